@@ -1,0 +1,143 @@
+//! Why a request is not let through.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// A refusal: its kind, and when a retry makes sense.
+///
+/// It says little on purpose. The caller reads the words of its vendor's dialect, the audit record
+/// holds the [`DenialKind`], and neither holds the credential.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    kind: DenialKind,
+    retry_after: Option<Duration>,
+}
+
+impl Denial {
+    /// A denial of this kind.
+    #[must_use]
+    pub fn new(kind: DenialKind) -> Self {
+        Self {
+            kind,
+            retry_after: None,
+        }
+    }
+
+    /// The credential belongs to nobody.
+    #[must_use]
+    pub fn unknown_credential() -> Self {
+        Self::new(DenialKind::UnknownCredential)
+    }
+
+    /// What is needed to decide cannot be reached: 503, never a silent yes.
+    #[must_use]
+    pub fn unavailable(retry_after: Duration) -> Self {
+        Self::new(DenialKind::Unavailable).with_retry_after(retry_after)
+    }
+
+    /// Adds the time after which a retry makes sense. It is sent as `Retry-After` in whole
+    /// seconds, rounded up (RFC 9110 §10.2.3).
+    #[must_use]
+    pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
+        self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// What kind of denial it is.
+    #[must_use]
+    pub fn kind(&self) -> DenialKind {
+        self.kind
+    }
+
+    /// The time after which a retry makes sense, if it is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The status a neutral server answers with. A dialect may choose its vendor's own.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.kind.status()
+    }
+}
+
+impl From<DenialKind> for Denial {
+    fn from(kind: DenialKind) -> Self {
+        Self::new(kind)
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "request refused: {}", self.kind.as_str())
+    }
+}
+
+impl std::error::Error for Denial {}
+
+/// What kind of denial it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DenialKind {
+    /// The path can be read in two ways, so that what is judged might not be what is served.
+    AmbiguousPath,
+    /// The request's target and its `Host` do not name one plain authority (RFC 9112 §3.2).
+    InvalidHost,
+    /// `TRACE` or `CONNECT`: neither may pass a server that adds a secret to what it forwards.
+    MethodNotAllowed,
+    /// No carrier of the dialect holds a credential.
+    MissingCredential,
+    /// A carrier is there, but not in the form that the dialect demands.
+    MalformedCredential,
+    /// More than one credential was presented.
+    ConflictingCredentials,
+    /// The credential belongs to nobody.
+    UnknownCredential,
+    /// The credential is known and has been disabled.
+    DisabledCredential,
+    /// The principal lacks the scope that the route requires.
+    InsufficientScope,
+    /// The caller sends more than its limit.
+    RateLimited,
+    /// What is needed to decide, or to serve, cannot be reached at the moment.
+    Unavailable,
+    /// The upstream cannot be reached, or broke off before it answered.
+    UpstreamUnreachable,
+    /// The upstream did not accept a connection, or did not answer, in time.
+    UpstreamTimeout,
+}
+
+impl DenialKind {
+    /// The name that stands in audit records and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status a neutral server answers with.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        self.row().1
+    }
+
+    fn row(self) -> (&'static str, StatusCode) {
+        match self {
+            Self::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
+            Self::InvalidHost => ("invalid_host", StatusCode::BAD_REQUEST),
+            Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
+            Self::MissingCredential => ("missing_credential", StatusCode::UNAUTHORIZED),
+            Self::MalformedCredential => ("malformed_credential", StatusCode::UNAUTHORIZED),
+            Self::ConflictingCredentials => ("conflicting_credentials", StatusCode::UNAUTHORIZED),
+            Self::UnknownCredential => ("unknown_credential", StatusCode::UNAUTHORIZED),
+            Self::DisabledCredential => ("disabled_credential", StatusCode::UNAUTHORIZED),
+            Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
+            Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
+            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
+            Self::UpstreamUnreachable => ("upstream_unreachable", StatusCode::BAD_GATEWAY),
+            Self::UpstreamTimeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
+        }
+    }
+}
