@@ -1,0 +1,168 @@
+//! What was decided, about whom, and how it ended.
+//!
+//! Every request leaves one [`Decision`]; an accepted one leaves a [`Completion`] with the same
+//! request id when its answer, or its tunnel, has ended. Records hold key ids and labels, never a
+//! credential, and never the text to be spoken.
+
+mod tracing;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{Method, StatusCode};
+
+use crate::denial::{Denial, DenialKind};
+use crate::principal::{AuthMethod, Principal};
+use crate::request_id::RequestId;
+
+pub use self::tracing::{AUDIT_TARGET, TracingSink};
+
+/// Takes audit records.
+///
+/// It is called on the request's own thread and must not block.
+pub trait AuditSink: Send + Sync {
+    /// Takes one record.
+    fn record(&self, record: &AuditRecord<'_>);
+}
+
+impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
+    fn record(&self, record: &AuditRecord<'_>) {
+        (**self).record(record);
+    }
+}
+
+/// Several sinks: each of them takes every record, in this order.
+impl<T: AuditSink> AuditSink for Vec<T> {
+    fn record(&self, record: &AuditRecord<'_>) {
+        for sink in self {
+            sink.record(record);
+        }
+    }
+}
+
+/// One entry of the audit trail.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum AuditRecord<'a> {
+    /// The process began to take requests.
+    Start(Start),
+    /// A request was accepted or refused.
+    Decision(Decision<'a>),
+    /// An accepted request ended.
+    Completion(Completion<'a>),
+}
+
+/// The process began to take requests.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// When.
+    pub time: SystemTime,
+    /// `validate` or `preconfigured`.
+    pub mode: &'static str,
+    /// The dialect that is spoken.
+    pub dialect: &'static str,
+    /// How many keys are known.
+    pub keys: usize,
+    /// Where requests are taken.
+    pub listen: SocketAddr,
+    /// Whether strangers can reach a door that asks for no credential: preconfigured mode on an
+    /// address that is not a loopback address.
+    pub exposed: bool,
+}
+
+/// A request was accepted or refused.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Decision<'a> {
+    /// When the request arrived.
+    pub time: SystemTime,
+    /// The request.
+    pub request_id: RequestId,
+    /// The dialect that was spoken.
+    pub dialect: &'static str,
+    /// How the caller was accepted; `None` when it was refused.
+    pub auth_method: Option<AuthMethod>,
+    /// Who it was, as far as that came out before the decision.
+    pub principal: Option<&'a Principal>,
+    /// Why it was refused; `None` when it was accepted.
+    pub denial: Option<&'a Denial>,
+    /// The status it was refused with; `None` when it was accepted.
+    pub status: Option<StatusCode>,
+    /// The request's method.
+    pub http_method: &'a Method,
+    /// The request's path as received, without its query. Untrusted.
+    pub path: &'a str,
+    /// The other end of the connection, if the server told.
+    pub peer: Option<SocketAddr>,
+    /// The request's `User-Agent`. Untrusted, and not necessarily text.
+    pub user_agent: Option<&'a [u8]>,
+}
+
+impl Decision<'_> {
+    /// `accepted` or `refused`.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        match self.denial {
+            None => "accepted",
+            Some(_) => "refused",
+        }
+    }
+
+    /// `ok`, or the kind of the denial.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.denial.map_or("ok", |denial| denial.kind().as_str())
+    }
+}
+
+/// An accepted request ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Completion<'a> {
+    /// When.
+    pub time: SystemTime,
+    /// The request, as in its [`Decision`].
+    pub request_id: RequestId,
+    /// Who it was.
+    pub principal: &'a Principal,
+    /// The status of the answer; `None` when there was none.
+    pub status: Option<StatusCode>,
+    /// What failed behind the layer, if it said so.
+    pub failure: Option<DenialKind>,
+    /// How it ended.
+    pub ended: Ended,
+    /// From the request's arrival to its end.
+    pub duration: Duration,
+    /// Bytes sent to the caller: the answer's body, or what a tunnel carried.
+    pub bytes_sent: u64,
+    /// Bytes received from the caller through a tunnel; `None` when nobody counted.
+    pub bytes_received: Option<u64>,
+}
+
+/// How an accepted request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The answer, or the tunnel, came to its own end.
+    Ok,
+    /// The caller went away before the end.
+    ClientAbort,
+    /// What produces the answer broke off.
+    UpstreamAbort,
+    /// The process stopped before the end.
+    Drained,
+}
+
+impl Ended {
+    /// The name that stands in audit records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ClientAbort => "client_abort",
+            Self::UpstreamAbort => "upstream_abort",
+            Self::Drained => "drained",
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Audit records as structured `tracing` events.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use tracing::field::display;
+use tracing::{info, warn};
+
+use super::{AuditRecord, AuditSink, Completion, Decision, Start};
+
+/// The target of every event that [`TracingSink`] emits.
+pub const AUDIT_TARGET: &str = "voxgate::audit";
+
+const MAX_PATH_BYTES: usize = 512;
+const MAX_USER_AGENT_BYTES: usize = 256;
+
+/// Emits each record as one event on [`AUDIT_TARGET`], with one field per fact.
+///
+/// Text that the caller controls is pure printable ASCII (everything else is escaped as in a Rust
+/// byte string) and cut: paths at 512 bytes, user agents at 256, with `...` behind them. One
+/// record is one line, whatever the caller sends.
+///
+/// `tracing` promises no delivery: what becomes of the event is up to the subscriber.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TracingSink;
+
+impl AuditSink for TracingSink {
+    fn record(&self, record: &AuditRecord<'_>) {
+        match record {
+            AuditRecord::Start(start) => emit_start(start),
+            AuditRecord::Decision(decision) => emit_decision(decision),
+            AuditRecord::Completion(completion) => emit_completion(completion),
+        }
+    }
+}
+
+fn emit_start(start: &Start) {
+    let Start {
+        time,
+        mode,
+        dialect,
+        keys,
+        listen,
+        exposed,
+    } = start;
+    let time = timestamp(*time);
+    if *exposed {
+        warn!(
+            target: AUDIT_TARGET,
+            event = "start", time, mode, dialect, keys, %listen, exposed,
+            warning = "preconfigured mode on a non-loopback address: whoever can reach it is served without a credential"
+        );
+    } else {
+        info!(target: AUDIT_TARGET, event = "start", time, mode, dialect, keys, %listen, exposed);
+    }
+}
+
+fn emit_decision(decision: &Decision<'_>) {
+    info!(
+        target: AUDIT_TARGET,
+        event = "decision",
+        time = timestamp(decision.time),
+        request_id = %decision.request_id,
+        outcome = decision.outcome(),
+        reason = decision.reason(),
+        status = decision.status.map(|status| status.as_u16()),
+        dialect = decision.dialect,
+        auth_method = decision.auth_method.map(|method| method.as_str()),
+        key_id = decision.principal.map(|principal| principal.id()),
+        http_method = %decision.http_method,
+        path = %Untrusted(decision.path.as_bytes(), MAX_PATH_BYTES),
+        peer = decision.peer.map(display),
+        user_agent = decision.user_agent.map(|bytes| display(Untrusted(bytes, MAX_USER_AGENT_BYTES))),
+    );
+}
+
+fn emit_completion(completion: &Completion<'_>) {
+    info!(
+        target: AUDIT_TARGET,
+        event = "completion",
+        time = timestamp(completion.time),
+        request_id = %completion.request_id,
+        key_id = completion.principal.id(),
+        status = completion.status.map(|status| status.as_u16()),
+        failure = completion.failure.map(|kind| kind.as_str()),
+        ended = completion.ended.as_str(),
+        duration_us = u64::try_from(completion.duration.as_micros()).unwrap_or(u64::MAX),
+        bytes_sent = completion.bytes_sent,
+        bytes_received = completion.bytes_received,
+    );
+}
+
+/// RFC 3339 in UTC with microseconds.
+fn timestamp(time: SystemTime) -> tracing::field::DisplayValue<humantime::Rfc3339Timestamp> {
+    display(humantime::format_rfc3339_micros(time))
+}
+
+/// Bytes from the caller, made safe for one line of a log.
+struct Untrusted<'a>(&'a [u8], usize);
+
+impl fmt::Display for Untrusted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(bytes, limit) = *self;
+        let shown = &bytes[..bytes.len().min(limit)];
+        write!(f, "{}", shown.escape_ascii())?;
+        if shown.len() < bytes.len() {
+            f.write_str("...")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untrusted_text_is_one_line_of_printable_ascii() {
+        let nasty = b"a\r\n\x1b[31m\"\\\xff\xe2\x80\xa8\0";
+        let shown = Untrusted(nasty, 256).to_string();
+        assert_eq!(shown, r#"a\r\n\x1b[31m\"\\\xff\xe2\x80\xa8\x00"#);
+    }
+
+    #[test]
+    fn untrusted_text_is_cut_visibly() {
+        assert_eq!(Untrusted(b"abcdef", 3).to_string(), "abc...");
+        assert_eq!(Untrusted(b"abc", 3).to_string(), "abc");
+    }
+}
