@@ -1,0 +1,208 @@
+//! The future of a request's answer.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::UPGRADE;
+use http::{Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::audit::Ended;
+use crate::verify::Verify;
+
+use super::body::GateBody;
+use super::exchange::{Exchange, Tunnel};
+use super::pipeline::{Arrival, Gate, Step};
+
+pin_project! {
+    /// The future that [`Auth`](super::Auth) answers with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops what it waits for: the verifier's future or the inner service's. An
+    /// accepted request is then on record as ended by the caller.
+    pub struct AuthFuture<S, V, B>
+    where
+        S: Service<Request<B>>,
+        V: Verify,
+    {
+        #[pin]
+        state: State<S, V, B>,
+    }
+}
+
+pin_project! {
+    #[project = Projected]
+    enum State<S, V, B>
+    where
+        S: Service<Request<B>>,
+        V: Verify,
+    {
+        Refused {
+            response: Option<Response<Bytes>>,
+        },
+        Verifying {
+            #[pin]
+            verdict: V::Future,
+            waiting: Option<Box<Waiting<S, V, B>>>,
+        },
+        Serving {
+            #[pin]
+            answer: S::Future,
+            exchange: Option<Exchange>,
+            tunnel: Option<Tunnel>,
+        },
+    }
+}
+
+/// What a request needs when its verifier has answered. Boxed: only those who wait pay for it.
+pub(super) struct Waiting<S, V, B> {
+    pub(super) gate: Arc<Gate<V>>,
+    /// The instance that was polled ready.
+    pub(super) service: S,
+    pub(super) request: Request<B>,
+    pub(super) arrival: Arrival,
+}
+
+impl<S, V, B> AuthFuture<S, V, B>
+where
+    S: Service<Request<B>>,
+    V: Verify,
+{
+    pub(super) fn refused(response: Response<Bytes>) -> Self {
+        Self {
+            state: State::refused(response),
+        }
+    }
+
+    pub(super) fn serving(service: &mut S, request: Request<B>, exchange: Exchange) -> Self {
+        Self {
+            state: State::serving(service, request, exchange),
+        }
+    }
+
+    pub(super) fn verifying(verdict: V::Future, waiting: Waiting<S, V, B>) -> Self {
+        Self {
+            state: State::Verifying {
+                verdict,
+                waiting: Some(Box::new(waiting)),
+            },
+        }
+    }
+}
+
+impl<S, V, B> State<S, V, B>
+where
+    S: Service<Request<B>>,
+    V: Verify,
+{
+    fn refused(response: Response<Bytes>) -> Self {
+        Self::Refused {
+            response: Some(response),
+        }
+    }
+
+    fn serving(service: &mut S, mut request: Request<B>, exchange: Exchange) -> Self {
+        let tunnel = request.headers().contains_key(UPGRADE).then(Tunnel::new);
+        if let Some(tunnel) = &tunnel {
+            request.extensions_mut().insert(tunnel.clone());
+        }
+        Self::Serving {
+            answer: service.call(request),
+            exchange: Some(exchange),
+            tunnel,
+        }
+    }
+}
+
+impl<S, V, B, R> Future for AuthFuture<S, V, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    V: Verify,
+{
+    type Output = Result<Response<GateBody<R>>, S::Error>;
+
+    /// # Panics
+    ///
+    /// When polled after it was ready, as futures may.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                Projected::Refused { response } => {
+                    let response = response.take().unwrap_or_else(|| polled_after_ready());
+                    return Poll::Ready(Ok(response.map(GateBody::refusal)));
+                }
+                Projected::Verifying { verdict, waiting } => {
+                    let verdict = ready!(verdict.poll(cx));
+                    let waiting = waiting.take().unwrap_or_else(|| polled_after_ready());
+                    let Waiting {
+                        gate,
+                        mut service,
+                        mut request,
+                        arrival,
+                    } = *waiting;
+                    match gate.pass(&mut request, arrival, Some(verdict)) {
+                        Step::Accepted(exchange) => State::serving(&mut service, request, exchange),
+                        Step::Refused(response) => State::refused(response),
+                        // `pass` asks only when it has no verdict; if that ever changes, deny.
+                        Step::Verifying(_) => polled_after_ready(),
+                    }
+                }
+                Projected::Serving {
+                    answer,
+                    exchange,
+                    tunnel,
+                } => {
+                    let answer = ready!(answer.poll(cx));
+                    let exchange = exchange.take().unwrap_or_else(|| polled_after_ready());
+                    return Poll::Ready(conclude(answer, exchange, tunnel.take()));
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+fn conclude<R, E>(
+    answer: Result<Response<R>, E>,
+    mut exchange: Exchange,
+    tunnel: Option<Tunnel>,
+) -> Result<Response<GateBody<R>>, E> {
+    let response = match answer {
+        Ok(response) => response,
+        Err(error) => {
+            exchange.end(Ended::UpstreamAbort);
+            return Err(error);
+        }
+    };
+    exchange.answered(&response);
+    let body_ends_it = match tunnel {
+        Some(tunnel) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            tunnel.take_over(exchange);
+            None
+        }
+        _ => Some(exchange),
+    };
+    Ok(response.map(|body| GateBody::inner(body, body_ends_it)))
+}
+
+#[cold]
+fn polled_after_ready() -> ! {
+    panic!("AuthFuture polled after it was ready")
+}
+
+impl<S, V, B> fmt::Debug for AuthFuture<S, V, B>
+where
+    S: Service<Request<B>>,
+    V: Verify,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthFuture")
+    }
+}

@@ -1,0 +1,79 @@
+//! The service that the layer makes.
+
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use crate::verify::Verify;
+
+use super::body::GateBody;
+use super::future::{AuthFuture, Waiting};
+use super::pipeline::{Arrival, Gate, Step};
+
+/// Lets requests through to `S`, or refuses them. Made by [`AuthLayer`](super::AuthLayer).
+///
+/// A refusal is an `Ok` response: the error type is the inner service's own. Readiness is the
+/// inner service's own, too, and a request goes to the very instance that was polled ready.
+pub struct Auth<S, V> {
+    inner: S,
+    gate: Arc<Gate<V>>,
+}
+
+impl<S, V> Auth<S, V> {
+    pub(super) fn new(inner: S, gate: Arc<Gate<V>>) -> Self {
+        Self { inner, gate }
+    }
+}
+
+impl<S, V, B, R> Service<Request<B>> for Auth<S, V>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    V: Verify,
+{
+    type Response = Response<GateBody<R>>;
+    type Error = S::Error;
+    type Future = AuthFuture<S, V, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let arrival = Arrival::now();
+        match self.gate.pass(&mut request, arrival, None) {
+            Step::Accepted(exchange) => AuthFuture::serving(&mut self.inner, request, exchange),
+            Step::Refused(response) => AuthFuture::refused(response),
+            Step::Verifying(verdict) => {
+                // The clone has not been polled ready, so it stays here and the ready instance
+                // waits with the request (tower-http#561).
+                let clone = self.inner.clone();
+                let waiting = Waiting {
+                    gate: Arc::clone(&self.gate),
+                    service: mem::replace(&mut self.inner, clone),
+                    request,
+                    arrival,
+                };
+                AuthFuture::verifying(verdict, waiting)
+            }
+        }
+    }
+}
+
+impl<S: Clone, V> Clone for Auth<S, V> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            gate: Arc::clone(&self.gate),
+        }
+    }
+}
+
+impl<S, V> fmt::Debug for Auth<S, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Auth")
+    }
+}
