@@ -17,7 +17,7 @@ use super::ring::Key;
 const MIN_SECRET_CHARACTERS: usize = 16;
 const MAX_ID_BYTES: usize = 64;
 
-pub(super) fn load(path: &Path) -> Result<Vec<Key>, ConfigError> {
+pub(crate) fn load(path: &Path) -> Result<Vec<Key>, ConfigError> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!(

@@ -1,0 +1,220 @@
+//! The variables that concern Voxgate, and no others.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+
+use crate::dialect::DEPLOYMENT_VARIABLES;
+use crate::error::{ConfigError, Problem};
+
+const PREFIX: &str = "VOXGATE_";
+
+/// The layer's own variables.
+const OWN: [&str; 5] = [
+    "VOXGATE_DIALECT",
+    "VOXGATE_MODE",
+    "VOXGATE_API_KEYS",
+    "VOXGATE_API_KEYS_FILE",
+    "VOXGATE_KEYS_FILE",
+];
+
+/// A snapshot of the variables that concern Voxgate: those that begin with `VOXGATE_`, and the
+/// vendors' deployment keys. `Debug` shows names only.
+pub struct Environment {
+    values: BTreeMap<String, String>,
+    problems: Vec<Problem>,
+}
+
+impl Environment {
+    /// The process's own environment. Variables that are not text are fine as long as they are
+    /// somebody else's.
+    #[must_use]
+    pub fn current() -> Self {
+        Self::new(std::env::vars_os(), &[])
+    }
+
+    /// The given variables. A program around the layer names its own settings in `also_known`;
+    /// any other variable that begins with `VOXGATE_` is a problem, so that a misspelt setting
+    /// cannot be a silent default. Variables that Kubernetes injects for a Service whose name
+    /// begins with `voxgate` are passed over.
+    pub fn new<K, V>(vars: impl IntoIterator<Item = (K, V)>, also_known: &[&str]) -> Self
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let mut environment = Self {
+            values: BTreeMap::new(),
+            problems: Vec::new(),
+        };
+        for (name, value) in vars {
+            let Ok(name) = name.into().into_string() else {
+                continue;
+            };
+            let known = OWN.contains(&name.as_str())
+                || also_known.contains(&name.as_str())
+                || is_deployment_key(&name);
+            if known {
+                environment.take(name, value.into());
+            } else if name.starts_with(PREFIX) && !injected_by_kubernetes(&name, &value.into()) {
+                let message = "is not a setting; mend its name or remove it";
+                environment.problems.push(Problem::new(name, message));
+            }
+        }
+        environment
+            .problems
+            .sort_by(|a, b| a.place().cmp(b.place()));
+        environment
+    }
+
+    fn take(&mut self, name: String, value: OsString) {
+        match value.into_string() {
+            Ok(value) => _ = self.values.insert(name, value),
+            Err(_) => self.problems.push(Problem::new(name, "is not UTF-8 text")),
+        }
+    }
+
+    /// Unknown settings, and values that are not text.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// A variable's value. One that is empty or blank counts as not set.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let value = self.values.get(name)?;
+        Some(value.as_str()).filter(|value| !value.trim().is_empty())
+    }
+
+    /// A variable's value, blank or not.
+    pub(super) fn as_given(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// Fills `T`, whose fields are all `Option<String>`, from the variables that begin with
+    /// `prefix`. Empty ones count as not set.
+    ///
+    /// # Errors
+    ///
+    /// Only when `T` has a field of another type.
+    pub fn fill<T: DeserializeOwned>(&self, prefix: &str) -> Result<T, ConfigError> {
+        let set = self
+            .values
+            .iter()
+            .filter(|(_, value)| !value.trim().is_empty())
+            .map(|(name, value)| (name.clone(), value.clone()));
+        // The error of `envy` may quote a value, so only the prefix is named.
+        envy::prefixed(prefix)
+            .from_iter(set)
+            .map_err(|_| Problem::new(prefix, "the settings cannot be read as text").into())
+    }
+}
+
+fn is_deployment_key(name: &str) -> bool {
+    DEPLOYMENT_VARIABLES.contains(&name.strip_suffix("_FILE").unwrap_or(name))
+}
+
+/// What Kubernetes sets for every Service in the namespace: `…_SERVICE_HOST`, `…_SERVICE_PORT`,
+/// `…_SERVICE_PORT_<NAME>`, `…_PORT`, and `…_PORT_<number>_<protocol>` with or without a suffix
+/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
+fn injected_by_kubernetes(name: &str, value: &OsStr) -> bool {
+    let numbered = || {
+        let (_, port) = name
+            .rsplit_once("_PORT_")
+            .filter(|(_, rest)| !rest.is_empty())?;
+        let (number, protocol) = port.split_once('_')?;
+        let protocol = protocol.split('_').next()?;
+        let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        Some(digits && ["TCP", "UDP", "SCTP"].contains(&protocol))
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || (name.ends_with("_PORT") && value.to_string_lossy().contains("://"))
+        || name.contains("_SERVICE_PORT_")
+        || numbered().unwrap_or(false)
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.values.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unknown(name: &str) -> bool {
+        !Environment::new([(name, "x")], &["VOXGATE_LISTEN"])
+            .problems()
+            .is_empty()
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_a_problem() {
+        for name in [
+            "VOXGATE_APIKEYS",
+            "VOXGATE_api_keys",
+            "VOXGATE_VOXGATE_MODE",
+            "VOXGATE_",
+            "VOXGATE_MODE_FILE",
+            "VOXGATE_PORT_X_TCP",
+        ] {
+            assert!(unknown(name), "{name}");
+        }
+        for name in ["VOXGATE_MODE", "VOXGATE_LISTEN", "OTHER", "RIME_API_KEY"] {
+            assert!(!unknown(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_kubernetes_injects_for_a_service_is_passed_over() {
+        for name in [
+            "VOXGATE_SERVICE_HOST",
+            "VOXGATE_SERVICE_PORT",
+            "VOXGATE_SERVICE_PORT_HTTP",
+            "VOXGATE_PORT_8080_TCP",
+            "VOXGATE_PORT_8080_TCP_PROTO",
+            "VOXGATE_PORT_8080_TCP_PORT",
+            "VOXGATE_PORT_53_UDP_ADDR",
+            "VOXGATE_ADMIN_SERVICE_HOST",
+            "VOXGATE_ADMIN_PORT_8081_TCP",
+        ] {
+            assert!(!unknown(name), "{name}");
+        }
+        let problems = |value| {
+            Environment::new([("VOXGATE_PORT", value)], &[])
+                .problems()
+                .len()
+        };
+        assert_eq!(problems("tcp://10.0.0.1:8080"), 0);
+        assert_eq!(problems("8080"), 1);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn text_is_demanded_of_our_variables_only() {
+        use std::os::unix::ffi::OsStringExt;
+        let garbage = || OsString::from_vec(vec![0xff, 0xfe]);
+        let vars = [
+            (OsString::from("OTHER"), garbage()),
+            (garbage(), garbage()),
+            (OsString::from("RIME_API_KEY"), garbage()),
+        ];
+        let environment = Environment::new(vars, &[]);
+        let shown: Vec<_> = environment
+            .problems()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(shown, ["RIME_API_KEY: is not UTF-8 text"]);
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let environment = Environment::new([("RIME_API_KEY", "hunter2")], &[]);
+        assert_eq!(format!("{environment:?}"), r#"{"RIME_API_KEY"}"#);
+    }
+}

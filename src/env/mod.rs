@@ -1,0 +1,247 @@
+//! Settings from the environment: [`AuthLayer::from_env`], and what it is made of.
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `VOXGATE_DIALECT` | the vendor whose clients call: `rime`, or `bearer` for no vendor | `rime` |
+//! | `VOXGATE_MODE` | `validate` or `preconfigured` | by which keys are set |
+//! | `VOXGATE_API_KEYS` | the callers' keys in the clear, separated by commas | |
+//! | `VOXGATE_KEYS_FILE` | a [keys file](crate::KeyRing::load) | |
+//! | `RIME_API_KEY` | the deployment key of the dialect in use | |
+//!
+//! `VOXGATE_API_KEYS` and the deployment key have a twin with `_FILE` at its end, which names a
+//! file to read the secret from, such as a mounted Kubernetes Secret: one trailing newline is not
+//! part of it, and `VOXGATE_API_KEYS_FILE` holds one key a line.
+//!
+//! With a deployment key alone the mode is *preconfigured*: no credential is asked for. With
+//! caller keys alone it is *validate*. Both need `VOXGATE_MODE`, and neither is an error: silence
+//! never opens the door.
+
+mod environment;
+mod mode;
+mod secrets;
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::dialect::{DEPLOYMENT_VARIABLES, Dialect};
+use crate::error::{ConfigError, Problem};
+use crate::gate::AuthLayer;
+use crate::keys::{Key, KeyRing, read_keys_file};
+use crate::secret::Secret;
+
+pub use self::environment::Environment;
+pub use self::mode::Mode;
+
+/// Where callers' keys come from, as problems name it.
+const KEY_SOURCES: &str = "VOXGATE_API_KEYS or VOXGATE_KEYS_FILE";
+
+/// Validated settings of the layer.
+pub struct Settings {
+    mode: Mode,
+    dialect: Dialect,
+    keys: KeyRing,
+    deployment_key: Option<Secret>,
+    notices: Vec<Problem>,
+}
+
+/// The variables as they come. Only optional text: `envy` would name neither the variable nor
+/// every problem with a typed one, and it would print the value.
+#[derive(Deserialize)]
+struct Raw {
+    dialect: Option<String>,
+    mode: Option<String>,
+}
+
+impl Settings {
+    /// Reads and validates the layer's settings.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, each with its variable and none with a value.
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        let mut problems = environment.problems().to_vec();
+        let mut notices = Vec::new();
+        let raw: Raw = environment.fill("VOXGATE_")?;
+        let dialect = match raw.dialect.as_deref().map(str::parse::<Dialect>) {
+            None => Some(Dialect::Rime),
+            Some(Ok(dialect)) => Some(dialect),
+            Some(Err(error)) => {
+                problems.push(Problem::new("VOXGATE_DIALECT", error.to_string()));
+                None
+            }
+        };
+        let asked = match raw.mode.as_deref() {
+            None => None,
+            Some("validate") => Some(Mode::Validate),
+            Some("preconfigured") => Some(Mode::Preconfigured),
+            Some(_) => {
+                let message = "must be `validate` or `preconfigured`";
+                problems.push(Problem::new("VOXGATE_MODE", message));
+                None
+            }
+        };
+        let keys = caller_keys(environment, &mut problems, &mut notices);
+        let variable = dialect.and_then(Dialect::deployment_variable);
+        let deployment = match variable {
+            Some(name) => secrets::deployment_key(environment, name, &mut problems),
+            None => secrets::Given::No,
+        };
+        notices.extend(ignored_deployment_keys(environment, dialect, variable));
+
+        // A dialect or mode that could not be read says nothing about what is missing.
+        let readable = dialect.is_some() && (asked.is_some() || raw.mode.is_none());
+        let decided = mode::decide(asked, keys.is_set(), deployment.is_set(), variable);
+        let mode = match decided {
+            Ok(mode) => Some(mode),
+            Err(problem) => {
+                problems.extend(readable.then_some(problem));
+                None
+            }
+        };
+        if mode == Some(Mode::Preconfigured) && keys.is_set() {
+            let message = "is not used: in preconfigured mode no caller needs a key";
+            notices.push(Problem::new(KEY_SOURCES, message));
+        }
+        let keys = match KeyRing::new(keys.value().unwrap_or_default()) {
+            Ok(ring) => Some(ring),
+            Err(error) => {
+                problems.extend(error.into_problems().into_iter().map(in_key_sources));
+                None
+            }
+        };
+        let settings = match (mode, dialect, keys) {
+            (Some(mode), Some(dialect), Some(keys)) => Some(Self {
+                mode,
+                dialect,
+                keys,
+                deployment_key: deployment.value(),
+                notices,
+            }),
+            _ => None,
+        };
+        ConfigError::check(settings, problems)
+    }
+
+    /// How callers are let in.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The dialect that is spoken.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// How many keys callers may hold.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The key that the server behind wants to see, if one is set.
+    #[must_use]
+    pub fn deployment_key(&self) -> Option<&Secret> {
+        self.deployment_key.as_ref()
+    }
+
+    /// What is set and has no effect, or is allowed and unwise. Worth a warning in the log.
+    #[must_use]
+    pub fn notices(&self) -> &[Problem] {
+        &self.notices
+    }
+
+    /// The layer that these settings describe.
+    #[must_use]
+    pub fn into_layer(self) -> AuthLayer {
+        let layer = match self.mode {
+            Mode::Validate => AuthLayer::new(self.keys),
+            Mode::Preconfigured => AuthLayer::preconfigured(),
+        };
+        layer.dialect(self.dialect)
+    }
+}
+
+fn caller_keys(
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+    notices: &mut Vec<Problem>,
+) -> secrets::Given<Vec<Key>> {
+    let listed = secrets::api_keys(environment, problems, notices);
+    let Some(file) = environment.as_given("VOXGATE_KEYS_FILE") else {
+        return listed;
+    };
+    let mut keys = listed.value().unwrap_or_default();
+    match read_keys_file(Path::new(file)) {
+        Ok(read) => {
+            if read.is_empty() {
+                let message = "holds no key; add a [[key]] table for each caller";
+                notices.push(Problem::new("VOXGATE_KEYS_FILE", message));
+            }
+            keys.extend(read);
+        }
+        Err(error) => problems.extend(error.into_problems().into_iter().map(|problem| {
+            let place = format!("VOXGATE_KEYS_FILE: {}", problem.place());
+            Problem::new(place, problem.message())
+        })),
+    }
+    secrets::Given::Yes(keys)
+}
+
+fn in_key_sources(problem: Problem) -> Problem {
+    Problem::new(
+        format!("{KEY_SOURCES}: {}", problem.place()),
+        problem.message(),
+    )
+}
+
+fn ignored_deployment_keys<'a>(
+    environment: &'a Environment,
+    dialect: Option<Dialect>,
+    used: Option<&'a str>,
+) -> impl Iterator<Item = Problem> + 'a {
+    let name = dialect.map_or("unknown", Dialect::as_str);
+    DEPLOYMENT_VARIABLES
+        .into_iter()
+        .filter(move |variable| Some(*variable) != used)
+        .flat_map(|variable| [variable.to_owned(), format!("{variable}_FILE")])
+        .filter(|variable| environment.get(variable).is_some())
+        .map(move |variable| {
+            let message = format!("is not used: the dialect is `{name}`");
+            Problem::new(variable, message)
+        })
+}
+
+impl AuthLayer {
+    /// The layer that the environment describes: see [`env`](crate::env) for the variables.
+    ///
+    /// Notices are logged as warnings.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, each with its variable and none with a value.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let settings = Settings::from_environment(&Environment::current())?;
+        for notice in settings.notices() {
+            tracing::warn!(setting = notice.place(), "{}", notice.message());
+        }
+        Ok(settings.into_layer())
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("mode", &self.mode)
+            .field("dialect", &self.dialect)
+            .field("keys", &self.keys)
+            .field("deployment_key", &self.deployment_key)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+use std::io::Write as _;
+
+use super::*;
+
+fn settings(vars: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    Settings::from_environment(&Environment::new(vars.iter().copied(), &[]))
+}
+
+fn problems(vars: &[(&str, &str)]) -> Vec<String> {
+    let error = settings(vars).expect_err("wrong settings");
+    error.problems().iter().map(ToString::to_string).collect()
+}
+
+fn file(text: &str) -> (tempfile::NamedTempFile, String) {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(text.as_bytes()).expect("to write it");
+    let path = file.path().display().to_string();
+    (file, path)
+}
+
+const KEYS: (&str, &str) = (
+    "VOXGATE_API_KEYS",
+    "a-long-enough-key-1,a-long-enough-key-2",
+);
+const RIME: (&str, &str) = ("RIME_API_KEY", "deployment-key");
+
+#[test]
+fn the_mode_follows_from_the_keys_and_silence_is_an_error() {
+    for (vars, mode, keys) in [
+        (&[KEYS][..], Mode::Validate, 2),
+        (&[RIME], Mode::Preconfigured, 0),
+        (
+            &[KEYS, RIME, ("VOXGATE_MODE", "validate")],
+            Mode::Validate,
+            2,
+        ),
+        (
+            &[KEYS, RIME, ("VOXGATE_MODE", "preconfigured")],
+            Mode::Preconfigured,
+            2,
+        ),
+        (&[KEYS, ("VOXGATE_MODE", "")], Mode::Validate, 2),
+    ] {
+        let settings = settings(vars).expect("good settings");
+        assert_eq!(settings.mode(), mode, "{vars:?}");
+        assert_eq!(settings.key_count(), keys, "{vars:?}");
+        assert_eq!(settings.dialect(), Dialect::Rime);
+        assert_eq!(settings.deployment_key().is_some(), vars.contains(&RIME));
+    }
+    for (vars, expected) in [
+        (&[][..], "VOXGATE_API_KEYS: nobody could be let in"),
+        (
+            &[KEYS, RIME],
+            "VOXGATE_MODE: must be set, because there are caller keys and RIME_API_KEY",
+        ),
+        (
+            &[RIME, ("VOXGATE_MODE", "validate")],
+            "VOXGATE_MODE: is `validate`, but there are no caller keys",
+        ),
+        (
+            &[KEYS, ("VOXGATE_MODE", "preconfigured")],
+            "VOXGATE_MODE: is `preconfigured`, but there is no deployment key; set RIME_API_KEY",
+        ),
+        (
+            &[KEYS, ("VOXGATE_MODE", "Validate")],
+            "VOXGATE_MODE: must be `validate` or `preconfigured`",
+        ),
+        (
+            &[RIME, ("VOXGATE_DIALECT", "bearer")],
+            "VOXGATE_API_KEYS: nobody could be let in",
+        ),
+        (
+            &[
+                RIME,
+                ("VOXGATE_DIALECT", "bearer"),
+                ("VOXGATE_MODE", "preconfigured"),
+            ],
+            "VOXGATE_MODE: is `preconfigured`, but this dialect has no deployment key",
+        ),
+    ] {
+        let problems = problems(vars);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with(expected), "{problems:?}");
+    }
+}
+
+#[test]
+fn an_empty_or_blank_key_is_not_an_absent_one() {
+    for (name, value) in [
+        ("RIME_API_KEY", ""),
+        ("RIME_API_KEY", " \t"),
+        ("VOXGATE_API_KEYS", ""),
+    ] {
+        let problems = problems(&[(name, value)]);
+        let expected = format!("{name}: is empty or blank");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with(&expected), "{problems:?}");
+    }
+    // Beside caller keys, a blank deployment key must not turn into "validate".
+    assert_eq!(problems(&[KEYS, ("RIME_API_KEY", " ")]).len(), 2);
+    // Nor may a blank path turn "validate" into "preconfigured".
+    for name in ["VOXGATE_API_KEYS_FILE", "VOXGATE_KEYS_FILE"] {
+        assert!(!problems(&[RIME, (name, "")]).is_empty(), "{name}");
+    }
+    let (_guard, path) = file("\n");
+    assert_eq!(
+        problems(&[("RIME_API_KEY_FILE", &path)])[0],
+        "RIME_API_KEY_FILE: is empty or blank; set it to a key, or do not set it at all"
+    );
+}
+
+#[test]
+fn secrets_are_read_from_mounted_files() {
+    let (_guard, path) = file("deployment-key\n");
+    let settings = settings(&[("RIME_API_KEY_FILE", &path)]).expect("good settings");
+    assert_eq!(
+        settings.deployment_key().expect("a key").expose(),
+        "deployment-key"
+    );
+
+    let (_guard, path) = file("a-long-enough-key-1\r\na-long-enough-key-2\r\n");
+    let settings = self::settings(&[("VOXGATE_API_KEYS_FILE", &path)]).expect("good settings");
+    assert_eq!(settings.key_count(), 2);
+
+    assert_eq!(
+        problems(&[("RIME_API_KEY", "k"), ("RIME_API_KEY_FILE", &path)]),
+        ["RIME_API_KEY: is set beside RIME_API_KEY_FILE; set only one of them"]
+    );
+    assert_eq!(
+        problems(&[("RIME_API_KEY_FILE", "/no/such/file")]),
+        [
+            "RIME_API_KEY_FILE: cannot be read (entity not found); set it to the path of a readable file"
+        ]
+    );
+    let (_guard, path) = file("one,two\n");
+    assert_eq!(
+        problems(&[("VOXGATE_API_KEYS_FILE", &path)]),
+        ["VOXGATE_API_KEYS_FILE, key 1: holds a comma; write one key a line"]
+    );
+}
+
+#[test]
+fn keys_from_the_file_and_the_list_share_one_ring() {
+    let (_guard, path) = file("[[key]]\nid = \"ivr\"\nsecret = \"a-long-enough-key-9\"\n");
+    let with_file = settings(&[KEYS, ("VOXGATE_KEYS_FILE", &path)]).expect("good settings");
+    assert_eq!(with_file.key_count(), 3);
+
+    let (_guard, path) = file("[[key]]\nid = \"ivr\"\nsecret = \"a-long-enough-key-2\"\n");
+    let problems = problems(&[KEYS, ("VOXGATE_KEYS_FILE", &path)]);
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0]
+            .ends_with("key `ivr`: has the same secret as key `env-2`; give each key its own"),
+        "{problems:?}"
+    );
+
+    let (_guard, path) = file("");
+    let empty = settings(&[("VOXGATE_KEYS_FILE", &path)]).expect("an empty ring");
+    assert_eq!(empty.key_count(), 0);
+    assert_eq!(empty.notices().len(), 1);
+}
+
+#[test]
+fn all_problems_come_at_once_and_none_shows_a_value() {
+    let (_guard, path) = file("[[key]]\nid = \"x y hunter2\"\nsecret = \"hunter2\"\nhunter2 = 1\n");
+    let vars = [
+        ("VOXGATE_DIALECT", "hunter2"),
+        ("VOXGATE_MODE", "hunter2"),
+        ("VOXGATE_API_KEYS", "hunter2 hunter2,,hunter2-hunter2-h"),
+        ("VOXGATE_KEYS_FILE", &path),
+        ("VOXGATE_TYPO", "hunter2"),
+        ("RIME_API_KEY", "hunter2"),
+    ];
+    let problems = problems(&vars);
+    let places: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.split(": ").next().expect("a place"))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "VOXGATE_TYPO",
+            "VOXGATE_DIALECT",
+            "VOXGATE_MODE",
+            "VOXGATE_API_KEYS, key 1",
+            "VOXGATE_API_KEYS, key 2",
+            "VOXGATE_KEYS_FILE",
+            "VOXGATE_KEYS_FILE",
+            "VOXGATE_KEYS_FILE",
+        ],
+        "{problems:#?}"
+    );
+    let shown = format!("{problems:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn what_has_no_effect_is_noticed() {
+    let vars = [
+        KEYS,
+        ("SUPERTONE_API_KEY", "k"),
+        ("VOXGATE_MODE", "validate"),
+    ];
+    let noticed = settings(&vars).expect("good settings");
+    let shown: Vec<_> = noticed.notices().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        ["SUPERTONE_API_KEY: is not used: the dialect is `rime`"]
+    );
+
+    let weak =
+        settings(&[("VOXGATE_API_KEYS", "short, a-long-enough-key-1")]).expect("good settings");
+    let shown: Vec<_> = weak.notices().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "VOXGATE_API_KEYS, key 1: is shorter than 16 characters and can be guessed; use a longer one"
+        ]
+    );
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let settings = settings(&[KEYS, RIME, ("VOXGATE_MODE", "validate")]).expect("good settings");
+    let shown = format!("{settings:?}");
+    assert!(
+        !shown.contains("deployment-key") && !shown.contains("enough"),
+        "{shown}"
+    );
+}
