@@ -1,1 +1,1 @@
-//! t
+//! The integration tests: one binary that drives the library and the real program.
