@@ -104,6 +104,8 @@ pub enum DenialKind {
     RateLimited,
     /// What is needed to decide, or to serve, cannot be reached at the moment.
     Unavailable,
+    /// No upstream serves this path.
+    NoUpstream,
     /// The upstream cannot be reached, or broke off before it answered.
     UpstreamUnreachable,
     /// The upstream did not accept a connection, or did not answer, in time.
@@ -136,6 +138,7 @@ impl DenialKind {
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
             Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
+            Self::NoUpstream => ("no_upstream", StatusCode::NOT_FOUND),
             Self::UpstreamUnreachable => ("upstream_unreachable", StatusCode::BAD_GATEWAY),
             Self::UpstreamTimeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
         }

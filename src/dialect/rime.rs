@@ -52,6 +52,7 @@ fn refuse(kind: DenialKind) -> Refusal {
         Kind::InvalidHost => ("bad request: the Host header is invalid", None),
         Kind::MethodNotAllowed => ("method not allowed", None),
         Kind::Unavailable => ("service unavailable", None),
+        Kind::NoUpstream => ("not found", None),
         Kind::UpstreamUnreachable => ("bad gateway: the TTS server cannot be reached", None),
         Kind::UpstreamTimeout => (
             "gateway timeout: the TTS server did not answer in time",

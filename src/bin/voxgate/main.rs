@@ -1,2 +1,118 @@
-//! x
-fn main() {}
+//! `voxgate`: the gateway and its command line. It uses the library's public API only.
+
+mod admin;
+mod check;
+mod cli;
+mod config;
+mod connection;
+mod demo;
+mod gateway;
+mod listener;
+mod logging;
+mod metrics;
+mod proxy;
+mod settings;
+mod signals;
+mod upstreams;
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use voxgate::{ConfigError, TracingSink};
+
+use self::check::Description;
+use self::cli::{Action, Flags};
+use self::config::Config;
+use self::gateway::Gateway;
+use self::metrics::Metrics;
+
+/// The configuration is wrong (`EX_USAGE` of `sysexits.h`).
+const EXIT_CONFIG: u8 = 64;
+
+fn main() -> ExitCode {
+    let action = match cli::parse() {
+        Ok(action) => action,
+        Err(shown) => {
+            let _ = shown.print();
+            return if shown.use_stderr() {
+                ExitCode::from(EXIT_CONFIG)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match action {
+        Action::Serve(flags) => serve(flags),
+        Action::Check(flags) => check(flags),
+        Action::Demo { preconfigured } => match demo::run(preconfigured) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        },
+    }
+}
+
+fn serve(flags: Flags) -> ExitCode {
+    let config = match Config::from_vars(settings::environment(flags)) {
+        Ok(config) => config,
+        Err(error) => return misconfigured(&error),
+    };
+    let audit = match logging::start(&config.logging) {
+        Ok(audit) => audit,
+        Err(error) => return failed(&error),
+    };
+    for notice in config.auth.notices() {
+        tracing::warn!(setting = notice.place(), "{}", notice.message());
+    }
+    raise_file_limit();
+    let metrics = Metrics::new(audit.lost());
+    let served = Gateway::bind(config, TracingSink, metrics).and_then(Gateway::run);
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(flags: Flags) -> ExitCode {
+    match Config::from_vars(settings::environment(flags)) {
+        Ok(config) => {
+            // Whoever closed the pipe has read enough.
+            let _ = write!(io::stdout(), "{}", Description(&config));
+            ExitCode::SUCCESS
+        }
+        Err(error) => misconfigured(&error),
+    }
+}
+
+/// Every connection, and every one of the upstream's, is an open file. The soft limit is for
+/// programs that use `select`; this one may have all that it is allowed.
+fn raise_file_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, limit = current, "cannot raise the limit of open files");
+    }
+}
+
+fn misconfigured(error: &ConfigError) -> ExitCode {
+    let mut text = "voxgate: the configuration is wrong:\n".to_owned();
+    for problem in error.problems() {
+        text.push_str(&format!("  {problem}\n"));
+    }
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn failed(error: &dyn Display) -> ExitCode {
+    let _ = writeln!(io::stderr(), "voxgate: {error}");
+    ExitCode::FAILURE
+}

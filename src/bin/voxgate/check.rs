@@ -1,0 +1,110 @@
+//! What the gateway would do, in sentences.
+
+use std::fmt;
+
+use voxgate::env::Mode;
+
+use super::config::Config;
+
+/// Says in a few sentences what the gateway would do. No secret is in it.
+pub(crate) struct Description<'a>(pub(crate) &'a Config);
+
+impl fmt::Display for Description<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config {
+            auth,
+            listen,
+            admin_listen,
+            upstreams,
+            timeouts,
+            ..
+        } = self.0;
+        writeln!(
+            f,
+            "voxgate would listen on {listen}, speak {} to clients and forward to {}.",
+            auth.dialect(),
+            upstreams.describe()
+        )?;
+        match auth.mode() {
+            Mode::Validate => writeln!(
+                f,
+                "Every request needs one of {}; {}.",
+                counted(auth.key_count(), "key"),
+                match auth.deployment_key() {
+                    Some(_) => "the upstream sees the deployment key in its place",
+                    None => "the upstream sees no key",
+                }
+            )?,
+            Mode::Preconfigured => writeln!(
+                f,
+                "No request needs a key: whoever reaches {listen} is served, and the upstream sees \
+                 the deployment key."
+            )?,
+        }
+        writeln!(
+            f,
+            "Health and metrics are on {admin_listen}. At shutdown, requests in flight get up to {}.",
+            counted(
+                usize::try_from(timeouts.drain.as_secs()).unwrap_or(usize::MAX),
+                "second"
+            )
+        )?;
+        if auth.mode() == Mode::Preconfigured && !listen.ip().is_loopback() {
+            writeln!(
+                f,
+                "warning: {listen} is not a loopback address, and nobody is asked for a key; make \
+                 sure that only your own clients can reach it"
+            )?;
+        }
+        for notice in auth.notices() {
+            writeln!(f, "note: {notice}")?;
+        }
+        Ok(())
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn describe(vars: &[(&str, &str)]) -> String {
+        let vars = vars.iter().map(|(name, value)| (name.into(), value.into()));
+        let config = Config::from_vars(vars).expect("a good configuration");
+        Description(&config).to_string()
+    }
+
+    #[test]
+    fn both_modes_are_told_apart_without_a_secret() {
+        let upstream = ("VOXGATE_UPSTREAM", "http://tts:8000");
+        let deployment = ("RIME_API_KEY", "hunter2-deployment");
+        let validate = describe(&[
+            upstream,
+            ("VOXGATE_API_KEYS", "hunter2-hunter2-1,hunter2-hunter2-2"),
+            deployment,
+            ("VOXGATE_MODE", "validate"),
+        ]);
+        assert_eq!(
+            validate,
+            "voxgate would listen on 127.0.0.1:8080, speak rime to clients and forward to http://tts:8000.\n\
+             Every request needs one of 2 keys; the upstream sees the deployment key in its place.\n\
+             Health and metrics are on 127.0.0.1:8081. At shutdown, requests in flight get up to 30 seconds.\n"
+        );
+        let open = describe(&[upstream, deployment, ("VOXGATE_LISTEN", "0.0.0.0:80")]);
+        assert!(
+            open.contains("No request needs a key: whoever reaches 0.0.0.0:80 is served"),
+            "{open}"
+        );
+        assert!(
+            open.contains("warning: 0.0.0.0:80 is not a loopback address"),
+            "{open}"
+        );
+        assert!(!open.contains("hunter2") && !validate.contains("hunter2"));
+    }
+}

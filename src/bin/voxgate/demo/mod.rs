@@ -1,0 +1,214 @@
+//! `voxgate demo`: the main job at work, with nothing to set up.
+//!
+//! A sample TTS server in Rime's shape stands behind the very gateway that `serve` runs, on
+//! 127.0.0.1 only, with a key made for this run.
+
+mod audio;
+mod printer;
+mod rime;
+mod voice;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::thread;
+
+use voxgate::{Secret, generate_key};
+
+use self::printer::Printer;
+use self::voice::Voice;
+use super::config::{Config, Logging};
+use super::gateway::{Addresses, Gateway};
+use super::metrics::Metrics;
+use super::settings::{ADMIN_LISTEN, DRAIN, LISTEN, UPSTREAM};
+use super::{listener, logging};
+
+/// Where the demo listens, if nobody else does.
+const PORT: u16 = 8080;
+const ADMIN_PORT: u16 = 8081;
+
+/// Runs until Ctrl-C or SIGTERM.
+///
+/// # Errors
+///
+/// When there is no free port, no randomness, or no thread.
+pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
+    let _audit = logging::start(&Logging {
+        filter: "warn".to_owned(),
+        json: Some(false),
+    })?;
+    let key = generate_key()?;
+    let voice = Voice::detect();
+    let voice_name = voice.name();
+    let required = preconfigured.then(|| key.expose().to_owned());
+    let upstream = start_server(voice, required)?;
+
+    let (listen, moved) = free_port(PORT);
+    let (admin_listen, _) = free_port(ADMIN_PORT);
+    let key_variable = if preconfigured {
+        "RIME_API_KEY"
+    } else {
+        "VOXGATE_API_KEYS"
+    };
+    let vars: [(&str, String); 5] = [
+        (LISTEN, listen.to_string()),
+        (ADMIN_LISTEN, admin_listen.to_string()),
+        (UPSTREAM, format!("http://{upstream}")),
+        (DRAIN, "2".to_owned()),
+        (key_variable, key.expose().to_owned()),
+    ];
+    let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let gateway = Gateway::bind(Config::from_vars(vars)?, Printer, Metrics::new(|| 0))
+        .map_err(|error| error.to_string())?;
+
+    let banner = Banner {
+        addresses: gateway.addresses(),
+        upstream,
+        voice: &voice_name,
+        key: (!preconfigured).then_some(&key),
+        moved,
+    };
+    banner.print(&mut io::stdout().lock())?;
+    gateway.run().map_err(|error| error.to_string().into())
+}
+
+/// The port if it is free, and any other if it is not; and whether it was not.
+fn free_port(port: u16) -> (SocketAddr, bool) {
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match listener::bind(wanted, 1) {
+        Ok(_) => (wanted, false),
+        Err(_) => (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true),
+    }
+}
+
+/// Serves the sample TTS server on a thread of its own, for as long as the process lives.
+fn start_server(voice: Voice, required_key: Option<String>) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    thread::Builder::new()
+        .name("sample-tts".to_owned())
+        .spawn(move || {
+            let served = runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                axum::serve(listener, rime::router(voice, required_key)).await
+            });
+            if let Err(error) = served {
+                tracing::error!(%error, "the sample TTS server stopped");
+            }
+        })?;
+    Ok(address)
+}
+
+/// What the demo says before the first request.
+struct Banner<'a> {
+    addresses: Addresses,
+    upstream: SocketAddr,
+    voice: &'a str,
+    /// `None` in preconfigured mode.
+    key: Option<&'a Secret>,
+    /// The usual port was taken.
+    moved: bool,
+}
+
+impl Banner<'_> {
+    fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let Addresses { data, admin } = self.addresses;
+        writeln!(
+            out,
+            "voxgate demo: a sample TTS server behind the gateway\n"
+        )?;
+        writeln!(out, "  gateway   http://{data}")?;
+        writeln!(
+            out,
+            "  key       {}",
+            self.key
+                .map_or("not needed (preconfigured)", Secret::expose)
+        )?;
+        writeln!(
+            out,
+            "  server    http://{} speaks with {}",
+            self.upstream, self.voice
+        )?;
+        writeln!(out, "  metrics   http://{admin}/metrics")?;
+        if self.moved {
+            writeln!(
+                out,
+                "\n  port {PORT} is taken, so the gateway took {}",
+                data.port()
+            )?;
+        }
+        writeln!(out, "\nIn another terminal:\n")?;
+        match self.key {
+            Some(key) => {
+                self.curl(
+                    out,
+                    "With the key: speech",
+                    "-sSo hello.wav",
+                    Some(key.expose()),
+                )?;
+                self.curl(out, "Without a key: 401 missing headers", "-i", None)?;
+                self.curl(
+                    out,
+                    "With a wrong key: 401 invalid api key",
+                    "-i",
+                    Some("wrong"),
+                )?;
+            }
+            None => {
+                self.curl(
+                    out,
+                    "Without a key: speech all the same",
+                    "-sSo hello.wav",
+                    None,
+                )?;
+                self.curl(
+                    out,
+                    "With any key: it is not looked at",
+                    "-sSo hello.wav",
+                    Some("any"),
+                )?;
+                writeln!(
+                    out,
+                    "  # The server behind demands the deployment key, which the gateway adds: 401"
+                )?;
+                writeln!(
+                    out,
+                    "  curl -i http://{}/v1/rime-tts -d '{{}}'\n",
+                    self.upstream
+                )?;
+            }
+        }
+        writeln!(
+            out,
+            "Every decision appears below as it is made. Ctrl-C ends the demo.\n"
+        )?;
+        out.flush()
+    }
+
+    fn curl(
+        &self,
+        out: &mut impl Write,
+        what: &str,
+        options: &str,
+        key: Option<&str>,
+    ) -> io::Result<()> {
+        writeln!(out, "  # {what}")?;
+        write!(
+            out,
+            "  curl {options} http://{}/v1/rime-tts",
+            self.addresses.data
+        )?;
+        if let Some(key) = key {
+            write!(out, " -H 'Authorization: Bearer {key}'")?;
+        }
+        writeln!(
+            out,
+            " -H 'Accept: audio/wav' --json '{{\"speaker\":\"cove\",\"modelId\":\"mistv2\",\"text\":\"Hello from behind the door.\"}}'\n"
+        )
+    }
+}

@@ -1,0 +1,237 @@
+//! Which headers go to the other side.
+//!
+//! The order is the defence: what is meant for one connection goes first, so that a `Connection`
+//! header cannot name a header that is set afterwards (CVE-2021-32813); then whatever the caller
+//! may have sent under our names; and only then are ours set.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue};
+use voxgate::{Caller, Dialect, Secret, X_REQUEST_ID};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_VOXGATE_KEY_ID: HeaderName = HeaderName::from_static("x-voxgate-key-id");
+
+/// What holds for one connection only (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Removes what holds for one connection only, and what `Connection` names besides.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.into_iter().chain(named) {
+        headers.remove(name);
+    }
+}
+
+/// Whether `Connection` names `upgrade` and `Upgrade` is `websocket` (RFC 6455 §4.2.1).
+pub(super) fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    let connection = headers.get_all(CONNECTION).iter().any(|value| {
+        let mut tokens = value.as_bytes().split(|byte| *byte == b',');
+        tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    });
+    let mut upgrades = headers.get_all(UPGRADE).iter();
+    let websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    connection && upgrades.next().is_some_and(websocket) && upgrades.next().is_none()
+}
+
+/// Asks for a websocket, or agrees to one.
+pub(super) fn set_websocket(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+/// What is known about a request besides its headers.
+pub(super) struct Identity<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) peer: Option<IpAddr>,
+    /// The authority that the client named, in `Host` or `:authority`.
+    pub(super) host: Option<HeaderValue>,
+    pub(super) dialect: Dialect,
+    pub(super) deployment_key: Option<&'a Secret>,
+}
+
+/// Turns the client's headers into the ones that the upstream sees.
+pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
+    // gRPC asks for trailers with it, and servers demand it.
+    let trailers = headers
+        .get_all(TE)
+        .iter()
+        .any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    remove_hop_by_hop(headers);
+    identity.dialect.strip_credential(headers);
+    remove_our_names(headers);
+    // The upstream's own authority takes its place.
+    headers.remove(HOST);
+    // `100 Continue` has been, or will be, said by us.
+    headers.remove(EXPECT);
+
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(key) = identity.deployment_key {
+        identity.dialect.add_deployment_key(key, headers);
+    }
+    if let Some(peer) = identity
+        .peer
+        .and_then(|peer| header_value(&peer.to_string()))
+    {
+        headers.insert(X_FORWARDED_FOR, peer);
+    }
+    if let Some(host) = identity.host {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_REQUEST_ID, identity.caller.request_id().to_header_value());
+    if let Some(id) = header_value(identity.caller.key_id()) {
+        headers.insert(X_VOXGATE_KEY_ID, id);
+    }
+}
+
+/// Removes every header that an upstream could take for one of ours. Some servers read `_` or
+/// `.` as `-` (CVE-2025-64484).
+fn remove_our_names(headers: &mut HeaderMap) {
+    let forged: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_ours(name))
+        .cloned()
+        .collect();
+    for name in forged {
+        headers.remove(name);
+    }
+}
+
+fn is_ours(name: &HeaderName) -> bool {
+    let plain = |byte: u8| {
+        if byte.is_ascii_alphanumeric() {
+            byte
+        } else {
+            b'-'
+        }
+    };
+    let bytes = name.as_str().as_bytes();
+    let starts = |prefix: &str| {
+        let prefix = prefix.bytes();
+        bytes.len() >= prefix.len()
+            && bytes
+                .iter()
+                .map(|byte| plain(*byte))
+                .zip(prefix)
+                .all(|(a, b)| a == b)
+    };
+    let is = |own: &str| bytes.len() == own.len() && starts(own);
+    starts("x-voxgate-")
+        || starts("x-forwarded-")
+        || is("forwarded")
+        || is("x-real-ip")
+        || is("x-request-id")
+}
+
+fn header_value(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name: HeaderName = name.parse().expect("a name");
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn hop_by_hop_headers_go_and_those_that_connection_names() {
+        let mut given = headers(&[
+            ("connection", "close, X-Voxgate-Key-Id"),
+            ("connection", "te,x-secret"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic x"),
+            ("te", "gzip"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-secret", "1"),
+            ("x-voxgate-key-id", "1"),
+            ("x-kept", "1"),
+        ]);
+        remove_hop_by_hop(&mut given);
+        assert_eq!(given, headers(&[("x-kept", "1")]));
+    }
+
+    #[test]
+    fn every_spelling_of_our_names_is_ours() {
+        for name in [
+            "x-voxgate-key-id",
+            "X_Voxgate_Key_Id",
+            "x.voxgate.key.id",
+            "x-voxgate_anything",
+            "X-Forwarded-For",
+            "x_forwarded_proto",
+            "forwarded",
+            "x-real-ip",
+            "x_request_id",
+        ] {
+            assert!(is_ours(&name.parse().expect("a name")), "{name}");
+        }
+        for name in [
+            "x-voxgat",
+            "x-forwarded",
+            "forwarded2",
+            "accept",
+            "x-request-idx",
+        ] {
+            assert!(!is_ours(&name.parse().expect("a name")), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_plain_websocket_upgrade_is_one() {
+        let yes = [
+            headers(&[
+                ("connection", "keep-alive, Upgrade"),
+                ("upgrade", "WebSocket"),
+            ]),
+            headers(&[("connection", "upgrade"), ("upgrade", "websocket")]),
+        ];
+        assert!(yes.iter().all(asks_for_websocket));
+        let no = [
+            headers(&[("upgrade", "websocket")]),
+            headers(&[("connection", "upgrade"), ("upgrade", "h2c")]),
+            headers(&[("connection", "upgrade"), ("upgrade", "h2c, websocket")]),
+            headers(&[
+                ("connection", "upgrade"),
+                ("upgrade", "websocket"),
+                ("upgrade", "h2c"),
+            ]),
+            headers(&[("connection", "xupgrade"), ("upgrade", "websocket")]),
+        ];
+        assert!(!no.iter().any(asks_for_websocket));
+    }
+}

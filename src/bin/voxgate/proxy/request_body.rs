@@ -1,0 +1,168 @@
+//! The client's body on its way to the upstream.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http::header::EXPECT;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How much of an unwanted body is read, so that the client can read its answer: a connection
+/// that is closed while data arrives is reset, and the answer is lost with it (RFC 9112 §9.6).
+const DRAIN_BYTES: usize = 4 * 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// A request's body. It knows whose turn it is, and drains what nobody wanted.
+pub(crate) struct RequestBody {
+    /// `None` once it is being drained.
+    inner: Option<Incoming>,
+    drain: bool,
+    turn: Turn,
+}
+
+impl RequestBody {
+    /// Wraps the body of a request.
+    pub(crate) fn wrap(request: Request<Incoming>) -> Request<Self> {
+        // A client that waits for `100 Continue` has sent nothing, and reading would say it.
+        // HTTP/2 has streams of its own and needs none of this.
+        let drain =
+            request.version() < http::Version::HTTP_2 && !request.headers().contains_key(EXPECT);
+        request.map(|inner| Self {
+            inner: Some(inner),
+            drain,
+            turn: Turn::default(),
+        })
+    }
+
+    /// A handle that tells how long the upstream has kept the request waiting.
+    pub(super) fn turn(&self) -> Turn {
+        self.turn.clone()
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(inner).poll_frame(cx);
+        match polled {
+            Poll::Pending => this.turn.is_the_callers(),
+            Poll::Ready(_) => this.turn.is_the_upstreams(),
+        }
+        Poll::Ready(ready!(polled))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let wanted = self.drain && !self.is_end_stream();
+        let Some(inner) = self.inner.take().filter(|_| wanted) else {
+            return;
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(timeout(DRAIN_TIME, drain(inner)));
+        }
+    }
+}
+
+async fn drain(mut body: Incoming) {
+    let mut left = DRAIN_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            break;
+        }
+    }
+}
+
+/// Whose turn it is: the caller's, while the upstream waits for more of the body, or the
+/// upstream's, which then has only so long to go on.
+#[derive(Clone)]
+pub(super) struct Turn(Arc<Mutex<Option<Instant>>>);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Some(Instant::now()))))
+    }
+}
+
+impl Turn {
+    fn is_the_callers(&self) {
+        self.set(None);
+    }
+
+    fn is_the_upstreams(&self) {
+        self.set(Some(Instant::now()));
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Resolves when the upstream has had its turn for longer than `limit` without going on.
+    pub(super) async fn exceeds(&self, limit: Duration) {
+        loop {
+            let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let left = match since {
+                None => limit,
+                Some(since) => limit.saturating_sub(since.elapsed()),
+            };
+            if left.is_zero() {
+                return;
+            }
+            sleep(left).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_upstreams_turn_counts() {
+        let limit = Duration::from_secs(10);
+        let turn = Turn::default();
+        let begun = Instant::now();
+        turn.exceeds(limit).await;
+        assert_eq!(begun.elapsed(), limit);
+
+        let turn = Turn::default();
+        turn.is_the_callers();
+        let waited = timeout(limit * 100, turn.exceeds(limit)).await;
+        assert!(waited.is_err(), "a slow caller is not the upstream's fault");
+
+        let late = turn.clone();
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(25)).await;
+            late.is_the_upstreams();
+        });
+        let begun = Instant::now();
+        turn.exceeds(limit).await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(35));
+    }
+}

@@ -1,0 +1,184 @@
+//! Connections to the servers behind.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use http::uri::{Scheme, Uri};
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tower_service::Service;
+use voxgate::DenialKind;
+
+use super::RequestBody;
+use crate::upstreams::Upstream;
+
+/// Shorter than the idle timeout of common Python servers (uvicorn closes after 5 s), so that a
+/// request is not sent on a connection that is just being closed.
+const IDLE: Duration = Duration::from_secs(4);
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Connects, name resolution included, within a time limit.
+#[derive(Clone)]
+struct Connector {
+    inner: HttpConnector,
+    limit: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        Box::pin(
+            timeout(self.limit, self.inner.call(target)).map(|connected| match connected {
+                Ok(connected) => connected.map_err(Into::into),
+                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            }),
+        )
+    }
+}
+
+/// Pooled connections of one worker.
+pub(crate) struct Clients {
+    http1: Client<Connector, RequestBody>,
+    http2: Client<Connector, RequestBody>,
+}
+
+impl Clients {
+    /// Connects when there is something to send. `connect_timeout` covers name resolution.
+    pub(crate) fn new(connect_timeout: Duration) -> Self {
+        let mut inner = HttpConnector::new();
+        inner.set_nodelay(true);
+        inner.set_keepalive(Some(KEEPALIVE));
+        let connector = Connector {
+            inner,
+            limit: connect_timeout,
+        };
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE);
+        Self {
+            http1: builder.build(connector.clone()),
+            http2: builder
+                .http2_only(true)
+                .http2_keep_alive_interval(KEEPALIVE)
+                .build(connector),
+        }
+    }
+
+    /// Sends a request, in HTTP/2 when the upstream or gRPC demands it.
+    pub(super) async fn send(
+        &self,
+        upstream: &Upstream,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let http2 = upstream.http2 || is_grpc(&request);
+        let mut target = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(upstream.authority.clone());
+        target = match request.uri().path_and_query() {
+            Some(path) => target.path_and_query(path.clone()),
+            None => target.path_and_query("/"),
+        };
+        *request.uri_mut() = target.build().map_err(|error| Failure::new(error.into()))?;
+        let client = if http2 {
+            *request.version_mut() = Version::HTTP_2;
+            &self.http2
+        } else {
+            *request.version_mut() = Version::HTTP_11;
+            &self.http1
+        };
+        client
+            .request(request)
+            .await
+            .map_err(|error| Failure::new(error.into()))
+    }
+}
+
+fn is_grpc(request: &Request<RequestBody>) -> bool {
+    let content_type = request.headers().get(http::header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Why there is no answer from the upstream.
+#[derive(Debug)]
+pub(super) struct Failure(Cause);
+
+#[derive(Debug)]
+enum Cause {
+    Timeout,
+    Error(Box<dyn Error + Send + Sync>),
+}
+
+impl Failure {
+    fn new(error: Box<dyn Error + Send + Sync>) -> Self {
+        Self(Cause::Error(error))
+    }
+
+    pub(super) fn timeout() -> Self {
+        Self(Cause::Timeout)
+    }
+
+    /// What it is on record as; `None` when it was the caller who broke off.
+    pub(super) fn kind(&self) -> Option<DenialKind> {
+        let Cause::Error(error) = &self.0 else {
+            return Some(DenialKind::UpstreamTimeout);
+        };
+        for cause in causes(error.as_ref()) {
+            let timed_out = cause
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+            if timed_out {
+                return Some(DenialKind::UpstreamTimeout);
+            }
+            // The body that we send is the caller's: if it fails, so did the caller.
+            if cause
+                .downcast_ref::<hyper::Error>()
+                .is_some_and(hyper::Error::is_user)
+            {
+                return None;
+            }
+        }
+        Some(DenialKind::UpstreamUnreachable)
+    }
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cause::Error(error) = &self.0 else {
+            return f.write_str("upstream did not answer in time");
+        };
+        f.write_str("upstream failed")?;
+        for cause in causes(error.as_ref()) {
+            write!(f, ": {cause}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Every setting of the program, in one table: the environment, the flags, the help and the
+//! README all follow from it.
+
+use std::ffi::OsString;
+
+/// One setting: an environment variable and its flag.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// The environment variable.
+    pub(crate) variable: &'static str,
+    /// What a value looks like, in the help.
+    pub(crate) value: &'static str,
+    /// What it means, in one sentence without a full stop.
+    pub(crate) meaning: &'static str,
+    /// What holds when it is not set, in words or as a value.
+    pub(crate) default: &'static str,
+    /// A secret has no flag: the command line of a process is visible to every user of the
+    /// machine. Its `_FILE` twin has one.
+    pub(crate) secret: bool,
+}
+
+const fn plain(
+    variable: &'static str,
+    value: &'static str,
+    meaning: &'static str,
+    default: &'static str,
+) -> Setting {
+    Setting {
+        variable,
+        value,
+        meaning,
+        default,
+        secret: false,
+    }
+}
+
+const fn secret(variable: &'static str, meaning: &'static str) -> Setting {
+    Setting {
+        variable,
+        value: "KEY",
+        meaning,
+        default: "",
+        secret: true,
+    }
+}
+
+pub(crate) const LISTEN: &str = "VOXGATE_LISTEN";
+pub(crate) const ADMIN_LISTEN: &str = "VOXGATE_ADMIN_LISTEN";
+pub(crate) const UPSTREAM: &str = "VOXGATE_UPSTREAM";
+pub(crate) const CONNECT_TIMEOUT: &str = "VOXGATE_CONNECT_TIMEOUT_SECONDS";
+pub(crate) const UPSTREAM_TIMEOUT: &str = "VOXGATE_UPSTREAM_TIMEOUT_SECONDS";
+pub(crate) const HEADER_READ_TIMEOUT: &str = "VOXGATE_HEADER_READ_TIMEOUT_SECONDS";
+pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
+pub(crate) const LOG: &str = "VOXGATE_LOG";
+pub(crate) const LOG_FORMAT: &str = "VOXGATE_LOG_FORMAT";
+
+pub(crate) const SETTINGS: [Setting; 16] = [
+    plain(
+        UPSTREAM,
+        "URL",
+        "the TTS server to forward to; a comma-separated list of `prefix=url` for several",
+        "required",
+    ),
+    plain(
+        LISTEN,
+        "ADDRESS",
+        "where clients are served",
+        "127.0.0.1:8080",
+    ),
+    plain(
+        ADMIN_LISTEN,
+        "ADDRESS",
+        "where `/livez`, `/readyz` and `/metrics` are served",
+        "127.0.0.1:8081",
+    ),
+    plain(
+        "VOXGATE_DIALECT",
+        "NAME",
+        "the vendor whose clients call: `rime`, or `bearer` for no vendor",
+        "rime",
+    ),
+    plain(
+        "VOXGATE_MODE",
+        "MODE",
+        "`validate` or `preconfigured`",
+        "by which keys are set",
+    ),
+    secret(
+        "VOXGATE_API_KEYS",
+        "the callers' keys in the clear, separated by commas",
+    ),
+    plain(
+        "VOXGATE_API_KEYS_FILE",
+        "PATH",
+        "a file with one caller's key a line",
+        "",
+    ),
+    plain(
+        "VOXGATE_KEYS_FILE",
+        "PATH",
+        "a keys file (`keys.toml`) with ids, labels and scopes",
+        "",
+    ),
+    secret(
+        "RIME_API_KEY",
+        "the deployment key, which the TTS server wants to see",
+    ),
+    plain(
+        "RIME_API_KEY_FILE",
+        "PATH",
+        "a file with the deployment key",
+        "",
+    ),
+    plain(
+        CONNECT_TIMEOUT,
+        "SECONDS",
+        "longest wait for a connection to the TTS server, name resolution included",
+        "5",
+    ),
+    plain(
+        UPSTREAM_TIMEOUT,
+        "SECONDS",
+        "longest wait for the TTS server to go on with a request, until its answer begins",
+        "60",
+    ),
+    plain(
+        HEADER_READ_TIMEOUT,
+        "SECONDS",
+        "longest wait for a request's header, and longest idle time of a connection",
+        "30",
+    ),
+    plain(
+        DRAIN,
+        "SECONDS",
+        "longest wait for requests and tunnels in flight at shutdown",
+        "30",
+    ),
+    plain(
+        LOG,
+        "FILTER",
+        "which log lines go to standard error, as `level` or `target=level,...`; audit records are not filtered",
+        "info",
+    ),
+    plain(
+        LOG_FORMAT,
+        "FORMAT",
+        "`text` or `json`",
+        "text on a terminal, else json",
+    ),
+];
+
+impl Setting {
+    /// The name of the flag, without its dashes: `VOXGATE_LISTEN` is `listen`.
+    pub(crate) fn flag(&self) -> Option<String> {
+        let name = self
+            .variable
+            .strip_prefix("VOXGATE_")
+            .unwrap_or(self.variable);
+        (!self.secret).then(|| name.to_ascii_lowercase().replace('_', "-"))
+    }
+}
+
+/// The names of all settings.
+pub(crate) fn names() -> Vec<&'static str> {
+    SETTINGS.iter().map(|setting| setting.variable).collect()
+}
+
+/// What a setting is when nobody sets it. Only for settings whose default is a value.
+pub(crate) fn default_of(variable: &str) -> &'static str {
+    let setting = SETTINGS.iter().find(|setting| setting.variable == variable);
+    setting.map_or("", |setting| setting.default)
+}
+
+/// The process's environment, with what was given on the command line in its place.
+pub(crate) fn environment(flags: Vec<(&'static str, OsString)>) -> Vec<(OsString, OsString)> {
+    let given: Vec<&str> = flags.iter().map(|(variable, _)| *variable).collect();
+    std::env::vars_os()
+        .filter(|(name, _)| !given.iter().any(|given| name == given))
+        .chain(flags.into_iter().map(|(name, value)| (name.into(), value)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of README's table of settings are this table's, word for word.
+    #[test]
+    fn readme_lists_exactly_these_settings() {
+        let readme = include_str!("../../../README.md");
+        let rows: Vec<&str> = readme
+            .lines()
+            .filter(|line| line.starts_with("| `VOXGATE_") || line.starts_with("| `RIME_"))
+            .collect();
+        let expected: Vec<String> = SETTINGS
+            .iter()
+            .map(|setting| {
+                let Setting {
+                    variable,
+                    meaning,
+                    default,
+                    ..
+                } = setting;
+                format!("| `{variable}` | {meaning} | {default} |").replace("|  |", "| |")
+            })
+            .collect();
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn no_secret_has_a_flag() {
+        for setting in SETTINGS {
+            let flag = setting.flag();
+            assert_eq!(flag.is_none(), setting.secret, "{}", setting.variable);
+            let twin = format!("{}_FILE", setting.variable);
+            assert!(
+                !setting.secret || names().contains(&twin.as_str()),
+                "{twin}"
+            );
+        }
+    }
+}
