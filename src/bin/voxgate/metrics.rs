@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use voxgate::audit::{Completion, Decision};
-use voxgate::{AuditRecord, AuditSink, Principal};
+use voxgate::{AuditRecord, AuditSink, DenialKind, Principal};
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -34,6 +34,12 @@ impl Metrics {
         let in_flight = Gauge::default();
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
         let preconfigured_exposed = Gauge::default();
+        // An alert on a rate needs the zero before the first error.
+        for kind in [DenialKind::UpstreamUnreachable, DenialKind::UpstreamTimeout] {
+            let _ = upstream_errors.get_or_create(&ReasonLabel {
+                reason: kind.as_str(),
+            });
+        }
 
         let mut registry = Registry::with_prefix("voxgate");
         registry.register(

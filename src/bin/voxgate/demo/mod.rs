@@ -28,6 +28,9 @@ use super::{listener, logging};
 const PORT: u16 = 8080;
 const ADMIN_PORT: u16 = 8081;
 
+/// What the commands to try say.
+const BODY: &str = r#"{"speaker":"cove","modelId":"mistv2","text":"Hello from behind the door."}"#;
+
 /// Runs until Ctrl-C or SIGTERM.
 ///
 /// # Errors
@@ -198,17 +201,18 @@ impl Banner<'_> {
         key: Option<&str>,
     ) -> io::Result<()> {
         writeln!(out, "  # {what}")?;
-        write!(
+        writeln!(
             out,
-            "  curl {options} http://{}/v1/rime-tts",
+            "  curl {options} http://{}/v1/rime-tts \\",
             self.addresses.data
         )?;
         if let Some(key) = key {
-            write!(out, " -H 'Authorization: Bearer {key}'")?;
+            writeln!(out, "    -H 'Authorization: Bearer {key}' \\")?;
         }
         writeln!(
             out,
-            " -H 'Accept: audio/wav' --json '{{\"speaker\":\"cove\",\"modelId\":\"mistv2\",\"text\":\"Hello from behind the door.\"}}'\n"
-        )
+            "    -H 'Accept: audio/wav' -H 'Content-Type: application/json' \\"
+        )?;
+        writeln!(out, "    -d '{BODY}'\n")
     }
 }
