@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use voxgate::Tunnel;
 use voxgate::audit::Ended;
 
-/// How long the second direction may outlive the first. Whoever has said its last word in
-/// WebSocket closes the connection; a peer that vanished says nothing any more.
-const LINGER: Duration = Duration::from_secs(30);
+/// How long the second direction may outlive the first. A WebSocket closes as a whole
+/// (RFC 6455 §7.1.1), so what is still under way then is little.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Carries bytes between the two connections until both directions have ended.
 ///

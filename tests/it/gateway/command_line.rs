@@ -1,0 +1,103 @@
+//! The program at its command line.
+
+use super::harness::{KEY, Program};
+
+#[test]
+fn a_wrong_configuration_is_64_with_every_problem_and_no_value() {
+    for command in ["serve", "check"] {
+        let (code, out, error) =
+            Program::new(&[command, "--listen", "hunter2", "--log-format=hunter2"])
+                .var("VOXGATE_MODE", "hunter2")
+                .var("VOXGATE_API_KEYS", "hunter2 hunter2")
+                .var("VOXGATE_UPSTREM", "hunter2")
+                .run();
+        assert_eq!((code, out.as_str()), (Some(64), ""), "{error}");
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines[0], "voxgate: the configuration is wrong:");
+        let places = [
+            "VOXGATE_UPSTREM",
+            "VOXGATE_MODE",
+            "VOXGATE_API_KEYS, key 1",
+            "VOXGATE_LISTEN",
+            "VOXGATE_UPSTREAM",
+            "VOXGATE_LOG_FORMAT",
+        ];
+        assert_eq!(lines.len(), 1 + places.len(), "{error}");
+        for (line, place) in lines[1..].iter().zip(places) {
+            assert!(line.starts_with(&format!("  {place}: ")), "{line}");
+        }
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn check_says_what_the_gateway_would_do() {
+    let (code, out, error) = Program::new(&["check", "--upstream", "http://127.0.0.1:8000"])
+        .var("VOXGATE_API_KEYS", KEY)
+        .var("VOXGATE_UPSTREAM", "the flag wins over this")
+        .run();
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert!(
+        out.contains("speak rime to clients and forward to http://127.0.0.1:8000."),
+        "{out}"
+    );
+    assert!(out.contains("Every request needs one of 1 key"), "{out}");
+    assert!(!out.contains(KEY), "{out}");
+}
+
+#[test]
+fn variables_that_kubernetes_injects_do_not_break_the_start() {
+    let (code, _, error) = Program::new(&["check"])
+        .var("VOXGATE_API_KEYS", KEY)
+        .var("VOXGATE_UPSTREAM", "http://127.0.0.1:8000")
+        .var("VOXGATE_SERVICE_HOST", "10.0.0.1")
+        .var("VOXGATE_SERVICE_PORT", "8080")
+        .var("VOXGATE_SERVICE_PORT_HTTP", "8080")
+        .var("VOXGATE_PORT", "tcp://10.0.0.1:8080")
+        .var("VOXGATE_PORT_8080_TCP", "tcp://10.0.0.1:8080")
+        .var("VOXGATE_PORT_8080_TCP_PROTO", "tcp")
+        .run();
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_newcomer_can_work_from_the_help() {
+    let (code, out, _) = Program::new(&["--help"]).run();
+    assert_eq!(code, Some(0));
+    for wanted in [
+        "voxgate demo",
+        "voxgate check",
+        "voxgate serve",
+        "VOXGATE_UPSTREAM",
+        "64",
+    ] {
+        assert!(out.contains(wanted), "no {wanted} in {out}");
+    }
+    let (_, out, _) = Program::new(&["serve", "--help"]).run();
+    for wanted in [
+        "--upstream <URL>",
+        "VOXGATE_UPSTREAM, required",
+        "--drain-seconds",
+        "default: 30",
+        "VOXGATE_API_KEYS",
+    ] {
+        assert!(out.contains(wanted), "no {wanted} in {out}");
+    }
+    let (code, _, error) = Program::new(&["serve", "--uptsream", "x"]).run();
+    assert_eq!(code, Some(64));
+    assert!(error.contains("--upstream"), "{error}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let (code, _, error) = Program::validating("127.0.0.1:1")
+        .var("VOXGATE_LISTEN", address.to_string())
+        .run();
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains(&format!("cannot listen on {address}")),
+        "{error}"
+    );
+}

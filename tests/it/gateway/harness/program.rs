@@ -1,0 +1,213 @@
+//! The program as a child process, and everything that it prints.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Longest wait for anything. Only a failing test ever waits for so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `found` has a value, looking again and again.
+pub(crate) async fn wait_until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "no {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What a stream has shown so far, line by line.
+#[derive(Clone, Default)]
+struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Lines {
+    fn collect(stream: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let shared = lines.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines() {
+                let Ok(line) = line else { break };
+                shared.0.0.lock().unwrap().push(line);
+                shared.0.1.notify_all();
+            }
+        });
+        lines
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().clone()
+    }
+
+    fn wait_for<T>(&self, what: &str, found: impl Fn(&[String]) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.0.0.lock().unwrap();
+        loop {
+            if let Some(found) = found(&lines) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no {what} in:\n{}", lines.join("\n"));
+            lines = self.0.1.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+}
+
+/// The program, with only those variables in its environment that the test gives.
+pub(crate) struct Program {
+    command: Command,
+}
+
+impl Program {
+    pub(crate) fn new(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_voxgate"));
+        command.args(arguments).env_clear().stdin(Stdio::null());
+        Self { command }
+    }
+
+    pub(crate) fn var(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs a command that ends by itself: its exit code, its output and its error output.
+    pub(crate) fn run(mut self) -> (Option<i32>, String, String) {
+        let output = self.command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    /// `voxgate serve` in front of `upstream`, on free ports.
+    pub(crate) fn gateway(upstream: impl std::fmt::Display) -> Self {
+        Self::new(&["serve"])
+            .var("VOXGATE_LISTEN", "127.0.0.1:0")
+            .var("VOXGATE_ADMIN_LISTEN", "127.0.0.1:0")
+            .var("VOXGATE_UPSTREAM", format!("http://{upstream}"))
+            .var("VOXGATE_LOG", "debug")
+    }
+
+    /// In validate mode with one key, [`KEY`](super::KEY), whose id is `env-1`.
+    pub(crate) fn validating(upstream: impl std::fmt::Display) -> Self {
+        Self::gateway(upstream).var("VOXGATE_API_KEYS", super::KEY)
+    }
+
+    /// Starts the gateway and waits until it listens.
+    pub(crate) fn start(mut self) -> Started {
+        let mut child = self
+            .command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let audit = Lines::collect(child.stdout.take().unwrap());
+        let log = Lines::collect(child.stderr.take().unwrap());
+        let listening = log.wait_for("listening line", |lines| {
+            let json = |line: &String| serde_json::from_str::<Value>(line).ok();
+            lines
+                .iter()
+                .filter_map(json)
+                .find(|line| line["message"] == "listening")
+        });
+        let address = |field: &str| listening[field].as_str().unwrap().parse().unwrap();
+        Started {
+            address: address("address"),
+            admin: address("admin"),
+            child,
+            audit,
+            log,
+        }
+    }
+}
+
+/// A gateway that runs. Dropping it ends it.
+pub(crate) struct Started {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    child: Child,
+    audit: Lines,
+    log: Lines,
+}
+
+impl Started {
+    /// All audit records so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let lines = self.audit.all();
+        lines
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Waits for an audit record.
+    pub(crate) fn wait_for_record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.audit.wait_for(what, |lines| {
+            let json = |line: &String| serde_json::from_str::<Value>(line).unwrap();
+            lines.iter().map(json).find(|record| wanted(record))
+        })
+    }
+
+    /// Waits for the completion of the request with this identifier.
+    pub(crate) fn wait_for_completion(&self, request_id: &str) -> Value {
+        self.wait_for_record("completion", |record| {
+            record["event"] == "completion" && record["request_id"] == request_id
+        })
+    }
+
+    /// Waits for a line in the log that holds `text`.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        self.log.wait_for(text, |lines| {
+            lines.iter().any(|line| line.contains(text)).then_some(())
+        });
+    }
+
+    /// Everything it printed so far, audit and log.
+    pub(crate) fn printed(&self) -> String {
+        [self.audit.all(), self.log.all()].concat().join("\n")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn terminate(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Waits for the process to end.
+    pub(crate) async fn exit_status(&mut self) -> ExitStatus {
+        wait_until("end of the process", || self.child.try_wait().unwrap()).await
+    }
+
+    /// A figure of `/proc/<pid>/status`, in KiB.
+    pub(crate) fn memory_kib(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Forgets the peak of the memory so far, so that `VmHWM` starts anew.
+    pub(crate) fn forget_memory_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

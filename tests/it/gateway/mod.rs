@@ -1,0 +1,11 @@
+//! The real program, over real sockets.
+
+mod admission;
+mod bodies;
+mod command_line;
+mod forwarding;
+mod harness;
+mod lifecycle;
+mod slow_clients;
+mod tunnels;
+mod upstream_failures;

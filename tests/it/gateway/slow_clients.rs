@@ -1,0 +1,74 @@
+//! Clients that hold a connection open and say nothing, or not enough.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::harness::{KEY, Program, serve};
+
+/// Each of them is closed by the gateway: reading comes to an end.
+#[tokio::test]
+async fn a_client_that_does_not_finish_its_header_is_closed() {
+    let upstream = serve(axum::Router::new()).await;
+    let gateway = Program::validating(upstream)
+        .var("VOXGATE_HEADER_READ_TIMEOUT_SECONDS", "1")
+        .start();
+    let cases: [&[u8]; 7] = [
+        b"",
+        b"P",
+        b"PRI * HTTP/2.0\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r",
+        b"GET",
+        b"GET / HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n",
+    ];
+    for sent in cases {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let mut rest = Vec::new();
+        // A reset ends it as well as an orderly close.
+        let _ = stream.read_to_end(&mut rest).await;
+        let text = String::from_utf8_lossy(&rest);
+        assert!(!text.contains("200"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let gateway = Program::validating(serve(axum::Router::new()).await)
+        .var("VOXGATE_HEADER_READ_TIMEOUT_SECONDS", "1")
+        .start();
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    assert!(
+        rest.starts_with(b"HTTP/1.1 404"),
+        "{}",
+        String::from_utf8_lossy(&rest)
+    );
+}
+
+/// The header's time limit is not one for the answer, whatever protocol is spoken.
+#[tokio::test]
+async fn a_slow_answer_outlives_the_headers_time_limit() {
+    let slow = || async {
+        tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+        "late"
+    };
+    let upstream = serve(axum::Router::new().route("/", axum::routing::get(slow))).await;
+    let gateway = Program::validating(upstream)
+        .var("VOXGATE_HEADER_READ_TIMEOUT_SECONDS", "1")
+        .start();
+    for version in ["1.0", "1.1"] {
+        let request = format!(
+            "GET / HTTP/{version}\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n"
+        );
+        let reply = super::harness::send_raw(gateway.address, request).await;
+        assert_eq!(
+            (reply.status, reply.body.as_str()),
+            (200, "late"),
+            "{version}"
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! An upstream that is down, silent, slow or rude.
+
+use std::net::SocketAddr;
+
+use http_body_util::{BodyExt as _, Full};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::harness::{KEY, Program, Started, client, send_raw, serve_raw, wait_until};
+
+/// Sends a request that is let in: the status, the body and the completion record.
+async fn ask(gateway: &Started) -> (u16, String, serde_json::Value) {
+    let request = hyper::Request::get(format!("http://{}/v1/rime-tts", gateway.address))
+        .header("authorization", format!("Bearer {KEY}"))
+        .body(Full::default())
+        .unwrap();
+    let reply = client().request(request).await.unwrap();
+    assert_eq!(reply.headers()["content-type"], "text/plain");
+    let request_id = reply.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let status = reply.status().as_u16();
+    let body = reply.into_body().collect().await.unwrap().to_bytes();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    (status, body, gateway.wait_for_completion(&request_id))
+}
+
+async fn metric(gateway: &Started, line: &str) -> bool {
+    let request = "GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+    let reply = send_raw(gateway.admin, request).await;
+    assert_eq!(reply.status, 200);
+    reply.body.lines().any(|own| own == line)
+}
+
+const UNREACHABLE: &str = "bad gateway: the TTS server cannot be reached";
+const TIMEOUT: &str = "gateway timeout: the TTS server did not answer in time";
+
+/// An address where nobody listens.
+async fn nowhere() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_is_502() {
+    let gateway = Program::validating(nowhere().await).start();
+    let (status, body, completion) = ask(&gateway).await;
+    assert_eq!((status, body.as_str()), (502, UNREACHABLE));
+    assert_eq!(completion["status"], 502);
+    assert_eq!(completion["failure"], "upstream_unreachable");
+    assert_eq!(completion["ended"], "ok");
+    assert_eq!(completion["key_id"], "env-1");
+    assert!(
+        metric(
+            &gateway,
+            r#"voxgate_upstream_errors_total{reason="upstream_unreachable"} 1"#
+        )
+        .await
+    );
+    assert!(metric(&gateway, "voxgate_requests_in_flight 0").await);
+    gateway.wait_for_log("Connection refused");
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_off_before_its_answer_is_502() {
+    let hangs_up = serve_raw(|mut stream| async move {
+        let mut buffer = [0; 1024];
+        let _ = stream.read(&mut buffer).await;
+    });
+    let gateway = Program::validating(hangs_up.await).start();
+    let (status, body, completion) = ask(&gateway).await;
+    assert_eq!((status, body.as_str()), (502, UNREACHABLE));
+    assert_eq!(completion["failure"], "upstream_unreachable");
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_speak_http_is_502() {
+    let rude = serve_raw(|mut stream| async move {
+        let _ = stream.write_all(b"220 smtp ready\r\n\r\n").await;
+        let _ = stream.read(&mut [0; 1024]).await;
+    });
+    let gateway = Program::validating(rude.await).start();
+    assert_eq!(ask(&gateway).await.0, 502);
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_that_nobody_asked_for_is_502() {
+    let switching = serve_raw(|mut stream| async move {
+        let _ = stream.read(&mut [0; 1024]).await;
+        let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let _ = stream.write_all(switch).await;
+        let _ = stream.read(&mut [0; 1024]).await;
+    });
+    let gateway = Program::validating(switching.await).start();
+    let (status, _, completion) = ask(&gateway).await;
+    assert_eq!(status, 502);
+    assert_eq!(completion["failure"], "upstream_unreachable");
+}
+
+#[tokio::test]
+async fn an_upstream_that_never_answers_is_504() {
+    let silent =
+        serve_raw(
+            |mut stream| async move { while let Ok(1..) = stream.read(&mut [0; 1024]).await {} },
+        );
+    let gateway = Program::validating(silent.await)
+        .var("VOXGATE_UPSTREAM_TIMEOUT_SECONDS", "1")
+        .start();
+    let (status, body, completion) = ask(&gateway).await;
+    assert_eq!((status, body.as_str()), (504, TIMEOUT));
+    assert_eq!(completion["failure"], "upstream_timeout");
+    assert!(
+        metric(
+            &gateway,
+            r#"voxgate_upstream_errors_total{reason="upstream_timeout"} 1"#
+        )
+        .await
+    );
+}
+
+#[tokio::test]
+async fn an_upstream_that_accepts_no_connection_is_504() {
+    // On Linux, connecting hangs when the queue of connections to accept is full.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    socket.listen(0).unwrap();
+    let full = socket.local_addr().unwrap().as_socket().unwrap();
+    let waiting: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(TcpStream::connect(full)))
+        .collect();
+    wait_until("full queue", || {
+        waiting.iter().any(|one| one.is_finished()).then_some(())
+    })
+    .await;
+
+    let gateway = Program::validating(full)
+        .var("VOXGATE_CONNECT_TIMEOUT_SECONDS", "1")
+        .start();
+    let (status, body, completion) = ask(&gateway).await;
+    assert_eq!((status, body.as_str()), (504, TIMEOUT));
+    assert_eq!(completion["failure"], "upstream_timeout");
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_off_amid_its_answer_is_on_record() {
+    let breaks_off = serve_raw(|mut stream| async move {
+        let _ = stream.read(&mut [0; 1024]).await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+            .await;
+    });
+    let gateway = Program::validating(breaks_off.await).start();
+    let request = hyper::Request::get(format!("http://{}/", gateway.address))
+        .header("authorization", format!("Bearer {KEY}"))
+        .body(Full::<hyper::body::Bytes>::default())
+        .unwrap();
+    let reply = client().request(request).await.unwrap();
+    let request_id = reply.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert!(
+        reply.into_body().collect().await.is_err(),
+        "the client must not take half for all"
+    );
+    let completion = gateway.wait_for_completion(&request_id);
+    assert_eq!(completion["ended"], "upstream_abort");
+    assert_eq!(completion["bytes_sent"], 4);
+}
