@@ -1,4 +1,47 @@
-//! lib docs
+//! The missing door for self-hosted text-to-speech: a tower [`Layer`](tower_layer::Layer) that
+//! asks callers for their key in constant time, speaks the dialect of the vendor whose SDK is
+//! calling, and leaves an audit record of every decision.
+//!
+//! ```text
+//!           ┌────────────┐  ┌────────┐  ┌───────────┐  ┌───────┐
+//! request ─▶│ credential │─▶│ verify │─▶│ authorize │─▶│ audit │─▶ inner service (with a Caller)
+//!           └────────────┘  └────────┘  └───────────┘  └───────┘        │
+//!             dialect:        key ring,   policy:        decision        ▼
+//!             which header,   or your     method+path    record       response ─▶ completion
+//!             which scheme    own store   → scope                                 record
+//!                  └──────────────┴────────────┴─▶ Denial ─▶ audit ─▶ the dialect renders it
+//! ```
+//!
+//! ```
+//! use axum::{Router, routing::post};
+//! use voxgate::{AuthLayer, Caller, Dialect, Key, KeyRing, Principal, Secret};
+//!
+//! async fn speak(caller: Caller) -> String {
+//!     format!("hello, {}", caller.key_id())
+//! }
+//!
+//! let key = Key::from_secret(&Secret::new("a-long-secret-of-yours")?, Principal::new("ivr-prod"));
+//! let auth = AuthLayer::new(KeyRing::new([key])?).dialect(Dialect::Rime);
+//! let app: Router = Router::new().route("/v1/rime-tts", post(speak)).layer(auth);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`AuthLayer`] is the layer; [`AuthLayer::from_env`] reads its settings from the environment
+//!   ([`env`]).
+//! - [`KeyRing`] holds keys in memory; [`Verify`] is the trait for a store of your own.
+//! - [`Dialect`] says where a vendor's clients put their credential, and how they are refused.
+//! - [`Policy`] says which scope a request requires.
+//! - [`AuditSink`] takes the [records](audit); the default one emits `tracing` events.
+//! - [`Caller`] is what a handler sees: proof that the layer ran.
+//!
+//! # Features
+//!
+//! - `gateway` (default): what the `voxgate` program needs. A library user turns it off with
+//!   `default-features = false`; the layer itself needs neither tokio nor any other runtime.
+//! - `axum`: `Caller` and `Tunnel` as extractors.
+
 pub mod audit;
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -27,3 +70,8 @@ pub use self::request_id::{RequestId, X_REQUEST_ID};
 pub use self::screen::Screen;
 pub use self::secret::{Digest, InvalidSecret, MAX_CREDENTIAL_BYTES, Presented, Secret};
 pub use self::verify::{Outcome, Verdict, Verify};
+
+/// The examples of README are tests, too.
+#[cfg(all(doctest, feature = "gateway"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

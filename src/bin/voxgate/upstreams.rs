@@ -106,8 +106,9 @@ fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), St
             "holds a user name or password; set the vendor's deployment key instead".to_owned(),
         );
     }
-    if authority.host().is_empty() || (authority.port().is_some() && authority.port_u16().is_none())
-    {
+    let port = &authority.as_str()[authority.host().len()..];
+    let port_is_plain = port.is_empty() || authority.port_u16().is_some_and(|port| port != 0);
+    if authority.host().is_empty() || !port_is_plain {
         return Err(wrong.to_owned());
     }
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {

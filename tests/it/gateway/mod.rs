@@ -3,6 +3,7 @@
 mod admission;
 mod bodies;
 mod command_line;
+mod demo;
 mod forwarding;
 mod harness;
 mod lifecycle;

@@ -9,7 +9,6 @@ mod rime;
 mod voice;
 
 use std::error::Error;
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
@@ -47,47 +46,53 @@ pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
     let required = preconfigured.then(|| key.expose().to_owned());
     let upstream = start_server(voice, required)?;
 
-    let (listen, moved) = free_port(PORT);
-    let (admin_listen, _) = free_port(ADMIN_PORT);
     let key_variable = if preconfigured {
         "RIME_API_KEY"
     } else {
         "VOXGATE_API_KEYS"
     };
-    let vars: [(&str, String); 5] = [
-        (LISTEN, listen.to_string()),
-        (ADMIN_LISTEN, admin_listen.to_string()),
-        (UPSTREAM, format!("http://{upstream}")),
-        (DRAIN, "2".to_owned()),
-        (key_variable, key.expose().to_owned()),
-    ];
-    let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    let gateway = Gateway::bind(Config::from_vars(vars)?, Printer, Metrics::new(|| 0))
-        .map_err(|error| error.to_string())?;
+    let config = |listen: SocketAddr, admin_listen: SocketAddr| {
+        let vars: [(&str, String); 5] = [
+            (LISTEN, listen.to_string()),
+            (ADMIN_LISTEN, admin_listen.to_string()),
+            (UPSTREAM, format!("http://{upstream}")),
+            (DRAIN, "2".to_owned()),
+            (key_variable, key.expose().to_owned()),
+        ];
+        Config::from_vars(vars.map(|(name, value)| (name.into(), value.into())))
+    };
+    let bind = |config| Gateway::bind(config, Printer, Metrics::new(|| 0));
+    let gateway = match bind(config(free_or_any(PORT), free_or_any(ADMIN_PORT))?) {
+        // Somebody was quicker.
+        Err(_) => bind(config(local(0), local(0))?).map_err(|error| error.to_string())?,
+        Ok(gateway) => gateway,
+    };
 
     let banner = Banner {
         addresses: gateway.addresses(),
         upstream,
         voice: &voice_name,
         key: (!preconfigured).then_some(&key),
-        moved,
     };
     banner.print(&mut io::stdout().lock())?;
     gateway.run().map_err(|error| error.to_string().into())
 }
 
-/// The port if it is free, and any other if it is not; and whether it was not.
-fn free_port(port: u16) -> (SocketAddr, bool) {
-    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    match listener::bind(wanted, 1) {
-        Ok(_) => (wanted, false),
-        Err(_) => (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true),
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// The port if it is free, and any other if it is not.
+fn free_or_any(port: u16) -> SocketAddr {
+    match listener::bind(local(port), 1) {
+        Ok(_) => local(port),
+        Err(_) => local(0),
     }
 }
 
 /// Serves the sample TTS server on a thread of its own, for as long as the process lives.
 fn start_server(voice: Voice, required_key: Option<String>) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let listener = TcpListener::bind(local(0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -114,8 +119,6 @@ struct Banner<'a> {
     voice: &'a str,
     /// `None` in preconfigured mode.
     key: Option<&'a Secret>,
-    /// The usual port was taken.
-    moved: bool,
 }
 
 impl Banner<'_> {
@@ -138,7 +141,7 @@ impl Banner<'_> {
             self.upstream, self.voice
         )?;
         writeln!(out, "  metrics   http://{admin}/metrics")?;
-        if self.moved {
+        if data.port() != PORT {
             writeln!(
                 out,
                 "\n  port {PORT} is taken, so the gateway took {}",

@@ -15,7 +15,9 @@ use tokio::net::TcpStream;
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
+    /// The body as text, and as it came.
     pub(crate) body: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Reply {
@@ -33,13 +35,14 @@ pub(crate) async fn send_raw(address: SocketAddr, request: impl AsRef<[u8]>) -> 
     stream.write_all(request.as_ref()).await.unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.unwrap();
-    parse(&String::from_utf8(bytes).unwrap())
+    parse(&bytes)
 }
 
-fn parse(text: &str) -> Reply {
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("no header: {text:?}"));
+fn parse(bytes: &[u8]) -> Reply {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.unwrap_or_else(|| panic!("no header: {:?}", String::from_utf8_lossy(bytes)));
+    let head = std::str::from_utf8(&bytes[..end]).unwrap();
+    let body = bytes[end + 4..].to_vec();
     let mut lines = head.split("\r\n");
     let status = lines
         .next()
@@ -54,7 +57,8 @@ fn parse(text: &str) -> Reply {
     Reply {
         status,
         headers: lines.map(header).collect(),
-        body: body.to_owned(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
     }
 }
 
