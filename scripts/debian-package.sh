@@ -1,0 +1,31 @@
+#!/bin/sh
+# Installs one Debian package, if this is a Debian and the user is root.
+#
+# Usage: debian-package.sh PACKAGE
+# On failure, standard output holds the reason in one line.
+set -eu
+cd -- "$(dirname -- "$0")/.."
+package=$1
+log=target/apt-$package.log
+
+why() {
+    echo "$1"
+    exit 1
+}
+
+[ -z "${NO_INSTALL-}" ] || why 'not installed, and NO_INSTALL is set'
+command -v apt-get >/dev/null || why 'not installed, and there is no apt-get'
+[ "$(id -u)" -eq 0 ] || why 'not installed and not root'
+
+install() {
+    DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes -o DPkg::Lock::Timeout=120 \
+        install --no-install-recommends "$package"
+}
+
+echo "installing the Debian package $package" >&2
+mkdir -p target
+# The lists are missing from a fresh image and stale in an old one, so the first failure says little.
+if install >"$log" 2>&1 </dev/null; then exit 0; fi
+if { apt-get --quiet update && install; } >>"$log" 2>&1 </dev/null; then exit 0; fi
+tail -n 5 "$log" >&2
+why "apt-get could not install $package (see $log)"
