@@ -49,7 +49,8 @@ for line in open(sys.argv[1], encoding="utf-8"):
 END
 }
 
-if [ "$(cat "$venv/stamp" 2>/dev/null)" = "$stamp" ] && is_complete >&2; then
+if [ "$(cat "$venv/stamp" 2>/dev/null)" = "$stamp" ] && [ -x "$venv/bin/python" ] &&
+    is_complete >&2; then
     echo "$PWD/$venv/bin/python"
     exit 0
 fi
@@ -64,8 +65,9 @@ mkdir -p target
 echo "making $venv with Python $version" >&2
 if fresh || { why=$(scripts/debian-package.sh python3-venv) && fresh; }; then
     set -- "$venv/bin/python" -m pip
-elif "$python" -m pip --python "$python" --version >/dev/null 2>&1 && fresh --without-pip; then
-    # pip 22.3 and later can install into an environment that has none.
+elif fresh --without-pip && "$python" -m pip --python "$venv/bin/python" --version >/dev/null 2>&1
+then
+    # A pip of 22.3 or later can install into an environment that has none.
     set -- "$python" -m pip --python "$venv/bin/python"
 else
     rm -rf "$venv"
