@@ -29,7 +29,7 @@
 //! # Where to look
 //!
 //! - [`AuthLayer`] is the layer; [`AuthLayer::from_env`] reads its settings from the environment
-//!   ([`env`]).
+//!   ([`mod@env`]).
 //! - [`KeyRing`] holds keys in memory; [`Verify`] is the trait for a store of your own.
 //! - [`Dialect`] says where a vendor's clients put their credential, and how they are refused.
 //! - [`Policy`] says which scope a request requires.

@@ -216,7 +216,7 @@ fn ignored_deployment_keys<'a>(
 }
 
 impl AuthLayer {
-    /// The layer that the environment describes: see [`env`](crate::env) for the variables.
+    /// The layer that the environment describes: see [`env`](mod@crate::env) for the variables.
     ///
     /// Notices are logged as warnings.
     ///

@@ -307,17 +307,25 @@ struct Sinks {
     cut: AtomicBool,
 }
 
+impl Sinks {
+    fn pass(&self, record: &AuditRecord<'_>) {
+        self.main.record(record);
+        self.metrics.record(record);
+    }
+}
+
 impl AuditSink for Sinks {
     fn record(&self, record: &AuditRecord<'_>) {
-        let mut record = record.clone();
-        // Dropping an answer looks as if the caller had gone; here it was us.
-        if let AuditRecord::Completion(completion) = &mut record
-            && completion.ended == Ended::ClientAbort
-            && self.cut.load(Ordering::Relaxed)
-        {
-            completion.ended = Ended::Drained;
+        match record {
+            // Dropping an answer looks as if the caller had gone; here it was us.
+            AuditRecord::Completion(completion)
+                if completion.ended == Ended::ClientAbort && self.cut.load(Ordering::Relaxed) =>
+            {
+                let mut completion = completion.clone();
+                completion.ended = Ended::Drained;
+                self.pass(&AuditRecord::Completion(completion));
+            }
+            other => self.pass(other),
         }
-        self.main.record(&record);
-        self.metrics.record(&record);
     }
 }

@@ -8,5 +8,6 @@ mod forwarding;
 mod harness;
 mod lifecycle;
 mod slow_clients;
+mod smuggling;
 mod tunnels;
 mod upstream_failures;
