@@ -4,28 +4,24 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
 use futures_util::future::{join_all, select_all};
-use tokio::runtime;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tower_layer::Layer as _;
-use voxgate::audit::{Ended, Start};
+use voxgate::audit::Start;
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, AuthLayer, Dialect, Screen, Secret};
+use voxgate::{AuditRecord, AuditSink, Screen};
 
 use super::admin::{self, Readiness};
-use super::config::{Config, Timeouts};
-use super::connection::{self, Server};
+use super::config::Config;
 use super::listener;
 use super::metrics::Metrics;
-use super::proxy::{Clients, Forward, Forwarding};
 use super::signals::Signals;
-use super::upstreams::Upstreams;
+use super::sinks::Sinks;
+use super::worker::{self, Parts, Running, Worker};
 
 /// A gateway with its sockets bound, before it takes the first request.
 pub(crate) struct Gateway {
@@ -43,16 +39,6 @@ pub(crate) struct Gateway {
 pub(crate) struct Addresses {
     pub(crate) data: SocketAddr,
     pub(crate) admin: SocketAddr,
-}
-
-/// What each worker makes its own proxy from.
-#[derive(Clone)]
-struct Parts {
-    layer: AuthLayer,
-    upstreams: Upstreams,
-    dialect: Dialect,
-    deployment_key: Option<Secret>,
-    timeouts: Timeouts,
 }
 
 /// A socket that could not be bound, or a thread or runtime that could not be started.
@@ -111,11 +97,7 @@ impl Gateway {
             listen: addresses.data,
             exposed: mode == Mode::Preconfigured && !addresses.data.ip().is_loopback(),
         };
-        let sink = Arc::new(Sinks {
-            main: Box::new(sink),
-            metrics: metrics.clone(),
-            cut: AtomicBool::new(false),
-        });
+        let sink = Arc::new(Sinks::new(sink, metrics.clone()));
         let parts = Parts {
             upstreams: config.upstreams,
             dialect: config.auth.dialect(),
@@ -164,168 +146,74 @@ impl Gateway {
                 }
                 .spawn(index)
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(cannot("cannot start a worker"))?;
 
-        let readiness = Readiness::default();
-        let control = runtime().map_err(cannot("cannot start the runtime"))?;
-        let (drained, result) = control.block_on(async {
-            let mut signals = Signals::new().map_err(cannot("cannot listen for signals"))?;
-            let listener = tokio::net::TcpListener::from_std(self.admin).map_err(cannot("cannot serve the admin listener"))?;
-            let router = admin::router(readiness.clone(), self.metrics);
-            tokio::spawn(async move { axum::serve(listener, router).await });
-            readiness.set(true);
-            let Addresses { data, admin } = self.addresses;
-            tracing::info!(address = %data, %admin, "listening");
-
-            let (signal, result) = tokio::select! {
-                signal = signals.next() => (signal, Ok(())),
-                () = one_stopped(&workers) => ("none", Err(cannot("cannot go on")(io::Error::other("a worker stopped")))),
-            };
-            tracing::info!(signal, seconds = drain.as_secs(), "draining");
-            readiness.set(false);
-            stop.cancel();
-            let drained = tokio::select! {
-                finished = timeout(drain, all_finished(&workers)) => finished.is_ok(),
-                signal = signals.next() => {
-                    tracing::warn!(signal, "second signal: not waiting any longer");
-                    false
-                }
-            };
-            Ok((drained, result))
-        })?;
+        let control = Control {
+            workers: &workers,
+            stop,
+            drain,
+            addresses: self.addresses,
+        };
+        let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
+        let (drained, result) = runtime.block_on(control.run(self.admin, self.metrics))?;
         if !drained {
             tracing::warn!("cutting what is still in flight");
-            self.sink.cut.store(true, Ordering::Relaxed);
+            self.sink.cut();
         }
         for worker in workers {
-            worker.cut.cancel();
-            if worker.thread.join().is_err() {
-                tracing::error!("a worker panicked");
-            }
+            worker.end();
         }
         tracing::info!("stopped");
         result
     }
 }
 
-async fn all_finished(workers: &[Running]) {
-    join_all(workers.iter().map(|worker| worker.finished.cancelled())).await;
-}
-
-async fn one_stopped(workers: &[Running]) {
-    select_all(
-        workers
-            .iter()
-            .map(|worker| Box::pin(worker.finished.cancelled())),
-    )
-    .await;
-}
-
-fn runtime() -> io::Result<runtime::Runtime> {
-    runtime::Builder::new_current_thread().enable_all().build()
-}
-
-/// One core's share: its own listener, runtime and upstream connections.
-struct Worker {
-    listener: TcpListener,
-    parts: Parts,
+/// What watches over the workers.
+struct Control<'a> {
+    workers: &'a [Running],
     stop: CancellationToken,
+    drain: Duration,
+    addresses: Addresses,
 }
 
-/// A worker's thread, and how to follow it.
-struct Running {
-    thread: JoinHandle<()>,
-    finished: CancellationToken,
-    cut: CancellationToken,
-}
+impl Control<'_> {
+    /// Serves the admin listener until the end: whether everything was drained, and whether the
+    /// end was one that somebody asked for.
+    async fn run(
+        self,
+        admin: TcpListener,
+        metrics: Metrics,
+    ) -> Result<(bool, Result<(), StartError>), StartError> {
+        let mut signals = Signals::new().map_err(cannot("cannot listen for signals"))?;
+        let listener = tokio::net::TcpListener::from_std(admin)
+            .map_err(cannot("cannot serve the admin listener"))?;
+        let readiness = Readiness::default();
+        let router = admin::router(readiness.clone(), metrics);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        readiness.set(true);
+        let Addresses { data, admin } = self.addresses;
+        tracing::info!(address = %data, %admin, "listening");
 
-impl Worker {
-    fn spawn(self, index: usize) -> Result<Running, StartError> {
-        let runtime = runtime().map_err(cannot("cannot start a worker's runtime"))?;
-        let finished = CancellationToken::new();
-        let cut = CancellationToken::new();
-        let (finish, give_up) = (finished.clone(), cut.clone());
-        let thread = thread::Builder::new()
-            .name(format!("voxgate-{index}"))
-            .spawn(move || {
-                // Whatever happens to this worker, shutdown must not wait for it.
-                let _finish = finish.drop_guard();
-                runtime.block_on(async {
-                    tokio::select! {
-                        served = self.serve() => {
-                            if let Err(error) = served {
-                                tracing::error!(%error, "cannot serve the data listener");
-                            }
-                        }
-                        () = give_up.cancelled() => {}
-                    }
-                });
-                // The runtime is dropped here, and with it whatever is still in flight.
-            });
-        let thread = thread.map_err(cannot("cannot start a worker"))?;
-        Ok(Running {
-            thread,
-            finished,
-            cut,
-        })
-    }
-
-    async fn serve(self) -> io::Result<()> {
-        let Parts {
-            layer,
-            upstreams,
-            dialect,
-            deployment_key,
-            timeouts,
-        } = self.parts;
-        let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        let tasks = TaskTracker::new();
-        let forward = Forward::new(Forwarding {
-            upstreams,
-            clients: Clients::new(timeouts.connect),
-            dialect,
-            deployment_key,
-            upstream_timeout: timeouts.upstream,
-            tunnels: tasks.clone(),
-        });
-        let server = Server {
-            service: layer.layer(forward),
-            header_read_timeout: timeouts.header_read,
-        };
-        connection::accept(listener, server, self.stop, tasks.clone()).await;
-        tasks.close();
-        tasks.wait().await;
-        Ok(())
-    }
-}
-
-/// The sinks of the gateway, in the order in which they take a record.
-struct Sinks {
-    main: Box<dyn AuditSink>,
-    metrics: Metrics,
-    /// Set when the gateway gives up on what is in flight.
-    cut: AtomicBool,
-}
-
-impl Sinks {
-    fn pass(&self, record: &AuditRecord<'_>) {
-        self.main.record(record);
-        self.metrics.record(record);
-    }
-}
-
-impl AuditSink for Sinks {
-    fn record(&self, record: &AuditRecord<'_>) {
-        match record {
-            // Dropping an answer looks as if the caller had gone; here it was us.
-            AuditRecord::Completion(completion)
-                if completion.ended == Ended::ClientAbort && self.cut.load(Ordering::Relaxed) =>
-            {
-                let mut completion = completion.clone();
-                completion.ended = Ended::Drained;
-                self.pass(&AuditRecord::Completion(completion));
+        let one_stopped = select_all(self.workers.iter().map(|worker| worker.finished().boxed()));
+        let (why, result) = tokio::select! {
+            signal = signals.next() => (signal, Ok(())),
+            _ = one_stopped => {
+                let error = io::Error::other("it ended by itself");
+                ("a worker stopped", Err(cannot("a worker stopped")(error)))
             }
-            other => self.pass(other),
-        }
+        };
+        tracing::info!(why, seconds = self.drain.as_secs(), "draining");
+        readiness.set(false);
+        self.stop.cancel();
+        let all_finished = join_all(self.workers.iter().map(Running::finished));
+        let drained = tokio::select! {
+            finished = timeout(self.drain, all_finished) => finished.is_ok(),
+            signal = signals.next() => {
+                tracing::warn!(signal, "second signal: not waiting any longer");
+                false
+            }
+        };
+        Ok((drained, result))
     }
 }

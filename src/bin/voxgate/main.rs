@@ -13,7 +13,9 @@ mod metrics;
 mod proxy;
 mod settings;
 mod signals;
+mod sinks;
 mod upstreams;
+mod worker;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
