@@ -1,6 +1,7 @@
-//! The integration tests: one binary that drives the library and the real program.
+//! The integration tests: one binary that drives the library and the real programs.
 
 // A test states what it expects; a panic is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod floors;
 mod gateway;

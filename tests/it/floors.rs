@@ -1,0 +1,432 @@
+//! The house has floors, and a module imports only from floors below it (`docs/DESIGN.md`, §3).
+//!
+//! The sources are read as tokens, so that neither a comment nor a string counts as an import,
+//! and a path counts wherever it stands.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+
+/// Every module of the library and its floor. A new module must be given one.
+const FLOORS: [(&str, usize); 14] = [
+    ("secret", 0),
+    ("request_id", 0),
+    ("principal", 0),
+    ("denial", 0),
+    ("error", 0),
+    ("verify", 1),
+    ("screen", 1),
+    ("policy", 1),
+    ("audit", 1),
+    ("dialect", 2),
+    ("keys", 2),
+    ("gate", 3),
+    ("axum", 4),
+    ("env", 4),
+];
+
+/// Imports within a floor: who, from whom, why.
+const NEIGHBOURS: [(&str, &str, &str); 2] = [
+    (
+        "principal",
+        "request_id",
+        "a `Caller` tells its handler the request's identifier",
+    ),
+    (
+        "policy",
+        "screen",
+        "what is judged must be spelt as what was screened: one `canonical`",
+    ),
+];
+
+const MAX_LINES: usize = 300;
+
+#[test]
+fn every_module_imports_only_from_floors_below() {
+    let mut violations = Vec::new();
+    for (path, text) in sources("src") {
+        if !is_program(&path) && !is_test(&path) {
+            violations.extend(check(&path, &text));
+        }
+    }
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn the_program_is_not_made_of_the_librarys_files() {
+    let mut violations = Vec::new();
+    let mut program_files = 0;
+    for (path, text) in sources("src") {
+        if is_program(&path) && !is_test(&path) {
+            program_files += 1;
+            violations.extend(foreign_files(&path, production(&text)));
+        }
+    }
+    assert!(program_files > 0, "the program was not found");
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn every_module_has_a_floor_and_every_floor_its_modules() {
+    let modules: BTreeSet<String> = sources("src")
+        .into_iter()
+        .filter(|(path, _)| !is_program(path))
+        .filter_map(|(path, _)| module_path(&path).into_iter().next())
+        .collect();
+    let known: BTreeSet<String> = FLOORS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(modules, known, "give every module a floor in this table");
+}
+
+#[test]
+fn every_exception_is_between_neighbours_and_still_needed() {
+    for (from, to, reason) in NEIGHBOURS {
+        assert_eq!(floor(from), floor(to), "{from} -> {to}");
+        assert!(!reason.is_empty(), "{from} -> {to}");
+        let used = sources("src").into_iter().any(|(path, text)| {
+            module_path(&path).first().is_some_and(|own| own == from)
+                && imports(&path, production(&text)).contains(to)
+        });
+        assert!(used, "{from} does not import {to}; remove the exception");
+    }
+}
+
+#[test]
+fn no_file_is_too_long_to_be_read_at_once() {
+    let long: Vec<String> = sources("src")
+        .into_iter()
+        .filter(|(path, _)| !is_test(path))
+        .map(|(path, text)| (path, code_lines(&text)))
+        .filter(|(_, lines)| *lines > MAX_LINES)
+        .map(|(path, lines)| format!("{path}: {lines} lines"))
+        .collect();
+    assert!(long.is_empty(), "more than {MAX_LINES} lines: {long:#?}");
+}
+
+#[test]
+fn the_checker_finds_what_must_not_be() {
+    for (path, text, expected) in [
+        ("src/verify.rs", "use crate::gate::AuthLayer;", "gate"),
+        (
+            "src/verify.rs",
+            "use crate::{denial::Denial, keys};",
+            "keys",
+        ),
+        (
+            "src/verify.rs",
+            "use crate::{denial::{Denial, self}, gate};",
+            "gate",
+        ),
+        (
+            "src/verify.rs",
+            "fn f() -> crate::gate::Auth { g() }",
+            "gate",
+        ),
+        ("src/verify.rs", "fn f() { m!(a, crate::env::Mode) }", "env"),
+        ("src/verify.rs", "use super::gate::AuthLayer;", "gate"),
+        ("src/verify.rs", "use super::*;", "*"),
+        ("src/verify.rs", "use crate::*;", "*"),
+        ("src/verify.rs", "use crate::KeyRing;", "KeyRing"),
+        ("src/verify.rs", "use crate::{Caller as C};", "Caller"),
+        ("src/verify.rs", "use crate as root;", "crate"),
+        ("src/verify.rs", "use super as root;", "super"),
+        ("src/verify.rs", "use crate::audit::AuditSink;", "audit"),
+        ("src/verify.rs", "use voxgate::AuthLayer;", "voxgate"),
+        ("src/verify.rs", "include!(\"gate/mod.rs\");", "include"),
+        (
+            "src/verify.rs",
+            "#[path = \"bin/voxgate/main.rs\"] mod m;",
+            "path",
+        ),
+        ("src/gate/body.rs", "use super::super::env::Mode;", "env"),
+        (
+            "src/gate/body.rs",
+            "use super::{exchange, super::env::Mode};",
+            "env",
+        ),
+        ("src/gate/mod.rs", "use super::env::Mode;", "env"),
+        (
+            "src/keys/ring.rs",
+            "use crate::dialect::Dialect;",
+            "dialect",
+        ),
+        ("src/lib.rs", "use crate::bin::main;", "bin"),
+        (
+            "src/lib.rs",
+            "#[cfg(test)] mod t {} use crate::bin::main;",
+            "bin",
+        ),
+    ] {
+        let found = check(path, text);
+        let named = found
+            .iter()
+            .any(|violation| violation.ends_with(&format!(" {expected}")));
+        assert!(named, "{path}: {text}: {found:?}");
+    }
+}
+
+#[test]
+fn the_checker_finds_nothing_else() {
+    for (path, text) in [
+        (
+            "src/gate/body.rs",
+            "use crate::audit::Ended; use super::exchange::Exchange;",
+        ),
+        (
+            "src/gate/body.rs",
+            "use super::{exchange::Exchange, super::audit::Ended};",
+        ),
+        (
+            "src/gate/mod.rs",
+            "pub(crate) mod body; pub(super) fn f() {} pub(in crate::gate) fn g() {}",
+        ),
+        ("src/policy.rs", "use crate::screen::canonical;"),
+        (
+            "src/verify.rs",
+            "//! [x](crate::gate)\n// use crate::gate;\n/* crate::gate */ /// crate::gate\nfn f() {}",
+        ),
+        (
+            "src/verify.rs",
+            "const A: &str = \"use crate::gate;\"; const B: &str = r#\"crate::gate\"#;",
+        ),
+        (
+            "src/verify.rs",
+            "#[cfg(test)] mod tests { use super::*; use crate::gate::Auth; }",
+        ),
+        ("src/verify.rs", "#[cfg(test)] use crate::gate::Auth;"),
+        (
+            "src/verify.rs",
+            "#[cfg(test)] #[path = \"file_tests.rs\"] mod tests;",
+        ),
+        ("src/lib.rs", "pub use self::gate::AuthLayer;"),
+    ] {
+        assert_eq!(check(path, text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn lines_are_counted_up_to_the_tests() {
+    let text = "fn a() {}\n\n#[cfg(test)]\nmod tests {\n}\n";
+    assert_eq!(code_lines(text), 2);
+    assert_eq!(code_lines("fn a() {}\n"), 1);
+    // One item of a test among others does not end the file.
+    assert_eq!(code_lines("#[cfg(test)]\nuse a::b;\nfn a() {}\n"), 3);
+}
+
+/// What `text`, the library's file at `path`, refers to and must not.
+fn check(path: &str, text: &str) -> Vec<String> {
+    let tokens = production(text);
+    let own = module_path(path).into_iter().next();
+    let mut violations = foreign_files(path, tokens.clone());
+    for target in imports(path, tokens) {
+        let allowed = match (&own, floor(&target)) {
+            // The root only puts the modules together, so it may name them all.
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(own), Some(_)) if *own == target => true,
+            (Some(own), Some(there)) => {
+                floor(own).is_some_and(|here| there < here) || is_neighbour(own, &target)
+            }
+        };
+        if !allowed {
+            violations.push(format!("{path} must not refer to {target}"));
+        }
+    }
+    violations
+}
+
+fn floor(module: &str) -> Option<usize> {
+    let row = FLOORS.iter().find(|(name, _)| *name == module);
+    row.map(|(_, floor)| *floor)
+}
+
+fn is_neighbour(from: &str, to: &str) -> bool {
+    NEIGHBOURS.iter().any(|(a, b, _)| *a == from && *b == to)
+}
+
+/// Ways around the module tree, by which one file could be part of two modules.
+fn foreign_files(path: &str, tokens: TokenStream) -> Vec<String> {
+    let mut found = Vec::new();
+    for_each_tail(tokens, &mut |tail| {
+        let what = match tail {
+            [TokenTree::Ident(word), TokenTree::Punct(next), ..]
+                if word == "include" && next.as_char() == '!' =>
+            {
+                "include"
+            }
+            [TokenTree::Punct(hash), TokenTree::Group(attribute), ..]
+                if hash.as_char() == '#' && first_word(attribute) == Some("path".to_owned()) =>
+            {
+                "path"
+            }
+            _ => return,
+        };
+        found.push(format!("{path} must not use {what}"));
+    });
+    found
+}
+
+fn first_word(group: &Group) -> Option<String> {
+    match group.stream().into_iter().next() {
+        Some(TokenTree::Ident(word)) => Some(word.to_string()),
+        _ => None,
+    }
+}
+
+/// The crate's modules that a file refers to. A name that is no module is a re-export of the
+/// root; it would hide which floor it is from.
+fn imports(path: &str, tokens: TokenStream) -> BTreeSet<String> {
+    let own = module_path(path);
+    let parent = &own[..own.len().saturating_sub(1)];
+    let mut found = BTreeSet::new();
+    for_each_tail(tokens, &mut |tail| {
+        let TokenTree::Ident(head) = &tail[0] else {
+            return;
+        };
+        let head = head.to_string();
+        match (head.as_str(), after_colons(&tail[1..])) {
+            ("voxgate", Some(_)) => _ = found.insert(head),
+            ("crate", Some(rest)) => resolve(&[], rest, &mut found),
+            ("super", Some(rest)) => resolve(parent, rest, &mut found),
+            // Under another name the root, or the floor above, would be out of sight.
+            ("crate" | "super", None) if is_word(tail.get(1), "as") => _ = found.insert(head),
+            _ => {}
+        }
+    });
+    found
+}
+
+/// Adds the modules that a path, or a tree of paths, leads to from the module `base`.
+fn resolve(base: &[String], path: &[TokenTree], found: &mut BTreeSet<String>) {
+    let module_or = |name: String| base.first().cloned().unwrap_or(name);
+    match path {
+        [TokenTree::Ident(word), rest @ ..] => {
+            match (word.to_string().as_str(), after_colons(rest)) {
+                ("super", Some(rest)) => {
+                    resolve(&base[..base.len().saturating_sub(1)], rest, found)
+                }
+                ("self", Some(rest)) => resolve(base, rest, found),
+                (name, _) => _ = found.insert(module_or(name.to_owned())),
+            }
+        }
+        [TokenTree::Group(branches), ..] if branches.delimiter() == Delimiter::Brace => {
+            let branches: Vec<TokenTree> = branches.stream().into_iter().collect();
+            for branch in branches.split(|token| is_punct(Some(token), ',')) {
+                resolve(base, branch, found);
+            }
+        }
+        [token, ..] => _ = found.insert(module_or(token.to_string())),
+        [] => {}
+    }
+}
+
+fn after_colons(tokens: &[TokenTree]) -> Option<&[TokenTree]> {
+    let colons = is_punct(tokens.first(), ':') && is_punct(tokens.get(1), ':');
+    colons.then(|| &tokens[2..])
+}
+
+fn is_punct(token: Option<&TokenTree>, character: char) -> bool {
+    matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == character)
+}
+
+fn is_word(token: Option<&TokenTree>, text: &str) -> bool {
+    matches!(token, Some(TokenTree::Ident(word)) if word == text)
+}
+
+/// Calls `visit` with every token and what follows it, within every group.
+fn for_each_tail(tokens: TokenStream, visit: &mut impl FnMut(&[TokenTree])) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    for at in 0..tokens.len() {
+        visit(&tokens[at..]);
+        if let TokenTree::Group(group) = &tokens[at] {
+            for_each_tail(group.stream(), visit);
+        }
+    }
+}
+
+/// The tokens of a file without its `#[cfg(test)]` items.
+fn production(text: &str) -> TokenStream {
+    without_tests(text.parse().expect("Rust source"))
+}
+
+fn without_tests(tokens: TokenStream) -> TokenStream {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let is_test = is_punct(tokens.get(at), '#')
+            && tokens
+                .get(at + 1)
+                .is_some_and(|token| token.to_string().replace(' ', "") == "[cfg(test)]");
+        if is_test {
+            let ends = |token: &TokenTree| match token {
+                TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+                token => is_punct(Some(token), ';'),
+            };
+            let item = tokens[at..].iter().position(ends);
+            at += item.map_or(tokens.len(), |length| length + 1);
+            continue;
+        }
+        kept.push(match &tokens[at] {
+            TokenTree::Group(group) => {
+                Group::new(group.delimiter(), without_tests(group.stream())).into()
+            }
+            token => token.clone(),
+        });
+        at += 1;
+    }
+    kept.into_iter().collect()
+}
+
+/// `src/gate/body.rs` is `["gate", "body"]`, `src/gate/mod.rs` is `["gate"]`, the root is empty.
+fn module_path(path: &str) -> Vec<String> {
+    let path = path.trim_start_matches("src/").trim_end_matches(".rs");
+    let mut parts: Vec<String> = path.split('/').map(str::to_owned).collect();
+    if matches!(parts.last().map(String::as_str), Some("mod" | "lib")) {
+        parts.pop();
+    }
+    parts
+}
+
+fn is_program(path: &str) -> bool {
+    path.starts_with("src/bin/")
+}
+
+fn is_test(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.ends_with("_tests.rs") || path.contains("/tests/")
+}
+
+/// How many lines stand before the module of tests at the end.
+fn code_lines(text: &str) -> usize {
+    let lines: Vec<&str> = text.lines().collect();
+    let begins_tests = |at: usize| {
+        let item = lines[at + 1..].iter().find(|line| !line.starts_with("#["));
+        lines[at] == "#[cfg(test)]" && item.is_some_and(|line| line.starts_with("mod "))
+    };
+    (0..lines.len())
+        .find(|at| begins_tests(*at))
+        .unwrap_or(lines.len())
+}
+
+/// Every Rust file below `directory`, with its path from the repository's root.
+fn sources(directory: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut directories = vec![root.join(directory)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("a directory of sources") {
+            let path = entry.expect("an entry of it").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a source file");
+                let short = path.strip_prefix(root).expect("a path below the root");
+                let parts: Vec<_> = short.iter().map(|part| part.to_string_lossy()).collect();
+                found.push((parts.join("/"), text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no sources in {directory}");
+    found
+}
