@@ -5,3 +5,5 @@
 
 mod floors;
 mod gateway;
+mod layer;
+mod support;

@@ -1,0 +1,6 @@
+//! The layer's contract with tower, and with whoever reads its records.
+
+mod around;
+mod ends;
+mod proof;
+mod readiness;
