@@ -6,4 +6,6 @@
 mod floors;
 mod gateway;
 mod layer;
+mod refusals;
+mod secrecy;
 mod support;
