@@ -3,6 +3,7 @@
 // A test states what it expects; a panic is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod examples;
 mod floors;
 mod gateway;
 mod layer;
