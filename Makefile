@@ -46,6 +46,8 @@ features: ## Check each feature alone: the bare layer, axum, everything.
 	$(CARGO) $$lint $(LOCKED) --all-features $$deny
 
 unit: ## Run the tests of the library, the program and the examples, and the integration tests.
+	@# The integration tests start these programs; `cargo test --examples` builds their tests instead.
+	$(CARGO) build $(LOCKED) $(FEATURES) --examples
 	$(CARGO) test $(LOCKED) $(FEATURES) --lib --bins --tests --examples
 
 doctest: ## Run the examples in the documentation.
