@@ -1,7 +1,8 @@
 //! What was decided, about whom, and how it ended.
 //!
 //! Every request leaves one [`Decision`]; an accepted one leaves a [`Completion`] with the same
-//! request id when its answer, or its tunnel, has ended. Records hold key ids and labels, never a
+//! request id when its answer, or its tunnel, has ended. A caller that leaves while a verifier is
+//! still being asked leaves none: nothing was decided, and nothing was answered. Records hold key ids and labels, never a
 //! credential, and never the text to be spoken.
 
 mod tracing;
@@ -148,7 +149,7 @@ pub enum Ended {
     Ok,
     /// The caller went away before the end.
     ClientAbort,
-    /// What produces the answer broke off.
+    /// What produces the answer broke off, or panicked.
     UpstreamAbort,
     /// The process stopped before the end.
     Drained,

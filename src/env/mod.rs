@@ -184,7 +184,11 @@ fn caller_keys(
             keys.extend(read);
         }
         Err(error) => problems.extend(error.into_problems().into_iter().map(|problem| {
-            let place = format!("VOXGATE_KEYS_FILE: {}", problem.place());
+            // A path that cannot be read may be a key, set in the wrong variable.
+            let place = match problem.place() == file {
+                true => "VOXGATE_KEYS_FILE".to_owned(),
+                false => format!("VOXGATE_KEYS_FILE: {}", problem.place()),
+            };
             Problem::new(place, problem.message())
         })),
     }

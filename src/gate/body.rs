@@ -30,7 +30,6 @@ pin_project! {
             body: R,
             // `None` when a tunnel has taken it over.
             exchange: Option<Exchange>,
-            expected: Option<u64>,
         },
         Refusal { bytes: Option<Bytes> },
     }
@@ -46,11 +45,7 @@ impl<R> GateBody<R> {
 
     pub(super) fn inner(body: R, exchange: Option<Exchange>) -> Self {
         Self {
-            kind: Kind::Inner {
-                body,
-                exchange,
-                expected: None,
-            },
+            kind: Kind::Inner { body, exchange },
         }
     }
 }
@@ -71,13 +66,7 @@ where
             Projected::Refusal { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
-            Projected::Inner {
-                mut body,
-                exchange,
-                expected,
-            } => {
-                let expected =
-                    *expected.get_or_insert_with(|| body.size_hint().exact().unwrap_or(u64::MAX));
+            Projected::Inner { mut body, exchange } => {
                 let polled = ready!(body.as_mut().poll_frame(cx));
                 let Some(open) = exchange else {
                     return Poll::Ready(polled);
@@ -86,7 +75,7 @@ where
                     Some(Ok(frame)) => {
                         open.sent(frame.data_ref().map_or(0, Buf::remaining));
                         // A server need not poll past this, so the end is noted now.
-                        if body.is_end_stream() || open.bytes_sent() == expected {
+                        if body.is_end_stream() {
                             open.end(Ended::Ok);
                         }
                     }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use http::header::CONTENT_LENGTH;
 use http::{Method, Response, StatusCode};
+use http_body::Body;
 
 use crate::audit::{AuditRecord, AuditSink, Completion, Ended};
 use crate::denial::DenialKind;
@@ -23,6 +25,8 @@ pub(super) struct Exchange {
     bodiless: bool,
     status: Option<StatusCode>,
     failure: Option<DenialKind>,
+    /// How long the answer's header, or else its body, says that it is.
+    announced: Option<u64>,
     bytes_sent: u64,
     bytes_received: Option<u64>,
     ended: Ended,
@@ -43,6 +47,7 @@ impl Exchange {
             bodiless: method == Method::HEAD,
             status: None,
             failure: None,
+            announced: None,
             bytes_sent: 0,
             bytes_received: None,
             // Whoever is dropped before its end was given up by the caller.
@@ -50,23 +55,26 @@ impl Exchange {
         }
     }
 
-    pub(super) fn answered<R>(&mut self, response: &Response<R>) {
+    pub(super) fn answered<R: Body>(&mut self, response: &Response<R>) {
         let status = response.status();
         self.status = Some(status);
         self.failure = response.extensions().get::<DenialKind>().copied();
+        self.announced = content_length(response).or_else(|| response.body().size_hint().exact());
         // RFC 9110 §6.4.1: servers do not send these bodies, and need not read them to their end.
-        let no_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
-        if self.bodiless || no_body.contains(&status) {
+        let no_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+        let empty = response.body().is_end_stream() || self.announced == Some(0);
+        if self.bodiless || no_body || empty {
             self.ended = Ended::Ok;
         }
     }
 
+    /// Counts what is sent. A server need not poll past the last byte that was announced, so the
+    /// end is noted there.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.bytes_sent = self.bytes_sent.saturating_add(bytes as u64);
-    }
-
-    pub(super) fn bytes_sent(&self) -> u64 {
-        self.bytes_sent
+        if self.announced == Some(self.bytes_sent) {
+            self.ended = Ended::Ok;
+        }
     }
 
     pub(super) fn end(&mut self, ended: Ended) {
@@ -74,8 +82,17 @@ impl Exchange {
     }
 }
 
+/// The length that a server sends by, whatever the body says of itself.
+fn content_length<R>(response: &Response<R>) -> Option<u64> {
+    let value = response.headers().get(CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.ended == Ended::ClientAbort && std::thread::panicking() {
+            self.ended = Ended::UpstreamAbort;
+        }
         self.sink.record(&AuditRecord::Completion(Completion {
             time: SystemTime::now(),
             request_id: self.request_id,
@@ -95,7 +112,8 @@ impl Drop for Exchange {
 /// A request that asks for an upgrade carries one in its extensions. The body of a `101` answer
 /// ends at once, but the connection lives on; whoever serves it holds the `Tunnel` for that time,
 /// and the completion record is written when the last clone is dropped. Nobody has to: without a
-/// holder, the record is written when the answer is.
+/// holder, the record is written when the answer is. Upgrades are those of HTTP/1.1; an extended
+/// `CONNECT` of HTTP/2 (RFC 8441) carries none.
 #[derive(Clone)]
 pub struct Tunnel(Arc<Mutex<Held>>);
 

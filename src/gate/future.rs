@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header::UPGRADE;
 use http::{Request, Response, StatusCode};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -124,6 +125,7 @@ impl<S, V, B, R> Future for AuthFuture<S, V, B>
 where
     S: Service<Request<B>, Response = Response<R>>,
     V: Verify,
+    R: Body,
 {
     type Output = Result<Response<GateBody<R>>, S::Error>;
 
@@ -169,7 +171,7 @@ where
     }
 }
 
-fn conclude<R, E>(
+fn conclude<R: Body, E>(
     answer: Result<Response<R>, E>,
     mut exchange: Exchange,
     tunnel: Option<Tunnel>,

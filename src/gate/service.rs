@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use http_body::Body;
 use tower_service::Service;
 
 use crate::verify::Verify;
@@ -33,6 +34,7 @@ impl<S, V, B, R> Service<Request<B>> for Auth<S, V>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
     V: Verify,
+    R: Body,
 {
     type Response = Response<GateBody<R>>;
     type Error = S::Error;
