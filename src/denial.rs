@@ -88,6 +88,8 @@ pub enum DenialKind {
     InvalidHost,
     /// `TRACE` or `CONNECT`: neither may pass a server that adds a secret to what it forwards.
     MethodNotAllowed,
+    /// No dialect could be recognised, so that nobody knows where to look for a credential.
+    UnrecognizedDialect,
     /// No carrier of the dialect holds a credential.
     MissingCredential,
     /// A carrier is there, but not in the form that the dialect demands.
@@ -100,6 +102,8 @@ pub enum DenialKind {
     DisabledCredential,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
+    /// The request's body is larger than is allowed.
+    ContentTooLarge,
     /// The caller sends more than its limit.
     RateLimited,
     /// What is needed to decide, or to serve, cannot be reached at the moment.
@@ -130,12 +134,14 @@ impl DenialKind {
             Self::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
             Self::InvalidHost => ("invalid_host", StatusCode::BAD_REQUEST),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
+            Self::UnrecognizedDialect => ("unrecognized_dialect", StatusCode::UNAUTHORIZED),
             Self::MissingCredential => ("missing_credential", StatusCode::UNAUTHORIZED),
             Self::MalformedCredential => ("malformed_credential", StatusCode::UNAUTHORIZED),
             Self::ConflictingCredentials => ("conflicting_credentials", StatusCode::UNAUTHORIZED),
             Self::UnknownCredential => ("unknown_credential", StatusCode::UNAUTHORIZED),
             Self::DisabledCredential => ("disabled_credential", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
+            Self::ContentTooLarge => ("content_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
             Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::NoUpstream => ("no_upstream", StatusCode::NOT_FOUND),

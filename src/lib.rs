@@ -56,20 +56,23 @@ mod principal;
 mod request_id;
 mod screen;
 mod secret;
+mod toml_file;
 mod verify;
+mod websocket;
 
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
 pub use self::denial::{Denial, DenialKind};
-pub use self::dialect::{Dialect, UnknownDialect};
+pub use self::dialect::{Dialect, RefusalContext, UnknownDialect};
 pub use self::error::{ConfigError, Problem};
 pub use self::gate::{Auth, AuthFuture, AuthLayer, GateBody, PeerAddr, Tunnel};
 pub use self::keys::{Key, KeyRing, generate_key};
-pub use self::policy::Policy;
-pub use self::principal::{AuthMethod, Caller, Principal, Scope};
+pub use self::policy::{Policy, Rule, Voice};
+pub use self::principal::{AuthMethod, Caller, KeyKind, Principal, Scope};
 pub use self::request_id::{RequestId, X_REQUEST_ID};
 pub use self::screen::Screen;
 pub use self::secret::{Digest, InvalidSecret, MAX_CREDENTIAL_BYTES, Presented, Secret};
 pub use self::verify::{Outcome, Verdict, Verify};
+pub use self::websocket::{asks_for_websocket, upgrades_to_websocket};
 
 /// The examples of README are tests, too.
 #[cfg(all(doctest, feature = "gateway"))]

@@ -15,7 +15,20 @@ pub struct Principal(Arc<Record>);
 struct Record {
     id: Box<str>,
     label: Option<Box<str>>,
+    kind: KeyKind,
     scopes: Option<Box<[Scope]>>,
+    voices: Option<Box<[Box<str>]>>,
+}
+
+/// What a key is for. It is fixed when the key is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// For everything that its scopes permit.
+    #[default]
+    Standard,
+    /// For realtime sessions and nothing else.
+    Realtime,
 }
 
 impl Principal {
@@ -26,7 +39,9 @@ impl Principal {
         Self(Arc::new(Record {
             id: id.into(),
             label: None,
+            kind: KeyKind::Standard,
             scopes: None,
+            voices: None,
         }))
     }
 
@@ -41,6 +56,22 @@ impl Principal {
     #[must_use]
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
         Arc::make_mut(&mut self.0).scopes = Some(scopes.into_iter().collect());
+        self
+    }
+
+    /// Sets what the key is for.
+    #[must_use]
+    pub fn kind(mut self, kind: KeyKind) -> Self {
+        Arc::make_mut(&mut self.0).kind = kind;
+        self
+    }
+
+    /// Limits the principal to these voices, on the routes whose rule names where the voice is.
+    /// A `*` at the end stands for any rest. An empty list permits none.
+    #[must_use]
+    pub fn voices<T: AsRef<str>>(mut self, voices: impl IntoIterator<Item = T>) -> Self {
+        let voices = voices.into_iter().map(|voice| voice.as_ref().into());
+        Arc::make_mut(&mut self.0).voices = Some(voices.collect());
         self
     }
 
@@ -60,6 +91,35 @@ impl Principal {
     #[must_use]
     pub fn granted(&self) -> Option<&[Scope]> {
         self.0.scopes.as_deref()
+    }
+
+    /// What the key is for.
+    #[must_use]
+    pub fn key_kind(&self) -> KeyKind {
+        self.0.kind
+    }
+
+    /// Whether nothing limits it: neither scopes, nor voices, nor its kind.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        self.0.scopes.is_none() && !self.is_limited_to_voices() && self.0.kind == KeyKind::Standard
+    }
+
+    /// Whether it is limited to some voices.
+    #[must_use]
+    pub fn is_limited_to_voices(&self) -> bool {
+        self.0.voices.is_some()
+    }
+
+    /// Whether it may speak with this voice.
+    #[must_use]
+    pub fn has_voice(&self, voice: &str) -> bool {
+        self.0.voices.as_deref().is_none_or(|voices| {
+            voices.iter().any(|own| match own.strip_suffix('*') {
+                Some(start) => voice.starts_with(start),
+                None => **own == *voice,
+            })
+        })
     }
 
     /// Whether it may do what `scope` names.
@@ -103,6 +163,8 @@ pub enum AuthMethod {
     ApiKey,
     /// A deployment key is preconfigured, and the caller's credential was not looked at.
     DeploymentKey,
+    /// The operator has opened this very method and path to everybody.
+    Public,
 }
 
 impl AuthMethod {
@@ -112,6 +174,7 @@ impl AuthMethod {
         match self {
             Self::ApiKey => "api_key",
             Self::DeploymentKey => "deployment_key",
+            Self::Public => "public",
         }
     }
 }
@@ -137,7 +200,7 @@ impl Caller {
         }
     }
 
-    /// The key id, or `deployment` when a deployment key is preconfigured.
+    /// The key id; `deployment` when a deployment key is preconfigured, `public` on a public route.
     #[must_use]
     pub fn key_id(&self) -> &str {
         self.principal.id()
@@ -175,6 +238,24 @@ mod tests {
         let one = unscoped.scopes(Scope::new("tts:synthesize"));
         assert!(one.has_scope("tts:synthesize"));
         assert!(!one.has_scope("tts:synthesize2"));
+    }
+
+    #[test]
+    fn voices_are_named_or_begun() {
+        let anyone = Principal::new("a");
+        assert!(anyone.has_voice("x") && anyone.is_unlimited());
+        let some = anyone.voices(["cove", "team-*"]);
+        assert!(!some.is_unlimited());
+        for (voice, expected) in [
+            ("cove", true),
+            ("cove2", false),
+            ("team-", true),
+            ("team-a", true),
+            ("team", false),
+            ("", false),
+        ] {
+            assert_eq!(some.has_voice(voice), expected, "{voice}");
+        }
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct Start {
     pub dialect: &'static str,
     /// How many keys are known.
     pub keys: usize,
+    /// The methods and paths that are open to everybody, separated by commas.
+    pub public: String,
     /// Where requests are taken.
     pub listen: SocketAddr,
     /// Whether strangers can reach a door that asks for no credential: preconfigured mode on an

@@ -40,6 +40,7 @@ fn emit_start(start: &Start) {
         mode,
         dialect,
         keys,
+        public,
         listen,
         exposed,
     } = start;
@@ -47,11 +48,11 @@ fn emit_start(start: &Start) {
     if *exposed {
         warn!(
             target: AUDIT_TARGET,
-            event = "start", time, mode, dialect, keys, %listen, exposed,
+            event = "start", time, mode, dialect, keys, public, %listen, exposed,
             warning = "preconfigured mode on a non-loopback address: whoever can reach it is served without a credential"
         );
     } else {
-        info!(target: AUDIT_TARGET, event = "start", time, mode, dialect, keys, %listen, exposed);
+        info!(target: AUDIT_TARGET, event = "start", time, mode, dialect, keys, public, %listen, exposed);
     }
 }
 

@@ -1,25 +1,18 @@
 //! The neutral dialect: bearer tokens and refusals as RFC 6750 defines them.
 
-use std::borrow::Cow;
-
 use http::StatusCode;
 use http::header::AUTHORIZATION;
 
-use super::{Carrier, Profile, Refusal};
+use super::carrier::{Carrier, Case, Form};
+use super::refusal::sentence;
+use super::{Profile, Refusal, RefusalContext, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "bearer",
-    carriers: &[Carrier::Scheme {
-        header: AUTHORIZATION,
-        scheme: "Bearer",
-        exact_case: false,
-    }],
-    upstream: Carrier::Scheme {
-        header: AUTHORIZATION,
-        scheme: "Bearer",
-        exact_case: false,
-    },
+    carriers: &[Carrier::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)])],
+    canonical: as_it_is,
+    upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
     refuse,
     routes: &[],
@@ -27,77 +20,40 @@ pub(super) static PROFILE: Profile = Profile {
 
 /// RFC 6750 §3 for the challenge and its error codes; the body repeats the code as JSON in the
 /// form of RFC 6749 §5.2.
-fn refuse(kind: DenialKind) -> Refusal {
+pub(super) fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
     use DenialKind as Kind;
-    let (status, code, description, challenge) = match kind {
+    let (status, code, challenge) = match kind {
         // §3.1: a request without any credential is told no error code.
-        Kind::MissingCredential => (
+        Kind::MissingCredential | Kind::UnrecognizedDialect => (
             StatusCode::UNAUTHORIZED,
             "missing_token",
-            "no bearer token was presented",
             Some("Bearer realm=\"voxgate\""),
         ),
         Kind::UnknownCredential | Kind::DisabledCredential => (
             StatusCode::UNAUTHORIZED,
             "invalid_token",
-            "the token is not valid",
             Some("Bearer realm=\"voxgate\", error=\"invalid_token\""),
         ),
         Kind::MalformedCredential | Kind::ConflictingCredentials => (
             StatusCode::BAD_REQUEST,
             "invalid_request",
-            "send one header `Authorization: Bearer <token>`",
             Some("Bearer realm=\"voxgate\", error=\"invalid_request\""),
         ),
         Kind::InsufficientScope => (
             StatusCode::FORBIDDEN,
             "insufficient_scope",
-            "the token does not permit this request",
             Some("Bearer realm=\"voxgate\", error=\"insufficient_scope\""),
         ),
-        other => (other.status(), other.as_str(), "see the error code", None),
+        other => (other.status(), other.as_str(), None),
     };
+    let description = match code {
+        "invalid_request" => "Send one header `Authorization: Bearer <token>`.",
+        _ => sentence(kind),
+    };
+    let body = format!("{{\"error\":\"{code}\",\"error_description\":\"{description}\"}}");
     Refusal {
         status,
-        content_type: "application/json",
-        body: Cow::Owned(format!(
-            "{{\"error\":\"{code}\",\"error_description\":\"{description}\"}}"
-        )),
         challenge,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_follow_rfc_6750() {
-        for (kind, status, code) in [
-            (DenialKind::MissingCredential, 401, None),
-            (DenialKind::UnknownCredential, 401, Some("invalid_token")),
-            (
-                DenialKind::MalformedCredential,
-                400,
-                Some("invalid_request"),
-            ),
-            (
-                DenialKind::ConflictingCredentials,
-                400,
-                Some("invalid_request"),
-            ),
-            (
-                DenialKind::InsufficientScope,
-                403,
-                Some("insufficient_scope"),
-            ),
-        ] {
-            let refusal = refuse(kind);
-            assert_eq!(refusal.status, status, "{kind:?}");
-            let challenge = refusal.challenge.expect("a challenge");
-            let error = code.map(|code| format!("Bearer realm=\"voxgate\", error=\"{code}\""));
-            let expected = error.as_deref().unwrap_or("Bearer realm=\"voxgate\"");
-            assert_eq!(challenge, expected, "{kind:?}");
-        }
+        ..Refusal::json(kind, body)
     }
 }

@@ -2,27 +2,33 @@
 //!
 //! Each vendor is one file with one [`Profile`]: where its SDK puts the credential, what its
 //! server answers to a bad one, and how a deployment key goes upstream. A new vendor is a new file
-//! and a new line in [`Dialect::profile`].
+//! and a new line in [`vendors!`].
 
-mod bearer;
-mod credential;
-mod rime;
+mod auto;
+mod basic;
+mod carrier;
+mod grpc;
+mod query;
+mod refusal;
+mod route;
+mod subprotocol;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::header::HeaderName;
+use http::{HeaderMap, Request, Response};
 
 use crate::denial::{Denial, DenialKind};
 use crate::policy::Policy;
-use crate::request_id::{RequestId, X_REQUEST_ID};
-use crate::secret::{Presented, Secret};
+use crate::secret::{Digest, Secret};
 
-use self::credential::Carrier;
+use self::carrier::{Canonical, Carrier, Credential, Form};
+use self::refusal::Refusal;
+use self::route::Route;
+
+pub use self::refusal::RefusalContext;
 
 /// The variables that hold a vendor's deployment key, whether or not its dialect is spoken here.
 pub(crate) const DEPLOYMENT_VARIABLES: [&str; 5] = [
@@ -33,49 +39,81 @@ pub(crate) const DEPLOYMENT_VARIABLES: [&str; 5] = [
     "INWORLD_API_KEY",
 ];
 
-/// The vendor whose clients call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Dialect {
-    /// No vendor: `Authorization: Bearer`, and refusals as RFC 6750 §3 defines them.
-    #[default]
-    Bearer,
-    /// Rime: `Authorization: Bearer` with a capital B, refusals in plain text.
-    Rime,
-}
-
 /// Everything that differs from vendor to vendor.
 struct Profile {
     name: &'static str,
     carriers: &'static [Carrier],
-    /// Where a deployment key goes on the way upstream.
-    upstream: Carrier,
+    canonical: Canonical,
+    /// Where a deployment key goes on the way upstream, and in which form.
+    upstream: (HeaderName, Form),
     /// The variable that a deployment key is read from.
     deployment_variable: Option<&'static str>,
-    refuse: fn(DenialKind) -> Refusal,
-    /// Method, path pattern and required scope.
-    routes: &'static [(&'static str, &'static str, &'static str)],
+    refuse: fn(DenialKind, RefusalContext) -> Refusal,
+    routes: &'static [Route],
 }
 
-/// An answer in a vendor's own words.
-struct Refusal {
-    status: StatusCode,
-    content_type: &'static str,
-    body: Cow<'static, str>,
-    challenge: Option<&'static str>,
+/// The closed list of dialects: the variant, its file, and what it is.
+macro_rules! vendors {
+    ($($(#[$doc:meta])* $variant:ident: $file:ident,)*) => {
+        $(mod $file;)*
+
+        /// The vendor whose clients call.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Dialect {
+            $($(#[$doc])* $variant,)*
+            /// Whichever of the others a request is in, by its path and where its credential is.
+            /// What cannot be told is refused as `Bearer` refuses.
+            Auto,
+        }
+
+        impl Dialect {
+            /// Every dialect, in the order in which help and errors name them.
+            pub const ALL: [Self; [$(stringify!($variant),)* "Auto"].len()] =
+                [$(Self::$variant,)* Self::Auto];
+
+            fn profile(self) -> &'static Profile {
+                match self {
+                    $(Self::$variant => &$file::PROFILE,)*
+                    Self::Auto => &auto::PROFILE,
+                }
+            }
+        }
+    };
+}
+
+vendors! {
+    /// No vendor: `Authorization: Bearer`, and refusals as RFC 6750 §3 defines them.
+    #[default]
+    Bearer: bearer,
+    /// Rime: `Authorization: Bearer` with a capital B, refusals in plain text.
+    Rime: rime,
+    /// Supertone: `x-sup-api-key`.
+    Supertone: supertone,
+    /// Smallest AI: `Authorization: Bearer`.
+    Smallest: smallest,
+    /// KugelAudio: `Authorization: Bearer`, `X-API-Key`, and `?api_key=` on an upgrade.
+    Kugel: kugel,
+    /// Inworld: `Authorization: Basic`.
+    Inworld: inworld,
+    /// OpenAI and what is compatible with it: `Authorization: Bearer`.
+    OpenAi: openai,
+    /// ElevenLabs: `xi-api-key`.
+    ElevenLabs: elevenlabs,
+    /// Deepgram: `Authorization: Token`, or the subprotocol `token` on an upgrade.
+    Deepgram: deepgram,
+    /// Cartesia: `Authorization: Bearer`, `X-API-Key`, and `?api_key=` on an upgrade.
+    Cartesia: cartesia,
+    /// Azure Speech: `Ocp-Apim-Subscription-Key`.
+    Azure: azure,
+}
+
+/// A credential is known as it is presented.
+fn as_it_is(credential: &[u8]) -> &[u8] {
+    credential
 }
 
 impl Dialect {
-    /// Every dialect, in the order in which help and errors name them.
-    pub const ALL: [Self; 2] = [Self::Bearer, Self::Rime];
-
-    fn profile(self) -> &'static Profile {
-        match self {
-            Self::Bearer => &bearer::PROFILE,
-            Self::Rime => &rime::PROFILE,
-        }
-    }
-
     /// The name in settings and audit records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -88,68 +126,125 @@ impl Dialect {
         self.profile().deployment_variable
     }
 
-    /// Which scope each of the vendor's routes requires.
+    /// What each of the vendor's routes requires.
     #[must_use]
     pub fn policy(self) -> Policy {
-        self.profile()
-            .routes
+        let routes = self
+            .each()
             .iter()
-            .fold(Policy::default(), |policy, (method, path, scope)| {
-                policy.route(method, path, scope)
-            })
+            .flat_map(|dialect| dialect.profile().routes);
+        routes.fold(Policy::default(), |policy, route| policy.rule(route.rule()))
+    }
+
+    /// The dialect that `request` is in: this one, or the one that `Auto` recognises.
+    pub(crate) fn recognize<B>(self, request: &Request<B>) -> Option<Self> {
+        match self {
+            Self::Auto => auto::recognize(request),
+            _ => Some(self),
+        }
     }
 
     /// Reads the credential from the carriers of this dialect.
-    pub(crate) fn credential(self, headers: &HeaderMap) -> Result<Presented<'_>, DenialKind> {
-        credential::read(self.profile().carriers, headers)
+    pub(crate) fn credential<B>(self, request: &Request<B>) -> Result<Credential<'_>, DenialKind> {
+        let Profile {
+            carriers,
+            canonical,
+            ..
+        } = self.profile();
+        carrier::read(carriers, *canonical, request)
+    }
+
+    /// The digests under which a caller's key is known in this dialect, whichever of its forms
+    /// the client presents.
+    ///
+    /// # Errors
+    ///
+    /// Why no client could present it.
+    pub(crate) fn digests(self, key: &Secret) -> Result<Vec<Digest>, &'static str> {
+        let bytes = key.expose().as_bytes();
+        if self == Self::Inworld && !basic::has_two_parts(bytes) {
+            return Err("must be `id:secret` in this dialect");
+        }
+        let mut digests = vec![key.digest()];
+        for other in self.each() {
+            let known = (other.profile().canonical)(bytes);
+            if known.len() < bytes.len() {
+                digests.push(Digest::of(known));
+            }
+        }
+        Ok(digests)
+    }
+
+    /// The part of a caller's key that names it and is no secret, if this dialect has one.
+    pub(crate) fn key_id(self, key: &Secret) -> Option<&str> {
+        let (id, _) = key.expose().split_once(':')?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        (self == Self::Inworld && id.len() <= 64 && id.bytes().all(plain)).then_some(id)
+    }
+
+    /// Whether a deployment key can be written in the vendor's form.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn check_deployment_key(self, key: &Secret) -> Result<(), &'static str> {
+        match self.profile().upstream.1 {
+            Form::Basic if !basic::is_valid(key) => Err("must be `id:secret`, or its base64"),
+            _ => Ok(()),
+        }
     }
 
     /// Marks what may hold a credential as sensitive, so that `Debug` of the headers hides it and
     /// HTTP/2 does not index it.
     pub(crate) fn mark_sensitive(self, headers: &mut HeaderMap) {
-        for carrier in self.profile().carriers {
-            carrier.mark_sensitive(headers);
+        for dialect in self.each() {
+            for carrier in dialect.profile().carriers {
+                carrier.mark_sensitive(headers);
+            }
         }
     }
 
-    /// Removes the caller's credential from every carrier of this dialect.
-    pub fn strip_credential(self, headers: &mut HeaderMap) {
-        for carrier in self.profile().carriers {
-            carrier.strip(headers);
+    /// The dialects that a request may turn out to be in.
+    fn each(&self) -> &[Self] {
+        match self {
+            Self::Auto => &Self::ALL,
+            one => std::slice::from_ref(one),
         }
+    }
+
+    /// Removes the caller's credential from every carrier of this dialect: headers, query and
+    /// offered subprotocols. Everything else stays as it is.
+    pub fn strip_credential<B>(self, request: &mut Request<B>) {
+        for dialect in self.each() {
+            for carrier in dialect.profile().carriers {
+                carrier.strip(request);
+            }
+        }
+    }
+
+    /// The subprotocol that a server agrees on in place of the one that holds the credential, if
+    /// one of those that these headers offer does. Ask before the credential is stripped.
+    #[must_use]
+    pub fn subprotocol(self, headers: &HeaderMap) -> Option<&'static str> {
+        let mut carriers = self.profile().carriers.iter();
+        carriers.find_map(|carrier| carrier.subprotocol(headers))
     }
 
     /// Adds a deployment key in the vendor's own form. The header is marked sensitive.
     pub fn add_deployment_key(self, key: &Secret, headers: &mut HeaderMap) {
-        self.profile().upstream.write(key, headers);
+        let (name, form) = &self.profile().upstream;
+        if let Some(value) = form.write(key) {
+            headers.insert(name, value);
+        }
     }
 
     /// The answer to a refused request, in the vendor's own words, with the request's identifier
-    /// and, where the denial has one, `Retry-After` in whole seconds, rounded up.
+    /// and, where the denial has one, `Retry-After` in whole seconds, rounded up. A gRPC call is
+    /// refused in gRPC's form.
     #[must_use]
-    pub fn refuse(self, denial: &Denial, request_id: RequestId) -> Response<Bytes> {
-        let refusal = (self.profile().refuse)(denial.kind());
-        let mut response = Response::new(match refusal.body {
-            Cow::Borrowed(body) => Bytes::from_static(body.as_bytes()),
-            Cow::Owned(body) => Bytes::from(body),
-        });
-        *response.status_mut() = refusal.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(refusal.content_type));
-        headers.insert(X_REQUEST_ID, request_id.to_header_value());
-        if let Some(challenge) = refusal.challenge {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        }
-        if let Some(wait) = denial.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
-        }
-        response.extensions_mut().insert(denial.kind());
-        response
+    pub fn refuse(self, denial: &Denial, context: RefusalContext) -> Response<Bytes> {
+        refusal::respond(self.profile().refuse, denial, context)
     }
-}
-
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 impl fmt::Display for Dialect {
@@ -162,10 +257,9 @@ impl FromStr for Dialect {
     type Err = UnknownDialect;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL
-            .into_iter()
-            .find(|dialect| dialect.as_str() == name);
-        known.ok_or(UnknownDialect(()))
+        let mut all = Self::ALL.into_iter();
+        all.find(|dialect| dialect.as_str() == name)
+            .ok_or(UnknownDialect(()))
     }
 }
 
@@ -175,48 +269,16 @@ pub struct UnknownDialect(());
 
 impl fmt::Display for UnknownDialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = Dialect::ALL.map(Dialect::as_str).join(", ");
-        write!(f, "is not a known dialect; use one of: {names}")
+        let names = Dialect::ALL.map(Dialect::as_str);
+        write!(
+            f,
+            "is not a known dialect; use one of: {}",
+            names.join(", ")
+        )
     }
 }
 
 impl std::error::Error for UnknownDialect {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_dialect_is_found_by_its_name() {
-        for dialect in Dialect::ALL {
-            assert_eq!(dialect.as_str().parse::<Dialect>().ok(), Some(dialect));
-        }
-        let unknown = "rhyme".parse::<Dialect>().expect_err("no such dialect");
-        assert!(unknown.to_string().contains("bearer, rime"), "{unknown}");
-    }
-
-    #[test]
-    fn retry_after_is_rounded_up_to_whole_seconds() {
-        assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
-        assert_eq!(whole_seconds(Duration::from_secs(2)), 2);
-        assert_eq!(whole_seconds(Duration::from_millis(2001)), 3);
-    }
-
-    #[test]
-    fn a_deployment_key_goes_upstream_in_place_of_the_callers() {
-        let key = Secret::new("deployment-key").expect("a valid secret");
-        for dialect in Dialect::ALL {
-            let mut headers = HeaderMap::new();
-            headers.append("authorization", HeaderValue::from_static("Bearer caller"));
-            headers.append("authorization", HeaderValue::from_static("Bearer other"));
-            dialect.strip_credential(&mut headers);
-            assert!(headers.is_empty(), "{dialect}");
-            dialect.add_deployment_key(&key, &mut headers);
-            assert_eq!(
-                headers["authorization"], "Bearer deployment-key",
-                "{dialect}"
-            );
-            assert!(headers["authorization"].is_sensitive(), "{dialect}");
-        }
-    }
-}
+mod tests;

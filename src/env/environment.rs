@@ -12,12 +12,14 @@ use crate::error::{ConfigError, Problem};
 const PREFIX: &str = "VOXGATE_";
 
 /// The layer's own variables.
-const OWN: [&str; 5] = [
+const OWN: [&str; 7] = [
     "VOXGATE_DIALECT",
     "VOXGATE_MODE",
     "VOXGATE_API_KEYS",
     "VOXGATE_API_KEYS_FILE",
     "VOXGATE_KEYS_FILE",
+    "VOXGATE_POLICY_FILE",
+    "VOXGATE_PUBLIC",
 ];
 
 /// A snapshot of the variables that concern Voxgate: those that begin with `VOXGATE_`, and the

@@ -2,11 +2,13 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `VOXGATE_DIALECT` | the vendor whose clients call: `rime`, or `bearer` for no vendor | `rime` |
+//! | `VOXGATE_DIALECT` | the vendor whose clients call: the name of a [`Dialect`] | `rime` |
 //! | `VOXGATE_MODE` | `validate` or `preconfigured` | by which keys are set |
 //! | `VOXGATE_API_KEYS` | the callers' keys in the clear, separated by commas | |
 //! | `VOXGATE_KEYS_FILE` | a [keys file](crate::KeyRing::load) | |
-//! | `RIME_API_KEY` | the deployment key of the dialect in use | |
+//! | `VOXGATE_POLICY_FILE` | a [policy file](crate::Policy::load), whose rules come before the dialect's | |
+//! | `VOXGATE_PUBLIC` | methods and paths that need no key, as `GET /health, …` | |
+//! | `RIME_API_KEY`, `SUPERTONE_API_KEY`, `SMALLEST_API_KEY`, `KUGELAUDIO_API_KEY`, `INWORLD_API_KEY` | the deployment key of the dialect in use | |
 //!
 //! `VOXGATE_API_KEYS` and the deployment key have a twin with `_FILE` at its end, which names a
 //! file to read the secret from, such as a mounted Kubernetes Secret: one trailing newline is not
@@ -18,6 +20,7 @@
 
 mod environment;
 mod mode;
+mod routes;
 mod secrets;
 
 use std::fmt;
@@ -29,6 +32,7 @@ use crate::dialect::{DEPLOYMENT_VARIABLES, Dialect};
 use crate::error::{ConfigError, Problem};
 use crate::gate::AuthLayer;
 use crate::keys::{Key, KeyRing, read_keys_file};
+use crate::policy::Policy;
 use crate::secret::Secret;
 
 pub use self::environment::Environment;
@@ -42,6 +46,7 @@ pub struct Settings {
     mode: Mode,
     dialect: Dialect,
     keys: KeyRing,
+    policy: Policy,
     deployment_key: Option<Secret>,
     notices: Vec<Problem>,
 }
@@ -52,6 +57,8 @@ pub struct Settings {
 struct Raw {
     dialect: Option<String>,
     mode: Option<String>,
+    policy_file: Option<String>,
+    public: Option<String>,
 }
 
 impl Settings {
@@ -64,14 +71,7 @@ impl Settings {
         let mut problems = environment.problems().to_vec();
         let mut notices = Vec::new();
         let raw: Raw = environment.fill("VOXGATE_")?;
-        let dialect = match raw.dialect.as_deref().map(str::parse::<Dialect>) {
-            None => Some(Dialect::Rime),
-            Some(Ok(dialect)) => Some(dialect),
-            Some(Err(error)) => {
-                problems.push(Problem::new("VOXGATE_DIALECT", error.to_string()));
-                None
-            }
-        };
+        let dialect = routes::dialect(raw.dialect.as_deref(), &mut problems);
         let asked = match raw.mode.as_deref() {
             None => None,
             Some("validate") => Some(Mode::Validate),
@@ -82,11 +82,13 @@ impl Settings {
                 None
             }
         };
-        let keys = caller_keys(environment, &mut problems, &mut notices);
+        let keys = caller_keys(environment, dialect, &mut problems, &mut notices);
         let variable = dialect.and_then(Dialect::deployment_variable);
-        let deployment = match variable {
-            Some(name) => secrets::deployment_key(environment, name, &mut problems),
-            None => secrets::Given::No,
+        let deployment = match (dialect, variable) {
+            (Some(dialect), Some(name)) => {
+                secrets::deployment_key(environment, dialect, name, &mut problems)
+            }
+            _ => secrets::Given::No,
         };
         notices.extend(ignored_deployment_keys(environment, dialect, variable));
 
@@ -111,17 +113,40 @@ impl Settings {
                 None
             }
         };
+        let policy = routes::policy(
+            dialect.unwrap_or_default(),
+            raw.policy_file.as_deref(),
+            raw.public.as_deref(),
+            &mut problems,
+        );
         let settings = match (mode, dialect, keys) {
             (Some(mode), Some(dialect), Some(keys)) => Some(Self {
                 mode,
                 dialect,
                 keys,
+                policy,
                 deployment_key: deployment.value(),
                 notices,
             }),
             _ => None,
         };
         ConfigError::check(settings, problems)
+    }
+
+    /// Reads and validates only what makes the policy: the dialect, the policy file and what is
+    /// public.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_environment`](Self::from_environment).
+    pub fn policy_from(environment: &Environment) -> Result<Policy, ConfigError> {
+        let mut problems = environment.problems().to_vec();
+        let raw: Raw = environment.fill("VOXGATE_")?;
+        let policy = routes::dialect(raw.dialect.as_deref(), &mut problems).map(|dialect| {
+            let (file, public) = (raw.policy_file.as_deref(), raw.public.as_deref());
+            routes::policy(dialect, file, public, &mut problems)
+        });
+        ConfigError::check(policy, problems)
     }
 
     /// How callers are let in.
@@ -140,6 +165,21 @@ impl Settings {
     #[must_use]
     pub fn key_count(&self) -> usize {
         self.keys.len()
+    }
+
+    /// What each route requires, in the order in which the rules are asked.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The methods and paths that are open to everybody, as `GET /health`.
+    #[must_use]
+    pub fn public_routes(&self) -> Vec<String> {
+        let routes = self.policy.public_routes();
+        routes
+            .map(|(method, path)| format!("{method} {path}"))
+            .collect()
     }
 
     /// The key that the server behind wants to see, if one is set.
@@ -161,21 +201,25 @@ impl Settings {
             Mode::Validate => AuthLayer::new(self.keys),
             Mode::Preconfigured => AuthLayer::preconfigured(),
         };
-        layer.dialect(self.dialect)
+        layer.dialect(self.dialect).policy(self.policy)
     }
 }
 
 fn caller_keys(
     environment: &Environment,
+    dialect: Option<Dialect>,
     problems: &mut Vec<Problem>,
     notices: &mut Vec<Problem>,
 ) -> secrets::Given<Vec<Key>> {
-    let listed = secrets::api_keys(environment, problems, notices);
+    // Without a dialect there is a problem anyway; any will do to find the others.
+    let dialect = dialect.unwrap_or_default();
+    let forms = move |secret: &Secret| dialect.digests(secret);
+    let listed = secrets::api_keys(environment, dialect, problems, notices);
     let Some(file) = environment.as_given("VOXGATE_KEYS_FILE") else {
         return listed;
     };
     let mut keys = listed.value().unwrap_or_default();
-    match read_keys_file(Path::new(file)) {
+    match read_keys_file(Path::new(file), &forms) {
         Ok(read) => {
             if read.is_empty() {
                 let message = "holds no key; add a [[key]] table for each caller";

@@ -1,5 +1,6 @@
 //! Settings that are secret, and their `_FILE` twins.
 
+use crate::dialect::Dialect;
 use crate::error::Problem;
 use crate::keys::Key;
 use crate::principal::Principal;
@@ -84,6 +85,7 @@ fn without_newline(text: &str) -> &str {
 
 pub(super) fn deployment_key(
     environment: &Environment,
+    dialect: Dialect,
     name: &str,
     problems: &mut Vec<Problem>,
 ) -> Given<Secret> {
@@ -92,18 +94,22 @@ pub(super) fn deployment_key(
         Given::No => return Given::No,
         Given::Wrong => return Given::Wrong,
     };
-    match Secret::new(&source.text) {
-        Ok(secret) => Given::Yes(secret),
-        Err(error) => {
-            problems.push(Problem::new(source.variable, error.to_string()));
-            Given::Wrong
-        }
-    }
+    let wrong = match Secret::new(&source.text) {
+        Ok(secret) => match dialect.check_deployment_key(&secret) {
+            Ok(()) => return Given::Yes(secret),
+            Err(wrong) => wrong.to_owned(),
+        },
+        Err(error) => error.to_string(),
+    };
+    problems.push(Problem::new(source.variable, wrong));
+    Given::Wrong
 }
 
-/// The keys `env-1`, `env-2`, … in the order in which they are listed.
+/// The keys in the order in which they are listed: `env-1`, `env-2`, …, unless the dialect's keys
+/// have a name of their own.
 pub(super) fn api_keys(
     environment: &Environment,
+    dialect: Dialect,
     problems: &mut Vec<Problem>,
     notices: &mut Vec<Problem>,
 ) -> Given<Vec<Key>> {
@@ -120,23 +126,32 @@ pub(super) fn api_keys(
     for (index, entry) in entries.iter().enumerate() {
         let position = index + 1;
         let place = format!("{}, key {position}", source.variable);
-        match Secret::new(entry.trim()) {
+        let wrong = match Secret::new(entry.trim()) {
             Ok(secret) if source.from_file && secret.expose().contains(',') => {
-                problems.push(Problem::new(place, "holds a comma; write one key a line"));
+                "holds a comma; write one key a line".to_owned()
             }
-            Ok(secret) => {
-                if secret.expose().len() < WEAK_BELOW_CHARACTERS {
-                    let message = format!(
-                        "is shorter than {WEAK_BELOW_CHARACTERS} characters and can be guessed; \
-                         use a longer one"
-                    );
-                    notices.push(Problem::new(place, message));
+            Ok(secret) => match dialect.digests(&secret) {
+                Ok(digests) => {
+                    if secret.expose().len() < WEAK_BELOW_CHARACTERS {
+                        let message = format!(
+                            "is shorter than {WEAK_BELOW_CHARACTERS} characters and can be \
+                             guessed; use a longer one"
+                        );
+                        notices.push(Problem::new(place, message));
+                    }
+                    let numbered = format!("env-{position}");
+                    let id = dialect.key_id(&secret).unwrap_or(&numbered);
+                    let principal = Principal::new(id);
+                    let more = digests.into_iter().skip(1);
+                    let key = Key::from_secret(&secret, principal);
+                    keys.push(more.fold(key, Key::or_digest));
+                    continue;
                 }
-                let principal = Principal::new(&format!("env-{position}"));
-                keys.push(Key::from_secret(&secret, principal));
-            }
-            Err(error) => problems.push(Problem::new(place, error.to_string())),
-        }
+                Err(wrong) => wrong.to_owned(),
+            },
+            Err(error) => error.to_string(),
+        };
+        problems.push(Problem::new(place, wrong));
     }
     Given::Yes(keys)
 }

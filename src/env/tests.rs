@@ -228,3 +228,71 @@ fn debug_shows_no_secret() {
         "{shown}"
     );
 }
+
+#[test]
+fn inworlds_keys_have_an_id_and_kugels_a_region() {
+    let inworld = ("VOXGATE_DIALECT", "inworld");
+    let good = settings(&[
+        inworld,
+        ("VOXGATE_API_KEYS", "team-a:secret-of-a,team-b:secret-of-b"),
+    ]);
+    assert_eq!(good.expect("good settings").key_count(), 2);
+    assert_eq!(
+        problems(&[inworld, ("VOXGATE_API_KEYS", "a-long-enough-key-1,id:")]),
+        [
+            "VOXGATE_API_KEYS, key 1: must be `id:secret` in this dialect",
+            "VOXGATE_API_KEYS, key 2: must be `id:secret` in this dialect",
+        ]
+    );
+    assert_eq!(
+        problems(&[inworld, ("INWORLD_API_KEY", "neither-of-both")]),
+        ["INWORLD_API_KEY: must be `id:secret`, or its base64"]
+    );
+    // The same key with and without its region is one key.
+    let kugel = ("VOXGATE_DIALECT", "kugel");
+    let twice = [
+        kugel,
+        ("VOXGATE_API_KEYS", "eu-a-long-enough-key,a-long-enough-key"),
+    ];
+    assert!(
+        problems(&twice)[0].contains("has the same secret"),
+        "{:?}",
+        problems(&twice)
+    );
+}
+
+#[test]
+fn the_policy_is_the_files_then_the_dialects() {
+    let (_guard, path) = file("[[rule]]\nmethod = \"GET\"\npath = \"/x\"\n");
+    let own = [
+        KEYS,
+        ("VOXGATE_POLICY_FILE", path.as_str()),
+        ("VOXGATE_PUBLIC", "GET /health, HEAD /health"),
+    ];
+    let settings = settings(&own).expect("good settings");
+    assert_eq!(settings.policy().rules()[0].pattern(), "/x");
+    assert_eq!(
+        settings.policy().rules().len(),
+        1 + Dialect::Rime.policy().rules().len()
+    );
+    assert_eq!(settings.public_routes(), ["GET /health", "HEAD /health"]);
+    let wrong = [
+        KEYS,
+        ("VOXGATE_POLICY_FILE", "/no/such/file"),
+        ("VOXGATE_PUBLIC", "GET /a*,/b, get /c,GET /d"),
+    ];
+    let problems = problems(&wrong);
+    let places: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.split(": ").next().expect("a place"))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "VOXGATE_POLICY_FILE",
+            "VOXGATE_PUBLIC, entry 1",
+            "VOXGATE_PUBLIC, entry 2",
+            "VOXGATE_PUBLIC, entry 3"
+        ]
+    );
+}

@@ -6,11 +6,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Request, Response, StatusCode};
 
 use crate::audit::{AuditRecord, AuditSink, Decision};
-use crate::denial::Denial;
-use crate::dialect::Dialect;
+use crate::denial::{Denial, DenialKind};
+use crate::dialect::{Dialect, RefusalContext};
 use crate::policy::Policy;
 use crate::principal::{AuthMethod, Caller, Principal};
 use crate::request_id::RequestId;
@@ -52,60 +52,83 @@ impl<V: Verify> Gate<V> {
         arrival: Arrival,
         asked: Option<Verdict>,
     ) -> Step<V::Future> {
+        let dialect = self.dialect.recognize(request);
         let verdict = match asked {
             Some(verdict) => verdict,
-            None => match self.credential_and_verify(request) {
+            None => match self.credential_and_verify(request, dialect) {
                 Outcome::Ready(verdict) => verdict,
                 Outcome::Pending(future) => return Step::Verifying(future),
             },
         };
+        let dialect = dialect.unwrap_or(self.dialect);
+        let method = self.auth_method(request);
         let principal = verdict.as_ref().ok().cloned();
-        let authorized = verdict.and_then(|principal| self.authorize(request, principal));
+        let authorized = verdict.and_then(|principal| self.authorize(request, principal, method));
         match authorized {
             Ok(principal) => {
-                self.audit(request, arrival, Some(&principal), None);
+                let accepted = Decided::Accepted(method, &principal);
+                self.audit(request, arrival, dialect, accepted);
                 let exchange = Exchange::open(&self.sink, &principal, arrival, request.method());
-                let caller = Caller::new(principal, self.auth_method(), arrival.request_id);
+                let caller = Caller::new(principal, method, arrival.request_id);
                 request.extensions_mut().insert(caller);
+                request.extensions_mut().insert(dialect);
                 Step::Accepted(exchange)
             }
             Err(denial) => {
-                let response = self.dialect.refuse(&denial, arrival.request_id);
-                self.audit(
-                    request,
-                    arrival,
-                    principal.as_ref(),
-                    Some((&denial, &response)),
-                );
+                let context = RefusalContext::of(request, arrival.request_id);
+                let response = dialect.refuse(&denial, context);
+                let refused = Decided::Refused(&denial, response.status(), principal.as_ref());
+                self.audit(request, arrival, dialect, refused);
                 Step::Refused(response)
             }
         }
     }
 
-    fn credential_and_verify<B>(&self, request: &mut Request<B>) -> Outcome<V::Future> {
+    fn credential_and_verify<B>(
+        &self,
+        request: &mut Request<B>,
+        dialect: Option<Dialect>,
+    ) -> Outcome<V::Future> {
         self.dialect.mark_sensitive(request.headers_mut());
+        let refuse = |kind: DenialKind| Outcome::Ready(Err(kind.into()));
         let screened = self.screen.check(
             request.method(),
             request.uri(),
             request.version(),
             request.headers(),
         );
-        let verifier = match (screened, &self.mode) {
-            (Err(kind), _) => return Outcome::Ready(Err(kind.into())),
-            (Ok(()), Mode::Preconfigured(principal)) => {
-                return Outcome::Ready(Ok(principal.clone()));
-            }
-            (Ok(()), Mode::Validate(verifier)) => verifier,
+        if let Err(kind) = screened {
+            return refuse(kind);
+        }
+        if self.is_public(request) {
+            return Outcome::Ready(Ok(Principal::new("public")));
+        }
+        let verifier = match &self.mode {
+            Mode::Preconfigured(principal) => return Outcome::Ready(Ok(principal.clone())),
+            Mode::Validate(verifier) => verifier,
         };
-        match self.dialect.credential(request.headers()) {
-            Ok(presented) => verifier.verify(presented),
-            Err(kind) => Outcome::Ready(Err(kind.into())),
+        let Some(dialect) = dialect else {
+            return refuse(DenialKind::UnrecognizedDialect);
+        };
+        match dialect.credential(request) {
+            Ok(credential) => verifier.verify(credential.presented()),
+            Err(kind) => refuse(kind),
         }
     }
 
-    fn authorize<B>(&self, request: &Request<B>, principal: Principal) -> Verdict {
-        let path = request.uri().path();
-        match self.policy.authorize(&principal, request.method(), path) {
+    fn authorize<B>(
+        &self,
+        request: &Request<B>,
+        principal: Principal,
+        method: AuthMethod,
+    ) -> Verdict {
+        if method == AuthMethod::Public {
+            return Ok(principal);
+        }
+        match self
+            .policy
+            .authorize(&principal, request.method(), request.uri())
+        {
             Ok(()) => Ok(principal),
             Err(kind) => Err(kind.into()),
         }
@@ -115,17 +138,23 @@ impl<V: Verify> Gate<V> {
         &self,
         request: &Request<B>,
         arrival: Arrival,
-        principal: Option<&Principal>,
-        refused: Option<(&Denial, &Response<Bytes>)>,
+        dialect: Dialect,
+        decided: Decided<'_>,
     ) {
+        let (auth_method, principal, denial, status) = match decided {
+            Decided::Accepted(method, principal) => (Some(method), Some(principal), None, None),
+            Decided::Refused(denial, status, principal) => {
+                (None, principal, Some(denial), Some(status))
+            }
+        };
         self.sink.record(&AuditRecord::Decision(Decision {
             time: arrival.time,
             request_id: arrival.request_id,
-            dialect: self.dialect.as_str(),
-            auth_method: refused.is_none().then(|| self.auth_method()),
+            dialect: dialect.as_str(),
+            auth_method,
             principal,
-            denial: refused.map(|(denial, _)| denial),
-            status: refused.map(|(_, response)| response.status()),
+            denial,
+            status,
             http_method: request.method(),
             path: request.uri().path(),
             peer: (self.peer)(request.extensions()),
@@ -136,12 +165,24 @@ impl<V: Verify> Gate<V> {
         }));
     }
 
-    fn auth_method(&self) -> AuthMethod {
+    fn is_public<B>(&self, request: &Request<B>) -> bool {
+        self.policy
+            .is_public(request.method(), request.uri().path())
+    }
+
+    fn auth_method<B>(&self, request: &Request<B>) -> AuthMethod {
         match self.mode {
+            _ if self.is_public(request) => AuthMethod::Public,
             Mode::Validate(_) => AuthMethod::ApiKey,
             Mode::Preconfigured(_) => AuthMethod::DeploymentKey,
         }
     }
+}
+
+/// What came out, with all that the record says of it.
+enum Decided<'a> {
+    Accepted(AuthMethod, &'a Principal),
+    Refused(&'a Denial, StatusCode, Option<&'a Principal>),
 }
 
 /// When a request came, and what it is called from then on.

@@ -1,5 +1,13 @@
 use super::*;
+use crate::error::Problem;
 use crate::keys::KeyRing;
+
+fn parse(text: &str, name: &str) -> Result<Vec<Key>, ConfigError> {
+    let forms = |secret: &Secret| Ok(vec![secret.digest()]);
+    TomlFile::parse(text.to_owned(), name.to_owned(), |file, table| {
+        keys(file, table, &forms)
+    })
+}
 
 const DIGEST_OF_TEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
@@ -64,7 +72,7 @@ fn broken_toml_is_reported_without_quoting_it() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let error = load(Path::new("no/such/keys.toml")).expect_err("no such file");
+    let error = KeyRing::load("no/such/keys.toml").expect_err("no such file");
     assert!(
         error
             .to_string()

@@ -1,6 +1,6 @@
 //! All keys that are known, found by digest.
 
-use std::collections::hash_map::{Entry, RandomState};
+use std::collections::hash_map::{Entry as Slot, RandomState};
 use std::collections::{HashMap, HashSet};
 use std::future::Ready;
 use std::hash::BuildHasher;
@@ -18,6 +18,8 @@ use super::file;
 #[derive(Clone, Debug)]
 pub struct Key {
     digest: Digest,
+    /// Under which it is known, too.
+    more: Vec<Digest>,
     principal: Principal,
     disabled: bool,
 }
@@ -34,9 +36,17 @@ impl Key {
     pub fn from_digest(digest: Digest, principal: Principal) -> Self {
         Self {
             digest,
+            more: Vec::new(),
             principal,
             disabled: false,
         }
+    }
+
+    /// Knows the key by another digest, too: the same secret in another form.
+    #[must_use]
+    pub fn or_digest(mut self, digest: Digest) -> Self {
+        self.more.push(digest);
+        self
     }
 
     /// Whether the key is known but refused.
@@ -57,7 +67,15 @@ pub struct KeyRing {
     hasher: RandomState,
     index: HashMap<u64, usize>,
     /// The first is the stand-in that a miss is compared with.
-    keys: Vec<Key>,
+    entries: Vec<Entry>,
+    keys: usize,
+}
+
+/// One digest, and the key that it belongs to.
+struct Entry {
+    digest: Digest,
+    principal: Principal,
+    disabled: bool,
 }
 
 impl KeyRing {
@@ -67,40 +85,52 @@ impl KeyRing {
     ///
     /// All keys whose id or secret is already another's.
     pub fn new(keys: impl IntoIterator<Item = Key>) -> Result<Self, ConfigError> {
-        let stand_in = Key::from_digest(Digest::of(b""), Principal::new("")).disabled(true);
-        let mut all = vec![stand_in];
-        all.extend(keys);
+        let mut entries = vec![Entry {
+            digest: Digest::of(b""),
+            principal: Principal::new(""),
+            disabled: true,
+        }];
         let mut problems = Vec::new();
         let mut ids = HashSet::new();
-        for key in &all[1..] {
+        for key in keys {
             let id = key.principal.id();
-            if !ids.insert(id) {
+            if !ids.insert(id.to_owned()) {
                 problems.push(Problem::new(
                     format!("key `{id}`"),
                     "this id is used twice; give each key its own",
                 ));
             }
+            for digest in std::iter::once(key.digest).chain(key.more) {
+                entries.push(Entry {
+                    digest,
+                    principal: key.principal.clone(),
+                    disabled: key.disabled,
+                });
+            }
         }
         loop {
             let hasher = RandomState::new();
-            match index(&hasher, &all) {
+            match index(&hasher, &entries) {
                 Ok(index) => {
-                    return ConfigError::check(
-                        Some(Self {
-                            hasher,
-                            index,
-                            keys: all,
-                        }),
-                        problems,
-                    );
+                    let keys = ids.len();
+                    let ring = Self {
+                        hasher,
+                        index,
+                        entries,
+                        keys,
+                    };
+                    return ConfigError::check(Some(ring), problems);
                 }
-                Err(Clash { first, second }) if all[first].digest.matches(&all[second].digest) => {
-                    let (one, other) = (all[first].principal.id(), all[second].principal.id());
+                Err((first, second)) if entries[first].digest.matches(&entries[second].digest) => {
+                    let (one, other) = (&entries[first].principal, &entries[second].principal);
                     problems.push(Problem::new(
-                        format!("key `{other}`"),
-                        format!("has the same secret as key `{one}`; give each key its own"),
+                        format!("key `{}`", other.id()),
+                        format!(
+                            "has the same secret as key `{}`; give each key its own",
+                            one.id()
+                        ),
                     ));
-                    all.remove(second);
+                    entries.remove(second);
                 }
                 // Two digests under one hash: once in 2^64 pairs. Another random key parts them.
                 Err(_) => {}
@@ -116,6 +146,8 @@ impl KeyRing {
     /// sha256 = "9f86d081884c7d65…"   # or secret = "…"
     /// label = "IVR, production"      # optional
     /// scopes = ["tts:synthesize"]    # optional; without it the key is not limited
+    /// voices = ["cove", "team-*"]    # optional; limits it to these voices
+    /// kind = "standard"              # or "realtime": for realtime sessions only
     /// disabled = false               # optional
     /// ```
     ///
@@ -123,13 +155,15 @@ impl KeyRing {
     ///
     /// Everything that is wrong with the file, each with its line, none with a value.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        Self::new(file::load(path.as_ref())?)
+        Self::new(file::load(path.as_ref(), &|secret| {
+            Ok(vec![secret.digest()])
+        })?)
     }
 
     /// How many keys there are, disabled ones included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.keys.len() - 1
+        self.keys
     }
 
     /// Whether there is no key, so that every credential is refused.
@@ -145,7 +179,7 @@ impl KeyRing {
         let digest = presented.digest();
         let slot = self.hasher.hash_one(digest.as_bytes());
         let at = self.index.get(&slot).copied().unwrap_or(0);
-        let key = &self.keys[at];
+        let key = &self.entries[at];
         let matches = key.digest.matches(&digest);
         if !matches || at == 0 {
             return Err(Denial::unknown_credential());
@@ -157,23 +191,13 @@ impl KeyRing {
     }
 }
 
-/// Two keys that hash to one slot.
-struct Clash {
-    first: usize,
-    second: usize,
-}
-
-fn index(hasher: &RandomState, keys: &[Key]) -> Result<HashMap<u64, usize>, Clash> {
-    let mut index = HashMap::with_capacity(keys.len());
-    for (at, key) in keys.iter().enumerate().skip(1) {
-        match index.entry(hasher.hash_one(key.digest.as_bytes())) {
-            Entry::Vacant(slot) => _ = slot.insert(at),
-            Entry::Occupied(taken) => {
-                return Err(Clash {
-                    first: *taken.get(),
-                    second: at,
-                });
-            }
+/// Where each digest is, or two places whose digests hash alike.
+fn index(hasher: &RandomState, entries: &[Entry]) -> Result<HashMap<u64, usize>, (usize, usize)> {
+    let mut index = HashMap::with_capacity(entries.len());
+    for (at, entry) in entries.iter().enumerate().skip(1) {
+        match index.entry(hasher.hash_one(entry.digest.as_bytes())) {
+            Slot::Vacant(slot) => _ = slot.insert(at),
+            Slot::Occupied(taken) => return Err((*taken.get(), at)),
         }
     }
     Ok(index)

@@ -10,12 +10,14 @@ use std::path::Path;
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// Every module of the library and its floor. A new module must be given one.
-const FLOORS: [(&str, usize); 14] = [
+const FLOORS: [(&str, usize); 16] = [
     ("secret", 0),
     ("request_id", 0),
     ("principal", 0),
     ("denial", 0),
     ("error", 0),
+    ("toml_file", 0),
+    ("websocket", 0),
     ("verify", 1),
     ("screen", 1),
     ("policy", 1),
@@ -28,11 +30,16 @@ const FLOORS: [(&str, usize); 14] = [
 ];
 
 /// Imports within a floor: who, from whom, why.
-const NEIGHBOURS: [(&str, &str, &str); 2] = [
+const NEIGHBOURS: [(&str, &str, &str); 3] = [
     (
         "principal",
         "request_id",
         "a `Caller` tells its handler the request's identifier",
+    ),
+    (
+        "toml_file",
+        "error",
+        "a file is read into what it holds, or into its problems",
     ),
     (
         "policy",

@@ -116,17 +116,17 @@ fn bearer(form: &str) -> Option<Expected> {
     let (status, body, challenge) = match reason {
         "missing_credential" => (
             401,
-            "{\"error\":\"missing_token\",\"error_description\":\"no bearer token was presented\"}",
+            "{\"error\":\"missing_token\",\"error_description\":\"The API key is missing.\"}",
             "Bearer realm=\"voxgate\"",
         ),
         "malformed_credential" | "conflicting_credentials" => (
             400,
-            "{\"error\":\"invalid_request\",\"error_description\":\"send one header `Authorization: Bearer <token>`\"}",
+            "{\"error\":\"invalid_request\",\"error_description\":\"Send one header `Authorization: Bearer <token>`.\"}",
             "Bearer realm=\"voxgate\", error=\"invalid_request\"",
         ),
         _ => (
             401,
-            "{\"error\":\"invalid_token\",\"error_description\":\"the token is not valid\"}",
+            "{\"error\":\"invalid_token\",\"error_description\":\"The API key is invalid.\"}",
             "Bearer realm=\"voxgate\", error=\"invalid_token\"",
         ),
     };
@@ -250,7 +250,7 @@ async fn an_ambiguous_path_is_refused_before_the_credential_is_looked_at() {
         (Dialect::Rime, "bad request: the path is ambiguous"),
         (
             Dialect::Bearer,
-            "{\"error\":\"ambiguous_path\",\"error_description\":\"see the error code\"}",
+            "{\"error\":\"ambiguous_path\",\"error_description\":\"The path is ambiguous.\"}",
         ),
     ] {
         for layer in [AuthLayer::new(ring()), AuthLayer::preconfigured()] {

@@ -201,7 +201,7 @@ async fn converse<V: Verify>(layer: AuthLayer<V>, evidence: &Evidence) {
 
 #[test]
 fn requests_leave_no_secret() {
-    for dialect in Dialect::ALL {
+    for dialect in [Dialect::Bearer, Dialect::Rime] {
         let evidence = Evidence::default();
         evidence.of_logs(|| {
             block_on(async {

@@ -56,6 +56,14 @@ impl fmt::Display for Description<'_> {
                  sure that only your own clients can reach it"
             )?;
         }
+        let public = auth.public_routes();
+        if !public.is_empty() {
+            writeln!(
+                f,
+                "Open to everybody, without a key: {}.",
+                public.join(", ")
+            )?;
+        }
         for notice in auth.notices() {
             writeln!(f, "note: {notice}")?;
         }

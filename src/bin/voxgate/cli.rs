@@ -35,6 +35,7 @@ Exit status: 0 after an orderly shutdown, 64 when the configuration is wrong, 1 
 pub(crate) enum Action {
     Serve(Flags),
     Check(Flags),
+    Policy(Flags),
     Demo { preconfigured: bool },
 }
 
@@ -64,6 +65,9 @@ fn command() -> Command {
         .subcommand(with_settings(Command::new("check").about(
             "Check the configuration and say what the gateway would do with it",
         )))
+        .subcommand(with_settings(
+            Command::new("policy").about("Show which scope each route requires"),
+        ))
         .subcommand(demo())
 }
 
@@ -127,6 +131,7 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
     Ok(match matches.subcommand() {
         Some(("serve", matches)) => Action::Serve(flags(matches)),
         Some(("check", matches)) => Action::Check(flags(matches)),
+        Some(("policy", matches)) => Action::Policy(flags(matches)),
         Some((_, matches)) => Action::Demo {
             preconfigured: matches
                 .get_one::<String>("mode")

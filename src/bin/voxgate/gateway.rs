@@ -94,13 +94,13 @@ impl Gateway {
             mode: mode.as_str(),
             dialect: config.auth.dialect().as_str(),
             keys: config.auth.key_count(),
+            public: config.auth.public_routes().join(", "),
             listen: addresses.data,
             exposed: mode == Mode::Preconfigured && !addresses.data.ip().is_loopback(),
         };
         let sink = Arc::new(Sinks::new(sink, metrics.clone()));
         let parts = Parts {
             upstreams: config.upstreams,
-            dialect: config.auth.dialect(),
             deployment_key: config.auth.deployment_key().cloned(),
             timeouts: config.timeouts,
             layer: config

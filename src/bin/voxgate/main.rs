@@ -10,6 +10,7 @@ mod gateway;
 mod listener;
 mod logging;
 mod metrics;
+mod policy_table;
 mod proxy;
 mod settings;
 mod signals;
@@ -22,6 +23,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, TracingSink};
 
 use self::check::Description;
@@ -29,6 +31,7 @@ use self::cli::{Action, Flags};
 use self::config::Config;
 use self::gateway::Gateway;
 use self::metrics::Metrics;
+use self::policy_table::PolicyTable;
 
 /// The configuration is wrong (`EX_USAGE` of `sysexits.h`).
 const EXIT_CONFIG: u8 = 64;
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     match action {
         Action::Serve(flags) => serve(flags),
         Action::Check(flags) => check(flags),
+        Action::Policy(flags) => policy(flags),
         Action::Demo { preconfigured } => match demo::run(preconfigured) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
@@ -80,10 +84,21 @@ fn serve(flags: Flags) -> ExitCode {
 }
 
 fn check(flags: Flags) -> ExitCode {
-    match Config::from_vars(settings::environment(flags)) {
-        Ok(config) => {
+    let config = Config::from_vars(settings::environment(flags));
+    show(config.map(|config| Description(&config).to_string()))
+}
+
+fn policy(flags: Flags) -> ExitCode {
+    let environment = Environment::new(settings::environment(flags), &settings::names());
+    show(Settings::policy_from(&environment).map(|policy| PolicyTable(&policy).to_string()))
+}
+
+/// Prints what there is to say, or what is wrong with the configuration.
+fn show(text: Result<String, ConfigError>) -> ExitCode {
+    match text {
+        Ok(text) => {
             // Whoever closed the pipe has read enough.
-            let _ = write!(io::stdout(), "{}", Description(&config));
+            let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Err(error) => misconfigured(&error),

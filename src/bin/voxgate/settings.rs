@@ -54,7 +54,7 @@ pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
 pub(crate) const LOG: &str = "VOXGATE_LOG";
 pub(crate) const LOG_FORMAT: &str = "VOXGATE_LOG_FORMAT";
 
-pub(crate) const SETTINGS: [Setting; 16] = [
+pub(crate) const SETTINGS: [Setting; 26] = [
     plain(
         UPSTREAM,
         "URL",
@@ -76,7 +76,7 @@ pub(crate) const SETTINGS: [Setting; 16] = [
     plain(
         "VOXGATE_DIALECT",
         "NAME",
-        "the vendor whose clients call: `rime`, or `bearer` for no vendor",
+        "the vendor whose clients call, `bearer` for none, or `auto` to tell it by the request",
         "rime",
     ),
     plain(
@@ -101,16 +101,48 @@ pub(crate) const SETTINGS: [Setting; 16] = [
         "a keys file (`keys.toml`) with ids, labels and scopes",
         "",
     ),
-    secret(
-        "RIME_API_KEY",
-        "the deployment key, which the TTS server wants to see",
-    ),
     plain(
-        "RIME_API_KEY_FILE",
+        "VOXGATE_POLICY_FILE",
         "PATH",
-        "a file with the deployment key",
+        "a policy file, whose rules come before the dialect's own",
         "",
     ),
+    plain(
+        "VOXGATE_PUBLIC",
+        "ROUTES",
+        "methods and exact paths that need no key, such as `GET /health`, separated by commas",
+        "",
+    ),
+    secret(
+        "RIME_API_KEY",
+        "the deployment key that the TTS server wants to see, in the dialect `rime`",
+    ),
+    plain("RIME_API_KEY_FILE", "PATH", "a file with that key", ""),
+    secret(
+        "SUPERTONE_API_KEY",
+        "the deployment key that the TTS server wants to see, in the dialect `supertone`",
+    ),
+    plain("SUPERTONE_API_KEY_FILE", "PATH", "a file with that key", ""),
+    secret(
+        "SMALLEST_API_KEY",
+        "the deployment key that the TTS server wants to see, in the dialect `smallest`",
+    ),
+    plain("SMALLEST_API_KEY_FILE", "PATH", "a file with that key", ""),
+    secret(
+        "KUGELAUDIO_API_KEY",
+        "the deployment key that the TTS server wants to see, in the dialect `kugel`",
+    ),
+    plain(
+        "KUGELAUDIO_API_KEY_FILE",
+        "PATH",
+        "a file with that key",
+        "",
+    ),
+    secret(
+        "INWORLD_API_KEY",
+        "the deployment key that the TTS server wants to see, in the dialect `inworld`",
+    ),
+    plain("INWORLD_API_KEY_FILE", "PATH", "a file with that key", ""),
     plain(
         CONNECT_TIMEOUT,
         "SECONDS",
@@ -188,10 +220,11 @@ mod tests {
     #[test]
     fn readme_lists_exactly_these_settings() {
         let readme = include_str!("../../../README.md");
-        let rows: Vec<&str> = readme
-            .lines()
-            .filter(|line| line.starts_with("| `VOXGATE_") || line.starts_with("| `RIME_"))
-            .collect();
+        let section = readme
+            .split("\n## ")
+            .find(|section| section.starts_with("Settings\n"));
+        let lines = section.unwrap_or_default().lines();
+        let rows: Vec<&str> = lines.filter(|line| line.starts_with("| `")).collect();
         let expected: Vec<String> = SETTINGS
             .iter()
             .map(|setting| {

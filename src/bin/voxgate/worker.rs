@@ -8,7 +8,7 @@ use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_layer::Layer as _;
-use voxgate::{AuthLayer, Dialect, Secret};
+use voxgate::{AuthLayer, Secret};
 
 use super::config::Timeouts;
 use super::connection::{self, Server};
@@ -20,7 +20,6 @@ use super::upstreams::Upstreams;
 pub(crate) struct Parts {
     pub(crate) layer: AuthLayer,
     pub(crate) upstreams: Upstreams,
-    pub(crate) dialect: Dialect,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) timeouts: Timeouts,
 }
@@ -86,7 +85,6 @@ impl Worker {
         let Parts {
             layer,
             upstreams,
-            dialect,
             deployment_key,
             timeouts,
         } = self.parts;
@@ -95,7 +93,6 @@ impl Worker {
         let forward = Forward::new(Forwarding {
             upstreams,
             clients: Clients::new(timeouts.connect),
-            dialect,
             deployment_key,
             upstream_timeout: timeouts.upstream,
             tunnels: tasks.clone(),

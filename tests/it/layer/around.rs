@@ -291,7 +291,7 @@ async fn a_scoped_principal_is_refused_before_the_inner_service_is_called() {
     let rime = "access forbidden";
     scoped(AuthLayer::new(ring()), Dialect::Rime, rime).await;
     scoped(AuthLayer::new(Asking(ring())), Dialect::Rime, rime).await;
-    let bearer = "{\"error\":\"insufficient_scope\",\"error_description\":\"the token does not permit this request\"}";
+    let bearer = "{\"error\":\"insufficient_scope\",\"error_description\":\"The API key does not have access to this resource.\"}";
     scoped(AuthLayer::new(ring()), Dialect::Bearer, bearer).await;
     scoped(AuthLayer::new(Asking(ring())), Dialect::Bearer, bearer).await;
 }
@@ -310,7 +310,7 @@ async fn without_a_rule_a_scoped_principal_may_nothing() {
 #[tokio::test]
 async fn a_verifier_that_cannot_answer_is_503_and_never_a_yes() {
     for at_once in [true, false] {
-        for dialect in Dialect::ALL {
+        for dialect in [Dialect::Bearer, Dialect::Rime] {
             let calls = Arc::new(AtomicUsize::new(0));
             let records = Records::default();
             let service = AuthLayer::new(Down { at_once })

@@ -46,17 +46,6 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether `Connection` names `upgrade` and `Upgrade` is `websocket` (RFC 6455 §4.2.1).
-pub(super) fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    let connection = headers.get_all(CONNECTION).iter().any(|value| {
-        let mut tokens = value.as_bytes().split(|byte| *byte == b',');
-        tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-    });
-    let mut upgrades = headers.get_all(UPGRADE).iter();
-    let websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
-    connection && upgrades.next().is_some_and(websocket) && upgrades.next().is_none()
-}
-
 /// Asks for a websocket, or agrees to one.
 pub(super) fn set_websocket(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -73,7 +62,8 @@ pub(super) struct Identity<'a> {
     pub(super) deployment_key: Option<&'a Secret>,
 }
 
-/// Turns the client's headers into the ones that the upstream sees.
+/// Turns the client's headers, from which its credential is gone, into those that the upstream
+/// sees.
 pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
     // gRPC asks for trailers with it, and servers demand it.
     let trailers = headers
@@ -81,7 +71,6 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
         .iter()
         .any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     remove_hop_by_hop(headers);
-    identity.dialect.strip_credential(headers);
     remove_our_names(headers);
     // The upstream's own authority takes its place.
     headers.remove(HOST);
@@ -209,29 +198,5 @@ mod tests {
         ] {
             assert!(!is_ours(&name.parse().expect("a name")), "{name}");
         }
-    }
-
-    #[test]
-    fn only_a_plain_websocket_upgrade_is_one() {
-        let yes = [
-            headers(&[
-                ("connection", "keep-alive, Upgrade"),
-                ("upgrade", "WebSocket"),
-            ]),
-            headers(&[("connection", "upgrade"), ("upgrade", "websocket")]),
-        ];
-        assert!(yes.iter().all(asks_for_websocket));
-        let no = [
-            headers(&[("upgrade", "websocket")]),
-            headers(&[("connection", "upgrade"), ("upgrade", "h2c")]),
-            headers(&[("connection", "upgrade"), ("upgrade", "h2c, websocket")]),
-            headers(&[
-                ("connection", "upgrade"),
-                ("upgrade", "websocket"),
-                ("upgrade", "h2c"),
-            ]),
-            headers(&[("connection", "xupgrade"), ("upgrade", "websocket")]),
-        ];
-        assert!(!no.iter().any(asks_for_websocket));
     }
 }

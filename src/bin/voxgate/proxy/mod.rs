@@ -16,14 +16,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::header::{CONTENT_TYPE, HOST, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
-use voxgate::{Caller, Denial, DenialKind, Dialect, PeerAddr, Secret, Tunnel, X_REQUEST_ID};
+use voxgate::{
+    AuthMethod, Caller, Denial, DenialKind, Dialect, PeerAddr, RefusalContext, RequestId, Secret,
+    Tunnel, X_REQUEST_ID, asks_for_websocket, upgrades_to_websocket,
+};
 
 use self::headers::Identity;
 pub(crate) use self::request_body::RequestBody;
@@ -37,7 +40,6 @@ pub(crate) type ResponseBody = Either<Incoming, Full<Bytes>>;
 pub(crate) struct Forwarding {
     pub(crate) upstreams: Upstreams,
     pub(crate) clients: Clients,
-    pub(crate) dialect: Dialect,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) upstream_timeout: Duration,
     /// Tunnels outlive the connection's own task; shutdown waits for them here.
@@ -72,16 +74,17 @@ impl Service<Request<RequestBody>> for Forward {
 impl Forwarding {
     /// The way of an accepted request: route, prepare, send, answer.
     async fn answer(&self, mut request: Request<RequestBody>) -> Response<ResponseBody> {
-        let Some(caller) = request.extensions().get::<Caller>().cloned() else {
+        let Some(accepted) = Accepted::of(&request) else {
             tracing::error!("a request came past the layer; it is not forwarded");
             return plain(StatusCode::INTERNAL_SERVER_ERROR);
         };
+        let request_id = accepted.caller.request_id();
         let Some(upstream) = self.upstreams.route(request.uri().path()) else {
-            return self.refuse(DenialKind::NoUpstream, &caller);
+            return accepted.refuse(DenialKind::NoUpstream);
         };
-        let upgrade = Upgrade::take(&mut request);
+        let upgrade = Upgrade::take(&mut request, &accepted);
         let turn = request.body().turn();
-        let request = self.prepare(request, &caller, upgrade.is_some());
+        let request = self.prepare(request, &accepted, upgrade.is_some());
 
         let sent = tokio::select! {
             sent = self.clients.send(upstream, request) => sent,
@@ -90,34 +93,34 @@ impl Forwarding {
         let response = match sent {
             Ok(response) => response,
             Err(failure) => {
-                let request_id = caller.request_id();
                 tracing::warn!(%request_id, upstream = %upstream.authority, "{failure}");
                 return match failure.kind() {
-                    Some(kind) => self.refuse(kind, &caller),
+                    Some(kind) => accepted.refuse(kind),
                     None => plain(StatusCode::BAD_REQUEST),
                 };
             }
         };
-        match (response.status(), upgrade) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade))
-                if headers::asks_for_websocket(response.headers()) =>
-            {
-                self.switch(response, upgrade, &caller)
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return pass_on(response, request_id);
+        }
+        match upgrade {
+            Some(upgrade) if upgrades_to_websocket(response.headers()) => {
+                self.switch(response, upgrade, request_id)
             }
-            (StatusCode::SWITCHING_PROTOCOLS, _) => {
-                let request_id = caller.request_id();
-                tracing::warn!(%request_id, upstream = %upstream.authority, "upstream switched protocols unasked");
-                self.refuse(DenialKind::UpstreamUnreachable, &caller)
+            _ => {
+                let upstream = &upstream.authority;
+                tracing::warn!(%request_id, %upstream, "upstream switched protocols unasked");
+                accepted.refuse(DenialKind::UpstreamUnreachable)
             }
-            _ => self.pass_on(response, &caller),
         }
     }
 
-    /// Turns the client's request into the upstream's. The path and query stay byte for byte.
+    /// Turns the client's request into the upstream's. The path stays byte for byte, and so does
+    /// the query but for a credential in it.
     fn prepare(
         &self,
         mut request: Request<RequestBody>,
-        caller: &Caller,
+        accepted: &Accepted,
         websocket: bool,
     ) -> Request<RequestBody> {
         let peer = request
@@ -128,13 +131,15 @@ impl Forwarding {
             let authority = request.uri().authority()?;
             HeaderValue::from_str(authority.as_str()).ok()
         });
+        let public = accepted.caller.auth_method() == AuthMethod::Public;
         let identity = Identity {
-            caller,
+            caller: &accepted.caller,
             peer,
             host,
-            dialect: self.dialect,
-            deployment_key: self.deployment_key.as_ref(),
+            dialect: accepted.dialect,
+            deployment_key: self.deployment_key.as_ref().filter(|_| !public),
         };
+        accepted.dialect.strip_credential(&mut request);
         headers::to_upstream(request.headers_mut(), identity);
         if websocket {
             headers::set_websocket(request.headers_mut());
@@ -143,35 +148,60 @@ impl Forwarding {
         request
     }
 
-    fn pass_on(&self, mut response: Response<Incoming>, caller: &Caller) -> Response<ResponseBody> {
-        headers::remove_hop_by_hop(response.headers_mut());
-        response
-            .headers_mut()
-            .entry(X_REQUEST_ID)
-            .or_insert_with(|| caller.request_id().to_header_value());
-        response.extensions_mut().clear();
-        *response.version_mut() = Version::default();
-        response.map(Either::Left)
-    }
-
     fn switch(
         &self,
         mut response: Response<Incoming>,
         upgrade: Upgrade,
-        caller: &Caller,
+        request_id: RequestId,
     ) -> Response<ResponseBody> {
         let upstream = hyper::upgrade::on(&mut response);
         self.tunnels
             .spawn(tunnel::carry(upgrade.tunnel, upgrade.client, upstream));
-        let mut response = self
-            .pass_on(response, caller)
-            .map(|_| Either::Right(Full::default()));
-        headers::set_websocket(response.headers_mut());
+        let mut response = pass_on(response, request_id).map(|_| Either::Right(Full::default()));
+        let headers = response.headers_mut();
+        headers::set_websocket(headers);
+        // A browser that offered subprotocols gives up when none is agreed on.
+        if let Some(name) = upgrade.subprotocol {
+            headers
+                .entry(SEC_WEBSOCKET_PROTOCOL)
+                .or_insert(HeaderValue::from_static(name));
+        }
         response
     }
+}
 
-    fn refuse(&self, kind: DenialKind, caller: &Caller) -> Response<ResponseBody> {
-        let response = self.dialect.refuse(&Denial::new(kind), caller.request_id());
+fn pass_on(mut response: Response<Incoming>, request_id: RequestId) -> Response<ResponseBody> {
+    headers::remove_hop_by_hop(response.headers_mut());
+    response
+        .headers_mut()
+        .entry(X_REQUEST_ID)
+        .or_insert_with(|| request_id.to_header_value());
+    response.extensions_mut().clear();
+    *response.version_mut() = Version::default();
+    response.map(Either::Left)
+}
+
+/// What the layer found out about a request that it let in.
+struct Accepted {
+    caller: Caller,
+    dialect: Dialect,
+    context: RefusalContext,
+}
+
+impl Accepted {
+    fn of(request: &Request<RequestBody>) -> Option<Self> {
+        let caller = request.extensions().get::<Caller>()?.clone();
+        let dialect = *request.extensions().get::<Dialect>()?;
+        let context = RefusalContext::of(request, caller.request_id());
+        Some(Self {
+            caller,
+            dialect,
+            context,
+        })
+    }
+
+    fn refuse(&self, kind: DenialKind) -> Response<ResponseBody> {
+        let response = self.dialect.refuse(&Denial::new(kind), self.context);
         response.map(|body| Either::Right(Full::new(body)))
     }
 }
@@ -180,21 +210,22 @@ impl Forwarding {
 struct Upgrade {
     client: OnUpgrade,
     tunnel: Tunnel,
+    /// Stands in the answer in place of the one that held the credential.
+    subprotocol: Option<&'static str>,
 }
 
 impl Upgrade {
     /// `None` when the request asks for no websocket; any other upgrade is not passed on.
-    fn take(request: &mut Request<RequestBody>) -> Option<Self> {
-        let asked = request.method() == Method::GET
-            && request.version() == Version::HTTP_11
-            && headers::asks_for_websocket(request.headers());
+    fn take(request: &mut Request<RequestBody>, accepted: &Accepted) -> Option<Self> {
+        let asked = asks_for_websocket(request);
         let tunnel = request
             .extensions_mut()
             .remove::<Tunnel>()
             .filter(|_| asked)?;
         Some(Self {
-            client: hyper::upgrade::on(request),
+            client: hyper::upgrade::on(&mut *request),
             tunnel,
+            subprotocol: accepted.dialect.subprotocol(request.headers()),
         })
     }
 }

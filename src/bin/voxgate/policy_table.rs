@@ -1,0 +1,45 @@
+//! `voxgate policy`: what each route requires, as a table.
+
+use std::fmt;
+
+use voxgate::Policy;
+
+/// The rules in the order in which they are asked, and what is public.
+pub(crate) struct PolicyTable<'a>(pub(crate) &'a Policy);
+
+impl fmt::Display for PolicyTable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heading = ["METHOD", "PATH", "REQUIRES", "VOICE"].map(str::to_owned);
+        let mut rows = vec![heading];
+        for (method, path) in self.0.public_routes() {
+            rows.push([method, path, "nothing: it is public", ""].map(str::to_owned));
+        }
+        for rule in self.0.rules() {
+            let mut requires = rule.required().unwrap_or("any key").to_owned();
+            if rule.is_realtime() {
+                requires.push_str(", or a realtime key");
+            }
+            let voice = rule
+                .voice_binding()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            rows.push([
+                rule.method().to_owned(),
+                rule.pattern().to_owned(),
+                requires,
+                voice,
+            ]);
+        }
+        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+        let widths = [width(0), width(1), width(2)];
+        for [method, path, requires, voice] in &rows {
+            let [first, second, third] = widths;
+            let line = format!("{method:first$}  {path:second$}  {requires:third$}  {voice}");
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        f.write_str(
+            "\nThe first row that names a request decides. A key without scopes, voices or kind is \
+             not limited;\na limited key is refused on every request that no row names.\n",
+        )
+    }
+}

@@ -1,0 +1,52 @@
+//! The dialect that is told by the request.
+
+use std::sync::LazyLock;
+
+use http::Request;
+use http::header::AUTHORIZATION;
+
+use crate::policy::Policy;
+
+use super::carrier::{Case, Form};
+use super::{Dialect, Profile, as_it_is, bearer};
+
+/// It has no carriers of its own: what it cannot tell is refused before a credential is read.
+pub(super) static PROFILE: Profile = Profile {
+    name: "auto",
+    carriers: &[],
+    canonical: as_it_is,
+    upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
+    deployment_variable: None,
+    refuse: bearer::refuse,
+    routes: &[],
+};
+
+/// Every vendor with the routes of its API.
+static POLICIES: LazyLock<Vec<(Dialect, Policy)>> = LazyLock::new(|| {
+    let vendors = Dialect::ALL
+        .into_iter()
+        .filter(|dialect| *dialect != Dialect::Auto);
+    vendors.map(|dialect| (dialect, dialect.policy())).collect()
+});
+
+/// The one vendor whose routes name the path and, if several vendors have it, one of whose
+/// carriers holds something. `None` when that is nobody, or more than one.
+pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
+    let (method, path) = (request.method(), request.uri().path());
+    let of_path = POLICIES
+        .iter()
+        .filter(|(_, policy)| policy.find(method, path).is_some());
+    let candidates: Vec<Dialect> = of_path.map(|(dialect, _)| *dialect).collect();
+    if let [only] = candidates.as_slice() {
+        return Some(*only);
+    }
+    let carries = |dialect: &&Dialect| {
+        let mut carriers = dialect.profile().carriers.iter();
+        carriers.any(|carrier| carrier.is_there(request))
+    };
+    let mut carrying = candidates.iter().filter(carries);
+    carrying
+        .next()
+        .copied()
+        .filter(|_| carrying.next().is_none())
+}

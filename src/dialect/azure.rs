@@ -1,0 +1,44 @@
+//! Azure Speech (`POST /cognitiveservices/v1`, WebSocket `/cognitiveservices/websocket/v1`).
+//!
+//! Its client sends the raw header `Ocp-Apim-Subscription-Key`, also on the upgrade, and tells
+//! refusals by their status alone.
+
+use http::HeaderName;
+
+use super::carrier::{Carrier, Form};
+use super::refusal::sentence;
+use super::route::{READ_VOICES, Route, SPEAK, route};
+use super::{Profile, Refusal, RefusalContext, as_it_is};
+use crate::denial::DenialKind;
+
+const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
+
+static CARRIERS: [Carrier; 1] = [Carrier::Header(SUBSCRIPTION_KEY, &[Form::Raw])];
+
+pub(super) static PROFILE: Profile = Profile {
+    name: "azure",
+    carriers: &CARRIERS,
+    canonical: as_it_is,
+    upstream: (SUBSCRIPTION_KEY, Form::Raw),
+    deployment_variable: None,
+    refuse,
+    routes: ROUTES,
+};
+
+const ROUTES: &[Route] = &[
+    route("POST", "/cognitiveservices/v1", SPEAK),
+    route("POST", "/tts/cognitiveservices/v1", SPEAK),
+    route("GET", "/cognitiveservices/websocket/v1", SPEAK),
+    route("GET", "/cognitiveservices/websocket/v2", SPEAK),
+    route("GET", "/tts/cognitiveservices/websocket/v1", SPEAK),
+    route("GET", "/tts/cognitiveservices/websocket/v2", SPEAK),
+    route("GET", "/cognitiveservices/voices/list", READ_VOICES),
+    route("GET", "/tts/cognitiveservices/voices/list", READ_VOICES),
+];
+
+fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
+    Refusal {
+        content_type: "text/plain",
+        ..Refusal::json(kind, sentence(kind).to_owned())
+    }
+}

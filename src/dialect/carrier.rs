@@ -1,0 +1,220 @@
+//! Where a credential travels, and how it is read from there.
+
+use std::borrow::Cow;
+
+use http::header::{Entry, HeaderName, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderValue, Request};
+
+use crate::denial::DenialKind;
+use crate::secret::{Presented, Secret};
+use crate::websocket::asks_for_websocket;
+
+use super::basic;
+use super::query;
+use super::subprotocol::Offer;
+
+/// One place in a request that can hold a credential.
+pub(super) enum Carrier {
+    /// A header, in one of these forms.
+    Header(HeaderName, &'static [Form]),
+    /// A query parameter, which counts only on a WebSocket upgrade: browsers can set no header
+    /// there, and everybody else can.
+    Query(&'static str),
+    /// The subprotocols that a WebSocket upgrade offers, for the same reason.
+    Subprotocol(Offer),
+}
+
+/// How a header's value holds a credential.
+pub(super) enum Form {
+    /// The value is the credential.
+    Raw,
+    /// `Scheme credential` (RFC 9110 §11.4).
+    Scheme(&'static str, Case),
+    /// `Basic base64(id:secret)` (RFC 7617); the credential is `id:secret`.
+    Basic,
+}
+
+/// Whether a scheme may be written in another case. RFC 9110 §11.1 says so; some vendors do not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Case {
+    Any,
+    Exact,
+}
+
+/// A credential that was found. It may have been decoded on the way.
+pub(crate) struct Credential<'a>(Cow<'a, [u8]>);
+
+impl Credential<'_> {
+    pub(crate) fn presented(&self) -> Presented<'_> {
+        Presented::new(&self.0)
+    }
+
+    fn same_as(&self, other: &Self) -> bool {
+        self.presented()
+            .digest()
+            .matches(&other.presented().digest())
+    }
+}
+
+/// Reads the one credential that the request presents, as `canonical` has it. The same one on two
+/// carriers counts once; two of one carrier are refused whatever they hold, because servers
+/// differ in which of them they read.
+pub(super) fn read<'a, B>(
+    carriers: &[Carrier],
+    canonical: Canonical,
+    request: &'a Request<B>,
+) -> Result<Credential<'a>, DenialKind> {
+    let upgrade = asks_for_websocket(request);
+    let mut found: Option<Credential<'a>> = None;
+    for carrier in carriers {
+        let Some(held) = carrier.read(request, upgrade)? else {
+            continue;
+        };
+        let credential = Credential(match held {
+            Cow::Borrowed(bytes) => Cow::Borrowed(canonical(bytes)),
+            Cow::Owned(bytes) => Cow::Owned(canonical(&bytes).to_vec()),
+        });
+        if let Some(other) = &found
+            && !other.same_as(&credential)
+        {
+            return Err(DenialKind::ConflictingCredentials);
+        }
+        found = Some(credential);
+    }
+    found.ok_or(DenialKind::MissingCredential)
+}
+
+/// Brings a credential into the one form in which it is known.
+pub(super) type Canonical = fn(&[u8]) -> &[u8];
+
+impl Carrier {
+    fn read<'a, B>(
+        &self,
+        request: &'a Request<B>,
+        upgrade: bool,
+    ) -> Result<Option<Cow<'a, [u8]>>, DenialKind> {
+        match self {
+            Self::Header(name, forms) => {
+                let mut values = request.headers().get_all(name).iter();
+                match (values.next(), values.next()) {
+                    (None, _) => Ok(None),
+                    (Some(value), None) => forms
+                        .iter()
+                        .find_map(|form| form.parse(value.as_bytes()))
+                        .ok_or(DenialKind::MalformedCredential)
+                        .map(Some),
+                    (Some(_), Some(_)) => Err(DenialKind::ConflictingCredentials),
+                }
+            }
+            Self::Query(name) if upgrade => query::value(request.uri().query(), name),
+            Self::Subprotocol(offer) if upgrade => offer.value(request.headers()),
+            Self::Query(_) | Self::Subprotocol(_) => Ok(None),
+        }
+    }
+
+    /// Whether the request holds anything in this place.
+    pub(super) fn is_there<B>(&self, request: &Request<B>) -> bool {
+        !matches!(self.read(request, asks_for_websocket(request)), Ok(None))
+    }
+
+    /// Removes the credential, whether or not it counted, and nothing else.
+    pub(super) fn strip<B>(&self, request: &mut Request<B>) {
+        match self {
+            Self::Header(name, _) => _ = request.headers_mut().remove(name),
+            Self::Query(name) => query::remove(request.uri_mut(), name),
+            Self::Subprotocol(offer) => offer.remove(request.headers_mut()),
+        }
+    }
+
+    /// The subprotocol to agree on in place of the one that holds the credential.
+    pub(super) fn subprotocol(&self, headers: &HeaderMap) -> Option<&'static str> {
+        match self {
+            Self::Subprotocol(offer) => offer.name(headers),
+            Self::Header(..) | Self::Query(_) => None,
+        }
+    }
+
+    pub(super) fn mark_sensitive(&self, headers: &mut HeaderMap) {
+        let name = match self {
+            Self::Header(name, _) => name,
+            Self::Subprotocol(_) => &SEC_WEBSOCKET_PROTOCOL,
+            Self::Query(_) => return,
+        };
+        if let Entry::Occupied(mut entry) = headers.entry(name) {
+            for value in entry.iter_mut() {
+                value.set_sensitive(true);
+            }
+        }
+    }
+}
+
+impl Form {
+    /// The credential in a header's value: neither empty nor holding white space.
+    fn parse<'a>(&self, value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        match self {
+            Self::Raw => plain(value).map(Cow::Borrowed),
+            Self::Scheme(scheme, case) => after_scheme(value, scheme, *case).map(Cow::Borrowed),
+            Self::Basic => basic::decode(after_scheme(value, "Basic", Case::Any)?).map(Cow::Owned),
+        }
+    }
+
+    /// The header's value that presents `key`.
+    pub(super) fn write(&self, key: &Secret) -> Option<HeaderValue> {
+        let text = match self {
+            Self::Raw => key.expose().to_owned(),
+            Self::Scheme(scheme, _) => format!("{scheme} {}", key.expose()),
+            Self::Basic => format!("Basic {}", basic::encode(key)),
+        };
+        // A `Secret` is visible ASCII, which every header value may hold.
+        let mut value = HeaderValue::try_from(text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+fn plain(credential: &[u8]) -> Option<&[u8]> {
+    let white = |byte: &u8| *byte == b' ' || *byte == b'\t';
+    (!credential.is_empty() && !credential.iter().any(white)).then_some(credential)
+}
+
+/// What follows `scheme 1*SP` (RFC 9110 §11.4).
+fn after_scheme<'a>(value: &'a [u8], scheme: &str, case: Case) -> Option<&'a [u8]> {
+    let (given, rest) = value.split_at_checked(scheme.len())?;
+    let same = match case {
+        Case::Exact => given == scheme.as_bytes(),
+        Case::Any => given.eq_ignore_ascii_case(scheme.as_bytes()),
+    };
+    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    plain(&rest[spaces..]).filter(|_| same && spaces > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_is_followed_by_spaces_and_one_credential() {
+        for (value, expected) in [
+            ("Bearer k", Some("k")),
+            ("Bearer   k", Some("k")),
+            ("Bearer", None),
+            ("Bearer ", None),
+            ("Bearerk", None),
+            ("Bearer\tk", None),
+            ("Bearer \tk", None),
+            ("Bearer k k", None),
+            ("bearer k", None),
+            ("BEARER k", None),
+            ("Basic k", None),
+            ("k", None),
+            ("", None),
+        ] {
+            let read = after_scheme(value.as_bytes(), "Bearer", Case::Exact);
+            assert_eq!(read, expected.map(str::as_bytes), "{value:?}");
+        }
+        assert_eq!(
+            after_scheme(b"bEARER k", "Bearer", Case::Any),
+            Some(&b"k"[..])
+        );
+    }
+}

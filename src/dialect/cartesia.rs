@@ -1,0 +1,56 @@
+//! Cartesia (`POST /tts/bytes`, WebSocket `/tts/websocket`).
+//!
+//! Its clients send `Authorization: Bearer KEY`, older ones `X-API-Key`; from browsers
+//! `?api_key=KEY` or `?access_token=TOKEN` on the WebSocket. They read `error_code`, `title`,
+//! `message` and `request_id`.
+
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
+use super::carrier::{Carrier, Case, Form};
+use super::refusal::{reason, sentence, word};
+use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
+use super::{Profile, Refusal, RefusalContext, as_it_is};
+use crate::denial::DenialKind;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+static CARRIERS: [Carrier; 4] = [
+    Carrier::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
+    Carrier::Header(X_API_KEY, &[Form::Raw]),
+    Carrier::Query("api_key"),
+    Carrier::Query("access_token"),
+];
+
+pub(super) static PROFILE: Profile = Profile {
+    name: "cartesia",
+    carriers: &CARRIERS,
+    canonical: as_it_is,
+    upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
+    deployment_variable: None,
+    refuse,
+    routes: ROUTES,
+};
+
+const ROUTES: &[Route] = &[
+    route("POST", "/tts/bytes", SPEAK),
+    route("POST", "/tts/sse", SPEAK),
+    route("GET", "/tts/websocket", SPEAK),
+    route("GET", "/voices", READ_VOICES),
+    route("GET", "/voices/*", READ_VOICES),
+    route("*", "/voices", WRITE_VOICES),
+    route("*", "/voices/*", WRITE_VOICES),
+];
+
+fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
+    let (code, title, message) = (word(kind), reason(kind), sentence(kind));
+    let request_id = context.request_id;
+    Refusal::json(
+        kind,
+        format!(
+            "{{\"error_code\":\"{code}\",\"title\":\"{title}\",\"message\":\"{message}\",\
+             \"request_id\":\"{request_id}\"}}"
+        ),
+    )
+    .challenge("Bearer")
+}

@@ -1,0 +1,54 @@
+//! Deepgram (`POST /v1/speak`, WebSocket `/v1/speak`).
+//!
+//! Its clients send `Authorization: Token KEY`, or `Bearer` with an access token in either case;
+//! from browsers, the subprotocols `token, KEY` or `bearer, TOKEN`. They read `err_code` and
+//! `err_msg`.
+
+use http::header::AUTHORIZATION;
+
+use super::carrier::{Carrier, Case, Form};
+use super::refusal::{sentence, word};
+use super::route::{READ_MODELS, Route, SPEAK, route};
+use super::subprotocol::Offer;
+use super::{Profile, Refusal, RefusalContext, as_it_is};
+use crate::denial::DenialKind;
+
+pub(super) static PROFILE: Profile = Profile {
+    name: "deepgram",
+    carriers: &[
+        Carrier::Header(
+            AUTHORIZATION,
+            &[Form::Scheme("Token", Case::Any), Form::Scheme("Bearer", Case::Any)],
+        ),
+        Carrier::Subprotocol(Offer::After(&["token", "bearer"])),
+    ],
+    canonical: as_it_is,
+    upstream: (AUTHORIZATION, Form::Scheme("Token", Case::Any)),
+    deployment_variable: None,
+    refuse,
+    routes: ROUTES,
+};
+
+const ROUTES: &[Route] = &[
+    route("POST", "/v1/speak", SPEAK),
+    route("GET", "/v1/speak", SPEAK),
+    route("GET", "/v1/models", READ_MODELS),
+    route("GET", "/v1/models/*", READ_MODELS),
+];
+
+fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
+    let (code, message) = match kind.status().as_u16() {
+        401 => ("INVALID_AUTH".to_owned(), "Invalid credentials."),
+        403 => ("INSUFFICIENT_PERMISSIONS".to_owned(), sentence(kind)),
+        429 => ("TOO_MANY_REQUESTS".to_owned(), sentence(kind)),
+        _ => (word(kind).to_ascii_uppercase(), sentence(kind)),
+    };
+    let request_id = context.request_id;
+    Refusal::json(
+        kind,
+        format!(
+            "{{\"err_code\":\"{code}\",\"err_msg\":\"{message}\",\"request_id\":\"{request_id}\"}}"
+        ),
+    )
+    .challenge("Token")
+}

@@ -1,0 +1,119 @@
+//! Refusals of gRPC calls, whatever the dialect: its clients read no HTTP body.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::denial::DenialKind;
+
+use super::refusal::sentence;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Printable ASCII but `%` stands for itself in `grpc-message`.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|value| {
+        let start = value.get(.."application/grpc".len()).unwrap_or_default();
+        start.eq_ignore_ascii_case(b"application/grpc")
+    })
+}
+
+/// A trailers-only answer: HTTP 200, with the status among the headers
+/// (gRPC over HTTP/2, *Responses*).
+pub(super) fn refuse(kind: DenialKind) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from(status(kind)));
+    let message = utf8_percent_encode(sentence(kind), ENCODED).to_string();
+    if let Ok(message) = HeaderValue::try_from(message) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    response
+}
+
+/// The status code that gRPC has for this kind of denial.
+pub(super) fn status(kind: DenialKind) -> u16 {
+    match kind.status().as_u16() {
+        400 => 3,        // INVALID_ARGUMENT
+        401 => 16,       // UNAUTHENTICATED
+        403 => 7,        // PERMISSION_DENIED
+        404 | 405 => 12, // UNIMPLEMENTED
+        413 | 429 => 8,  // RESOURCE_EXHAUSTED
+        504 => 4,        // DEADLINE_EXCEEDED
+        _ => 14,         // UNAVAILABLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_trailers_only() {
+        for (kind, code, message) in [
+            (
+                DenialKind::MissingCredential,
+                "16",
+                "The API key is missing.",
+            ),
+            (
+                DenialKind::UnknownCredential,
+                "16",
+                "The API key is invalid.",
+            ),
+            (
+                DenialKind::InsufficientScope,
+                "7",
+                "The API key does not have access to this resource.",
+            ),
+            (
+                DenialKind::RateLimited,
+                "8",
+                "Too many requests; retry later.",
+            ),
+            (
+                DenialKind::Unavailable,
+                "14",
+                "The service is unavailable; retry later.",
+            ),
+            (
+                DenialKind::UpstreamUnreachable,
+                "14",
+                "The TTS server cannot be reached.",
+            ),
+            (
+                DenialKind::UpstreamTimeout,
+                "4",
+                "The TTS server did not answer in time.",
+            ),
+        ] {
+            let response = refuse(kind);
+            assert_eq!(response.status(), 200, "{kind:?}");
+            assert_eq!(response.headers()["grpc-status"], code, "{kind:?}");
+            assert_eq!(response.headers()["grpc-message"], message, "{kind:?}");
+            assert!(response.body().is_empty());
+        }
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        for (content_type, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("Application/gRPC;x", true),
+            ("application/json", false),
+            ("application/grp", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            assert_eq!(is_grpc(&headers), expected, "{content_type}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,73 @@
+//! Inworld (`POST /tts/v1/voice`, WebSocket `/tts/v1/voice:streamBidirectional`).
+//!
+//! Its API documents the credential as `Authorization: Basic base64(id:secret)`, and as a token in
+//! `Authorization: Bearer` or the subprotocol `bearer_TOKEN`. Refusals are gRPC status codes in
+//! JSON, and a key that nobody has is a 403. The permissions of a key concern the Voice API and
+//! the Router API only; a realtime key opens sessions and nothing else.
+
+use http::StatusCode;
+use http::header::AUTHORIZATION;
+
+use super::carrier::{Carrier, Case, Form};
+use super::grpc;
+use super::refusal::sentence;
+use super::route::{READ_VOICES, Route, WRITE_VOICES, any_key, route};
+use super::subprotocol::Offer;
+use super::{Profile, Refusal, RefusalContext, as_it_is};
+use crate::denial::DenialKind;
+
+pub(super) static PROFILE: Profile = Profile {
+    name: "inworld",
+    carriers: &[
+        Carrier::Header(AUTHORIZATION, &[Form::Basic, Form::Scheme("Bearer", Case::Any)]),
+        Carrier::Subprotocol(Offer::Prefix("bearer_")),
+    ],
+    canonical: as_it_is,
+    upstream: (AUTHORIZATION, Form::Basic),
+    deployment_variable: Some("INWORLD_API_KEY"),
+    refuse,
+    routes: ROUTES,
+};
+
+const READ_ROUTERS: &str = "router:read";
+const WRITE_ROUTERS: &str = "router:write";
+
+const ROUTES: &[Route] = &[
+    any_key("POST", "/tts/v1/voice"),
+    any_key("POST", "/tts/v1/voice:stream"),
+    any_key("GET", "/tts/v1/voice:streamBidirectional"),
+    any_key("GET", "/tts/v1/voices"),
+    any_key("POST", "/llm/*"),
+    any_key("GET", "/api/v1/realtime/session").realtime(),
+    any_key("*", "/v1/realtime/calls").realtime(),
+    any_key("*", "/v1/realtime/calls/*").realtime(),
+    route("GET", "/voices/v1/*", READ_VOICES),
+    route("POST", "/voices/v1/*", WRITE_VOICES),
+    route("PATCH", "/voices/v1/*", WRITE_VOICES),
+    route("DELETE", "/voices/v1/*", WRITE_VOICES),
+    route("GET", "/v1/routers", READ_ROUTERS),
+    route("GET", "/v1/routers/*", READ_ROUTERS),
+    route("POST", "/v1/routers", WRITE_ROUTERS),
+    route("POST", "/v1/routers/*", WRITE_ROUTERS),
+    route("PATCH", "/v1/routers/*", WRITE_ROUTERS),
+    route("DELETE", "/v1/routers/*", WRITE_ROUTERS),
+];
+
+fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
+    use DenialKind as Kind;
+    let (status, code, message) = match kind {
+        Kind::UnknownCredential | Kind::DisabledCredential => (
+            StatusCode::FORBIDDEN,
+            7,
+            "API key does not exist or was deleted",
+        ),
+        Kind::MissingCredential => (kind.status(), 16, "authentication is required"),
+        _ => (kind.status(), grpc::status(kind), sentence(kind)),
+    };
+    let error = format!("{{\"code\":{code},\"message\":\"{message}\",\"details\":[]}}");
+    let body = match context.streams {
+        true => format!("{{\"error\":{error}}}"),
+        false => error,
+    };
+    Refusal { status, ..Refusal::json(kind, body) }.challenge("Basic realm=\"voxgate\"")
+}

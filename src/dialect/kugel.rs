@@ -1,0 +1,91 @@
+//! KugelAudio (`POST /v1/tts/generate`, WebSocket `/ws/tts`).
+//!
+//! Its API documents the credential as `Authorization: Bearer KEY`, and as `?api_key=KEY` on a
+//! WebSocket. The official client sends `X-API-Key` beside the first, and strips one region prefix
+//! from its key before it sends it; other clients send what they were given. Refusals have the
+//! documented `error` object, and beside it what the client's newer form looks for.
+
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
+use super::carrier::{Carrier, Case, Form};
+use super::refusal::{sentence, word};
+use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, route};
+use super::{Profile, Refusal, RefusalContext};
+use crate::denial::DenialKind;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const REGIONS: [&[u8]; 3] = [b"eu-", b"us-", b"global-"];
+
+static CARRIERS: [Carrier; 3] = [
+    Carrier::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
+    Carrier::Header(X_API_KEY, &[Form::Raw]),
+    Carrier::Query("api_key"),
+];
+
+pub(super) static PROFILE: Profile = Profile {
+    name: "kugel",
+    carriers: &CARRIERS,
+    canonical: without_region,
+    upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
+    deployment_variable: Some("KUGELAUDIO_API_KEY"),
+    refuse,
+    routes: ROUTES,
+};
+
+const ROUTES: &[Route] = &[
+    route("POST", "/v1/tts/generate", SPEAK),
+    route("GET", "/ws/tts", SPEAK),
+    route("GET", "/ws/tts/stream", SPEAK),
+    route("GET", "/ws/tts/multi", SPEAK),
+    route("GET", "/v1/models", READ_MODELS),
+    route("GET", "/v1/voices", READ_VOICES),
+    route("GET", "/v1/voices/*", READ_VOICES),
+];
+
+/// The key without its region, of which it has one at most.
+fn without_region(key: &[u8]) -> &[u8] {
+    let regions = REGIONS.into_iter();
+    let mut stripped = regions.filter_map(|region| key.strip_prefix(region));
+    stripped.next().filter(|rest| !rest.is_empty()).unwrap_or(key)
+}
+
+fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
+    let status = kind.status().as_u16();
+    let code = word(kind);
+    let message = match status {
+        401 => "Invalid or missing API key",
+        403 => "API key does not have access to this resource",
+        _ => sentence(kind),
+    };
+    let error_code = code.to_ascii_uppercase();
+    Refusal::json(
+        kind,
+        format!(
+            "{{\"error\":{{\"code\":\"{code}\",\"message\":\"{message}\"}},\
+             \"error_code\":\"{error_code}\",\"code\":{status}}}"
+        ),
+    )
+    .challenge("Bearer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_region_in_lower_case_is_no_part_of_the_key() {
+        for (key, known) in [
+            ("k", "k"),
+            ("eu-k", "k"),
+            ("us-k", "k"),
+            ("global-k", "k"),
+            ("eu-us-k", "us-k"),
+            ("EU-k", "EU-k"),
+            ("asia-k", "asia-k"),
+            ("eu-", "eu-"),
+        ] {
+            assert_eq!(without_region(key.as_bytes()), known.as_bytes(), "{key}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! OpenAI, and the servers that are compatible with it (`POST /v1/audio/speech`).
+//!
+//! Its client sends `Authorization: Bearer KEY` and reads `error.message`, `type`, `param` and
+//! `code`.
+
+use http::header::AUTHORIZATION;
+
+use super::carrier::{Carrier, Case, Form};
+use super::refusal::{sentence, word};
+use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, route};
+use super::{Profile, Refusal, RefusalContext, as_it_is};
+use crate::denial::DenialKind;
+
+pub(super) static PROFILE: Profile = Profile {
+    name: "openai",
+    carriers: &[Carrier::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)])],
+    canonical: as_it_is,
+    upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
+    deployment_variable: None,
+    refuse,
+    routes: ROUTES,
+};
+
+const ROUTES: &[Route] = &[
+    route("POST", "/v1/audio/speech", SPEAK),
+    route("GET", "/v1/audio/voices", READ_VOICES),
+    route("GET", "/v1/models", READ_MODELS),
+    route("GET", "/v1/models/*", READ_MODELS),
+    route("GET", "/v1/realtime", "realtime").realtime(),
+];
+
+fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
+    let (error, code) = match kind.status().as_u16() {
+        401 => ("invalid_request_error", "invalid_api_key"),
+        429 => ("requests", "rate_limit_exceeded"),
+        500.. => ("server_error", word(kind)),
+        _ => ("invalid_request_error", word(kind)),
+    };
+    let message = sentence(kind);
+    Refusal::json(
+        kind,
+        format!(
+            "{{\"error\":{{\"message\":\"{message}\",\"type\":\"{error}\",\"param\":null,\
+             \"code\":\"{code}\"}}}}"
+        ),
+    )
+    .challenge("Bearer")
+}

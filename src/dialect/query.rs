@@ -1,0 +1,104 @@
+//! Credentials in the query of a URL.
+
+use std::borrow::Cow;
+
+use http::Uri;
+use http::uri::PathAndQuery;
+use percent_encoding::{percent_decode, percent_decode_str};
+
+use crate::denial::DenialKind;
+
+/// The value of the parameter `name`, percent-decoded. Some clients do not encode their key, so
+/// what is no percent-encoding stands for itself.
+pub(super) fn value<'a>(
+    query: Option<&'a str>,
+    name: &str,
+) -> Result<Option<Cow<'a, [u8]>>, DenialKind> {
+    let mut values = parameters(query).filter(|parameter| is_named(parameter, name));
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(parameter), None) => match parameter.split_once('=') {
+            Some((_, value)) if !value.is_empty() => Ok(Some(percent_decode_str(value).into())),
+            _ => Err(DenialKind::MalformedCredential),
+        },
+        (Some(_), Some(_)) => Err(DenialKind::ConflictingCredentials),
+    }
+}
+
+/// Removes every parameter `name`. All that is left stays byte for byte, and in its order.
+pub(super) fn remove(uri: &mut Uri, name: &str) {
+    if !parameters(uri.query()).any(|parameter| is_named(parameter, name)) {
+        return;
+    }
+    let left: Vec<&str> = parameters(uri.query())
+        .filter(|parameter| !is_named(parameter, name))
+        .collect();
+    let target = match left.is_empty() {
+        true => uri.path().to_owned(),
+        false => format!("{}?{}", uri.path(), left.join("&")),
+    };
+    let mut parts = std::mem::take(uri).into_parts();
+    // A part of a valid query is one; were it not, the query would go as a whole.
+    parts.path_and_query = PathAndQuery::try_from(target).ok();
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+fn parameters(query: Option<&str>) -> impl Iterator<Item = &str> {
+    query.into_iter().flat_map(|query| query.split('&'))
+}
+
+/// Servers decode names, too: `api%5Fkey` is `api_key` to them.
+fn is_named(parameter: &str, name: &str) -> bool {
+    let given = parameter.split('=').next().unwrap_or_default();
+    percent_decode(given.as_bytes()).eq(name.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_parameter_is_read() {
+        for (query, expected) in [
+            (None, Ok(None)),
+            (Some(""), Ok(None)),
+            (Some("a=1&b"), Ok(None)),
+            (Some("API_KEY=k"), Ok(None)),
+            (Some("xapi_key=k&api_keyx=k"), Ok(None)),
+            (Some("api_key=k"), Ok(Some("k"))),
+            (Some("a=1&api_key=k-_%2B+%&b=2"), Ok(Some("k-_++%"))),
+            (Some("api%5fkey=k"), Ok(Some("k"))),
+            (Some("api_key=k=k"), Ok(Some("k=k"))),
+            (Some("api_key="), Err(DenialKind::MalformedCredential)),
+            (Some("api_key"), Err(DenialKind::MalformedCredential)),
+            (
+                Some("api_key=k&api_key=k"),
+                Err(DenialKind::ConflictingCredentials),
+            ),
+            (
+                Some("api_key=k&api%5Fkey=l"),
+                Err(DenialKind::ConflictingCredentials),
+            ),
+        ] {
+            let expected = expected.map(|value| value.map(|value| Cow::from(value.as_bytes())));
+            assert_eq!(value(query, "api_key"), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_the_query_stays_as_it_is() {
+        for (before, after) in [
+            ("/p", "/p"),
+            ("/p?", "/p?"),
+            ("/p?a=%2f&&b", "/p?a=%2f&&b"),
+            ("/p?api_key=k", "/p"),
+            ("/p?api_key=k&a=1", "/p?a=1"),
+            ("/p?a=1&api_key=k&&b=%zz&api%5Fkey=l&=", "/p?a=1&&b=%zz&="),
+            ("http://h:1/p?a&api_key=k", "http://h:1/p?a"),
+        ] {
+            let mut uri: Uri = before.parse().expect("a URI");
+            remove(&mut uri, "api_key");
+            assert_eq!(uri.to_string(), after, "{before}");
+        }
+    }
+}

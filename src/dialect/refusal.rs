@@ -1,0 +1,137 @@
+//! Refusals, as a vendor words them.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Request, Response, StatusCode};
+
+use crate::denial::{Denial, DenialKind};
+use crate::request_id::{RequestId, X_REQUEST_ID};
+
+use super::grpc;
+
+/// What the form of a refusal depends on, besides its reason. Take it before the request is
+/// handed on.
+#[derive(Clone, Copy, Debug)]
+pub struct RefusalContext {
+    pub(super) request_id: RequestId,
+    grpc: bool,
+    /// The path ends in `:stream`, whose answers some vendors wrap.
+    pub(super) streams: bool,
+}
+
+impl RefusalContext {
+    /// What a refusal of `request` depends on.
+    #[must_use]
+    pub fn of<B>(request: &Request<B>, request_id: RequestId) -> Self {
+        Self {
+            request_id,
+            grpc: grpc::is_grpc(request.headers()),
+            streams: request.uri().path().ends_with(":stream"),
+        }
+    }
+}
+
+/// An answer in a vendor's own words.
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    pub(super) body: Cow<'static, str>,
+    pub(super) challenge: Option<&'static str>,
+}
+
+impl Refusal {
+    /// JSON with the kind's own status.
+    pub(super) fn json(kind: DenialKind, body: String) -> Self {
+        Self {
+            status: kind.status(),
+            content_type: "application/json",
+            body: Cow::Owned(body),
+            challenge: None,
+        }
+    }
+
+    /// Names what to authenticate with, if that is what is missing (RFC 9110 §11.6.1).
+    pub(super) fn challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = (self.status == StatusCode::UNAUTHORIZED).then_some(challenge);
+        self
+    }
+}
+
+pub(super) fn respond(
+    refuse: fn(DenialKind, RefusalContext) -> Refusal,
+    denial: &Denial,
+    context: RefusalContext,
+) -> Response<Bytes> {
+    let kind = denial.kind();
+    let mut response = match context.grpc {
+        true => grpc::refuse(kind),
+        false => http(refuse(kind, context)),
+    };
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, context.request_id.to_header_value());
+    if let Some(wait) = denial.retry_after() {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response.extensions_mut().insert(kind);
+    response
+}
+
+fn http(refusal: Refusal) -> Response<Bytes> {
+    let mut response = Response::new(match refusal.body {
+        Cow::Borrowed(body) => Bytes::from_static(body.as_bytes()),
+        Cow::Owned(body) => Bytes::from(body),
+    });
+    *response.status_mut() = refusal.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(refusal.content_type));
+    if let Some(challenge) = refusal.challenge {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    response
+}
+
+/// What happened, in a sentence for people. Vendors that document words of their own use those.
+pub(super) fn sentence(kind: DenialKind) -> &'static str {
+    match kind {
+        DenialKind::AmbiguousPath => "The path is ambiguous.",
+        DenialKind::InvalidHost => "The Host header is invalid.",
+        DenialKind::MethodNotAllowed => "The method is not allowed.",
+        DenialKind::UnrecognizedDialect => "The request belongs to no API that is served here.",
+        DenialKind::MissingCredential => "The API key is missing.",
+        DenialKind::MalformedCredential
+        | DenialKind::ConflictingCredentials
+        | DenialKind::UnknownCredential
+        | DenialKind::DisabledCredential => "The API key is invalid.",
+        DenialKind::InsufficientScope => "The API key does not have access to this resource.",
+        DenialKind::ContentTooLarge => "The request is too large.",
+        DenialKind::RateLimited => "Too many requests; retry later.",
+        DenialKind::Unavailable => "The service is unavailable; retry later.",
+        DenialKind::NoUpstream => "There is nothing at this path.",
+        DenialKind::UpstreamUnreachable => "The TTS server cannot be reached.",
+        DenialKind::UpstreamTimeout => "The TTS server did not answer in time.",
+    }
+}
+
+/// What happened, in a word for programs: `unauthorized`, `forbidden`, `rate_limited`, ….
+pub(super) fn word(kind: DenialKind) -> &'static str {
+    match kind.status().as_u16() {
+        400 => "bad_request",
+        401 => "unauthorized",
+        403 => "forbidden",
+        404 => "not_found",
+        405 => "method_not_allowed",
+        413 => "payload_too_large",
+        429 => "rate_limited",
+        502 => "bad_gateway",
+        503 => "service_unavailable",
+        _ => "gateway_timeout",
+    }
+}
+
+/// The status's own name: `Unauthorized`, `Forbidden`, ….
+pub(super) fn reason(kind: DenialKind) -> &'static str {
+    kind.status().canonical_reason().unwrap_or("Error")
+}

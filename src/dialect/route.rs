@@ -1,0 +1,65 @@
+//! Rows of a vendor's default policy.
+
+use crate::policy::{Rule, Voice};
+
+/// One row: method, path, and what it requires.
+pub(super) struct Route {
+    method: &'static str,
+    path: &'static str,
+    scope: Option<&'static str>,
+    realtime: bool,
+    voice: Option<&'static str>,
+}
+
+pub(super) const SPEAK: &str = "tts:synthesize";
+pub(super) const READ_VOICES: &str = "voices:read";
+pub(super) const WRITE_VOICES: &str = "voices:write";
+pub(super) const READ_MODELS: &str = "models:read";
+pub(super) const READ_USAGE: &str = "usage:read";
+
+/// Requires `scope`.
+pub(super) const fn route(method: &'static str, path: &'static str, scope: &'static str) -> Route {
+    Route {
+        method,
+        path,
+        scope: Some(scope),
+        realtime: false,
+        voice: None,
+    }
+}
+
+/// Every standard key may.
+pub(super) const fn any_key(method: &'static str, path: &'static str) -> Route {
+    Route {
+        method,
+        path,
+        scope: None,
+        realtime: false,
+        voice: None,
+    }
+}
+
+impl Route {
+    /// Realtime keys may, too.
+    pub(super) const fn realtime(mut self) -> Self {
+        self.realtime = true;
+        self
+    }
+
+    /// The path's segment that is the voice.
+    pub(super) const fn voice(mut self, segment: &'static str) -> Self {
+        self.voice = Some(segment);
+        self
+    }
+
+    pub(super) fn rule(&self) -> Rule {
+        let mut rule = Rule::new(self.method, self.path);
+        if let Some(scope) = self.scope {
+            rule = rule.scope(scope);
+        }
+        if let Some(segment) = self.voice {
+            rule = rule.voice(Voice::Path(segment.into()));
+        }
+        if self.realtime { rule.realtime() } else { rule }
+    }
+}

@@ -1,0 +1,57 @@
+//! Smallest AI (`POST /waves/v1/tts`, WebSocket `/waves/v1/tts/live`).
+//!
+//! Its API documents the credential as `Authorization: Bearer KEY`, and JSON refusals of two
+//! shapes.
+
+use http::header::AUTHORIZATION;
+
+use super::carrier::{Carrier, Case, Form};
+use super::refusal::{reason, sentence};
+use super::route::{READ_VOICES, Route, SPEAK, route};
+use super::{Profile, Refusal, RefusalContext, as_it_is};
+use crate::denial::DenialKind;
+
+pub(super) static PROFILE: Profile = Profile {
+    name: "smallest",
+    carriers: &[Carrier::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)])],
+    canonical: as_it_is,
+    upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
+    deployment_variable: Some("SMALLEST_API_KEY"),
+    refuse,
+    routes: ROUTES,
+};
+
+const ROUTES: &[Route] = &[
+    route("POST", "/waves/v1/tts", SPEAK),
+    route("GET", "/waves/v1/tts/live", SPEAK),
+    route("POST", "/waves/v1/tts/live", SPEAK),
+    route("POST", "/waves/v1/{model}/get_speech", SPEAK),
+    route("GET", "/waves/v1/{model}/get_voices", READ_VOICES),
+    // The older clients, and the self-hosted server.
+    route("POST", "/api/v1/{model}/get_speech", SPEAK),
+    route("GET", "/api/v1/{model}/get_voices", READ_VOICES),
+    route("POST", "/v1/speak", SPEAK),
+];
+
+fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
+    let body = match (kind, kind.status().as_u16()) {
+        (DenialKind::MissingCredential, _) => {
+            "{\"message\":\"Unauthorized: No tokens provided\"}".to_owned()
+        }
+        (_, 401) => {
+            "{\"error\":\"Unauthorized\",\"message\":\"Bearer token is missing or invalid.\"}"
+                .to_owned()
+        }
+        (_, 429) => format!(
+            "{{\"error\":\"Rate limit exceeded. Please retry after a short backoff.\",\
+             \"request_id\":\"{}\"}}",
+            context.request_id
+        ),
+        _ => format!(
+            "{{\"error\":\"{}\",\"message\":\"{}\"}}",
+            reason(kind),
+            sentence(kind)
+        ),
+    };
+    Refusal::json(kind, body).challenge("Bearer")
+}

@@ -1,0 +1,59 @@
+//! Supertone (`POST /v1/text-to-speech/{voice_id}`).
+//!
+//! Its API documents the credential as the raw header `x-sup-api-key`. Its error schema requires
+//! `status_code` while its examples write `statusCode`; the official clients raise their typed
+//! error only when the first is there, so both are.
+
+use http::HeaderName;
+
+use super::carrier::{Carrier, Form};
+use super::refusal::{reason, sentence};
+use super::route::{READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
+use super::{Profile, Refusal, RefusalContext, as_it_is};
+use crate::denial::DenialKind;
+
+const X_SUP_API_KEY: HeaderName = HeaderName::from_static("x-sup-api-key");
+
+static CARRIERS: [Carrier; 1] = [Carrier::Header(X_SUP_API_KEY, &[Form::Raw])];
+
+pub(super) static PROFILE: Profile = Profile {
+    name: "supertone",
+    carriers: &CARRIERS,
+    canonical: as_it_is,
+    upstream: (X_SUP_API_KEY, Form::Raw),
+    deployment_variable: Some("SUPERTONE_API_KEY"),
+    refuse,
+    routes: ROUTES,
+};
+
+const ROUTES: &[Route] = &[
+    route("POST", "/v1/text-to-speech/{voice_id}", SPEAK).voice("voice_id"),
+    route("POST", "/v1/text-to-speech/{voice_id}/stream", SPEAK).voice("voice_id"),
+    route("GET", "/v1/voices", READ_VOICES),
+    route("GET", "/v1/voices/*", READ_VOICES),
+    route("GET", "/v1/custom-voices", READ_VOICES),
+    route("GET", "/v1/custom-voices/*", READ_VOICES),
+    route("*", "/v1/custom-voices", WRITE_VOICES),
+    route("*", "/v1/custom-voices/*", WRITE_VOICES),
+    route("GET", "/v1/usage", READ_USAGE),
+    route("GET", "/v1/usage/*", READ_USAGE),
+    route("GET", "/v1/credits", READ_USAGE),
+];
+
+fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
+    let status = kind.status().as_u16();
+    let message = match status {
+        401 => "Invalid API Key",
+        403 => "Permission denied",
+        429 => "rate limit exceeded",
+        _ => sentence(kind),
+    };
+    let error = reason(kind);
+    Refusal::json(
+        kind,
+        format!(
+            "{{\"status\":\"error\",\"message\":{{\"message\":\"{message}\",\"error\":\"{error}\",\
+             \"statusCode\":{status},\"status_code\":{status}}}}}"
+        ),
+    )
+}

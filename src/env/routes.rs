@@ -1,0 +1,57 @@
+//! Settings about the dialect and its routes.
+
+use std::path::Path;
+
+use crate::dialect::Dialect;
+use crate::error::Problem;
+use crate::policy::Policy;
+
+/// The dialect that is asked for. `None` is a problem, which is noted.
+pub(super) fn dialect(given: Option<&str>, problems: &mut Vec<Problem>) -> Option<Dialect> {
+    match given.map(str::parse::<Dialect>) {
+        None => Some(Dialect::Rime),
+        Some(Ok(dialect)) => Some(dialect),
+        Some(Err(error)) => {
+            problems.push(Problem::new("VOXGATE_DIALECT", error.to_string()));
+            None
+        }
+    }
+}
+
+/// The dialect's policy behind the file's rules, with what is public.
+pub(super) fn policy(
+    dialect: Dialect,
+    file: Option<&str>,
+    public: Option<&str>,
+    problems: &mut Vec<Problem>,
+) -> Policy {
+    let mut policy = dialect.policy();
+    if let Some(file) = file {
+        match policy.clone().load(Path::new(file)) {
+            Ok(with_file) => policy = with_file,
+            Err(error) => problems.extend(error.into_problems().into_iter().map(|problem| {
+                let place = format!("VOXGATE_POLICY_FILE: {}", problem.place());
+                Problem::new(place, problem.message())
+            })),
+        }
+    }
+    let entries = public.into_iter().flat_map(|public| public.split(','));
+    for (index, entry) in entries.enumerate() {
+        match entry.trim().split_once(' ') {
+            Some((method, path)) if is_exact(method, path.trim_start()) => {
+                policy = policy.public(method, path.trim_start());
+            }
+            _ => problems.push(Problem::new(
+                format!("VOXGATE_PUBLIC, entry {}", index + 1),
+                "must be a method and one exact path, such as GET /health",
+            )),
+        }
+    }
+    policy
+}
+
+fn is_exact(method: &str, path: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"*{}?#".contains(&byte);
+    let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
+    is_method && path.starts_with('/') && path.bytes().all(plain)
+}

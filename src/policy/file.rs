@@ -1,0 +1,130 @@
+//! The policy file.
+
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::error::ConfigError;
+use crate::toml_file::TomlFile;
+
+use super::rule::{Rule, Voice, has_parameter};
+
+pub(super) fn load(path: &Path) -> Result<Vec<Rule>, ConfigError> {
+    TomlFile::load(path, "policy file", |file, table| {
+        let mut rules = Vec::new();
+        for (at, fields) in file.tables(table, "rule") {
+            rules.extend(rule(file, at, fields));
+        }
+        rules
+    })
+}
+
+fn rule(file: &mut TomlFile, at: usize, fields: &DeTable<'_>) -> Option<Rule> {
+    let (mut method, mut path, mut scope, mut voice, mut realtime) =
+        (None, None, None, None, false);
+    for (field, value) in fields {
+        let at = value.span().start;
+        match field.get_ref().as_ref() {
+            "method" => method = file.text(value, "method"),
+            "path" => path = file.text(value, "path"),
+            "scope" => scope = file.text(value, "scope"),
+            "voice" => {
+                voice = file
+                    .text(value, "voice")
+                    .and_then(|text| Voice::parse(&text));
+                if voice.is_none() {
+                    file.problem(at, "voice must be \"path:name\" or \"query:name\"");
+                }
+            }
+            "realtime" => match value.get_ref() {
+                DeValue::Boolean(given) => realtime = *given,
+                _ => file.problem(at, "realtime must be true or false"),
+            },
+            _ => file.problem(
+                field.span().start,
+                "unknown field; a rule has method, path, scope, voice, realtime",
+            ),
+        }
+    }
+    let method = method.filter(|method| is_method(method));
+    if method.is_none() {
+        file.problem(
+            at,
+            "method must be \"*\" or a method in capitals, such as \"POST\"",
+        );
+    }
+    let path = path.filter(|path| path == "*" || path.starts_with('/'));
+    if path.is_none() {
+        file.problem(at, "path must begin with / or be \"*\"");
+    }
+    let (method, path) = (method?, path?);
+    if let Some(Voice::Path(name)) = &voice
+        && !has_parameter(&path, name)
+    {
+        file.problem(
+            at,
+            "voice names a part of the path that the path does not have; write {name} there",
+        );
+    }
+    let mut rule = Rule::new(&method, &path);
+    if let Some(scope) = scope {
+        rule = rule.scope(&scope);
+    }
+    if let Some(voice) = voice {
+        rule = rule.voice(voice);
+    }
+    Some(if realtime { rule.realtime() } else { rule })
+}
+
+fn is_method(text: &str) -> bool {
+    text == "*" || (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn load_text(text: &str) -> Result<Vec<Rule>, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(text.as_bytes()).expect("to write it");
+        load(file.path())
+    }
+
+    #[test]
+    fn rules_are_read_in_their_order() {
+        let text = "
+            [[rule]]
+            method = \"POST\"
+            path = \"/v1/tts/{voice_id}\"
+            scope = \"tts:synthesize\"
+            voice = \"path:voice_id\"
+            [[rule]]
+            method = \"*\"
+            path = \"/live/*\"
+            realtime = true
+        ";
+        let expected = [
+            Rule::new("POST", "/v1/tts/{voice_id}")
+                .scope("tts:synthesize")
+                .voice(Voice::Path("voice_id".into())),
+            Rule::new("*", "/live/*").realtime(),
+        ];
+        assert_eq!(load_text(text).expect("a good file"), expected);
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_its_line() {
+        let text = "[[rule]]\nmethod = \"post\"\npath = \"v1\"\nvoice = \"body\"\ncolour = 1\n\
+                    [[rule]]\nmethod = \"GET\"\npath = \"/a\"\nvoice = \"path:b\"\nrealtime = 1\n[other]\n";
+        let error = load_text(text).expect_err("a bad file");
+        let line = |place: &str| place.rsplit(':').next().and_then(|line| line.parse().ok());
+        let mut lines: Vec<usize> = error
+            .problems()
+            .iter()
+            .filter_map(|problem| line(problem.place()))
+            .collect();
+        lines.sort_unstable();
+        assert_eq!(lines, [1, 1, 4, 5, 6, 10, 11], "{error}");
+    }
+}

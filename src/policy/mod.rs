@@ -1,0 +1,241 @@
+//! What may this principal do?
+
+mod file;
+mod rule;
+
+use std::path::Path;
+
+use http::{Method, Uri};
+
+use crate::denial::DenialKind;
+use crate::error::ConfigError;
+use crate::principal::Principal;
+use crate::screen::canonical;
+
+pub use self::rule::{Rule, Voice};
+
+/// Which scope a request requires, and which requests are open to everybody.
+///
+/// A principal that nothing limits is not limited by any policy. One with scopes, voices or a
+/// kind may do only what a rule names: **a request that no rule names is refused to it**, and so
+/// is every request under an empty policy. The first rule that names a request decides.
+///
+/// ```
+/// use voxgate::Policy;
+///
+/// // One scope for the whole service:
+/// let whole = Policy::default().require("tts:synthesize");
+/// // Or by route:
+/// let by_route = Policy::default()
+///     .route("POST", "/v1/rime-tts", "tts:synthesize")
+///     .route("GET", "/data/voices/*", "voices:read");
+/// # let _ = (whole, by_route);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    rules: Vec<Rule>,
+    public: Vec<(Box<str>, Box<str>)>,
+}
+
+impl Policy {
+    /// Requires `scope` for every request that no earlier rule names.
+    #[must_use]
+    pub fn require(self, scope: &str) -> Self {
+        self.route("*", "*", scope)
+    }
+
+    /// Requires `scope` for the requests that [`Rule::new`] names by `method` and `pattern`.
+    #[must_use]
+    pub fn route(self, method: &str, pattern: &str, scope: &str) -> Self {
+        self.rule(Rule::new(method, pattern).scope(scope))
+    }
+
+    /// Adds a rule behind those that are there.
+    #[must_use]
+    pub fn rule(mut self, rule: Rule) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
+    /// Puts the rules of a policy file before those that are there:
+    ///
+    /// ```toml
+    /// [[rule]]
+    /// method = "POST"                          # or "*"
+    /// path = "/v1/text-to-speech/{voice_id}"   # {name} is one segment, * at the end the rest
+    /// scope = "tts:synthesize"                 # without it, every standard key may
+    /// voice = "path:voice_id"                  # or "query:name"; optional
+    /// realtime = false                         # whether realtime keys may, too; optional
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the file, each with its line.
+    pub fn load(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let mut rules = file::load(path.as_ref())?;
+        rules.append(&mut self.rules);
+        self.rules = rules;
+        Ok(self)
+    }
+
+    /// Opens this very method and path to everybody, without a credential. There are no patterns
+    /// here: what is open is named.
+    #[must_use]
+    pub fn public(mut self, method: &str, path: &str) -> Self {
+        self.public.push((method.into(), path.into()));
+        self
+    }
+
+    /// The rules, in the order in which they are asked.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Methods and paths that are open to everybody.
+    pub fn public_routes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.public
+            .iter()
+            .map(|(method, path)| (&**method, &**path))
+    }
+
+    /// The rule that decides about this request, or `None` when no rule names it.
+    #[must_use]
+    pub fn find(&self, method: &Method, path: &str) -> Option<&Rule> {
+        let path = canonical(path);
+        self.rules.iter().find(|rule| rule.names(method, &path))
+    }
+
+    pub(crate) fn is_public(&self, method: &Method, path: &str) -> bool {
+        let mut routes = self.public_routes();
+        routes.any(|(own, open)| own == method.as_str() && open == path)
+    }
+
+    pub(crate) fn authorize(
+        &self,
+        principal: &Principal,
+        method: &Method,
+        uri: &Uri,
+    ) -> Result<(), DenialKind> {
+        if principal.is_unlimited() {
+            return Ok(());
+        }
+        match self.find(method, uri.path()) {
+            Some(rule) if rule.permits(principal, uri) => Ok(()),
+            _ => Err(DenialKind::InsufficientScope),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::principal::{KeyKind, Scope};
+
+    fn may(policy: &Policy, principal: &Principal, method: &str, uri: &str) -> bool {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let decided = policy.authorize(principal, &method, &uri.parse().expect("a URI"));
+        assert!(matches!(
+            decided,
+            Ok(()) | Err(DenialKind::InsufficientScope)
+        ));
+        decided.is_ok()
+    }
+
+    #[test]
+    fn a_scoped_principal_may_only_what_a_rule_names() {
+        let policy = Policy::default()
+            .route("POST", "/v1/rime-tts", "tts:synthesize")
+            .route("*", "/open", "other");
+        let speaker = Principal::new("a").scopes(Scope::new("tts:synthesize"));
+        assert!(may(&policy, &speaker, "POST", "/v1/rime-tts"));
+        assert!(may(&policy, &speaker, "POST", "/v1/rime%2Dtts?x"));
+        assert!(!may(&policy, &speaker, "GET", "/v1/rime-tts"));
+        assert!(!may(&policy, &speaker, "GET", "/open"));
+        assert!(!may(&policy, &speaker, "GET", "/unnamed"));
+        assert!(may(&policy, &Principal::new("b"), "GET", "/unnamed"));
+    }
+
+    #[test]
+    fn an_empty_policy_denies_every_limited_principal() {
+        let empty = Policy::default();
+        let anyone = || Principal::new("a");
+        assert!(!may(
+            &empty,
+            &anyone().scopes(Scope::new("tts:synthesize")),
+            "GET",
+            "/"
+        ));
+        assert!(!may(&empty, &anyone().voices(["*"]), "GET", "/"));
+        assert!(!may(&empty, &anyone().kind(KeyKind::Realtime), "GET", "/"));
+    }
+
+    #[test]
+    fn one_scope_can_stand_for_the_whole_service() {
+        let policy = Policy::default().require("tts:synthesize");
+        let speaker = Principal::new("a").scopes(Scope::new("tts:synthesize"));
+        let reader = Principal::new("b").scopes(Scope::new("voices:read"));
+        assert!(may(&policy, &speaker, "GET", "/any"));
+        assert!(!may(&policy, &reader, "GET", "/any"));
+    }
+
+    #[test]
+    fn a_realtime_key_opens_realtime_sessions_and_nothing_else() {
+        let policy = Policy::default()
+            .rule(Rule::new("GET", "/session").realtime())
+            .rule(Rule::new("POST", "/tts"));
+        let realtime = Principal::new("a").kind(KeyKind::Realtime);
+        assert!(may(&policy, &realtime, "GET", "/session"));
+        assert!(!may(&policy, &realtime, "POST", "/tts"));
+        assert!(!may(&policy, &realtime, "GET", "/unnamed"));
+        let nothing = Principal::new("b").scopes([]);
+        assert!(
+            may(&policy, &nothing, "POST", "/tts"),
+            "the rule asks for no scope"
+        );
+    }
+
+    #[test]
+    fn a_key_of_some_voices_speaks_with_no_other() {
+        let voice = |place: &str| Voice::parse(place).expect("a place");
+        let tts = |path: &str| Rule::new("POST", path).scope("tts:synthesize");
+        let policy = Policy::default()
+            .rule(tts("/tts/{voice_id}").voice(voice("path:voice_id")))
+            .rule(tts("/query").voice(voice("query:voice")))
+            .rule(tts("/body"))
+            .route("GET", "/voices", "voices:read");
+        let some = Principal::new("a").voices(["cove", "team-*"]);
+        for (method, uri, expected) in [
+            ("POST", "/tts/cove", true),
+            ("POST", "/tts/c%6Fve", true),
+            ("POST", "/tts/other", false),
+            ("POST", "/tts/team-x", true),
+            ("POST", "/query?voice=cove", true),
+            ("POST", "/query?voice=cove&voice=other", false),
+            ("POST", "/query", false),
+            // Nobody sees which voice a body asks for.
+            ("POST", "/body", false),
+            ("GET", "/voices", true),
+            ("GET", "/unnamed", false),
+        ] {
+            assert_eq!(may(&policy, &some, method, uri), expected, "{method} {uri}");
+        }
+        let scoped = some.scopes(Scope::new("voices:read"));
+        assert!(!may(&policy, &scoped, "POST", "/tts/cove"));
+    }
+
+    #[test]
+    fn what_is_public_is_named_exactly() {
+        let policy = Policy::default().public("GET", "/health");
+        assert!(policy.is_public(&Method::GET, "/health"));
+        for (method, path) in [
+            ("POST", "/health"),
+            ("HEAD", "/health"),
+            ("GET", "/health/"),
+            ("GET", "/healt%68"),
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).expect("a method");
+            assert!(!policy.is_public(&method, path), "{method} {path}");
+        }
+    }
+}

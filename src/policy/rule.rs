@@ -1,0 +1,277 @@
+//! One rule: which requests it names, and what they require.
+
+use std::fmt;
+
+use http::{Method, Uri};
+use percent_encoding::percent_decode_str;
+
+use crate::principal::{KeyKind, Principal};
+use crate::screen::canonical;
+
+/// The scope whose routes speak, and therefore have a voice.
+const SPEAKING: &str = "tts:synthesize";
+
+/// Names requests by method and path, and says what they require.
+///
+/// ```
+/// use voxgate::{Rule, Voice};
+///
+/// let rule = Rule::new("POST", "/v1/text-to-speech/{voice_id}")
+///     .scope("tts:synthesize")
+///     .voice(Voice::Path("voice_id".into()));
+/// # let _ = rule;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// `*` is any.
+    method: Box<str>,
+    pattern: Box<str>,
+    scope: Option<Box<str>>,
+    realtime: bool,
+    voice: Option<Voice>,
+}
+
+/// Where a request names the voice it speaks with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// The segment that the pattern calls `{name}`.
+    Path(Box<str>),
+    /// The query parameter of this name.
+    Query(Box<str>),
+}
+
+impl Rule {
+    /// Names requests with this method (`*` is any) and a path that matches `pattern`: literal
+    /// segments, `{name}` for one segment, and `*` at the end for the rest. The pattern `*` is
+    /// any path.
+    ///
+    /// Paths are compared with unreserved characters decoded (RFC 3986 §6.2.2.2), by case.
+    ///
+    /// Until told otherwise the rule asks for no scope: every key of the standard kind may.
+    #[must_use]
+    pub fn new(method: &str, pattern: &str) -> Self {
+        Self {
+            method: method.into(),
+            pattern: pattern.into(),
+            scope: None,
+            realtime: false,
+            voice: None,
+        }
+    }
+
+    /// Requires `scope` of a key that is limited to scopes.
+    #[must_use]
+    pub fn scope(mut self, scope: &str) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Also serves keys that are for realtime sessions only. They need no scope.
+    #[must_use]
+    pub fn realtime(mut self) -> Self {
+        self.realtime = true;
+        self
+    }
+
+    /// Says where the voice is, for keys that are limited to some.
+    #[must_use]
+    pub fn voice(mut self, voice: Voice) -> Self {
+        self.voice = Some(voice);
+        self
+    }
+
+    /// The method, or `*` for any.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The path's pattern.
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// The scope that is required, or `None` when every standard key may.
+    #[must_use]
+    pub fn required(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
+    /// Whether keys that are for realtime sessions only are served.
+    #[must_use]
+    pub fn is_realtime(&self) -> bool {
+        self.realtime
+    }
+
+    /// Where the voice is, if the rule says so.
+    #[must_use]
+    pub fn voice_binding(&self) -> Option<&Voice> {
+        self.voice.as_ref()
+    }
+
+    pub(super) fn names(&self, method: &Method, canonical_path: &str) -> bool {
+        (*self.method == *"*" || *self.method == *method.as_str())
+            && matches(&self.pattern, canonical_path)
+    }
+
+    /// Whether this limited principal may do what this rule, which names the request, is about.
+    pub(super) fn permits(&self, principal: &Principal, uri: &Uri) -> bool {
+        let by_kind = match principal.key_kind() {
+            KeyKind::Realtime => self.realtime,
+            KeyKind::Standard => self
+                .required()
+                .is_none_or(|scope| principal.has_scope(scope)),
+        };
+        by_kind && (!principal.is_limited_to_voices() || self.permits_voice(principal, uri))
+    }
+
+    /// A voice that cannot be seen could be any; only what does not speak needs none.
+    fn permits_voice(&self, principal: &Principal, uri: &Uri) -> bool {
+        match &self.voice {
+            None => self.required().is_some_and(|scope| scope != SPEAKING),
+            Some(voice) => voice
+                .of(&self.pattern, uri)
+                .is_some_and(|voice| principal.has_voice(&voice)),
+        }
+    }
+}
+
+impl Voice {
+    /// Reads `path:name` or `query:name`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (place, name) = text.split_once(':')?;
+        match (place, name) {
+            (_, "") => None,
+            ("path", name) => Some(Self::Path(name.into())),
+            ("query", name) => Some(Self::Query(name.into())),
+            _ => None,
+        }
+    }
+
+    /// The one voice that the request names. `None` also when it names two.
+    fn of(&self, pattern: &str, uri: &Uri) -> Option<String> {
+        let found = match self {
+            Self::Path(name) => {
+                let segments = pattern.split('/').zip(uri.path().split('/'));
+                only(
+                    segments
+                        .filter(|(own, _)| name_of(own) == Some(name))
+                        .map(|(_, is)| is),
+                )
+            }
+            Self::Query(name) => {
+                let parameters = uri.query().unwrap_or_default().split('&');
+                let named = parameters.filter_map(|parameter| parameter.split_once('='));
+                only(
+                    named
+                        .filter(|(own, _)| decoded(own).as_deref() == Some(name))
+                        .map(|(_, is)| is),
+                )
+            }
+        };
+        decoded(found?)
+    }
+}
+
+impl fmt::Display for Voice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(name) => write!(f, "path:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+        }
+    }
+}
+
+fn only<'a>(mut values: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    values.next().filter(|_| values.next().is_none())
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let text = percent_decode_str(text).decode_utf8().ok()?;
+    Some(text.into_owned())
+}
+
+/// The name in a segment of a pattern that is `{name}`.
+fn name_of(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// Whether `pattern` names a parameter of this name.
+pub(super) fn has_parameter(pattern: &str, name: &str) -> bool {
+    pattern
+        .split('/')
+        .any(|segment| name_of(segment) == Some(name))
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    let path = canonical(path);
+    let mut segments = path.split('/');
+    let mut wanted = pattern.split('/').peekable();
+    while let Some(want) = wanted.next() {
+        if want == "*" && wanted.peek().is_none() {
+            return segments.next().is_some_and(|rest| !rest.is_empty());
+        }
+        match segments.next() {
+            Some(segment) if segment == want => {}
+            Some(segment) if name_of(want).is_some() && !segment.is_empty() => {}
+            _ => return false,
+        }
+    }
+    segments.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_by_segment() {
+        for (pattern, path, expected) in [
+            ("/v1/rime-tts", "/v1/rime-tts", true),
+            ("/v1/rime-tts", "/v1/rime%2Dtts", true),
+            ("/v1/rime-tts", "/v1/rime-tts/", false),
+            ("/v1/rime-tts", "/v1/Rime-TTS", false),
+            ("/v1/{voice}/stream", "/v1/a/stream", true),
+            ("/v1/{voice}/stream", "/v1//stream", false),
+            ("/v1/{voice}", "/v1/a/b", false),
+            ("/data/voices/*", "/data/voices/a.json", true),
+            ("/data/voices/*", "/data/voices/a/b", true),
+            ("/data/voices/*", "/data/voices/", false),
+            ("/data/voices/*", "/data/voices", false),
+            ("/*", "/", false),
+            ("/", "/", true),
+            ("*", "/any/path", true),
+        ] {
+            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_voice_is_read_from_one_place() {
+        let uri: Uri = "/v1/tts/a%20b/stream?x=1&v%6Fice=cove&two=1&two=2"
+            .parse()
+            .expect("a URI");
+        for (voice, expected) in [
+            ("path:voice_id", Some("a b")),
+            ("path:other", None),
+            ("query:voice", Some("cove")),
+            ("query:two", None),
+            ("query:none", None),
+        ] {
+            let voice = Voice::parse(voice).expect("a place");
+            assert_eq!(voice.to_string().split(':').count(), 2);
+            assert_eq!(
+                voice.of("/v1/tts/{voice_id}/stream", &uri).as_deref(),
+                expected
+            );
+        }
+        for wrong in ["", "path", "path:", "body:voice"] {
+            assert_eq!(Voice::parse(wrong), None, "{wrong}");
+        }
+    }
+}
