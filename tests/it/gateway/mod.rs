@@ -4,6 +4,7 @@ mod admission;
 mod bodies;
 mod command_line;
 mod demo;
+mod dialects;
 mod forwarding;
 mod harness;
 mod lifecycle;
