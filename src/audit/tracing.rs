@@ -69,9 +69,9 @@ fn emit_decision(decision: &Decision<'_>) {
         auth_method = decision.auth_method.map(|method| method.as_str()),
         key_id = decision.principal.map(|principal| principal.id()),
         http_method = %decision.http_method,
-        path = %Untrusted(decision.path.as_bytes(), MAX_PATH_BYTES),
+        path = untrusted(decision.path.as_bytes(), MAX_PATH_BYTES),
         peer = decision.peer.map(display),
-        user_agent = decision.user_agent.map(|bytes| display(Untrusted(bytes, MAX_USER_AGENT_BYTES))),
+        user_agent = decision.user_agent.map(|bytes| untrusted(bytes, MAX_USER_AGENT_BYTES)),
     );
 }
 
@@ -94,6 +94,12 @@ fn emit_completion(completion: &Completion<'_>) {
 /// RFC 3339 in UTC with microseconds.
 fn timestamp(time: SystemTime) -> tracing::field::DisplayValue<humantime::Rfc3339Timestamp> {
     display(humantime::format_rfc3339_micros(time))
+}
+
+/// As text and not as `Display`: only the former is quoted by every formatter, so that a path
+/// cannot look like another field.
+fn untrusted(bytes: &[u8], limit: usize) -> String {
+    Untrusted(bytes, limit).to_string()
 }
 
 /// Bytes from the caller, made safe for one line of a log.

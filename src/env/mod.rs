@@ -274,7 +274,7 @@ impl AuthLayer {
     pub fn from_env() -> Result<Self, ConfigError> {
         let settings = Settings::from_environment(&Environment::current())?;
         for notice in settings.notices() {
-            tracing::warn!(setting = notice.place(), "{}", notice.message());
+            tracing::warn!("{notice}");
         }
         Ok(settings.into_layer())
     }

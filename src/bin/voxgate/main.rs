@@ -69,7 +69,7 @@ fn serve(flags: Flags) -> ExitCode {
         Err(error) => return failed(&error),
     };
     for notice in config.auth.notices() {
-        tracing::warn!(setting = notice.place(), "{}", notice.message());
+        tracing::warn!("{notice}");
     }
     raise_file_limit();
     let metrics = Metrics::new(audit.lost());

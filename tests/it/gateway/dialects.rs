@@ -36,7 +36,10 @@ async fn websocket_recorder() -> (Seen, SocketAddr) {
     let address = serve_raw(move |stream| {
         let keep = Arc::clone(&keep);
         async move {
-            #[allow(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
+            #[allow(
+                clippy::result_large_err,
+                reason = "the callback's type is tungstenite's"
+            )]
             let record = |request: &Request, response: Response| {
                 let (target, headers) = (request.uri().to_string(), request.headers().clone());
                 keep.lock().unwrap().push((target, headers));
