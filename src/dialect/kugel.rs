@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 
 use super::carrier::{Carrier, Case, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, route};
+use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext};
 use crate::denial::DenialKind;
 
@@ -41,6 +41,8 @@ const ROUTES: &[Route] = &[
     route("GET", "/v1/models", READ_MODELS),
     route("GET", "/v1/voices", READ_VOICES),
     route("GET", "/v1/voices/*", READ_VOICES),
+    route("*", "/v1/voices", WRITE_VOICES),
+    route("*", "/v1/voices/*", WRITE_VOICES),
 ];
 
 /// The key without its region, of which it has one at most.

@@ -7,7 +7,7 @@ use http::header::AUTHORIZATION;
 
 use super::carrier::{Carrier, Case, Form};
 use super::refusal::{reason, sentence};
-use super::route::{READ_VOICES, Route, SPEAK, route};
+use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext, as_it_is};
 use crate::denial::DenialKind;
 
@@ -26,7 +26,12 @@ const ROUTES: &[Route] = &[
     route("GET", "/waves/v1/tts/live", SPEAK),
     route("POST", "/waves/v1/tts/live", SPEAK),
     route("POST", "/waves/v1/{model}/get_speech", SPEAK),
+    route("POST", "/waves/v1/{model}/stream", SPEAK),
+    route("GET", "/waves/v1/{model}/stream", SPEAK),
     route("GET", "/waves/v1/{model}/get_voices", READ_VOICES),
+    route("GET", "/waves/v1/voice-cloning", READ_VOICES),
+    route("*", "/waves/v1/voice-cloning", WRITE_VOICES),
+    route("*", "/waves/v1/voice-cloning/*", WRITE_VOICES),
     // The older clients, and the self-hosted server.
     route("POST", "/api/v1/{model}/get_speech", SPEAK),
     route("GET", "/api/v1/{model}/get_voices", READ_VOICES),

@@ -1,58 +1,85 @@
 //! Where log lines and audit records are written.
 //!
 //! Audit records go to standard output, whatever the log filter says; all other lines go to
-//! standard error. Audit lines are written by a thread of their own: a request never waits for a
-//! slow reader, and what is lost to a full queue is counted.
+//! standard error. Both are written by threads of their own: no request waits for a slow reader,
+//! and what is lost is counted.
 
-use std::io;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd;
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 use voxgate::audit::AUDIT_TARGET;
 
 use super::config::Logging;
+use super::queue_writer::{QueueGuard, queue};
 
-/// Audit records that wait to be written; each is about 500 bytes.
+/// Lines that wait to be written, in each of the two queues; an audit record has about 500 bytes.
 const QUEUE: usize = 64 * 1024;
 
-/// Keeps the writing thread alive. Dropping it writes out what waits.
-#[derive(Debug)]
-pub(crate) struct AuditWriter {
-    lost: ErrorCounter,
-    _guard: WorkerGuard,
+/// Keeps the writing threads.
+pub(crate) struct Writers {
+    pub(crate) audit: QueueGuard,
+    pub(crate) log: QueueGuard,
 }
 
-impl AuditWriter {
-    /// Tells how many audit records did not fit into the queue.
-    pub(crate) fn lost(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
-        let lost = self.lost.clone();
-        move || lost.dropped_lines() as u64
+impl Writers {
+    /// Writes out what waits. The last log line says how many audit records were lost, if any.
+    pub(crate) fn finish(self) {
+        let lost = self.audit.finish();
+        if lost > 0 {
+            tracing::error!(lost, "audit records were not written");
+        }
+        self.log.finish();
     }
 }
+
+/// The process's logging cannot be set up.
+#[derive(Debug)]
+pub(crate) struct LoggingError(String);
+
+impl fmt::Display for LoggingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot set up logging: {}", self.0)
+    }
+}
+
+impl std::error::Error for LoggingError {}
 
 /// Sets the process's logging up. Call it once.
 ///
 /// # Errors
 ///
-/// When it has been set up before.
-pub(crate) fn start(logging: &Logging) -> Result<AuditWriter, TryInitError> {
+/// When it has been set up before, or there is no thread to have.
+pub(crate) fn start(logging: &Logging) -> Result<Writers, LoggingError> {
+    let failed = |error: io::Error| LoggingError(error.to_string());
     let audit_is_json = logging.is_json(&io::stdout());
     let log_is_json = logging.is_json(&io::stderr());
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(QUEUE)
-        .lossy(true)
-        .thread_name("voxgate-audit")
-        .finish(io::stdout());
-    let lost = writer.error_counter();
+    let (audit_writer, audit_guard) = queue(
+        unbuffered(&io::stdout()).map_err(failed)?,
+        QUEUE,
+        "voxgate-audit",
+    )
+    .map_err(failed)?;
+    let (log_writer, log_guard) = queue(
+        unbuffered(&io::stderr()).map_err(failed)?,
+        QUEUE,
+        "voxgate-log",
+    )
+    .map_err(failed)?;
 
     let is_audit = filter_fn(|metadata| metadata.target() == AUDIT_TARGET);
     let is_other = filter_fn(|metadata| metadata.target() != AUDIT_TARGET);
     // A record has its own time, and no level: it is not a message.
-    let audit = layer().with_writer(writer).without_time().with_level(false);
+    let audit = layer()
+        .with_writer(audit_writer)
+        .without_time()
+        .with_level(false);
     let audit = if audit_is_json {
         audit
             .json()
@@ -63,7 +90,9 @@ pub(crate) fn start(logging: &Logging) -> Result<AuditWriter, TryInitError> {
     } else {
         audit.with_ansi(false).boxed()
     };
-    let log = layer().with_writer(io::stderr);
+    let log = layer()
+        .with_writer(log_writer)
+        .with_ansi(!log_is_json && io::stderr().is_terminal());
     let log = if log_is_json {
         log.json()
             .flatten_event(true)
@@ -79,9 +108,15 @@ pub(crate) fn start(logging: &Logging) -> Result<AuditWriter, TryInitError> {
     tracing_subscriber::registry()
         .with(audit.with_filter(is_audit))
         .with(log)
-        .try_init()?;
-    Ok(AuditWriter {
-        lost,
-        _guard: guard,
+        .try_init()
+        .map_err(|error| LoggingError(error.to_string()))?;
+    Ok(Writers {
+        audit: audit_guard,
+        log: log_guard,
     })
+}
+
+/// The stream itself, without the buffer that writes each line alone and keeps what failed.
+fn unbuffered(stream: &impl AsFd) -> io::Result<File> {
+    Ok(stream.as_fd().try_clone_to_owned()?.into())
 }

@@ -12,6 +12,7 @@ mod logging;
 mod metrics;
 mod policy_table;
 mod proxy;
+mod queue_writer;
 mod settings;
 mod signals;
 mod sinks;
@@ -64,22 +65,24 @@ fn serve(flags: Flags) -> ExitCode {
         Ok(config) => config,
         Err(error) => return misconfigured(&error),
     };
-    let audit = match logging::start(&config.logging) {
-        Ok(audit) => audit,
+    let writers = match logging::start(&config.logging) {
+        Ok(writers) => writers,
         Err(error) => return failed(&error),
     };
     for notice in config.auth.notices() {
         tracing::warn!("{notice}");
     }
     raise_file_limit();
-    let metrics = Metrics::new(audit.lost());
+    let metrics = Metrics::new(writers.audit.lost(), writers.log.lost());
     let served = Gateway::bind(config, TracingSink, metrics).and_then(Gateway::run);
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
-        }
+    if let Err(error) = &served {
+        tracing::error!("{error}");
+    }
+    writers.finish();
+    if served.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

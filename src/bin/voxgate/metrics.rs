@@ -28,8 +28,12 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// `audit_lost` tells how many audit records were not written so far.
-    pub(crate) fn new(audit_lost: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+    /// `audit_lost` and `log_lost` tell how many audit records and log lines were not written so
+    /// far.
+    pub(crate) fn new(
+        audit_lost: impl Fn() -> u64 + Send + Sync + 'static,
+        log_lost: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
         let decisions = Family::<DecisionLabels, Counter>::default();
         let in_flight = Gauge::default();
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
@@ -54,7 +58,7 @@ impl Metrics {
         );
         registry.register(
             "upstream_errors",
-            "Accepted requests that the upstream did not answer",
+            "Accepted requests that no upstream answered",
             upstream_errors.clone(),
         );
         registry.register(
@@ -62,7 +66,16 @@ impl Metrics {
             "1 when callers need no credential and the address is not a loopback address",
             preconfigured_exposed.clone(),
         );
-        registry.register_collector(Box::new(AuditLost(audit_lost)));
+        registry.register_collector(Box::new(Lost {
+            name: "audit_records_lost",
+            help: "Audit records that were not written",
+            count: audit_lost,
+        }));
+        registry.register_collector(Box::new(Lost {
+            name: "log_lines_lost",
+            help: "Log lines that were not written",
+            count: log_lost,
+        }));
         registry.register(
             "build",
             "The version that runs",
@@ -164,21 +177,24 @@ impl EncodeLabelValue for KeyId {
     }
 }
 
-/// Asks for the number of lost audit records when the metrics are read.
-struct AuditLost<F>(F);
+/// Asks for the number of lost lines when the metrics are read.
+struct Lost<F> {
+    name: &'static str,
+    help: &'static str,
+    count: F,
+}
 
-impl<F> fmt::Debug for AuditLost<F> {
+impl<F> fmt::Debug for Lost<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AuditLost")
+        f.write_str(self.name)
     }
 }
 
-impl<F: Fn() -> u64 + Send + Sync + 'static> Collector for AuditLost<F> {
+impl<F: Fn() -> u64 + Send + Sync + 'static> Collector for Lost<F> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let counter = ConstCounter::new((self.0)());
-        let help = "Audit records that were not written";
+        let counter = ConstCounter::new((self.count)());
         let metric =
-            encoder.encode_descriptor("audit_records_lost", help, None, counter.metric_type())?;
+            encoder.encode_descriptor(self.name, self.help, None, counter.metric_type())?;
         counter.encode(metric)
     }
 }
@@ -189,12 +205,11 @@ mod tests {
 
     #[test]
     fn what_was_lost_is_told_when_asked() {
-        let metrics = Metrics::new(|| 7);
+        let metrics = Metrics::new(|| 7, || 8);
         let text = metrics.render().expect("text");
-        assert!(
-            text.contains("voxgate_audit_records_lost_total 7\n"),
-            "{text}"
-        );
+        for line in ["audit_records_lost_total 7\n", "log_lines_lost_total 8\n"] {
+            assert!(text.contains(line), "{text}");
+        }
         assert!(
             text.contains(concat!(
                 "voxgate_build_info{version=\"",

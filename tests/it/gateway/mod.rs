@@ -2,6 +2,7 @@
 
 mod admission;
 mod bodies;
+mod broken_streams;
 mod command_line;
 mod demo;
 mod dialects;

@@ -36,7 +36,7 @@ const BODY: &str = r#"{"speaker":"cove","modelId":"mistv2","text":"Hello from be
 ///
 /// When there is no free port, no randomness, or no thread.
 pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
-    let _audit = logging::start(&Logging {
+    let writers = logging::start(&Logging {
         filter: "warn".to_owned(),
         json: Some(false),
     })?;
@@ -61,7 +61,7 @@ pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
         ];
         Config::from_vars(vars.map(|(name, value)| (name.into(), value.into())))
     };
-    let bind = |config| Gateway::bind(config, Printer, Metrics::new(|| 0));
+    let bind = |config| Gateway::bind(config, Printer, Metrics::new(|| 0, || 0));
     let gateway = match bind(config(free_or_any(PORT), free_or_any(ADMIN_PORT))?) {
         // Somebody was quicker.
         Err(_) => bind(config(local(0), local(0))?).map_err(|error| error.to_string())?,
@@ -75,7 +75,9 @@ pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
         key: (!preconfigured).then_some(&key),
     };
     banner.print(&mut io::stdout().lock())?;
-    gateway.run().map_err(|error| error.to_string().into())
+    let served = gateway.run();
+    writers.finish();
+    served.map_err(|error| error.to_string().into())
 }
 
 fn local(port: u16) -> SocketAddr {

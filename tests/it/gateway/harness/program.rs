@@ -1,7 +1,7 @@
 //! The program as a child process, and everything that it prints.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -101,6 +101,32 @@ impl Program {
     /// In validate mode with one key, [`KEY`](super::KEY), whose id is `env-1`.
     pub(crate) fn validating(upstream: impl std::fmt::Display) -> Self {
         Self::gateway(upstream).var("VOXGATE_API_KEYS", super::KEY)
+    }
+
+    /// Starts the gateway with these streams, on ports that were free a moment ago, and waits
+    /// until it is ready.
+    pub(crate) fn start_blindly(mut self, stdout: Stdio, stderr: Stdio) -> Started {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (data, control) = (free(), free());
+        let (address, admin) = (data.local_addr().unwrap(), control.local_addr().unwrap());
+        drop((data, control));
+        self = self
+            .var("VOXGATE_LISTEN", address.to_string())
+            .var("VOXGATE_ADMIN_LISTEN", admin.to_string());
+        let child = self.command.stdout(stdout).stderr(stderr).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(admin).is_err() {
+            assert!(Instant::now() < deadline, "the gateway does not listen");
+            thread::sleep(Duration::from_millis(5));
+        }
+        let (audit, log) = (Lines::default(), Lines::default());
+        Started {
+            address,
+            admin,
+            child,
+            audit,
+            log,
+        }
     }
 
     /// Starts the gateway and waits until it listens.

@@ -1,0 +1,85 @@
+//! Standard output and standard error that are slow, full, or read by nobody.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::process::Stdio;
+
+use super::harness::{KEY, Program, Started, client, send_raw};
+use http_body_util::{BodyExt as _, Full};
+
+/// Requests that are let in to an upstream that is down: each is a log line and two records.
+async fn ask(gateway: &Started, times: usize) {
+    let client = client();
+    for _ in 0..times {
+        let request = hyper::Request::get(format!("http://{}/", gateway.address))
+            .header("authorization", format!("Bearer {KEY}"))
+            .body(Full::<hyper::body::Bytes>::default())
+            .unwrap();
+        let reply = client.request(request).await.unwrap();
+        assert_eq!(reply.status(), 502);
+        reply.into_body().collect().await.unwrap();
+    }
+}
+
+async fn metric(gateway: &Started, name: &str) -> u64 {
+    let request = "GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+    let text = send_raw(gateway.admin, request).await.body;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap().parse().unwrap()
+}
+
+/// The addresses are chosen by the test, because a stream that is broken cannot say them.
+fn gateway(stdout: Stdio, stderr: Stdio) -> Started {
+    Program::validating("127.0.0.1:1").start_blindly(stdout, stderr)
+}
+
+#[tokio::test]
+async fn a_reader_of_the_log_that_stalls_holds_nothing_up() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut gateway = gateway(Stdio::null(), writer.into());
+    // A pipe holds 64 KiB; each of these leaves a line of about 200 bytes.
+    ask(&gateway, 1000).await;
+    gateway.terminate();
+    assert_eq!(gateway.exit_status().await.code(), Some(0));
+    drop(reader);
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_written_are_counted() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut gateway = gateway(full.into(), writer.into());
+    ask(&gateway, 5).await;
+    // A start, and two for each request; the last may still be under way.
+    let mut lost = 0;
+    while lost < 11 {
+        lost = metric(&gateway, "voxgate_audit_records_lost_total").await;
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    gateway.terminate();
+    assert_eq!(gateway.exit_status().await.code(), Some(0));
+    let mut log = String::new();
+    reader.read_to_string(&mut log).unwrap();
+    assert!(
+        log.contains("audit records were not written") && log.contains("\"lost\":11"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn no_record_is_lost_to_an_end_that_a_reader_is_slow_to_follow() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut gateway = gateway(writer.into(), Stdio::null());
+    ask(&gateway, 500).await;
+    gateway.terminate();
+    // Nobody has read a byte, and what is queued is more than a pipe holds.
+    let all = tokio::task::spawn_blocking(move || {
+        let mut all = String::new();
+        reader.read_to_string(&mut all).unwrap();
+        all
+    });
+    assert_eq!(gateway.exit_status().await.code(), Some(0));
+    assert_eq!(all.await.unwrap().lines().count(), 1 + 2 * 500);
+}
