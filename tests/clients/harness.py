@@ -408,6 +408,14 @@ class Door(Child):
         self.url = f"http://{self.address}"
         self.ws_url = f"ws://{self.address}"
 
+    def wait_for_refusal(self, after: int) -> None:
+        """Waits for the record of a 429, `after` that many lines of the log."""
+
+        def found() -> bool | None:
+            return any("rate_limited" in line for line in self.errors[after:]) or None
+
+        self.wait_for(f"refusal after line {after}", found)
+
 
 # -- the tests ------------------------------------------------------------------------------------
 

@@ -153,8 +153,14 @@ class InworldLiveKit(harness.ClientTest):
                 self.expect_nothing_forwarded()
 
     def test_over_the_limit_is_429(self) -> None:
-        self.check_http_refused(self.door, as_given(self.keys.limited), 429)
-        self.check_upgrade_refused(self.door, as_given(self.keys.limited))
+        given = as_given(self.keys.limited)
+        before = len(self.door.errors)
+        self.check_http_refused(self.door, given, 429)
+        self.door.wait_for_refusal(before)
+        # The error alone would be the same if the door were not there at all.
+        before = len(self.door.errors)
+        self.check_upgrade_refused(self.door, given)
+        self.door.wait_for_refusal(before)
 
     # Preconfigured
 
