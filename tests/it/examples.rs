@@ -353,3 +353,36 @@ async fn custom_store_takes_a_broken_answer_for_a_store_that_is_down() {
     assert_eq!(answer.status, 503);
     example.stop().await;
 }
+
+#[tokio::test]
+async fn vendor_door_refuses_in_the_dialect_it_is_told() {
+    for (dialect, limited, unknown) in [
+        ("rime", "Currently at websocket limit", "invalid api key"),
+        ("bearer", "rate_limited", "invalid_token"),
+    ] {
+        let vars = [("VOXGATE_DIALECT", dialect), ("VOXGATE_API_KEYS", KEY)];
+        let mut example = start("vendor_door", &vars);
+        let address = example.address().await;
+        let get = |key| ask(Method::GET, address, "/any/path", Some(key), "");
+
+        let accepted = get(KEY).await;
+        assert_eq!((accepted.status, accepted.text()), (200, "hello, door-1\n"));
+        let refused = get("limited-to-nothing").await;
+        assert_eq!(refused.status, 429, "{dialect}");
+        assert_eq!(refused.header("retry-after"), Some("1"), "{dialect}");
+        assert!(refused.text().contains(limited), "{}", refused.text());
+        let refused = get(WRONG_KEY).await;
+        assert_eq!(refused.status, 401, "{dialect}");
+        assert!(refused.text().contains(unknown), "{}", refused.text());
+
+        let (_, log) = example.stop().await;
+        for secret in [KEY, WRONG_KEY, "limited-to-nothing"] {
+            assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+        }
+    }
+    let (status, (_, told)) = start("vendor_door", &[("VOXGATE_DIALECT", "klingon")])
+        .ended()
+        .await;
+    assert_eq!(status.code(), Some(1));
+    assert!(told.contains("rime"), "{told}");
+}

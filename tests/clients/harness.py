@@ -1,0 +1,554 @@
+"""What the tests with the vendors' own clients share.
+
+A test file holds one or more `ClientTest`s and ends with `sys.exit(harness.main(...))`. It is run
+on its own, with two variables set (scripts/clients.sh does so):
+
+    VOXGATE_BIN    the `voxgate` program
+    VOXGATE_DOOR   the example `vendor_door`, which knows how to say 429
+
+    client ──▶ voxgate serve ──▶ Upstream, a fake of the vendor that records what reaches it
+
+Everything stays on the loopback interface. No test measures time: every wait ends as soon as what
+is waited for is there, and its deadline is only there so that a failure is told as one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.parse
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from aiohttp import WSMsgType, web
+
+STEP_SECONDS = 30.0  # the longest any single wait may take
+RUN_SECONDS = 150.0  # the longest a whole test file may take
+
+# Clients honour these, and would leave the loopback interface.
+for _name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy"):
+    os.environ.pop(_name, None)
+    os.environ.pop(_name.upper(), None)
+
+
+# -- keys -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one test, in one vendor's form."""
+
+    speaker: str  # may `tts:synthesize`; its id is `speaker`
+    reader: str  # may only `usage:read`; its id is `reader`
+    unknown: str  # nobody's
+    limited: str  # the door answers it with 429
+    deployment: str  # what the vendor wants to see in preconfigured mode
+
+    @classmethod
+    def shaped(cls, shape: Callable[[str], str]) -> Keys:
+        """Fresh keys. `shape` makes a vendor's key of 32 random letters and digits, and has to
+        keep what it is given at the start."""
+        starts = {"limited": "limited-"}
+        return cls(*(shape(starts.get(f.name, "") + secrets.token_hex(16)) for f in fields(cls)))
+
+    @classmethod
+    def plain(cls) -> Keys:
+        """Fresh keys without any form."""
+        return cls.shaped(lambda text: text)
+
+    def all(self) -> tuple[str, ...]:
+        return tuple(getattr(self, f.name) for f in fields(self))
+
+
+def spellings(key: str) -> set[str]:
+    """The forms in which `key` may hide: as it is, the secret half of `id:secret`, and either of
+    them in base64 or percent-encoded."""
+    plain = {key}
+    if ":" in key:
+        plain.add(key.partition(":")[2])
+    found = set(plain)
+    for text in plain:
+        encoded = base64.b64encode(text.encode()).decode()
+        found |= {encoded, encoded.rstrip("="), encoded.replace("+", "-").replace("/", "_")}
+        found |= {urllib.parse.quote(text, safe=""), urllib.parse.quote(encoded, safe="")}
+    return found
+
+
+# -- the server behind the gateway ----------------------------------------------------------------
+
+
+@dataclass
+class Seen:
+    """A request as it reached the server behind the gateway."""
+
+    method: str
+    target: str  # path and query, byte for byte
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+    messages: list[str | bytes] = field(default_factory=list)  # from a WebSocket client
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        return urllib.parse.parse_qs(self.target.partition("?")[2], keep_blank_values=True)
+
+    def header(self, name: str) -> str | None:
+        """The one value of this header, or None. More than one is an error."""
+        values = [value for own, value in self.headers if own.lower() == name.lower()]
+        assert len(values) <= 1, f"{len(values)} headers {name}: {values}"
+        return values[0] if values else None
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """What a WebSocket client offers."""
+        lines = (v for name, v in self.headers if name.lower() == "sec-websocket-protocol")
+        return [offer.strip() for line in lines for offer in line.split(",")]
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    def carriers(self) -> dict[str, str]:
+        """Everything in the request that could hold a credential, by where it stands."""
+        found = {"target": self.target, "target, decoded": urllib.parse.unquote(self.target)}
+        for number, (name, value) in enumerate(self.headers):
+            found[f"header {number} {name}"] = f"{name}: {value}"
+        found["body"] = self.body.decode("utf-8", "replace")
+        for number, message in enumerate(self.messages):
+            text = message if isinstance(message, str) else message.decode("utf-8", "replace")
+            found[f"message {number}"] = text
+        return found
+
+    def holding(self, key: str) -> list[str]:
+        """The carriers that hold `key`, in any spelling."""
+        forms = spellings(key)
+        return [
+            where
+            for where, text in self.carriers().items()
+            if any(form in text for form in forms)
+        ]
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Upstream:
+    """A fake of a vendor's server, on a port of its own, that records every request.
+
+    `routes` are (method, path as aiohttp writes it, handler). A handler of a WebSocket reads with
+    `messages_of`, so that what the client sends is recorded, too. Any other path is recorded and
+    answered with 404.
+    """
+
+    def __init__(self, routes: Iterable[tuple[str, str, Handler]]) -> None:
+        self._routes = list(routes)
+        self._seen: list[Seen] = []
+        self._lock = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.url = self._call(self._start())
+
+    def take(self) -> list[Seen]:
+        """What has arrived since the last call."""
+        with self._lock:
+            taken, self._seen = self._seen, []
+        return taken
+
+    def stop(self) -> None:
+        """Closes every connection. Safe to call twice."""
+        if self._thread.is_alive():
+            self._call(self._runner.cleanup())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(STEP_SECONDS)
+
+    def _call(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(STEP_SECONDS)
+
+    async def _start(self) -> str:
+        app = web.Application(middlewares=[self._record])
+        for method, path, handler in self._routes:
+            app.router.add_route(method, path, handler)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    @web.middleware
+    async def _record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        text = lambda raw: raw.decode("latin-1")
+        headers = [(text(name), text(value)) for name, value in request.raw_headers]
+        seen = Seen(request.method, request.raw_path, headers)
+        request["seen"] = seen
+        with self._lock:
+            self._seen.append(seen)
+        if request.headers.get("upgrade", "").lower() != "websocket":
+            seen.body = await request.read()
+        return await handler(request)
+
+
+async def messages_of(
+    request: web.Request, socket: web.WebSocketResponse
+) -> AsyncIterator[str | bytes]:
+    """What the client sends on an accepted WebSocket, until it closes. It is recorded."""
+    async for message in socket:
+        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            request["seen"].messages.append(message.data)
+            yield message.data
+
+
+def wav(samples: bytes, rate: int = 24000) -> bytes:
+    """16-bit mono samples as a WAV file."""
+    byte = lambda number, size: number.to_bytes(size, "little")
+    form = byte(1, 2) + byte(1, 2) + byte(rate, 4) + byte(2 * rate, 4) + byte(2, 2) + byte(16, 2)
+    parts = b"WAVEfmt " + byte(len(form), 4) + form + b"data" + byte(len(samples), 4) + samples
+    return b"RIFF" + byte(len(parts), 4) + parts
+
+
+# 0.1 s at 24 kHz, 16 bit, mono, and no two samples in a row the same.
+SOUND = b"".join(
+    (number * 97 % 20011 - 10000).to_bytes(2, "little", signed=True) for number in range(2400)
+)
+
+
+# -- the programs ---------------------------------------------------------------------------------
+
+
+class Child:
+    """A child process and everything that it prints. Its environment is `environment` alone."""
+
+    running: list[Child] = []
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        Child.running.append(self)
+        pairs = ((self._process.stdout, self.lines), (self._process.stderr, self.errors))
+        self._readers = [
+            threading.Thread(target=self._read, args=pair, daemon=True) for pair in pairs
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream, into: list[str]) -> None:
+        for line in stream:
+            with self._news:
+                into.append(line.rstrip("\r\n"))
+                self._news.notify_all()
+
+    def wait_for(self, what: str, found: Callable):
+        """Waits until `found()`, looked at after each line, is not None, and returns it."""
+        deadline = time.monotonic() + STEP_SECONDS
+        with self._news:
+            while (value := found()) is None:
+                # What a process printed last may be read after its end was noticed.
+                ended = self._process.poll() is not None
+                ended = ended and not any(reader.is_alive() for reader in self._readers)
+                if ended or time.monotonic() > deadline:
+                    shown = "\n".join(self.lines[-20:] + self.errors[-20:])
+                    code = self._process.poll()
+                    raise AssertionError(f"no {what} (exit code {code}); printed:\n{shown}")
+                self._news.wait(0.2)
+            return value
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def stop(self) -> None:
+        """Ends the child, politely first. Safe to call twice."""
+        if self not in Child.running:
+            return
+        Child.running.remove(self)
+        self._process.terminate()
+        try:
+            self._process.wait(STEP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(STEP_SECONDS)
+        for reader in self._readers:
+            reader.join(STEP_SECONDS)
+
+    def printed_secrets(self, keys: Iterable[str]) -> list[str]:
+        """The lines, on either stream, that hold one of these keys in any spelling."""
+        forms = {form for key in keys for form in spellings(key)}
+        return [
+            line for line in self.lines + self.errors if any(form in line for form in forms)
+        ]
+
+
+class Gateway(Child):
+    """`voxgate serve` in front of `upstream`, on free ports.
+
+    With `keys` it validates; with `deployment` (a variable's name and its value) and no keys it is
+    preconfigured. `extra` are `[[key]]` tables for the keys file, by id.
+    """
+
+    def __init__(
+        self,
+        dialect: str,
+        upstream: str,
+        *,
+        keys: Keys | None = None,
+        deployment: tuple[str, str] | None = None,
+        extra: dict[str, dict[str, object]] | None = None,
+    ) -> None:
+        environment = {
+            "VOXGATE_DIALECT": dialect,
+            "VOXGATE_UPSTREAM": upstream,
+            "VOXGATE_LISTEN": "127.0.0.1:0",
+            "VOXGATE_ADMIN_LISTEN": "127.0.0.1:0",
+            "VOXGATE_DRAIN_SECONDS": "1",
+            # As much as there is: it must not hold a key, either.
+            "VOXGATE_LOG": "debug",
+            "VOXGATE_LOG_FORMAT": "json",
+        }
+        if deployment:
+            environment[deployment[0]] = deployment[1]
+        self._folder = tempfile.TemporaryDirectory()
+        if keys:
+            file = Path(self._folder.name) / "keys.toml"
+            file.write_text(self._keys_file(keys, extra or {}), encoding="utf-8")
+            environment["VOXGATE_KEYS_FILE"] = str(file)
+            if deployment:
+                environment["VOXGATE_MODE"] = "validate"
+        super().__init__([os.environ["VOXGATE_BIN"], "serve"], environment)
+        try:
+            self.address: str = self.wait_for("line saying that it listens", self._listening)
+        except BaseException:
+            self.stop()
+            raise
+        self.url = f"http://{self.address}"
+        self.ws_url = f"ws://{self.address}"
+
+    def stop(self) -> None:
+        super().stop()
+        self._folder.cleanup()
+
+    @staticmethod
+    def _keys_file(keys: Keys, extra: dict[str, dict[str, object]]) -> str:
+        tables = {
+            "speaker": {"secret": keys.speaker, "scopes": ["tts:synthesize"]},
+            "reader": {"secret": keys.reader, "scopes": ["usage:read"]},
+            **extra,
+        }
+        # What these values are is written in JSON as it is in TOML.
+        return "\n".join(
+            "\n".join(
+                ["[[key]]", f"id = {json.dumps(name)}"]
+                + [f"{entry} = {json.dumps(value)}" for entry, value in table.items()]
+            )
+            for name, table in tables.items()
+        )
+
+    def _listening(self) -> str | None:
+        for line in self.errors:
+            record = json.loads(line) if line.startswith("{") else {}
+            if record.get("message") == "listening":
+                return record["address"]
+        return None
+
+    def wait_for_decision(self, after: int, **expected: object) -> dict:
+        """Waits for the audit record of a decision with these fields, `after` that many lines."""
+
+        wanted = {"event": "decision", **expected}.items()
+
+        def found() -> dict | None:
+            records = (json.loads(line) for line in self.lines[after:])
+            return next((record for record in records if wanted <= record.items()), None)
+
+        return self.wait_for(f"decision with {expected} after line {after}", found)
+
+
+class Door(Child):
+    """The example `vendor_door`: it knows one key, and every other that starts with `limited-`
+    is over its limit."""
+
+    def __init__(self, dialect: str, key: str) -> None:
+        environment = {"VOXGATE_DIALECT": dialect, "VOXGATE_API_KEYS": key, "PORT": "0"}
+        super().__init__([os.environ["VOXGATE_DOOR"]], environment)
+        line = re.compile(r"listening on http://(127\.0\.0\.1:\d+)")
+
+        def found() -> str | None:
+            matches = (line.fullmatch(text) for text in self.lines)
+            return next((match[1] for match in matches if match), None)
+
+        try:
+            self.address: str = self.wait_for("line saying where it listens", found)
+        except BaseException:
+            self.stop()
+            raise
+        self.url = f"http://{self.address}"
+        self.ws_url = f"ws://{self.address}"
+
+    def wait_for_refusal(self, after: int) -> None:
+        """Waits for the record of a 429, `after` that many lines of the log."""
+
+        def found() -> bool | None:
+            return any("rate_limited" in line for line in self.errors[after:]) or None
+
+        self.wait_for(f"refusal after line {after}", found)
+
+
+# -- the tests ------------------------------------------------------------------------------------
+
+
+class ClientTest(unittest.TestCase):
+    """What every test of a client needs: its vendor's fake, and the gateway before it.
+
+    Subclasses set `dialect` and `variable` and define `routes`; a vendor whose keys have a form
+    sets `keys`, too.
+    """
+
+    dialect: str
+    variable: str | None = None  # which holds the deployment key, if the vendor has one
+    keys: Keys
+    extra_keys: dict[str, dict[str, object]] = {}
+
+    upstream: Upstream
+    gateway: Gateway  # with keys
+    preconfigured: Gateway  # with a deployment key alone
+    door: Door  # for 429
+
+    @classmethod
+    def routes(cls) -> Iterable[tuple[str, str, Handler]]:
+        """What the fake of the vendor answers."""
+        raise NotImplementedError
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        if "keys" not in cls.__dict__ and not hasattr(cls, "keys"):
+            cls.keys = Keys.plain()
+        cls.addClassCleanup(cls._check_silence)
+        cls.upstream = cls._until_end(Upstream(cls.routes()))
+        cls.gateway = cls._until_end(
+            Gateway(cls.dialect, cls.upstream.url, keys=cls.keys, extra=cls.extra_keys)
+        )
+        if cls.variable:
+            deployment = (cls.variable, cls.keys.deployment)
+            cls.preconfigured = cls._until_end(
+                Gateway(cls.dialect, cls.upstream.url, deployment=deployment)
+            )
+        cls.door = cls._until_end(Door(cls.dialect, cls.keys.speaker))
+
+    @classmethod
+    def _until_end(cls, server):
+        cls.addClassCleanup(server.stop)
+        return server
+
+    @classmethod
+    def _check_silence(cls) -> None:
+        """Runs last, when all of them have ended: none has printed a key."""
+        keys = set(cls.keys.all()) | {str(table["secret"]) for table in cls.extra_keys.values()}
+        for name in ("gateway", "preconfigured", "door"):
+            child = getattr(cls, name, None)
+            if child and (lines := child.printed_secrets(keys)):
+                raise AssertionError(f"the {name} printed a key: {lines}")
+
+    def setUp(self) -> None:
+        self.upstream.take()
+        self.decisions_before = len(self.gateway.lines)
+
+    @contextlib.contextmanager
+    def way(self, name: str) -> Iterator[None]:
+        """One of several ways to ask for the same: a subtest that starts afresh."""
+        with self.subTest(name):
+            self.setUp()
+            yield
+
+    def expect_forwarded(self, key: str, key_id: str = "speaker") -> list[Seen]:
+        """Something arrived at the server behind, without the caller's key, and with its id."""
+        arrived = self.upstream.take()
+        self.assertTrue(arrived, "nothing reached the server behind")
+        for seen in arrived:
+            self.assertEqual(seen.holding(key), [], f"the key stands in {seen}")
+            self.assertEqual(seen.header("x-voxgate-key-id"), key_id)
+        return arrived
+
+    def expect_nothing_forwarded(self) -> None:
+        """A refused request must not reach the server behind."""
+        self.assertEqual(self.upstream.take(), [])
+
+    def expect_decision(self, outcome: str, reason: str, **expected: object) -> dict:
+        """The gateway has put this decision on record since the test began."""
+        return self.gateway.wait_for_decision(
+            self.decisions_before, outcome=outcome, reason=reason, dialect=self.dialect, **expected
+        )
+
+
+def run(work: Awaitable):
+    """Runs a coroutine in a loop of its own, and not for ever."""
+
+    async def bounded():
+        return await asyncio.wait_for(work, STEP_SECONDS)
+
+    return asyncio.run(bounded())
+
+
+class _Counting(unittest.TextTestResult):
+    """Counts the tests that passed."""
+
+    passed = 0
+
+    def addSuccess(self, test) -> None:
+        super().addSuccess(test)
+        self.passed += 1
+
+
+def _give_up() -> None:
+    """The run took too long: end the children, then this process."""
+    print(f"gave up after {RUN_SECONDS:.0f} s", file=sys.stderr, flush=True)
+    for child in list(Child.running):
+        child.kill()
+    print("0 passed, 1 failed", flush=True)
+    os._exit(3)
+
+
+def main(*cases: type[unittest.TestCase]) -> int:
+    """Runs every test of these classes: the exit code."""
+    for variable in ("VOXGATE_BIN", "VOXGATE_DOOR"):
+        if not os.environ.get(variable):
+            print(f"set {variable}; scripts/clients.sh does", file=sys.stderr)
+            return 2
+    watchdog = threading.Timer(RUN_SECONDS, _give_up)
+    watchdog.daemon = True
+    watchdog.start()
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    suite = unittest.TestSuite(map(load, cases))
+    total = suite.countTestCases()
+    result = unittest.TextTestRunner(verbosity=2, resultclass=_Counting).run(suite)
+    watchdog.cancel()
+    for child in list(Child.running):
+        child.stop()
+    sys.stderr.flush()
+    # What fails outside of a test, such as the check that no key was printed, counts as one.
+    failed = total - result.passed or int(not result.wasSuccessful())
+    print(f"{result.passed} passed, {failed} failed", flush=True)
+    return 0 if failed == 0 and total > 0 else 1

@@ -1,0 +1,179 @@
+"""Runs LiveKit's Inworld client through the gateway.
+
+Inworld refuses an unknown key with 403, and with 401 only what is no credential. Scopes do not
+limit its speech API, but a key for its Realtime API is for nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+
+import aiohttp
+import harness
+import inworld
+from harness import SOUND
+from inworld import TEXT, VOICE, as_given
+from livekit.agents import APIConnectionError, APIConnectOptions, APIStatusError
+from livekit.plugins import inworld as plugin
+
+ONCE = APIConnectOptions(max_retry=0, timeout=harness.STEP_SECONDS)
+REALTIME = inworld.credential()
+
+# Neither an `id:secret` in base64 nor anything else that is a credential.
+NO_CREDENTIAL = "%%%"
+
+
+# -- the client -----------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def client(server, key: str):
+    async with aiohttp.ClientSession() as session:
+        urls = {"base_url": server.url, "ws_url": server.ws_url}
+        speaker = plugin.TTS(api_key=key, voice=VOICE, http_session=session, **urls)
+        async with contextlib.aclosing(speaker):
+            yield speaker
+
+
+async def collect(stream) -> bytes:
+    return b"".join([bytes(event.frame.data.cast("b")) async for event in stream])
+
+
+def over_http(server, key: str) -> bytes:
+    async def speak() -> bytes:
+        async with client(server, key) as speaker:
+            async with speaker.synthesize(TEXT, conn_options=ONCE) as stream:
+                return await collect(stream)
+
+    return harness.run(speak())
+
+
+def over_websocket(server, key: str) -> bytes:
+    async def speak() -> bytes:
+        async with client(server, key) as speaker:
+            async with speaker.stream(conn_options=ONCE) as stream:
+                for word in TEXT.split(" "):
+                    stream.push_text(word + " ")
+                stream.end_input()
+                return await collect(stream)
+
+    return harness.run(speak())
+
+
+def list_voices(server, key: str) -> list:
+    async def ask() -> list:
+        async with client(server, key) as speaker:
+            return await speaker.list_voices()
+
+    return harness.run(ask())
+
+
+# -- the tests ------------------------------------------------------------------------------------
+
+
+class InworldLiveKit(harness.ClientTest):
+    dialect = "inworld"
+    variable = "INWORLD_API_KEY"
+    extra_keys = {"realtime": {"secret": REALTIME, "kind": "realtime"}}
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.keys = inworld.keys()
+        super().setUpClass()
+
+    @classmethod
+    def routes(cls):
+        return inworld.ROUTES
+
+    # Accepted
+
+    def check_speaks(self, say, key: str, key_id: str, path: str) -> None:
+        # LiveKit's emitter cuts sound into frames and fills the last one.
+        self.assertTrue(say(self.gateway, as_given(key)).startswith(SOUND))
+        [seen] = self.expect_forwarded(key, key_id)
+        self.assertEqual(seen.path, path)
+        self.assertIsNone(seen.header("authorization"))
+        self.assertTrue(seen.header("x-user-agent").startswith("livekit-agents-py/"))
+        self.expect_decision("accepted", "ok", key_id=key_id, path=path)
+
+    def test_http_with_the_key_speaks(self) -> None:
+        self.check_speaks(over_http, self.keys.speaker, "speaker", "/tts/v1/voice:stream")
+
+    def test_websocket_with_the_key_speaks(self) -> None:
+        path = "/tts/v1/voice:streamBidirectional"
+        self.check_speaks(over_websocket, self.keys.speaker, "speaker", path)
+
+    def test_a_read_key_speaks_and_lists_voices(self) -> None:
+        self.check_speaks(over_http, self.keys.reader, "reader", "/tts/v1/voice:stream")
+        [voice] = list_voices(self.gateway, as_given(self.keys.reader))
+        self.assertEqual(voice["voiceId"], VOICE)
+        self.expect_forwarded(self.keys.reader, "reader")
+
+    # Refused
+
+    def check_http_refused(self, server, key: str, status: int) -> None:
+        with self.assertRaises(APIStatusError) as caught:
+            over_http(server, key)
+        self.assertEqual(caught.exception.status_code, status)
+
+    def check_upgrade_refused(self, server, key: str) -> None:
+        """LiveKit's client keeps no status of a refused upgrade; the audit record does."""
+        with self.assertRaises(APIConnectionError) as caught:
+            over_websocket(server, key)
+        self.assertIs(type(caught.exception), APIConnectionError)
+
+    def each_bad_key(self):
+        """What it is, what is sent, and how that is refused."""
+        return (
+            ("unknown", as_given(self.keys.unknown), "unknown_credential", 403),
+            ("for Realtime", as_given(REALTIME), "insufficient_scope", 403),
+            ("no credential", NO_CREDENTIAL, "malformed_credential", 401),
+        )
+
+    def test_http_with_a_bad_key_is_refused_as_the_vendor_does(self) -> None:
+        for name, key, reason, status in self.each_bad_key():
+            with self.way(name):
+                self.check_http_refused(self.gateway, key, status)
+                self.expect_decision("refused", reason, status=status)
+                self.expect_nothing_forwarded()
+
+    def test_http_voices_with_an_unknown_key_is_403(self) -> None:
+        with self.assertRaises(APIStatusError) as caught:
+            list_voices(self.gateway, as_given(self.keys.unknown))
+        self.assertEqual(caught.exception.status_code, 403)
+        self.assertEqual(caught.exception.message, "API key does not exist or was deleted")
+
+    def test_websocket_with_a_bad_key_is_refused_before_the_upgrade(self) -> None:
+        for name, key, reason, status in self.each_bad_key():
+            with self.way(name):
+                self.check_upgrade_refused(self.gateway, key)
+                self.expect_decision("refused", reason, status=status)
+                self.expect_nothing_forwarded()
+
+    def test_over_the_limit_is_429(self) -> None:
+        given = as_given(self.keys.limited)
+        before = len(self.door.errors)
+        self.check_http_refused(self.door, given, 429)
+        self.door.wait_for_refusal(before)
+        # The error alone would be the same if the door were not there at all.
+        before = len(self.door.errors)
+        self.check_upgrade_refused(self.door, given)
+        self.door.wait_for_refusal(before)
+
+    # Preconfigured
+
+    def test_preconfigured_lets_any_key_speak_and_sends_the_deployment_key(self) -> None:
+        for name, say in (("http", over_http), ("websocket", over_websocket)):
+            with self.way(name):
+                given = as_given(self.keys.unknown)
+                self.assertTrue(say(self.preconfigured, given).startswith(SOUND))
+                [seen] = self.expect_forwarded(self.keys.unknown, "deployment")
+                form = f"Basic {as_given(self.keys.deployment)}"
+                self.assertEqual(seen.header("authorization"), form)
+
+
+if __name__ == "__main__":
+    logging.getLogger("livekit").setLevel(logging.CRITICAL)  # refusals are expected here
+    sys.exit(harness.main(InworldLiveKit))
