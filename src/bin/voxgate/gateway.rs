@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{join_all, select_all};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::Start;
@@ -19,6 +20,7 @@ use super::admin::{self, Readiness};
 use super::config::Config;
 use super::listener;
 use super::metrics::Metrics;
+use super::open_files;
 use super::signals::Signals;
 use super::sinks::Sinks;
 use super::worker::{self, Parts, Running, Worker};
@@ -103,6 +105,7 @@ impl Gateway {
             upstreams: config.upstreams,
             deployment_key: config.auth.deployment_key().cloned(),
             timeouts: config.timeouts,
+            places: Arc::new(Semaphore::new(open_files::connections())),
             layer: config
                 .auth
                 .into_layer()

@@ -10,6 +10,7 @@ mod gateway;
 mod listener;
 mod logging;
 mod metrics;
+mod open_files;
 mod policy_table;
 mod proxy;
 mod queue_writer;
@@ -23,7 +24,6 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, TracingSink};
 
@@ -72,7 +72,7 @@ fn serve(flags: Flags) -> ExitCode {
     for notice in config.auth.notices() {
         tracing::warn!("{notice}");
     }
-    raise_file_limit();
+    open_files::raise_limit();
     let metrics = Metrics::new(writers.audit.lost(), writers.log.lost());
     let served = Gateway::bind(config, TracingSink, metrics).and_then(Gateway::run);
     if let Err(error) = &served {
@@ -105,21 +105,6 @@ fn show(text: Result<String, ConfigError>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => misconfigured(&error),
-    }
-}
-
-/// Every connection, and every one of the upstream's, is an open file. The soft limit is for
-/// programs that use `select`; this one may have all that it is allowed.
-fn raise_file_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    if current != maximum
-        && let Err(error) = setrlimit(Resource::Nofile, raised)
-    {
-        tracing::warn!(%error, limit = current, "cannot raise the limit of open files");
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_layer::Layer as _;
@@ -22,6 +24,8 @@ pub(crate) struct Parts {
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) timeouts: Timeouts,
+    /// How many connections the process can hold; shared by all workers.
+    pub(crate) places: Arc<Semaphore>,
 }
 
 /// A runtime for one thread.
@@ -87,6 +91,7 @@ impl Worker {
             upstreams,
             deployment_key,
             timeouts,
+            places,
         } = self.parts;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
@@ -99,9 +104,9 @@ impl Worker {
         });
         let server = Server {
             service: layer.layer(forward),
-            header_read_timeout: timeouts.header_read,
+            idle_timeout: timeouts.header_read,
         };
-        connection::accept(listener, server, self.stop, tasks.clone()).await;
+        connection::accept(listener, server, places, self.stop, tasks.clone()).await;
         tasks.close();
         tasks.wait().await;
         Ok(())

@@ -1,0 +1,122 @@
+//! A client's socket, with the time limits that the protocols above do not have.
+
+use std::future::Future as _;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// What an HTTP/2 connection begins with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long a client may take nothing of what is sent to it.
+const WRITE_STALL: Duration = Duration::from_secs(60);
+
+/// A client's socket. Reading fails when the client does not show in time which protocol it
+/// speaks: until then neither protocol's own limit runs. Writing fails when the client takes
+/// nothing for a minute.
+pub(super) struct ClientStream {
+    stream: TcpStream,
+    /// `None` once the protocol is known.
+    undecided: Option<(Pin<Box<Sleep>>, usize)>,
+    /// Runs while a write waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// The connection's place among those that the process can hold. It is given back with the
+    /// socket, also when that has become a tunnel's.
+    _place: OwnedSemaphorePermit,
+}
+
+impl ClientStream {
+    pub(super) fn new(
+        stream: TcpStream,
+        first_bytes: Duration,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            stream,
+            undecided: Some((Box::pin(sleep(first_bytes)), 0)),
+            stalled: None,
+            _place: place,
+        }
+    }
+
+    /// Fails a write that has waited for too long.
+    fn limit<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stalled = None;
+            return polled;
+        }
+        let timer = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(WRITE_STALL)));
+        ready!(timer.as_mut().poll(cx));
+        timer.as_mut().reset(Instant::now() + WRITE_STALL);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let Some((timer, seen)) = &mut this.undecided else {
+            return polled;
+        };
+        if polled.is_pending() {
+            ready!(timer.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let new = &buf.filled()[before..];
+        let undecided = *seen + new.len() < PREFACE.len() && PREFACE[*seen..].starts_with(new);
+        *seen += new.len();
+        if !undecided {
+            this.undecided = None;
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.limit(cx, polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.limit(cx, polled)
+    }
+}

@@ -1,0 +1,30 @@
+//! The limit of open files: every connection is one, and so is its connection to the upstream.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::Semaphore;
+
+/// Kept for listeners, logs, name resolution and the admin listener.
+const RESERVED: u64 = 64;
+
+/// Takes all that the process is allowed. The soft limit is for programs that use `select`.
+pub(crate) fn raise_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, limit = current, "cannot raise the limit of open files");
+    }
+}
+
+/// How many clients can be connected at a time.
+pub(crate) fn connections() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    let pairs = limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED) / 2);
+    usize::try_from(pairs.max(1)).map_or(Semaphore::MAX_PERMITS, |pairs| {
+        pairs.min(Semaphore::MAX_PERMITS)
+    })
+}
