@@ -62,7 +62,7 @@ mod websocket;
 
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
 pub use self::denial::{Denial, DenialKind};
-pub use self::dialect::{Dialect, RefusalContext, UnknownDialect};
+pub use self::dialect::{Dialect, RefusalContext, UnknownDialect, is_grpc};
 pub use self::error::{ConfigError, Problem};
 pub use self::gate::{Auth, AuthFuture, AuthLayer, GateBody, PeerAddr, Tunnel};
 pub use self::keys::{Key, KeyRing, generate_key};

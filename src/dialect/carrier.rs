@@ -1,6 +1,7 @@
 //! Where a credential travels, and how it is read from there.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use http::header::{Entry, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Request};
@@ -9,6 +10,7 @@ use crate::denial::DenialKind;
 use crate::secret::{Presented, Secret};
 use crate::websocket::asks_for_websocket;
 
+use super::Dialect;
 use super::basic;
 use super::query;
 use super::subprotocol::Offer;
@@ -84,6 +86,38 @@ pub(super) fn read<'a, B>(
     found.ok_or(DenialKind::MissingCredential)
 }
 
+/// The names of the headers that are a carrier of any dialect.
+static HEADERS: LazyLock<Vec<&'static HeaderName>> = LazyLock::new(|| {
+    let dialects = Dialect::ALL.into_iter();
+    let carriers = dialects.flat_map(|dialect| dialect.profile().carriers);
+    let mut names: Vec<_> = carriers.filter_map(Carrier::header).collect();
+    names.sort_unstable_by_key(|name| name.as_str());
+    names.dedup();
+    names
+});
+
+/// Removes every header that is a carrier of any dialect. Some servers read `_` or `.` as `-`.
+pub(super) fn remove_headers(headers: &mut HeaderMap) {
+    let plain = |byte: u8| {
+        if byte.is_ascii_alphanumeric() {
+            byte
+        } else {
+            b'-'
+        }
+    };
+    let is = |name: &HeaderName, carrier: &HeaderName| {
+        let (name, carrier) = (name.as_str().bytes(), carrier.as_str().bytes());
+        name.map(plain).eq(carrier)
+    };
+    let names = headers
+        .keys()
+        .filter(|name| HEADERS.iter().any(|carrier| is(name, carrier)));
+    let names: Vec<HeaderName> = names.cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
 /// Brings a credential into the one form in which it is known.
 pub(super) type Canonical = fn(&[u8]) -> &[u8];
 
@@ -109,6 +143,13 @@ impl Carrier {
             Self::Query(name) if upgrade => query::value(request.uri().query(), name),
             Self::Subprotocol(offer) if upgrade => offer.value(request.headers()),
             Self::Query(_) | Self::Subprotocol(_) => Ok(None),
+        }
+    }
+
+    fn header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Header(name, _) => Some(name),
+            Self::Query(_) | Self::Subprotocol(_) => None,
         }
     }
 

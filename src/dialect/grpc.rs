@@ -15,11 +15,17 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// Printable ASCII but `%` stands for itself in `grpc-message`.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+/// Whether these are the headers of a gRPC call (`application/grpc`, with or without a suffix).
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     content_type.is_some_and(|value| {
-        let start = value.get(.."application/grpc".len()).unwrap_or_default();
-        start.eq_ignore_ascii_case(b"application/grpc")
+        let Some((start, rest)) = value.split_at_checked("application/grpc".len()) else {
+            return false;
+        };
+        // `application/grpc-web` is another protocol.
+        let is_whole = matches!(rest.first(), None | Some(b'+' | b';' | b' '));
+        is_whole && start.eq_ignore_ascii_case(b"application/grpc")
     })
 }
 
@@ -109,6 +115,7 @@ mod tests {
             ("Application/gRPC;x", true),
             ("application/json", false),
             ("application/grp", false),
+            ("application/grpc-web+proto", false),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

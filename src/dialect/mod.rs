@@ -28,6 +28,7 @@ use self::carrier::{Canonical, Carrier, Credential, Form};
 use self::refusal::Refusal;
 use self::route::Route;
 
+pub use self::grpc::is_grpc;
 pub use self::refusal::RefusalContext;
 
 /// The variables that hold a vendor's deployment key, whether or not its dialect is spoken here.
@@ -212,14 +213,23 @@ impl Dialect {
         }
     }
 
-    /// Removes the caller's credential from every carrier of this dialect: headers, query and
-    /// offered subprotocols. Everything else stays as it is.
+    /// Removes the caller's credential from every carrier of this dialect, and from whichever
+    /// parameter or subprotocol repeats it. Headers that are a carrier of any dialect go as a
+    /// whole, in every spelling that a server might take for one. Everything else stays as it is,
+    /// byte for byte.
     pub fn strip_credential<B>(self, request: &mut Request<B>) {
+        let credential = self.credential(request).ok();
+        let digest = credential.map(|credential| credential.presented().digest());
         for dialect in self.each() {
             for carrier in dialect.profile().carriers {
                 carrier.strip(request);
             }
         }
+        if let Some(digest) = digest {
+            query::remove_value(request.uri_mut(), &digest);
+            subprotocol::remove_value(request.headers_mut(), &digest);
+        }
+        carrier::remove_headers(request.headers_mut());
     }
 
     /// The subprotocol that a server agrees on in place of the one that holds the credential, if

@@ -7,6 +7,7 @@ use http::uri::PathAndQuery;
 use percent_encoding::{percent_decode, percent_decode_str};
 
 use crate::denial::DenialKind;
+use crate::secret::Digest;
 
 /// The value of the parameter `name`, percent-decoded. Some clients do not encode their key, so
 /// what is no percent-encoding stands for itself.
@@ -25,13 +26,31 @@ pub(super) fn value<'a>(
     }
 }
 
-/// Removes every parameter `name`. All that is left stays byte for byte, and in its order.
+/// Removes every parameter `name`, in any case.
 pub(super) fn remove(uri: &mut Uri, name: &str) {
-    if !parameters(uri.query()).any(|parameter| is_named(parameter, name)) {
+    remove_if(uri, |parameter| {
+        let given = parameter.split('=').next().unwrap_or_default();
+        let given: Vec<u8> = percent_decode_str(given).collect();
+        given.eq_ignore_ascii_case(name.as_bytes())
+    });
+}
+
+/// Removes every parameter whose value is `secret`.
+pub(super) fn remove_value(uri: &mut Uri, secret: &Digest) {
+    remove_if(uri, |parameter| {
+        let value = parameter.split_once('=').map_or("", |(_, value)| value);
+        let value: Cow<'_, [u8]> = percent_decode_str(value).into();
+        Digest::of(&value).matches(secret)
+    });
+}
+
+/// All that is left stays byte for byte, and in its order.
+fn remove_if(uri: &mut Uri, unwanted: impl Fn(&str) -> bool) {
+    if !parameters(uri.query()).any(&unwanted) {
         return;
     }
     let left: Vec<&str> = parameters(uri.query())
-        .filter(|parameter| !is_named(parameter, name))
+        .filter(|parameter| !unwanted(parameter))
         .collect();
     let target = match left.is_empty() {
         true => uri.path().to_owned(),
@@ -92,6 +111,7 @@ mod tests {
             ("/p?", "/p?"),
             ("/p?a=%2f&&b", "/p?a=%2f&&b"),
             ("/p?api_key=k", "/p"),
+            ("/p?API_KEY=k&a", "/p?a"),
             ("/p?api_key=k&a=1", "/p?a=1"),
             ("/p?a=1&api_key=k&&b=%zz&api%5Fkey=l&=", "/p?a=1&&b=%zz&="),
             ("http://h:1/p?a&api_key=k", "http://h:1/p?a"),
@@ -100,5 +120,12 @@ mod tests {
             remove(&mut uri, "api_key");
             assert_eq!(uri.to_string(), after, "{before}");
         }
+    }
+    #[test]
+    fn a_secret_is_removed_under_whichever_name() {
+        let secret = Digest::of(b"k+k");
+        let mut uri: Uri = "/p?a=k&b=k+k&c&d=%6b%2Bk".parse().expect("a URI");
+        remove_value(&mut uri, &secret);
+        assert_eq!(uri, "/p?a=k&c");
     }
 }

@@ -32,10 +32,9 @@ const ROUTES: &[Route] = &[
     route("GET", "/waves/v1/voice-cloning", READ_VOICES),
     route("*", "/waves/v1/voice-cloning", WRITE_VOICES),
     route("*", "/waves/v1/voice-cloning/*", WRITE_VOICES),
-    // The older clients, and the self-hosted server.
+    // The older clients.
     route("POST", "/api/v1/{model}/get_speech", SPEAK),
     route("GET", "/api/v1/{model}/get_voices", READ_VOICES),
-    route("POST", "/v1/speak", SPEAK),
 ];
 
 fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {

@@ -7,6 +7,7 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue};
 
 use crate::denial::DenialKind;
+use crate::secret::Digest;
 
 /// How an offer holds a credential.
 #[derive(Clone, Copy)]
@@ -62,13 +63,9 @@ impl Offer {
             }
         }
         drop(offers);
-        if !removed {
-            return;
-        }
-        let left = HeaderValue::from_bytes(&left.join(&b", "[..]));
-        headers.remove(SEC_WEBSOCKET_PROTOCOL);
-        if let Some(left) = left.ok().filter(|left| !left.is_empty()) {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, left);
+        if removed {
+            let left = left.join(&b", "[..]);
+            replace(headers, &left);
         }
     }
 
@@ -82,6 +79,25 @@ impl Offer {
             Self::After(names) => names.iter().copied().find(|name| name.as_bytes() == offer),
             Self::Prefix(_) => None,
         }
+    }
+}
+
+/// Removes every offer that is `secret`.
+pub(super) fn remove_value(headers: &mut HeaderMap, secret: &Digest) {
+    let is_secret = |offer: &&[u8]| Digest::of(offer).matches(secret);
+    if offers(headers).any(|offer| is_secret(&offer)) {
+        let left: Vec<&[u8]> = offers(headers).filter(|offer| !is_secret(offer)).collect();
+        let left = left.join(&b", "[..]);
+        replace(headers, &left);
+    }
+}
+
+fn replace(headers: &mut HeaderMap, offers: &[u8]) {
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    if let Ok(offers) = HeaderValue::from_bytes(offers)
+        && !offers.is_empty()
+    {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, offers);
     }
 }
 

@@ -187,6 +187,7 @@ fn the_credential_is_removed_from_every_carrier_and_nothing_else_is() {
             &[
                 ("authorization", "Bearer SECRET"),
                 ("x-api-key", "SECRET"),
+                ("x_api.key", "SECRET"),
                 ("x-sup-api-key", "SECRET"),
                 ("xi-api-key", "SECRET"),
                 ("ocp-apim-subscription-key", "SECRET"),
@@ -208,14 +209,35 @@ fn the_credential_is_removed_from_every_carrier_and_nothing_else_is() {
 
     let mut kugel = everything();
     Dialect::Kugel.strip_credential(&mut kugel);
-    assert_eq!(kugel.uri(), "/p?a=%2f&&access_token=SECRET&b");
-    assert!(kugel.headers().contains_key("xi-api-key"));
+    assert_eq!(kugel.uri(), "/p?a=%2f&&b", "it holds the same credential");
+    // A carrier of another dialect is none of ours to read, and none of the upstream's to see.
+    assert!(!kugel.headers().contains_key("xi-api-key"));
     assert!(!kugel.headers().contains_key("x-api-key"));
     assert_eq!(
         Dialect::Deepgram.subprotocol(everything().headers()),
         Some("token")
     );
     assert_eq!(Dialect::Kugel.subprotocol(everything().headers()), None);
+}
+
+#[test]
+fn a_credential_that_is_repeated_elsewhere_is_removed_there_too() {
+    let mut twice = upgrade(
+        "/?again=K&other=x",
+        &[("sec-websocket-protocol", "token, K, K, json")],
+    );
+    Dialect::Deepgram.strip_credential(&mut twice);
+    assert_eq!(twice.uri(), "/?other=x");
+    assert_eq!(twice.headers()[SEC_WEBSOCKET_PROTOCOL], "token, json");
+    let mut beside = upgrade(
+        "/",
+        &[
+            ("authorization", "Token K"),
+            ("sec-websocket-protocol", "K"),
+        ],
+    );
+    Dialect::Deepgram.strip_credential(&mut beside);
+    assert!(!beside.headers().contains_key(SEC_WEBSOCKET_PROTOCOL));
 }
 
 #[test]
@@ -310,6 +332,11 @@ fn a_request_is_in_the_dialect_of_its_path_and_carrier() {
         ("/v1/voices", &[], None),
         ("/v1/voices", &[auth, ("xi-api-key", "k")], None),
         ("/v1/models", &[auth], None),
+        (
+            "/v1/speak",
+            &[("authorization", "Token k")],
+            Some(Dialect::Deepgram),
+        ),
         ("/unknown", &[auth], None),
     ] {
         let request = request(uri, headers);
