@@ -3,12 +3,31 @@
 //! `serde` would quote a value in its errors, and stop at the first; so the table is walked by
 //! hand, and every problem is reported with its line and without its value.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::{ConfigError, Problem};
+
+/// Longest file that is read. The largest keys file anybody needs is far from it.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Reads a text file, up to a bound.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!(
+            "it is longer than {MAX_BYTES} bytes"
+        )));
+    }
+    Ok(text)
+}
 
 /// A file that is being read, and what is wrong with it so far.
 pub(crate) struct TomlFile {
@@ -25,10 +44,10 @@ impl TomlFile {
         read: impl FnOnce(&mut Self, &DeTable<'_>) -> T,
     ) -> Result<T, ConfigError> {
         let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
+        match read_text(path) {
             Ok(text) => Self::parse(text, name, read),
             Err(error) => {
-                let message = format!("cannot be read ({}); give a readable {kind}", error.kind());
+                let message = format!("cannot be read ({error}); give a readable {kind}");
                 Err(Problem::new(name, message).into())
             }
         }

@@ -51,8 +51,13 @@ impl Environment {
             problems: Vec::new(),
         };
         for (name, value) in vars {
-            let Ok(name) = name.into().into_string() else {
-                continue;
+            let name = match name.into().into_string() {
+                Ok(name) => name,
+                // Nobody's but ours may begin like ours.
+                Err(name) => match name.to_string_lossy() {
+                    shown if shown.starts_with(PREFIX) => shown.into_owned(),
+                    _ => continue,
+                },
             };
             let known = OWN.contains(&name.as_str())
                 || also_known.contains(&name.as_str())

@@ -18,20 +18,20 @@
 //! caller keys alone it is *validate*. Both need `VOXGATE_MODE`, and neither is an error: silence
 //! never opens the door.
 
+mod callers;
 mod environment;
 mod mode;
 mod routes;
 mod secrets;
 
 use std::fmt;
-use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::dialect::{DEPLOYMENT_VARIABLES, Dialect};
+use crate::dialect::Dialect;
 use crate::error::{ConfigError, Problem};
 use crate::gate::AuthLayer;
-use crate::keys::{Key, KeyRing, read_keys_file};
+use crate::keys::KeyRing;
 use crate::policy::Policy;
 use crate::secret::Secret;
 
@@ -82,7 +82,7 @@ impl Settings {
                 None
             }
         };
-        let keys = caller_keys(environment, dialect, &mut problems, &mut notices);
+        let keys = callers::keys(environment, dialect, &mut problems, &mut notices);
         let variable = dialect.and_then(Dialect::deployment_variable);
         let deployment = match (dialect, variable) {
             (Some(dialect), Some(name)) => {
@@ -90,7 +90,11 @@ impl Settings {
             }
             _ => secrets::Given::No,
         };
-        notices.extend(ignored_deployment_keys(environment, dialect, variable));
+        notices.extend(callers::ignored_deployment_keys(
+            environment,
+            dialect,
+            variable,
+        ));
 
         // A dialect or mode that could not be read says nothing about what is missing.
         let readable = dialect.is_some() && (asked.is_some() || raw.mode.is_none());
@@ -109,7 +113,12 @@ impl Settings {
         let keys = match KeyRing::new(keys.value().unwrap_or_default()) {
             Ok(ring) => Some(ring),
             Err(error) => {
-                problems.extend(error.into_problems().into_iter().map(in_key_sources));
+                problems.extend(
+                    error
+                        .into_problems()
+                        .into_iter()
+                        .map(callers::in_key_sources),
+                );
                 None
             }
         };
@@ -119,6 +128,9 @@ impl Settings {
             raw.public.as_deref(),
             &mut problems,
         );
+        if let Some(keys) = &keys {
+            notices.extend(callers::useless_keys(keys, &policy, mode));
+        }
         let settings = match (mode, dialect, keys) {
             (Some(mode), Some(dialect), Some(keys)) => Some(Self {
                 mode,
@@ -203,64 +215,6 @@ impl Settings {
         };
         layer.dialect(self.dialect).policy(self.policy)
     }
-}
-
-fn caller_keys(
-    environment: &Environment,
-    dialect: Option<Dialect>,
-    problems: &mut Vec<Problem>,
-    notices: &mut Vec<Problem>,
-) -> secrets::Given<Vec<Key>> {
-    // Without a dialect there is a problem anyway; any will do to find the others.
-    let dialect = dialect.unwrap_or_default();
-    let forms = move |secret: &Secret| dialect.digests(secret);
-    let listed = secrets::api_keys(environment, dialect, problems, notices);
-    let Some(file) = environment.as_given("VOXGATE_KEYS_FILE") else {
-        return listed;
-    };
-    let mut keys = listed.value().unwrap_or_default();
-    match read_keys_file(Path::new(file), &forms) {
-        Ok(read) => {
-            if read.is_empty() {
-                let message = "holds no key; add a [[key]] table for each caller";
-                notices.push(Problem::new("VOXGATE_KEYS_FILE", message));
-            }
-            keys.extend(read);
-        }
-        Err(error) => problems.extend(error.into_problems().into_iter().map(|problem| {
-            // A path that cannot be read may be a key, set in the wrong variable.
-            let place = match problem.place() == file {
-                true => "VOXGATE_KEYS_FILE".to_owned(),
-                false => format!("VOXGATE_KEYS_FILE: {}", problem.place()),
-            };
-            Problem::new(place, problem.message())
-        })),
-    }
-    secrets::Given::Yes(keys)
-}
-
-fn in_key_sources(problem: Problem) -> Problem {
-    Problem::new(
-        format!("{KEY_SOURCES}: {}", problem.place()),
-        problem.message(),
-    )
-}
-
-fn ignored_deployment_keys<'a>(
-    environment: &'a Environment,
-    dialect: Option<Dialect>,
-    used: Option<&'a str>,
-) -> impl Iterator<Item = Problem> + 'a {
-    let name = dialect.map_or("unknown", Dialect::as_str);
-    DEPLOYMENT_VARIABLES
-        .into_iter()
-        .filter(move |variable| Some(*variable) != used)
-        .flat_map(|variable| [variable.to_owned(), format!("{variable}_FILE")])
-        .filter(|variable| environment.get(variable).is_some())
-        .map(move |variable| {
-            let message = format!("is not used: the dialect is `{name}`");
-            Problem::new(variable, message)
-        })
 }
 
 impl AuthLayer {

@@ -1,10 +1,13 @@
 //! Settings that are secret, and their `_FILE` twins.
 
+use std::path::Path;
+
 use crate::dialect::Dialect;
 use crate::error::Problem;
 use crate::keys::Key;
 use crate::principal::Principal;
 use crate::secret::Secret;
+use crate::toml_file::read_text;
 
 use super::environment::Environment;
 
@@ -54,17 +57,15 @@ fn read(environment: &Environment, name: &str, problems: &mut Vec<Problem>) -> G
             text: text.to_owned(),
             from_file: false,
         },
-        (None, Some(path)) => match std::fs::read_to_string(path) {
+        (None, Some(path)) => match read_text(Path::new(path)) {
             Ok(text) => Source {
                 variable: twin,
                 text: without_newline(&text).to_owned(),
                 from_file: true,
             },
             Err(error) => {
-                let message = format!(
-                    "cannot be read ({}); set it to the path of a readable file",
-                    error.kind()
-                );
+                let message =
+                    format!("cannot be read ({error}); set it to the path of a readable file");
                 problems.push(Problem::new(twin, message));
                 return Given::Wrong;
             }

@@ -100,11 +100,18 @@ fn read_id(file: &mut TomlFile, value: &Spanned<DeValue<'_>>) -> Option<String> 
 }
 
 fn sha256(file: &mut TomlFile, value: &Spanned<DeValue<'_>>) -> Option<Digest> {
-    let digest = Digest::from_hex(&file.text(value, "sha256")?);
-    if digest.is_none() {
+    let Some(digest) = Digest::from_hex(&file.text(value, "sha256")?) else {
         file.problem(value.span().start, "sha256 must be 64 hexadecimal digits");
+        return None;
+    };
+    let nothing = [&b""[..], b"\n"].map(Digest::of);
+    if nothing.iter().any(|nothing| nothing.matches(&digest)) {
+        let message =
+            "sha256 is the digest of an empty key; make it with: printf %s \"$KEY\" | sha256sum";
+        file.problem(value.span().start, message);
+        return None;
     }
-    digest
+    Some(digest)
 }
 
 fn secret(

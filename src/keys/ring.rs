@@ -172,6 +172,18 @@ impl KeyRing {
         self.len() == 0
     }
 
+    /// Whether some key can let anybody in.
+    pub(crate) fn has_enabled(&self) -> bool {
+        self.entries.iter().any(|entry| !entry.disabled)
+    }
+
+    /// Whether some key is limited, so that it needs a policy.
+    pub(crate) fn has_limited(&self) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| !entry.principal.is_unlimited())
+    }
+
     fn find(&self, presented: Presented<'_>) -> Verdict {
         if !presented.is_plausible() {
             return Err(Denial::unknown_credential());
@@ -185,7 +197,8 @@ impl KeyRing {
             return Err(Denial::unknown_credential());
         }
         if key.disabled {
-            return Err(Denial::new(DenialKind::DisabledCredential));
+            let denial = Denial::new(DenialKind::DisabledCredential);
+            return Err(denial.of_principal(key.principal.clone()));
         }
         Ok(key.principal.clone())
     }

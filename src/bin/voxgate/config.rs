@@ -92,6 +92,13 @@ impl Config {
             read.problem(ADMIN_LISTEN, message);
         }
         let upstreams = read.upstreams(raw.upstream);
+        for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
+            let circle = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
+            if upstreams.as_ref().is_some_and(circle) {
+                let message = format!("is the address of {variable}: requests would go in circles");
+                read.problem(UPSTREAM, message);
+            }
+        }
         let timeouts = Timeouts {
             connect: read.seconds(CONNECT_TIMEOUT, raw.connect_timeout_seconds, 1),
             upstream: read.seconds(UPSTREAM_TIMEOUT, raw.upstream_timeout_seconds, 1),

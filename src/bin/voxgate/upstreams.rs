@@ -1,5 +1,7 @@
 //! Which server a request is forwarded to.
 
+use std::net::SocketAddr;
+
 use http::Uri;
 use http::uri::{Authority, Scheme};
 use voxgate::Problem;
@@ -56,6 +58,18 @@ impl Upstreams {
         found.map(|(_, upstream)| upstream)
     }
 
+    /// Whether one of them is `listener` itself, so that requests would go round in circles.
+    pub(crate) fn contain(&self, listener: SocketAddr) -> bool {
+        let addresses = self
+            .0
+            .iter()
+            .filter_map(|(_, upstream)| upstream.authority.as_str().parse().ok());
+        addresses.into_iter().any(|upstream: SocketAddr| {
+            let everywhere = listener.ip().is_unspecified() && upstream.ip().is_loopback();
+            upstream.port() == listener.port() && (upstream.ip() == listener.ip() || everywhere)
+        })
+    }
+
     /// In words, for people.
     pub(crate) fn describe(&self) -> String {
         let one = |(prefix, upstream): &(String, Upstream)| {
@@ -79,15 +93,17 @@ fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), St
         }
         _ => ("/", entry),
     };
-    if prefix
-        .bytes()
-        .any(|byte| !byte.is_ascii_graphic() || b"?#%\\".contains(&byte))
-    {
-        return Err("has a prefix that is not a plain path".to_owned());
+    if !is_plain(prefix) {
+        return Err(
+            "has a prefix that is not a plain path, so that no request would match it".to_owned(),
+        );
     }
-    // The value is not shown: a URL can hold a password.
+    // `Uri` would drop a fragment without a word. The value is not shown: a URL can hold a password.
     let wrong = "must be a URL such as http://127.0.0.1:8000";
-    let uri: Uri = url.parse().map_err(|_| wrong.to_owned())?;
+    let uri = Some(url)
+        .filter(|url| !url.contains('#'))
+        .and_then(|url| url.parse::<Uri>().ok());
+    let uri = uri.ok_or_else(|| wrong.to_owned())?;
     let authority = uri.authority().cloned().ok_or_else(|| wrong.to_owned())?;
     let http2 = match uri.scheme().map(Scheme::as_str) {
         Some("http") => false,
@@ -117,6 +133,17 @@ fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), St
             .to_owned());
     }
     Ok((prefix.to_owned(), Upstream { authority, http2 }))
+}
+
+/// A path that the screen lets through, as it is written.
+fn is_plain(prefix: &str) -> bool {
+    let Some(inner) = prefix.strip_prefix('/') else {
+        return false;
+    };
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#%\\".contains(&byte);
+    let strange = |segment: &str| matches!(segment, "" | "." | "..");
+    prefix == "/" || (inner.bytes().all(plain) && !inner.split('/').any(strange))
 }
 
 #[cfg(test)]
@@ -158,6 +185,20 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_is_no_upstream_of_its_own() {
+        let upstreams = Upstreams::parse("http://127.0.0.1:8080").expect("a URL");
+        for (listener, expected) in [
+            ("127.0.0.1:8080", true),
+            ("0.0.0.0:8080", true),
+            ("127.0.0.1:8081", false),
+            ("10.0.0.1:8080", false),
+        ] {
+            let listener = listener.parse().expect("an address");
+            assert_eq!(upstreams.contain(listener), expected, "{listener}");
+        }
+    }
+
+    #[test]
     fn all_wrong_entries_are_named_without_their_value() {
         let text = "http://a:1,/x=https://b,/y=http://u:hunter2@c,/z=http://d/path,/z2=ftp://e,/w=http://f:99999,/v=http://a,/v=http://b";
         let problems = Upstreams::parse(text).expect_err("wrong entries");
@@ -165,7 +206,18 @@ mod tests {
         assert_eq!(shown.len(), 7, "{shown:#?}");
         assert!(shown[0].starts_with("VOXGATE_UPSTREAM, entry 1: must be `prefix=url`"));
         assert!(!shown.concat().contains("hunter2"));
-        for wrong in ["", "tts", "tts:80", "http://", "http://a?b", "http:///x"] {
+        for wrong in [
+            "",
+            "tts",
+            "tts:80",
+            "http://",
+            "http://a?b",
+            "http:///x",
+            "http://a#f",
+            "//=http://a",
+            "/a/../b=http://a",
+            "/a//b=http://a",
+        ] {
             assert_eq!(
                 Upstreams::parse(wrong).expect_err("not a URL").len(),
                 1,
