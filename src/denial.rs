@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::principal::Principal;
+
 /// A refusal: its kind, and when a retry makes sense.
 ///
 /// It says little on purpose. The caller reads the words of its vendor's dialect, the audit record
@@ -13,6 +15,7 @@ use http::StatusCode;
 pub struct Denial {
     kind: DenialKind,
     retry_after: Option<Duration>,
+    principal: Option<Principal>,
 }
 
 impl Denial {
@@ -22,6 +25,7 @@ impl Denial {
         Self {
             kind,
             retry_after: None,
+            principal: None,
         }
     }
 
@@ -43,6 +47,20 @@ impl Denial {
     pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);
         self
+    }
+
+    /// Names whose credential it was, for the audit record: it is known, and refused all the same.
+    /// The caller is not told.
+    #[must_use]
+    pub fn of_principal(mut self, principal: Principal) -> Self {
+        self.principal = Some(principal);
+        self
+    }
+
+    /// Whose credential it was, if that is known.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
     }
 
     /// What kind of denial it is.

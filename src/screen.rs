@@ -33,7 +33,11 @@ impl Screen {
         headers: &HeaderMap,
     ) -> Result<(), DenialKind> {
         if self == Self::Proxy {
-            if method == Method::TRACE || method == Method::CONNECT {
+            let refused = ["TRACE", "TRACK", "CONNECT"];
+            if refused
+                .iter()
+                .any(|own| own.eq_ignore_ascii_case(method.as_str()))
+            {
                 return Err(DenialKind::MethodNotAllowed);
             }
             host_is_plain(uri, version, headers)?;

@@ -144,6 +144,9 @@ pub struct Completion<'a> {
 }
 
 /// How an accepted request ended.
+///
+/// A service that knows better than its answer's body shows, such as a proxy whose caller broke
+/// off, puts one into the answer's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {

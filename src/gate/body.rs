@@ -75,7 +75,7 @@ where
                     Some(Ok(frame)) => {
                         open.sent(frame.data_ref().map_or(0, Buf::remaining));
                         // A server need not poll past this, so the end is noted now.
-                        if body.is_end_stream() {
+                        if body.is_end_stream() || frame.is_trailers() {
                             open.end(Ended::Ok);
                         }
                     }

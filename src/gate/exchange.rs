@@ -30,6 +30,8 @@ pub(super) struct Exchange {
     bytes_sent: u64,
     bytes_received: Option<u64>,
     ended: Ended,
+    /// What the inner service said of the end, which is then the truth.
+    told: Option<Ended>,
 }
 
 impl Exchange {
@@ -52,6 +54,7 @@ impl Exchange {
             bytes_received: None,
             // Whoever is dropped before its end was given up by the caller.
             ended: Ended::ClientAbort,
+            told: None,
         }
     }
 
@@ -59,6 +62,7 @@ impl Exchange {
         let status = response.status();
         self.status = Some(status);
         self.failure = response.extensions().get::<DenialKind>().copied();
+        self.told = response.extensions().get::<Ended>().copied();
         self.announced = content_length(response).or_else(|| response.body().size_hint().exact());
         // RFC 9110 §6.4.1: servers do not send these bodies, and need not read them to their end.
         let no_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
@@ -99,7 +103,7 @@ impl Drop for Exchange {
             principal: &self.principal,
             status: self.status,
             failure: self.failure,
-            ended: self.ended,
+            ended: self.told.unwrap_or(self.ended),
             duration: self.started.elapsed(),
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,

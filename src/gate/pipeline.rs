@@ -62,7 +62,10 @@ impl<V: Verify> Gate<V> {
         };
         let dialect = dialect.unwrap_or(self.dialect);
         let method = self.auth_method(request);
-        let principal = verdict.as_ref().ok().cloned();
+        let known = match &verdict {
+            Ok(principal) => Some(principal.clone()),
+            Err(denial) => denial.principal().cloned(),
+        };
         let authorized = verdict.and_then(|principal| self.authorize(request, principal, method));
         match authorized {
             Ok(principal) => {
@@ -77,7 +80,7 @@ impl<V: Verify> Gate<V> {
             Err(denial) => {
                 let context = RefusalContext::of(request, arrival.request_id);
                 let response = dialect.refuse(&denial, context);
-                let refused = Decided::Refused(&denial, response.status(), principal.as_ref());
+                let refused = Decided::Refused(&denial, response.status(), known.as_ref());
                 self.audit(request, arrival, dialect, refused);
                 Step::Refused(response)
             }

@@ -30,11 +30,16 @@ const FLOORS: [(&str, usize); 16] = [
 ];
 
 /// Imports within a floor: who, from whom, why.
-const NEIGHBOURS: [(&str, &str, &str); 3] = [
+const NEIGHBOURS: [(&str, &str, &str); 4] = [
     (
         "principal",
         "request_id",
         "a `Caller` tells its handler the request's identifier",
+    ),
+    (
+        "denial",
+        "principal",
+        "a key that is known and refused has a name in the audit record",
     ),
     (
         "toml_file",

@@ -21,6 +21,7 @@ use super::config::Config;
 use super::listener;
 use super::metrics::Metrics;
 use super::open_files;
+use super::settings::{ADMIN_LISTEN, LISTEN};
 use super::signals::Signals;
 use super::sinks::Sinks;
 use super::worker::{self, Parts, Running, Worker};
@@ -73,12 +74,12 @@ impl Gateway {
         metrics: Metrics,
     ) -> Result<Self, StartError> {
         let workers = thread::available_parallelism().map_or(1, usize::from);
-        let bind = |address, count| {
+        let bind = |setting, address, count| {
             let listeners = listener::bind(address, count);
-            listeners.map_err(cannot(format!("cannot listen on {address}")))
+            listeners.map_err(cannot(format!("{setting}: cannot listen on {address}")))
         };
-        let mut admin = bind(config.admin_listen, 1)?;
-        let listeners = bind(config.listen, workers)?;
+        let mut admin = bind(ADMIN_LISTEN, config.admin_listen, 1)?;
+        let listeners = bind(LISTEN, config.listen, workers)?;
         let address = |listener: Option<&TcpListener>| {
             let address = listener.map(TcpListener::local_addr);
             address

@@ -235,3 +235,66 @@ async fn several_upstreams_share_one_door() {
         );
     }
 }
+
+/// A server may merge trailers into the headers, which were judged without them.
+#[tokio::test]
+async fn the_clients_trailers_go_no_further() {
+    let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let record = move |request: Request<Body>| {
+        let sender = sender.clone();
+        async move {
+            let named = request.headers().contains_key("trailer");
+            let body = request.into_body().collect().await.unwrap();
+            sender
+                .send((named, body.trailers().cloned(), body.to_bytes()))
+                .unwrap();
+        }
+    };
+    let gateway = Program::validating(serve(Router::new().fallback(any(record))).await).start();
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\
+         Transfer-Encoding: chunked\r\nTrailer: x-voxgate-key-id\r\n\r\n\
+         4\r\ntext\r\n0\r\nx-voxgate-key-id: root\r\n\r\n"
+    );
+    assert_eq!(send_raw(gateway.address, request).await.status, 200);
+    let (named, trailers, body) = received.recv().await.unwrap();
+    assert!(!named && trailers.is_none_or(|trailers| trailers.is_empty()));
+    assert_eq!(body, "text");
+}
+
+/// The identifier in the answer is the one on record, whatever the upstream says.
+#[tokio::test]
+async fn the_upstream_cannot_answer_in_our_name() {
+    let forged = || async { [("x-request-id", "theirs"), ("x-voxgate-key-id", "root")] };
+    let gateway = Program::validating(serve(Router::new().fallback(any(forged))).await).start();
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n"
+    );
+    let reply = send_raw(gateway.address, request).await;
+    assert_eq!(reply.header("x-voxgate-key-id"), None);
+    let completion = gateway.wait_for_completion(reply.header("x-request-id").unwrap());
+    assert_eq!(completion["ended"], "ok", "an empty body is no abort");
+}
+
+#[tokio::test]
+async fn what_could_turn_a_judged_request_into_another_is_removed() {
+    let gateway = Program::validating(mirror().await).start();
+    let names = [
+        "X-Original-URL",
+        "X_Rewrite_Url",
+        "X-HTTP-Method-Override",
+        "Proxy",
+        "X-Remote-User",
+        "True-Client-IP",
+    ];
+    let lines: String = names
+        .iter()
+        .map(|name| format!("{name}: forged\r\n"))
+        .collect();
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n{lines}\r\n"
+    );
+    let reply = send_raw(gateway.address, request).await;
+    assert_eq!(reply.status, 200);
+    assert!(!reply.body.contains("forged"), "{}", reply.body);
+}

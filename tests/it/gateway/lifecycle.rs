@@ -179,3 +179,17 @@ async fn no_path_of_the_data_listener_is_exempt() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_closed_terminal_is_an_orderly_end_too() {
+    let (more, upstream) = dictated().await;
+    let mut gateway = Program::validating(upstream).start();
+    more.send("one").unwrap();
+    let (request_id, mut body) = begin(&gateway).await;
+    gateway.signal(rustix::process::Signal::HUP);
+    gateway.wait_for_log("draining");
+    drop(more);
+    while body.frame().await.is_some() {}
+    assert_eq!(gateway.exit_status().await.code(), Some(0));
+    assert_eq!(gateway.wait_for_completion(&request_id)["ended"], "ok");
+}

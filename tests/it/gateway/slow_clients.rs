@@ -1,5 +1,8 @@
 //! Clients that hold a connection open and say nothing, or not enough.
 
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -71,4 +74,51 @@ async fn a_slow_answer_outlives_the_headers_time_limit() {
             "{version}"
         );
     }
+}
+
+/// Answering pings is no reason to stay.
+#[tokio::test]
+async fn an_idle_http2_connection_is_closed() {
+    let gateway = Program::validating(serve(axum::Router::new()).await)
+        .var("VOXGATE_HEADER_READ_TIMEOUT_SECONDS", "1")
+        .start();
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream))
+            .await
+            .unwrap();
+    let request = hyper::Request::get(format!("http://{}/", gateway.address))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let answer = tokio::spawn(async move { (client.send_request(request).await, client) });
+    // It ends by itself, though the client would go on.
+    connection.await.unwrap();
+    let (answer, _client) = answer.await.unwrap();
+    assert_eq!(answer.unwrap().status(), 401);
+}
+
+/// Neither those who were refused nor those who never finished asking hold up the end.
+#[tokio::test]
+async fn who_was_not_let_in_does_not_hold_up_the_end() {
+    let mut gateway = Program::validating(serve(axum::Router::new()).await)
+        .var("VOXGATE_DRAIN_SECONDS", "86400")
+        .start();
+    let mut open = Vec::new();
+    let cases: [&[u8]; 5] = [
+        b"GET / HTTP/1.1\r\nHost",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\npart",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        b"",
+    ];
+    for sent in cases {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        open.push(stream);
+    }
+    // The refusal shows that its connection, and so the ones before it, have been taken.
+    open[1].readable().await.unwrap();
+    gateway.terminate();
+    assert_eq!(gateway.exit_status().await.code(), Some(0));
 }

@@ -7,11 +7,11 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
-use voxgate::{Caller, Dialect, Secret, X_REQUEST_ID};
+use voxgate::{Caller, Dialect, RequestId, Secret, X_REQUEST_ID};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -33,7 +33,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Removes what holds for one connection only, and what `Connection` names besides.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -44,6 +44,19 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in HOP_BY_HOP.into_iter().chain(named) {
         headers.remove(name);
     }
+}
+
+/// Turns the upstream's headers into the ones that the client sees.
+pub(super) fn to_client(headers: &mut HeaderMap, request_id: RequestId) {
+    remove_hop_by_hop(headers);
+    let ours = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-voxgate-"));
+    let ours: Vec<HeaderName> = ours.cloned().collect();
+    for name in ours {
+        headers.remove(name);
+    }
+    headers.insert(X_REQUEST_ID, request_id.to_header_value());
 }
 
 /// Asks for a websocket, or agrees to one.
@@ -76,6 +89,9 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
     headers.remove(HOST);
     // `100 Continue` has been, or will be, said by us.
     headers.remove(EXPECT);
+    // The client's trailers are not passed on.
+    headers.remove(TRAILER);
+    join_cookies(headers);
 
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -112,6 +128,43 @@ fn remove_our_names(headers: &mut HeaderMap) {
     }
 }
 
+/// HTTP/2 may cut cookies into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let crumbs: Vec<&[u8]> = headers
+            .get_all(COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            headers.insert(COOKIE, joined);
+        }
+    }
+}
+
+/// Who called, whence, and what for: by these names a server could be told otherwise than what
+/// was judged.
+const OURS: [&str; 18] = [
+    "cf-connecting-ip",
+    "client-ip",
+    "forwarded",
+    "proxy",
+    "remote-user",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-forwarded",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-url",
+    "x-real-ip",
+    "x-remote-user",
+    "x-request-id",
+    "x-rewrite-url",
+];
+
 fn is_ours(name: &HeaderName) -> bool {
     let plain = |byte: u8| {
         if byte.is_ascii_alphanumeric() {
@@ -131,11 +184,7 @@ fn is_ours(name: &HeaderName) -> bool {
                 .all(|(a, b)| a == b)
     };
     let is = |own: &str| bytes.len() == own.len() && starts(own);
-    starts("x-voxgate-")
-        || starts("x-forwarded-")
-        || is("forwarded")
-        || is("x-real-ip")
-        || is("x-request-id")
+    starts("x-voxgate-") || starts("x-forwarded-") || OURS.into_iter().any(is)
 }
 
 fn header_value(text: &str) -> Option<HeaderValue> {
@@ -186,16 +235,13 @@ mod tests {
             "forwarded",
             "x-real-ip",
             "x_request_id",
+            "X-Original-URL",
+            "x_http_method_override",
+            "proxy",
         ] {
             assert!(is_ours(&name.parse().expect("a name")), "{name}");
         }
-        for name in [
-            "x-voxgat",
-            "x-forwarded",
-            "forwarded2",
-            "accept",
-            "x-request-idx",
-        ] {
+        for name in ["x-voxgat", "forwarded2", "accept", "x-request-idx"] {
             assert!(!is_ours(&name.parse().expect("a name")), "{name}");
         }
     }

@@ -23,9 +23,10 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
+use voxgate::audit::Ended;
 use voxgate::{
     AuthMethod, Caller, Denial, DenialKind, Dialect, PeerAddr, RefusalContext, RequestId, Secret,
-    Tunnel, X_REQUEST_ID, asks_for_websocket, upgrades_to_websocket,
+    Tunnel, asks_for_websocket, upgrades_to_websocket,
 };
 
 use self::headers::Identity;
@@ -93,11 +94,13 @@ impl Forwarding {
         let response = match sent {
             Ok(response) => response,
             Err(failure) => {
-                tracing::warn!(%request_id, upstream = %upstream.authority, "{failure}");
-                return match failure.kind() {
-                    Some(kind) => accepted.refuse(kind),
-                    None => plain(StatusCode::BAD_REQUEST),
+                let upstream = &upstream.authority;
+                let Some(kind) = failure.kind() else {
+                    tracing::debug!(%request_id, %upstream, "caller broke off: {failure}");
+                    return abandoned();
                 };
+                tracing::warn!(%request_id, %upstream, "{failure}");
+                return accepted.refuse(kind);
             }
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -171,11 +174,7 @@ impl Forwarding {
 }
 
 fn pass_on(mut response: Response<Incoming>, request_id: RequestId) -> Response<ResponseBody> {
-    headers::remove_hop_by_hop(response.headers_mut());
-    response
-        .headers_mut()
-        .entry(X_REQUEST_ID)
-        .or_insert_with(|| request_id.to_header_value());
+    headers::to_client(response.headers_mut(), request_id);
     response.extensions_mut().clear();
     *response.version_mut() = Version::default();
     response.map(Either::Left)
@@ -228,6 +227,13 @@ impl Upgrade {
             subprotocol: accepted.dialect.subprotocol(request.headers()),
         })
     }
+}
+
+/// The answer to a caller that broke off in the middle of its request.
+fn abandoned() -> Response<ResponseBody> {
+    let mut response = plain(StatusCode::BAD_REQUEST);
+    response.extensions_mut().insert(Ended::ClientAbort);
+    response
 }
 
 /// An answer in no dialect, to what no caller should ever see.

@@ -63,7 +63,12 @@ impl Body for RequestBody {
             Poll::Pending => this.turn.is_the_callers(),
             Poll::Ready(_) => this.turn.is_the_upstreams(),
         }
-        Poll::Ready(ready!(polled))
+        match ready!(polled) {
+            // A server may merge trailers into the headers (RFC 9110 §6.5.1), and those were
+            // judged without them.
+            Some(Ok(frame)) if frame.is_trailers() => Poll::Ready(None),
+            other => Poll::Ready(other),
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Upgraded connections, byte for byte in both directions.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,12 +25,21 @@ const LINGER: Duration = Duration::from_secs(5);
 ///
 /// When it is dropped before, both connections are closed and the tunnel is on record as drained,
 /// with what it carried.
-pub(super) async fn carry(tunnel: Tunnel, client: OnUpgrade, upstream: OnUpgrade) {
-    let mut record = Record {
+pub(super) fn carry(
+    tunnel: Tunnel,
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+) -> impl Future<Output = ()> {
+    // Made at once, so that a tunnel that is never polled is on record as well.
+    let record = Record {
         tunnel,
         counts: Arc::default(),
         ended: Ended::Drained,
     };
+    carry_on(record, client, upstream)
+}
+
+async fn carry_on(mut record: Record, client: OnUpgrade, upstream: OnUpgrade) {
     let (client, upstream) = match (client.await, upstream.await) {
         (Ok(client), Ok(upstream)) => (TokioIo::new(client), TokioIo::new(upstream)),
         (Err(_), _) => return record.ended = Ended::ClientAbort,

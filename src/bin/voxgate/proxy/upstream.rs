@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
-use voxgate::DenialKind;
+use voxgate::{DenialKind, is_grpc};
 
 use super::RequestBody;
 use crate::upstreams::Upstream;
@@ -90,7 +90,7 @@ impl Clients {
         upstream: &Upstream,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, Failure> {
-        let http2 = upstream.http2 || is_grpc(&request);
+        let http2 = upstream.http2 || is_grpc(request.headers());
         let mut target = Uri::builder()
             .scheme(Scheme::HTTP)
             .authority(upstream.authority.clone());
@@ -111,11 +111,6 @@ impl Clients {
             .await
             .map_err(|error| Failure::new(error.into()))
     }
-}
-
-fn is_grpc(request: &Request<RequestBody>) -> bool {
-    let content_type = request.headers().get(http::header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Why there is no answer from the upstream.
