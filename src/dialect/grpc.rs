@@ -43,7 +43,8 @@ pub(super) fn refuse(kind: DenialKind) -> Response<Bytes> {
     response
 }
 
-/// The status code that gRPC has for this kind of denial.
+/// The status code that gRPC has for this kind of denial, as its *HTTP to gRPC Status Code
+/// Mapping* has it, but that what a caller sent too much of is 8.
 pub(super) fn status(kind: DenialKind) -> u16 {
     match kind.status().as_u16() {
         400 => 3,        // INVALID_ARGUMENT
@@ -51,7 +52,6 @@ pub(super) fn status(kind: DenialKind) -> u16 {
         403 => 7,        // PERMISSION_DENIED
         404 | 405 => 12, // UNIMPLEMENTED
         413 | 429 => 8,  // RESOURCE_EXHAUSTED
-        504 => 4,        // DEADLINE_EXCEEDED
         _ => 14,         // UNAVAILABLE
     }
 }
@@ -95,7 +95,7 @@ mod tests {
             ),
             (
                 DenialKind::UpstreamTimeout,
-                "4",
+                "14",
                 "The TTS server did not answer in time.",
             ),
         ] {
