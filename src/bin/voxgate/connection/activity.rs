@@ -47,10 +47,10 @@ impl Activity {
                     _ => limit,
                 }
             };
-            if left.is_zero() && self.state().busy == 0 {
+            if left.is_zero() {
                 return;
             }
-            sleep(left.max(Duration::from_millis(1))).await;
+            sleep(left).await;
         }
     }
 

@@ -52,10 +52,10 @@ pub(crate) async fn accept(
     let mut complaints = Complaints::default();
     loop {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            let place = place.map_err(io::Error::other)?;
             let (stream, peer) = listener.accept().await?;
-            Ok((stream, peer, place))
+            // Not the other way round: a worker nobody calls must not sit on the last place.
+            let place = Arc::clone(&places).acquire_owned().await;
+            Ok((stream, peer, place.map_err(io::Error::other)?))
         };
         let accepted = tokio::select! {
             accepted = next => accepted,
@@ -159,8 +159,7 @@ impl Server {
 /// A connection that is being closed for its idleness must not hold up the shutdown either.
 async fn stop_then_idle(stop: &CancellationToken, activity: &Activity) {
     stop.cancelled().await;
-    sleep(LAST_WORDS).await;
-    activity.idle(Duration::ZERO).await;
+    activity.idle(LAST_WORDS).await;
 }
 
 fn log(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
