@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -9,7 +10,20 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
 use super::metrics::Metrics;
+
+/// Less than is reserved of the open files.
+const MAX_CONNECTIONS: usize = 32;
+const HEADER_WITHIN: Duration = Duration::from_secs(5);
+const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether new requests are welcome.
 #[derive(Clone, Default)]
@@ -32,6 +46,32 @@ pub(crate) fn router(readiness: Readiness, metrics: Metrics) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(readiness))
         .route("/metrics", get(render).with_state(metrics))
+}
+
+/// Serves `router` until it is dropped. Who holds a connection and asks nothing is soon sent away,
+/// so that a probe always finds a place.
+pub(crate) async fn serve(listener: TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let mut builder = http1::Builder::new();
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_WITHIN);
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            // Whether it ended well concerns the client alone.
+            let _ = timeout(CONNECTION_WITHIN, connection).await;
+            drop(place);
+        });
+    }
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {

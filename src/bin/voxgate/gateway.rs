@@ -194,7 +194,7 @@ impl Control<'_> {
             .map_err(cannot("cannot serve the admin listener"))?;
         let readiness = Readiness::default();
         let router = admin::router(readiness.clone(), metrics);
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(admin::serve(listener, router));
         readiness.set(true);
         let Addresses { data, admin } = self.addresses;
         tracing::info!(address = %data, %admin, "listening");

@@ -122,3 +122,16 @@ async fn who_was_not_let_in_does_not_hold_up_the_end() {
     gateway.terminate();
     assert_eq!(gateway.exit_status().await.code(), Some(0));
 }
+
+/// A probe finds a place, however many others hold one and ask nothing.
+#[tokio::test]
+async fn silent_connections_do_not_shut_the_probes_out() {
+    let gateway = Program::validating(serve(axum::Router::new()).await).start();
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(TcpStream::connect(gateway.admin).await.unwrap());
+    }
+    let request = "GET /livez HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+    let reply = super::harness::send_raw(gateway.admin, request).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "ok\n"));
+}

@@ -16,11 +16,12 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
+use voxgate::Digest;
 
 use self::request::{Format, read_request};
 use super::audio;
@@ -40,7 +41,7 @@ type Refusal = (StatusCode, String);
 /// With `required_key`, every request to a served path must carry exactly
 /// `Authorization: Bearer <key>`.
 pub(super) fn router(voice: Voice, required_key: Option<String>) -> Router {
-    let expected = required_key.map(|key| Arc::from(format!("Bearer {key}")));
+    let expected = required_key.map(|key| Digest::of(format!("Bearer {key}").as_bytes()));
     Router::new()
         .route("/v1/rime-tts", post(synthesise))
         .route("/ws3", get(ws3::upgrade))
@@ -58,13 +59,14 @@ async fn not_served() -> Refusal {
 
 /// Lets a request pass only with the one expected `Authorization` header.
 async fn require_key(
-    State(expected): State<Option<Arc<str>>>,
+    State(expected): State<Option<Digest>>,
     request: Request,
     next: Next,
 ) -> Response {
     if let Some(expected) = expected {
         let mut sent = request.headers().get_all(header::AUTHORIZATION).iter();
-        let matches = sent.next().is_some_and(|sent| sent == &*expected);
+        let is_expected = |sent: &HeaderValue| Digest::of(sent.as_bytes()).matches(&expected);
+        let matches = sent.next().is_some_and(is_expected);
         if !matches || sent.next().is_some() {
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
             let text = "upstream expects the deployment key";
