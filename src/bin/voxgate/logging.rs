@@ -19,8 +19,8 @@ use voxgate::audit::AUDIT_TARGET;
 use super::config::Logging;
 use super::queue_writer::{QueueGuard, queue};
 
-/// Lines that wait to be written, in each of the two queues; an audit record has about 500 bytes.
-const QUEUE: usize = 64 * 1024;
+/// Bytes that wait to be written, in each of the two queues; an audit record has about 500.
+const QUEUE: usize = 32 * 1024 * 1024;
 
 /// Keeps the writing threads.
 pub(crate) struct Writers {

@@ -1,50 +1,52 @@
 //! A bounded queue of lines before a slow or broken stream.
 //!
-//! Writers never wait. What does not fit, or cannot be written, is lost, and counted.
+//! Writers never wait for the stream. What does not fit, or cannot be written, is lost, and
+//! counted. Lines that come together are written together: waking a thread for each would cost
+//! more than all the rest of a request.
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
+/// How long the first of some lines waits for others.
+const GATHER: Duration = Duration::from_millis(2);
+/// Memory that is kept for the next lines.
+const KEEP_BYTES: usize = 256 * 1024;
 /// How long the end of the process waits for what is still queued.
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
-/// Most that is written in one piece.
-const BATCH_BYTES: usize = 64 * 1024;
-
 /// Puts lines into the queue. Cloning shares it.
 #[derive(Clone)]
-pub(crate) struct QueueWriter {
-    queue: SyncSender<Message>,
-    counts: Arc<Counts>,
-}
+pub(crate) struct QueueWriter(Arc<Queue>);
 
-enum Message {
-    Line(Vec<u8>),
-    End,
-}
-
-#[derive(Default)]
-struct Counts {
-    /// Lines that somebody wanted to write.
-    offered: AtomicU64,
-    written: AtomicU64,
+struct Queue {
+    /// In bytes.
+    capacity: usize,
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
     lost: AtomicU64,
 }
 
-/// Keeps the queue's thread. Dropping it writes out what waits, within a few seconds.
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    lines: u64,
+    ended: bool,
+}
+
+/// Keeps the queue's thread.
 pub(crate) struct QueueGuard {
-    queue: SyncSender<Message>,
-    counts: Arc<Counts>,
+    queue: Arc<Queue>,
     ended: Receiver<()>,
 }
 
-/// A queue of `capacity` lines before `stream`, on a thread of this name.
+/// A queue of `capacity` bytes before `stream`, on a thread of this name.
 ///
 /// # Errors
 ///
@@ -54,88 +56,97 @@ pub(crate) fn queue(
     capacity: usize,
     thread_name: &str,
 ) -> io::Result<(QueueWriter, QueueGuard)> {
-    let (sender, lines) = sync_channel(capacity);
+    let queue = Arc::new(Queue {
+        capacity,
+        waiting: Mutex::default(),
+        wake: Condvar::new(),
+        lost: AtomicU64::new(0),
+    });
     let (end, ended) = channel();
-    let counts = Arc::new(Counts::default());
-    let shared = Arc::clone(&counts);
+    let shared = Arc::clone(&queue);
     thread::Builder::new()
         .name(thread_name.to_owned())
         .spawn(move || {
-            write_all(&lines, stream, &shared);
+            shared.write_all(stream);
             // Nobody may be waiting any more.
             let _ = end.send(());
         })?;
-    let writer = QueueWriter {
-        queue: sender.clone(),
-        counts: Arc::clone(&counts),
-    };
-    Ok((
-        writer,
-        QueueGuard {
-            queue: sender,
-            counts,
-            ended,
-        },
-    ))
+    Ok((QueueWriter(Arc::clone(&queue)), QueueGuard { queue, ended }))
 }
 
-/// Writes lines as they come; those that wait together are written together.
-fn write_all(lines: &Receiver<Message>, mut stream: impl Write, counts: &Counts) {
-    let mut batch = Vec::with_capacity(BATCH_BYTES);
-    let mut next = lines.recv().ok();
-    while let Some(Message::Line(line)) = next {
-        batch.extend_from_slice(&line);
-        let mut count = 1;
-        next = None;
-        while batch.len() < BATCH_BYTES {
-            match lines.try_recv() {
-                Ok(Message::Line(line)) => {
-                    batch.extend_from_slice(&line);
-                    count += 1;
-                }
-                other => {
-                    next = other.ok();
-                    break;
-                }
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.waiting();
+        if waiting.bytes.len() + line.len() > self.capacity || waiting.ended {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let is_first = waiting.bytes.is_empty();
+        waiting.bytes.extend_from_slice(line);
+        waiting.lines += 1;
+        drop(waiting);
+        if is_first {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Writes lines as they come, until the end.
+    fn write_all(&self, mut stream: impl Write) {
+        let mut batch = Vec::new();
+        loop {
+            let idle = |waiting: &mut Waiting| waiting.bytes.is_empty() && !waiting.ended;
+            let woken = self.wake.wait_while(self.waiting(), idle);
+            let ended = woken.unwrap_or_else(PoisonError::into_inner).ended;
+            if !ended {
+                thread::sleep(GATHER);
+            }
+            batch.clear();
+            // A stall once must not cost its memory for ever.
+            batch.shrink_to(KEEP_BYTES);
+            let lines = {
+                let mut waiting = self.waiting();
+                mem::swap(&mut batch, &mut waiting.bytes);
+                mem::take(&mut waiting.lines)
+            };
+            if lines == 0 && ended {
+                return;
+            }
+            if stream
+                .write_all(&batch)
+                .and_then(|()| stream.flush())
+                .is_err()
+            {
+                self.lost.fetch_add(lines, Ordering::Relaxed);
             }
         }
-        let written = stream.write_all(&batch).and_then(|()| stream.flush());
-        let counter = if written.is_ok() {
-            &counts.written
-        } else {
-            &counts.lost
-        };
-        counter.fetch_add(count, Ordering::Relaxed);
-        batch.clear();
-        next = next.or_else(|| lines.recv().ok());
     }
 }
 
 impl QueueGuard {
     /// Tells how many lines were lost so far.
     pub(crate) fn lost(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
-        let counts = Arc::clone(&self.counts);
-        move || counts.lost.load(Ordering::Relaxed)
+        let queue = Arc::clone(&self.queue);
+        move || queue.lost.load(Ordering::Relaxed)
     }
 
-    /// Writes out what waits, and says how many lines were lost in all.
+    /// Writes out what waits, and says how many lines were lost in all. What still waits after a
+    /// few seconds is lost.
     pub(crate) fn finish(self) -> u64 {
-        // A full queue has no place for the end; whoever writes it out makes one.
-        let queue = self.queue.clone();
-        thread::spawn(move || queue.send(Message::End));
+        self.queue.waiting().ended = true;
+        self.queue.wake.notify_one();
         let _ = self.ended.recv_timeout(FLUSH_WITHIN);
-        let offered = self.counts.offered.load(Ordering::Relaxed);
-        offered.saturating_sub(self.counts.written.load(Ordering::Relaxed))
+        self.queue.lost.load(Ordering::Relaxed) + self.queue.waiting().lines
     }
 }
 
 impl Write for QueueWriter {
     /// Takes one whole line: `tracing-subscriber` writes an event in one piece.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.counts.offered.fetch_add(1, Ordering::Relaxed);
-        if self.queue.try_send(Message::Line(line.to_vec())).is_err() {
-            self.counts.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        self.0.push(line);
         Ok(line.len())
     }
 
@@ -180,43 +191,40 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_lost_and_counted_and_the_rest_is_written_in_order() {
         let ((asked, is_asked), (open, may), (written, lines)) = (channel(), channel(), channel());
-        let (mut writer, guard) = queue(
-            Gate {
-                asked,
-                may,
-                written,
-            },
-            2,
-            "test",
-        )
-        .expect("a thread");
-        let mut write = |line| writer.write_all(&[line]).expect("it never fails");
-        write(0);
+        let gate = Gate {
+            asked,
+            may,
+            written,
+        };
+        let (mut writer, guard) = queue(gate, 4, "test").expect("a thread");
+        let mut write = |line: &[u8]| writer.write_all(line).expect("it never fails");
+        write(b"a\n");
         is_asked.recv().expect("the first line is being written");
-        (1..6).for_each(&mut write);
-        assert_eq!(guard.lost()(), 3, "two more fit");
+        for line in [b"b\n", b"c\n", b"d\n", b"e\n"] {
+            write(line);
+        }
+        assert_eq!(guard.lost()(), 2, "two more fit");
         drop(is_asked);
         let _ = open.send(());
         let _ = open.send(());
-        assert_eq!(guard.finish(), 3);
-        assert_eq!(lines.try_iter().flatten().collect::<Vec<u8>>(), [0, 1, 2]);
+        assert_eq!(guard.finish(), 2);
+        assert_eq!(
+            lines.try_iter().flatten().collect::<Vec<u8>>(),
+            b"a\nb\nc\n"
+        );
     }
 
     #[test]
     fn what_cannot_be_written_is_lost_and_counted() {
         let ((asked, _), (_, may), (written, _)) = (channel(), channel(), channel());
-        let (mut writer, guard) = queue(
-            Gate {
-                asked,
-                may,
-                written,
-            },
-            8,
-            "test",
-        )
-        .expect("a thread");
+        let gate = Gate {
+            asked,
+            may,
+            written,
+        };
+        let (mut writer, guard) = queue(gate, 64, "test").expect("a thread");
         for _ in 0..3 {
-            writer.write_all(b"line").expect("it never fails");
+            writer.write_all(b"line\n").expect("it never fails");
         }
         assert_eq!(guard.finish(), 3);
     }
