@@ -7,6 +7,7 @@ mod examples;
 mod floors;
 mod gateway;
 mod layer;
+mod properties;
 mod refusals;
 mod secrecy;
 mod support;

@@ -1,0 +1,291 @@
+//! What a request presents, said a second time: plainly, from what the vendors document, and
+//! without a line of the library. Slow is fine here; the same words twice would not be.
+//!
+//! Text is Latin-1 (one character a byte), so that any header is text.
+
+use http::{Method, Request, Version};
+use voxgate::Dialect;
+
+/// The credential that is handed to the verifier, or the reason that stands in the audit record.
+pub(crate) type Reading = Result<Vec<u8>, &'static str>;
+
+const MISSING: &str = "missing_credential";
+const MALFORMED: &str = "malformed_credential";
+const CONFLICTING: &str = "conflicting_credentials";
+const UNRECOGNIZED: &str = "unrecognized_dialect";
+
+/// Where a vendor's clients put a credential.
+enum Place {
+    /// `Authorization: Scheme K`, the scheme in any case.
+    Scheme(&'static [&'static str]),
+    /// The same with this scheme, letter by letter.
+    ExactScheme(&'static str),
+    /// `Authorization: Basic base64(id:secret)`, or `Bearer K`.
+    BasicOrBearer,
+    /// The whole value of this header.
+    Raw(&'static str),
+    /// A parameter in the query of an upgrade.
+    Parameter(&'static str),
+    /// On an upgrade, the subprotocol behind one of these names.
+    OfferBehind(&'static [&'static str]),
+    /// On an upgrade, the rest of a subprotocol that begins like this.
+    OfferRest(&'static str),
+}
+
+/// In the order in which the reason of a refusal is looked for.
+fn places(dialect: Dialect) -> Vec<Place> {
+    use Place::{BasicOrBearer, ExactScheme, OfferBehind, OfferRest, Parameter, Raw, Scheme};
+    match dialect {
+        Dialect::Rime => vec![ExactScheme("Bearer")],
+        Dialect::Bearer | Dialect::Smallest | Dialect::OpenAi => vec![Scheme(&["bearer"])],
+        Dialect::Supertone => vec![Raw("x-sup-api-key")],
+        Dialect::ElevenLabs => vec![Raw("xi-api-key")],
+        Dialect::Azure => vec![Raw("ocp-apim-subscription-key")],
+        Dialect::Kugel => vec![Scheme(&["bearer"]), Raw("x-api-key"), Parameter("api_key")],
+        Dialect::Cartesia => vec![
+            Scheme(&["bearer"]),
+            Raw("x-api-key"),
+            Parameter("api_key"),
+            Parameter("access_token"),
+        ],
+        Dialect::Inworld => vec![BasicOrBearer, OfferRest("bearer_")],
+        Dialect::Deepgram => vec![
+            Scheme(&["token", "bearer"]),
+            OfferBehind(&["token", "bearer"]),
+        ],
+        other => panic!("{other} is not modelled"),
+    }
+}
+
+/// Whose API has this route. Of the paths that the tests use, these are all.
+fn owners(method: &str, path: &str) -> &'static [Dialect] {
+    use Dialect::{Azure, Cartesia, Deepgram, ElevenLabs, Inworld, Kugel};
+    use Dialect::{OpenAi, Rime, Smallest, Supertone};
+    match (method, path) {
+        ("POST", "/v1/rime-tts") | ("GET", "/ws" | "/ws2" | "/ws3") => &[Rime],
+        ("POST", "/waves/v1/tts" | "/waves/v1/tts/live") | ("GET", "/waves/v1/tts/live") => {
+            &[Smallest]
+        }
+        ("POST", "/v1/tts/generate") | ("GET", "/ws/tts") => &[Kugel],
+        ("POST", "/tts/v1/voice") | ("GET", "/tts/v1/voice:streamBidirectional") => &[Inworld],
+        ("POST", "/v1/audio/speech") => &[OpenAi],
+        ("POST", "/v1/text-to-speech/cove") => &[Supertone, ElevenLabs],
+        ("POST", "/v1/speak") => &[Smallest, Deepgram],
+        ("GET", "/v1/speak") => &[Deepgram],
+        ("POST", "/tts/bytes") | ("GET", "/tts/websocket") => &[Cartesia],
+        ("POST", "/cognitiveservices/v1") | ("GET", "/cognitiveservices/websocket/v1") => &[Azure],
+        ("GET", "/v1/voices") => &[Supertone, Kugel, ElevenLabs],
+        ("GET", "/v1/models") => &[Kugel, OpenAi, ElevenLabs, Deepgram],
+        _ => &[],
+    }
+}
+
+/// What `request` presents in `dialect`.
+pub(crate) fn presented<B>(dialect: Dialect, request: &Request<B>) -> Reading {
+    let dialect = match dialect {
+        Dialect::Auto => spoken(request).ok_or(UNRECOGNIZED)?,
+        one => one,
+    };
+    let mut found: Option<String> = None;
+    for place in places(dialect) {
+        let Some(mut credential) = held(&place, request)? else {
+            continue;
+        };
+        if dialect == Dialect::Kugel {
+            credential = without_region(credential);
+        }
+        if found.as_ref().is_some_and(|other| *other != credential) {
+            return Err(CONFLICTING);
+        }
+        found = Some(credential);
+    }
+    Ok(bytes(&found.ok_or(MISSING)?))
+}
+
+/// The one vendor of the path, or the one of several whose places hold anything.
+fn spoken<B>(request: &Request<B>) -> Option<Dialect> {
+    let owners = owners(request.method().as_str(), request.uri().path());
+    let speaks = |owner: &&Dialect| {
+        let places = places(**owner);
+        owners.len() == 1 || places.iter().any(|place| held(place, request) != Ok(None))
+    };
+    let speaking: Vec<_> = owners.iter().filter(speaks).collect();
+    match speaking.as_slice() {
+        [one] => Some(**one),
+        _ => None,
+    }
+}
+
+fn held<B>(place: &Place, request: &Request<B>) -> Result<Option<String>, &'static str> {
+    let authorization = || one(values(request, "authorization"));
+    let in_any_case = |value: &str, schemes: &[&str]| {
+        let (scheme, token) = scheme_and_token(value)?;
+        schemes
+            .contains(&&*scheme.to_ascii_lowercase())
+            .then_some(token)
+    };
+    let readable = |value: Option<String>, read: &dyn Fn(&str) -> Option<String>| match value {
+        None => Ok(None),
+        Some(value) => read(&value).map(Some).ok_or(MALFORMED),
+    };
+    match place {
+        Place::Scheme(schemes) => readable(authorization()?, &|value| in_any_case(value, schemes)),
+        Place::ExactScheme(wanted) => readable(authorization()?, &|value| {
+            let (scheme, token) = scheme_and_token(value)?;
+            (scheme == *wanted).then_some(token)
+        }),
+        Place::BasicOrBearer => readable(authorization()?, &|value| {
+            let pair = in_any_case(value, &["basic"]).and_then(|token| pair(&token));
+            pair.or_else(|| in_any_case(value, &["bearer"]))
+        }),
+        Place::Raw(name) => readable(one(values(request, name))?, &word),
+        Place::Parameter(name) if is_upgrade(request) => {
+            let parameters = request.uri().query().unwrap_or_default().split('&');
+            let named = parameters.filter(|parameter| {
+                let given = parameter.split('=').next().unwrap_or_default();
+                percent_decoded(&latin(given.as_bytes())) == *name
+            });
+            let parameter = one(named.map(|parameter| latin(parameter.as_bytes())).collect())?;
+            readable(parameter, &|parameter| {
+                let (_, value) = parameter.split_once('=')?;
+                (!value.is_empty()).then(|| percent_decoded(value))
+            })
+        }
+        Place::OfferBehind(names) if is_upgrade(request) => {
+            let mut offers = offers(request).into_iter();
+            let mut found = Vec::new();
+            while let Some(offer) = offers.next() {
+                if names.contains(&&*offer) {
+                    found.push(offers.next().unwrap_or_default());
+                }
+            }
+            one_offer(found)
+        }
+        Place::OfferRest(start) if is_upgrade(request) => {
+            let offers = offers(request);
+            let rests = offers.iter().filter_map(|offer| offer.strip_prefix(start));
+            one_offer(rests.map(str::to_owned).collect())
+        }
+        Place::Parameter(_) | Place::OfferBehind(_) | Place::OfferRest(_) => Ok(None),
+    }
+}
+
+/// `scheme 1*SP token`, the token a word.
+fn scheme_and_token(value: &str) -> Option<(String, String)> {
+    let (scheme, rest) = value.split_once(' ')?;
+    Some((scheme.to_owned(), word(rest.trim_start_matches(' '))?))
+}
+
+fn word(text: &str) -> Option<String> {
+    (!text.is_empty() && !text.contains([' ', '\t'])).then(|| text.to_owned())
+}
+
+/// `id:secret` from its base64: the text that has this very base64, if there is one.
+fn pair(encoded: &str) -> Option<String> {
+    let mut bits = Vec::new();
+    for character in encoded.trim_end_matches('=').chars() {
+        let value = ALPHABET
+            .iter()
+            .position(|own| char::from(*own) == character)?;
+        bits.extend((0..6).rev().map(|bit| value >> bit & 1));
+    }
+    let octet = |bits: &[usize]| bits.iter().fold(0, |octet, bit| octet << 1 | *bit as u8);
+    let decoded: Vec<u8> = bits.chunks_exact(8).map(octet).collect();
+    let text = latin(&decoded);
+    let (id, secret) = text.split_once(':')?;
+    (base64(&decoded) == encoded && !id.is_empty() && !secret.is_empty()).then_some(text)
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// RFC 4648 §4.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    let groups = bytes.chunks(3).map(|group| {
+        let octet = |at: usize| usize::from(group.get(at).copied().unwrap_or_default());
+        let all = octet(0) << 16 | octet(1) << 8 | octet(2);
+        let digit = |at: usize| match at <= group.len() {
+            true => char::from(ALPHABET[all >> (18 - 6 * at) & 63]),
+            false => '=',
+        };
+        (0..4).map(digit).collect::<String>()
+    });
+    groups.collect()
+}
+
+/// What is no percent-encoding stands for itself.
+pub(crate) fn percent_decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part
+            .get(..2)
+            .filter(|pair| pair.chars().all(|digit| digit.is_ascii_hexdigit()));
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(octet) => decoded.extend([&*String::from(char::from(octet)), &part[2..]]),
+            None => decoded.extend(["%", part]),
+        }
+    }
+    decoded
+}
+
+/// KugelAudio's client drops one region from a key; other clients do not.
+fn without_region(key: String) -> String {
+    let mut rests = ["eu-", "us-", "global-"]
+        .iter()
+        .filter_map(|region| key.strip_prefix(region));
+    rests
+        .next()
+        .filter(|rest| !rest.is_empty())
+        .map(str::to_owned)
+        .unwrap_or(key)
+}
+
+fn is_upgrade<B>(request: &Request<B>) -> bool {
+    let connection = values(request, "connection").join(",").to_ascii_lowercase();
+    let mut options = connection
+        .split(',')
+        .map(|option| option.trim_matches([' ', '\t']));
+    let upgrade = values(request, "upgrade");
+    request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && options.any(|option| option == "upgrade")
+        && upgrade.len() == 1
+        && upgrade[0].eq_ignore_ascii_case("websocket")
+}
+
+fn offers<B>(request: &Request<B>) -> Vec<String> {
+    let lines = values(request, "sec-websocket-protocol");
+    let offers = lines.iter().flat_map(|line| line.split(','));
+    offers
+        .map(|offer| offer.trim_matches([' ', '\t']).to_owned())
+        .collect()
+}
+
+/// At most one; the first that is wrong says why.
+fn one_offer(found: Vec<String>) -> Result<Option<String>, &'static str> {
+    match found.as_slice() {
+        [first, ..] if first.is_empty() => Err(MALFORMED),
+        [_, second, ..] if second.is_empty() => Err(MALFORMED),
+        _ => one(found),
+    }
+}
+
+fn one(mut found: Vec<String>) -> Result<Option<String>, &'static str> {
+    match found.len() {
+        0 | 1 => Ok(found.pop()),
+        _ => Err(CONFLICTING),
+    }
+}
+
+fn values<B>(request: &Request<B>, name: &str) -> Vec<String> {
+    let values = request.headers().get_all(name).iter();
+    values.map(|value| latin(value.as_bytes())).collect()
+}
+
+fn latin(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    text.chars().map(|character| character as u8).collect()
+}

@@ -1,0 +1,202 @@
+//! The paths that pass have one reading, and a limited key passes on those that a rule names.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use voxgate::{Dialect, KeyKind, Policy, Principal, Rule, Scope, Screen};
+
+use super::door::{Door, KEY};
+use super::draft::{Draft, vendors};
+use super::model::percent_decoded;
+
+const METHODS: [&str; 5] = ["GET", "POST", "PATCH", "DELETE", "HEAD"];
+
+fn path() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => Just("/".to_owned()),
+        6 => select(&[
+            "/", ".", "..", "..;", "%2e", "%2E", "%2f", "%2F", "%5c", "%5C", "\\", "%00", "%", "%25", ";", "/..;",
+            "%3b", "//", "\u{e9}", "%c3%a9", "%7f", "%0a", "%20", "*", ":",
+        ][..]).prop_map(str::to_owned),
+        4 => "[a-z0-9._~-]{1,4}",
+        1 => "%[0-9a-fA-F]{2}",
+    ];
+    vec(piece, 0..10).prop_map(|pieces| format!("/{}", pieces.concat()))
+}
+
+fn is_accepted(door: &Door, method: &'static str, path: &str) -> Option<bool> {
+    let draft = Draft::new(method, path)
+        .with("host", "tts.example")
+        .with("authorization", format!("Bearer {KEY}"));
+    let request = draft.request()?;
+    // A fragment or a query would not be part of the path.
+    (request.uri().path() == path).then(|| door.ask(request).is_accepted())
+}
+
+fn screened(screen: Screen) -> Door {
+    Door::build(Principal::new("key"), |layer| layer.screen(screen))
+}
+
+fn names(rule: &Rule, method: &str, path: &str) -> bool {
+    let path = percent_decoded(path);
+    let given: Vec<&str> = path.split('/').collect();
+    let wanted: Vec<&str> = rule.pattern().split('/').collect();
+    let (start, rest) = match wanted.as_slice() {
+        ["*"] => (&wanted[..0], true),
+        [start @ .., "*"] => (start, true),
+        all => (all, false),
+    };
+    let segment = |(want, is): (&&str, &&str)| match want.starts_with('{') {
+        true => !is.is_empty(),
+        false => want == is,
+    };
+    let long_enough = if rest {
+        given.len() > start.len()
+    } else {
+        given.len() == start.len()
+    };
+    (rule.method() == "*" || rule.method() == method)
+        && long_enough
+        && start.iter().zip(&given).all(segment)
+}
+
+/// Everything but unlimited: every scope there is, every voice, or realtime sessions.
+fn limited(policy: &Policy) -> [Principal; 3] {
+    let scopes = policy
+        .rules()
+        .iter()
+        .filter_map(Rule::required)
+        .filter_map(Scope::new);
+    let key = || Principal::new("key");
+    [
+        key().scopes(scopes),
+        key().voices(["*"]),
+        key().kind(KeyKind::Realtime),
+    ]
+}
+
+fn door(policy: &Policy, principal: Principal) -> Door {
+    Door::build(principal, |layer| layer.policy(policy.clone()))
+}
+
+/// A path that the rule names.
+fn example(rule: &Rule) -> String {
+    let segments = rule.pattern().split('/').map(|segment| match segment {
+        "*" => "some/rest",
+        name if name.starts_with('{') => "cove",
+        literal => literal,
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let segment = select(&["a", "b.c", "{one}", "tts:x", "*"][..]);
+    let pattern = vec(segment, 0..4).prop_map(|segments| format!("/{}", segments.join("/")));
+    let method = prop_oneof![Just("*"), select(&METHODS[..])];
+    (method, pattern, any::<bool>(), any::<bool>()).prop_map(
+        |(method, pattern, scope, realtime)| {
+            let rule = Rule::new(method, &pattern);
+            let rule = if scope { rule.scope("speak") } else { rule };
+            if realtime { rule.realtime() } else { rule }
+        },
+    )
+}
+
+/// Near a path that is named: a piece put in, taken out, or spelt in another way.
+fn near(path: &str, at: Index, how: u8) -> String {
+    let mut text: Vec<String> = path.chars().map(String::from).collect();
+    let at = at.index(text.len());
+    match how % 6 {
+        0 => text[at] = format!("%{:02X}", path.as_bytes()[at]),
+        1 => text[at].make_ascii_uppercase(),
+        2 => text.insert(at, "/x".to_owned()),
+        3 => _ = text.remove(at),
+        4 => text.push("/".to_owned()),
+        _ => {}
+    }
+    text.concat()
+}
+
+#[test]
+fn on_every_route_of_a_vendor_the_scoped_key_passes() {
+    for dialect in vendors().filter(|dialect| !dialect.policy().rules().is_empty()) {
+        let policy = dialect.policy();
+        let [scoped, _, _] = limited(&policy);
+        let door = door(&policy, scoped);
+        for rule in policy.rules() {
+            let method = METHODS.into_iter().find(|method| *method == rule.method());
+            let path = example(rule);
+            let accepted = is_accepted(&door, method.unwrap_or("PATCH"), &path);
+            assert_eq!(accepted, Some(true), "{dialect}: {rule:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn what_passes_the_screen_has_one_reading(path in path()) {
+        for screen in [Screen::Server, Screen::Proxy] {
+            if is_accepted(&screened(screen), "GET", &path) != Some(true) {
+                continue;
+            }
+            let decoded = percent_decoded(&path);
+            let segments: Vec<&str> = decoded.split('/').collect();
+            prop_assert_eq!(segments.len(), path.split('/').count(), "an encoded slash: {}", path);
+            let inner = &segments[1..segments.len() - 1];
+            prop_assert!(!inner.contains(&""), "an empty segment: {}", path);
+            prop_assert!(!segments.contains(&".") && !segments.contains(&".."), "{}", path);
+            let with_parameters = |segment: &&str| segment.starts_with("..;");
+            prop_assert!(!path.split('/').any(|part| with_parameters(&part)), "{}", path);
+            let control = |character: char| character.is_ascii_control() || character == '\\';
+            prop_assert!(!decoded.contains(control), "{}", path);
+            prop_assert!(!decoded.contains('%'), "encoded twice: {}", path);
+        }
+    }
+
+    #[test]
+    fn plain_paths_pass(segments in vec("[a-z0-9_~-]{1,5}[a-z0-9._~:-]{0,5}", 0..5)) {
+        let path = format!("/{}", segments.join("/"));
+        for screen in [Screen::Server, Screen::Proxy] {
+            prop_assert_eq!(is_accepted(&screened(screen), "GET", &path), Some(true));
+        }
+    }
+
+    #[test]
+    fn a_limited_key_passes_only_where_a_rule_names_the_path(
+        rules in vec(rule(), 0..4),
+        method in select(&METHODS[..]),
+        (at, how) in (any::<Index>(), any::<u8>()),
+        other in path(),
+    ) {
+        let policy = rules.iter().cloned().fold(Policy::default(), Policy::rule);
+        let path = rules.first().map_or(other, |rule| near(&example(rule), at, how));
+        check_policy(&policy, method, &path)?;
+    }
+
+    #[test]
+    fn the_vendors_own_policies_do_not_leak(
+        dialect in select(&Dialect::ALL[..]),
+        method in select(&METHODS[..]),
+        (rule, at, how) in (any::<Index>(), any::<Index>(), any::<u8>()),
+    ) {
+        let policy = dialect.policy();
+        if !policy.rules().is_empty() {
+            let rule = rule.get(policy.rules());
+            check_policy(&policy, method, &near(&example(rule), at, how))?;
+        }
+    }
+}
+
+fn check_policy(policy: &Policy, method: &'static str, path: &str) -> Result<(), TestCaseError> {
+    let named = policy.rules().iter().any(|rule| names(rule, method, path));
+    for principal in limited(policy) {
+        let accepted = is_accepted(&door(policy, principal.clone()), method, path);
+        prop_assert!(
+            named || accepted != Some(true),
+            "{method} {path}: {policy:?} {principal:?}"
+        );
+    }
+    Ok(())
+}
