@@ -226,8 +226,10 @@ impl Dialect {
             }
         }
         if let Some(digest) = digest {
-            query::remove_value(request.uri_mut(), &digest);
-            subprotocol::remove_value(request.headers_mut(), &digest);
+            let canonical = self.profile().canonical;
+            let is_it = |bytes: &[u8]| Digest::of(canonical(bytes)).matches(&digest);
+            query::remove_values(request.uri_mut(), is_it);
+            subprotocol::remove_values(request.headers_mut(), is_it);
         }
         carrier::remove_headers(request.headers_mut());
     }

@@ -70,11 +70,11 @@ fn owners(method: &str, path: &str) -> &'static [Dialect] {
         ("POST", "/tts/v1/voice") | ("GET", "/tts/v1/voice:streamBidirectional") => &[Inworld],
         ("POST", "/v1/audio/speech") => &[OpenAi],
         ("POST", "/v1/text-to-speech/cove") => &[Supertone, ElevenLabs],
-        ("POST", "/v1/speak") => &[Smallest, Deepgram],
-        ("GET", "/v1/speak") => &[Deepgram],
+        ("POST" | "GET", "/v1/speak") => &[Deepgram],
         ("POST", "/tts/bytes") | ("GET", "/tts/websocket") => &[Cartesia],
         ("POST", "/cognitiveservices/v1") | ("GET", "/cognitiveservices/websocket/v1") => &[Azure],
         ("GET", "/v1/voices") => &[Supertone, Kugel, ElevenLabs],
+        (_, "/v1/voices") => &[Kugel],
         ("GET", "/v1/models") => &[Kugel, OpenAi, ElevenLabs, Deepgram],
         _ => &[],
     }
@@ -229,7 +229,7 @@ pub(crate) fn percent_decoded(text: &str) -> String {
 }
 
 /// KugelAudio's client drops one region from a key; other clients do not.
-fn without_region(key: String) -> String {
+pub(crate) fn without_region(key: String) -> String {
     let mut rests = ["eu-", "us-", "global-"]
         .iter()
         .filter_map(|region| key.strip_prefix(region));
@@ -282,10 +282,10 @@ fn values<B>(request: &Request<B>, name: &str) -> Vec<String> {
     values.map(|value| latin(value.as_bytes())).collect()
 }
 
-fn latin(bytes: &[u8]) -> String {
+pub(crate) fn latin(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-fn bytes(text: &str) -> Vec<u8> {
+pub(crate) fn bytes(text: &str) -> Vec<u8> {
     text.chars().map(|character| character as u8).collect()
 }
