@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 
 use crate::denial::{Denial, DenialKind};
 use crate::request_id::{RequestId, X_REQUEST_ID};
@@ -27,7 +27,8 @@ impl RefusalContext {
     pub fn of<B>(request: &Request<B>, request_id: RequestId) -> Self {
         Self {
             request_id,
-            grpc: grpc::is_grpc(request.headers()),
+            // gRPC is spoken in HTTP/2 only; anybody can write the content type.
+            grpc: request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers()),
             streams: request.uri().path().ends_with(":stream"),
         }
     }

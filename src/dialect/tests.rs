@@ -440,7 +440,11 @@ fn retry_after_is_rounded_up_to_whole_seconds() {
 
 #[test]
 fn a_grpc_call_is_refused_in_grpcs_form_in_every_dialect() {
-    let call = request("/tts.Speech/Say", &[("content-type", "application/grpc")]);
+    let mut call = request("/tts.Speech/Say", &[("content-type", "application/grpc")]);
+    let in_http_1 = RefusalContext::of(&call, RequestId::new(Duration::ZERO));
+    let refusal = Dialect::Rime.refuse(&Denial::unknown_credential(), in_http_1);
+    assert_eq!(refusal.status(), 401);
+    *call.version_mut() = Version::HTTP_2;
     let context = RefusalContext::of(&call, RequestId::new(Duration::ZERO));
     for dialect in Dialect::ALL {
         let response = dialect.refuse(&Denial::unknown_credential(), context);

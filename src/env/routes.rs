@@ -51,7 +51,12 @@ pub(super) fn policy(
 }
 
 fn is_exact(method: &str, path: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"*{}?#".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"*{}?#%;\\".contains(&byte);
+    let strange = |segment: &str| matches!(segment, "." | "..");
     let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
-    is_method && path.starts_with('/') && path.bytes().all(plain)
+    is_method
+        && path.starts_with('/')
+        && !path.contains("//")
+        && path.bytes().all(plain)
+        && !path.split('/').any(strange)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::USER_AGENT;
+use http::header::{UPGRADE, USER_AGENT};
 use http::{Extensions, Request, Response, StatusCode};
 
 use crate::audit::{AuditRecord, AuditSink, Decision};
@@ -168,9 +168,10 @@ impl<V: Verify> Gate<V> {
         }));
     }
 
+    /// What is public is an answer, not a tunnel.
     fn is_public<B>(&self, request: &Request<B>) -> bool {
-        self.policy
-            .is_public(request.method(), request.uri().path())
+        let (method, path) = (request.method(), request.uri().path());
+        self.policy.is_public(method, path) && !request.headers().contains_key(UPGRADE)
     }
 
     fn auth_method<B>(&self, request: &Request<B>) -> AuthMethod {

@@ -14,6 +14,8 @@ use super::ring::Key;
 
 const MIN_SECRET_CHARACTERS: usize = 16;
 const MAX_ID_BYTES: usize = 64;
+/// Who is let in without a key is on record under these.
+const RESERVED_IDS: [&str; 2] = ["public", "deployment"];
 
 /// The digests under which a secret in the clear is known, or why it cannot be one.
 pub(crate) type Forms<'a> = &'a dyn Fn(&Secret) -> Result<Vec<Digest>, &'static str>;
@@ -94,6 +96,13 @@ fn read_id(file: &mut TomlFile, value: &Spanned<DeValue<'_>>) -> Option<String> 
         let message =
             format!("id must be 1 to {MAX_ID_BYTES} characters of A-Z a-z 0-9 . _ : @ / -");
         file.problem(value.span().start, message);
+        return None;
+    }
+    if RESERVED_IDS.contains(&id.as_str()) {
+        file.problem(
+            value.span().start,
+            "id stands for callers without a key; choose another",
+        );
         return None;
     }
     Some(id)

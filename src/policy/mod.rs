@@ -79,7 +79,7 @@ impl Policy {
     }
 
     /// Opens this very method and path to everybody, without a credential. There are no patterns
-    /// here: what is open is named.
+    /// here: what is open is named. A request that asks for an upgrade is not opened by it.
     #[must_use]
     pub fn public(mut self, method: &str, path: &str) -> Self {
         self.public.push((method.into(), path.into()));

@@ -144,25 +144,30 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Who called, whence, and what for: by these names a server could be told otherwise than what
 /// was judged.
-const OURS: [&str; 18] = [
+const OURS: [&str; 23] = [
     "cf-connecting-ip",
     "client-ip",
     "forwarded",
     "proxy",
     "remote-user",
     "true-client-ip",
+    "x-accel-redirect",
     "x-client-ip",
     "x-cluster-client-ip",
+    "x-envoy-original-path",
     "x-forwarded",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
     "x-original-host",
+    "x-original-uri",
     "x-original-url",
     "x-real-ip",
     "x-remote-user",
     "x-request-id",
+    "x-rewrite-uri",
     "x-rewrite-url",
+    "x-waws-unencoded-url",
 ];
 
 fn is_ours(name: &HeaderName) -> bool {

@@ -90,7 +90,8 @@ impl Clients {
         upstream: &Upstream,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, Failure> {
-        let http2 = upstream.http2 || is_grpc(request.headers());
+        let http2 =
+            upstream.http2 || (request.version() == Version::HTTP_2 && is_grpc(request.headers()));
         let mut target = Uri::builder()
             .scheme(Scheme::HTTP)
             .authority(upstream.authority.clone());
