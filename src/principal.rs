@@ -116,7 +116,8 @@ impl Principal {
     pub fn has_voice(&self, voice: &str) -> bool {
         self.0.voices.as_deref().is_none_or(|voices| {
             voices.iter().any(|own| match own.strip_suffix('*') {
-                Some(start) => voice.starts_with(start),
+                // What stands for `*` is a name, and not the beginning of something else.
+                Some(start) => voice.strip_prefix(start).is_some_and(is_plain),
                 None => **own == *voice,
             })
         })
@@ -128,6 +129,10 @@ impl Principal {
         self.granted()
             .is_none_or(|granted| granted.iter().any(|own| own.as_str() == scope))
     }
+}
+
+fn is_plain(rest: &str) -> bool {
+    !rest.contains(|letter: char| letter.is_control() || ";?#&/\\%=".contains(letter))
 }
 
 /// A right by name, such as `tts:synthesize`: an RFC 6749 §3.3 scope token.
@@ -253,6 +258,9 @@ mod tests {
             ("team-a", true),
             ("team", false),
             ("", false),
+            ("team-x;other", false),
+            ("team-x?voice=other", false),
+            ("team-x\0", false),
         ] {
             assert_eq!(some.has_voice(voice), expected, "{voice}");
         }

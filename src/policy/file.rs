@@ -7,7 +7,8 @@ use toml::de::{DeTable, DeValue};
 use crate::error::ConfigError;
 use crate::toml_file::TomlFile;
 
-use super::rule::{Rule, Voice, has_parameter};
+use super::pattern::{can_match, has_parameter};
+use super::rule::{Rule, Voice};
 
 pub(super) fn load(path: &Path) -> Result<Vec<Rule>, ConfigError> {
     TomlFile::load(path, "policy file", |file, table| {
@@ -53,9 +54,11 @@ fn rule(file: &mut TomlFile, at: usize, fields: &DeTable<'_>) -> Option<Rule> {
             "method must be \"*\" or a method in capitals, such as \"POST\"",
         );
     }
-    let path = path.filter(|path| path == "*" || path.starts_with('/'));
+    let path = path.filter(|path| can_match(path));
     if path.is_none() {
-        file.problem(at, "path must begin with / or be \"*\"");
+        let message = "path must be \"*\", or begin with / and have {name} for a whole segment, * at \
+                       its end for the rest, and what is not ASCII percent-encoded";
+        file.problem(at, message);
     }
     let (method, path) = (method?, path?);
     if let Some(Voice::Path(name)) = &voice

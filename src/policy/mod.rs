@@ -1,6 +1,7 @@
 //! What may this principal do?
 
 mod file;
+mod pattern;
 mod rule;
 
 use std::path::Path;
@@ -10,7 +11,6 @@ use http::{Method, Uri};
 use crate::denial::DenialKind;
 use crate::error::ConfigError;
 use crate::principal::Principal;
-use crate::screen::canonical;
 
 pub use self::rule::{Rule, Voice};
 
@@ -102,8 +102,7 @@ impl Policy {
     /// The rule that decides about this request, or `None` when no rule names it.
     #[must_use]
     pub fn find(&self, method: &Method, path: &str) -> Option<&Rule> {
-        let path = canonical(path);
-        self.rules.iter().find(|rule| rule.names(method, &path))
+        self.rules.iter().find(|rule| rule.names(method, path))
     }
 
     pub(crate) fn is_public(&self, method: &Method, path: &str) -> bool {

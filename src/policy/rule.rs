@@ -6,7 +6,8 @@ use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::principal::{KeyKind, Principal};
-use crate::screen::canonical;
+
+use super::pattern::{matches, name_of};
 
 /// The scope whose routes speak, and therefore have a voice.
 const SPEAKING: &str = "tts:synthesize";
@@ -45,7 +46,7 @@ impl Rule {
     /// segments, `{name}` for one segment, and `*` at the end for the rest. The pattern `*` is
     /// any path.
     ///
-    /// Paths are compared with unreserved characters decoded (RFC 3986 §6.2.2.2), by case.
+    /// Paths are compared with everything decoded, by case.
     ///
     /// Until told otherwise the rule asks for no scope: every key of the standard kind may.
     #[must_use]
@@ -110,9 +111,8 @@ impl Rule {
         self.voice.as_ref()
     }
 
-    pub(super) fn names(&self, method: &Method, canonical_path: &str) -> bool {
-        (*self.method == *"*" || *self.method == *method.as_str())
-            && matches(&self.pattern, canonical_path)
+    pub(super) fn names(&self, method: &Method, path: &str) -> bool {
+        (*self.method == *"*" || *self.method == *method.as_str()) && matches(&self.pattern, path)
     }
 
     /// Whether this limited principal may do what this rule, which names the request, is about.
@@ -162,6 +162,9 @@ impl Voice {
                 )
             }
             Self::Query(name) => {
+                if !names_once(uri.query().unwrap_or_default(), name) {
+                    return None;
+                }
                 let parameters = uri.query().unwrap_or_default().split('&');
                 let named = parameters.filter_map(|parameter| parameter.split_once('='));
                 only(
@@ -188,41 +191,22 @@ fn only<'a>(mut values: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     values.next().filter(|_| values.next().is_none())
 }
 
+/// Whether just one parameter has this name, in any reading that some server has: in another
+/// case, with white space or brackets, or separated by `;`.
+fn names_once(query: &str, name: &str) -> bool {
+    let alike = |parameter: &&str| {
+        let given = parameter.split('=').next().unwrap_or_default();
+        let given = given.replace('+', " ");
+        let given = percent_decode_str(&given).decode_utf8_lossy();
+        let given = given.split(['[', '\0']).next().unwrap_or_default();
+        given.trim().eq_ignore_ascii_case(name)
+    };
+    !query.contains(';') && query.split('&').filter(alike).count() == 1
+}
+
 fn decoded(text: &str) -> Option<String> {
     let text = percent_decode_str(text).decode_utf8().ok()?;
     Some(text.into_owned())
-}
-
-/// The name in a segment of a pattern that is `{name}`.
-fn name_of(segment: &str) -> Option<&str> {
-    segment.strip_prefix('{')?.strip_suffix('}')
-}
-
-/// Whether `pattern` names a parameter of this name.
-pub(super) fn has_parameter(pattern: &str, name: &str) -> bool {
-    pattern
-        .split('/')
-        .any(|segment| name_of(segment) == Some(name))
-}
-
-fn matches(pattern: &str, path: &str) -> bool {
-    if pattern == "*" {
-        return true;
-    }
-    let path = canonical(path);
-    let mut segments = path.split('/');
-    let mut wanted = pattern.split('/').peekable();
-    while let Some(want) = wanted.next() {
-        if want == "*" && wanted.peek().is_none() {
-            return segments.next().is_some_and(|rest| !rest.is_empty());
-        }
-        match segments.next() {
-            Some(segment) if segment == want => {}
-            Some(segment) if name_of(want).is_some() && !segment.is_empty() => {}
-            _ => return false,
-        }
-    }
-    segments.next().is_none()
 }
 
 #[cfg(test)]
@@ -230,24 +214,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_match_by_segment() {
-        for (pattern, path, expected) in [
-            ("/v1/rime-tts", "/v1/rime-tts", true),
-            ("/v1/rime-tts", "/v1/rime%2Dtts", true),
-            ("/v1/rime-tts", "/v1/rime-tts/", false),
-            ("/v1/rime-tts", "/v1/Rime-TTS", false),
-            ("/v1/{voice}/stream", "/v1/a/stream", true),
-            ("/v1/{voice}/stream", "/v1//stream", false),
-            ("/v1/{voice}", "/v1/a/b", false),
-            ("/data/voices/*", "/data/voices/a.json", true),
-            ("/data/voices/*", "/data/voices/a/b", true),
-            ("/data/voices/*", "/data/voices/", false),
-            ("/data/voices/*", "/data/voices", false),
-            ("/*", "/", false),
-            ("/", "/", true),
-            ("*", "/any/path", true),
+    fn a_voice_in_the_query_is_named_once_in_every_reading() {
+        let voice = Voice::Query("speaker".into());
+        for (query, expected) in [
+            ("speaker=a", Some("a")),
+            ("x=1&speaker=a", Some("a")),
+            ("speaker=a&Speaker=b", None),
+            ("speaker=a;speaker=b", None),
+            ("speaker=a&speaker[]=b", None),
+            ("speaker=a&+speaker=b", None),
+            ("speaker=a&speaker%00x=b", None),
+            ("speaker=a&speaker", None),
+            ("Speaker=a", None),
         ] {
-            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+            let uri: Uri = format!("/?{query}").parse().expect("a URI");
+            assert_eq!(voice.of("/", &uri).as_deref(), expected, "{query}");
         }
     }
 

@@ -30,7 +30,7 @@ const FLOORS: [(&str, usize); 16] = [
 ];
 
 /// Imports within a floor: who, from whom, why.
-const NEIGHBOURS: [(&str, &str, &str); 4] = [
+const NEIGHBOURS: [(&str, &str, &str); 3] = [
     (
         "principal",
         "request_id",
@@ -45,11 +45,6 @@ const NEIGHBOURS: [(&str, &str, &str); 4] = [
         "toml_file",
         "error",
         "a file is read into what it holds, or into its problems",
-    ),
-    (
-        "policy",
-        "screen",
-        "what is judged must be spelt as what was screened: one `canonical`",
     ),
 ];
 

@@ -1,0 +1,125 @@
+//! Patterns of paths.
+
+use percent_encoding::percent_decode_str;
+
+/// Compares segment by segment, each with everything decoded: `%C3%A9` and `%c3%a9` are one, and
+/// so are `%3A` and `:`. Slashes and percent signs do not come encoded; the screen refuses them.
+pub(super) fn matches(pattern: &str, path: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    let mut segments = path.split('/');
+    let mut wanted = pattern.split('/').peekable();
+    while let Some(want) = wanted.next() {
+        if want == "*" && wanted.peek().is_none() {
+            return segments.next().is_some_and(|rest| !rest.is_empty());
+        }
+        match segments.next() {
+            Some(segment) if same(segment, want) => {}
+            Some(segment) if name_of(want).is_some() && !segment.is_empty() => {}
+            _ => return false,
+        }
+    }
+    segments.next().is_none()
+}
+
+fn same(one: &str, other: &str) -> bool {
+    one == other || percent_decode_str(one).eq(percent_decode_str(other))
+}
+
+/// The name in a segment of a pattern that is `{name}`.
+pub(super) fn name_of(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// Whether `pattern` names a parameter of this name.
+pub(super) fn has_parameter(pattern: &str, name: &str) -> bool {
+    pattern
+        .split('/')
+        .any(|segment| name_of(segment) == Some(name))
+}
+
+/// Whether some path can match this pattern: `*` is the whole of it or its last segment, and
+/// `{name}` a whole segment.
+pub(super) fn can_match(pattern: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    let Some(inner) = pattern.strip_prefix('/') else {
+        return false;
+    };
+    let last = inner.split('/').count() - 1;
+    let plain = |segment: &str| {
+        !segment.contains(['*', '{', '}', '?', '#', ';', '\\']) && !matches!(segment, "." | "..")
+    };
+    let fits = |(index, segment): (usize, &str)| match (segment, name_of(segment)) {
+        ("" | "*", _) => index == last,
+        (_, Some(name)) => !name.is_empty() && plain(name),
+        (_, None) => plain(segment),
+    };
+    inner.is_ascii() && codes_are_whole(inner) && inner.split('/').enumerate().all(fits)
+}
+
+/// Every `%` begins the code of something that a path may hold encoded.
+fn codes_are_whole(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        let code = rest
+            .get(..2)
+            .and_then(|code| u8::from_str_radix(code, 16).ok());
+        code.is_some_and(|byte| !byte.is_ascii_control() && !b"/\\%".contains(&byte))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_by_segment() {
+        for (pattern, path, expected) in [
+            ("/v1/rime-tts", "/v1/rime-tts", true),
+            ("/v1/rime-tts", "/v1/rime%2Dtts", true),
+            ("/v1/rime-tts", "/v1/rime-tts/", false),
+            ("/v1/rime-tts", "/v1/Rime-TTS", false),
+            ("/v1/{voice}/stream", "/v1/a/stream", true),
+            ("/v1/{voice}/stream", "/v1//stream", false),
+            ("/v1/{voice}", "/v1/a/b", false),
+            ("/data/voices/*", "/data/voices/a.json", true),
+            ("/data/voices/*", "/data/voices/a/b", true),
+            ("/data/voices/*", "/data/voices/", false),
+            ("/data/voices/*", "/data/voices", false),
+            ("/*", "/", false),
+            ("/", "/", true),
+            ("*", "/any/path", true),
+            ("/caf%C3%A9", "/caf%c3%a9", true),
+            ("/a:b", "/a%3Ab", true),
+            ("/%70remium", "/premium", true),
+        ] {
+            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_is_told() {
+        for (pattern, expected) in [
+            ("*", true),
+            ("/", true),
+            ("/a/*", true),
+            ("/a/", true),
+            ("/a/{b}/c", true),
+            ("/a%20b", true),
+            ("a", false),
+            ("/a*", false),
+            ("/*/a", false),
+            ("/x-{a}", false),
+            ("/{}", false),
+            ("/a?b", false),
+            ("/a//b", false),
+            ("/a/../b", false),
+            ("/a%2fb", false),
+            ("/a%", false),
+        ] {
+            assert_eq!(can_match(pattern), expected, "{pattern}");
+        }
+    }
+}
