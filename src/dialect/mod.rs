@@ -213,25 +213,29 @@ impl Dialect {
         }
     }
 
-    /// Removes the caller's credential from every carrier of this dialect, and from whichever
-    /// parameter or subprotocol repeats it. Headers that are a carrier of any dialect go as a
-    /// whole, in every spelling that a server might take for one. Everything else stays as it is,
-    /// byte for byte.
+    /// Removes the caller's credential: whatever stands where any dialect has a carrier, headers in
+    /// every spelling that a server might take for one, and whichever parameter or subprotocol
+    /// repeats the credential that this dialect reads. Everything else stays as it is, byte for
+    /// byte.
     pub fn strip_credential<B>(self, request: &mut Request<B>) {
         let credential = self.credential(request).ok();
         let digest = credential.map(|credential| credential.presented().digest());
-        for dialect in self.each() {
+        for dialect in Self::ALL {
             for carrier in dialect.profile().carriers {
                 carrier.strip(request);
             }
         }
+        carrier::remove_headers(request.headers_mut());
         if let Some(digest) = digest {
             let canonical = self.profile().canonical;
-            let is_it = |bytes: &[u8]| Digest::of(canonical(bytes)).matches(&digest);
+            let is_known = |bytes: &[u8]| Digest::of(canonical(bytes)).matches(&digest);
+            // Basic credentials are copied as they are sent, too.
+            let is_it = |bytes: &[u8]| {
+                is_known(bytes) || basic::decode(bytes).is_some_and(|decoded| is_known(&decoded))
+            };
             query::remove_values(request.uri_mut(), is_it);
             subprotocol::remove_values(request.headers_mut(), is_it);
         }
-        carrier::remove_headers(request.headers_mut());
     }
 
     /// The subprotocol that a server agrees on in place of the one that holds the credential, if

@@ -34,12 +34,14 @@ pub(super) fn remove(uri: &mut Uri, name: &str) {
     });
 }
 
-/// Removes every parameter whose value is the secret.
+/// Removes every parameter whose value, or name, is the secret.
 pub(super) fn remove_values(uri: &mut Uri, is_secret: impl Fn(&[u8]) -> bool) {
     remove_if(uri, |parameter| {
-        let value = parameter.split_once('=').map_or("", |(_, value)| value);
-        let value: Cow<'_, [u8]> = percent_decode_str(value).into();
-        is_secret(&value)
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        [name, value].into_iter().any(|text| {
+            let text: Cow<'_, [u8]> = percent_decode_str(text).into();
+            is_secret(&text)
+        })
     });
 }
 
@@ -122,7 +124,7 @@ mod tests {
     }
     #[test]
     fn a_secret_is_removed_under_whichever_name() {
-        let mut uri: Uri = "/p?a=k&b=k+k&c&d=%6b%2Bk".parse().expect("a URI");
+        let mut uri: Uri = "/p?a=k&b=k+k&c&d=%6b%2Bk&k+k&k+k=1".parse().expect("a URI");
         remove_values(&mut uri, |value| value == b"k+k");
         assert_eq!(uri, "/p?a=k&c");
     }

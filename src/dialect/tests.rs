@@ -209,7 +209,11 @@ fn the_credential_is_removed_from_every_carrier_and_nothing_else_is() {
 
     let mut kugel = everything();
     Dialect::Kugel.strip_credential(&mut kugel);
-    assert_eq!(kugel.uri(), "/p?a=%2f&&b", "it holds the same credential");
+    assert_eq!(
+        kugel.uri(),
+        "/p?a=%2f&&b",
+        "what is another's carrier goes, too"
+    );
     // A carrier of another dialect is none of ours to read, and none of the upstream's to see.
     assert!(!kugel.headers().contains_key("xi-api-key"));
     assert!(!kugel.headers().contains_key("x-api-key"));
@@ -229,6 +233,15 @@ fn a_credential_that_is_repeated_elsewhere_is_removed_there_too() {
     Dialect::Deepgram.strip_credential(&mut twice);
     assert_eq!(twice.uri(), "/?other=x");
     assert_eq!(twice.headers()[SEC_WEBSOCKET_PROTOCOL], "token, json");
+    let mut basic = request(
+        "/?a=aWQ6c2VjcmV0&b",
+        &[("authorization", "Basic aWQ6c2VjcmV0")],
+    );
+    Dialect::Inworld.strip_credential(&mut basic);
+    assert_eq!(basic.uri(), "/?b");
+    let mut region = request("/?a=eu-K&K&b", &[("authorization", "Bearer us-K")]);
+    Dialect::Kugel.strip_credential(&mut region);
+    assert_eq!(region.uri(), "/?b");
     let mut beside = upgrade(
         "/",
         &[

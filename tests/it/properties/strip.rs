@@ -17,14 +17,8 @@ const HEADERS: [&str; 5] = [
     "ocp-apim-subscription-key",
 ];
 
-/// The dialect's own parameters.
-fn parameters(dialect: Dialect) -> &'static [&'static str] {
-    match dialect {
-        Dialect::Kugel => &["api_key"],
-        Dialect::Cartesia | Dialect::Auto => &["api_key", "access_token"],
-        _ => &[],
-    }
-}
+/// And the parameters.
+const PARAMETERS: [&str; 2] = ["api_key", "access_token"];
 
 /// A header that some server reads as one of `HEADERS`.
 fn is_carrier(name: &str) -> bool {
@@ -39,16 +33,15 @@ fn is_carrier(name: &str) -> bool {
     HEADERS.contains(&&*name)
 }
 
-/// Without the parameters of these names, in any case, and without any that repeats the secret.
-fn query_without(
-    query: Option<&str>,
-    names: &[&str],
-    is_secret: impl Fn(&[u8]) -> bool,
-) -> Option<String> {
+/// Without `PARAMETERS`, in any case, and without any that repeats the secret.
+fn query_without(query: Option<&str>, is_secret: impl Fn(&[u8]) -> bool) -> Option<String> {
     let unwanted = |parameter: &&str| {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let name = percent_decoded(name).to_ascii_lowercase();
-        names.contains(&&*name) || is_secret(&bytes(&percent_decoded(value)))
+        let (name_given, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let name = percent_decoded(name_given).to_ascii_lowercase();
+        PARAMETERS.contains(&&*name)
+            || [name_given, value]
+                .iter()
+                .any(|text| is_secret(&bytes(&percent_decoded(text))))
     };
     let all: Vec<&str> = query?.split('&').collect();
     let left: Vec<&str> = all
@@ -70,21 +63,13 @@ fn is_name(offer: &[u8]) -> bool {
 }
 
 /// Inworld's offers go as a whole; of Deepgram's pairs, the names stay.
-fn offers_without(
-    dialect: Dialect,
-    mut offers: Vec<Vec<u8>>,
-    is_secret: impl Fn(&[u8]) -> bool,
-) -> Vec<Vec<u8>> {
-    if matches!(dialect, Dialect::Inworld | Dialect::Auto) {
-        offers.retain(|offer| !offer.starts_with(b"bearer_"));
-    }
-    if matches!(dialect, Dialect::Deepgram | Dialect::Auto) {
-        let mut at = 0;
-        while at < offers.len() {
-            at += 1;
-            if is_name(&offers[at - 1]) && at < offers.len() {
-                offers.remove(at);
-            }
+fn offers_without(mut offers: Vec<Vec<u8>>, is_secret: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    offers.retain(|offer| !offer.starts_with(b"bearer_"));
+    let mut at = 0;
+    while at < offers.len() {
+        at += 1;
+        if is_name(&offers[at - 1]) && at < offers.len() {
+            offers.remove(at);
         }
     }
     offers.retain(|offer| !is_secret(offer));
@@ -94,10 +79,9 @@ fn offers_without(
 /// The name of a pair stays, so that the server can agree on it. When an offer stood behind the
 /// pair, it now stands behind the name, and whoever reads the request again takes it for the
 /// credential.
-pub(crate) fn is_misread_when_read_again(dialect: Dialect, headers: &HeaderMap) -> bool {
-    let pairs = matches!(dialect, Dialect::Deepgram | Dialect::Auto);
+pub(crate) fn is_misread_when_read_again(headers: &HeaderMap) -> bool {
     let offers = offers(headers);
-    pairs && offers.windows(2).any(|pair| is_name(&pair[0]))
+    offers.windows(2).any(|pair| is_name(&pair[0]))
 }
 
 pub(crate) fn stripped(dialect: Dialect, request: &Request<()>) -> Request<()> {
@@ -127,10 +111,10 @@ pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
     assert_eq!(after.version(), before.version());
     assert_eq!(after.uri().path(), before.uri().path());
     assert_eq!(after.uri().authority(), before.uri().authority());
-    let query = query_without(before.uri().query(), parameters(dialect), is_secret);
+    let query = query_without(before.uri().query(), is_secret);
     assert_eq!(after.uri().query(), query.as_deref(), "{dialect}");
 
-    let offered = offers_without(dialect, offers(before.headers()), is_secret);
+    let offered = offers_without(offers(before.headers()), is_secret);
     let mut left = after.headers().clone();
     let mut expected = before.headers().clone();
     let carriers = before
@@ -150,7 +134,7 @@ pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
     }
     assert_eq!(left, expected, "{dialect}");
 
-    if is_misread_when_read_again(dialect, after.headers()) {
+    if is_misread_when_read_again(after.headers()) {
         return;
     }
     let again = stripped(dialect, &after);
