@@ -188,7 +188,7 @@ fn the_checker_finds_nothing_else() {
             "src/gate/mod.rs",
             "pub(crate) mod body; pub(super) fn f() {} pub(in crate::gate) fn g() {}",
         ),
-        ("src/policy.rs", "use crate::screen::canonical;"),
+        ("src/toml_file.rs", "use crate::error::Problem;"),
         (
             "src/verify.rs",
             "//! [x](crate::gate)\n// use crate::gate;\n/* crate::gate */ /// crate::gate\nfn f() {}",

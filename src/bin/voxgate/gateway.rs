@@ -107,6 +107,7 @@ impl Gateway {
             deployment_key: config.auth.deployment_key().cloned(),
             timeouts: config.timeouts,
             places: Arc::new(Semaphore::new(open_files::connections())),
+            upstream_places: Arc::new(Semaphore::new(open_files::connections())),
             layer: config
                 .auth
                 .into_layer()

@@ -39,7 +39,11 @@ impl Metrics {
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
         let preconfigured_exposed = Gauge::default();
         // An alert on a rate needs the zero before the first error.
-        for kind in [DenialKind::UpstreamUnreachable, DenialKind::UpstreamTimeout] {
+        for kind in [
+            DenialKind::UpstreamUnreachable,
+            DenialKind::UpstreamTimeout,
+            DenialKind::Unavailable,
+        ] {
             let _ = upstream_errors.get_or_create(&ReasonLabel {
                 reason: kind.as_str(),
             });

@@ -20,7 +20,7 @@ pub(crate) fn raise_limit() {
     }
 }
 
-/// How many clients can be connected at a time.
+/// How many clients can be connected at a time; and as many connections to upstreams can be open.
 pub(crate) fn connections() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let pairs = limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED) / 2);

@@ -24,8 +24,10 @@ pub(crate) struct Parts {
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) timeouts: Timeouts,
-    /// How many connections the process can hold; shared by all workers.
+    /// How many connections the process can hold, from clients and to upstreams; shared by all
+    /// workers.
     pub(crate) places: Arc<Semaphore>,
+    pub(crate) upstream_places: Arc<Semaphore>,
 }
 
 /// A runtime for one thread.
@@ -92,12 +94,13 @@ impl Worker {
             deployment_key,
             timeouts,
             places,
+            upstream_places,
         } = self.parts;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
         let forward = Forward::new(Forwarding {
             upstreams,
-            clients: Clients::new(timeouts.connect),
+            clients: Clients::new(timeouts.connect, upstream_places),
             deployment_key,
             upstream_timeout: timeouts.upstream,
             tunnels: tasks.clone(),

@@ -135,3 +135,41 @@ async fn silent_connections_do_not_shut_the_probes_out() {
     let reply = super::harness::send_raw(gateway.admin, request).await;
     assert_eq!((reply.status, reply.body.as_str()), (200, "ok\n"));
 }
+
+const LONG: usize = 2 * 1024 * 1024;
+
+/// Reads an answer a little at a time, for longer than any idle time: all of it.
+async fn read_slowly(mut stream: TcpStream) -> usize {
+    let mut buffer = vec![0; 32 * 1024];
+    let mut read = 0;
+    while let Ok(some @ 1..) = stream.read(&mut buffer).await {
+        read += some;
+        tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+    }
+    read
+}
+
+async fn long_answer(gateway: &super::harness::Started) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// An answer is handed over long before a slow reader has it.
+#[tokio::test]
+async fn a_slow_reader_gets_the_whole_answer() {
+    let upstream =
+        axum::Router::new().route("/", axum::routing::get(|| async { vec![b'a'; LONG] }));
+    let gateway = Program::validating(serve(upstream.clone()).await)
+        .var("VOXGATE_HEADER_READ_TIMEOUT_SECONDS", "1")
+        .start();
+    assert!(read_slowly(long_answer(&gateway).await).await > LONG);
+
+    let mut gateway = Program::validating(serve(upstream).await).start();
+    let stream = long_answer(&gateway).await;
+    stream.readable().await.unwrap();
+    gateway.terminate();
+    assert!(read_slowly(stream).await > LONG);
+    assert_eq!(gateway.exit_status().await.code(), Some(0));
+}

@@ -19,6 +19,8 @@ struct State {
     /// Requests that are being answered. A refusal is none: whoever never reads his must not keep
     /// a connection by it.
     busy: usize,
+    /// Somebody was let in here, so that what is still being sent may be theirs.
+    served: bool,
     idle_since: Instant,
 }
 
@@ -26,6 +28,7 @@ impl Activity {
     pub(super) fn new() -> Self {
         let state = State {
             busy: 0,
+            served: false,
             idle_since: Instant::now(),
         };
         Self(Arc::new(Mutex::new(state)))
@@ -35,6 +38,22 @@ impl Activity {
     pub(super) fn begin(&self) -> Busy {
         self.state().busy += 1;
         Busy(self.clone())
+    }
+
+    /// Something of an answer was sent. An answer is handed over before its last bytes are sent;
+    /// until they are, a slow reader is still being served.
+    pub(super) fn progress(&self) {
+        let mut state = self.state();
+        if state.served {
+            state.idle_since = Instant::now();
+        }
+    }
+
+    /// Begins the idle time anew, and tells whether somebody was ever served.
+    pub(super) fn restart(&self) -> bool {
+        let mut state = self.state();
+        state.idle_since = Instant::now();
+        state.served
     }
 
     /// Resolves when nobody has been served for `limit`.
@@ -74,6 +93,7 @@ impl Busy {
     /// Lasts as long as the answer does, unless that is a refusal.
     pub(super) fn last<B>(self, response: Response<B>) -> Response<BusyBody<B>> {
         let refused = response.extensions().get::<DenialKind>().is_some();
+        self.0.state().served |= !refused;
         let busy = (!refused).then_some(self);
         response.map(|body| BusyBody { body, _busy: busy })
     }

@@ -37,8 +37,14 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long to wait when the system gives no more connections, and how often to say so.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// How long a connection that serves nobody has to read its last answer at shutdown.
+/// How long a client that was never let in has to read its last refusal, when its connection is
+/// being closed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long one that was may pause while it reads the rest of its last answer.
+const LAST_BYTES: Duration = Duration::from_secs(10);
+/// Little enough that a slow reader is seen to read: a socket becomes writable again only when a
+/// third of this has been taken.
+const SEND_BUFFER: usize = 128 * 1024;
 
 /// Takes connections until told to stop, and leaves them to `tasks`. No more are taken at a time
 /// than there are `places`; the others wait in the system's queue.
@@ -122,14 +128,20 @@ impl Server {
         tasks: &TaskTracker,
     ) {
         prepare(&stream);
-        let stream = ClientStream::new(stream, self.idle_timeout, place);
-        tasks.spawn(self.clone().serve(stream, peer, stop.clone()));
+        let activity = Activity::new();
+        let stream = ClientStream::new(stream, self.idle_timeout, place, activity.clone());
+        tasks.spawn(self.clone().serve(stream, activity, peer, stop.clone()));
     }
 
     /// Serves one connection until it ends, until it has served nobody for too long, or until
     /// everything is to stop.
-    async fn serve(self, stream: ClientStream, peer: SocketAddr, stop: CancellationToken) {
-        let activity = Activity::new();
+    async fn serve(
+        self,
+        stream: ClientStream,
+        activity: Activity,
+        peer: SocketAddr,
+        stop: CancellationToken,
+    ) {
         let watched = activity.clone();
         let service = self.service;
         let service = service_fn(move |mut request: Request<Incoming>| {
@@ -141,25 +153,24 @@ impl Server {
         let builder = builder(self.idle_timeout);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
-        let grace = tokio::select! {
+        tokio::select! {
             ended = connection.as_mut() => return log(peer, ended),
-            () = watched.idle(self.idle_timeout) => self.idle_timeout,
-            () = stop.cancelled() => LAST_WORDS,
-        };
-        // Says so to the client, and takes no more requests from it.
+            () = watched.idle(self.idle_timeout) => {}
+            () = stop.cancelled() => {}
+        }
+        // Says so to the client, and takes no more requests from it. Whoever was let in has time
+        // to read the rest of the answer, as long as that goes on.
         connection.as_mut().graceful_shutdown();
+        let grace = if watched.restart() {
+            LAST_BYTES
+        } else {
+            LAST_WORDS
+        };
         tokio::select! {
             ended = connection.as_mut() => log(peer, ended),
             () = watched.idle(grace) => tracing::debug!(%peer, "connection cut: it serves nobody"),
-            () = stop_then_idle(&stop, &watched) => {}
         }
     }
-}
-
-/// A connection that is being closed for its idleness must not hold up the shutdown either.
-async fn stop_then_idle(stop: &CancellationToken, activity: &Activity) {
-    stop.cancelled().await;
-    activity.idle(LAST_WORDS).await;
 }
 
 fn log(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
@@ -171,7 +182,8 @@ fn log(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sy
 fn prepare(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
     let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE);
-    // Without either, the connection still works.
+    // Without any of them, the connection still works.
+    let _ = socket.set_send_buffer_size(SEND_BUFFER);
     let _ = socket.set_tcp_keepalive(&keepalive);
     let _ = stream.set_nodelay(true);
 }

@@ -11,8 +11,12 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::activity::Activity;
+
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Less than this at a time is no answer, but what HTTP/2 says by itself, such as pings.
+const CONTROL_BYTES: usize = 64;
 /// How long a client may take nothing of what is sent to it.
 const WRITE_STALL: Duration = Duration::from_secs(60);
 
@@ -21,6 +25,7 @@ const WRITE_STALL: Duration = Duration::from_secs(60);
 /// nothing for a minute.
 pub(super) struct ClientStream {
     stream: TcpStream,
+    activity: Activity,
     /// `None` once the protocol is known.
     undecided: Option<(Pin<Box<Sleep>>, usize)>,
     /// Runs while a write waits.
@@ -35,21 +40,26 @@ impl ClientStream {
         stream: TcpStream,
         first_bytes: Duration,
         place: OwnedSemaphorePermit,
+        activity: Activity,
     ) -> Self {
         Self {
             stream,
+            activity,
             undecided: Some((Box::pin(sleep(first_bytes)), 0)),
             stalled: None,
             _place: place,
         }
     }
 
-    /// Fails a write that has waited for too long.
-    fn limit<T>(
+    /// Notes what was written, and fails a write that has waited for too long.
+    fn limit(
         &mut self,
         cx: &mut Context<'_>,
-        polled: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+        polled: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(CONTROL_BYTES..)) = polled {
+            self.activity.progress();
+        }
         if polled.is_ready() {
             self.stalled = None;
             return polled;

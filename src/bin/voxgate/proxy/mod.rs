@@ -3,6 +3,7 @@
 //! Nothing is buffered. Bodies stream in both directions with back pressure, and dropping either
 //! side cancels the other.
 
+mod connector;
 mod headers;
 mod request_body;
 mod tunnel;

@@ -2,57 +2,28 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use http::uri::{Scheme, Uri};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tower_service::Service;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Semaphore;
 use voxgate::{DenialKind, is_grpc};
 
 use super::RequestBody;
+use super::connector::{Connector, NoPlace};
 use crate::upstreams::Upstream;
 
 /// Shorter than the idle timeout of common Python servers (uvicorn closes after 5 s), so that a
 /// request is not sent on a connection that is just being closed.
 const IDLE: Duration = Duration::from_secs(4);
+/// Connections that wait for the next request, for each worker and upstream.
+const MAX_IDLE: usize = 64;
 const KEEPALIVE: Duration = Duration::from_secs(60);
-
-/// Connects, name resolution included, within a time limit.
-#[derive(Clone)]
-struct Connector {
-    inner: HttpConnector,
-    limit: Duration,
-}
-
-impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, target: Uri) -> Self::Future {
-        Box::pin(
-            timeout(self.limit, self.inner.call(target)).map(|connected| match connected {
-                Ok(connected) => connected.map_err(Into::into),
-                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-            }),
-        )
-    }
-}
 
 /// Pooled connections of one worker.
 pub(crate) struct Clients {
@@ -61,20 +32,16 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Connects when there is something to send. `connect_timeout` covers name resolution.
-    pub(crate) fn new(connect_timeout: Duration) -> Self {
-        let mut inner = HttpConnector::new();
-        inner.set_nodelay(true);
-        inner.set_keepalive(Some(KEEPALIVE));
-        let connector = Connector {
-            inner,
-            limit: connect_timeout,
-        };
+    /// Connects when there is something to send. `connect_timeout` covers name resolution, and
+    /// the wait for one of `places`.
+    pub(crate) fn new(connect_timeout: Duration, places: Arc<Semaphore>) -> Self {
+        let connector = Connector::new(connect_timeout, places);
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE);
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(MAX_IDLE);
         Self {
             http1: builder.build(connector.clone()),
             http2: builder
@@ -139,6 +106,9 @@ impl Failure {
             return Some(DenialKind::UpstreamTimeout);
         };
         for cause in causes(error.as_ref()) {
+            if cause.is::<NoPlace>() {
+                return Some(DenialKind::Unavailable);
+            }
             let timed_out = cause
                 .downcast_ref::<io::Error>()
                 .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
