@@ -8,10 +8,10 @@ FEATURES := --all-features
 LOCKED := --locked
 
 # In this order: what is quick to fail comes first.
-CHECKS := fmt clippy features unit doctest docs clients deny msrv
+CHECKS := fmt clippy features unit doctest docs clients fuzz deny msrv
 
 .DEFAULT_GOAL := help
-.PHONY: help build test begin clean fmt clippy features unit doctest docs clients deny msrv
+.PHONY: help build test begin clean fmt clippy features unit doctest docs clients fuzz deny msrv
 # The steps share one target directory and one list of what was skipped.
 .NOTPARALLEL:
 
@@ -60,6 +60,9 @@ docs: ## Build the documentation; a broken link is an error.
 clients: ## Run vendors' own clients through the gateway.
 	$(CARGO) build $(LOCKED) $(FEATURES) --bin voxgate --example vendor_door
 	scripts/clients.sh
+
+fuzz: ## Fuzz each parser of what a stranger sends, for FUZZ_SECONDS (30).
+	scripts/fuzz.sh
 
 deny: ## Check licences, sources and advisories of the dependencies with cargo-deny.
 	scripts/deny.sh
