@@ -41,7 +41,7 @@ fn query_without(query: Option<&str>, is_secret: impl Fn(&[u8]) -> bool) -> Opti
         PARAMETERS.contains(&&*name)
             || [name_given, value]
                 .iter()
-                .any(|text| is_secret(&bytes(&percent_decoded(text))))
+                .any(|text| is_secret(&bytes(&percent_decoded(&latin(text.as_bytes())))))
     };
     let all: Vec<&str> = query?.split('&').collect();
     let left: Vec<&str> = all
