@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// One key, which may do one thing.
-fn auth() -> Result<AuthLayer, Box<dyn Error>> {
+fn auth() -> Result<AuthLayer<KeyRing>, Box<dyn Error>> {
     let key = generate_key()?;
     println!("key {}", key.expose());
     let principal = Principal::new("demo").scopes(Scope::new("greetings:read"));

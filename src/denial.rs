@@ -116,8 +116,15 @@ pub enum DenialKind {
     ConflictingCredentials,
     /// The credential belongs to nobody.
     UnknownCredential,
+    /// The credential has the form of [our own keys](crate::generate_key) and not their checksum:
+    /// a part of it is missing, or it was typed.
+    MistypedCredential,
     /// The credential is known and has been disabled.
     DisabledCredential,
+    /// The credential is known and does not count any more.
+    ExpiredCredential,
+    /// The credential is known and does not count yet.
+    NotYetValidCredential,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
     /// The request's body is larger than is allowed.
@@ -135,6 +142,18 @@ pub enum DenialKind {
 }
 
 impl DenialKind {
+    /// The kind as callers are told: whoever holds a key that is refused does not learn whether
+    /// anybody knows it.
+    pub(crate) fn as_told(self) -> Self {
+        match self {
+            Self::MistypedCredential
+            | Self::DisabledCredential
+            | Self::ExpiredCredential
+            | Self::NotYetValidCredential => Self::UnknownCredential,
+            other => other,
+        }
+    }
+
     /// The name that stands in audit records and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -157,7 +176,10 @@ impl DenialKind {
             Self::MalformedCredential => ("malformed_credential", StatusCode::UNAUTHORIZED),
             Self::ConflictingCredentials => ("conflicting_credentials", StatusCode::UNAUTHORIZED),
             Self::UnknownCredential => ("unknown_credential", StatusCode::UNAUTHORIZED),
+            Self::MistypedCredential => ("mistyped_credential", StatusCode::UNAUTHORIZED),
             Self::DisabledCredential => ("disabled_credential", StatusCode::UNAUTHORIZED),
+            Self::ExpiredCredential => ("expired_credential", StatusCode::UNAUTHORIZED),
+            Self::NotYetValidCredential => ("not_yet_valid_credential", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
             Self::ContentTooLarge => ("content_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),

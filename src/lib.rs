@@ -30,7 +30,8 @@
 //!
 //! - [`AuthLayer`] is the layer; [`AuthLayer::from_env`] reads its settings from the environment
 //!   ([`mod@env`]).
-//! - [`KeyRing`] holds keys in memory; [`Verify`] is the trait for a store of your own.
+//! - [`KeyRing`] holds keys in memory, and a [`SharedKeyRing`] follows their file;
+//!   [`Verify`] is the trait for a store of your own.
 //! - [`Dialect`] says where a vendor's clients put their credential, and how they are refused.
 //! - [`Policy`] says which scope a request requires.
 //! - [`AuditSink`] takes the [records](audit); the default one emits `tracing` events.
@@ -40,6 +41,7 @@
 //!
 //! - `gateway` (default): what the `voxgate` program needs. A library user turns it off with
 //!   `default-features = false`; the layer itself needs neither tokio nor any other runtime.
+//! - `notify`: a changed keys file is noticed at once, instead of within two seconds.
 //! - `axum`: `Caller` and `Tunnel` as extractors.
 
 pub mod audit;
@@ -49,8 +51,10 @@ mod denial;
 mod dialect;
 pub mod env;
 mod error;
+mod files;
 mod gate;
 mod keys;
+mod limit;
 mod policy;
 mod principal;
 mod request_id;
@@ -65,9 +69,12 @@ pub use self::denial::{Denial, DenialKind};
 pub use self::dialect::{Dialect, RefusalContext, UnknownDialect, is_grpc};
 pub use self::error::{ConfigError, Problem};
 pub use self::gate::{Auth, AuthFuture, AuthLayer, GateBody, PeerAddr, Tunnel};
-pub use self::keys::{Key, KeyRing, generate_key};
+pub use self::keys::{Key, KeyRing, KeysFile, SharedKeyRing, generate_key};
+pub use self::limit::{Limits, Rate};
 pub use self::policy::{Policy, Rule, Voice};
-pub use self::principal::{AuthMethod, Caller, KeyKind, Principal, Scope};
+pub use self::principal::{
+    Account, AuthMethod, Caller, KeyKind, KeyState, Principal, Scope, Validity,
+};
 pub use self::request_id::{RequestId, X_REQUEST_ID};
 pub use self::screen::Screen;
 pub use self::secret::{Digest, InvalidSecret, MAX_CREDENTIAL_BYTES, Presented, Secret};

@@ -82,6 +82,12 @@ impl Digest {
         Some(Self(digest))
     }
 
+    /// The 64 hexadecimal digits of a keys file, in lower case.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Whether both are the digest of the same credential, in a time that does not depend on
     /// either. This is the only comparison of credentials in this crate.
     #[must_use]
@@ -200,6 +206,7 @@ mod tests {
         let hex = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
         let read = Digest::from_hex(hex).expect("64 hexadecimal digits");
         assert!(read.matches(&Digest::of(b"test")));
+        assert_eq!(read.to_hex(), hex);
         assert!(Digest::from_hex(&hex.to_uppercase()).is_some());
         assert!(Digest::from_hex(&hex[1..]).is_none());
         assert!(Digest::from_hex(&format!("+{}", &hex[1..])).is_none());

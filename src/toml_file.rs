@@ -1,114 +1,155 @@
 //! TOML files that may hold secrets.
 //!
 //! `serde` would quote a value in its errors, and stop at the first; so the table is walked by
-//! hand, and every problem is reported with its line and without its value.
+//! hand, and every problem is reported with its line and without its value. A file of a million
+//! tables is walked in parts, because its tree would take twenty times its size.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use toml_parser::Source;
+use toml_parser::lexer::TokenKind;
 
-use crate::error::{ConfigError, Problem};
+use crate::error::Problem;
+use crate::files::read_text;
 
-/// Longest file that is read. The largest keys file anybody needs is far from it.
-const MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// A part ends at the first table header behind this.
+const PART_BYTES: usize = 64 * 1024;
+/// More would help nobody.
+const MAX_PROBLEMS: usize = 1000;
 
-/// Reads a text file, up to a bound.
-pub(crate) fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?
-        .take(MAX_BYTES + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!(
-            "it is longer than {MAX_BYTES} bytes"
-        )));
-    }
-    Ok(text)
+/// That the file at `path`, which should be a `kind`, cannot be read.
+pub(crate) fn unreadable(path: &Path, kind: &str, error: &io::Error) -> Problem {
+    let message = format!("cannot be read ({error}); give a readable {kind}");
+    Problem::new(path.display().to_string(), message)
 }
 
-/// A file that is being read, and what is wrong with it so far.
-pub(crate) struct TomlFile {
-    text: String,
-    name: String,
+/// A part of a file that is being read, and what is wrong with the file so far.
+pub(crate) struct TomlFile<'a> {
+    name: &'a str,
+    part: &'a str,
+    /// A place in this part, and its line: where the last question was.
+    known: (usize, u32),
+    first_line: u32,
     problems: Vec<Problem>,
 }
 
-impl TomlFile {
-    /// Reads the file at `path`, which is a `kind`, with `read`.
-    pub(crate) fn load<T>(
+impl<'a> TomlFile<'a> {
+    /// Reads the file at `path`, which is a `kind`, with `read`, which is called for each part of
+    /// it that is TOML. What is wrong is returned.
+    pub(crate) fn load(
         path: &Path,
         kind: &str,
-        read: impl FnOnce(&mut Self, &DeTable<'_>) -> T,
-    ) -> Result<T, ConfigError> {
-        let name = path.display().to_string();
+        read: impl FnMut(&mut TomlFile<'_>, &DeTable<'_>),
+    ) -> Vec<Problem> {
         match read_text(path) {
-            Ok(text) => Self::parse(text, name, read),
-            Err(error) => {
-                let message = format!("cannot be read ({error}); give a readable {kind}");
-                Err(Problem::new(name, message).into())
-            }
+            Ok(text) => TomlFile::parse(&text, &path.display().to_string(), read),
+            Err(error) => vec![unreadable(path, kind, &error)],
         }
     }
 
-    pub(crate) fn parse<T>(
-        text: String,
-        name: String,
-        read: impl FnOnce(&mut Self, &DeTable<'_>) -> T,
-    ) -> Result<T, ConfigError> {
+    /// Reads the file that has this name and this text.
+    pub(crate) fn parse(
+        text: &'a str,
+        name: &'a str,
+        mut read: impl FnMut(&mut Self, &DeTable<'_>),
+    ) -> Vec<Problem> {
         let mut file = Self {
-            text: String::new(),
             name,
+            part: "",
+            known: (0, 1),
+            first_line: 1,
             problems: Vec::new(),
         };
-        let (table, errors) = DeTable::parse_recoverable(&text);
-        file.text.clone_from(&text);
-        for error in errors {
-            // The messages of the parser are fixed texts; its `Display` would quote the line.
-            let at = error.span().map_or(0, |span| span.start);
-            file.problem(at, format!("is not TOML: {}", error.message()));
+        for part in parts(text) {
+            file.enter(&text[part]);
+            let (table, errors) = DeTable::parse_recoverable(file.part);
+            for error in &errors {
+                // The messages of the parser are fixed texts; its `Display` would quote the line.
+                let at = error.span().map_or(0, |span| span.start);
+                file.problem(at, format!("is not TOML: {}", error.message()));
+            }
+            if errors.is_empty() {
+                read(&mut file, table.get_ref());
+            }
+            if file.problems.len() > MAX_PROBLEMS {
+                let message = "has more problems than are shown; mend these first";
+                file.problems.push(Problem::new(name, message));
+                break;
+            }
         }
-        let value = file
-            .problems
-            .is_empty()
-            .then(|| read(&mut file, table.get_ref()));
-        ConfigError::check(value, file.problems)
+        file.problems
+    }
+
+    fn enter(&mut self, part: &'a str) {
+        self.first_line = self.line(self.part.len());
+        self.known = (0, self.first_line);
+        self.part = part;
     }
 
     /// Notes a problem at this offset.
     pub(crate) fn problem(&mut self, at: usize, message: impl Into<String>) {
-        let before = self.text.as_bytes().get(..at).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        self.problems
-            .push(Problem::new(format!("{}:{line}", self.name), message));
+        let line = self.line(at);
+        self.problem_in_line(line, message);
     }
 
-    /// The `[[name]]` tables, which are all that the file may hold, each with its offset.
-    pub(crate) fn tables<'a, 'b>(
+    pub(crate) fn problem_in_line(&mut self, line: u32, message: impl Into<String>) {
+        let place = format!("{}:{line}", self.name);
+        self.problems.push(Problem::new(place, message));
+    }
+
+    /// The line of this offset. It is cheap to ask in ascending order.
+    pub(crate) fn line(&mut self, at: usize) -> u32 {
+        if at < self.known.0 {
+            self.known = (0, self.first_line);
+        }
+        let (from, line) = self.known;
+        let between = self.part.as_bytes().get(from..at).unwrap_or_default();
+        let newlines = between.iter().filter(|byte| **byte == b'\n').count();
+        self.known = (at, line + u32::try_from(newlines).unwrap_or(u32::MAX));
+        self.known.1
+    }
+
+    /// The file's name and this line.
+    pub(crate) fn place(&self, line: u32) -> String {
+        format!("{}:{line}", self.name)
+    }
+
+    /// The tables of the part, which may hold only `[[…]]` of these names: each with its offset,
+    /// and with which of the names it has.
+    pub(crate) fn tables<'b, 'c>(
         &mut self,
-        table: &'a DeTable<'b>,
-        name: &str,
-    ) -> Vec<(usize, &'a DeTable<'b>)> {
+        table: &'b DeTable<'c>,
+        names: &[&'static str],
+    ) -> Vec<(usize, &'static str, &'b DeTable<'c>)> {
         let mut tables = Vec::new();
-        let wrong = format!("write each {name} as a [[{name}]] table");
         for (field, value) in table {
+            let Some(name) = names.iter().find(|name| field.get_ref() == *name) else {
+                // Its name is not shown: it may be a secret that was pasted as it is.
+                let only: Vec<_> = names.iter().map(|name| format!("[[{name}]]")).collect();
+                let message = format!(
+                    "unknown field; this file holds only {} tables",
+                    only.join(" and ")
+                );
+                self.problem(field.span().start, message);
+                continue;
+            };
+            let wrong = format!("write each {name} as a [[{name}]] table");
             match value.get_ref() {
-                _ if field.get_ref() != name => {
-                    // Its name is not shown: it may be a secret that was pasted as it is.
-                    let message = format!("unknown field; this file holds only [[{name}]] tables");
-                    self.problem(field.span().start, message);
-                }
                 DeValue::Array(entries) => {
                     for entry in entries {
                         match entry.get_ref() {
-                            DeValue::Table(fields) => tables.push((entry.span().start, fields)),
+                            DeValue::Table(fields) => {
+                                tables.push((entry.span().start, *name, fields));
+                            }
                             _ => self.problem(entry.span().start, wrong.clone()),
                         }
                     }
                 }
-                _ => self.problem(value.span().start, wrong.clone()),
+                _ => self.problem(value.span().start, wrong),
             }
         }
         tables
@@ -144,4 +185,37 @@ impl TomlFile {
         }
         values
     }
+}
+
+/// Cuts a text before headers of arrays of tables, `[[…]]`, into parts that mean the same alone.
+/// Each part has its own tables; a table below them, `[….…]`, stays with the header above it.
+fn parts(text: &str) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    let mut depth = 0_usize;
+    let mut begins_line = true;
+    for token in Source::new(text).lex() {
+        let at = token.span().start();
+        match token.kind() {
+            TokenKind::Newline => begins_line = true,
+            TokenKind::Whitespace => {}
+            kind => {
+                let header = begins_line && depth == 0 && text[at..].starts_with("[[");
+                if header && at - start >= PART_BYTES {
+                    parts.push(start..at);
+                    start = at;
+                }
+                begins_line = false;
+                match kind {
+                    TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket => depth += 1,
+                    TokenKind::RightSquareBracket | TokenKind::RightCurlyBracket => {
+                        depth = depth.saturating_sub(1);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    parts.push(start..text.len());
+    parts
 }

@@ -29,7 +29,7 @@ pub(super) fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
             "missing_token",
             Some("Bearer realm=\"voxgate\""),
         ),
-        Kind::UnknownCredential | Kind::DisabledCredential => (
+        Kind::UnknownCredential => (
             StatusCode::UNAUTHORIZED,
             "invalid_token",
             Some("Bearer realm=\"voxgate\", error=\"invalid_token\""),

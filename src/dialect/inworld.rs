@@ -56,7 +56,7 @@ const ROUTES: &[Route] = &[
 fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
     use DenialKind as Kind;
     let (status, code, message) = match kind {
-        Kind::UnknownCredential | Kind::DisabledCredential => (
+        Kind::UnknownCredential => (
             StatusCode::FORBIDDEN,
             7,
             "API key does not exist or was deleted",

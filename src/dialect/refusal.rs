@@ -65,10 +65,10 @@ pub(super) fn respond(
     denial: &Denial,
     context: RefusalContext,
 ) -> Response<Bytes> {
-    let kind = denial.kind();
+    let told = denial.kind().as_told();
     let mut response = match context.grpc {
-        true => grpc::refuse(kind),
-        false => http(refuse(kind, context)),
+        true => grpc::refuse(told),
+        false => http(refuse(told, context)),
     };
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, context.request_id.to_header_value());
@@ -76,7 +76,7 @@ pub(super) fn respond(
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    response.extensions_mut().insert(kind);
+    response.extensions_mut().insert(denial.kind());
     response
 }
 
@@ -105,7 +105,10 @@ pub(super) fn sentence(kind: DenialKind) -> &'static str {
         DenialKind::MalformedCredential
         | DenialKind::ConflictingCredentials
         | DenialKind::UnknownCredential
-        | DenialKind::DisabledCredential => "The API key is invalid.",
+        | DenialKind::MistypedCredential
+        | DenialKind::DisabledCredential
+        | DenialKind::ExpiredCredential
+        | DenialKind::NotYetValidCredential => "The API key is invalid.",
         DenialKind::InsufficientScope => "The API key does not have access to this resource.",
         DenialKind::ContentTooLarge => "The request is too large.",
         DenialKind::RateLimited => "Too many requests; retry later.",

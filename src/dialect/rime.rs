@@ -41,7 +41,10 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         Kind::MalformedCredential
         | Kind::ConflictingCredentials
         | Kind::UnknownCredential
-        | Kind::DisabledCredential => "invalid api key",
+        | Kind::MistypedCredential
+        | Kind::DisabledCredential
+        | Kind::ExpiredCredential
+        | Kind::NotYetValidCredential => "invalid api key",
         Kind::InsufficientScope => "access forbidden",
         Kind::RateLimited => "Currently at websocket limit",
         // Rime documents no words for what only a gateway can answer.

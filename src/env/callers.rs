@@ -1,52 +1,192 @@
-//! The callers' keys, from both of their sources, and what about keys is worth a notice.
+//! The callers' keys: where they come from, and what about them is worth a notice.
 
-use std::path::Path;
+use std::io;
+use std::path::PathBuf;
 
 use crate::dialect::{DEPLOYMENT_VARIABLES, Dialect};
-use crate::error::Problem;
-use crate::keys::{Key, KeyRing, read_keys_file};
+use crate::error::{ConfigError, Problem};
+use crate::keys::{Key, KeyRing, KeysFile, Loaded, MISTYPED, Source, is_mistyped, is_weak};
 use crate::policy::Policy;
+use crate::principal::Principal;
 use crate::secret::Secret;
 
+use super::KEY_SOURCES;
 use super::environment::Environment;
 use super::mode::Mode;
-use super::{KEY_SOURCES, secrets};
+use super::secrets::{self, Given, Origin};
 
-pub(super) fn keys(
-    environment: &Environment,
-    dialect: Option<Dialect>,
-    problems: &mut Vec<Problem>,
-    notices: &mut Vec<Problem>,
-) -> secrets::Given<Vec<Key>> {
-    // Without a dialect there is a problem anyway; any will do to find the others.
-    let dialect = dialect.unwrap_or_default();
-    let forms = move |secret: &Secret| dialect.digests(secret);
-    let listed = secrets::api_keys(environment, dialect, problems, notices);
-    let Some(file) = environment.as_given("VOXGATE_KEYS_FILE") else {
-        return listed;
-    };
-    let mut keys = listed.value().unwrap_or_default();
-    match read_keys_file(Path::new(file), &forms) {
-        Ok(read) => {
-            keys.extend(read);
+const API_KEYS: &str = "VOXGATE_API_KEYS";
+const API_KEYS_FILE: &str = "VOXGATE_API_KEYS_FILE";
+const KEYS_FILE: &str = "VOXGATE_KEYS_FILE";
+const SHORT_BELOW_CHARACTERS: usize = 16;
+
+/// Where the callers' keys come from.
+pub(super) struct Callers {
+    listed: Given<Origin>,
+    keys_file: Option<PathBuf>,
+}
+
+impl Callers {
+    pub(super) fn find(environment: &Environment, problems: &mut Vec<Problem>) -> Self {
+        Self {
+            listed: secrets::origin(environment, API_KEYS, problems),
+            keys_file: environment.as_given(KEYS_FILE).map(PathBuf::from),
         }
-        Err(error) => problems.extend(error.into_problems().into_iter().map(|problem| {
-            // A path that cannot be read may be a key, set in the wrong variable.
-            let place = match problem.place() == file {
-                true => "VOXGATE_KEYS_FILE".to_owned(),
-                false => format!("VOXGATE_KEYS_FILE: {}", problem.place()),
-            };
-            Problem::new(place, problem.message())
-        })),
     }
-    secrets::Given::Yes(keys)
+
+    pub(super) fn is_set(&self) -> bool {
+        self.listed.is_set() || self.keys_file.is_some()
+    }
+
+    /// What can be read now, and again when the files have changed.
+    pub(super) fn source(self, dialect: Dialect) -> Source {
+        let (listed, listed_file) = match self.listed.value() {
+            Some(Origin::Text(text)) => (Some(text), None),
+            Some(Origin::File(path)) => (None, Some(path)),
+            None => (None, None),
+        };
+        let has_listed_file = listed_file.is_some();
+        let paths = listed_file.into_iter().chain(self.keys_file.clone());
+        Source::new(paths.collect(), move |texts| {
+            let mut reading = Reading::new(dialect);
+            if let Some(text) = &listed {
+                reading.list(API_KEYS, text, false);
+            }
+            let (first, rest) = texts.split_at(usize::from(has_listed_file));
+            for text in first {
+                match text {
+                    Ok(text) => reading.list(API_KEYS_FILE, secrets::without_newline(text), true),
+                    Err(error) => reading
+                        .problems
+                        .push(secrets::unreadable(API_KEYS_FILE, error)),
+                }
+            }
+            for (text, path) in rest.iter().zip(&self.keys_file) {
+                reading.keys_file(text, &path.display().to_string());
+            }
+            reading.finish()
+        })
+    }
+}
+
+/// What was read so far.
+struct Reading {
+    dialect: Dialect,
+    keys: Vec<Key>,
+    problems: Vec<Problem>,
+    notices: Vec<Problem>,
+    file_name: String,
+}
+
+impl Reading {
+    fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            keys: Vec::new(),
+            problems: Vec::new(),
+            notices: Vec::new(),
+            file_name: String::new(),
+        }
+    }
+
+    fn keys_file(&mut self, text: &io::Result<String>, path: &str) {
+        self.file_name = format!("{KEYS_FILE}: {path}");
+        match text {
+            Ok(text) => {
+                let (name, problems) = (&self.file_name, &mut self.problems);
+                let (keys, notices) =
+                    KeysFile::read(text, name, self.dialect, problems).into_parts();
+                self.keys.extend(keys);
+                self.notices.extend(notices);
+            }
+            // The path is not shown: it may be a key, set in the wrong variable.
+            Err(error) => {
+                let message = format!("cannot be read ({error}); give a readable keys file");
+                self.problems.push(Problem::new(KEYS_FILE, message));
+            }
+        }
+    }
+
+    /// Keys in the order in which they are listed: `env-1`, `env-2`, …, unless the dialect's keys
+    /// have a name of their own.
+    fn list(&mut self, variable: &str, text: &str, is_file: bool) {
+        if text.trim().is_empty() {
+            self.problems.push(secrets::blank(variable));
+            return;
+        }
+        let entries: Vec<&str> = match is_file {
+            true => text.lines().collect(),
+            false => text.split(',').collect(),
+        };
+        for (index, entry) in entries.iter().enumerate() {
+            let position = index + 1;
+            let place = || format!("{variable}, key {position}");
+            let wrong = match Secret::new(entry.trim()) {
+                Ok(secret) if is_file && secret.expose().contains(',') => {
+                    "holds a comma; write one key a line".to_owned()
+                }
+                Ok(secret) if is_mistyped(secret.expose().as_bytes()) => MISTYPED.to_owned(),
+                Ok(secret) => match self.dialect.digests(&secret) {
+                    Ok(digests) => {
+                        let weakness = weakness(secret.expose());
+                        let notice = weakness.map(|why| Problem::new(place(), why));
+                        self.notices.extend(notice);
+                        let numbered = format!("env-{position}");
+                        let id = self.dialect.key_id(&secret).unwrap_or(&numbered);
+                        let key = Key::from_secret(&secret, Principal::new(id));
+                        let more = digests.into_iter().skip(1);
+                        self.keys.push(more.fold(key, Key::or_digest));
+                        continue;
+                    }
+                    Err(wrong) => wrong.to_owned(),
+                },
+                Err(error) => error.to_string(),
+            };
+            self.problems.push(Problem::new(place(), wrong));
+        }
+    }
+
+    fn finish(self) -> Loaded {
+        match KeyRing::build(self.keys, &self.file_name, self.problems) {
+            Ok(ring) => Ok((ring, self.notices)),
+            Err(error) => {
+                let problems = error.into_problems().into_iter().map(in_key_sources);
+                ConfigError::check(None, problems.collect())
+            }
+        }
+    }
+}
+
+fn weakness(secret: &str) -> Option<String> {
+    if secret.len() < SHORT_BELOW_CHARACTERS {
+        let message = format!(
+            "is shorter than {SHORT_BELOW_CHARACTERS} characters and can be guessed; use a longer \
+             one"
+        );
+        return Some(message);
+    }
+    is_weak(secret).then(|| {
+        "has less than about 128 bits of randomness and might be guessed; use a random one"
+            .to_owned()
+    })
+}
+
+/// A problem of keys that stand in no file.
+fn in_key_sources(problem: Problem) -> Problem {
+    match problem.place().starts_with("key ") {
+        true => Problem::new(
+            format!("{KEY_SOURCES}: {}", problem.place()),
+            problem.message(),
+        ),
+        false => problem,
+    }
 }
 
 /// Keys that are set and can do nothing.
 pub(super) fn useless_keys(keys: &KeyRing, policy: &Policy, mode: Option<Mode>) -> Vec<Problem> {
     let mut notices = Vec::new();
-    if mode == Some(Mode::Validate) && !keys.has_enabled() {
-        let message = "holds no key that is enabled: every request is refused";
+    if mode == Some(Mode::Validate) && !keys.has_active() {
+        let message = "holds no key that is enabled and counts now: every request is refused";
         notices.push(Problem::new(KEY_SOURCES, message));
     }
     if keys.has_limited() && policy.rules().is_empty() {
@@ -55,13 +195,6 @@ pub(super) fn useless_keys(keys: &KeyRing, policy: &Policy, mode: Option<Mode>) 
         notices.push(Problem::new(KEY_SOURCES, message));
     }
     notices
-}
-
-pub(super) fn in_key_sources(problem: Problem) -> Problem {
-    Problem::new(
-        format!("{KEY_SOURCES}: {}", problem.place()),
-        problem.message(),
-    )
 }
 
 pub(super) fn ignored_deployment_keys<'a>(

@@ -30,11 +30,13 @@ use serde::Deserialize;
 
 use crate::dialect::Dialect;
 use crate::error::{ConfigError, Problem};
+use crate::files::Fingerprint;
 use crate::gate::AuthLayer;
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, SharedKeyRing, Source};
 use crate::policy::Policy;
 use crate::secret::Secret;
 
+use self::callers::Callers;
 pub use self::environment::Environment;
 pub use self::mode::Mode;
 
@@ -46,6 +48,9 @@ pub struct Settings {
     mode: Mode,
     dialect: Dialect,
     keys: KeyRing,
+    source: Source,
+    /// The state of the source that the keys are from.
+    seen: Fingerprint,
     policy: Policy,
     deployment_key: Option<Secret>,
     notices: Vec<Problem>,
@@ -82,7 +87,21 @@ impl Settings {
                 None
             }
         };
-        let keys = callers::keys(environment, dialect, &mut problems, &mut notices);
+        let callers = Callers::find(environment, &mut problems);
+        let has_callers = callers.is_set();
+        // Without a dialect there is a problem anyway; any will do to find the others.
+        let source = callers.source(dialect.unwrap_or_default());
+        let (loaded, seen) = source.load();
+        let keys = match loaded {
+            Ok((ring, of_keys)) => {
+                notices.extend(of_keys);
+                Some(ring)
+            }
+            Err(error) => {
+                problems.extend(error.into_problems());
+                None
+            }
+        };
         let variable = dialect.and_then(Dialect::deployment_variable);
         let deployment = match (dialect, variable) {
             (Some(dialect), Some(name)) => {
@@ -98,7 +117,7 @@ impl Settings {
 
         // A dialect or mode that could not be read says nothing about what is missing.
         let readable = dialect.is_some() && (asked.is_some() || raw.mode.is_none());
-        let decided = mode::decide(asked, keys.is_set(), deployment.is_set(), variable);
+        let decided = mode::decide(asked, has_callers, deployment.is_set(), variable);
         let mode = match decided {
             Ok(mode) => Some(mode),
             Err(problem) => {
@@ -106,22 +125,10 @@ impl Settings {
                 None
             }
         };
-        if mode == Some(Mode::Preconfigured) && keys.is_set() {
+        if mode == Some(Mode::Preconfigured) && has_callers {
             let message = "is not used: in preconfigured mode no caller needs a key";
             notices.push(Problem::new(KEY_SOURCES, message));
         }
-        let keys = match KeyRing::new(keys.value().unwrap_or_default()) {
-            Ok(ring) => Some(ring),
-            Err(error) => {
-                problems.extend(
-                    error
-                        .into_problems()
-                        .into_iter()
-                        .map(callers::in_key_sources),
-                );
-                None
-            }
-        };
         let policy = routes::policy(
             dialect.unwrap_or_default(),
             raw.policy_file.as_deref(),
@@ -136,6 +143,8 @@ impl Settings {
                 mode,
                 dialect,
                 keys,
+                source,
+                seen,
                 policy,
                 deployment_key: deployment.value(),
                 notices,
@@ -206,21 +215,30 @@ impl Settings {
         &self.notices
     }
 
-    /// The layer that these settings describe.
-    #[must_use]
-    pub fn into_layer(self) -> AuthLayer {
+    /// The layer that these settings describe. Files with keys are read again whenever their
+    /// content changes ([`SharedKeyRing::watch`] says how).
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread to be had for that.
+    pub fn into_layer(self) -> Result<AuthLayer, ConfigError> {
         let layer = match self.mode {
-            Mode::Validate => AuthLayer::new(self.keys),
+            Mode::Validate => {
+                let keys = SharedKeyRing::new(self.keys);
+                self.source.watch(&keys, self.seen)?;
+                AuthLayer::new(keys)
+            }
             Mode::Preconfigured => AuthLayer::preconfigured(),
         };
-        layer.dialect(self.dialect).policy(self.policy)
+        Ok(layer.dialect(self.dialect).policy(self.policy))
     }
 }
 
 impl AuthLayer {
     /// The layer that the environment describes: see [`env`](mod@crate::env) for the variables.
     ///
-    /// Notices are logged as warnings.
+    /// Notices are logged as warnings. Files with keys are read again whenever their content
+    /// changes.
     ///
     /// # Errors
     ///
@@ -230,7 +248,7 @@ impl AuthLayer {
         for notice in settings.notices() {
             tracing::warn!("{notice}");
         }
-        Ok(settings.into_layer())
+        settings.into_layer()
     }
 }
 

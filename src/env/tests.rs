@@ -149,8 +149,7 @@ fn keys_from_the_file_and_the_list_share_one_ring() {
     let problems = problems(&[KEYS, ("VOXGATE_KEYS_FILE", &path)]);
     assert_eq!(problems.len(), 1);
     assert!(
-        problems[0]
-            .ends_with("key `ivr`: has the same secret as key `env-2`; give each key its own"),
+        problems[0].ends_with(":1: has the same secret as key `env-2`; give each key its own"),
         "{problems:?}"
     );
 
@@ -197,7 +196,7 @@ fn all_problems_come_at_once_and_none_shows_a_value() {
 #[test]
 fn what_has_no_effect_is_noticed() {
     let vars = [
-        KEYS,
+        ("VOXGATE_API_KEYS", "5f4dcc3b5aa765d61d8327deb882cf99"),
         ("SUPERTONE_API_KEY", "k"),
         ("VOXGATE_MODE", "validate"),
     ];
@@ -208,13 +207,14 @@ fn what_has_no_effect_is_noticed() {
         ["SUPERTONE_API_KEY: is not used: the dialect is `rime`"]
     );
 
-    let weak =
-        settings(&[("VOXGATE_API_KEYS", "short, a-long-enough-key-1")]).expect("good settings");
+    let listed = "short, a-long-enough-key-1, 5f4dcc3b5aa765d61d8327deb882cf99";
+    let weak = settings(&[("VOXGATE_API_KEYS", listed)]).expect("good settings");
     let shown: Vec<_> = weak.notices().iter().map(ToString::to_string).collect();
     assert_eq!(
         shown,
         [
-            "VOXGATE_API_KEYS, key 1: is shorter than 16 characters and can be guessed; use a longer one"
+            "VOXGATE_API_KEYS, key 1: is shorter than 16 characters and can be guessed; use a longer one",
+            "VOXGATE_API_KEYS, key 2: has less than about 128 bits of randomness and might be guessed; use a random one",
         ]
     );
 }

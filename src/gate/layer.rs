@@ -9,7 +9,7 @@ use tower_layer::Layer;
 
 use crate::audit::{AuditSink, TracingSink};
 use crate::dialect::Dialect;
-use crate::keys::KeyRing;
+use crate::keys::SharedKeyRing;
 use crate::policy::Policy;
 use crate::principal::Principal;
 use crate::screen::Screen;
@@ -40,7 +40,7 @@ use super::service::Auth;
 /// The layer guards the services that it wraps and no others. In axum, `Router::layer` covers the
 /// routes that were added before it; a route added afterwards is open. Handlers that take a
 /// [`Caller`](crate::Caller) cannot be reached without the layer: they answer 500.
-pub struct AuthLayer<V = KeyRing> {
+pub struct AuthLayer<V = SharedKeyRing> {
     gate: Arc<Gate<V>>,
 }
 
@@ -102,13 +102,22 @@ impl<V> AuthLayer<V> {
         self.with(|gate| gate.peer = find)
     }
 
+    /// What credentials are looked up in; `None` when a deployment key is preconfigured.
+    #[must_use]
+    pub fn verifier(&self) -> Option<&V> {
+        match &self.gate.mode {
+            Mode::Validate(verifier) => Some(verifier),
+            Mode::Preconfigured(_) => None,
+        }
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Gate<V>)) -> Self {
         change(Arc::make_mut(&mut self.gate));
         self
     }
 }
 
-impl AuthLayer<KeyRing> {
+impl AuthLayer<SharedKeyRing> {
     /// Lets every request in as the principal `deployment`, because a deployment key is
     /// preconfigured. The caller's credential is not looked at, whatever it is.
     ///

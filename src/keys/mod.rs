@@ -1,9 +1,19 @@
 //! The keys that callers hold.
 
 mod file;
-mod generate;
+mod key;
+mod reload;
 mod ring;
+mod shared;
+mod strength;
+mod token;
+mod version;
 
-pub(crate) use self::file::load as read_keys_file;
-pub use self::generate::generate_key;
-pub use self::ring::{Key, KeyRing};
+pub use self::file::KeysFile;
+pub use self::key::Key;
+pub(crate) use self::reload::{Loaded, Source};
+pub use self::ring::KeyRing;
+pub use self::shared::SharedKeyRing;
+pub(crate) use self::strength::is_weak;
+pub use self::token::generate_key;
+pub(crate) use self::token::{MISTYPED, is_mistyped};

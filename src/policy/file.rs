@@ -11,16 +11,16 @@ use super::pattern::{can_match, has_parameter};
 use super::rule::{Rule, Voice};
 
 pub(super) fn load(path: &Path) -> Result<Vec<Rule>, ConfigError> {
-    TomlFile::load(path, "policy file", |file, table| {
-        let mut rules = Vec::new();
-        for (at, fields) in file.tables(table, "rule") {
+    let mut rules = Vec::new();
+    let problems = TomlFile::load(path, "policy file", |file, table| {
+        for (at, _, fields) in file.tables(table, &["rule"]) {
             rules.extend(rule(file, at, fields));
         }
-        rules
-    })
+    });
+    ConfigError::check(Some(rules), problems)
 }
 
-fn rule(file: &mut TomlFile, at: usize, fields: &DeTable<'_>) -> Option<Rule> {
+fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule> {
     let (mut method, mut path, mut scope, mut voice, mut realtime) =
         (None, None, None, None, false);
     for (field, value) in fields {

@@ -255,7 +255,7 @@ async fn an_ambiguous_path_is_refused_before_the_credential_is_looked_at() {
             "{\"error\":\"ambiguous_path\",\"error_description\":\"The path is ambiguous.\"}",
         ),
     ] {
-        for layer in [AuthLayer::new(ring()), AuthLayer::preconfigured()] {
+        for layer in [AuthLayer::new(ring().into()), AuthLayer::preconfigured()] {
             let records = Records::default();
             let service = layer
                 .dialect(dialect)

@@ -94,7 +94,10 @@ mod tests {
         let deployment = ("RIME_API_KEY", "hunter2-deployment");
         let validate = describe(&[
             upstream,
-            ("VOXGATE_API_KEYS", "hunter2-hunter2-1,hunter2-hunter2-2"),
+            (
+                "VOXGATE_API_KEYS",
+                "hunter2ffaa765d61d8327deb882cf99aQ,hunter2b01307acba4f54f55aafc33b",
+            ),
             deployment,
             ("VOXGATE_MODE", "validate"),
         ]);

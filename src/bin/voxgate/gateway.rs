@@ -102,17 +102,16 @@ impl Gateway {
             exposed: mode == Mode::Preconfigured && !addresses.data.ip().is_loopback(),
         };
         let sink = Arc::new(Sinks::new(sink, metrics.clone()));
+        let deployment_key = config.auth.deployment_key().cloned();
+        let layer = config.auth.into_layer().map_err(io::Error::other);
+        let layer = layer.map_err(cannot("cannot follow the keys"))?;
         let parts = Parts {
             upstreams: config.upstreams,
-            deployment_key: config.auth.deployment_key().cloned(),
+            deployment_key,
             timeouts: config.timeouts,
             places: Arc::new(Semaphore::new(open_files::connections())),
             upstream_places: Arc::new(Semaphore::new(open_files::connections())),
-            layer: config
-                .auth
-                .into_layer()
-                .screen(Screen::Proxy)
-                .audit(Arc::clone(&sink)),
+            layer: layer.screen(Screen::Proxy).audit(Arc::clone(&sink)),
         };
         Ok(Self {
             listeners,

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
-use voxgate::{Auth, KeyRing, PeerAddr};
+use voxgate::{Auth, PeerAddr, SharedKeyRing};
 
 use self::activity::Activity;
 use self::stream::ClientStream;
@@ -113,7 +113,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// Serves connections.
 #[derive(Clone)]
 pub(crate) struct Server {
-    pub(crate) service: Auth<Forward, KeyRing>,
+    pub(crate) service: Auth<Forward, SharedKeyRing>,
     /// How long a connection may serve nobody, and how long a header may take.
     pub(crate) idle_timeout: Duration,
 }

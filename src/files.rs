@@ -1,0 +1,164 @@
+//! Files that are mounted, and change while the process runs.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+/// Longest file that is read: that of more than two million keys.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What tells whether anything about some files has changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fingerprint([u8; 32]);
+
+/// Reads a text file, up to a bound.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!(
+            "it is longer than {MAX_BYTES} bytes"
+        )));
+    }
+    Ok(text)
+}
+
+/// Reads these files, of one version where they are in one mounted volume of Kubernetes: all that
+/// is in it is behind one link, `..data`, which is changed to the next version at once.
+pub(crate) fn read_together(paths: &[PathBuf]) -> Vec<io::Result<String>> {
+    let places = locate(paths);
+    places.iter().map(|path| read_text(path)).collect()
+}
+
+impl Fingerprint {
+    /// Of what was read.
+    pub(crate) fn of(texts: &[io::Result<String>]) -> Self {
+        let mut hasher = Sha256::new();
+        for text in texts {
+            match text {
+                Ok(text) => {
+                    hasher.update(text);
+                    end(&mut hasher, text.len() as u64);
+                }
+                Err(error) => failed(&mut hasher, error),
+            }
+        }
+        Self(hasher.finalize().into())
+    }
+
+    /// Of what would be read now. The contents are not held in memory.
+    pub(crate) fn now(paths: &[PathBuf]) -> Self {
+        let mut hasher = Sha256::new();
+        for path in locate(paths) {
+            match hash(&path, &mut hasher) {
+                Ok(length) => end(&mut hasher, length),
+                Err(error) => failed(&mut hasher, &error),
+            }
+        }
+        Self(hasher.finalize().into())
+    }
+}
+
+fn hash(path: &Path, hasher: &mut Sha256) -> io::Result<u64> {
+    let mut file = File::open(path)?.take(MAX_BYTES + 1);
+    let mut buffer = vec![0; 64 * 1024];
+    let mut length = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(length),
+            read => {
+                hasher.update(&buffer[..read]);
+                length += read as u64;
+            }
+        }
+    }
+}
+
+/// Where one file ends and the next begins is part of it.
+fn end(hasher: &mut Sha256, length: u64) {
+    hasher.update(length.to_be_bytes());
+}
+
+fn failed(hasher: &mut Sha256, error: &io::Error) {
+    hasher.update(error.kind().to_string());
+    end(hasher, u64::MAX);
+}
+
+/// The files behind the links of one moment.
+fn locate(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut volumes: Vec<(&Path, Option<PathBuf>)> = Vec::new();
+    let mut places = Vec::new();
+    for path in paths {
+        let place = match (path.parent(), path.file_name()) {
+            (Some(directory), Some(name)) => {
+                let known = volumes.iter().position(|(known, _)| *known == directory);
+                let at = known.unwrap_or_else(|| {
+                    let version = fs::canonicalize(directory.join("..data")).ok();
+                    volumes.push((directory, version));
+                    volumes.len() - 1
+                });
+                let version = volumes[at].1.as_ref();
+                version
+                    .map(|version| version.join(name))
+                    .filter(|place| place.exists())
+            }
+            _ => None,
+        };
+        places.push(place.unwrap_or_else(|| path.clone()));
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_fingerprint_is_of_the_contents_and_of_nothing_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let paths = ["a", "b"].map(|name| directory.path().join(name)).to_vec();
+        let absent = Fingerprint::now(&paths);
+        assert!(absent == Fingerprint::of(&read_together(&paths)));
+        fs::write(&paths[0], "one").expect("to write");
+        fs::write(&paths[1], "").expect("to write");
+        let first = Fingerprint::now(&paths);
+        assert!(first != absent);
+        assert!(first == Fingerprint::of(&read_together(&paths)));
+        fs::write(&paths[0], "on").expect("to write");
+        fs::write(&paths[1], "e").expect("to write");
+        assert!(first != Fingerprint::now(&paths));
+        fs::write(&paths[0], "one").expect("to write");
+        fs::write(&paths[1], "").expect("to write");
+        assert!(first == Fingerprint::now(&paths));
+    }
+
+    #[test]
+    fn files_of_one_volume_are_of_one_version() {
+        let volume = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| volume.path().join(name);
+        for version in ["..1", "..2"] {
+            fs::create_dir(at(version)).expect("a version");
+            fs::write(at(version).join("a"), version).expect("to write");
+        }
+        fs::write(at("..2").join("b"), "..2").expect("to write");
+        symlink("..1", at("..data")).expect("a link");
+        symlink("..data/a", at("a")).expect("a link");
+        symlink("..data/b", at("b")).expect("a link");
+        let paths = [at("a"), at("b")];
+        let places = locate(&paths);
+        fs::remove_file(at("..data")).expect("to remove");
+        symlink("..2", at("..data")).expect("a link");
+        assert_eq!(read_text(&places[0]).expect("the old version"), "..1");
+        let texts = read_together(&paths);
+        assert!(
+            texts
+                .iter()
+                .all(|text| text.as_deref().is_ok_and(|text| text == "..2"))
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! An `[[account]]` table.
+
+use toml::de::DeTable;
+
+use super::Reading;
+use super::values;
+use crate::limit::Limits;
+use crate::principal::Account;
+use crate::toml_file::TomlFile;
+
+const FIELDS: &str = "id, max_active_keys, rate, burst, concurrency";
+
+/// Reads a table into an account, unless its id is wrong.
+pub(super) fn read(
+    reading: &mut Reading,
+    file: &mut TomlFile<'_>,
+    start: usize,
+    fields: &DeTable<'_>,
+) -> Option<Account> {
+    let (mut id, mut most, mut limits) = (None, None, Limits::default());
+    for (field, value) in fields {
+        match field.get_ref().as_ref() {
+            "id" => id = values::id(file, value),
+            name @ "max_active_keys" => most = values::count(file, value, name),
+            name if values::limit(file, name, value, &mut limits) => {}
+            _ => file.problem(
+                field.span().start,
+                format!("unknown field; an account has {FIELDS}"),
+            ),
+        }
+    }
+    if !fields.contains_key("id") {
+        file.problem(start, "this account has no id; add id = \"…\"");
+    }
+    if limits.burst.is_some() && !fields.contains_key("rate") {
+        file.problem(
+            start,
+            "burst means nothing without a rate; add rate = \"…\"",
+        );
+    }
+    if !limits.is_empty() {
+        reading.limited.get_or_insert(file.line(start));
+    }
+    let account = Account::new(&id?, limits);
+    Some(match most {
+        Some(most) => account.with_max_active_keys(most),
+        None => account,
+    })
+}

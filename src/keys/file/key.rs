@@ -1,0 +1,166 @@
+//! A `[[key]]` table.
+
+use std::num::NonZeroU32;
+
+use toml::de::{DeTable, DeValue};
+
+use super::Reading;
+use super::values::{self, Value};
+use crate::keys::key::Key;
+use crate::keys::{strength, token};
+use crate::limit::Limits;
+use crate::principal::{KeyKind, Principal, Scope, Validity};
+use crate::secret::{Digest, Secret};
+use crate::toml_file::TomlFile;
+
+const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, not_before, expires, \
+                      disabled, account, rate, burst, concurrency, labels";
+const MIN_SECRET_CHARACTERS: usize = 16;
+
+/// Reads a table into a key, unless something is wrong with it. The account that it names comes
+/// beside it: the table of that may be further below.
+pub(super) fn read(
+    reading: &mut Reading,
+    file: &mut TomlFile<'_>,
+    start: usize,
+    fields: &DeTable<'_>,
+) -> Option<(Key, Option<String>)> {
+    let line = file.line(start);
+    let mut secrets = Vec::new();
+    let (mut disabled, mut account) = (false, None);
+    let (mut validity, mut limits) = (Validity::default(), Limits::default());
+    let id = match fields.get("id") {
+        Some(id) => values::id(file, id),
+        None => {
+            file.problem(start, "this key has no id; add id = \"…\"");
+            None
+        }
+    };
+    let mut principal = Principal::new(id.as_deref().unwrap_or_default());
+    for (field, value) in fields {
+        let name = field.get_ref().as_ref();
+        match name {
+            "id" => {}
+            "sha256" => secrets.push(sha256(file, value)),
+            "secret" => secrets.push(secret(reading, file, value)),
+            "label" => {
+                if let Some(label) = file.text(value, name) {
+                    principal = principal.label(&label);
+                }
+            }
+            "kind" => match value.get_ref().as_str() {
+                Some("standard") => {}
+                Some("realtime") => principal = principal.kind(KeyKind::Realtime),
+                _ => file.problem(
+                    value.span().start,
+                    "kind must be \"standard\" or \"realtime\"",
+                ),
+            },
+            "scopes" => {
+                let wrong = "scopes must be a list of strings such as \"tts:synthesize\"";
+                principal = principal.scopes(file.list(value, wrong, Scope::new));
+            }
+            "voices" => {
+                let wrong = "voices must be a list of voices such as \"cove\" or \"team-*\"";
+                let voice = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+                principal = principal.voices(file.list(value, wrong, voice));
+            }
+            "labels" => principal = principal.labels(values::labels(file, value)),
+            "not_before" => validity.not_before = values::moment(file, value, name),
+            "expires" => validity.expires = values::moment(file, value, name),
+            "disabled" => disabled = values::boolean(file, value, name),
+            "account" => account = file.text(value, name),
+            _ if values::limit(file, name, value, &mut limits) => {}
+            _ => file.problem(
+                field.span().start,
+                format!("unknown field; a key has {FIELDS}"),
+            ),
+        }
+    }
+    if let (Some(from), Some(until)) = (validity.not_before, validity.expires)
+        && until <= from
+    {
+        file.problem(
+            start,
+            "expires is not after not_before; the key would never count",
+        );
+    }
+    if limits.burst.is_some() && !fields.contains_key("rate") {
+        file.problem(
+            start,
+            "burst means nothing without a rate; add rate = \"…\"",
+        );
+    }
+    let Ok([found]) = <[Option<Found>; 1]>::try_from(secrets) else {
+        file.problem(start, "give each key exactly one of sha256 and secret");
+        return None;
+    };
+    let (Some(found), Some(_)) = (found, id) else {
+        return None;
+    };
+    if !limits.is_empty() {
+        reading.limited.get_or_insert(line);
+        principal = principal.limits(limits);
+    }
+    principal = principal.valid(validity);
+    let mut key = match found {
+        Found::Digest(digest) => Key::from_digest(digest, principal),
+        Found::Secret(secret, more) => {
+            let key = Key::from_secret(&secret, principal);
+            more.into_iter().fold(key, Key::or_digest)
+        }
+    };
+    key.line = NonZeroU32::new(line);
+    Some((key.disabled(disabled), account))
+}
+
+enum Found {
+    Digest(Digest),
+    /// With the other digests under which it is known.
+    Secret(Secret, Vec<Digest>),
+}
+
+fn sha256(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<Found> {
+    let text = value.get_ref().as_str().unwrap_or_default();
+    let Some(digest) = Digest::from_hex(text) else {
+        file.problem(value.span().start, "sha256 must be 64 hexadecimal digits");
+        return None;
+    };
+    let nothing = [&b""[..], b"\n"].map(Digest::of);
+    if nothing.iter().any(|nothing| nothing.matches(&digest)) {
+        let message =
+            "sha256 is the digest of an empty key; make it with: printf %s \"$KEY\" | sha256sum";
+        file.problem(value.span().start, message);
+        return None;
+    }
+    Some(Found::Digest(digest))
+}
+
+fn secret(reading: &mut Reading, file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<Found> {
+    let at = value.span().start;
+    let DeValue::String(text) = value.get_ref() else {
+        file.problem(at, "secret must be a string");
+        return None;
+    };
+    let wrong = match Secret::new(text) {
+        Ok(_) if text.len() < MIN_SECRET_CHARACTERS => format!(
+            "is shorter than {MIN_SECRET_CHARACTERS} characters, which can be guessed; use a \
+             longer one"
+        ),
+        Ok(_) if token::is_mistyped(text.as_bytes()) => token::MISTYPED.to_owned(),
+        Ok(secret) => match reading.dialect.digests(&secret) {
+            Ok(digests) => {
+                if strength::is_weak(text) {
+                    let line = file.line(at);
+                    reading.weak(file.place(line));
+                }
+                let more = digests.into_iter().skip(1).collect();
+                return Some(Found::Secret(secret, more));
+            }
+            Err(wrong) => wrong.to_owned(),
+        },
+        Err(error) => error.to_string(),
+    };
+    file.problem(at, format!("secret {wrong}"));
+    None
+}

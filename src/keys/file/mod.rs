@@ -1,0 +1,196 @@
+//! The keys file.
+
+mod account;
+mod key;
+mod values;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use toml::de::DeTable;
+
+use super::key::Key;
+use super::ring::KeyRing;
+use crate::dialect::Dialect;
+use crate::error::{ConfigError, Problem};
+use crate::files::read_text;
+use crate::principal::{Account, KeyState};
+use crate::toml_file::{TomlFile, unreadable};
+
+/// The keys of a file, in their order; [`KeyRing::load`] says how it is written.
+#[derive(Debug)]
+pub struct KeysFile {
+    keys: Vec<Key>,
+    notices: Vec<Problem>,
+}
+
+impl KeysFile {
+    /// Reads a keys file whose secrets in the clear are presented as this dialect's clients do.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the file, each with its line, none with a value.
+    pub fn load(path: impl AsRef<Path>, dialect: Dialect) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        match read_text(path) {
+            Ok(text) => Self::parse(&text, &path.display().to_string(), dialect),
+            Err(error) => Err(unreadable(path, "keys file", &error).into()),
+        }
+    }
+
+    /// Reads the text of a keys file that has this name.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn parse(text: &str, name: &str, dialect: Dialect) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let file = Self::read(text, name, dialect, &mut problems);
+        KeyRing::build(file.keys.clone(), name, problems)?;
+        Ok(file)
+    }
+
+    /// Reads what can be read, and notes what is wrong, but for keys that repeat each other.
+    pub(crate) fn read(
+        text: &str,
+        name: &str,
+        dialect: Dialect,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let mut reading = Reading::new(dialect);
+        problems.extend(TomlFile::parse(text, name, |file, table| {
+            reading.part(file, table);
+        }));
+        reading.finish(name, problems)
+    }
+
+    /// The keys, in the order of the file.
+    #[must_use]
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// What is allowed and unwise, such as a secret that might be guessed.
+    #[must_use]
+    pub fn notices(&self) -> &[Problem] {
+        &self.notices
+    }
+
+    /// A ring of these keys.
+    ///
+    /// # Errors
+    ///
+    /// None that [`load`](Self::load) has not reported.
+    pub fn into_ring(self) -> Result<KeyRing, ConfigError> {
+        KeyRing::new(self.keys)
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<Key>, Vec<Problem>) {
+        (self.keys, self.notices)
+    }
+}
+
+/// What was read of a file so far.
+struct Reading {
+    dialect: Dialect,
+    keys: Vec<Key>,
+    /// Which key names which account, and in which line.
+    members: Vec<(usize, u32, String)>,
+    accounts: HashMap<String, (u32, Arc<Account>)>,
+    /// The first line with a limit.
+    limited: Option<u32>,
+    notices: Vec<Problem>,
+}
+
+impl Reading {
+    fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            keys: Vec::new(),
+            members: Vec::new(),
+            accounts: HashMap::new(),
+            limited: None,
+            notices: Vec::new(),
+        }
+    }
+
+    fn weak(&mut self, place: String) {
+        let message = "secret has less than about 128 bits of randomness and might be guessed; \
+                       make one with `voxgate key new`";
+        self.notices.push(Problem::new(place, message));
+    }
+
+    fn part(&mut self, file: &mut TomlFile<'_>, table: &DeTable<'_>) {
+        for (at, name, fields) in file.tables(table, &["key", "account"]) {
+            let line = file.line(at);
+            if name == "account" {
+                if let Some(account) = account::read(self, file, at, fields) {
+                    self.add_account(file, line, account);
+                }
+            } else if let Some((key, account)) = key::read(self, file, at, fields) {
+                let member = account.map(|account| (self.keys.len(), line, account));
+                self.members.extend(member);
+                self.keys.push(key);
+            }
+        }
+    }
+
+    fn add_account(&mut self, file: &mut TomlFile<'_>, line: u32, account: Account) {
+        match self.accounts.entry(account.id().to_owned()) {
+            Slot::Vacant(free) => _ = free.insert((line, Arc::new(account))),
+            Slot::Occupied(first) => {
+                let message = format!(
+                    "has the id of the account in line {}; give each account its own",
+                    first.get().0
+                );
+                file.problem_in_line(line, message);
+            }
+        }
+    }
+
+    fn finish(mut self, name: &str, problems: &mut Vec<Problem>) -> KeysFile {
+        let now = SystemTime::now();
+        let mut active: HashMap<&str, u32> = HashMap::new();
+        for (at, line, account) in &self.members {
+            let Some((_, account)) = self.accounts.get(account) else {
+                let message = "account is not in this file; add an [[account]] with this id";
+                problems.push(Problem::new(format!("{name}:{line}"), message));
+                continue;
+            };
+            let key = &mut self.keys[*at];
+            key.principal = key.principal.clone().account(Arc::clone(account));
+            if matches!(
+                key.principal.state(now),
+                KeyState::Active | KeyState::NotYetValid
+            ) {
+                *active.entry(account.id()).or_default() += 1;
+            }
+        }
+        for (line, account) in self.accounts.values() {
+            let count = active.get(account.id()).copied().unwrap_or_default();
+            let most = account.max_active_keys().filter(|most| count > most.get());
+            if let Some(most) = most {
+                let message = format!(
+                    "the account has {count} keys that are neither disabled nor expired, and may \
+                     have {most}; disable one, or raise max_active_keys"
+                );
+                problems.push(Problem::new(format!("{name}:{line}"), message));
+            }
+        }
+        if let Some(line) = self.limited {
+            let message = "rate, burst and concurrency are read and not enforced by this version";
+            self.notices
+                .push(Problem::new(format!("{name}:{line}"), message));
+        }
+        KeysFile {
+            keys: self.keys,
+            notices: self.notices,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

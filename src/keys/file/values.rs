@@ -1,0 +1,153 @@
+//! Single values of a keys file.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime};
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::limit::{Limits, Rate};
+use crate::toml_file::TomlFile;
+
+const MAX_ID_BYTES: usize = 64;
+/// Who is let in without a key is on record under these.
+const RESERVED_IDS: [&str; 2] = ["public", "deployment"];
+const MAX_LABELS: usize = 16;
+const MAX_LABEL_BYTES: usize = 256;
+
+pub(super) type Value<'a> = Spanned<DeValue<'a>>;
+
+pub(super) fn id(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String> {
+    let id = file.text(value, "id")?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@/-".contains(&byte);
+    let wrong = if id.is_empty() || id.len() > MAX_ID_BYTES || !id.bytes().all(plain) {
+        format!("id must be 1 to {MAX_ID_BYTES} characters of A-Z a-z 0-9 . _ : @ / -")
+    } else if RESERVED_IDS.contains(&id.as_str()) {
+        "id stands for callers without a key; choose another".to_owned()
+    } else {
+        return Some(id);
+    };
+    file.problem(value.span().start, wrong);
+    None
+}
+
+pub(super) fn boolean(file: &mut TomlFile<'_>, value: &Value<'_>, field: &str) -> bool {
+    if let DeValue::Boolean(given) = value.get_ref() {
+        return *given;
+    }
+    file.problem(value.span().start, format!("{field} must be true or false"));
+    false
+}
+
+/// A date and time with its offset from UTC, as TOML has it or in quotes (RFC 3339).
+pub(super) fn moment(
+    file: &mut TomlFile<'_>,
+    value: &Value<'_>,
+    field: &str,
+) -> Option<SystemTime> {
+    let moment = match value.get_ref() {
+        DeValue::Datetime(given) => rfc3339(&given.to_string()),
+        DeValue::String(text) => rfc3339(text),
+        _ => None,
+    };
+    if moment.is_none() {
+        let message = format!(
+            "{field} must be a date and time with its offset, such as 2027-03-01T00:00:00Z"
+        );
+        file.problem(value.span().start, message);
+    }
+    moment
+}
+
+fn rfc3339(text: &str) -> Option<SystemTime> {
+    let zone = text.len().checked_sub("+00:00".len())?;
+    if text.ends_with('Z') || !text.is_char_boundary(zone) {
+        return humantime::parse_rfc3339(text).ok();
+    }
+    let (clock, offset) = text.split_at(zone);
+    let clock = humantime::parse_rfc3339(&format!("{clock}Z")).ok()?;
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let number = |text: &str| match text.as_bytes() {
+        [b'0'..=b'9', b'0'..=b'9'] => text.parse::<u64>().ok(),
+        _ => None,
+    };
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    let distance = Duration::from_secs(60 * (60 * hours + minutes));
+    // East of Greenwich the same clock shows an earlier moment.
+    match offset.as_bytes().first() {
+        _ if hours > 23 || minutes > 59 => None,
+        Some(b'+') => clock.checked_sub(distance),
+        Some(b'-') => clock.checked_add(distance),
+        _ => None,
+    }
+}
+
+/// `rate`, `burst` or `concurrency`; whether the field is one of them.
+pub(super) fn limit(
+    file: &mut TomlFile<'_>,
+    field: &str,
+    value: &Value<'_>,
+    limits: &mut Limits,
+) -> bool {
+    match field {
+        "rate" => limits.rate = rate(file, value),
+        "burst" => limits.burst = count(file, value, field),
+        "concurrency" => limits.concurrency = count(file, value, field),
+        _ => return false,
+    }
+    true
+}
+
+fn rate(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<Rate> {
+    let rate = value.get_ref().as_str().and_then(Rate::parse);
+    if rate.is_none() {
+        let message = "rate must be requests and a period, such as \"50/s\", \"600/min\" or \
+                       \"10000/h\"";
+        file.problem(value.span().start, message);
+    }
+    rate
+}
+
+pub(super) fn count(file: &mut TomlFile<'_>, value: &Value<'_>, field: &str) -> Option<NonZeroU32> {
+    let count = match value.get_ref() {
+        DeValue::Integer(given) => u32::from_str_radix(given.as_str(), given.radix()).ok(),
+        _ => None,
+    };
+    let count = count.and_then(NonZeroU32::new);
+    if count.is_none() {
+        let message = format!("{field} must be a whole number of at least 1");
+        file.problem(value.span().start, message);
+    }
+    count
+}
+
+/// Names and values, `{ team = "ivr" }`.
+pub(super) fn labels(file: &mut TomlFile<'_>, value: &Value<'_>) -> Vec<(String, String)> {
+    let at = value.span().start;
+    let DeValue::Table(given) = value.get_ref() else {
+        file.problem(
+            at,
+            "labels must be names and values, such as { team = \"ivr\" }",
+        );
+        return Vec::new();
+    };
+    if given.len() > MAX_LABELS {
+        file.problem(at, format!("there may be {MAX_LABELS} labels at most"));
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let mut labels = Vec::new();
+    for (name, value) in given {
+        let name = name.get_ref();
+        let text = value.get_ref().as_str().unwrap_or_default();
+        let long = name.len().max(text.len()) > MAX_LABEL_BYTES;
+        if text.is_empty() || long || !name.bytes().all(plain) || text.contains(char::is_control) {
+            let message = format!(
+                "a label has a name of A-Z a-z 0-9 . _ - and a text without control characters, \
+                 {MAX_LABEL_BYTES} bytes at most each"
+            );
+            file.problem(value.span().start, message);
+        }
+        labels.push((name.to_string(), text.to_owned()));
+    }
+    labels
+}

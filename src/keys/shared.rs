@@ -1,0 +1,180 @@
+//! The ring that is in force, which another may take the place of.
+
+use std::fmt;
+use std::future::Ready;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::dialect::Dialect;
+use crate::error::ConfigError;
+use crate::secret::Presented;
+use crate::verify::{Outcome, Verdict, Verify};
+
+use super::reload::Source;
+use super::ring::KeyRing;
+
+/// How long to wait for the last look-ups in a ring that is not in force any more.
+const LAST_LOOK_UPS: Duration = Duration::from_secs(1);
+
+/// A [`KeyRing`] that can be replaced while requests are served. Cloning shares it.
+///
+/// A look-up takes no lock, and sees either the old ring or the new one as a whole.
+///
+/// ```no_run
+/// use voxgate::{AuthLayer, Dialect, SharedKeyRing};
+///
+/// // The file is read again whenever it changes.
+/// let keys = SharedKeyRing::watch("keys.toml", Dialect::Rime)?;
+/// let auth = AuthLayer::new(keys.clone()).dialect(Dialect::Rime);
+/// # let _ = auth;
+/// # Ok::<(), voxgate::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct SharedKeyRing(Arc<Shared>);
+
+struct Shared {
+    current: ArcSwap<KeyRing>,
+    generation: AtomicU64,
+    failed_loads: AtomicU64,
+    loaded: Mutex<Instant>,
+    observers: Mutex<Vec<Observer>>,
+}
+
+type Observer = Box<dyn Fn() + Send + Sync>;
+
+impl SharedKeyRing {
+    /// Shares this ring, as generation 1.
+    #[must_use]
+    pub fn new(ring: KeyRing) -> Self {
+        Self(Arc::new(Shared {
+            current: ArcSwap::from_pointee(ring),
+            generation: AtomicU64::new(1),
+            failed_loads: AtomicU64::new(0),
+            loaded: Mutex::new(Instant::now()),
+            observers: Mutex::default(),
+        }))
+    }
+
+    /// Reads a [keys file](KeyRing::load), and goes on reading it whenever its content changes,
+    /// until the last clone is dropped. That is noticed within about two seconds; with the feature
+    /// `notify`, and where the system has it, at once.
+    ///
+    /// A file that is bad, missing or empty leaves the last good ring in force; a warning in the
+    /// log says why. A thread of its own does the work, without any runtime.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the file now, or that there is no thread to be had.
+    pub fn watch(path: impl AsRef<Path>, dialect: Dialect) -> Result<Self, ConfigError> {
+        let source = Source::keys_file(path.as_ref(), dialect);
+        let (loaded, fingerprint) = source.load();
+        let (ring, notices) = loaded?;
+        for notice in notices {
+            tracing::warn!("{notice}");
+        }
+        let shared = Self::new(ring);
+        source.watch(&shared, fingerprint)?;
+        Ok(shared)
+    }
+
+    /// The ring that is in force.
+    #[must_use]
+    pub fn ring(&self) -> Arc<KeyRing> {
+        self.0.current.load_full()
+    }
+
+    /// Puts another ring into force, for every request that is not yet verified.
+    ///
+    /// Waits until nobody looks into the old one any more, a second at most, so that it is this
+    /// thread that frees it: that takes its time for a large one. Do not call it where requests are
+    /// served.
+    pub fn replace(&self, ring: KeyRing) {
+        let old = self.0.current.swap(Arc::new(ring));
+        self.0.generation.fetch_add(1, Ordering::Relaxed);
+        self.confirm();
+        for observe in lock(&self.0.observers).iter() {
+            observe();
+        }
+        let since = Instant::now();
+        while Arc::strong_count(&old) > 1 && since.elapsed() < LAST_LOOK_UPS {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Calls `observe` after each replacement, on the thread that did it. It must not block.
+    pub fn on_replace(&self, observe: impl Fn() + Send + Sync + 'static) {
+        lock(&self.0.observers).push(Box::new(observe));
+    }
+
+    /// How many rings there have been.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Relaxed)
+    }
+
+    /// How long ago the keys in force were last found where they come from.
+    #[must_use]
+    pub fn since_load(&self) -> Duration {
+        lock(&self.0.loaded).elapsed()
+    }
+
+    /// How often keys could not be loaded, so that the last good ones stayed in force.
+    #[must_use]
+    pub fn failed_loads(&self) -> u64 {
+        self.0.failed_loads.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn confirm(&self) {
+        *lock(&self.0.loaded) = Instant::now();
+    }
+
+    pub(super) fn fail(&self) {
+        self.0.failed_loads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn downgrade(&self) -> WeakKeyRing {
+        WeakKeyRing(Arc::downgrade(&self.0))
+    }
+}
+
+/// Keeps nothing alive.
+pub(super) struct WeakKeyRing(Weak<Shared>);
+
+impl WeakKeyRing {
+    pub(super) fn upgrade(&self) -> Option<SharedKeyRing> {
+        self.0.upgrade().map(SharedKeyRing)
+    }
+}
+
+/// Nothing in here is left half-changed by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Verify for SharedKeyRing {
+    type Future = Ready<Verdict>;
+
+    fn verify(&self, presented: Presented<'_>) -> Outcome<Self::Future> {
+        self.0.current.load().verify(presented)
+    }
+}
+
+impl From<KeyRing> for SharedKeyRing {
+    fn from(ring: KeyRing) -> Self {
+        Self::new(ring)
+    }
+}
+
+impl fmt::Debug for SharedKeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedKeyRing")
+            .field("generation", &self.generation())
+            .field("ring", &self.ring())
+            .finish()
+    }
+}

@@ -1,0 +1,113 @@
+//! Keys that we issue: `vxg_`, 43 characters of randomness, and a checksum of 6.
+
+use std::io;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq as _};
+
+use crate::secret::Secret;
+
+/// Lets secret scanners, and people, tell our keys from others.
+const PREFIX: &str = "vxg_";
+/// Why a secret in a configuration cannot be right.
+pub(crate) const MISTYPED: &str = "begins as a key of ours and is none; copy the whole key";
+const RANDOM_BYTES: usize = 32;
+const CHECKSUM_CHARACTERS: usize = 6;
+const LENGTH: usize = PREFIX.len() + (RANDOM_BYTES * 8).div_ceil(6) + CHECKSUM_CHARACTERS;
+
+/// Makes a key: `vxg_`, 256 bits from the operating system, and a checksum of 6 characters.
+///
+/// It holds only `[A-Za-z0-9_-]`, so that it travels unchanged in headers, URLs and WebSocket
+/// subprotocols. The checksum is the start of the SHA-256 of all that stands before it, in base64
+/// (RFC 4648 §5); it finds typing errors and protects nothing.
+///
+/// # Errors
+///
+/// When the operating system has no randomness to give.
+pub fn generate_key() -> io::Result<Secret> {
+    let mut random = [0_u8; RANDOM_BYTES];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
+    let checksum = checksum(key.as_bytes());
+    key.extend(checksum.map(char::from));
+    Secret::new(&key).map_err(io::Error::other)
+}
+
+/// Whether a credential has the form of a key of ours, with or without an id before it
+/// (`id:secret`), and is none: it was cut off, or typed.
+///
+/// That it has our prefix is no secret. What follows is looked at as a whole, and only the answer
+/// is told.
+pub(crate) fn is_mistyped(presented: &[u8]) -> bool {
+    let start = presented.iter().rposition(|byte| *byte == b':');
+    let token = &presented[start.map_or(0, |colon| colon + 1)..];
+    token.starts_with(PREFIX.as_bytes()) && !is_whole(token)
+}
+
+fn is_whole(token: &[u8]) -> bool {
+    let Some((body, checksum_given)) = token.split_last_chunk::<CHECKSUM_CHARACTERS>() else {
+        return false;
+    };
+    if token.len() != LENGTH {
+        return false;
+    }
+    let same: Choice = checksum(body).ct_eq(checksum_given);
+    same.into()
+}
+
+fn checksum(body: &[u8]) -> [u8; CHECKSUM_CHARACTERS] {
+    let mut checksum = [0; CHECKSUM_CHARACTERS];
+    let encoded = URL_SAFE_NO_PAD.encode(Sha256::digest(body));
+    checksum.copy_from_slice(&encoded.as_bytes()[..CHECKSUM_CHARACTERS]);
+    checksum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_long_url_safe_and_all_different() {
+        let one = generate_key().expect("randomness");
+        let two = generate_key().expect("randomness");
+        for key in [one.expose(), two.expose()] {
+            assert_eq!(key.len(), 4 + 43 + 6);
+            assert!(key.starts_with("vxg_"));
+            let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            assert!(key.bytes().all(safe));
+        }
+        assert!(!one.digest().matches(&two.digest()));
+    }
+
+    #[test]
+    fn any_change_of_one_character_is_noticed() {
+        let key = generate_key().expect("randomness");
+        let key = key.expose().as_bytes();
+        assert!(!is_mistyped(key));
+        assert!(!is_mistyped(&[b"ivr:", key].concat()));
+        for at in PREFIX.len()..key.len() {
+            let mut typed = key.to_vec();
+            typed[at] = if typed[at] == b'a' { b'b' } else { b'a' };
+            assert!(is_mistyped(&typed), "character {at}");
+            assert!(is_mistyped(&[b"ivr:", &typed[..]].concat()));
+            assert!(is_mistyped(&key[..at]), "cut at {at}");
+        }
+        assert!(is_mistyped(&[key, b"a"].concat()));
+        assert!(is_mistyped(b"vxg_"));
+        for other in [&b"vxg"[..], b"sk-a-key-of-a-vendor", b"", b":"] {
+            assert!(!is_mistyped(other));
+        }
+    }
+
+    /// The form is documented, so that a secret scanner can check it.
+    #[test]
+    fn the_checksum_is_what_the_documentation_says() {
+        let body = format!("vxg_{}", "A".repeat(43));
+        assert_eq!(&checksum(body.as_bytes()), CHECKSUM_OF_ZEROS);
+    }
+
+    /// `printf %s vxg_AAAA… | openssl dgst -sha256 -binary | base64 | cut -c1-6`
+    const CHECKSUM_OF_ZEROS: &[u8; 6] = b"I5jEUK";
+}

@@ -1,0 +1,308 @@
+//! Who a credential turned out to belong to.
+
+mod account;
+mod caller;
+mod scope;
+mod validity;
+
+use std::hash::{Hash as _, Hasher};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::limit::Limits;
+use crate::secret::Digest;
+
+pub use self::account::Account;
+pub use self::caller::{AuthMethod, Caller};
+pub use self::scope::Scope;
+pub use self::validity::{KeyState, Validity};
+
+/// Who a credential belongs to: what a [`Verify`](crate::Verify) answers with.
+///
+/// Cheap to clone. It holds names and rights, never the credential.
+#[derive(Clone, Debug)]
+pub struct Principal(Arc<Record>);
+
+/// A million of these must fit into memory: what most keys do without is elsewhere.
+#[derive(Clone, Debug)]
+struct Record {
+    id: Box<str>,
+    /// By which a key ring finds it again.
+    credential: Option<Digest>,
+    validity: Validity,
+    disabled: bool,
+    kind: KeyKind,
+    details: Option<Box<Details>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Details {
+    label: Option<Box<str>>,
+    scopes: Option<Box<[Scope]>>,
+    voices: Option<Box<[Box<str>]>>,
+    labels: Box<[(Box<str>, Box<str>)]>,
+    limits: Limits,
+    account: Option<Arc<Account>>,
+}
+
+/// What a key is for. It is fixed when the key is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// For everything that its scopes permit.
+    #[default]
+    Standard,
+    /// For realtime sessions and nothing else.
+    Realtime,
+}
+
+impl Principal {
+    /// A principal that is known by `id`, without a label and **unscoped**: no policy refuses it.
+    /// Give it [`scopes`](Self::scopes) to limit what it may do.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self(Arc::new(Record {
+            id: id.into(),
+            credential: None,
+            validity: Validity::default(),
+            disabled: false,
+            kind: KeyKind::Standard,
+            details: None,
+        }))
+    }
+
+    /// Adds a label for people, such as `"IVR, production"`.
+    #[must_use]
+    pub fn label(self, label: &str) -> Self {
+        self.with(|details| details.label = Some(label.into()))
+    }
+
+    /// Limits the principal to these scopes. An empty list permits nothing.
+    #[must_use]
+    pub fn scopes(self, scopes: impl IntoIterator<Item = Scope>) -> Self {
+        self.with(|details| details.scopes = Some(scopes.into_iter().collect()))
+    }
+
+    /// Sets what the key is for.
+    #[must_use]
+    pub fn kind(mut self, kind: KeyKind) -> Self {
+        Arc::make_mut(&mut self.0).kind = kind;
+        self
+    }
+
+    /// Limits the principal to these voices, on the routes whose rule names where the voice is.
+    /// A `*` at the end stands for any rest. An empty list permits none.
+    #[must_use]
+    pub fn voices<T: AsRef<str>>(self, voices: impl IntoIterator<Item = T>) -> Self {
+        let voices = voices.into_iter().map(|voice| voice.as_ref().into());
+        self.with(|details| details.voices = Some(voices.collect()))
+    }
+
+    /// Sets when its key counts. A [`KeyRing`](crate::KeyRing) refuses it at any other time.
+    #[must_use]
+    pub fn valid(mut self, validity: Validity) -> Self {
+        Arc::make_mut(&mut self.0).validity = validity;
+        self
+    }
+
+    /// Adds names and values for attribution, such as `team` and `ivr`.
+    #[must_use]
+    pub fn labels<N: AsRef<str>, T: AsRef<str>>(
+        self,
+        labels: impl IntoIterator<Item = (N, T)>,
+    ) -> Self {
+        let labels = labels.into_iter();
+        let labels = labels.map(|(name, value)| (name.as_ref().into(), value.as_ref().into()));
+        self.with(|details| details.labels = labels.collect())
+    }
+
+    /// Limits how much it may do.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        self.with(|details| details.limits = limits)
+    }
+
+    /// Puts it into an account, whose limits it shares with the other keys there.
+    #[must_use]
+    pub fn account(self, account: Arc<Account>) -> Self {
+        self.with(|details| details.account = Some(account))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
+        change(Arc::make_mut(&mut self.0).details.get_or_insert_default());
+        self
+    }
+
+    /// The identifier that stands in audit records: the key id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// The label for people, if there is one.
+    #[must_use]
+    pub fn display_label(&self) -> Option<&str> {
+        self.details()?.label.as_deref()
+    }
+
+    /// The scopes it is limited to, or `None` when it is unscoped.
+    #[must_use]
+    pub fn granted(&self) -> Option<&[Scope]> {
+        self.details()?.scopes.as_deref()
+    }
+
+    /// What the key is for.
+    #[must_use]
+    pub fn key_kind(&self) -> KeyKind {
+        self.0.kind
+    }
+
+    /// From when and until when its key counts.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        self.0.validity
+    }
+
+    /// Whether its key counts at this moment.
+    #[must_use]
+    pub fn state(&self, now: SystemTime) -> KeyState {
+        match self.0.disabled {
+            true => KeyState::Disabled,
+            false => self.0.validity.state(now),
+        }
+    }
+
+    /// Names and values for attribution, in the order in which they were given.
+    pub fn attribution(&self) -> impl Iterator<Item = (&str, &str)> {
+        let labels = self.details().map_or(&[][..], |details| &details.labels);
+        labels.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// How much it may do.
+    #[must_use]
+    pub fn own_limits(&self) -> Limits {
+        self.details()
+            .map_or_else(Limits::default, |details| details.limits)
+    }
+
+    /// The account that it belongs to, if it does to any.
+    #[must_use]
+    pub fn member_of(&self) -> Option<&Arc<Account>> {
+        self.details()?.account.as_ref()
+    }
+
+    fn details(&self) -> Option<&Details> {
+        self.0.details.as_deref()
+    }
+
+    /// Whether nothing limits it: neither scopes, nor voices, nor its kind.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        self.granted().is_none() && !self.is_limited_to_voices() && self.0.kind == KeyKind::Standard
+    }
+
+    /// Whether it is limited to some voices.
+    #[must_use]
+    pub fn is_limited_to_voices(&self) -> bool {
+        self.permitted_voices().is_some()
+    }
+
+    fn permitted_voices(&self) -> Option<&[Box<str>]> {
+        self.details()?.voices.as_deref()
+    }
+
+    /// Whether it may speak with this voice.
+    #[must_use]
+    pub fn has_voice(&self, voice: &str) -> bool {
+        self.permitted_voices().is_none_or(|voices| {
+            voices.iter().any(|own| match own.strip_suffix('*') {
+                // What stands for `*` is a name, and not the beginning of something else.
+                Some(start) => voice.strip_prefix(start).is_some_and(is_plain),
+                None => **own == *voice,
+            })
+        })
+    }
+
+    /// Whether it may do what `scope` names.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.granted()
+            .is_none_or(|granted| granted.iter().any(|own| own.as_str() == scope))
+    }
+
+    /// The state at the moment; no clock is asked where none is needed.
+    pub(crate) fn current_state(&self) -> KeyState {
+        match self.0.disabled || self.0.validity.is_unbounded() {
+            true => self.state(SystemTime::UNIX_EPOCH),
+            false => self.state(SystemTime::now()),
+        }
+    }
+
+    pub(crate) fn disabled(mut self, disabled: bool) -> Self {
+        Arc::make_mut(&mut self.0).disabled = disabled;
+        self
+    }
+
+    pub(crate) fn known_by(mut self, credential: Digest) -> Self {
+        Arc::make_mut(&mut self.0).credential = Some(credential);
+        self
+    }
+
+    pub(crate) fn credential(&self) -> Option<&Digest> {
+        self.0.credential.as_ref()
+    }
+
+    /// Everything but the credential goes into `state`.
+    pub(crate) fn hash_rights(&self, state: &mut impl Hasher) {
+        let Record {
+            id,
+            credential: _,
+            validity,
+            disabled,
+            kind,
+            details,
+        } = &*self.0;
+        (id, validity, disabled, kind, details).hash(state);
+    }
+}
+
+fn is_plain(rest: &str) -> bool {
+    !rest.contains(|letter: char| letter.is_control() || ";?#&/\\%=".contains(letter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unscoped_may_everything_and_an_empty_list_nothing() {
+        let unscoped = Principal::new("a");
+        assert!(unscoped.has_scope("tts:synthesize"));
+        let nothing = unscoped.clone().scopes([]);
+        assert!(!nothing.has_scope("tts:synthesize"));
+        let one = unscoped.scopes(Scope::new("tts:synthesize"));
+        assert!(one.has_scope("tts:synthesize"));
+        assert!(!one.has_scope("tts:synthesize2"));
+    }
+
+    #[test]
+    fn voices_are_named_or_begun() {
+        let anyone = Principal::new("a");
+        assert!(anyone.has_voice("x") && anyone.is_unlimited());
+        let some = anyone.voices(["cove", "team-*"]);
+        assert!(!some.is_unlimited());
+        for (voice, expected) in [
+            ("cove", true),
+            ("cove2", false),
+            ("team-", true),
+            ("team-a", true),
+            ("team", false),
+            ("", false),
+            ("team-x;other", false),
+            ("team-x?voice=other", false),
+            ("team-x\0", false),
+        ] {
+            assert_eq!(some.has_voice(voice), expected, "{voice}");
+        }
+    }
+}
