@@ -158,6 +158,8 @@ pub enum Ended {
     UpstreamAbort,
     /// The process stopped before the end.
     Drained,
+    /// The caller's key was revoked, disabled or expired before the end.
+    Revoked,
 }
 
 impl Ended {
@@ -169,6 +171,7 @@ impl Ended {
             Self::ClientAbort => "client_abort",
             Self::UpstreamAbort => "upstream_abort",
             Self::Drained => "drained",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -159,8 +159,12 @@ impl Forwarding {
         request_id: RequestId,
     ) -> Response<ResponseBody> {
         let upstream = hyper::upgrade::on(&mut response);
-        self.tunnels
-            .spawn(tunnel::carry(upgrade.tunnel, upgrade.client, upstream));
+        self.tunnels.spawn(tunnel::carry(
+            upgrade.tunnel,
+            upgrade.client,
+            upstream,
+            std::future::pending(),
+        ));
         let mut response = pass_on(response, request_id).map(|_| Either::Right(Full::default()));
         let headers = response.headers_mut();
         headers::set_websocket(headers);

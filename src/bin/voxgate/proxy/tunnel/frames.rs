@@ -1,0 +1,225 @@
+//! Where WebSocket frames begin and end, and the one frame that is ours.
+
+/// Policy violation (RFC 6455 §7.4.1).
+const CLOSE_CODE: u16 = 1008;
+/// The same whether the key was revoked, disabled or has expired.
+const CLOSE_REASON: &[u8] = b"key no longer valid";
+
+const FINAL: u8 = 0x80;
+const OPCODE: u8 = 0x0f;
+const CLOSE: u8 = 0x08;
+const MASKED: u8 = 0x80;
+/// The longest header, without its mask.
+const MAX_HEADER: usize = 10;
+
+/// Follows one direction of a WebSocket from frame to frame (RFC 6455 §5.2), byte by byte as they
+/// come. Fragments are frames as well: a control frame may stand between them (§5.4).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Frames {
+    /// What has come of a header that is not complete, without its mask.
+    header: [u8; MAX_HEADER],
+    held: usize,
+    /// How much of the frame whose header is complete has still to come, the mask included.
+    left: u64,
+    closed: bool,
+}
+
+impl Frames {
+    /// Whether the next byte is a frame's first.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.held == 0 && self.left == 0
+    }
+
+    /// Whether a Close frame has come. No frame may follow it (§5.5.1).
+    pub(super) fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Follows all of `bytes`.
+    pub(super) fn advance(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let of_frame = self.advance_frame(bytes);
+            bytes = &bytes[of_frame..];
+        }
+    }
+
+    /// How many of `bytes` belong to the frame that the first of them belongs to.
+    pub(super) fn of_frame(mut self, bytes: &[u8]) -> usize {
+        self.advance_frame(bytes)
+    }
+
+    /// Follows `bytes` up to the end of a frame, and tells how many they were.
+    fn advance_frame(&mut self, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        while let Some((&byte, after)) = rest.split_first() {
+            if self.left == 0 {
+                self.header[self.held] = byte;
+                self.held += 1;
+                rest = after;
+                let Some(left) = after_header(&self.header[..self.held]) else {
+                    continue;
+                };
+                self.closed |= self.header[0] & OPCODE == CLOSE;
+                self.held = 0;
+                self.left = left;
+            } else {
+                let now =
+                    usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
+                self.left -= now as u64;
+                rest = &rest[now..];
+            }
+            if self.left == 0 {
+                break;
+            }
+        }
+        bytes.len() - rest.len()
+    }
+}
+
+/// How much follows a header, its mask included; `None` until the header is complete.
+fn after_header(header: &[u8]) -> Option<u64> {
+    let [_, second, extended @ ..] = header else {
+        return None;
+    };
+    let payload = match second & !MASKED {
+        126 => u64::from(u16::from_be_bytes(extended.try_into().ok()?)),
+        127 => u64::from_be_bytes(extended.try_into().ok()?),
+        short => u64::from(short),
+    };
+    let mask = if second & MASKED == 0 { 0 } else { 4 };
+    // A length of more than 63 bits is not allowed. Whoever sends one never reaches its end.
+    Some(payload.saturating_add(mask))
+}
+
+/// The Close frame that ends a tunnel whose key no longer counts: to a client as it is, to a
+/// server with a mask (§5.1).
+pub(super) fn close(mask: Option<[u8; 4]>) -> Vec<u8> {
+    let payload = [&CLOSE_CODE.to_be_bytes(), CLOSE_REASON].concat();
+    let length = payload.len() as u8;
+    match mask {
+        None => [&[FINAL | CLOSE, length], payload.as_slice()].concat(),
+        Some(mask) => {
+            let masked = payload.iter().zip(mask.iter().cycle());
+            let masked: Vec<u8> = masked.map(|(byte, mask)| byte ^ mask).collect();
+            [&[FINAL | CLOSE, MASKED | length], &mask[..], &masked].concat()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A frame as RFC 6455 §5.2 has it, its length in the given form or in a longer one.
+    fn frame(first: u8, payload: usize, longer: usize, mask: Option<[u8; 4]>) -> Vec<u8> {
+        let shortest = match payload {
+            0..=125 => 0,
+            126..=0xffff => 1,
+            _ => 2,
+        };
+        let masked = if mask.is_some() { 0x80 } else { 0 };
+        let mut frame = vec![first];
+        match shortest.max(longer) {
+            0 => frame.push(masked | payload as u8),
+            1 => {
+                frame.push(masked | 126);
+                frame.extend((payload as u16).to_be_bytes());
+            }
+            _ => {
+                frame.push(masked | 127);
+                frame.extend((payload as u64).to_be_bytes());
+            }
+        }
+        frame.extend(mask.into_iter().flatten());
+        // A payload that looks like headers.
+        frame.extend((0..payload).map(|at| [0x88, 0x7f, 0x00, 0x81][at % 4]));
+        frame
+    }
+
+    fn payload() -> impl Strategy<Value = usize> {
+        prop_oneof![0..3usize, 124..129usize, 0..2000usize, 65_534..65_538usize]
+    }
+
+    proptest! {
+        #[test]
+        fn boundaries_are_where_frames_end_however_they_are_cut(
+            shapes in vec((any::<u8>(), payload(), 0..3usize, any::<Option<[u8; 4]>>()), 1..8),
+            cuts in vec(any::<prop::sample::Index>(), 0..40),
+        ) {
+            let mut bytes = Vec::new();
+            // Where each frame ends, and whether a Close frame's header has come by then.
+            let mut ends = vec![];
+            let mut close_header = None;
+            for (first, payload, longer, mask) in shapes {
+                let frame = frame(first, payload, longer, mask);
+                let overhead = frame.len() - payload - mask.map_or(0, |mask| mask.len());
+                if first & 0x0f == 8 && close_header.is_none() {
+                    close_header = Some(bytes.len() + overhead);
+                }
+                bytes.extend(frame);
+                ends.push(bytes.len());
+            }
+            let mut cuts: Vec<usize> =
+                cuts.into_iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            // Beside the ends, where one byte too many or too few would show.
+            cuts.extend(ends.iter().flat_map(|end| [end - 1, *end, end + 1]));
+            cuts.retain(|cut| *cut <= bytes.len());
+            cuts.sort_unstable();
+
+            let mut frames = Frames::default();
+            let mut at = 0;
+            for cut in cuts {
+                let piece = &bytes[at..cut];
+                if let Some(end) = ends.iter().find(|end| **end > at) {
+                    prop_assert_eq!(frames.of_frame(piece), piece.len().min(end - at));
+                }
+                frames.advance(piece);
+                at = cut;
+                prop_assert_eq!(frames.at_boundary(), at == 0 || ends.contains(&at), "at {}", at);
+                prop_assert_eq!(frames.closed(), close_header.is_some_and(|end| end <= at));
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_header_is_followed() {
+        for mask in [None, Some([0; 4])] {
+            for (payload, longer) in [(0, 0), (1, 0), (1, 1), (1, 2), (126, 0), (65_536, 0)] {
+                let frame = frame(0x82, payload, longer, mask);
+                let mut frames = Frames::default();
+                for (at, byte) in frame.iter().enumerate() {
+                    assert_eq!(
+                        frames.at_boundary(),
+                        at == 0,
+                        "{payload} {longer} {mask:?} {at}"
+                    );
+                    frames.advance(&[*byte]);
+                }
+                assert!(frames.at_boundary(), "{payload} {longer} {mask:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_not_allowed_has_no_end() {
+        let mut frames = Frames::default();
+        frames.advance(&[0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255]);
+        frames.advance(&[0; 4096]);
+        assert!(!frames.at_boundary());
+    }
+
+    #[test]
+    fn our_close_frame_is_one_frame_and_may_be_a_control_frame() {
+        for mask in [None, Some([1, 2, 3, 4])] {
+            let bytes = close(mask);
+            assert!(bytes.len() <= 2 + 4 + 125);
+            let mut frames = Frames::default();
+            assert_eq!(frames.of_frame(&bytes), bytes.len());
+            frames.advance(&bytes);
+            assert!(frames.at_boundary() && frames.closed());
+        }
+    }
+}

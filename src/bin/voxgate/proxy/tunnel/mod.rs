@@ -1,0 +1,160 @@
+//! Upgraded connections, byte for byte in both directions, until both have ended or the caller's
+//! key no longer counts.
+
+mod cut;
+mod flow;
+mod frames;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::maybe_done;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, split};
+use tokio::time::{sleep, timeout};
+use voxgate::Tunnel;
+use voxgate::audit::Ended;
+
+use self::cut::{GRACE, cut};
+use self::flow::{Flow, Side};
+
+/// How long the second direction may outlive the first. A WebSocket closes as a whole
+/// (RFC 6455 §7.1.1), so what is still under way then is little.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Carries bytes between the two connections until both directions have ended, or until `revoked`
+/// resolves: then the tunnel is cut, and has ended within a second.
+///
+/// # Cancel safety
+///
+/// When it is dropped before, both connections are closed and the tunnel is on record as drained,
+/// with what it carried; as revoked, if it was being cut.
+pub(super) fn carry(
+    tunnel: Tunnel,
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    revoked: impl Future<Output = ()> + Send,
+) -> impl Future<Output = ()> + Send {
+    // Made at once, so that a tunnel that is never polled is on record as well.
+    let record = Record {
+        tunnel,
+        progress: Progress::default(),
+    };
+    carry_on(record, client, upstream, revoked)
+}
+
+async fn carry_on(
+    mut record: Record,
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    revoked: impl Future<Output = ()>,
+) {
+    let progress = &mut record.progress;
+    // Once it has resolved, it resolves again whenever it is asked.
+    let mut revoked = pin!(maybe_done(revoked));
+    let upgraded = tokio::select! {
+        upgraded = async { (client.await, upstream.await) } => upgraded,
+        () = async { revoked.as_mut().await; sleep(GRACE).await } => {
+            return progress.ended = Ended::Revoked;
+        }
+    };
+    let (client, upstream) = match upgraded {
+        (Ok(client), Ok(upstream)) => (TokioIo::new(client), TokioIo::new(upstream)),
+        (Err(_), _) => return progress.ended = Ended::ClientAbort,
+        (_, Err(_)) => return progress.ended = Ended::UpstreamAbort,
+    };
+    relay(client, upstream, revoked, progress).await;
+}
+
+async fn relay(
+    client: impl AsyncRead + AsyncWrite,
+    upstream: impl AsyncRead + AsyncWrite,
+    revoked: impl Future<Output = ()>,
+    progress: &mut Progress,
+) {
+    let (client_read, client_write) = split(client);
+    let (upstream_read, upstream_write) = split(upstream);
+    let mut to_upstream = Flow::new(
+        Side::Client,
+        client_read,
+        upstream_write,
+        &progress.to_upstream,
+    );
+    let mut to_client = Flow::new(
+        Side::Upstream,
+        upstream_read,
+        client_write,
+        &progress.to_client,
+    );
+    let ended = tokio::select! {
+        // Not one more read for a key that no longer counts.
+        biased;
+        () = revoked => None,
+        ended = both(to_upstream.copy(), to_client.copy()) => Some(ended),
+    };
+    progress.ended = match ended {
+        None => Ended::Revoked,
+        Some(Ok(())) => Ended::Ok,
+        Some(Err(Side::Client)) => Ended::ClientAbort,
+        Some(Err(Side::Upstream)) => Ended::UpstreamAbort,
+    };
+    if ended.is_none() {
+        cut(&mut to_upstream, &mut to_client).await;
+    }
+}
+
+/// Waits for both directions; for the second one not much longer than for the first.
+async fn both(
+    to_upstream: impl Future<Output = Result<(), Side>>,
+    to_client: impl Future<Output = Result<(), Side>>,
+) -> Result<(), Side> {
+    tokio::pin!(to_upstream, to_client);
+    tokio::select! {
+        first = &mut to_upstream => match first {
+            Ok(()) => timeout(LINGER, to_client).await.unwrap_or(Ok(())),
+            failed => failed,
+        },
+        first = &mut to_client => match first {
+            Ok(()) => timeout(LINGER, to_upstream).await.unwrap_or(Ok(())),
+            failed => failed,
+        },
+    }
+}
+
+/// What is known of the tunnel so far. Dropping it is the end of the record, on every way out.
+struct Record {
+    tunnel: Tunnel,
+    progress: Progress,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let sent = self.progress.to_client.load(Ordering::Relaxed);
+        let received = self.progress.to_upstream.load(Ordering::Relaxed);
+        self.tunnel.carried(sent, received);
+        self.tunnel.end(self.progress.ended);
+    }
+}
+
+/// How far a tunnel has come. What counts is what one side said and was passed on to the other:
+/// not what was read and never written, and not a Close frame of ours.
+struct Progress {
+    to_client: AtomicU64,
+    to_upstream: AtomicU64,
+    ended: Ended,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            to_client: AtomicU64::new(0),
+            to_upstream: AtomicU64::new(0),
+            ended: Ended::Drained,
+        }
+    }
+}

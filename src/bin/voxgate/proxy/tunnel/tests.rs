@@ -1,0 +1,436 @@
+//! The cut. Time stands still but for who waits, so that "within a second" is exact.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::header::{CONNECTION, UPGRADE};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, yield_now};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tower::{Layer as _, service_fn};
+use voxgate::{AuditRecord, AuditSink, AuthLayer};
+
+use super::frames::close;
+use super::*;
+
+const WITHIN: Duration = Duration::from_secs(1);
+/// What the two sides' connections hold before they have to be read.
+const ROOM: usize = 64;
+
+/// A tunnel between two others. The other ends are what the client and the upstream hold.
+struct Relayed<S> {
+    client: S,
+    upstream: S,
+    key: Key,
+}
+
+struct Key {
+    revoke: oneshot::Sender<()>,
+    ended: JoinHandle<Progress>,
+}
+
+impl Key {
+    /// Revokes the key. The returned task waits for the end.
+    fn revoke(mut self) -> JoinHandle<Progress> {
+        self.revoke.send(()).expect("the tunnel is open");
+        tokio::spawn(async move {
+            let ended = timeout(WITHIN, &mut self.ended).await;
+            // Whoever still reads gets its end, and the test its failure.
+            self.ended.abort();
+            let progress = ended.expect("cut within a second").unwrap();
+            assert_eq!(progress.ended, Ended::Revoked);
+            progress
+        })
+    }
+}
+
+fn between<S>(near: [S; 2], far: [S; 2]) -> Relayed<S>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let [client, upstream] = near;
+    let (revoke, revoked) = oneshot::channel::<()>();
+    let ended = tokio::spawn(async {
+        let mut progress = Progress::default();
+        let revoked = async { revoked.await.unwrap() };
+        relay(client, upstream, revoked, &mut progress).await;
+        progress
+    });
+    let [client, upstream] = far;
+    Relayed {
+        client,
+        upstream,
+        key: Key { revoke, ended },
+    }
+}
+
+fn relayed() -> Relayed<DuplexStream> {
+    let (client, client_end) = duplex(ROOM);
+    let (upstream, upstream_end) = duplex(ROOM);
+    between([client, upstream], [client_end, upstream_end])
+}
+
+async fn tcp() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (near.unwrap(), far.unwrap().0)
+}
+
+/// An unmasked frame of binary data, `size` bytes in all.
+fn frame(size: usize) -> Vec<u8> {
+    let mut frame = vec![0x82, (size - 2) as u8];
+    frame.resize(size, 7);
+    frame
+}
+
+async fn read(from: &mut DuplexStream, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    from.read_exact(&mut bytes).await.unwrap();
+    bytes
+}
+
+async fn read_all(from: &mut DuplexStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).await.unwrap();
+    bytes
+}
+
+/// Reads all, and takes the mask off the one Close frame that it expects.
+async fn read_close(from: &mut DuplexStream) {
+    let bytes = read_all(from).await;
+    assert_eq!(bytes.len(), close(Some([0; 4])).len(), "{bytes:?}");
+    let mask = bytes[2..6].try_into().unwrap();
+    assert_eq!(bytes, close(Some(mask)));
+}
+
+fn assert_told(message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>) {
+    match message {
+        Some(Ok(Message::Close(Some(frame)))) => {
+            assert_eq!(frame.code, CloseCode::Policy);
+            assert_eq!(frame.reason.as_str(), "key no longer valid");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn both_sides_are_told_over_real_sockets_and_nothing_is_lost_to_a_reset() {
+    let (client, client_end) = tcp().await;
+    let (upstream, upstream_end) = tcp().await;
+    let Relayed {
+        client,
+        upstream,
+        key,
+    } = between([client, upstream], [client_end, upstream_end]);
+    let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+    // Fails on a frame without a mask.
+    let mut upstream = WebSocketStream::from_raw_socket(upstream, Role::Server, None).await;
+    client.send(Message::text("say")).await.unwrap();
+    assert_eq!(
+        upstream.next().await.unwrap().unwrap(),
+        Message::text("say")
+    );
+    upstream.send(Message::text("spoken")).await.unwrap();
+    assert_eq!(
+        client.next().await.unwrap().unwrap(),
+        Message::text("spoken")
+    );
+
+    let ended = key.revoke();
+    // Not read by anybody: it would reset the connection.
+    client.feed(Message::binary(vec![0; 4096])).await.unwrap();
+    client.flush().await.unwrap();
+    assert_told(client.next().await);
+    assert_told(upstream.next().await);
+    assert!(client.next().await.is_none());
+    assert!(upstream.next().await.is_none());
+    let progress = ended.await.unwrap();
+    assert_eq!(progress.to_upstream.into_inner(), 2 + 4 + 3);
+    assert_eq!(progress.to_client.into_inner(), 2 + 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_is_finished_and_the_next_one_is_not_begun() {
+    let mut relayed = relayed();
+    let (begun, rest) = (&frame(50)[..1], &frame(50)[1..]);
+    relayed.upstream.write_all(begun).await.unwrap();
+    assert_eq!(read(&mut relayed.client, 1).await, begun);
+    let ended = relayed.key.revoke();
+    sleep(GRACE / 2).await;
+    let more = [rest, &frame(10)].concat();
+    relayed.upstream.write_all(&more).await.unwrap();
+    let expected = [rest, &close(None)].concat();
+    assert_eq!(read_all(&mut relayed.client).await, expected);
+    drop(relayed.client);
+    read_close(&mut relayed.upstream).await;
+    assert_eq!(ended.await.unwrap().to_client.into_inner(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_and_not_yet_written_is_finished_as_well() {
+    let mut relayed = relayed();
+    let bytes = [frame(ROOM + 10), frame(20)].concat();
+    let written = bytes.clone();
+    tokio::spawn(async move {
+        relayed.upstream.write_all(&written).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    // All that the client's connection holds, and nothing is read.
+    sleep(GRACE).await;
+    let ended = relayed.key.revoke();
+    sleep(GRACE / 2).await;
+    let expected = [&bytes[..ROOM + 10], &close(None)].concat();
+    assert_eq!(read_all(&mut relayed.client).await, expected);
+    let sent = ended.await.unwrap().to_client.into_inner();
+    assert_eq!(sent, ROOM as u64 + 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_stops_is_not_waited_for() {
+    let mut relayed = relayed();
+    let begun = &frame(50)[..20];
+    relayed.upstream.write_all(begun).await.unwrap();
+    assert_eq!(read(&mut relayed.client, 20).await, begun);
+    let ended = relayed.key.revoke();
+    assert!(read_all(&mut relayed.client).await.is_empty());
+    ended.await.unwrap();
+    read_close(&mut relayed.upstream).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_without_end_is_cut_although_it_goes_on() {
+    let mut relayed = relayed();
+    let header = [0x82, 127, 0x7f, 255, 255, 255, 255, 255, 255, 255];
+    let upstream = tokio::spawn(async move {
+        relayed.upstream.write_all(&header).await.unwrap();
+        while relayed.upstream.write_all(&[7]).await.is_ok() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert_eq!(read(&mut relayed.client, 10).await, header);
+    let ended = relayed.key.revoke();
+    let rest = read_all(&mut relayed.client).await;
+    assert!(rest.iter().all(|byte| *byte == 7), "{rest:?}");
+    ended.await.unwrap();
+    upstream.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_is_cut_in_a_frame_and_between_frames() {
+    for sent in [
+        frame(ROOM + 1),
+        frame(ROOM),
+        [frame(ROOM), frame(9)].concat(),
+    ] {
+        let mut relayed = relayed();
+        relayed.upstream.write_all(&sent[..ROOM]).await.unwrap();
+        let rest = sent[ROOM..].to_vec();
+        sleep(GRACE).await;
+        relayed.upstream.write_all(&rest).await.unwrap();
+        let progress = relayed.key.revoke().await.unwrap();
+        assert_eq!(progress.to_client.into_inner(), ROOM as u64);
+        assert_eq!(read_all(&mut relayed.client).await, sent[..ROOM]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_sides_that_neither_take_nor_stop_sending_are_cut() {
+    let relayed = relayed();
+    for mut end in [relayed.client, relayed.upstream] {
+        tokio::spawn(async move {
+            while end.write_all(&frame(60)).await.is_ok() {}
+            std::future::pending::<()>().await;
+        });
+    }
+    sleep(GRACE).await;
+    relayed.key.revoke().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_sides_that_take_everything_and_never_stop_sending_are_cut() {
+    let relayed = relayed();
+    let mut sides = Vec::new();
+    for end in [relayed.client, relayed.upstream] {
+        let (mut reader, mut writer) = split(end);
+        sides.push(tokio::spawn(async move {
+            let sent = async {
+                while writer.write_all(&frame(60)).await.is_ok() {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let mut read = Vec::new();
+            let (_, received) = tokio::join!(sent, reader.read_to_end(&mut read));
+            received.unwrap();
+            read
+        }));
+    }
+    sleep(GRACE).await;
+    relayed.key.revoke().await.unwrap();
+    for side in sides {
+        let mut frames = frames::Frames::default();
+        frames.advance(&side.await.unwrap());
+        assert!(frames.at_boundary() && frames.closed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_closed_is_not_closed_again() {
+    let theirs = [0x88, 2, 0x03, 0xe8];
+    let mut relayed = relayed();
+    relayed.upstream.write_all(&theirs).await.unwrap();
+    assert_eq!(read(&mut relayed.client, 4).await, theirs);
+    let ended = relayed.key.revoke();
+    assert!(read_all(&mut relayed.client).await.is_empty());
+    read_close(&mut relayed.upstream).await;
+    ended.await.unwrap();
+
+    let theirs = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
+    let mut relayed = self::relayed();
+    relayed.client.write_all(&theirs).await.unwrap();
+    assert_eq!(read(&mut relayed.upstream, 8).await, theirs);
+    let ended = relayed.key.revoke();
+    assert_eq!(read_all(&mut relayed.client).await, close(None));
+    assert!(read_all(&mut relayed.upstream).await.is_empty());
+    ended.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_has_gone_ends_the_tunnel_as_revoked_all_the_same() {
+    let mut relayed = relayed();
+    drop(relayed.upstream);
+    assert!(read_all(&mut relayed.client).await.is_empty());
+    relayed.key.revoke().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_the_clients_goes_upstream_from_the_moment_of_the_cut() {
+    // Sent, but not read yet.
+    let mut relayed = relayed();
+    yield_now().await;
+    relayed.client.write_all(&frame(30)).await.unwrap();
+    let ended = relayed.key.revoke();
+    // Sent while the cut is under way; more than there is room for, so that it has to be read.
+    assert_eq!(
+        read(&mut relayed.client, close(None).len()).await,
+        close(None)
+    );
+    relayed.client.write_all(&frame(ROOM)).await.unwrap();
+    relayed.client.write_all(&frame(ROOM)).await.unwrap();
+    drop(relayed.client);
+    // What the upstream goes on to send is read as well, until it has seen the close.
+    relayed.upstream.write_all(&frame(ROOM)).await.unwrap();
+    relayed.upstream.write_all(&frame(ROOM)).await.unwrap();
+    read_close(&mut relayed.upstream).await;
+    assert_eq!(ended.await.unwrap().to_upstream.into_inner(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_amid_a_frame_of_the_clients_gets_neither_its_rest_nor_a_close() {
+    let mut relayed = relayed();
+    let sent = [frame(ROOM - 10), frame(40)].concat();
+    relayed.client.write_all(&sent[..ROOM]).await.unwrap();
+    sleep(GRACE).await;
+    relayed.client.write_all(&sent[ROOM..]).await.unwrap();
+    sleep(GRACE).await;
+    // The upstream's connection is full, and the rest has been read.
+    let ended = relayed.key.revoke();
+    yield_now().await;
+    assert_eq!(read_all(&mut relayed.upstream).await, sent[..ROOM]);
+    assert_eq!(read_all(&mut relayed.client).await, close(None));
+    assert_eq!(ended.await.unwrap().to_upstream.into_inner(), ROOM as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_more_is_who_broke_off() {
+    let mut relayed = relayed();
+    drop(relayed.client);
+    relayed.upstream.write_all(&frame(10)).await.unwrap();
+    let progress = relayed.key.ended.await.unwrap();
+    assert_eq!(progress.ended, Ended::ClientAbort);
+    assert_eq!(progress.to_client.into_inner(), 0);
+
+    let mut relayed = self::relayed();
+    drop(relayed.upstream);
+    relayed.client.write_all(&frame(10)).await.unwrap();
+    let progress = relayed.key.ended.await.unwrap();
+    assert_eq!(progress.ended, Ended::UpstreamAbort);
+}
+
+/// How a tunnel ended, and what it carried to the client and from it.
+type End = (Ended, u64, Option<u64>);
+
+#[derive(Clone, Default)]
+struct Ends(Arc<Mutex<Vec<End>>>);
+
+impl AuditSink for Ends {
+    fn record(&self, record: &AuditRecord<'_>) {
+        if let AuditRecord::Completion(end) = record {
+            let carried = (end.ended, end.bytes_sent, end.bytes_received);
+            self.0.lock().unwrap().push(carried);
+        }
+    }
+}
+
+/// A connection that is upgraded when its head has been read; with a tunnel for the record.
+async fn upgrade(ends: &Ends) -> (DuplexStream, OnUpgrade, Tunnel) {
+    let (mut far, near) = duplex(ROOM);
+    let (found, mut upgrades) = tokio::sync::mpsc::unbounded_channel();
+    let switch = service_fn(move |mut request: Request<Incoming>| {
+        let tunnel = request.extensions_mut().remove::<Tunnel>().unwrap();
+        found.send((hyper::upgrade::on(request), tunnel)).unwrap();
+        let mut response = Response::new(String::new());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        for (name, value) in [(CONNECTION, "upgrade"), (UPGRADE, "websocket")] {
+            response.headers_mut().insert(name, value.parse().unwrap());
+        }
+        async { Ok::<_, Infallible>(response) }
+    });
+    let gate = AuthLayer::preconfigured().audit(ends.clone()).layer(switch);
+    let served = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(near), TowerToHyperService::new(gate))
+        .with_upgrades();
+    tokio::spawn(served);
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    far.write_all(head.as_bytes()).await.unwrap();
+    let (upgraded, tunnel) = upgrades.recv().await.unwrap();
+    (far, upgraded, tunnel)
+}
+
+async fn read_head(from: &mut DuplexStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(from.read_u8().await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_revoked_before_the_tunnel_has_begun_ends_it_in_time_and_on_record() {
+    for reads in [true, false] {
+        let ends = Ends::default();
+        let (mut client, client_end, tunnel) = upgrade(&ends).await;
+        let (mut upstream, upstream_end, _) = upgrade(&Ends::default()).await;
+        let revoked = std::future::ready(());
+        let carried = carry(tunnel, client_end, upstream_end, revoked);
+        let carried = tokio::spawn(timeout(WITHIN, carried));
+        if reads {
+            sleep(GRACE / 2).await;
+            tokio::join!(read_head(&mut client), read_head(&mut upstream));
+            assert_eq!(read_all(&mut client).await, close(None));
+            drop(client);
+            read_close(&mut upstream).await;
+        }
+        carried.await.unwrap().expect("cut within a second");
+        let ends = ends.0.lock().unwrap();
+        assert_eq!(*ends, [(Ended::Revoked, 0, Some(0))], "{reads}");
+    }
+}
