@@ -21,6 +21,7 @@ use super::config::Config;
 use super::listener;
 use super::metrics::Metrics;
 use super::open_files;
+use super::proxy::Revocations;
 use super::settings::{ADMIN_LISTEN, LISTEN};
 use super::signals::Signals;
 use super::sinks::Sinks;
@@ -105,9 +106,14 @@ impl Gateway {
         let deployment_key = config.auth.deployment_key().cloned();
         let layer = config.auth.into_layer().map_err(io::Error::other);
         let layer = layer.map_err(cannot("cannot follow the keys"))?;
+        let keys = layer.verifier().cloned();
+        if let Some(keys) = &keys {
+            metrics.follow(keys.clone());
+        }
         let parts = Parts {
             upstreams: config.upstreams,
             deployment_key,
+            revocations: Revocations::new(keys),
             timeouts: config.timeouts,
             places: Arc::new(Semaphore::new(open_files::connections())),
             upstream_places: Arc::new(Semaphore::new(open_files::connections())),

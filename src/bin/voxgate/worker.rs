@@ -14,7 +14,7 @@ use voxgate::{AuthLayer, Secret};
 
 use super::config::Timeouts;
 use super::connection::{self, Server};
-use super::proxy::{Clients, Forward, Forwarding};
+use super::proxy::{Clients, Forward, Forwarding, Revocations};
 use super::upstreams::Upstreams;
 
 /// What each worker makes its own proxy from.
@@ -23,6 +23,7 @@ pub(crate) struct Parts {
     pub(crate) layer: AuthLayer,
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
+    pub(crate) revocations: Revocations,
     pub(crate) timeouts: Timeouts,
     /// How many connections the process can hold, from clients and to upstreams; shared by all
     /// workers.
@@ -92,6 +93,7 @@ impl Worker {
             layer,
             upstreams,
             deployment_key,
+            revocations,
             timeouts,
             places,
             upstream_places,
@@ -103,6 +105,7 @@ impl Worker {
             clients: Clients::new(timeouts.connect, upstream_places),
             deployment_key,
             upstream_timeout: timeouts.upstream,
+            revocations,
             tunnels: tasks.clone(),
         });
         let server = Server {

@@ -11,14 +11,14 @@ use tokio::sync::mpsc;
 
 use super::harness::{DEPLOYMENT_KEY, KEY, Program, Started, client, send_raw, serve};
 
-async fn admin(gateway: &Started, path: &str) -> (u16, String) {
+pub(super) async fn admin(gateway: &Started, path: &str) -> (u16, String) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
     let reply = send_raw(gateway.admin, request).await;
     (reply.status, reply.body)
 }
 
 /// An upstream whose one answer is written by the test, chunk by chunk.
-async fn dictated() -> (mpsc::UnboundedSender<&'static str>, std::net::SocketAddr) {
+pub(super) async fn dictated() -> (mpsc::UnboundedSender<&'static str>, std::net::SocketAddr) {
     let (more, chunks) = mpsc::unbounded_channel::<&'static str>();
     let chunks = std::sync::Arc::new(tokio::sync::Mutex::new(Some(chunks)));
     let answer = move || async move {
@@ -31,9 +31,9 @@ async fn dictated() -> (mpsc::UnboundedSender<&'static str>, std::net::SocketAdd
     (more, serve(Router::new().route("/", get(answer))).await)
 }
 
-async fn begin(gateway: &Started) -> (String, Incoming) {
+pub(super) async fn begin(gateway: &Started, key: &str) -> (String, Incoming) {
     let request = hyper::Request::get(format!("http://{}/", gateway.address))
-        .header("authorization", format!("Bearer {KEY}"))
+        .header("authorization", format!("Bearer {key}"))
         .body(Full::<Bytes>::default())
         .unwrap();
     let reply = client().request(request).await.unwrap();
@@ -52,7 +52,7 @@ async fn at_sigterm_it_is_unready_at_once_and_finishes_what_is_in_flight() {
         (200, "ready\n".to_owned())
     );
     more.send("one").unwrap();
-    let (request_id, mut body) = begin(&gateway).await;
+    let (request_id, mut body) = begin(&gateway, KEY).await;
     assert_eq!(
         body.frame().await.unwrap().unwrap().into_data().unwrap(),
         "one"
@@ -90,7 +90,7 @@ async fn what_outlasts_the_drain_is_cut_and_on_record() {
         .var("VOXGATE_DRAIN_SECONDS", "1")
         .start();
     more.send("one").unwrap();
-    let (request_id, mut body) = begin(&gateway).await;
+    let (request_id, mut body) = begin(&gateway, KEY).await;
     body.frame().await.unwrap().unwrap();
     gateway.terminate();
     assert_eq!(gateway.exit_status().await.code(), Some(0));
@@ -110,7 +110,7 @@ async fn a_second_signal_does_not_wait() {
         .var("VOXGATE_DRAIN_SECONDS", "86400")
         .start();
     more.send("one").unwrap();
-    let (request_id, _body) = begin(&gateway).await;
+    let (request_id, _body) = begin(&gateway, KEY).await;
     gateway.terminate();
     gateway.wait_for_log("draining");
     gateway.terminate();
@@ -185,7 +185,7 @@ async fn a_closed_terminal_is_an_orderly_end_too() {
     let (more, upstream) = dictated().await;
     let mut gateway = Program::validating(upstream).start();
     more.send("one").unwrap();
-    let (request_id, mut body) = begin(&gateway).await;
+    let (request_id, mut body) = begin(&gateway, KEY).await;
     gateway.signal(rustix::process::Signal::HUP);
     gateway.wait_for_log("draining");
     drop(more);

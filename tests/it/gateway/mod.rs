@@ -8,6 +8,7 @@ mod demo;
 mod dialects;
 mod forwarding;
 mod harness;
+mod keys_reload;
 mod lifecycle;
 mod slow_clients;
 mod smuggling;

@@ -12,10 +12,10 @@ use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
 use super::harness::{KEY, Program, Started, send_raw, serve_raw};
 
-type Socket = WebSocketStream<TcpStream>;
+pub(super) type Socket = WebSocketStream<TcpStream>;
 
 /// A server that says every message again, and answers a close with a close.
-async fn echo() -> SocketAddr {
+pub(super) async fn echo() -> SocketAddr {
     serve_raw(|stream| async move {
         let Ok(mut socket) = accept_async(stream).await else {
             return;
@@ -29,7 +29,7 @@ async fn echo() -> SocketAddr {
     .await
 }
 
-async fn connect(gateway: &Started, key: &str) -> Result<(Socket, String), Error> {
+pub(super) async fn connect(gateway: &Started, key: &str) -> Result<(Socket, String), Error> {
     let mut request = format!("ws://{}/ws3?speaker=cove", gateway.address).into_client_request()?;
     let value = format!("Bearer {key}").parse().unwrap();
     request.headers_mut().insert("authorization", value);
@@ -42,7 +42,7 @@ async fn connect(gateway: &Started, key: &str) -> Result<(Socket, String), Error
     Ok((socket, request_id))
 }
 
-async fn say(socket: &mut Socket, text: &str) {
+pub(super) async fn say(socket: &mut Socket, text: &str) {
     socket.send(Message::text(text)).await.unwrap();
     let heard = socket.next().await.unwrap().unwrap();
     assert_eq!(heard, Message::text(text));

@@ -6,6 +6,7 @@
 mod connector;
 mod headers;
 mod request_body;
+mod revocation;
 mod tunnel;
 mod upstream;
 
@@ -32,6 +33,7 @@ use voxgate::{
 
 use self::headers::Identity;
 pub(crate) use self::request_body::RequestBody;
+pub(crate) use self::revocation::Revocations;
 pub(crate) use self::upstream::Clients;
 use super::upstreams::Upstreams;
 
@@ -44,6 +46,7 @@ pub(crate) struct Forwarding {
     pub(crate) clients: Clients,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) upstream_timeout: Duration,
+    pub(crate) revocations: Revocations,
     /// Tunnels outlive the connection's own task; shutdown waits for them here.
     pub(crate) tunnels: TaskTracker,
 }
@@ -109,7 +112,7 @@ impl Forwarding {
         }
         match upgrade {
             Some(upgrade) if upgrades_to_websocket(response.headers()) => {
-                self.switch(response, upgrade, request_id)
+                self.switch(response, upgrade, &accepted.caller)
             }
             _ => {
                 let upstream = &upstream.authority;
@@ -156,16 +159,14 @@ impl Forwarding {
         &self,
         mut response: Response<Incoming>,
         upgrade: Upgrade,
-        request_id: RequestId,
+        caller: &Caller,
     ) -> Response<ResponseBody> {
         let upstream = hyper::upgrade::on(&mut response);
-        self.tunnels.spawn(tunnel::carry(
-            upgrade.tunnel,
-            upgrade.client,
-            upstream,
-            std::future::pending(),
-        ));
-        let mut response = pass_on(response, request_id).map(|_| Either::Right(Full::default()));
+        let revoked = self.revocations.of(caller);
+        let carried = tunnel::carry(upgrade.tunnel, upgrade.client, upstream, revoked);
+        self.tunnels.spawn(carried);
+        let mut response =
+            pass_on(response, caller.request_id()).map(|_| Either::Right(Full::default()));
         let headers = response.headers_mut();
         headers::set_websocket(headers);
         // A browser that offered subprotocols gives up when none is agreed on.

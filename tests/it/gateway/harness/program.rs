@@ -78,6 +78,19 @@ impl Program {
         self
     }
 
+    /// The same program, started by another, which is the first of these words.
+    pub(crate) fn inside(self, words: &[&str]) -> Self {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(self.command.get_program());
+        command.args(self.command.get_args());
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path);
+        let variables = self.command.get_envs();
+        command.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null());
+        Self { command }
+    }
+
     /// Runs a command that ends by itself: its exit code, its output and its error output.
     pub(crate) fn run(mut self) -> (Option<i32>, String, String) {
         let output = self.command.output().unwrap();

@@ -1,21 +1,23 @@
 //! What the gateway tells Prometheus.
 
+mod collectors;
+
 use std::fmt::{self, Write as _};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
-use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric as _, LabelValueEncoder,
-};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use voxgate::audit::{Completion, Decision};
-use voxgate::{AuditRecord, AuditSink, DenialKind, Principal};
+use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Principal, SharedKeyRing};
+
+use self::collectors::{Keys, Lost};
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -25,6 +27,8 @@ pub(crate) struct Metrics {
     in_flight: Gauge,
     upstream_errors: Family<ReasonLabel, Counter>,
     preconfigured_exposed: Gauge,
+    last_used: Family<KeyLabel, Gauge>,
+    keys: Keys,
 }
 
 impl Metrics {
@@ -38,6 +42,8 @@ impl Metrics {
         let in_flight = Gauge::default();
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
         let preconfigured_exposed = Gauge::default();
+        let last_used = Family::<KeyLabel, Gauge>::default();
+        let keys = Keys::default();
         // An alert on a rate needs the zero before the first error.
         for kind in [
             DenialKind::UpstreamUnreachable,
@@ -70,6 +76,12 @@ impl Metrics {
             "1 when callers need no credential and the address is not a loopback address",
             preconfigured_exposed.clone(),
         );
+        registry.register(
+            "key_last_used_timestamp_seconds",
+            "When a request with this key was last accepted, in Unix time",
+            last_used.clone(),
+        );
+        registry.register_collector(Box::new(keys.clone()));
         registry.register_collector(Box::new(Lost {
             name: "audit_records_lost",
             help: "Audit records that were not written",
@@ -91,7 +103,15 @@ impl Metrics {
             in_flight,
             upstream_errors,
             preconfigured_exposed,
+            last_used,
+            keys,
         }
+    }
+
+    /// Tells of these keys from now on.
+    pub(crate) fn follow(&self, keys: SharedKeyRing) {
+        // One process has one set of keys; a second would be a second gateway.
+        let _ = self.keys.0.set(keys);
     }
 
     /// The metrics in the OpenMetrics text format, version 1.0.0.
@@ -114,6 +134,12 @@ impl Metrics {
         self.decisions.get_or_create(&labels).inc();
         if decision.denial.is_none() {
             self.in_flight.inc();
+        }
+        if decision.auth_method == Some(AuthMethod::ApiKey) {
+            let time = decision.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let key_id = labels.key_id;
+            let last_used = self.last_used.get_or_create(&KeyLabel { key_id });
+            last_used.set(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
         }
     }
 
@@ -151,6 +177,11 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabel {
+    key_id: KeyId,
+}
+
 /// A principal that stands for its id. It is shared, so that counting copies no text.
 #[derive(Clone, Debug)]
 struct KeyId(Option<Principal>);
@@ -178,28 +209,6 @@ impl Hash for KeyId {
 impl EncodeLabelValue for KeyId {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         encoder.write_str(self.as_str())
-    }
-}
-
-/// Asks for the number of lost lines when the metrics are read.
-struct Lost<F> {
-    name: &'static str,
-    help: &'static str,
-    count: F,
-}
-
-impl<F> fmt::Debug for Lost<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl<F: Fn() -> u64 + Send + Sync + 'static> Collector for Lost<F> {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let counter = ConstCounter::new((self.count)());
-        let metric =
-            encoder.encode_descriptor(self.name, self.help, None, counter.metric_type())?;
-        counter.encode(metric)
     }
 }
 

@@ -1,0 +1,87 @@
+//! What is asked for when the metrics are read.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use voxgate::SharedKeyRing;
+
+/// The number of lost lines.
+pub(super) struct Lost<F> {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) count: F,
+}
+
+impl<F> fmt::Debug for Lost<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl<F: Fn() -> u64 + Send + Sync + 'static> Collector for Lost<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let lost = ConstCounter::new((self.count)());
+        write(&mut encoder, self.name, self.help, &lost)
+    }
+}
+
+/// The keys in force. There are none while they are not set, and in preconfigured mode.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Keys(pub(super) Arc<OnceLock<SharedKeyRing>>);
+
+impl Collector for Keys {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(keys) = self.0.get() else {
+            return Ok(());
+        };
+        let ring = keys.ring();
+        let encoder = &mut encoder;
+        let count = i64::try_from(ring.len()).unwrap_or(i64::MAX);
+        write(
+            encoder,
+            "keys",
+            "Keys in force, disabled and expired ones included",
+            &ConstGauge::new(count),
+        )?;
+        let generation = i64::try_from(keys.generation()).unwrap_or(i64::MAX);
+        write(
+            encoder,
+            "key_ring_generation",
+            "How many sets of keys there have been",
+            &ConstGauge::new(generation),
+        )?;
+        write(
+            encoder,
+            "key_ring",
+            "The digest of the keys in force: the same wherever the same keys are",
+            &Info::new([("digest", ring.digest())]),
+        )?;
+        write(
+            encoder,
+            "key_ring_seconds_since_load",
+            "Time since the keys in force were last found where they come from",
+            &ConstGauge::new(keys.since_load().as_secs_f64()),
+        )?;
+        write(
+            encoder,
+            "key_ring_failed_loads",
+            "Changed keys that could not be loaded, so that the last good ones stayed in force",
+            &ConstCounter::new(keys.failed_loads()),
+        )
+    }
+}
+
+fn write(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    metric: &impl EncodeMetric,
+) -> fmt::Result {
+    let encoder = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
+    metric.encode(encoder)
+}

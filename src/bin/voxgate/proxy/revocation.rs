@@ -1,0 +1,79 @@
+//! Whether callers that are being served still may be.
+
+use std::future::{Future, pending};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+use voxgate::{AuthMethod, Caller, SharedKeyRing};
+
+/// The clock may be set while a tunnel waits for its key to expire.
+const LOOK_AT_THE_CLOCK_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells when a key that let somebody in does not count any more.
+#[derive(Clone)]
+pub(crate) struct Revocations(Option<Keys>);
+
+#[derive(Clone)]
+struct Keys {
+    in_force: SharedKeyRing,
+    replaced: watch::Receiver<()>,
+}
+
+impl Revocations {
+    /// Of these keys; `None` when callers have none.
+    pub(crate) fn new(keys: Option<SharedKeyRing>) -> Self {
+        Self(keys.map(|in_force| {
+            let (replace, replaced) = watch::channel(());
+            in_force.on_replace(move || replace.send_replace(()));
+            Keys { in_force, replaced }
+        }))
+    }
+
+    /// Resolves when the caller's key was revoked or disabled, or has expired; never for a caller
+    /// without a key.
+    pub(super) fn of(&self, caller: &Caller) -> impl Future<Output = ()> + Send + use<> {
+        let has_key = caller.auth_method() == AuthMethod::ApiKey;
+        let keys = self.0.clone().filter(|_| has_key);
+        let caller = caller.clone();
+        async move {
+            match keys {
+                Some(keys) => keys.revoked(&caller).await,
+                None => pending().await,
+            }
+        }
+    }
+}
+
+impl Keys {
+    async fn revoked(mut self, caller: &Caller) {
+        loop {
+            self.replaced.mark_unchanged();
+            let expires = match self.in_force.ring().recheck(caller.principal()) {
+                Ok(now) => now.validity().expires,
+                Err(denial) => {
+                    let (request_id, key_id) = (caller.request_id(), caller.key_id());
+                    let reason = denial.kind().as_str();
+                    tracing::info!(%request_id, key_id, reason, "cutting a tunnel");
+                    return;
+                }
+            };
+            tokio::select! {
+                // The sender lives as long as the keys, which are held here.
+                _ = self.replaced.changed() => {}
+                () = expired(expires) => {}
+            }
+        }
+    }
+}
+
+async fn expired(expires: Option<SystemTime>) {
+    let Some(expires) = expires else {
+        return pending().await;
+    };
+    while let Ok(left) = expires.duration_since(SystemTime::now())
+        && !left.is_zero()
+    {
+        sleep(left.min(LOOK_AT_THE_CLOCK_EVERY)).await;
+    }
+}

@@ -1,0 +1,379 @@
+//! Keys that change while the gateway runs.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::routing::get;
+use futures_util::StreamExt as _;
+use http_body_util::BodyExt as _;
+use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use voxgate::{Digest, generate_key};
+
+use super::harness::{Program, Started, send_raw, serve};
+use super::lifecycle::{admin, begin, dictated};
+use super::tunnels::{Socket, connect, echo, say};
+
+/// A key, and its table in a keys file.
+struct Token {
+    id: &'static str,
+    text: String,
+}
+
+impl Token {
+    fn new(id: &'static str) -> Self {
+        let text = generate_key().unwrap().expose().to_owned();
+        Self { id, text }
+    }
+
+    fn table(&self) -> String {
+        let digest = Digest::of(self.text.as_bytes()).to_hex();
+        format!("[[key]]\nid = \"{}\"\nsha256 = \"{digest}\"\n", self.id)
+    }
+
+    fn expiring(&self, after: Duration) -> String {
+        let time = humantime::format_rfc3339(SystemTime::now() + after);
+        format!("{}expires = {time}\n", self.table())
+    }
+}
+
+/// A mounted Secret, as the kubelet writes one: the file is a link through `..data`, which is
+/// exchanged by a rename.
+struct Mounted {
+    directory: TempDir,
+    versions: AtomicUsize,
+}
+
+impl Mounted {
+    fn new(keys: &str) -> Self {
+        let this = Self {
+            directory: tempfile::tempdir().unwrap(),
+            versions: AtomicUsize::new(0),
+        };
+        this.update(keys);
+        symlink("..data/keys.toml", this.path()).unwrap();
+        this
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("keys.toml")
+    }
+
+    /// As Kubernetes' AtomicWriter does it: the old version is removed when the new one is there.
+    fn update(&self, keys: &str) {
+        let root = self.directory.path();
+        let number = self.versions.fetch_add(1, Ordering::Relaxed);
+        let version = format!("..2026_11_21_{number}");
+        fs::create_dir(root.join(&version)).unwrap();
+        fs::write(root.join(&version).join("keys.toml"), keys).unwrap();
+        let old = fs::read_link(root.join("..data"));
+        symlink(&version, root.join("..data_tmp")).unwrap();
+        fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+        if let Ok(old) = old {
+            fs::remove_dir_all(root.join(old)).unwrap();
+        }
+    }
+}
+
+async fn gateway(path: impl Into<PathBuf>) -> Started {
+    let upstream = serve(Router::new().route("/", get(|| async { "speech" }))).await;
+    let path = path.into();
+    Program::gateway(upstream)
+        .var("VOXGATE_KEYS_FILE", path)
+        .start()
+}
+
+async fn status(gateway: &Started, token: &Token) -> u16 {
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        token.text
+    );
+    send_raw(gateway.address, request).await.status
+}
+
+async fn metric(gateway: &Started, name: &str) -> f64 {
+    let (_, metrics) = admin(gateway, "/metrics").await;
+    let line = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    metrics
+        .lines()
+        .find_map(line)
+        .unwrap_or_else(|| panic!("no {name} in\n{metrics}"))
+}
+
+/// Waits until so many sets of keys have been in force.
+async fn generation(gateway: &Started, number: u32) {
+    loop {
+        let current = metric(gateway, "voxgate_key_ring_generation").await;
+        assert!(current <= f64::from(number), "generation {current}");
+        if current >= f64::from(number) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn until_status(gateway: &Started, token: &Token, expected: u16) {
+    while status(gateway, token).await != expected {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_mounted_secret_is_followed_through_two_changes_in_a_second() {
+    let [a, b, c] = ["a", "b", "c"].map(Token::new);
+    let mounted = Mounted::new(&a.table());
+    let gateway = gateway(mounted.path()).await;
+    assert_eq!(status(&gateway, &a).await, 200);
+    mounted.update(&b.table());
+    mounted.update(&(c.table() + &b.table()));
+    until_status(&gateway, &c, 200).await;
+    assert_eq!(status(&gateway, &b).await, 200);
+    assert_eq!(status(&gateway, &a).await, 401);
+    // And once more, when it has settled.
+    mounted.update(&a.table());
+    until_status(&gateway, &a, 200).await;
+    assert_eq!(status(&gateway, &c).await, 401);
+    gateway.wait_for_log("keys reloaded");
+}
+
+#[tokio::test]
+async fn bad_keys_leave_the_last_good_ones_in_force() {
+    let [a, b] = ["a", "b"].map(Token::new);
+    let mounted = Mounted::new(&a.table());
+    let gateway = gateway(mounted.path()).await;
+    let broken = format!("{}sha256 = \"hunter2\"\n[[key]]\n", b.table());
+    for (n, bad) in [broken.as_str(), "", "# no keys\n"].into_iter().enumerate() {
+        mounted.update(bad);
+        let failed = "voxgate_key_ring_failed_loads_total";
+        while metric(&gateway, failed).await < (n + 1) as f64 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(status(&gateway, &a).await, 200);
+        assert_eq!(admin(&gateway, "/readyz").await.0, 200);
+    }
+    gateway.wait_for_log("keys.toml:4: ");
+    gateway.wait_for_log("holds no keys; to refuse everybody, disable each key");
+    gateway.wait_for_log("the last good ones stay in force");
+    assert_eq!(metric(&gateway, "voxgate_key_ring_generation").await, 1.0);
+    assert!(!gateway.printed().contains("hunter2"));
+    mounted.update(&b.table());
+    until_status(&gateway, &b, 200).await;
+    generation(&gateway, 2).await;
+}
+
+#[tokio::test]
+async fn a_file_that_vanishes_and_returns_is_read_again() {
+    let [a, b] = ["a", "b"].map(Token::new);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.toml");
+    fs::write(&path, a.table()).unwrap();
+    let gateway = gateway(&path).await;
+    fs::remove_file(&path).unwrap();
+    gateway.wait_for_log("cannot be read (No such file");
+    assert_eq!(status(&gateway, &a).await, 200);
+    fs::write(&path, b.table()).unwrap();
+    until_status(&gateway, &b, 200).await;
+    assert_eq!(status(&gateway, &a).await, 401);
+}
+
+/// In a user namespace of its own, the process may have no inotify instance at all.
+#[tokio::test]
+async fn without_inotify_the_content_is_polled() {
+    let [a, b] = ["a", "b"].map(Token::new);
+    let mounted = Mounted::new(&a.table());
+    let forbid = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let namespace = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        forbid,
+        "-",
+    ];
+    let possible = Command::new(namespace[0])
+        .args(&namespace[1..])
+        .arg("true")
+        .status();
+    if !possible.is_ok_and(|status| status.success()) {
+        skipped(
+            "the gateway without inotify",
+            "this user may make no user namespace",
+        );
+        return;
+    }
+    let upstream = serve(Router::new().route("/", get(|| async { "speech" }))).await;
+    let gateway = Program::gateway(upstream)
+        .var("VOXGATE_KEYS_FILE", mounted.path())
+        .inside(&namespace)
+        .start();
+    gateway.wait_for_log("changes of keys are noticed later than they might be");
+    mounted.update(&b.table());
+    until_status(&gateway, &b, 200).await;
+    assert_eq!(status(&gateway, &a).await, 401);
+}
+
+fn skipped(what: &str, why: &str) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/skipped.sh");
+    Command::new(script)
+        .args(["add", what, why])
+        .status()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn tunnels_of_keys_that_are_gone_are_cut_and_others_are_not() {
+    let [kept, removed, disabled, expiring, replaced] =
+        ["kept", "removed", "disabled", "expiring", "replaced"].map(Token::new);
+    let all = [&kept, &removed, &disabled, &expiring, &replaced];
+    let mounted = Mounted::new(&all.map(Token::table).concat());
+    let gateway = Program::gateway(echo().await)
+        .var("VOXGATE_KEYS_FILE", mounted.path())
+        .start();
+    let mut sockets = Vec::new();
+    for token in all {
+        let (mut socket, request_id) = connect(&gateway, &token.text).await.unwrap();
+        say(&mut socket, "hello").await;
+        sockets.push((socket, request_id));
+    }
+    // The id is still there, and its secret is another.
+    let successor = Token::new("replaced");
+    let changed = [
+        kept.table(),
+        format!("{}disabled = true\n", disabled.table()),
+        expiring.expiring(Duration::from_secs(2)),
+        successor.table(),
+    ];
+    mounted.update(&changed.concat());
+    let (mut first, _) = sockets.remove(0);
+    for (mut socket, request_id) in sockets {
+        closed_for_policy(&mut socket).await;
+        assert_eq!(gateway.wait_for_completion(&request_id)["ended"], "revoked");
+    }
+    say(&mut first, "still here").await;
+    for reason in [
+        "unknown_credential",
+        "disabled_credential",
+        "expired_credential",
+    ] {
+        gateway.wait_for_log(&format!("\"reason\":\"{reason}\""));
+    }
+    assert_eq!(status(&gateway, &expiring).await, 401);
+    gateway.wait_for_record("refusal", |record| record["reason"] == "expired_credential");
+}
+
+async fn closed_for_policy(socket: &mut Socket) {
+    let close = socket.next().await.unwrap().unwrap();
+    let Message::Close(Some(frame)) = close else {
+        panic!("not a close: {close:?}");
+    };
+    assert_eq!(frame.code, CloseCode::Policy);
+    assert!(socket.next().await.is_none_or(|end| end.is_err()));
+}
+
+#[tokio::test]
+async fn a_key_expires_without_a_reload() {
+    let soon = Token::new("soon");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.toml");
+    fs::write(&path, soon.expiring(Duration::from_secs(3))).unwrap();
+    let gateway = Program::gateway(echo().await)
+        .var("VOXGATE_KEYS_FILE", &path)
+        .start();
+    let (mut socket, request_id) = connect(&gateway, &soon.text).await.unwrap();
+    say(&mut socket, "hello").await;
+    closed_for_policy(&mut socket).await;
+    assert_eq!(gateway.wait_for_completion(&request_id)["ended"], "revoked");
+    assert!(connect(&gateway, &soon.text).await.is_err());
+    assert_eq!(metric(&gateway, "voxgate_key_ring_generation").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_finished_after_its_key_is_gone() {
+    let [a, b] = ["a", "b"].map(Token::new);
+    let mounted = Mounted::new(&a.table());
+    let (more, upstream) = dictated().await;
+    let gateway = Program::gateway(upstream)
+        .var("VOXGATE_KEYS_FILE", mounted.path())
+        .start();
+    more.send("one, ").unwrap();
+    let (request_id, mut body) = begin(&gateway, &a.text).await;
+    body.frame().await.unwrap().unwrap();
+    mounted.update(&b.table());
+    until_status(&gateway, &a, 401).await;
+    more.send("two").unwrap();
+    drop(more);
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "two");
+    assert_eq!(gateway.wait_for_completion(&request_id)["ended"], "ok");
+}
+
+#[tokio::test]
+async fn the_metrics_tell_which_keys_are_in_force() {
+    let [a, b] = ["a", "b"].map(Token::new);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.toml");
+    fs::write(&path, a.table() + &b.table()).unwrap();
+    let [one, other] = [gateway(&path).await, gateway(&path).await];
+    status(&one, &a).await;
+    let (_, metrics) = admin(&one, "/metrics").await;
+    let digest = |metrics: &str| {
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("voxgate_key_ring_info{"));
+        line.expect("a digest").to_owned()
+    };
+    assert_eq!(digest(&metrics), digest(&admin(&other, "/metrics").await.1));
+    assert!(metrics.contains("\nvoxgate_keys 2\n"), "{metrics}");
+    assert!(
+        metrics.contains("\nvoxgate_key_ring_generation 1\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("\nvoxgate_key_ring_failed_loads_total 0\n"),
+        "{metrics}"
+    );
+    let last_used = metric(
+        &one,
+        "voxgate_key_last_used_timestamp_seconds{key_id=\"a\"}",
+    )
+    .await;
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    assert!((0.0..120.0).contains(&(now.as_secs_f64() - last_used)));
+    assert!(!metrics.contains("key_id=\"b\""), "{metrics}");
+    // The file is looked at again and again: what is in force is never old.
+    let mut greatest = 0.0_f64;
+    loop {
+        let since = metric(&one, "voxgate_key_ring_seconds_since_load").await;
+        if since < greatest {
+            break;
+        }
+        greatest = since;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // A single change of a key is another digest.
+    fs::write(&path, a.table() + &b.table() + "disabled = true\n").unwrap();
+    generation(&one, 2).await;
+    assert_ne!(digest(&metrics), digest(&admin(&one, "/metrics").await.1));
+}
+
+#[tokio::test]
+async fn bad_keys_at_the_start_are_an_error_of_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.toml");
+    fs::write(&path, "[[key]]\nid = \"a\"\n[[key]]\nid = \"a\"\n").unwrap();
+    let (code, _, error) = Program::gateway("127.0.0.1:9")
+        .var("VOXGATE_KEYS_FILE", &path)
+        .run();
+    assert_eq!(code, Some(64));
+    for line in ["keys.toml:1: give each key", "keys.toml:3: give each key"] {
+        assert!(error.contains(line), "{error}");
+    }
+}
