@@ -244,6 +244,16 @@ async fn a_client_that_takes_nothing_is_cut_in_a_frame_and_between_frames() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upstream_that_takes_nothing_is_cut_between_frames() {
+    let mut relayed = relayed();
+    relayed.client.write_all(&frame(ROOM)).await.unwrap();
+    sleep(GRACE).await;
+    let progress = relayed.key.revoke().await.unwrap();
+    assert_eq!(progress.to_upstream.into_inner(), ROOM as u64);
+    assert_eq!(read_all(&mut relayed.client).await, close(None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_sides_that_neither_take_nor_stop_sending_are_cut() {
     let relayed = relayed();
     for mut end in [relayed.client, relayed.upstream] {
@@ -324,8 +334,10 @@ async fn nothing_of_the_clients_goes_upstream_from_the_moment_of_the_cut() {
         read(&mut relayed.client, close(None).len()).await,
         close(None)
     );
+    assert!(read_all(&mut relayed.client).await.is_empty());
     relayed.client.write_all(&frame(ROOM)).await.unwrap();
     relayed.client.write_all(&frame(ROOM)).await.unwrap();
+    assert!(!ended.is_finished(), "the client can still send");
     drop(relayed.client);
     // What the upstream goes on to send is read as well, until it has seen the close.
     relayed.upstream.write_all(&frame(ROOM)).await.unwrap();
@@ -338,11 +350,12 @@ async fn nothing_of_the_clients_goes_upstream_from_the_moment_of_the_cut() {
 async fn an_upstream_amid_a_frame_of_the_clients_gets_neither_its_rest_nor_a_close() {
     let mut relayed = relayed();
     let sent = [frame(ROOM - 10), frame(40)].concat();
-    relayed.client.write_all(&sent[..ROOM]).await.unwrap();
+    let (first, second) = sent.split_at(ROOM - 10);
+    relayed.client.write_all(first).await.unwrap();
     sleep(GRACE).await;
-    relayed.client.write_all(&sent[ROOM..]).await.unwrap();
+    relayed.client.write_all(second).await.unwrap();
     sleep(GRACE).await;
-    // The upstream's connection is full, and the rest has been read.
+    // The upstream's connection is full, and the rest of the frame has been read.
     let ended = relayed.key.revoke();
     yield_now().await;
     assert_eq!(read_all(&mut relayed.upstream).await, sent[..ROOM]);
