@@ -11,7 +11,7 @@ LOCKED := --locked
 CHECKS := fmt clippy features unit doctest docs clients fuzz deny msrv
 
 .DEFAULT_GOAL := help
-.PHONY: help build test begin clean fmt clippy features unit doctest docs clients fuzz deny msrv
+.PHONY: help build test begin bench clean fmt clippy features unit doctest docs clients fuzz deny msrv
 # The steps share one target directory and one list of what was skipped.
 .NOTPARALLEL:
 
@@ -39,11 +39,12 @@ clippy: ## Lint everything; a warning is an error.
 		set -x; $(CARGO) clippy $(LOCKED) --all-targets $(FEATURES) -- -D warnings; \
 	else scripts/skipped.sh add clippy 'not installed (rustup component add clippy)'; fi
 
-features: ## Check each feature alone: the bare layer, axum, everything.
+features: ## Check each feature alone: the bare layer, axum, notify, everything.
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then lint=clippy deny='-- -D warnings'; \
 	else lint=check deny=; fi; set -ex; \
 	$(CARGO) $$lint $(LOCKED) --no-default-features --lib $$deny; \
 	$(CARGO) $$lint $(LOCKED) --no-default-features --features axum --lib $$deny; \
+	$(CARGO) $$lint $(LOCKED) --no-default-features --features notify --lib $$deny; \
 	$(CARGO) $$lint $(LOCKED) --all-features $$deny
 
 unit: ## Run the tests of the library, the program and the examples, and the integration tests.
@@ -69,6 +70,9 @@ deny: ## Check licences, sources and advisories of the dependencies with cargo-d
 
 msrv: ## Check that the oldest supported Rust builds the library and the program.
 	scripts/msrv.sh
+
+bench: ## Measure what keys cost: to load, to hold, to look up, to exchange.
+	$(CARGO) bench $(LOCKED) --no-default-features --bench keys
 
 clean: ## Remove everything that was built or fetched.
 	$(CARGO) clean
