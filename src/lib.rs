@@ -47,6 +47,7 @@
 pub mod audit;
 #[cfg(feature = "axum")]
 pub mod axum;
+mod declassify;
 mod denial;
 mod dialect;
 pub mod env;
@@ -65,6 +66,8 @@ mod verify;
 mod websocket;
 
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
+#[cfg(voxgate_constant_time)]
+pub use self::declassify::on_declassify;
 pub use self::denial::{Denial, DenialKind};
 pub use self::dialect::{Dialect, RefusalContext, UnknownDialect, is_grpc};
 pub use self::error::{ConfigError, Problem};

@@ -9,6 +9,8 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::declassify::declassify;
+
 /// The longest credential that is looked at, in bytes. A longer one is unknown by definition.
 pub const MAX_CREDENTIAL_BYTES: usize = 4096;
 
@@ -89,10 +91,11 @@ impl Digest {
     }
 
     /// Whether both are the digest of the same credential, in a time that does not depend on
-    /// either. This is the only comparison of credentials in this crate.
+    /// either. This is the only comparison of credentials in this crate, and what it says is declared
+    /// to be no secret.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        declassify(self.0.ct_eq(&other.0).into())
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {

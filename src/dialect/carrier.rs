@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use http::header::{Entry, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Request};
 
+use crate::declassify::declassify;
 use crate::denial::DenialKind;
 use crate::secret::{Presented, Secret};
 use crate::websocket::asks_for_websocket;
@@ -214,7 +215,7 @@ impl Form {
 }
 
 fn plain(credential: &[u8]) -> Option<&[u8]> {
-    let white = |byte: &u8| *byte == b' ' || *byte == b'\t';
+    let white = |byte: &u8| declassify((*byte == b' ') | (*byte == b'\t'));
     (!credential.is_empty() && !credential.iter().any(white)).then_some(credential)
 }
 
@@ -225,7 +226,8 @@ fn after_scheme<'a>(value: &'a [u8], scheme: &str, case: Case) -> Option<&'a [u8
         Case::Exact => given == scheme.as_bytes(),
         Case::Any => given.eq_ignore_ascii_case(scheme.as_bytes()),
     };
-    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    let is_space = |byte: &&u8| declassify(**byte == b' ');
+    let spaces = rest.iter().take_while(is_space).count();
     plain(&rest[spaces..]).filter(|_| same && spaces > 0)
 }
 

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding as _};
 use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::ConstantTimeEq as _;
 
+use crate::declassify::declassify;
 use crate::secret::Secret;
 
 /// Lets secret scanners, and people, tell our keys from others.
@@ -29,7 +29,7 @@ const LENGTH: usize = PREFIX.len() + (RANDOM_BYTES * 8).div_ceil(6) + CHECKSUM_C
 pub fn generate_key() -> io::Result<Secret> {
     let mut random = [0_u8; RANDOM_BYTES];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    let mut key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
+    let mut key = format!("{PREFIX}{}", Base64UrlUnpadded::encode_string(&random));
     let checksum = checksum(key.as_bytes());
     key.extend(checksum.map(char::from));
     Secret::new(&key).map_err(io::Error::other)
@@ -38,28 +38,31 @@ pub fn generate_key() -> io::Result<Secret> {
 /// Whether a credential has the form of a key of ours, with or without an id before it
 /// (`id:secret`), and is none: it was cut off, or typed.
 ///
-/// That it has our prefix is no secret. What follows is looked at as a whole, and only the answer
-/// is told.
+/// That it has our prefix is no secret, nor whether the checksum is right.
 pub(crate) fn is_mistyped(presented: &[u8]) -> bool {
-    let start = presented.iter().rposition(|byte| *byte == b':');
+    let is_colon = |byte: &u8| declassify(*byte == b':');
+    let start = presented.iter().rposition(is_colon);
     let token = &presented[start.map_or(0, |colon| colon + 1)..];
-    token.starts_with(PREFIX.as_bytes()) && !is_whole(token)
+    let Some((prefix, _)) = token.split_first_chunk::<{ PREFIX.len() }>() else {
+        return false;
+    };
+    let is_ours = declassify(prefix[..].ct_eq(PREFIX.as_bytes()).into());
+    is_ours && !is_whole(token)
 }
 
 fn is_whole(token: &[u8]) -> bool {
-    let Some((body, checksum_given)) = token.split_last_chunk::<CHECKSUM_CHARACTERS>() else {
-        return false;
-    };
-    if token.len() != LENGTH {
-        return false;
+    match token.split_last_chunk::<CHECKSUM_CHARACTERS>() {
+        Some((body, given)) if token.len() == LENGTH => {
+            declassify(checksum(body).ct_eq(given).into())
+        }
+        _ => false,
     }
-    let same: Choice = checksum(body).ct_eq(checksum_given);
-    same.into()
 }
 
+/// Encoded in a time that does not depend on what: `base64` looks its characters up in a table.
 fn checksum(body: &[u8]) -> [u8; CHECKSUM_CHARACTERS] {
     let mut checksum = [0; CHECKSUM_CHARACTERS];
-    let encoded = URL_SAFE_NO_PAD.encode(Sha256::digest(body));
+    let encoded = Base64UrlUnpadded::encode_string(&Sha256::digest(body));
     checksum.copy_from_slice(&encoded.as_bytes()[..CHECKSUM_CHARACTERS]);
     checksum
 }
