@@ -8,15 +8,15 @@ FEATURES := --all-features
 LOCKED := --locked
 
 # In this order: what is quick to fail comes first.
-CHECKS := fmt clippy features unit doctest docs clients fuzz deny msrv
+CHECKS := fmt clippy features unit doctest docs clients fuzz constant-time deny msrv
 
 .DEFAULT_GOAL := help
-.PHONY: help build test begin bench clean fmt clippy features unit doctest docs clients fuzz deny msrv
+.PHONY: help build test begin bench clean dudect $(CHECKS)
 # The steps share one target directory and one list of what was skipped.
 .NOTPARALLEL:
 
 help: ## Print this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "As root, missing Debian packages are installed; NO_INSTALL=1 leaves the system alone."
 
@@ -65,6 +65,9 @@ clients: ## Run vendors' own clients through the gateway.
 fuzz: ## Fuzz each parser of what a stranger sends, for FUZZ_SECONDS (30).
 	scripts/fuzz.sh
 
+constant-time: ## Show in valgrind that the layer takes constant time.
+	scripts/constant-time.sh
+
 deny: ## Check licences, sources and advisories of the dependencies with cargo-deny.
 	scripts/deny.sh
 
@@ -73,6 +76,9 @@ msrv: ## Check that the oldest supported Rust builds the library and the program
 
 bench: ## Measure what keys cost: to load, to hold, to look up, to exchange.
 	$(CARGO) bench $(LOCKED) --no-default-features --bench keys
+
+dudect: ## Measure that the layer takes constant time. Not in `make test`: it wants a quiet machine.
+	scripts/dudect.sh
 
 clean: ## Remove everything that was built or fetched.
 	$(CARGO) clean

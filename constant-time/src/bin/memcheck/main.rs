@@ -6,6 +6,9 @@
 
 mod places;
 
+#[cfg(not(voxgate_constant_time))]
+compile_error!("the library must be built with --cfg voxgate_constant_time, as the script does");
+
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -56,30 +59,26 @@ fn declassify(bytes: &mut [u8]) {
 /// Asks with the right token and with wrong ones. What was declassified on the way is what is
 /// declared; it shows, too, that the marks got as far as they should.
 fn check(place: &Place, token: &[u8]) {
+    let name = place.name;
     let errors = valgrind::errors();
-    // A wrong token leads to the stand-in, which is no secret.
-    let none = Declassified {
-        facts: 0,
-        indices: 0,
-    };
-    let verdict = Declassified {
-        facts: 1,
-        indices: 0,
-    };
     let stored = answers(place, token, false);
-    assert_eq!(stored, [verdict, none, none, none], "{}", place.name);
-    if let Some(from) = place.marked_from {
-        let both = answers(place, token, true);
+    let both = place
+        .marked_from
+        .map(|from| (from, answers(place, token, true)));
+    assert_eq!(errors, valgrind::errors(), "memcheck reports {name}");
+
+    let declared = |facts, indices| Declassified { facts, indices };
+    // The verdict on the right token. A wrong one leads to the stand-in, which is no secret.
+    let none = declared(0, 0);
+    assert_eq!(stored, [declared(1, 0), none, none, none], "{name}");
+    if let Some((from, both)) = both {
         // The verdict, for each byte whether it is white space, and whether the scheme goes on.
-        let declared = |length: usize| Declassified {
-            facts: 1 + length - from + usize::from(place.has_scheme() && from == 0),
-            indices: 1,
-        };
+        let scheme = usize::from(place.has_scheme() && from == 0);
         let length = token.len();
-        let expected = [length, length, length + 1, length - 1].map(declared);
-        assert_eq!(both, expected, "{}", place.name);
+        let expected = [length, length, length + 1, length - 1]
+            .map(|length| declared(1 + length - from + scheme, 1));
+        assert_eq!(both, expected, "{name}");
     }
-    assert_eq!(errors, valgrind::errors(), "{}", place.name);
 }
 
 /// What is declassified while the layer decides on the right token, and on a wrong, a longer and a
