@@ -72,11 +72,22 @@ fn check(place: &Place, token: &[u8]) {
     let none = declared(0, 0);
     assert_eq!(stored, [declared(1, 0), none, none, none], "{name}");
     if let Some((from, both)) = both {
-        // The verdict, for each byte whether it is white space, and whether the scheme goes on.
+        // Whether the scheme goes on, for each byte whether it is white space and whether it is a
+        // colon, and whether the prefix is ours.
         let scheme = usize::from(place.has_scheme() && from == 0);
+        let prefix = usize::from(from == 0);
+        let framed = |length| scheme + 2 * (length - from) + prefix;
         let length = token.len();
-        let expected = [length, length, length + 1, length - 1]
-            .map(|length| declared(1 + length - from + scheme, 1));
+        let lengths = [length, length, length + 1, length - 1];
+        // A token of ours whose checksum is wrong, or whose length is, is not looked up.
+        let decided = match token == FOREIGN_TOKEN {
+            true => [(1, 1); 4],
+            false => [(2, 1), (1, 0), (0, 0), (0, 0)],
+        };
+        let mut expected = [declared(0, 0); 4];
+        for (at, (facts, indices)) in decided.into_iter().enumerate() {
+            expected[at] = declared(framed(lengths[at]) + facts, indices);
+        }
         assert_eq!(both, expected, "{name}");
     }
 }
