@@ -69,10 +69,10 @@ pub use self::audit::{AuditRecord, AuditSink, TracingSink};
 #[cfg(voxgate_constant_time)]
 pub use self::declassify::on_declassify;
 pub use self::denial::{Denial, DenialKind};
-pub use self::dialect::{Dialect, RefusalContext, UnknownDialect, is_grpc};
+pub use self::dialect::{Dialect, IssuedKey, RefusalContext, UnknownDialect, is_grpc};
 pub use self::error::{ConfigError, Problem};
 pub use self::gate::{Auth, AuthFuture, AuthLayer, GateBody, PeerAddr, Tunnel};
-pub use self::keys::{Key, KeyRing, KeysFile, SharedKeyRing, generate_key};
+pub use self::keys::{InvalidKey, Key, KeyRing, KeysFile, PlainKey, SharedKeyRing, generate_key};
 pub use self::limit::{Limits, Rate};
 pub use self::policy::{Policy, Rule, Voice};
 pub use self::principal::{

@@ -6,6 +6,7 @@
 
 mod auto;
 mod basic;
+mod caller_key;
 mod carrier;
 mod grpc;
 mod query;
@@ -28,6 +29,7 @@ use self::carrier::{Canonical, Carrier, Credential, Form};
 use self::refusal::Refusal;
 use self::route::Route;
 
+pub use self::caller_key::IssuedKey;
 pub use self::grpc::is_grpc;
 pub use self::refusal::RefusalContext;
 
@@ -153,34 +155,6 @@ impl Dialect {
             ..
         } = self.profile();
         carrier::read(carriers, *canonical, request)
-    }
-
-    /// The digests under which a caller's key is known in this dialect, whichever of its forms
-    /// the client presents.
-    ///
-    /// # Errors
-    ///
-    /// Why no client could present it.
-    pub(crate) fn digests(self, key: &Secret) -> Result<Vec<Digest>, &'static str> {
-        let bytes = key.expose().as_bytes();
-        if self == Self::Inworld && !basic::has_two_parts(bytes) {
-            return Err("must be `id:secret` in this dialect");
-        }
-        let mut digests = vec![key.digest()];
-        for other in self.each() {
-            let known = (other.profile().canonical)(bytes);
-            if known.len() < bytes.len() {
-                digests.push(Digest::of(known));
-            }
-        }
-        Ok(digests)
-    }
-
-    /// The part of a caller's key that names it and is no secret, if this dialect has one.
-    pub(crate) fn key_id(self, key: &Secret) -> Option<&str> {
-        let (id, _) = key.expose().split_once(':')?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        (self == Self::Inworld && id.len() <= 64 && id.bytes().all(plain)).then_some(id)
     }
 
     /// Whether a deployment key can be written in the vendor's form.

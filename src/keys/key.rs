@@ -1,6 +1,7 @@
 //! One key, before it is in a ring.
 
 use std::num::NonZeroU32;
+use std::time::SystemTime;
 
 use crate::error::Problem;
 use crate::principal::Principal;
@@ -17,6 +18,7 @@ pub struct Key {
     pub(super) in_the_clear: bool,
     /// Where it stands in its file.
     pub(super) line: Option<NonZeroU32>,
+    pub(super) created: Option<SystemTime>,
 }
 
 impl Key {
@@ -37,6 +39,7 @@ impl Key {
             more: Vec::new(),
             in_the_clear: false,
             line: None,
+            created: None,
         }
     }
 
@@ -65,6 +68,18 @@ impl Key {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.digest.to_hex()[..12].to_owned()
+    }
+
+    /// The line of its file in which it begins, if it is from one.
+    #[must_use]
+    pub fn line(&self) -> Option<NonZeroU32> {
+        self.line
+    }
+
+    /// When it was made, if its file says so.
+    #[must_use]
+    pub fn created(&self) -> Option<SystemTime> {
+        self.created
     }
 
     /// The digests under which it is known, in the order in which a ring holds them.

@@ -2,6 +2,7 @@
 
 mod file;
 mod key;
+mod plain;
 mod reload;
 mod ring;
 mod shared;
@@ -11,6 +12,7 @@ mod version;
 
 pub use self::file::KeysFile;
 pub use self::key::Key;
+pub use self::plain::{InvalidKey, PlainKey};
 pub(crate) use self::reload::{Loaded, Source};
 pub use self::ring::KeyRing;
 pub use self::shared::SharedKeyRing;

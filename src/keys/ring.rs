@@ -92,6 +92,7 @@ impl KeyRing {
     /// scopes = ["tts:synthesize"]      # without it the key is not limited
     /// voices = ["cove", "team-*"]      # limits it to these voices
     /// kind = "standard"                # or "realtime": for realtime sessions only
+    /// created = 2026-12-01T00:00:00Z   # for people, and for `voxgate key rotate`
     /// not_before = 2026-12-01T00:00:00Z
     /// expires = 2027-03-01T00:00:00Z   # the first moment at which it is refused
     /// disabled = false

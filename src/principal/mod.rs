@@ -207,7 +207,9 @@ impl Principal {
         self.permitted_voices().is_some()
     }
 
-    fn permitted_voices(&self) -> Option<&[Box<str>]> {
+    /// The voices it is limited to, or `None` when it has them all.
+    #[must_use]
+    pub fn permitted_voices(&self) -> Option<&[Box<str>]> {
         self.details()?.voices.as_deref()
     }
 

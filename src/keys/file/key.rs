@@ -7,15 +7,14 @@ use toml::de::{DeTable, DeValue};
 use super::Reading;
 use super::values::{self, Value};
 use crate::keys::key::Key;
-use crate::keys::{strength, token};
+use crate::keys::plain::PlainKey;
 use crate::limit::Limits;
 use crate::principal::{KeyKind, Principal, Scope, Validity};
 use crate::secret::{Digest, Secret};
 use crate::toml_file::TomlFile;
 
-const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, not_before, expires, \
-                      disabled, account, rate, burst, concurrency, labels";
-const MIN_SECRET_CHARACTERS: usize = 16;
+const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, created, not_before, \
+                      expires, disabled, account, rate, burst, concurrency, labels";
 
 /// Reads a table into a key, unless something is wrong with it. The account that it names comes
 /// beside it: the table of that may be further below.
@@ -27,7 +26,7 @@ pub(super) fn read(
 ) -> Option<(Key, Option<String>)> {
     let line = file.line(start);
     let mut secrets = Vec::new();
-    let (mut disabled, mut account) = (false, None);
+    let (mut disabled, mut account, mut created) = (false, None, None);
     let (mut validity, mut limits) = (Validity::default(), Limits::default());
     let id = match fields.get("id") {
         Some(id) => values::id(file, id),
@@ -66,6 +65,7 @@ pub(super) fn read(
                 principal = principal.voices(file.list(value, wrong, voice));
             }
             "labels" => principal = principal.labels(values::labels(file, value)),
+            "created" => created = values::moment(file, value, name),
             "not_before" => validity.not_before = values::moment(file, value, name),
             "expires" => validity.expires = values::moment(file, value, name),
             "disabled" => disabled = values::boolean(file, value, name),
@@ -111,6 +111,7 @@ pub(super) fn read(
         }
     };
     key.line = NonZeroU32::new(line);
+    key.created = created;
     Some((key.disabled(disabled), account))
 }
 
@@ -142,25 +143,18 @@ fn secret(reading: &mut Reading, file: &mut TomlFile<'_>, value: &Value<'_>) -> 
         file.problem(at, "secret must be a string");
         return None;
     };
-    let wrong = match Secret::new(text) {
-        Ok(_) if text.len() < MIN_SECRET_CHARACTERS => format!(
-            "is shorter than {MIN_SECRET_CHARACTERS} characters, which can be guessed; use a \
-             longer one"
-        ),
-        Ok(_) if token::is_mistyped(text.as_bytes()) => token::MISTYPED.to_owned(),
-        Ok(secret) => match reading.dialect.digests(&secret) {
-            Ok(digests) => {
-                if strength::is_weak(text) {
-                    let line = file.line(at);
-                    reading.weak(file.place(line));
-                }
-                let more = digests.into_iter().skip(1).collect();
-                return Some(Found::Secret(secret, more));
+    match PlainKey::new(text, reading.dialect) {
+        Ok(key) => {
+            if key.is_weak() {
+                let line = file.line(at);
+                reading.weak(file.place(line));
             }
-            Err(wrong) => wrong.to_owned(),
-        },
-        Err(error) => error.to_string(),
-    };
-    file.problem(at, format!("secret {wrong}"));
-    None
+            let (secret, digests) = key.into_parts();
+            Some(Found::Secret(secret, digests.into_iter().skip(1).collect()))
+        }
+        Err(wrong) => {
+            file.problem(at, format!("secret {wrong}"));
+            None
+        }
+    }
 }
