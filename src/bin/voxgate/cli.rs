@@ -6,6 +6,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 
+use super::key;
 use super::settings::{SETTINGS, Setting};
 
 const STYLES: Styles = Styles::styled()
@@ -36,6 +37,7 @@ pub(crate) enum Action {
     Serve(Flags),
     Check(Flags),
     Policy(Flags),
+    Key(ArgMatches),
     Demo { preconfigured: bool },
 }
 
@@ -68,6 +70,7 @@ fn command() -> Command {
         .subcommand(with_settings(
             Command::new("policy").about("Show which scope each route requires"),
         ))
+        .subcommand(key::command())
         .subcommand(demo())
 }
 
@@ -132,6 +135,7 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
         Some(("serve", matches)) => Action::Serve(flags(matches)),
         Some(("check", matches)) => Action::Check(flags(matches)),
         Some(("policy", matches)) => Action::Policy(flags(matches)),
+        Some(("key", matches)) => Action::Key(matches.clone()),
         Some((_, matches)) => Action::Demo {
             preconfigured: matches
                 .get_one::<String>("mode")

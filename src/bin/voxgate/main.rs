@@ -7,6 +7,7 @@ mod config;
 mod connection;
 mod demo;
 mod gateway;
+mod key;
 mod listener;
 mod logging;
 mod metrics;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Action::Serve(flags) => serve(flags),
         Action::Check(flags) => check(flags),
         Action::Policy(flags) => policy(flags),
+        Action::Key(matches) => key::run(&matches),
         Action::Demo { preconfigured } => match demo::run(preconfigured) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),

@@ -1,0 +1,167 @@
+//! The fields of a new key, in the order in which they are written.
+
+use std::time::SystemTime;
+
+use clap::ArgMatches;
+use toml_edit::{Array, Datetime, InlineTable, Item, Table, Value};
+use voxgate::{Digest, Problem};
+
+use super::failure::Failure;
+use super::moment;
+
+/// What a successor has from its predecessor; the rest is its own.
+const RIGHTS: [&str; 9] = [
+    "label",
+    "kind",
+    "scopes",
+    "voices",
+    "account",
+    "rate",
+    "burst",
+    "concurrency",
+    "labels",
+];
+
+/// When a new key counts.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Life {
+    pub(super) created: Option<SystemTime>,
+    pub(super) not_before: Option<SystemTime>,
+    pub(super) expires: Option<SystemTime>,
+}
+
+/// What flags, or an older key, give to a new one.
+pub(super) struct Rights(Table);
+
+impl Rights {
+    /// What the flags say.
+    pub(super) fn given(matches: &ArgMatches) -> Result<Self, Failure> {
+        let mut table = Table::new();
+        let one = |name| matches.get_one::<String>(name).map(String::as_str);
+        for (flag, field) in [
+            ("label", "label"),
+            ("kind", "kind"),
+            ("account", "account"),
+            ("rate", "rate"),
+        ] {
+            if let Some(text) = one(flag) {
+                if text.contains(char::is_control) {
+                    let message = "holds a control character; leave it out";
+                    return Err(Failure::wrong(format!("--{flag}"), message));
+                }
+                table.insert(field, Item::Value(text.into()));
+            }
+        }
+        for (flag, field) in [("scope", "scopes"), ("voice", "voices")] {
+            if let Some(values) = matches.get_many::<String>(flag) {
+                let values: Array = values.map(String::as_str).collect();
+                table.insert(field, Item::Value(values.into()));
+            }
+        }
+        for flag in ["burst", "concurrency"] {
+            if let Some(count) = matches.get_one::<u32>(flag) {
+                table.insert(flag, Item::Value(i64::from(*count).into()));
+            }
+        }
+        let labels = labels(matches)?;
+        if !labels.is_empty() {
+            table.insert("labels", Item::Value(labels.into()));
+        }
+        Ok(Self(table))
+    }
+
+    /// What a key of these fields has.
+    pub(super) fn of(fields: &Table) -> Self {
+        let mut table = Table::new();
+        for field in RIGHTS {
+            let value = fields.get(field).cloned().map(Item::into_value);
+            if let Some(Ok(mut value)) = value {
+                value.decor_mut().clear();
+                table.insert(field, Item::Value(value));
+            }
+        }
+        Self(table)
+    }
+
+    /// The fields of a key that has them.
+    pub(super) fn fields(&self, id: &str, digest: &Digest, life: Life) -> Table {
+        let mut fields = Table::new();
+        fields.insert("id", Item::Value(id.into()));
+        fields.insert("sha256", Item::Value(digest.to_hex().into()));
+        for field in RIGHTS {
+            if let Some(value) = self.0.get(field) {
+                fields.insert(field, value.clone());
+            }
+        }
+        for (field, moment) in [
+            ("created", life.created),
+            ("not_before", life.not_before),
+            ("expires", life.expires),
+        ] {
+            if let Some(moment) = moment {
+                fields.insert(field, Item::Value(value(moment)));
+            }
+        }
+        fields
+    }
+}
+
+fn value(moment: SystemTime) -> Value {
+    let written = moment::written(moment);
+    match written.parse::<Datetime>() {
+        Ok(datetime) => datetime.into(),
+        // A keys file takes it in quotes, too.
+        Err(_) => written.into(),
+    }
+}
+
+fn labels(matches: &ArgMatches) -> Result<InlineTable, Problem> {
+    let wrong = |message| Problem::new("--set-label", message);
+    let mut labels = InlineTable::new();
+    for given in matches
+        .get_many::<String>("set-label")
+        .into_iter()
+        .flatten()
+    {
+        let Some((name, text)) = given.split_once('=') else {
+            return Err(wrong("must be a name and a value, such as team=ivr"));
+        };
+        if text.contains(char::is_control) {
+            return Err(wrong("holds a control character; leave it out"));
+        }
+        if labels.insert(name, text.into()).is_some() {
+            return Err(wrong("gives one name two values; give it one"));
+        }
+    }
+    Ok(labels)
+}
+
+/// When the flags say that a key counts.
+pub(super) fn life(matches: &ArgMatches, now: SystemTime) -> Result<Life, Problem> {
+    let given = |name: &str| matches.get_one::<String>(name);
+    let not_before = given("not-before").map(|text| moment::read("--not-before", text, now));
+    Ok(Life {
+        created: None,
+        not_before: not_before.transpose()?,
+        expires: expires(matches, now)?.flatten(),
+    })
+}
+
+/// When `--expires` says that a key ends, if it is there.
+pub(super) fn expires(
+    matches: &ArgMatches,
+    now: SystemTime,
+) -> Result<Option<Option<SystemTime>>, Problem> {
+    let Some(text) = matches.get_one::<String>("expires") else {
+        return Ok(None);
+    };
+    if text == "never" {
+        return Ok(Some(None));
+    }
+    let expires = moment::read("--expires", text, now)?;
+    if expires <= now {
+        let message = "is not in the future; the key would never count";
+        return Err(Problem::new("--expires", message));
+    }
+    Ok(Some(Some(expires)))
+}

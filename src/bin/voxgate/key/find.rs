@@ -1,0 +1,91 @@
+//! Keys by their id.
+
+use clap::ArgMatches;
+use voxgate::{Key, Problem};
+
+use super::edit::Text;
+
+const MAX_SUGGESTIONS: usize = 3;
+
+/// A required argument, or one with a default: the parser sees to it that it is there.
+pub(super) fn argument<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
+    matches.get_one::<String>(name).map_or("", String::as_str)
+}
+
+pub(super) fn key<'a>(file: &Text<'a>, id: &str) -> Option<&'a Key> {
+    let mut keys = file.file.keys().iter();
+    keys.find(|key| key.principal().id() == id)
+}
+
+/// The key with this id; if there is none, those whose ids are like it.
+pub(super) fn existing<'a>(file: &Text<'a>, id: &str) -> Result<&'a Key, Problem> {
+    key(file, id).ok_or_else(|| {
+        let ids = file.file.keys().iter().map(|key| key.principal().id());
+        let mut near: Vec<_> = ids.map(|other| (distance(id, other), other)).collect();
+        near.retain(|(distance, other)| *distance <= 2.max(id.len() / 3) || other.contains(id));
+        near.sort_unstable();
+        let near: Vec<String> = near
+            .iter()
+            .take(MAX_SUGGESTIONS)
+            .map(|(_, other)| format!("`{other}`"))
+            .collect();
+        let fix = match near.as_slice() {
+            [] => "`voxgate key list` shows those that there are".to_owned(),
+            near => format!("did you mean {}?", near.join(" or ")),
+        };
+        Problem::new(
+            "ID",
+            format!("{} has no key with this id; {fix}", file.name),
+        )
+    })
+}
+
+/// That no key has this id, which `flag` gave.
+pub(super) fn unused(file: &Text<'_>, flag: &str, id: &str) -> Result<(), Problem> {
+    match key(file, id) {
+        None => Ok(()),
+        Some(_) => {
+            let message = format!(
+                "is the id of a key in {} already; choose another, or make that key's successor: \
+                 voxgate key rotate {id}",
+                file.name
+            );
+            Err(Problem::new(flag, message))
+        }
+    }
+}
+
+/// How many letters to change, add or leave out between two ids.
+fn distance(one: &str, other: &str) -> usize {
+    let other = other.as_bytes();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (column, same) in other.iter().map(|byte| *byte == letter).enumerate() {
+            let replaced = diagonal + usize::from(!same);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distance_is_in_letters() {
+        for (one, other, expected) in [
+            ("ivr", "ivr", 0),
+            ("", "ivr", 3),
+            ("ivr", "", 3),
+            ("ivr-prd", "ivr-prod", 1),
+            ("irv", "ivr", 2),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(one, other), expected, "{one} {other}");
+        }
+    }
+}

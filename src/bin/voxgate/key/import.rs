@@ -1,0 +1,210 @@
+//! `voxgate key import`.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use voxgate::{
+    Dialect, Digest, Key, KeyRing, Outcome, PlainKey, Presented, Principal, Problem, Verify as _,
+};
+
+use super::change::{self, Change};
+use super::edit::{Growing, Text};
+use super::entry::{self, Rights};
+use super::failure::Failure;
+use super::target::Absent;
+use super::{find, moment, store};
+
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let rights = Rights::given(matches)?;
+    let life = entry::life(matches, moment::now())?;
+    let given = read(matches.get_one::<PathBuf>("keys"))?;
+    change::apply(matches, Absent::IsEmpty, |file, dialect| {
+        let plain = lines(&given, dialect)?;
+        check_new(file, &plain, dialect)?;
+        let mut ids = Ids::new(file, &plain, find::argument(matches, "prefix"));
+        let mut text = Growing::new(file.text);
+        let (mut added, mut said) = (Vec::new(), Vec::new());
+        for line in &plain {
+            let id = line.id.map_or_else(|| ids.next(), str::to_owned);
+            let begins = text.append(&rights.fields(&id, &line.digest, life));
+            added.push((begins, line.place()));
+            let fingerprint = Key::from_digest(line.digest, Principal::new(&id)).fingerprint();
+            said.push(format!("key {id}: fingerprint {fingerprint}"));
+            if line.key.is_weak() {
+                said.push(format!(
+                    "warning: {}: has less than about 128 bits of randomness and might be \
+                     guessed, and found by its digest as well; replace it: voxgate key rotate {id}",
+                    line.place()
+                ));
+            }
+        }
+        Ok(Change {
+            text: (!added.is_empty()).then(|| text.finish()),
+            added,
+            issued: None,
+            said,
+        })
+    })
+}
+
+fn read(path: Option<&PathBuf>) -> Result<String, Failure> {
+    let (name, opened) = match path {
+        Some(path) => {
+            let opened = File::open(path).map(|file| Box::new(file) as Box<dyn Read>);
+            (path.display().to_string(), opened)
+        }
+        None => ("standard input".to_owned(), Ok(Box::new(io::stdin()) as _)),
+    };
+    let mut text = String::new();
+    opened
+        .and_then(|input| input.take(MAX_BYTES + 1).read_to_string(&mut text))
+        .map_err(|error| store::unreadable(&name, &error))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(Failure::wrong(
+            name,
+            format!("is longer than {MAX_BYTES} bytes"),
+        ));
+    }
+    Ok(text)
+}
+
+/// One plain key of the input.
+struct Line<'a> {
+    number: usize,
+    id: Option<&'a str>,
+    plain: &'a str,
+    key: PlainKey,
+    digest: Digest,
+}
+
+impl Line<'_> {
+    fn place(&self) -> String {
+        place(self.number)
+    }
+}
+
+fn place(number: usize) -> String {
+    format!("line {number}")
+}
+
+/// The keys of the input, or what is wrong with it.
+fn lines(text: &str, dialect: Dialect) -> Result<Vec<Line<'_>>, Failure> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (mut lines, mut problems) = (Vec::new(), Vec::new());
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match one(index + 1, line, dialect) {
+            Ok(line) => lines.push(line),
+            Err(wrong) => problems.push(Problem::new(place(index + 1), wrong)),
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(lines),
+        false => Err(Failure::Wrong(problems)),
+    }
+}
+
+fn one(number: usize, line: &str, dialect: Dialect) -> Result<Line<'_>, String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (id, plain) = match words.as_slice() {
+        [plain] if is_assignment(plain) => {
+            let message = "might be `id=key`, or a key with = in it; write `id key`, with a space";
+            return Err(message.to_owned());
+        }
+        [plain] => (None, *plain),
+        [id, plain] => (Some(*id), *plain),
+        _ => return Err("must be `key` or `id key`".to_owned()),
+    };
+    let key = PlainKey::new(plain, dialect).map_err(|error| error.to_string())?;
+    let Some(digest) = key.digest() else {
+        let message = "may be a key of one vendor or another; say which with --dialect";
+        return Err(message.to_owned());
+    };
+    Ok(Line {
+        number,
+        id,
+        plain,
+        key,
+        digest,
+    })
+}
+
+/// Whether there is a `=` that does not fill up base64.
+fn is_assignment(word: &str) -> bool {
+    word.trim_end_matches('=').contains('=')
+}
+
+/// That no key is there already, neither in the file nor in an earlier line.
+fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<(), Failure> {
+    let ring = KeyRing::new(file.file.keys().iter().cloned())?;
+    let known = |plain: &str| {
+        let readings = dialect.readings(plain.as_bytes());
+        readings
+            .into_iter()
+            .find_map(|reading| match ring.verify(Presented::new(&reading)) {
+                Outcome::Ready(Ok(principal)) => Some(principal),
+                Outcome::Ready(Err(denial)) => denial.principal().cloned(),
+                Outcome::Pending(_) => None,
+            })
+    };
+    let (mut keys, mut ids) = (HashMap::new(), HashMap::new());
+    let mut problems = Vec::new();
+    for line in lines {
+        let mut wrong = |message| problems.push(Problem::new(line.place(), message));
+        if let Some(principal) = known(line.plain) {
+            wrong(format!(
+                "is the key `{}` of the file already; leave it out",
+                principal.id()
+            ));
+        } else if let Some(first) = keys.insert(line.digest.to_hex(), line.number) {
+            wrong(format!("is the same key as line {first}; leave it out"));
+        }
+        let Some(id) = line.id else { continue };
+        if find::key(file, id).is_some() {
+            wrong("has an id of the file already; choose another".to_owned());
+        } else if let Some(first) = ids.insert(id, line.number) {
+            wrong(format!("has the same id as line {first}; choose another"));
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Wrong(problems)),
+    }
+}
+
+/// Ids for those who have none.
+struct Ids<'a> {
+    prefix: &'a str,
+    number: usize,
+    taken: HashSet<&'a str>,
+}
+
+impl<'a> Ids<'a> {
+    fn new(file: &Text<'a>, lines: &[Line<'a>], prefix: &'a str) -> Self {
+        let used = file.file.keys().iter().map(|key| key.principal().id());
+        let given = lines.iter().filter_map(|line| line.id);
+        Self {
+            prefix,
+            number: 0,
+            taken: used.chain(given).collect(),
+        }
+    }
+
+    fn next(&mut self) -> String {
+        loop {
+            self.number += 1;
+            let id = format!("{}-{}", self.prefix, self.number);
+            if !self.taken.contains(id.as_str()) {
+                return id;
+            }
+        }
+    }
+}

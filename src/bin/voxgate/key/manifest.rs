@@ -1,0 +1,169 @@
+//! Secrets of Kubernetes, as YAML.
+
+use voxgate::{KeysFile, Problem};
+
+use super::change::Issued;
+
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
+/// What a Secret is called.
+pub(super) struct Manifest {
+    name: String,
+    namespace: Option<String>,
+}
+
+impl Manifest {
+    /// Checks the names (RFC 1123).
+    pub(super) fn new(name: &str, namespace: Option<&str>) -> Result<Self, Problem> {
+        if name.len() > MAX_NAME || !name.split('.').all(is_label) {
+            let message = "must be lower case letters, digits, - and ., such as voxgate-keys";
+            return Err(Problem::new("--kubernetes-secret", message));
+        }
+        if namespace.is_some_and(|namespace| namespace.len() > MAX_LABEL || !is_label(namespace)) {
+            let message = "must be lower case letters, digits and -, such as voice";
+            return Err(Problem::new("--namespace", message));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            namespace: namespace.map(str::to_owned),
+        })
+    }
+
+    /// The Secret with this keys file; and another with a new token, for whoever calls.
+    pub(super) fn render(
+        &self,
+        text: &str,
+        file: &KeysFile,
+        issued: Option<&Issued>,
+    ) -> Result<String, Problem> {
+        let mut yaml = self.secret(&self.name, "keys.toml", &scalar(text));
+        if let Some(issued) = issued {
+            let name = self.name_for(issued, file);
+            if name.len() > MAX_NAME {
+                let message = "is too long for a second Secret that has the key's id behind it";
+                return Err(Problem::new("--kubernetes-secret", message));
+            }
+            yaml.push_str(&format!(
+                "---\n# The token of key {}, for the pods that call. The gateway does not need it: \
+                 give it\n# no access to this Secret.\n",
+                issued.id
+            ));
+            yaml.push_str(&self.secret(&name, "api-key", &word(issued.secret.expose())));
+        }
+        Ok(yaml)
+    }
+
+    fn secret(&self, name: &str, field: &str, value: &str) -> String {
+        let namespace = self.namespace.as_ref();
+        let namespace = namespace.map_or(String::new(), |name| {
+            format!("  namespace: {}\n", word(name))
+        });
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}\n{namespace}type: Opaque\n\
+             stringData:\n  {field}: {value}\n",
+            word(name)
+        )
+    }
+
+    /// The id as a label, unless another key's id looks the same as one.
+    fn name_for(&self, issued: &Issued, file: &KeysFile) -> String {
+        let label = label(&issued.id);
+        let same = |id: &str| self::label(id) == label;
+        let count = file
+            .keys()
+            .iter()
+            .filter(|key| same(key.principal().id()))
+            .count();
+        match (label.as_str(), count) {
+            ("", _) => format!("{}-{}", self.name, issued.fingerprint),
+            (label, 0 | 1) => format!("{}-{label}", self.name),
+            (label, _) => format!("{}-{label}-{}", self.name, issued.fingerprint),
+        }
+    }
+}
+
+fn is_label(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && text.bytes().all(plain) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+/// What a DNS label makes of an id.
+fn label(id: &str) -> String {
+    let plain = |letter: char| match letter.to_ascii_lowercase() {
+        letter if letter.is_ascii_alphanumeric() => letter,
+        _ => '-',
+    };
+    let label: String = id.chars().map(plain).collect();
+    let label = label.trim_matches('-');
+    label[..label.len().min(MAX_LABEL)]
+        .trim_end_matches('-')
+        .to_owned()
+}
+
+/// A text as a block, where that says the same.
+fn scalar(text: &str) -> String {
+    // What YAML 1.1 or 1.2 takes for a break, or does not allow.
+    let special = |letter: char| {
+        (letter.is_control() && letter != '\n' && letter != '\t')
+            || matches!(
+                letter,
+                '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+            )
+    };
+    if text.trim_matches('\n').is_empty() || text.contains(special) {
+        return quoted(text);
+    }
+    let chomping = match (text.ends_with("\n\n"), text.ends_with('\n')) {
+        (true, _) => "+",
+        (false, true) => "",
+        (false, false) => "-",
+    };
+    // Otherwise the first line says how far the block is indented.
+    let indentation = if text.starts_with([' ', '\t', '\n']) {
+        "2"
+    } else {
+        ""
+    };
+    let mut block = format!("|{indentation}{chomping}\n");
+    for line in text.split_inclusive('\n') {
+        if line != "\n" {
+            block.push_str("    ");
+        }
+        block.push_str(line);
+    }
+    if text.ends_with('\n') {
+        block.pop();
+    }
+    block
+}
+
+/// A name or a token as it stands, where nobody takes it for a number, a date or a truth value.
+fn word(text: &str) -> String {
+    const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+/=".contains(&byte);
+    let begins = text.starts_with(|letter: char| letter.is_ascii_alphabetic());
+    let is_word = WORDS.iter().any(|word| text.eq_ignore_ascii_case(word));
+    match begins && text.bytes().all(plain) && !is_word {
+        true => text.to_owned(),
+        false => quoted(text),
+    }
+}
+
+/// A text in double quotes, of plain ASCII.
+fn quoted(text: &str) -> String {
+    let mut quoted = "\"".to_owned();
+    for letter in text.chars() {
+        match letter {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            ' '..='~' => quoted.push(letter),
+            _ => quoted.push_str(&format!("\\U{:08X}", u32::from(letter))),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

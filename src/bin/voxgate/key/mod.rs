@@ -1,0 +1,40 @@
+//! `voxgate key`: callers' keys in a keys file.
+
+mod change;
+mod command;
+mod edit;
+mod entry;
+mod failure;
+mod find;
+mod import;
+mod list;
+mod manifest;
+mod moment;
+mod new;
+mod revoke;
+mod rotate;
+mod store;
+mod target;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+
+pub(crate) use self::command::command;
+
+/// Does what was asked for.
+pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
+    let result = match matches.subcommand() {
+        Some(("new", matches)) => new::run(matches).map(done),
+        Some(("list", matches)) => list::run(matches).map(done),
+        Some(("revoke", matches)) => revoke::run(matches).map(done),
+        Some(("rotate", matches)) => rotate::run(matches).map(done),
+        Some(("import", matches)) => import::run(matches).map(done),
+        Some((_, matches)) => verify::run(matches),
+        // The parser asks for a command.
+        None => Ok(ExitCode::from(crate::EXIT_CONFIG)),
+    };
+    result.unwrap_or_else(|failure| failure.report())
+}

@@ -1,0 +1,29 @@
+//! `voxgate key revoke`.
+
+use clap::ArgMatches;
+use voxgate::KeyState;
+
+use super::change::{self, Change};
+use super::failure::Failure;
+use super::target::Absent;
+use super::{find, moment};
+
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let id = find::argument(matches, "id");
+    change::apply(matches, Absent::IsWrong, |file, _| {
+        let key = find::existing(file, id)?;
+        let (text, said) = match key.principal().state(moment::now()) {
+            KeyState::Disabled => (None, format!("key {id}: was revoked already")),
+            _ => {
+                let text = file.with(key, &[("disabled", "true".to_owned())])?;
+                (Some(text), format!("key {id}: revoked"))
+            }
+        };
+        Ok(Change {
+            text,
+            added: Vec::new(),
+            issued: None,
+            said: vec![said],
+        })
+    })
+}

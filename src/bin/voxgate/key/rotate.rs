@@ -1,0 +1,126 @@
+//! `voxgate key rotate`.
+
+use std::time::SystemTime;
+
+use clap::ArgMatches;
+use voxgate::{Key, KeyState, Problem};
+
+use super::change;
+use super::edit::Text;
+use super::entry::{self, Life, Rights};
+use super::failure::Failure;
+use super::target::Absent;
+use super::{find, moment, new};
+
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let now = moment::now();
+    let id = find::argument(matches, "id");
+    let end = overlap(find::argument(matches, "overlap"), now)?;
+    let expires = entry::expires(matches, now)?;
+    change::apply(matches, Absent::IsWrong, |file, dialect| {
+        let old = find::existing(file, id)?;
+        let new_id = match matches.get_one::<String>("new-id") {
+            Some(new_id) => {
+                find::unused(file, "--new-id", new_id)?;
+                new_id.clone()
+            }
+            None => counted_up(file, id),
+        };
+        let rights = Rights::of(&file.fields(old)?);
+        let mut said = Vec::new();
+        let life = Life {
+            created: Some(now),
+            not_before: None,
+            expires: match expires {
+                Some(given) => given,
+                None => inherited(old, now, &mut said)?,
+            },
+        };
+        let shortened = shortened(file, old, now, end, &mut said)?;
+        let text = shortened.as_deref().unwrap_or(file.text);
+        let mut change = new::add(text, &new_id, &rights, life, dialect)?;
+        change.said.extend(said);
+        Ok(change)
+    })
+}
+
+fn overlap(text: &str, now: SystemTime) -> Result<SystemTime, Problem> {
+    let end = humantime::parse_duration(text).ok();
+    end.and_then(|overlap| moment::after(now, overlap))
+        .ok_or_else(|| Problem::new("--overlap", "must be a duration such as 24h, 30m or 0s"))
+}
+
+/// The text in which the old key ends with the overlap, unless it ends earlier anyway.
+fn shortened(
+    file: &Text<'_>,
+    old: &Key,
+    now: SystemTime,
+    end: SystemTime,
+    said: &mut Vec<String>,
+) -> Result<Option<String>, Failure> {
+    let (id, validity) = (old.principal().id(), old.principal().validity());
+    let state = old.principal().state(now);
+    match state {
+        KeyState::Active => {}
+        KeyState::NotYetValid => {
+            let message = "does not count yet, so nobody uses it: revoke it and make another";
+            return Err(Failure::wrong(format!("key {id}"), message));
+        }
+        state => {
+            said.push(format!("key {id}: is {} and stays so", state.as_str()));
+            return Ok(None);
+        }
+    }
+    if let Some(expires) = validity.expires
+        && expires <= end
+    {
+        let written = moment::written(expires);
+        said.push(format!("key {id}: expires {written}, as before"));
+        return Ok(None);
+    }
+    let written = moment::written(end);
+    said.push(format!("key {id}: expires {written}"));
+    Ok(Some(file.with(old, &[("expires", written)])?))
+}
+
+/// When a successor ends that was told nothing else.
+fn inherited(
+    old: &Key,
+    now: SystemTime,
+    said: &mut Vec<String>,
+) -> Result<Option<SystemTime>, Problem> {
+    let validity = old.principal().validity();
+    let Some(expires) = validity.expires else {
+        return Ok(None);
+    };
+    if let Some(since) = old.created().or(validity.not_before) {
+        let lifetime = expires.duration_since(since).unwrap_or_default();
+        if let Some(end) = moment::after(now, lifetime).filter(|end| *end > now) {
+            return Ok(Some(end));
+        }
+    } else if expires > now {
+        said.push(
+            "note: for how long the old key was made is not known, so the new one ends when the \
+             old one would have; --expires says otherwise"
+                .to_owned(),
+        );
+        return Ok(Some(expires));
+    }
+    let message = "for how long the old key was made is not known: say when the new one ends, such \
+                   as 90d";
+    Err(Problem::new("--expires", message))
+}
+
+/// `ivr` is followed by `ivr-2`, and that by `ivr-3`, or by the next that is free.
+fn counted_up(file: &Text<'_>, id: &str) -> String {
+    let counted = id.rsplit_once('-').and_then(|(stem, digits)| {
+        let number: u32 = digits.parse().ok()?;
+        // A year or a ticket is a name, and so is 07.
+        (number > 1 && number < 1000 && digits == number.to_string()).then_some((stem, number))
+    });
+    let (stem, first) = counted.map_or((id, 2), |(stem, number)| (stem, number + 1));
+    let mut ids = (first..).map(|number| format!("{stem}-{number}"));
+    let free = ids.find(|id| find::key(file, id).is_none());
+    // Nobody has four thousand million keys.
+    free.unwrap_or_else(|| format!("{id}-next"))
+}

@@ -1,0 +1,132 @@
+//! `voxgate key verify`.
+
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use clap::ArgMatches;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use voxgate::{
+    Denial, DenialKind, KeyRing, MAX_CREDENTIAL_BYTES, Outcome, Presented, Principal, Verify as _,
+};
+
+use super::failure::Failure;
+use super::moment;
+use super::target::Source;
+
+pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    if matches.get_many::<String>("token").is_some() {
+        let message = "is read from standard input only, because other users of the machine can \
+                       see command lines";
+        return Err(Failure::wrong("token", message));
+    }
+    let source = Source::given(matches)?;
+    let keys = source.load()?.into_ring()?;
+    let token = read()?;
+    if token.is_empty() {
+        return Err(Failure::wrong("standard input", "holds no token"));
+    }
+    let verdicts = source.dialect.readings(&token);
+    let verdicts = verdicts.iter().map(|reading| verdict(&keys, reading));
+    let now = SystemTime::now();
+    let (said, code) = match verdicts.min_by_key(rank) {
+        Some(Ok(principal)) => (told(&principal, now), ExitCode::SUCCESS),
+        Some(Err(denial)) => (refused(&denial, now), ExitCode::FAILURE),
+        None => ("unknown key".to_owned(), ExitCode::FAILURE),
+    };
+    let _ = writeln!(io::stdout(), "{said}");
+    Ok(code)
+}
+
+fn verdict(keys: &KeyRing, token: &[u8]) -> Result<Principal, Denial> {
+    match keys.verify(Presented::new(token)) {
+        Outcome::Ready(verdict) => verdict,
+        // A ring knows at once.
+        Outcome::Pending(_) => Err(Denial::unknown_credential()),
+    }
+}
+
+/// The best thing that can be said of a token comes first.
+fn rank(verdict: &Result<Principal, Denial>) -> u8 {
+    match verdict {
+        Ok(_) => 0,
+        Err(denial) if denial.principal().is_some() => 1,
+        Err(denial) if denial.kind() == DenialKind::MistypedCredential => 2,
+        Err(_) => 3,
+    }
+}
+
+fn refused(denial: &Denial, now: SystemTime) -> String {
+    match (denial.principal(), denial.kind()) {
+        (Some(principal), _) => told(principal, now),
+        (None, DenialKind::MistypedCredential) => {
+            "mistyped key: it begins as a key of ours and is none; copy the whole key".to_owned()
+        }
+        _ => "unknown key: the file has none with this token".to_owned(),
+    }
+}
+
+fn told(principal: &Principal, now: SystemTime) -> String {
+    let expires = principal.validity().expires;
+    let when = expires.map_or(String::new(), |expires| {
+        let left = moment::left(Some(expires), now);
+        let left = match expires > now {
+            true => format!("in {left}"),
+            false => left,
+        };
+        format!(" (expires {}, {left})", moment::written(expires))
+    });
+    format!(
+        "{}: {}{when}",
+        principal.id(),
+        principal.state(now).as_str()
+    )
+}
+
+/// The token, without the end of its line.
+fn read() -> Result<Vec<u8>, Failure> {
+    let stdin = io::stdin();
+    let mut token = Vec::new();
+    let read = if stdin.is_terminal() {
+        let _ = write!(io::stderr(), "Token: ");
+        let hidden = Hidden::new();
+        let mut line = String::new();
+        let read = stdin.read_line(&mut line);
+        drop(hidden);
+        let _ = writeln!(io::stderr());
+        token = line.into_bytes();
+        read
+    } else {
+        let most = MAX_CREDENTIAL_BYTES as u64 + 3;
+        stdin.lock().take(most).read_to_end(&mut token)
+    };
+    read.map_err(|error| Failure::failed("standard input", error))?;
+    for end in [b'\n', b'\r'] {
+        if token.last() == Some(&end) {
+            token.pop();
+        }
+    }
+    Ok(token)
+}
+
+/// A terminal that does not show what is typed, while this is alive.
+struct Hidden(Option<Termios>);
+
+impl Hidden {
+    fn new() -> Self {
+        let shown = tcgetattr(io::stdin()).ok();
+        if let Some(mut hidden) = shown.clone() {
+            hidden.local_modes.remove(LocalModes::ECHO);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &hidden);
+        }
+        Self(shown)
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Some(shown) = &self.0 {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, shown);
+        }
+    }
+}
