@@ -78,9 +78,8 @@ pub(super) fn apply(
         (Target::File, None) => String::new(),
     };
     print(&printed, change.issued.as_ref())?;
-    for line in said {
-        let _ = writeln!(io::stderr(), "{line}");
-    }
+    let said: String = said.into_iter().map(|line| line + "\n").collect();
+    let _ = io::stderr().write_all(said.as_bytes());
     Ok(())
 }
 

@@ -159,3 +159,115 @@ fn indent_of(text: &str, at: usize) -> &str {
     let line = &text[start..at];
     &line[..line.len() - line.trim_start().len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxgate::Dialect;
+
+    fn digest(digit: char) -> String {
+        digit.to_string().repeat(64)
+    }
+
+    /// The text with `disabled` and `expires` set in the key `a`.
+    fn set(text: &str) -> Result<String, Problem> {
+        let file = KeysFile::parse(text, "keys.toml", Dialect::Rime).expect("a good file");
+        let text = Text {
+            name: "keys.toml",
+            text,
+            file: &file,
+        };
+        let mut keys = file.keys().iter();
+        let key = keys.find(|key| key.principal().id() == "a");
+        let fields = [
+            ("disabled", "true".to_owned()),
+            ("expires", "2030-01-01T00:00:00Z".to_owned()),
+        ];
+        text.with(key.expect("the key"), &fields)
+    }
+
+    #[test]
+    fn only_what_is_set_changes() {
+        let (one, two) = (digest('1'), digest('2'));
+        for (before, after) in [
+            // Added behind the last field, with its comment, before what follows.
+            (
+                "# all\n\n[[key]] # first\nid = \"a\"\nsha256 = \"1\" # mine\n\n# of b\n[[key]]\n\
+                 sha256 = \"2\"\nid = \"b\"\n",
+                "# all\n\n[[key]] # first\nid = \"a\"\nsha256 = \"1\" # mine\ndisabled = true\n\
+                 expires = 2030-01-01T00:00:00Z\n\n# of b\n[[key]]\nsha256 = \"2\"\nid = \"b\"\n",
+            ),
+            // In the place of another value, whose comment stays.
+            (
+                "[[key]]\nid='a'\nexpires   =  \"2029-01-01T00:00:00Z\"   # soon\nsha256='1'\n\
+                 disabled=false# no\n",
+                "[[key]]\nid='a'\nexpires   =  2030-01-01T00:00:00Z   # soon\nsha256='1'\n\
+                 disabled=true# no\n",
+            ),
+            // Line ends of Windows, and an indented list over several lines.
+            (
+                "[[key]]\r\n  id = \"a\"\r\n  sha256 = \"1\"\r\n  scopes = [\r\n    \"x\", # [[key]]\r\n  \
+                 ]\r\n",
+                "[[key]]\r\n  id = \"a\"\r\n  sha256 = \"1\"\r\n  scopes = [\r\n    \"x\", # [[key]]\r\n  \
+                 ]\r\n  disabled = true\r\n  expires = 2030-01-01T00:00:00Z\r\n",
+            ),
+            // No end of the last line; a table of its own for the labels; an account between.
+            (
+                "[[key]]\nid = \"a\"\nsha256 = \"1\"\n[key.labels]\nteam = \"ivr\"\n[[account]]\nid = \"x\"\n\
+                 [[key]]\nid = \"b\"\nsha256 = \"2\"",
+                "[[key]]\nid = \"a\"\nsha256 = \"1\"\ndisabled = true\nexpires = \
+                 2030-01-01T00:00:00Z\n[key.labels]\nteam = \"ivr\"\n[[account]]\nid = \"x\"\n[[key]]\nid = \
+                 \"b\"\nsha256 = \"2\"",
+            ),
+            (
+                "[[key]]\nid = \"b\"\nsha256 = \"2\"\n[[key]]\nlabels.team = \"ivr\"\nsha256 = \"1\"\nid = \
+                 \"a\" # last",
+                "[[key]]\nid = \"b\"\nsha256 = \"2\"\n[[key]]\nlabels.team = \"ivr\"\nsha256 = \"1\"\nid = \
+                 \"a\" # last\ndisabled = true\nexpires = 2030-01-01T00:00:00Z",
+            ),
+            // What looks like a header is none.
+            (
+                "[[key]]\nid = \"a\"\nsha256 = \"1\"\nlabel = \"\"\"\n[[key]]\nid = 5\"\"\"\n",
+                "[[key]]\nid = \"a\"\nsha256 = \"1\"\nlabel = \"\"\"\n[[key]]\nid = 5\"\"\"\ndisabled = \
+                 true\nexpires = 2030-01-01T00:00:00Z\n",
+            ),
+        ] {
+            let whole = |text: &str| {
+                let text = text.replace("\"1\"", &format!("\"{one}\""));
+                let text = text.replace("'1'", &format!("'{one}'"));
+                text.replace("\"2\"", &format!("\"{two}\""))
+            };
+            let set = set(&whole(before)).expect("an edit");
+            assert_eq!(set, whole(after));
+            assert!(KeysFile::parse(&set, "keys.toml", Dialect::Rime).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_table_is_left_alone() {
+        let text = format!("key = [{{ id = \"a\", sha256 = \"{}\" }}]\n", digest('1'));
+        let problem = set(&text).expect_err("too hard");
+        assert_eq!(problem.place(), "keys.toml:1");
+    }
+
+    #[test]
+    fn a_key_is_appended_as_the_lines_before_it_are_ended() {
+        let mut fields = Table::new();
+        fields.insert("id", toml_edit::value("new"));
+        for (before, after, line) in [
+            ("", "[[key]]\nid = \"new\"\n", 1),
+            ("# none", "# none\n\n[[key]]\nid = \"new\"\n", 3),
+            ("# none\n\n", "# none\n\n[[key]]\nid = \"new\"\n", 3),
+            ("# none\n \n", "# none\n \n[[key]]\nid = \"new\"\n", 3),
+            (
+                "# a\r\n# b",
+                "# a\r\n# b\r\n\r\n[[key]]\r\nid = \"new\"\r\n",
+                4,
+            ),
+        ] {
+            let mut text = Growing::new(before);
+            assert_eq!(text.append(&fields), line, "{before:?}");
+            assert_eq!(text.finish(), after);
+        }
+    }
+}

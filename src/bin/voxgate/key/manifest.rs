@@ -167,3 +167,67 @@ fn quoted(text: &str) -> String {
     quoted.push('"');
     quoted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_a_block_where_that_says_the_same() {
+        for (text, expected) in [
+            ("", "\"\""),
+            ("\n", "\"\\n\""),
+            ("a\n", "|\n    a"),
+            ("a\n\n  b: c\n", "|\n    a\n\n      b: c"),
+            ("a", "|-\n    a"),
+            ("a\n\n", "|+\n    a\n"),
+            (" a\n", "|2\n     a"),
+            ("\n\na\n", "|2\n\n\n    a"),
+            ("\ta\n", "|2\n    \ta"),
+            ("a: \u{e9}\n", "|\n    a: \u{e9}"),
+            ("a\r\nb\\\"\r\n", "\"a\\r\\nb\\\\\\\"\\r\\n\""),
+            ("a\u{2028}\u{1f600}\n", "\"a\\U00002028\\U0001F600\\n\""),
+            ("a\u{7f}\u{85}\t\n", "\"a\\U0000007F\\U00000085\\t\\n\""),
+        ] {
+            assert_eq!(scalar(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_quoted_where_it_might_be_something_else() {
+        for (text, expected) in [
+            ("voxgate-keys", "voxgate-keys"),
+            ("vxg_a-b_c", "vxg_a-b_c"),
+            ("aWQ6c2VjcmV0cw==", "aWQ6c2VjcmV0cw=="),
+            ("2001-01-01", "\"2001-01-01\""),
+            ("1e3", "\"1e3\""),
+            ("No", "\"No\""),
+            ("-", "\"-\""),
+            ("a: b", "\"a: b\""),
+        ] {
+            assert_eq!(word(text), expected);
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_rfc_1123() {
+        for good in ["a", "voxgate-keys", "a.b-c.9"] {
+            assert!(Manifest::new(good, None).is_ok(), "{good}");
+        }
+        let long = "a".repeat(254);
+        for bad in ["", "A", "a_b", "-a", "a-", "a..b", "a/b", "a\n", &long] {
+            assert!(Manifest::new(bad, None).is_err(), "{bad}");
+        }
+        assert!(Manifest::new("a", Some("voice")).is_ok());
+        assert!(Manifest::new("a", Some("a.b")).is_err());
+        for (id, expected) in [
+            ("ivr-prod", "ivr-prod"),
+            ("Team:IVR@prod/1.2_3", "team-ivr-prod-1-2-3"),
+            ("@@", ""),
+            ("/a/", "a"),
+        ] {
+            assert_eq!(label(id), expected);
+        }
+        assert_eq!(label(&format!("{}-b", "a".repeat(62))), "a".repeat(62));
+    }
+}
