@@ -6,6 +6,7 @@
 mod examples;
 mod floors;
 mod gateway;
+mod keys;
 mod layer;
 mod properties;
 mod refusals;

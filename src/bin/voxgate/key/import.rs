@@ -44,7 +44,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
             }
         }
         Ok(Change {
-            text: (!added.is_empty()).then(|| text.finish()),
+            text: Some(text.finish()),
             added,
             issued: None,
             said,
@@ -105,6 +105,9 @@ fn lines(text: &str, dialect: Dialect) -> Result<Vec<Line<'_>>, Failure> {
             Ok(line) => lines.push(line),
             Err(wrong) => problems.push(Problem::new(place(index + 1), wrong)),
         }
+    }
+    if lines.is_empty() && problems.is_empty() {
+        return Err(Failure::wrong("the input", "holds no key; give one a line"));
     }
     match problems.is_empty() {
         true => Ok(lines),

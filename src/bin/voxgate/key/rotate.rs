@@ -36,9 +36,13 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
                 None => inherited(old, now, &mut said)?,
             },
         };
+        check_room(file, old, now, end)?;
         let shortened = shortened(file, old, now, end, &mut said)?;
         let text = shortened.as_deref().unwrap_or(file.text);
         let mut change = new::add(text, &new_id, &rights, life, dialect)?;
+        for (_, place) in &mut change.added {
+            "--new-id".clone_into(place);
+        }
         change.said.extend(said);
         Ok(change)
     })
@@ -48,6 +52,28 @@ fn overlap(text: &str, now: SystemTime) -> Result<SystemTime, Problem> {
     let end = humantime::parse_duration(text).ok();
     end.and_then(|overlap| moment::after(now, overlap))
         .ok_or_else(|| Problem::new("--overlap", "must be a duration such as 24h, 30m or 0s"))
+}
+
+/// That the account may have one more active key, as long as both count.
+fn check_room(file: &Text<'_>, old: &Key, now: SystemTime, end: SystemTime) -> Result<(), Problem> {
+    let account = old.principal().member_of();
+    let most = account.and_then(|account| account.max_active_keys());
+    let Some(most) = most.filter(|_| end > now) else {
+        return Ok(());
+    };
+    let counts = |key: &&Key| {
+        let state = key.principal().state(now);
+        key.principal().member_of() == account
+            && matches!(state, KeyState::Active | KeyState::NotYetValid)
+    };
+    if file.file.keys().iter().filter(counts).count() < most.get() as usize {
+        return Ok(());
+    }
+    let message = format!(
+        "the account may have {most} active keys, and has them; give --overlap 0s, so that the old \
+         key ends at once, or raise its max_active_keys"
+    );
+    Err(Problem::new("--overlap", message))
 }
 
 /// The text in which the old key ends with the overlap, unless it ends earlier anyway.

@@ -1,0 +1,210 @@
+//! What becomes of the file, and of its neighbours.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
+use std::thread;
+
+use super::{DIGEST, Place, Ran};
+
+/// Nobody.
+const NOBODY: u32 = 65534;
+
+#[test]
+fn every_other_byte_stays_as_it_is() {
+    let text = format!(
+        "# Keys of the house.\r\n\r\n[[key]] # the first\r\n  sha256 = \"{DIGEST}\"   # of mine\r\n  \
+         id = 'a'\r\n\r\n# What they share.\r\n[[account]]\r\nid = \"x\"\r\nmax_active_keys=0x3\r\n# end"
+    );
+    let place = Place::with(&text);
+    place.run(&["new", "--id=b"]).token();
+    let longer = place.text();
+    assert!(
+        longer.starts_with(&format!("{text}\r\n\r\n[[key]]\r\nid = \"b\"\r\n")),
+        "{longer}"
+    );
+    assert!(
+        longer
+            .split_inclusive('\n')
+            .all(|line| line.ends_with("\r\n"))
+    );
+    place.run(&["revoke", "a"]).done();
+    assert_eq!(
+        place.text(),
+        longer.replace("'a'\r\n", "'a'\r\n  disabled = true\r\n")
+    );
+    place.run(&["revoke", "b"]).done();
+    let revoked = longer.replace("'a'\r\n", "'a'\r\n  disabled = true\r\n");
+    assert_eq!(place.text(), format!("{revoked}disabled = true\r\n"));
+}
+
+#[test]
+fn permissions_owner_and_link_are_kept() {
+    let place = Place::with("");
+    let target = place.directory().join("real.toml");
+    fs::rename(place.path(), &target).unwrap();
+    symlink("link.toml", place.path()).unwrap();
+    symlink(&target, place.directory().join("link.toml")).unwrap();
+    fs::set_permissions(&target, Permissions::from_mode(0o640)).unwrap();
+    // Only root may give a file away.
+    let is_root = chown(&target, Some(NOBODY), Some(NOBODY)).is_ok();
+    let before = fs::metadata(&target).unwrap();
+    place.run(&["new", "--id=a"]).token();
+    let after = fs::metadata(&target).unwrap();
+    assert_ne!(
+        before.ino(),
+        after.ino(),
+        "it was replaced, and not written over"
+    );
+    assert_eq!(
+        (before.mode(), before.uid(), before.gid()),
+        (after.mode(), after.uid(), after.gid())
+    );
+    assert!(!is_root || after.uid() == NOBODY);
+    assert_eq!(
+        fs::read_link(place.path()).unwrap().to_str(),
+        Some("link.toml")
+    );
+    assert_eq!(place.keys().keys().len(), 1);
+    // A link to what is not there yet.
+    fs::remove_file(&target).unwrap();
+    place.run(&["new", "--id=a"]).token();
+    assert!(fs::symlink_metadata(place.path()).unwrap().is_symlink());
+    assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn what_a_killed_run_left_does_no_harm() {
+    let place = Place::with("");
+    let left = place.directory().join(".keys.toml.voxgate-next");
+    fs::write(&left, "half a k").unwrap();
+    place.run(&["new", "--id=a"]).token();
+    assert_eq!(place.others(), [""; 0]);
+    // Neither does a link that somebody put there.
+    let elsewhere = place.directory().join("elsewhere");
+    fs::write(&elsewhere, "untouched").unwrap();
+    symlink(&elsewhere, &left).unwrap();
+    place.run(&["new", "--id=b"]).token();
+    assert_eq!(fs::read_to_string(elsewhere).unwrap(), "untouched");
+    assert_eq!(place.keys().keys().len(), 2);
+}
+
+/// Runs the program as somebody who is not root.
+fn as_nobody(place: &Place, arguments: &[&str]) -> Ran {
+    let program = place.directory().join("voxgate");
+    if !program.exists() {
+        fs::copy(env!("CARGO_BIN_EXE_voxgate"), &program).unwrap();
+    }
+    let mut command = std::process::Command::new(program);
+    command
+        .arg("key")
+        .args(arguments)
+        .arg("--file")
+        .arg(place.path());
+    command.env_clear().stdin(Stdio::null());
+    if fs::metadata(place.directory()).unwrap().uid() == 0 {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    Ran::new(command.output().unwrap())
+}
+
+#[test]
+fn a_directory_that_may_not_be_written_is_named_with_what_to_do() {
+    let place = Place::with(&format!("[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n"));
+    let text = place.text();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o644)).unwrap();
+    // Copied before it is read-only.
+    fs::copy(
+        env!("CARGO_BIN_EXE_voxgate"),
+        place.directory().join("voxgate"),
+    )
+    .unwrap();
+    fs::set_permissions(place.directory(), Permissions::from_mode(0o555)).unwrap();
+    for arguments in [&["new", "--id=b"][..], &["revoke", "a"], &["rotate", "a"]] {
+        let ran = as_nobody(&place, arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+        assert!(ran.error.contains("--kubernetes-secret"), "{ran:?}");
+    }
+    let ran = as_nobody(&place, &["new", "--id=b", "--kubernetes-secret=keys"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(place.text(), text);
+    fs::set_permissions(place.directory(), Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_file_of_somebody_else_is_not_taken_over() {
+    let place = Place::with("");
+    let is_root = fs::metadata(place.directory()).unwrap().uid() == 0;
+    if !is_root {
+        eprintln!("skipped: only root can make a file of somebody else");
+        return;
+    }
+    fs::set_permissions(place.path(), Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(place.directory(), Permissions::from_mode(0o777)).unwrap();
+    let ran = as_nobody(&place, &["new", "--id=a"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(ran.error.contains("user 0"), "{ran:?}");
+    assert_eq!(
+        (place.text().as_str(), place.others()),
+        ("", vec!["voxgate".to_owned()])
+    );
+}
+
+#[test]
+fn writers_at_the_same_time_lose_nothing() {
+    let place = Place::with("# shared\n");
+    let tokens: Vec<(String, String)> = thread::scope(|scope| {
+        let runs: Vec<_> = (0..16)
+            .map(|number| {
+                let place = &place;
+                scope.spawn(move || {
+                    let id = format!("key-{number}");
+                    let token = place.run(&["new", "--id", &id]).token();
+                    (id, token)
+                })
+            })
+            .collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    let ids: BTreeSet<String> = tokens.iter().map(|(id, _)| id.clone()).collect();
+    let file = place.keys();
+    let found: BTreeSet<String> = file
+        .keys()
+        .iter()
+        .map(|key| key.principal().id().to_owned())
+        .collect();
+    assert_eq!((found, file.keys().len()), (ids, 16));
+    for (id, token) in tokens {
+        let ran = place.run_with(&token, &["verify"]).done();
+        assert_eq!(ran.out, format!("{id}: active\n"));
+    }
+    assert!(place.text().starts_with("# shared\n\n[[key]]\n"));
+    assert_eq!(place.others(), [""; 0]);
+}
+
+#[test]
+fn whoever_has_the_lock_is_waited_for() {
+    let place = Place::with("");
+    let directory = File::open(place.directory()).unwrap();
+    directory.lock().unwrap();
+    let mut command = place.command(&["new", "--id=a"]);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(std::time::Duration::from_millis(200));
+    assert!(child.try_wait().unwrap().is_none(), "it waits");
+    assert_eq!(place.text(), "");
+    directory.unlock().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(place.keys().keys().len(), 1);
+    // Whoever only reads does not wait.
+    directory.lock().unwrap();
+    place.run(&["list"]).done();
+    // And nobody waits for ever.
+    let error = place.refuses(1, "", &["new", "--id=b"]);
+    assert!(error.contains("lock"), "{error}");
+}

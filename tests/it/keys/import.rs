@@ -1,0 +1,137 @@
+//! `voxgate key import`.
+
+use voxgate::{Dialect, Outcome, Presented, Verify as _};
+
+use super::{DIGEST, Place};
+
+const STRONG: &str = "9f3c1b7ae5d24860b1c7f0e2d3a49586";
+const OTHER: &str = "0b8e6d1f4a7c2935e0d8b6a4f1c39e72";
+
+#[test]
+fn plain_keys_are_known_by_their_digests_from_then_on() {
+    let place = Place::with(&format!(
+        "[[key]]\nid = \"imported-2\"\nsha256 = \"{DIGEST}\"\n"
+    ));
+    let input = format!(
+        "\u{feff}# from the old gateway\r\n\r\n{STRONG}\r\n  ivr-prod\t{OTHER}  \r\n\
+         weak-weak-weak-weak\r\nimported-3 padded+padded+padded+base64/==\r\n"
+    );
+    let ran = place.run_with(&input, &["import", "--scope=a"]).done();
+    assert_eq!(ran.out, "");
+    let file = place.keys();
+    let ids: Vec<&str> = file.keys().iter().map(|key| key.principal().id()).collect();
+    assert_eq!(
+        ids,
+        [
+            "imported-2",
+            "imported-1",
+            "ivr-prod",
+            "imported-4",
+            "imported-3"
+        ]
+    );
+    assert!(
+        file.keys()
+            .iter()
+            .skip(1)
+            .all(|key| key.principal().granted().is_some())
+    );
+    let fingerprints: Vec<String> = file.keys().iter().map(voxgate::Key::fingerprint).collect();
+    assert!(
+        fingerprints[1..]
+            .iter()
+            .all(|print| ran.error.contains(print)),
+        "{}",
+        ran.error
+    );
+    assert!(
+        ran.error.contains("warning: line 5: ") && ran.error.contains("digest"),
+        "{}",
+        ran.error
+    );
+    assert!(!ran.error.contains("line 3: "), "{}", ran.error);
+    let ring = file.into_ring().unwrap();
+    for plain in [
+        STRONG,
+        OTHER,
+        "weak-weak-weak-weak",
+        "padded+padded+padded+base64/==",
+    ] {
+        let verdict = ring.verify(Presented::new(plain.as_bytes()));
+        assert!(matches!(verdict, Outcome::Ready(Ok(_))));
+        assert!(!place.text().contains(plain) && !ran.error.contains(plain));
+    }
+}
+
+#[test]
+fn one_bad_line_and_nothing_is_added() {
+    let place = Place::new();
+    place
+        .run_with(&format!("old {STRONG}\n"), &["import"])
+        .done();
+    let input = "short\nA=key-key-key-key-key\nvxg_hunter2hunter2hunter2\na b c\n\
+                 ok-ok-ok-ok-ok-ok-ok\n\u{e9}hunter2hunter2hunter2\n";
+    let error = place.refuses(64, input, &["import"]);
+    let lines: Vec<&str> = error.lines().skip(1).collect();
+    let numbers = ["1", "2", "3", "4", "6"].map(|number| format!("  line {number}: "));
+    assert_eq!(lines.len(), numbers.len(), "{error}");
+    for (line, number) in lines.iter().zip(numbers) {
+        assert!(line.starts_with(&number), "{line}");
+    }
+    let input = format!("{STRONG}\nold {OTHER}\nb {OTHER}\nb 0{OTHER}\n");
+    let error = place.refuses(64, &input, &["import"]);
+    for wanted in [
+        "line 1: is the key `old`",
+        "line 2: has an id",
+        "line 3: is the same key as line 2",
+        "line 4: has the same id as line 3",
+    ] {
+        assert!(error.contains(wanted), "no {wanted} in {error}");
+    }
+    let error = place.refuses(64, &format!("a!b {OTHER}\n"), &["import"]);
+    assert!(error.contains("line 1: id must be"), "{error}");
+    let error = place.refuses(64, &format!("{OTHER}\n"), &["import", "--account=none"]);
+    assert!(error.contains("line 1: account"), "{error}");
+    place.refuses(64, "# nothing\n", &["import"]);
+    place.refuses(64, "", &["import", "/absent"]);
+    for secret in ["hunter2", STRONG, OTHER] {
+        assert!(!error.contains(secret), "{error}");
+    }
+}
+
+#[test]
+fn keys_are_known_in_the_form_of_their_vendor() {
+    let cases = [
+        (Dialect::Kugel, format!("eu-{STRONG}"), STRONG.to_owned()),
+        (
+            Dialect::Inworld,
+            "aXZyOjlmM2MxYjdhZTVkMjQ4NjA=".to_owned(),
+            "ivr:9f3c1b7ae5d24860".to_owned(),
+        ),
+        (
+            Dialect::Inworld,
+            format!("ivr:{STRONG}"),
+            format!("ivr:{STRONG}"),
+        ),
+        (Dialect::Auto, STRONG.to_owned(), STRONG.to_owned()),
+    ];
+    for (dialect, plain, presented) in cases {
+        let place = Place::new();
+        let path = place.directory().join("plain");
+        std::fs::write(&path, &plain).unwrap();
+        let flag = format!("--dialect={dialect}");
+        place
+            .run(&["import", &flag, "--prefix=old", path.to_str().unwrap()])
+            .done();
+        let ring = place.keys().into_ring().unwrap();
+        let verdict = ring.verify(Presented::new(presented.as_bytes()));
+        assert!(matches!(verdict, Outcome::Ready(Ok(principal)) if principal.id() == "old-1"));
+        place.run_with(&plain, &["verify", &flag]).done();
+        let error = place.refuses(64, &plain, &["import", &flag]);
+        assert!(error.contains("`old-1`"), "{error}");
+    }
+    let place = Place::new();
+    let error = place.refuses(64, &format!("us-{STRONG}"), &["import", "--dialect=auto"]);
+    assert!(error.contains("--dialect"), "{error}");
+    place.refuses(64, STRONG, &["import", "--dialect=inworld"]);
+}

@@ -1,0 +1,204 @@
+//! `voxgate key new`.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, SystemTime};
+
+use voxgate::{KeyState, Outcome, Presented, Verify as _};
+
+use super::{DIGEST, Place};
+
+#[test]
+fn a_token_is_printed_once_and_only_its_digest_is_kept() {
+    let place = Place::new();
+    let ran = place.run(&["new", "--id", "ivr-prod"]).done();
+    let said = ran.error.clone();
+    let token = ran.token();
+    assert!(token.starts_with("vxg_") && token.len() == 53, "{token}");
+    assert!(!place.text().contains(&token[4..]), "{}", place.text());
+    let file = place.keys();
+    let fingerprint = file.keys()[0].fingerprint();
+    for wanted in ["ivr-prod", &fingerprint, "never", "keys.toml"] {
+        assert!(said.contains(wanted), "no {wanted} in {said}");
+    }
+    let ring = file.into_ring().unwrap();
+    let verdict = ring.verify(Presented::new(token.as_bytes()));
+    assert!(matches!(verdict, Outcome::Ready(Ok(principal)) if principal.id() == "ivr-prod"));
+    let mode = std::fs::metadata(place.path())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    assert_eq!(place.others(), [""; 0]);
+}
+
+#[test]
+fn a_key_has_what_its_flags_say_in_a_stable_order() {
+    let place = Place::with("[[account]]\nid = \"acme\"\n");
+    let before = SystemTime::now() - Duration::from_secs(1);
+    let flags = [
+        "new",
+        "--expires=90d",
+        "--not-before=2026-01-01T01:00:00+01:00",
+        "--set-label=team=ivr",
+        "--set-label=cost-centre=a=b",
+        "--concurrency=8",
+        "--burst=100",
+        "--rate=50/s",
+        "--account=acme",
+        "--voice=cove",
+        "--voice=team-*",
+        "--scope=tts:synthesize",
+        "--scope=voices:read",
+        "--kind=realtime",
+        "--label=IVR, \"production\"",
+        "--id=team/ivr@prod:1",
+    ];
+    place.run(&flags).token();
+    let file = place.keys();
+    let key = &file.keys()[0];
+    let (created, validity) = (key.created().unwrap(), key.principal().validity());
+    assert!(created >= before && created <= SystemTime::now());
+    let lifetime = validity.expires.unwrap().duration_since(created).unwrap();
+    assert_eq!(lifetime, Duration::from_secs(90 * 24 * 60 * 60));
+    assert_eq!(key.principal().state(SystemTime::now()), KeyState::Active);
+    let text = place.text();
+    let lines: Vec<&str> = text.lines().collect();
+    let value = |line: usize, field: &str| lines[line].strip_prefix(field).unwrap();
+    let digest = value(5, "sha256 = ").trim_matches('"');
+    assert!(digest.starts_with(&key.fingerprint()));
+    let expected = format!(
+        "[[account]]\nid = \"acme\"\n\n[[key]]\nid = \"team/ivr@prod:1\"\nsha256 = \"{digest}\"\n\
+         label = 'IVR, \"production\"'\nkind = \"realtime\"\n\
+         scopes = [\"tts:synthesize\", \"voices:read\"]\nvoices = [\"cove\", \"team-*\"]\n\
+         account = \"acme\"\nrate = \"50/s\"\nburst = 100\nconcurrency = 8\n\
+         labels = {{ team = \"ivr\", cost-centre = \"a=b\" }}\ncreated = {}\n\
+         not_before = 2026-01-01T00:00:00Z\nexpires = {}\n",
+        humantime::format_rfc3339(created),
+        humantime::format_rfc3339(validity.expires.unwrap()),
+    );
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_flag_and_nothing_is_done() {
+    let place = Place::with(&format!(
+        "[[account]]\nid = \"full\"\nmax_active_keys = 1\n[[key]]\nid = \"taken\"\n\
+         sha256 = \"{DIGEST}\"\naccount = \"full\"\n"
+    ));
+    for (arguments, wanted) in [
+        (
+            &["--id=taken"][..],
+            &["--id: ", "voxgate key rotate taken"][..],
+        ),
+        (&["--id=a b"], &["--id: "]),
+        (&["--id=public"], &["--id: "]),
+        (&["--id="], &["--id: "]),
+        (
+            &["--id=a", "--account=other"],
+            &["--account: ", "[[account]]"],
+        ),
+        (&["--id=a", "--account=full"], &["max_active_keys"]),
+        (
+            &["--id=a", "--scope=b c", "--rate=5"],
+            &["--scope: ", "--rate: "],
+        ),
+        (&["--id=a", "--voice="], &["--voice: "]),
+        (&["--id=a", "--burst=5"], &["--burst: "]),
+        (&["--id=a", "--concurrency=0"], &["--concurrency"]),
+        (&["--id=a", "--kind=other"], &["--kind"]),
+        (&["--id=a", "--label=a\nb"], &["--label: "]),
+        (&["--id=a", "--set-label=team"], &["--set-label: "]),
+        (&["--id=a", "--set-label=te am=a"], &["--set-label: "]),
+        (
+            &["--id=a", "--set-label=a=b", "--set-label=a=c"],
+            &["--set-label: "],
+        ),
+        (&["--id=a", "--expires=soon"], &["--expires: ", "90d"]),
+        (&["--id=a", "--expires=0s"], &["--expires: "]),
+        (
+            &["--id=a", "--expires=2020-01-01T00:00:00Z"],
+            &["--expires: "],
+        ),
+        (
+            &["--id=a", "--expires=1d", "--not-before=2d"],
+            &["--expires: "],
+        ),
+        (&["--id=a", "--not-before=later"], &["--not-before: "]),
+        (&["--id=a", "--dialect=vogon"], &["--dialect: ", "rime"]),
+        (&["--id=a", "--namespace=x"], &["--kubernetes-secret"]),
+        (
+            &["--id=a", "--kubernetes-secret=A"],
+            &["--kubernetes-secret: "],
+        ),
+        (&["--scope=a"], &["--id"]),
+    ] {
+        let error = place.refuses(64, "", &[&["new"], arguments].concat());
+        for wanted in wanted {
+            assert!(
+                error.contains(wanted),
+                "{arguments:?}: no {wanted} in {error}"
+            );
+        }
+    }
+    assert_eq!(place.others(), [""; 0]);
+}
+
+#[test]
+fn a_file_that_is_wrong_stays_so_and_every_problem_is_told() {
+    let place = Place::with("[[key]]\nid = \"a\"\n[[key]]\ncolour = \"hunter2\"\n");
+    for arguments in [
+        &["new", "--id", "b"][..],
+        &["revoke", "a"],
+        &["rotate", "a"],
+        &["list"],
+        &["verify"],
+        &["import"],
+    ] {
+        let error = place.refuses(64, "", arguments);
+        for line in ["keys.toml:1: ", "keys.toml:3: ", "keys.toml:4: "] {
+            assert!(error.contains(line), "{arguments:?}: {error}");
+        }
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn without_a_file_or_with_a_strange_environment_nothing_is_done() {
+    let place = Place::new();
+    let run = |command: &mut std::process::Command| super::Ran::new(command.output().unwrap());
+    let mut command = place.command(&["new", "--id", "a"]);
+    let ran = run(command.env_remove("VOXGATE_KEYS_FILE"));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(64), ""));
+    assert!(ran.error.contains("--file") && ran.error.contains("VOXGATE_KEYS_FILE"));
+    let ran = run(place.command(&["list"]).env("VOXGATE_KEYS_FIEL", "hunter2"));
+    assert_eq!(ran.code, Some(64));
+    assert!(ran.error.contains("VOXGATE_KEYS_FIEL: ") && !ran.error.contains("hunter2"));
+    // The path may be a key, set in the wrong variable.
+    let ran = run(place.command(&["list"]).env("VOXGATE_KEYS_FILE", "hunter2"));
+    assert_eq!(ran.code, Some(64));
+    assert!(!ran.error.contains("hunter2"), "{}", ran.error);
+    // A flag wins.
+    let path = place.path();
+    let mut command = place.command(&["new", "--id", "a", "--file", path.to_str().unwrap()]);
+    run(command.env("VOXGATE_KEYS_FILE", "hunter2")).token();
+    assert_eq!(place.keys().keys().len(), 1);
+    let error = place.refuses(1, "", &["new", "--id", "a", "--file", "/absent/keys.toml"]);
+    assert!(error.contains("/absent/keys.toml: "), "{error}");
+    let directory = place.directory().to_str().unwrap();
+    place.refuses(64, "", &["new", "--id", "a", "--file", directory]);
+}
+
+#[test]
+fn a_token_that_cannot_be_printed_is_said_to_be_lost() {
+    let place = Place::new();
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut command = place.command(&["new", "--id", "a"]);
+    let output = command.stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("voxgate key revoke a"), "{error}");
+    assert!(!error.contains("vxg_"), "{error}");
+}

@@ -1,0 +1,127 @@
+//! `voxgate key`, run as an operator runs it.
+
+mod files;
+mod import;
+mod kills;
+mod making;
+mod manifests;
+mod reading;
+mod rotation;
+mod tokens;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+use voxgate::{Dialect, KeysFile};
+
+/// A digest of nothing that anybody has.
+const DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+
+/// A directory with a keys file, or without.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn with(text: &str) -> Self {
+        let place = Self::new();
+        fs::write(place.path(), text).unwrap();
+        place
+    }
+
+    fn directory(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory().join("keys.toml")
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.path()).unwrap()
+    }
+
+    fn keys(&self) -> KeysFile {
+        KeysFile::load(self.path(), Dialect::Rime).unwrap()
+    }
+
+    /// `voxgate key` on this file, with nothing else in its environment.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_voxgate"));
+        command
+            .arg("key")
+            .args(arguments)
+            .env_clear()
+            .env("VOXGATE_KEYS_FILE", self.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::new(self.command(arguments).output().unwrap())
+    }
+
+    fn run_with(&self, input: &str, arguments: &[&str]) -> Ran {
+        let mut command = self.command(arguments);
+        let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = streams.stderr(Stdio::piped()).spawn().unwrap();
+        // A command that refuses before it reads closes the pipe.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        Ran::new(child.wait_with_output().unwrap())
+    }
+
+    /// That a command does nothing but to exit with `code`; and what it says.
+    fn refuses(&self, code: i32, input: &str, arguments: &[&str]) -> String {
+        let before = fs::read(self.path()).ok();
+        let ran = self.run_with(input, arguments);
+        assert_eq!(ran.code, Some(code), "{arguments:?}: {}", ran.error);
+        assert_eq!(ran.out, "", "{arguments:?}");
+        assert!(fs::read(self.path()).ok() == before, "{arguments:?}");
+        ran.error
+    }
+
+    /// Everything in the directory but the keys file.
+    fn others(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.directory()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != "keys.toml").collect()
+    }
+}
+
+/// What a command did.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    error: String,
+}
+
+impl Ran {
+    fn new(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self {
+            code: output.status.code(),
+            out: text(output.stdout),
+            error: text(output.stderr),
+        }
+    }
+
+    fn done(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self
+    }
+
+    /// The token: the one line of standard output, and nowhere else.
+    fn token(self) -> String {
+        let ran = self.done();
+        let token = ran.out.strip_suffix('\n').unwrap().to_owned();
+        assert!(token.bytes().all(|byte| byte.is_ascii_graphic()), "{token}");
+        assert!(!ran.error.contains(&token), "{}", ran.error);
+        token
+    }
+}

@@ -1,0 +1,184 @@
+//! `voxgate key rotate`.
+
+use std::time::{Duration, SystemTime};
+
+use voxgate::{Key, KeyState};
+
+use super::{DIGEST, Place};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Whether a moment is so far from now, but for the time that a test takes.
+fn is_in(moment: Option<SystemTime>, expected: Duration) -> bool {
+    let left = moment.unwrap().duration_since(SystemTime::now()).unwrap();
+    left <= expected && left + Duration::from_secs(3600) > expected
+}
+
+fn key<'a>(keys: &'a [Key], id: &str) -> &'a Key {
+    keys.iter().find(|key| key.principal().id() == id).unwrap()
+}
+
+#[test]
+fn a_successor_has_the_same_rights_and_the_old_one_ends_after_the_overlap() {
+    let place = Place::with("[[account]]\nid = \"acme\"\n");
+    let flags = [
+        "new",
+        "--id=ivr",
+        "--label=IVR",
+        "--kind=realtime",
+        "--scope=a",
+        "--voice=cove",
+        "--account=acme",
+        "--rate=5/s",
+        "--burst=9",
+        "--concurrency=2",
+        "--set-label=team=ivr",
+        "--expires=90d",
+    ];
+    let old_token = place.run(&flags).token();
+    let before = place.text();
+    let ran = place.run(&["rotate", "ivr"]).done();
+    assert!(
+        ran.error.contains("ivr-2") && ran.error.contains("key ivr: expires"),
+        "{}",
+        ran.error
+    );
+    let token = ran.token();
+    assert_ne!(token, old_token);
+    let file = place.keys();
+    let (old, new) = (key(file.keys(), "ivr"), key(file.keys(), "ivr-2"));
+    assert!(is_in(old.principal().validity().expires, DAY));
+    assert!(is_in(new.principal().validity().expires, 90 * DAY));
+    // Two entries that differ in nothing else.
+    let rights = |text: &str| -> Vec<String> {
+        let own = ["id ", "sha256 ", "created ", "expires "];
+        let lines = text
+            .lines()
+            .filter(|line| !own.iter().any(|own| line.starts_with(own)));
+        lines.map(str::to_owned).collect()
+    };
+    let text = place.text();
+    let (first, second) = text.rsplit_once("\n\n").unwrap();
+    assert_eq!(rights(first), rights(&before));
+    assert_eq!(rights(second), rights(before.split_once("\n\n").unwrap().1));
+    for token in [old_token, token] {
+        place.run_with(&token, &["verify"]).done();
+    }
+    // The next ones count up, and find what is free.
+    place.run(&["new", "--id=ivr-3"]).token();
+    place.run(&["rotate", "ivr-2"]).token();
+    place.run(&["rotate", "ivr", "--new-id=other"]).token();
+    let file = place.keys();
+    let ids: Vec<&str> = file.keys().iter().map(|key| key.principal().id()).collect();
+    assert_eq!(ids, ["ivr", "ivr-2", "ivr-3", "ivr-4", "other"]);
+    let error = place.refuses(64, "", &["rotate", "ivr", "--new-id=ivr-3"]);
+    assert!(error.contains("--new-id: "), "{error}");
+}
+
+#[test]
+fn the_old_key_never_lives_longer_for_being_rotated() {
+    let place = Place::new();
+    place.run(&["new", "--id=a", "--expires=1h"]).token();
+    let before = place.text();
+    place.run(&["rotate", "a", "--overlap=2h"]).token();
+    assert!(place.text().starts_with(&before));
+    place.run(&["revoke", "a"]).done();
+    let before = place.text();
+    place.run(&["rotate", "a", "--overlap=2h"]).token();
+    assert!(place.text().starts_with(&before));
+    let now = SystemTime::now();
+    assert_eq!(
+        key(place.keys().keys(), "a-3").principal().state(now),
+        KeyState::Active
+    );
+}
+
+#[test]
+fn the_new_key_lasts_as_long_as_the_old_one_was_made_for() {
+    let entry = |fields: &str| format!("[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n{fields}");
+    let at = |days: i64| {
+        let distance = Duration::from_secs(days.unsigned_abs() * DAY.as_secs());
+        let now = SystemTime::now();
+        let moment = if days < 0 {
+            now - distance
+        } else {
+            now + distance
+        };
+        humantime::format_rfc3339_seconds(moment).to_string()
+    };
+    for (fields, flag, days) in [
+        (String::new(), None, None),
+        (String::new(), Some("--expires=5d"), Some(5)),
+        (format!("expires = {}\n", at(10)), None, Some(10)),
+        (
+            format!("expires = {}\n", at(10)),
+            Some("--expires=never"),
+            None,
+        ),
+        (
+            format!("not_before = {}\nexpires = {}\n", at(-20), at(10)),
+            None,
+            Some(30),
+        ),
+        (
+            format!("created = {}\nexpires = {}\n", at(-80), at(10)),
+            None,
+            Some(90),
+        ),
+        (
+            format!("created = {}\nexpires = {}\n", at(-80), at(-10)),
+            None,
+            Some(70),
+        ),
+        (
+            format!(
+                "created = {}\nnot_before = {}\nexpires = {}\n",
+                at(-80),
+                at(-20),
+                at(10)
+            ),
+            None,
+            Some(90),
+        ),
+    ] {
+        let place = Place::with(&entry(&fields));
+        let arguments: Vec<&str> = ["rotate", "a"].into_iter().chain(flag).collect();
+        place.run(&arguments).token();
+        let file = place.keys();
+        let expires = key(file.keys(), "a-2").principal().validity().expires;
+        match days {
+            None => assert_eq!(expires, None, "{fields}"),
+            Some(days) => assert!(is_in(expires, days * DAY), "{fields}: {expires:?}"),
+        }
+    }
+    let place = Place::with(&entry(&format!("expires = {}\n", at(-1))));
+    let error = place.refuses(64, "", &["rotate", "a"]);
+    assert!(error.contains("--expires: "), "{error}");
+    place.run(&["rotate", "a", "--expires=1d"]).token();
+    let place = Place::with(&entry(&format!("not_before = {}\n", at(1))));
+    let error = place.refuses(64, "", &["rotate", "a"]);
+    assert!(error.contains("does not count yet"), "{error}");
+    for flag in ["--overlap=soon", "--overlap=-1s", "--expires=0s"] {
+        let error = place.refuses(64, "", &["rotate", "a", flag]);
+        assert!(error.contains(&flag[..9]), "{error}");
+    }
+    place.refuses(64, "", &["rotate", "b"]);
+}
+
+#[test]
+fn a_full_account_rotates_without_an_overlap() {
+    let place = Place::with("[[account]]\nid = \"acme\"\nmax_active_keys = 1\n");
+    place.run(&["new", "--id=a", "--account=acme"]).token();
+    let error = place.refuses(64, "", &["rotate", "a"]);
+    assert!(
+        error.contains("--overlap 0s") && error.contains("max_active_keys"),
+        "{error}"
+    );
+    let token = place.run(&["rotate", "a", "--overlap=0s"]).token();
+    place.run_with(&token, &["verify"]).done();
+    let now = SystemTime::now();
+    assert_eq!(
+        key(place.keys().keys(), "a").principal().state(now),
+        KeyState::Expired
+    );
+}
