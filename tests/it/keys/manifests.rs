@@ -117,4 +117,9 @@ fn no_file_is_needed_for_the_first_key() {
     ];
     let ran = place.run_with(&text, &flags).done();
     assert!(content(&ran.out).starts_with(&text), "{}", ran.out);
+    assert!(
+        !ran.error.contains("no keys to start from"),
+        "{}",
+        ran.error
+    );
 }

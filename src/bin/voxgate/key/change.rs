@@ -58,6 +58,13 @@ pub(super) fn apply(
     };
     let change = change(&view, source.dialect)?;
     let mut said = change.said.clone();
+    if store.is_none() && file.keys().is_empty() {
+        said.push(
+            "note: there were no keys to start from, so that the Secret will have these alone; \
+             --file says where its others are"
+                .to_owned(),
+        );
+    }
     let mut keys = file;
     if let Some(new) = &change.text {
         let changed = KeysFile::parse(new, &source.name, source.dialect)
