@@ -48,6 +48,7 @@ fn every_field_is_read() {
         kind = "realtime"
         scopes = ["a", "b"]
         voices = ["cove", "team-*"]
+        created = 1970-01-01T00:00:00Z
         not_before = 1970-01-01T00:00:01Z
         expires = "1970-01-02T02:00:00.5+02:00"
         account = "acme"
@@ -68,6 +69,8 @@ fn every_field_is_read() {
     let [key] = file.keys() else {
         panic!("one key");
     };
+    assert_eq!(key.created(), Some(UNIX_EPOCH));
+    assert_eq!(key.line().map(u32::from), Some(2));
     let principal = key.principal();
     assert_eq!(principal.key_kind(), KeyKind::Realtime);
     assert_eq!(principal.granted().map(<[_]>::len), Some(2));
@@ -100,7 +103,7 @@ fn every_field_is_read() {
     assert_eq!(rate.to_string(), "600/min");
     assert_eq!(
         lines(file.notices()),
-        [19],
+        [20],
         "the first limit that is not enforced"
     );
 }

@@ -75,6 +75,39 @@ fn permissions_owner_and_link_are_kept() {
     assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o600);
 }
 
+/// One more user may read, as `setfacl -m u:65534:r` says it (`linux/posix_acl_xattr.h`).
+#[cfg(target_os = "linux")]
+#[test]
+fn an_access_list_is_kept() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+
+    const NAME: &str = "system.posix_acl_access";
+    const NO_ID: u32 = u32::MAX;
+    let entries = [
+        (1, 6, NO_ID),
+        (2, 4, NOBODY),
+        (4, 0, NO_ID),
+        (16, 4, NO_ID),
+        (32, 0, NO_ID),
+    ];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        list.extend(u16::to_le_bytes(tag));
+        list.extend(u16::to_le_bytes(permissions));
+        list.extend(id.to_le_bytes());
+    }
+    let place = Place::with("");
+    if setxattr(place.path(), NAME, &list, XattrFlags::empty()).is_err() {
+        eprintln!("skipped: the file system has no access lists");
+        return;
+    }
+    place.run(&["new", "--id=a"]).token();
+    let mut kept = vec![0; 1024];
+    let length = getxattr(place.path(), NAME, &mut kept[..]).unwrap();
+    assert_eq!(kept[..length], list);
+    assert_eq!(place.keys().keys().len(), 1);
+}
+
 #[test]
 fn what_a_killed_run_left_does_no_harm() {
     let place = Place::with("");

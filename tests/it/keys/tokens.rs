@@ -23,7 +23,8 @@ fn header(dialect: Dialect, key: &str) -> (&'static str, String) {
 }
 
 async fn answer(place: &Place, dialect: Dialect, key: &str) -> (StatusCode, String) {
-    let ring = KeysFile::load(place.path(), dialect)
+    // A secret in the clear is not what is tried here.
+    let ring = KeysFile::load(place.path(), Dialect::Auto)
         .unwrap()
         .into_ring()
         .unwrap();
@@ -92,4 +93,20 @@ async fn each_vendors_client_is_let_in_with_what_was_printed() {
             place.run_with(&regional, &["verify", &flag]).done();
         }
     }
+}
+
+/// Whoever tells the vendor by the request may have keys of each in one file.
+#[tokio::test]
+async fn a_gateway_of_all_vendors_takes_a_key_of_inworlds_clients() {
+    let place = Place::with("[[key]]\nid = \"a\"\nsecret = \"0b8e6d1f4a7c2935e0d8b6a4f1c39e72\"\n");
+    let new = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        command.env("VOXGATE_DIALECT", "auto");
+        super::Ran::new(command.output().unwrap()).done()
+    };
+    assert!(new(&["new", "--id=b"]).error.contains("--dialect inworld"));
+    let ran = new(&["new", "--id=c", "--dialect=inworld"]);
+    assert!(!ran.error.contains("--dialect inworld"), "{}", ran.error);
+    let (status, id) = answer(&place, Dialect::Inworld, &ran.token()).await;
+    assert_eq!((status, id.as_str()), (StatusCode::OK, "c"));
 }

@@ -50,7 +50,7 @@ pub(super) fn apply(
     let source = Source::given(matches)?;
     let target = Target::given(matches)?;
     let (old, store) = target.open(&source, absent)?;
-    let file = KeysFile::parse(&old, &source.name, source.dialect)?;
+    let file = KeysFile::parse(&old, &source.name, source.gateways)?;
     let view = Text {
         name: &source.name,
         text: &old,
@@ -67,7 +67,7 @@ pub(super) fn apply(
     }
     let mut keys = file;
     if let Some(new) = &change.text {
-        let changed = KeysFile::parse(new, &source.name, source.dialect)
+        let changed = KeysFile::parse(new, &source.name, source.gateways)
             .map_err(|error| mapped(error.into_problems(), &source.name, &change.added))?;
         said.extend(new_notices(&keys, &changed, &source.name, &change.added));
         keys = changed;

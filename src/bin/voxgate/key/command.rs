@@ -6,8 +6,10 @@ const ABOUT: &str = "\
 Makes and keeps callers' keys in a keys file (`keys.toml`), which holds their digests only.
 
 A running gateway follows the file. Whatever changes it replaces it at once and as a whole, keeps \
-its comments, order and permissions, and may run beside others of its kind. Exit status: 64 when \
-the command line or the file is wrong, 1 when the system refuses, and nothing is done then.";
+its comments, order and permissions, and may run beside others of its kind.
+
+Exit status: 0 when it is done, 64 when the command line or the file is wrong, 1 when the system \
+refuses, or `verify` finds that a token does not count.";
 
 const AFTER: &str = "\
 Examples:

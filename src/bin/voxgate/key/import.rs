@@ -158,6 +158,7 @@ fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<()
                 Outcome::Pending(_) => None,
             })
     };
+    let taken: HashSet<&str> = ids_of(file).collect();
     let (mut keys, mut ids) = (HashMap::new(), HashMap::new());
     let mut problems = Vec::new();
     for line in lines {
@@ -171,7 +172,7 @@ fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<()
             wrong(format!("is the same key as line {first}; leave it out"));
         }
         let Some(id) = line.id else { continue };
-        if find::key(file, id).is_some() {
+        if taken.contains(id) {
             wrong("has an id of the file already; choose another".to_owned());
         } else if let Some(first) = ids.insert(id, line.number) {
             wrong(format!("has the same id as line {first}; choose another"));
@@ -183,6 +184,10 @@ fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<()
     }
 }
 
+fn ids_of<'a>(file: &Text<'a>) -> impl Iterator<Item = &'a str> {
+    file.file.keys().iter().map(|key| key.principal().id())
+}
+
 /// Ids for those who have none.
 struct Ids<'a> {
     prefix: &'a str,
@@ -192,12 +197,11 @@ struct Ids<'a> {
 
 impl<'a> Ids<'a> {
     fn new(file: &Text<'a>, lines: &[Line<'a>], prefix: &'a str) -> Self {
-        let used = file.file.keys().iter().map(|key| key.principal().id());
         let given = lines.iter().filter_map(|line| line.id);
         Self {
             prefix,
             number: 0,
-            taken: used.chain(given).collect(),
+            taken: ids_of(file).chain(given).collect(),
         }
     }
 

@@ -44,10 +44,18 @@ pub(super) fn add(
     let until = life.expires.map_or("never expires".to_owned(), |expires| {
         format!("expires {}", moment::written(expires))
     });
+    let mut said = vec![format!("key {id}: fingerprint {fingerprint}, {until}")];
+    if dialect == Dialect::Auto {
+        said.push(
+            "note: the token is for clients of every vendor but Inworld; for theirs, give \
+             --dialect inworld"
+                .to_owned(),
+        );
+    }
     Ok(Change {
         text: Some(text.finish()),
         added: vec![(line, String::new())],
-        said: vec![format!("key {id}: fingerprint {fingerprint}, {until}")],
+        said,
         issued: Some(Issued {
             id: id.to_owned(),
             secret: issued.secret,

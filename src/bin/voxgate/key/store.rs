@@ -117,7 +117,8 @@ impl Store {
             if (new.uid(), new.gid()) != (metadata.uid(), metadata.gid()) {
                 fchown(file, Some(metadata.uid()), Some(metadata.gid()))?;
             }
-            file.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777))
+            file.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777))?;
+            keep_access_list(&self.path, file)
         });
         kept.map_err(|error| {
             let message = format!(
@@ -139,6 +140,27 @@ impl Store {
         };
         Failure::failed(&self.name, format!("cannot be written ({error}){fix}"))
     }
+}
+
+/// What `setfacl` says is part of the permissions: by it, the gateway may be who reads the file.
+#[cfg(target_os = "linux")]
+fn keep_access_list(from: &Path, to: &File) -> io::Result<()> {
+    use rustix::fs::{XattrFlags, fsetxattr, getxattr};
+    use rustix::io::Errno;
+
+    const NAME: &str = "system.posix_acl_access";
+    // Linux has no longer ones.
+    let mut list = vec![0; 64 * 1024];
+    match getxattr(from, NAME, &mut list[..]) {
+        Ok(length) => Ok(fsetxattr(to, NAME, &list[..length], XattrFlags::empty())?),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn keep_access_list(_: &Path, _: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Reads a text within the bound.

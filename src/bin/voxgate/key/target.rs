@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use voxgate::env::Environment;
-use voxgate::{Dialect, KeysFile};
+use voxgate::{Dialect, KeysFile, UnknownDialect};
 
 use super::failure::Failure;
 use super::manifest::Manifest;
@@ -21,7 +21,10 @@ pub(super) struct Source {
     pub(super) name: String,
     /// What they call it otherwise. A path in a variable may be a key, set in the wrong one.
     place: String,
+    /// In which a new key is issued, and a plain one read.
     pub(super) dialect: Dialect,
+    /// In which the gateway reads the file, as far as is known here.
+    pub(super) gateways: Dialect,
 }
 
 impl Source {
@@ -30,15 +33,15 @@ impl Source {
         if !environment.problems().is_empty() {
             return Err(Failure::Wrong(environment.problems().to_vec()));
         }
-        let dialect = matches.get_one::<String>("dialect");
-        let (place, dialect) = match dialect {
-            Some(name) => ("--dialect", Some(name.as_str())),
-            None => (DIALECT, environment.get(DIALECT)),
+        let given = matches.get_one::<String>("dialect").map(String::as_str);
+        let set = environment.get(DIALECT);
+        let named = |name: Option<&str>, place| {
+            let name = name.unwrap_or(settings::default_of(DIALECT));
+            let wrong = |error: UnknownDialect| Failure::wrong(place, error.to_string());
+            name.parse().map_err(wrong)
         };
-        let dialect = dialect.unwrap_or(settings::default_of(DIALECT));
-        let dialect = dialect
-            .parse()
-            .map_err(|error: voxgate::UnknownDialect| Failure::wrong(place, error.to_string()))?;
+        let dialect = named(given.or(set), given.map_or(DIALECT, |_| "--dialect"))?;
+        let gateways = named(set, DIALECT)?;
         let flag = matches.get_one::<PathBuf>("file").cloned();
         let variable = || environment.get(FILE).map(PathBuf::from);
         let shown = |path: &PathBuf| path.display().to_string();
@@ -49,6 +52,7 @@ impl Source {
             place,
             path,
             dialect,
+            gateways: if set.is_some() { gateways } else { dialect },
         })
     }
 
@@ -62,7 +66,7 @@ impl Source {
     /// The keys of the file.
     pub(super) fn load(&self) -> Result<KeysFile, Failure> {
         let text = store::read(self.path()?, &self.place)?;
-        Ok(KeysFile::parse(&text, &self.name, self.dialect)?)
+        Ok(KeysFile::parse(&text, &self.name, self.gateways)?)
     }
 
     /// The text, if there is a file.
