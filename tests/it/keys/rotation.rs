@@ -182,3 +182,29 @@ fn a_full_account_rotates_without_an_overlap() {
         KeyState::Expired
     );
 }
+
+#[test]
+fn rights_are_passed_on_however_they_are_written() {
+    let old = "# top\r\n[[key]]\r\nid = \"a\"\r\nsecret = \"0b8e6d1f4a7c2935e0d8b6a4f1c39e72\" # mine\r\n\
+               label   =   'x'  # l\r\nscopes = [\r\n  \"a\", # first\r\n  \"b\",\r\n]\r\nburst = 0x10\r\n\
+               rate = \"5/s\"\r\n";
+    let labels =
+        "[key.labels] # sub\r\n# inner\r\nteam = \"ivr\" # t\r\n\"cost.centre\" = \"42\"\r\n";
+    let place = Place::with(&format!("{old}{labels}"));
+    place.run(&["rotate", "a", "--overlap=0s"]).token();
+    let text = place.text();
+    let rest = text.strip_prefix(old).unwrap();
+    let (expires, rest) = rest.split_once("\r\n").unwrap();
+    assert!(expires.starts_with("expires = 2"), "{expires}");
+    let (digest, rest) = rest
+        .strip_prefix(&format!("{labels}\r\n[[key]]\r\nid = \"a-2\"\r\nsha256 = "))
+        .unwrap()
+        .split_once("\r\n")
+        .unwrap();
+    assert_eq!(digest.len(), 66);
+    let (rights, created) = rest.split_once("created = ").unwrap();
+    let expected = "label = 'x'\r\nscopes = [\r\n  \"a\", # first\r\n  \"b\",\r\n]\r\nrate = \"5/s\"\r\n\
+                    burst = 0x10\r\nlabels = { team = \"ivr\", \"cost.centre\" = \"42\" }\r\n";
+    assert_eq!(rights, expected);
+    assert!(created.ends_with("Z\r\n") && !created.trim_end().contains('\n'));
+}
