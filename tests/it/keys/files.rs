@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use super::{DIGEST, Place, Ran};
@@ -124,13 +124,18 @@ fn what_a_killed_run_left_does_no_harm() {
     assert_eq!(place.keys().keys().len(), 2);
 }
 
-/// Runs the program as somebody who is not root.
+/// Puts the program where everybody can run it. Were it written by this process, a child of another
+/// test could hold it open for writing, and nobody could run it meanwhile.
+fn copy_program(place: &Place) {
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_voxgate"))
+        .arg(place.directory().join("voxgate"));
+    assert!(copy.status().unwrap().success());
+}
+
+/// Runs the copied program as somebody who is not root.
 fn as_nobody(place: &Place, arguments: &[&str]) -> Ran {
-    let program = place.directory().join("voxgate");
-    if !program.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_voxgate"), &program).unwrap();
-    }
-    let mut command = std::process::Command::new(program);
+    let mut command = Command::new(place.directory().join("voxgate"));
     command
         .arg("key")
         .args(arguments)
@@ -148,12 +153,7 @@ fn a_directory_that_may_not_be_written_is_named_with_what_to_do() {
     let place = Place::with(&format!("[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n"));
     let text = place.text();
     fs::set_permissions(place.path(), Permissions::from_mode(0o644)).unwrap();
-    // Copied before it is read-only.
-    fs::copy(
-        env!("CARGO_BIN_EXE_voxgate"),
-        place.directory().join("voxgate"),
-    )
-    .unwrap();
+    copy_program(&place);
     fs::set_permissions(place.directory(), Permissions::from_mode(0o555)).unwrap();
     for arguments in [&["new", "--id=b"][..], &["revoke", "a"], &["rotate", "a"]] {
         let ran = as_nobody(&place, arguments);
@@ -174,6 +174,7 @@ fn a_file_of_somebody_else_is_not_taken_over() {
         eprintln!("skipped: only root can make a file of somebody else");
         return;
     }
+    copy_program(&place);
     fs::set_permissions(place.path(), Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(place.directory(), Permissions::from_mode(0o777)).unwrap();
     let ran = as_nobody(&place, &["new", "--id=a"]);
