@@ -12,12 +12,14 @@ use axum::routing::get;
 use futures_util::StreamExt as _;
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_util::sync::CancellationToken;
 use voxgate::{Digest, generate_key};
 
 use super::harness::{Program, Started, send_raw, serve};
-use super::lifecycle::{admin, begin, dictated};
+use super::lifecycle::{admin, begin, begin_at, dictated};
 use super::tunnels::{Socket, connect, echo, say};
 
 /// A key, and its table in a keys file.
@@ -292,6 +294,83 @@ async fn a_key_expires_without_a_reload() {
     assert_eq!(gateway.wait_for_completion(&request_id)["ended"], "revoked");
     assert!(connect(&gateway, &soon.text).await.is_err());
     assert_eq!(metric(&gateway, "voxgate_key_ring_generation").await, 1.0);
+}
+
+/// Asks again and again, until told to stop: every status that there was, in turn.
+fn load(gateway: &Started, token: &Token, stop: &CancellationToken) -> JoinHandle<Vec<u16>> {
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        token.text
+    );
+    let (address, stop) = (gateway.address, stop.clone());
+    tokio::spawn(async move {
+        let mut statuses = Vec::new();
+        while !stop.is_cancelled() {
+            statuses.push(send_raw(address, &request).await.status);
+        }
+        statuses
+    })
+}
+
+#[tokio::test]
+async fn a_rotation_refuses_nobody_inside_the_overlap_and_the_old_token_after_it() {
+    let [rotated, steady] = ["ivr", "steady"].map(Token::new);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.toml");
+    fs::write(&path, rotated.table() + &steady.table()).unwrap();
+    let (more, upstream) = dictated().await;
+    let speech = serve(Router::new().route("/", get(|| async { "speech" }))).await;
+    let upstreams = format!(
+        "/=http://{speech},/stream=http://{upstream},/ws3=http://{}",
+        echo().await
+    );
+    let gateway = Program::gateway(speech)
+        .var("VOXGATE_UPSTREAM", upstreams)
+        .var("VOXGATE_KEYS_FILE", &path)
+        .start();
+    let (mut tunnel, _) = connect(&gateway, &steady.text).await.unwrap();
+    let (mut old_tunnel, _) = connect(&gateway, &rotated.text).await.unwrap();
+    more.send("one, ").unwrap();
+    let (_, stream) = begin_at(&gateway, "/stream", &steady.text).await;
+
+    let [inside, after] = [CancellationToken::new(), CancellationToken::new()];
+    let old = load(&gateway, &rotated, &inside);
+    let unaffected = load(&gateway, &steady, &after);
+    let (code, printed, error) = Program::new(&["key", "rotate", "ivr", "--overlap", "8s"])
+        .var("VOXGATE_KEYS_FILE", &path)
+        .run();
+    assert_eq!(code, Some(0), "{error}");
+    let new = Token {
+        id: "ivr-2",
+        text: printed.trim_end().to_owned(),
+    };
+    generation(&gateway, 2).await;
+    let new_load = load(&gateway, &new, &after);
+    // Well inside the overlap.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    inside.cancel();
+    let old = old.await.unwrap();
+    assert!(
+        old.len() > 100 && old.iter().all(|status| *status == 200),
+        "{old:?}"
+    );
+    until_status(&gateway, &rotated, 401).await;
+    closed_for_policy(&mut old_tunnel).await;
+    assert_eq!(status(&gateway, &rotated).await, 401);
+    after.cancel();
+    for statuses in [unaffected.await.unwrap(), new_load.await.unwrap()] {
+        assert!(statuses.len() > 100);
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    }
+    say(&mut tunnel, "still here").await;
+    more.send("two").unwrap();
+    drop(more);
+    assert_eq!(stream.collect().await.unwrap().to_bytes(), "one, two");
+    for key_id in ["ivr", "ivr-2", "steady"] {
+        gateway.wait_for_record("decision", |record| {
+            record["outcome"] == "accepted" && record["key_id"] == key_id
+        });
+    }
 }
 
 #[tokio::test]

@@ -28,11 +28,15 @@ pub(super) async fn dictated() -> (mpsc::UnboundedSender<&'static str>, std::net
         });
         Body::from_stream(chunks.map(Ok::<_, std::io::Error>))
     };
-    (more, serve(Router::new().route("/", get(answer))).await)
+    (more, serve(Router::new().fallback(get(answer))).await)
 }
 
 pub(super) async fn begin(gateway: &Started, key: &str) -> (String, Incoming) {
-    let request = hyper::Request::get(format!("http://{}/", gateway.address))
+    begin_at(gateway, "/", key).await
+}
+
+pub(super) async fn begin_at(gateway: &Started, path: &str, key: &str) -> (String, Incoming) {
+    let request = hyper::Request::get(format!("http://{}{path}", gateway.address))
         .header("authorization", format!("Bearer {key}"))
         .body(Full::<Bytes>::default())
         .unwrap();
