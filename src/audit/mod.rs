@@ -5,18 +5,27 @@
 //! still being asked leaves none: nothing was decided, and nothing was answered. Records hold key ids and labels, never a
 //! credential, and never the text to be spoken.
 
+mod entry;
+mod fingerprint;
+mod json;
+mod line;
+mod queue;
+mod receipt;
 mod tracing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use crate::denial::{Denial, DenialKind};
 use crate::principal::{AuthMethod, Principal};
 use crate::request_id::RequestId;
 
+pub use self::fingerprint::{CredentialFingerprint, Pepper};
+pub use self::queue::{AuditQueue, AuditThreads, Output, Promise, StreamOutput};
+pub use self::receipt::{NotRecorded, Receipt};
 pub use self::tracing::{AUDIT_TARGET, TracingSink};
 
 /// Takes audit records.
@@ -25,20 +34,35 @@ pub use self::tracing::{AUDIT_TARGET, TracingSink};
 pub trait AuditSink: Send + Sync {
     /// Takes one record.
     fn record(&self, record: &AuditRecord<'_>);
+
+    /// Takes the record of a decision. The request goes on when the receipt has resolved; if that
+    /// fails, it is refused with 503. A sink that promises nothing need not write this.
+    fn commit(&self, record: &AuditRecord<'_>) -> Receipt {
+        self.record(record);
+        Receipt::recorded()
+    }
 }
 
 impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
     fn record(&self, record: &AuditRecord<'_>) {
         (**self).record(record);
     }
+
+    fn commit(&self, record: &AuditRecord<'_>) -> Receipt {
+        (**self).commit(record)
+    }
 }
 
-/// Several sinks: each of them takes every record, in this order.
+/// Several sinks: each of them takes every record, in this order, and a request waits for all.
 impl<T: AuditSink> AuditSink for Vec<T> {
     fn record(&self, record: &AuditRecord<'_>) {
         for sink in self {
             sink.record(record);
         }
+    }
+
+    fn commit(&self, record: &AuditRecord<'_>) -> Receipt {
+        Receipt::all(self.iter().map(|sink| sink.commit(record)))
     }
 }
 
@@ -52,6 +76,8 @@ pub enum AuditRecord<'a> {
     Decision(Decision<'a>),
     /// An accepted request ended.
     Completion(Completion<'a>),
+    /// The process takes no more requests, and nothing is in flight.
+    Stop(Stop),
 }
 
 /// The process began to take requests.
@@ -72,6 +98,15 @@ pub struct Start {
     /// Whether strangers can reach a door that asks for no credential: preconfigured mode on an
     /// address that is not a loopback address.
     pub exposed: bool,
+}
+
+/// The process takes no more requests, and nothing is in flight.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// When.
+    pub time: SystemTime,
+    /// What ended it: the name of a signal, or what failed.
+    pub why: &'static str,
 }
 
 /// A request was accepted or refused.
@@ -100,6 +135,19 @@ pub struct Decision<'a> {
     pub peer: Option<SocketAddr>,
     /// The request's `User-Agent`. Untrusted, and not necessarily text.
     pub user_agent: Option<&'a [u8]>,
+    /// The host that the request names. Untrusted.
+    pub host: Option<&'a [u8]>,
+    /// The request's query. Untrusted: it may hold a credential, so only the names in it may be
+    /// kept.
+    pub query: Option<&'a str>,
+    /// The version of HTTP.
+    pub version: Version,
+    /// The `traceparent` that the client sent, if it is one (W3C Trace Context §3.2). Untrusted.
+    pub trace_parent: Option<&'a str>,
+    /// The rule of the policy that was asked, by its method and path; `None` when none was.
+    pub rule: Option<(&'a str, &'a str)>,
+    /// Tells tries with the same unknown credential, and nothing else about it.
+    pub credential: Option<CredentialFingerprint>,
 }
 
 impl Decision<'_> {
@@ -137,6 +185,9 @@ pub struct Completion<'a> {
     pub ended: Ended,
     /// From the request's arrival to its end.
     pub duration: Duration,
+    /// From the request's arrival until the first byte of the answer's body was sent; `None` when
+    /// there was none.
+    pub first_byte: Option<Duration>,
     /// Bytes sent to the caller: the answer's body, or what a tunnel carried.
     pub bytes_sent: u64,
     /// Bytes received from the caller through a tunnel; `None` when nobody counted.

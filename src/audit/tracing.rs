@@ -30,6 +30,10 @@ impl AuditSink for TracingSink {
             AuditRecord::Start(start) => emit_start(start),
             AuditRecord::Decision(decision) => emit_decision(decision),
             AuditRecord::Completion(completion) => emit_completion(completion),
+            AuditRecord::Stop(stop) => {
+                let (time, why) = (timestamp(stop.time), stop.why);
+                info!(target: AUDIT_TARGET, event = "stop", time, why);
+            }
         }
     }
 }
@@ -71,6 +75,7 @@ fn emit_decision(decision: &Decision<'_>) {
         http_method = %decision.http_method,
         path = untrusted(decision.path.as_bytes(), MAX_PATH_BYTES),
         peer = decision.peer.map(display),
+        credential = decision.credential.map(display),
         user_agent = decision.user_agent.map(|bytes| untrusted(bytes, MAX_USER_AGENT_BYTES)),
     );
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::CONTENT_LENGTH;
 use http::{Method, Response, StatusCode};
@@ -27,6 +27,7 @@ pub(super) struct Exchange {
     failure: Option<DenialKind>,
     /// How long the answer's header, or else its body, says that it is.
     announced: Option<u64>,
+    first_byte: Option<Duration>,
     bytes_sent: u64,
     bytes_received: Option<u64>,
     ended: Ended,
@@ -50,6 +51,7 @@ impl Exchange {
             status: None,
             failure: None,
             announced: None,
+            first_byte: None,
             bytes_sent: 0,
             bytes_received: None,
             // Whoever is dropped before its end was given up by the caller.
@@ -75,10 +77,20 @@ impl Exchange {
     /// Counts what is sent. A server need not poll past the last byte that was announced, so the
     /// end is noted there.
     pub(super) fn sent(&mut self, bytes: usize) {
+        if bytes > 0 && self.first_byte.is_none() {
+            self.first_byte = Some(self.started.elapsed());
+        }
         self.bytes_sent = self.bytes_sent.saturating_add(bytes as u64);
         if self.announced == Some(self.bytes_sent) {
             self.ended = Ended::Ok;
         }
+    }
+
+    /// The decision could not be put on record, so that the caller was refused after all.
+    pub(super) fn unrecorded(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.failure = Some(DenialKind::Unavailable);
+        self.ended = Ended::Ok;
     }
 
     pub(super) fn end(&mut self, ended: Ended) {
@@ -105,6 +117,7 @@ impl Drop for Exchange {
             failure: self.failure,
             ended: self.told.unwrap_or(self.ended),
             duration: self.started.elapsed(),
+            first_byte: self.first_byte,
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
         }));

@@ -13,12 +13,12 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::audit::Ended;
+use crate::audit::{Ended, NotRecorded};
 use crate::verify::Verify;
 
 use super::body::GateBody;
 use super::exchange::{Exchange, Tunnel};
-use super::pipeline::{Arrival, Gate, Step};
+use super::pipeline::{Arrival, Decided, Gate, Step};
 
 pin_project! {
     /// The future that [`Auth`](super::Auth) answers with.
@@ -52,6 +52,10 @@ pin_project! {
             verdict: V::Future,
             waiting: Option<Box<Waiting<S, V, B>>>,
         },
+        Recording {
+            decided: Option<Decided>,
+            waiting: Option<Box<Waiting<S, V, B>>>,
+        },
         Serving {
             #[pin]
             answer: S::Future,
@@ -61,7 +65,7 @@ pin_project! {
     }
 }
 
-/// What a request needs when its verifier has answered. Boxed: only those who wait pay for it.
+/// What a request needs when its verifier has answered, or its decision is on record. Boxed: only those who wait pay for it.
 pub(super) struct Waiting<S, V, B> {
     pub(super) gate: Arc<Gate<V>>,
     /// The instance that was polled ready.
@@ -87,6 +91,15 @@ where
         }
     }
 
+    pub(super) fn recording(decided: Decided, waiting: Waiting<S, V, B>) -> Self {
+        Self {
+            state: State::Recording {
+                decided: Some(decided),
+                waiting: Some(Box::new(waiting)),
+            },
+        }
+    }
+
     pub(super) fn verifying(verdict: V::Future, waiting: Waiting<S, V, B>) -> Self {
         Self {
             state: State::Verifying {
@@ -105,6 +118,31 @@ where
     fn refused(response: Response<Bytes>) -> Self {
         Self::Refused {
             response: Some(response),
+        }
+    }
+
+    /// Goes on with what was decided if that is on record, and refuses otherwise.
+    fn recorded(
+        recorded: Result<(), NotRecorded>,
+        decided: Decided,
+        waiting: Waiting<S, V, B>,
+    ) -> Self {
+        let Waiting {
+            gate,
+            mut service,
+            request,
+            arrival,
+        } = waiting;
+        match (recorded, decided.outcome) {
+            (Ok(()), Ok(exchange)) => Self::serving(&mut service, request, exchange),
+            (Ok(()), Err(response)) => Self::refused(response),
+            (Err(NotRecorded), outcome) => {
+                let response = gate.unrecorded(&request, arrival, decided.dialect);
+                if let Ok(mut exchange) = outcome {
+                    exchange.unrecorded(response.status());
+                }
+                Self::refused(response)
+            }
         }
     }
 
@@ -142,19 +180,30 @@ where
                 }
                 Projected::Verifying { verdict, waiting } => {
                     let verdict = ready!(verdict.poll(cx));
-                    let waiting = waiting.take().unwrap_or_else(|| polled_after_ready());
+                    let mut waiting = waiting.take().unwrap_or_else(|| polled_after_ready());
                     let Waiting {
                         gate,
-                        mut service,
-                        mut request,
+                        request,
                         arrival,
-                    } = *waiting;
-                    match gate.pass(&mut request, arrival, Some(verdict)) {
-                        Step::Accepted(exchange) => State::serving(&mut service, request, exchange),
-                        Step::Refused(response) => State::refused(response),
+                        ..
+                    } = &mut *waiting;
+                    match gate.pass(request, *arrival, Some(verdict)) {
+                        Step::Decided(decided) => State::Recording {
+                            decided: Some(decided),
+                            waiting: Some(waiting),
+                        },
                         // `pass` asks only when it has no verdict; if that ever changes, deny.
                         Step::Verifying(_) => polled_after_ready(),
                     }
+                }
+                Projected::Recording { decided, waiting } => {
+                    let Some(Decided { receipt, .. }) = decided else {
+                        polled_after_ready()
+                    };
+                    let recorded = ready!(Pin::new(receipt).poll(cx));
+                    let decided = decided.take().unwrap_or_else(|| polled_after_ready());
+                    let waiting = waiting.take().unwrap_or_else(|| polled_after_ready());
+                    State::recorded(recorded, decided, *waiting)
                 }
                 Projected::Serving {
                     answer,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::Extensions;
 use tower_layer::Layer;
 
-use crate::audit::{AuditSink, TracingSink};
+use crate::audit::{AuditSink, Pepper, TracingSink};
 use crate::dialect::Dialect;
 use crate::keys::SharedKeyRing;
 use crate::policy::Policy;
@@ -62,6 +62,7 @@ impl<V> AuthLayer<V> {
                 dialect,
                 policy: dialect.policy(),
                 sink: Arc::new(TracingSink),
+                pepper: Pepper::random().ok(),
                 screen: Screen::default(),
                 peer: PeerAddr::of,
             }),
@@ -87,6 +88,13 @@ impl<V> AuthLayer<V> {
     #[must_use]
     pub fn audit(self, sink: impl AuditSink + 'static) -> Self {
         self.with(|gate| gate.sink = Arc::new(sink))
+    }
+
+    /// Sets what fingerprints of unknown credentials are made with; share it so that tries are
+    /// recognised across processes and restarts. Without it, each layer has a random one.
+    #[must_use]
+    pub fn pepper(self, pepper: Pepper) -> Self {
+        self.with(|gate| gate.pepper = Some(pepper))
     }
 
     /// Sets how much of a request is checked before its credential.

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{UPGRADE, USER_AGENT};
-use http::{Extensions, Request, Response, StatusCode};
+use http::header::{HOST, UPGRADE, USER_AGENT};
+use http::{Extensions, HeaderName, HeaderValue, Request, Response, StatusCode};
 
-use crate::audit::{AuditRecord, AuditSink, Decision};
+use crate::audit::{
+    AuditRecord, AuditSink, CredentialFingerprint, Decision, Pepper, Receipt,
+};
 use crate::denial::{Denial, DenialKind};
 use crate::dialect::{Dialect, RefusalContext};
 use crate::policy::Policy;
@@ -19,12 +21,18 @@ use crate::verify::{Outcome, Verdict, Verify};
 
 use super::exchange::Exchange;
 
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+/// When to try again after a decision that could not be put on record.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// What all routes share.
 pub(super) struct Gate<V> {
     pub(super) mode: Mode<V>,
     pub(super) dialect: Dialect,
     pub(super) policy: Policy,
     pub(super) sink: Arc<dyn AuditSink>,
+    /// Tells tries with one unknown credential; `None` when there was no randomness for it.
+    pub(super) pepper: Option<Pepper>,
     pub(super) screen: Screen,
     pub(super) peer: fn(&Extensions) -> Option<SocketAddr>,
 }
@@ -39,8 +47,14 @@ pub(super) enum Mode<V> {
 /// Where a request has got to.
 pub(super) enum Step<F> {
     Verifying(F),
-    Refused(Response<Bytes>),
-    Accepted(Exchange),
+    Decided(Decided),
+}
+
+/// A decision, and whether it is on record. Nothing goes on before it is.
+pub(super) struct Decided {
+    pub(super) receipt: Receipt,
+    pub(super) outcome: Result<Exchange, Response<Bytes>>,
+    pub(super) dialect: Dialect,
 }
 
 impl<V: Verify> Gate<V> {
@@ -67,24 +81,33 @@ impl<V: Verify> Gate<V> {
             Err(denial) => denial.principal().cloned(),
         };
         let authorized = verdict.and_then(|principal| self.authorize(request, principal, method));
-        match authorized {
+        let found = Found {
+            arrival,
+            dialect,
+            known: known.as_ref(),
+            method,
+        };
+        let (receipt, outcome) = match authorized {
             Ok(principal) => {
-                let accepted = Decided::Accepted(method, &principal);
-                self.audit(request, arrival, dialect, accepted);
+                let receipt = self.audit(request, &found, None);
                 let exchange = Exchange::open(&self.sink, &principal, arrival, request.method());
                 let caller = Caller::new(principal, method, arrival.request_id);
                 request.extensions_mut().insert(caller);
                 request.extensions_mut().insert(dialect);
-                Step::Accepted(exchange)
+                (receipt, Ok(exchange))
             }
             Err(denial) => {
                 let context = RefusalContext::of(request, arrival.request_id);
                 let response = dialect.refuse(&denial, context);
-                let refused = Decided::Refused(&denial, response.status(), known.as_ref());
-                self.audit(request, arrival, dialect, refused);
-                Step::Refused(response)
+                let receipt = self.audit(request, &found, Some((&denial, response.status())));
+                (receipt, Err(response))
             }
-        }
+        };
+        Step::Decided(Decided {
+            receipt,
+            outcome,
+            dialect,
+        })
     }
 
     fn credential_and_verify<B>(
@@ -140,32 +163,59 @@ impl<V: Verify> Gate<V> {
     fn audit<B>(
         &self,
         request: &Request<B>,
+        found: &Found<'_>,
+        refused: Option<(&Denial, StatusCode)>,
+    ) -> Receipt {
+        let (uri, headers) = (request.uri(), request.headers());
+        let bytes = |name| headers.get(name).map(HeaderValue::as_bytes);
+        let limited = found.known.filter(|known| !known.is_unlimited());
+        let rule = limited.and_then(|_| self.policy.find(request.method(), uri.path()));
+        self.sink.commit(&AuditRecord::Decision(Decision {
+            time: found.arrival.time,
+            request_id: found.arrival.request_id,
+            dialect: found.dialect.as_str(),
+            auth_method: refused.is_none().then_some(found.method),
+            principal: found.known,
+            denial: refused.map(|(denial, _)| denial),
+            status: refused.map(|(_, status)| status),
+            http_method: request.method(),
+            path: uri.path(),
+            peer: (self.peer)(request.extensions()),
+            user_agent: bytes(USER_AGENT),
+            host: bytes(HOST).or_else(|| uri.authority().map(|host| host.as_str().as_bytes())),
+            query: uri.query(),
+            version: request.version(),
+            trace_parent: bytes(TRACE_PARENT).and_then(trace_parent),
+            rule: rule.map(|rule| (rule.method(), rule.pattern())),
+            credential: refused.and_then(|(denial, _)| self.fingerprint(request, found, denial)),
+        }))
+    }
+
+    /// Of a credential that nobody has.
+    fn fingerprint<B>(
+        &self,
+        request: &Request<B>,
+        found: &Found<'_>,
+        denial: &Denial,
+    ) -> Option<CredentialFingerprint> {
+        use DenialKind::{MistypedCredential, UnknownCredential};
+        if ![MistypedCredential, UnknownCredential].contains(&denial.kind()) {
+            return None;
+        }
+        let credential = found.dialect.credential(request).ok()?;
+        let pepper = self.pepper.as_ref()?;
+        Some(pepper.fingerprint(credential.presented()))
+    }
+
+    /// The answer to a request whose decision could not be put on record.
+    pub(super) fn unrecorded<B>(
+        &self,
+        request: &Request<B>,
         arrival: Arrival,
         dialect: Dialect,
-        decided: Decided<'_>,
-    ) {
-        let (auth_method, principal, denial, status) = match decided {
-            Decided::Accepted(method, principal) => (Some(method), Some(principal), None, None),
-            Decided::Refused(denial, status, principal) => {
-                (None, principal, Some(denial), Some(status))
-            }
-        };
-        self.sink.record(&AuditRecord::Decision(Decision {
-            time: arrival.time,
-            request_id: arrival.request_id,
-            dialect: dialect.as_str(),
-            auth_method,
-            principal,
-            denial,
-            status,
-            http_method: request.method(),
-            path: request.uri().path(),
-            peer: (self.peer)(request.extensions()),
-            user_agent: request
-                .headers()
-                .get(USER_AGENT)
-                .map(|value| value.as_bytes()),
-        }));
+    ) -> Response<Bytes> {
+        let context = RefusalContext::of(request, arrival.request_id);
+        dialect.refuse(&Denial::unavailable(RETRY_AFTER), context)
     }
 
     /// What is public is an answer, not a tunnel.
@@ -183,10 +233,21 @@ impl<V: Verify> Gate<V> {
     }
 }
 
-/// What came out, with all that the record says of it.
-enum Decided<'a> {
-    Accepted(AuthMethod, &'a Principal),
-    Refused(&'a Denial, StatusCode, Option<&'a Principal>),
+/// What was found out about a request, for its record.
+struct Found<'a> {
+    arrival: Arrival,
+    dialect: Dialect,
+    known: Option<&'a Principal>,
+    method: AuthMethod,
+}
+
+/// A `traceparent` as W3C Trace Context §3.2 has it: `00-` and three hexadecimal numbers. Later
+/// versions may have more behind it.
+fn trace_parent(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?;
+    let lengths = text.split('-').map(str::len);
+    let digits = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
+    (lengths.eq([2, 32, 16, 2]) && text.bytes().all(digits) && !text.starts_with("ff")).then_some(text)
 }
 
 /// When a request came, and what it is called from then on.
@@ -230,6 +291,7 @@ impl<V> Clone for Gate<V> {
             dialect: self.dialect,
             policy: self.policy.clone(),
             sink: Arc::clone(&self.sink),
+            pepper: self.pepper.clone(),
             screen: self.screen,
             peer: self.peer,
         }

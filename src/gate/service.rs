@@ -47,20 +47,28 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let arrival = Arrival::now();
         match self.gate.pass(&mut request, arrival, None) {
-            Step::Accepted(exchange) => AuthFuture::serving(&mut self.inner, request, exchange),
-            Step::Refused(response) => AuthFuture::refused(response),
+            Step::Decided(decided) if decided.receipt.is_recorded() => match decided.outcome {
+                Ok(exchange) => AuthFuture::serving(&mut self.inner, request, exchange),
+                Err(response) => AuthFuture::refused(response),
+            },
+            Step::Decided(decided) => AuthFuture::recording(decided, self.wait(request, arrival)),
             Step::Verifying(verdict) => {
-                // The clone has not been polled ready, so it stays here and the ready instance
-                // waits with the request (tower-http#561).
-                let clone = self.inner.clone();
-                let waiting = Waiting {
-                    gate: Arc::clone(&self.gate),
-                    service: mem::replace(&mut self.inner, clone),
-                    request,
-                    arrival,
-                };
-                AuthFuture::verifying(verdict, waiting)
+                AuthFuture::verifying(verdict, self.wait(request, arrival))
             }
+        }
+    }
+}
+
+impl<S: Clone, V> Auth<S, V> {
+    /// The clone has not been polled ready, so it stays here and the ready instance waits with the
+    /// request (tower-http#561).
+    fn wait<B>(&mut self, request: Request<B>, arrival: Arrival) -> Waiting<S, V, B> {
+        let clone = self.inner.clone();
+        Waiting {
+            gate: Arc::clone(&self.gate),
+            service: mem::replace(&mut self.inner, clone),
+            request,
+            arrival,
         }
     }
 }

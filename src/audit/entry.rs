@@ -1,0 +1,182 @@
+//! A record as it waits to be written: copied from the request, and not yet text.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use http::Version;
+
+use super::fingerprint::CredentialFingerprint;
+use super::{AuditRecord, Completion, Decision, Ended, Start, Stop};
+use crate::denial::DenialKind;
+use crate::principal::{AuthMethod, Principal};
+use crate::request_id::RequestId;
+
+/// How much is kept of each text from outside, in bytes.
+pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256];
+pub(super) const TEXTS: usize = 8;
+
+/// The texts from outside that a decision has, in the order in which they are kept.
+#[derive(Clone, Copy)]
+pub(super) enum Text {
+    Method,
+    Path,
+    QueryNames,
+    Host,
+    UserAgent,
+    TraceParent,
+    RuleMethod,
+    RulePath,
+}
+
+/// One record.
+pub(super) struct Entry {
+    pub(super) seq: u64,
+    pub(super) time: SystemTime,
+    pub(super) facts: Facts,
+}
+
+pub(super) enum Facts {
+    /// The rare ones.
+    Start(Box<Start>),
+    Stop(Stop),
+    Decision(DecisionFacts),
+    Completion(CompletionFacts),
+}
+
+pub(super) struct DecisionFacts {
+    pub(super) request_id: RequestId,
+    pub(super) dialect: &'static str,
+    pub(super) auth_method: Option<AuthMethod>,
+    pub(super) principal: Option<Principal>,
+    pub(super) denial: Option<DenialKind>,
+    pub(super) status: Option<u16>,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) version: Version,
+    pub(super) credential: Option<CredentialFingerprint>,
+    /// Where in the batch's text ours begins, and how long each of its parts is; `None` when
+    /// there is none.
+    pub(super) texts: usize,
+    pub(super) lengths: [Option<u16>; TEXTS],
+    /// Whether one of them was cut.
+    pub(super) truncated: bool,
+}
+
+pub(super) struct CompletionFacts {
+    pub(super) request_id: RequestId,
+    pub(super) principal: Principal,
+    pub(super) status: Option<u16>,
+    pub(super) failure: Option<DenialKind>,
+    pub(super) ended: Ended,
+    pub(super) duration: Duration,
+    pub(super) first_byte: Option<Duration>,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_received: Option<u64>,
+}
+
+impl Entry {
+    /// Copies a record. Its texts go behind those in `text`.
+    pub(super) fn copy(seq: u64, record: &AuditRecord<'_>, text: &mut Vec<u8>) -> Self {
+        let (time, facts) = match record {
+            AuditRecord::Start(start) => (start.time, Facts::Start(Box::new(start.clone()))),
+            AuditRecord::Stop(stop) => (stop.time, Facts::Stop(stop.clone())),
+            AuditRecord::Decision(decision) => {
+                let facts = DecisionFacts::copy(decision, text);
+                (decision.time, Facts::Decision(facts))
+            }
+            AuditRecord::Completion(completion) => {
+                let facts = CompletionFacts::copy(completion);
+                (completion.time, Facts::Completion(facts))
+            }
+        };
+        Self { seq, time, facts }
+    }
+
+    /// Its texts are where they were, so many bytes further on.
+    pub(super) fn shift_texts(&mut self, by: usize) {
+        if let Facts::Decision(decision) = &mut self.facts {
+            decision.texts += by;
+        }
+    }
+}
+
+impl DecisionFacts {
+    fn copy(decision: &Decision<'_>, text: &mut Vec<u8>) -> Self {
+        let mut facts = Self {
+            request_id: decision.request_id,
+            dialect: decision.dialect,
+            auth_method: decision.auth_method,
+            principal: decision.principal.cloned(),
+            denial: decision.denial.map(|denial| denial.kind()),
+            status: decision.status.map(|status| status.as_u16()),
+            peer: decision.peer,
+            version: decision.version,
+            credential: decision.credential,
+            texts: text.len(),
+            lengths: [None; TEXTS],
+            truncated: false,
+        };
+        let (rule_method, rule_path) = decision.rule.unzip();
+        facts.keep(Text::Method, Some(decision.http_method.as_str().as_bytes()), text);
+        facts.keep(Text::Path, Some(decision.path.as_bytes()), text);
+        facts.keep_query_names(decision.query, text);
+        facts.keep(Text::Host, decision.host, text);
+        facts.keep(Text::UserAgent, decision.user_agent, text);
+        facts.keep(Text::TraceParent, decision.trace_parent.map(str::as_bytes), text);
+        facts.keep(Text::RuleMethod, rule_method.map(str::as_bytes), text);
+        facts.keep(Text::RulePath, rule_path.map(str::as_bytes), text);
+        facts
+    }
+
+    fn keep(&mut self, which: Text, given: Option<&[u8]>, text: &mut Vec<u8>) {
+        let Some(given) = given else { return };
+        let kept = &given[..given.len().min(LIMITS[which as usize])];
+        text.extend_from_slice(kept);
+        self.lengths[which as usize] = u16::try_from(kept.len()).ok();
+        self.truncated |= kept.len() < given.len();
+    }
+
+    /// The names of a query's parameters, separated by `&`. Their values may be secret.
+    fn keep_query_names(&mut self, query: Option<&str>, text: &mut Vec<u8>) {
+        let Some(query) = query else { return };
+        let start = text.len();
+        let limit = LIMITS[Text::QueryNames as usize];
+        for (at, parameter) in query.split(['&', ';']).enumerate() {
+            let name = parameter.split_once('=').map(|(name, _)| name);
+            if at > 0 {
+                text.push(b'&');
+            }
+            // What has no `=` may be a value, too.
+            text.extend_from_slice(name.unwrap_or("*").as_bytes());
+            if text.len() - start > limit {
+                text.truncate(start + limit);
+                self.truncated = true;
+                break;
+            }
+        }
+        self.lengths[Text::QueryNames as usize] = u16::try_from(text.len() - start).ok();
+    }
+
+    /// One of the texts, out of those of the batch.
+    pub(super) fn text<'a>(&self, which: Text, all: &'a [u8]) -> Option<&'a [u8]> {
+        let length = |length: &Option<u16>| length.map_or(0, usize::from);
+        let before: usize = self.lengths[..which as usize].iter().map(length).sum();
+        let start = self.texts + before;
+        all.get(start..start + usize::from(self.lengths[which as usize]?))
+    }
+}
+
+impl CompletionFacts {
+    fn copy(completion: &Completion<'_>) -> Self {
+        Self {
+            request_id: completion.request_id,
+            principal: completion.principal.clone(),
+            status: completion.status.map(|status| status.as_u16()),
+            failure: completion.failure,
+            ended: completion.ended,
+            duration: completion.duration,
+            first_byte: completion.first_byte,
+            bytes_sent: completion.bytes_sent,
+            bytes_received: completion.bytes_received,
+        }
+    }
+}

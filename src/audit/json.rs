@@ -1,0 +1,142 @@
+//! One flat JSON object on one line of ASCII, whatever is put into it.
+
+use std::fmt::Write as _;
+
+/// Writes an object's fields in the order in which they come (RFC 8259). Names are ours and hold
+/// nothing that would have to be escaped.
+pub(super) struct Object<'a> {
+    line: &'a mut String,
+    truncated: bool,
+}
+
+impl<'a> Object<'a> {
+    pub(super) fn begin(line: &'a mut String) -> Self {
+        line.push('{');
+        Self {
+            line,
+            truncated: false,
+        }
+    }
+
+    fn name(&mut self, name: &str) {
+        if !self.line.ends_with('{') {
+            self.line.push(',');
+        }
+        self.line.push('"');
+        self.line.push_str(name);
+        self.line.push_str("\":");
+    }
+
+    pub(super) fn number(&mut self, name: &str, number: u64) {
+        self.name(name);
+        // Writing to a string does not fail.
+        let _ = write!(self.line, "{number}");
+    }
+
+    pub(super) fn flag(&mut self, name: &str) {
+        self.name(name);
+        self.line.push_str("true");
+    }
+
+    /// A text of ours, of printable ASCII without quotes and backslashes.
+    pub(super) fn word(&mut self, name: &str, word: impl std::fmt::Display) {
+        self.name(name);
+        let _ = write!(self.line, "\"{word}\"");
+    }
+
+    /// A text of anybody's, of which at most `limit` bytes are shown.
+    pub(super) fn text(&mut self, name: &str, text: &[u8], limit: usize) {
+        self.name(name);
+        let shown = &text[..text.len().min(limit)];
+        self.truncated |= shown.len() < text.len();
+        self.line.push('"');
+        escape(self.line, shown);
+        self.line.push('"');
+    }
+
+    pub(super) fn was_cut(&mut self) {
+        self.truncated = true;
+    }
+
+    /// Ends the object, and says whether a text in it was cut.
+    pub(super) fn end(mut self) {
+        if self.truncated {
+            self.flag("truncated");
+        }
+        self.line.push('}');
+    }
+}
+
+/// Printable ASCII stays as it is but for quotes and backslashes; other characters are JSON escapes,
+/// and bytes that are no UTF-8 are percent-encoded (RFC 3986 §2.1).
+fn escape(line: &mut String, text: &[u8]) {
+    for chunk in text.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' => line.push_str("\\\""),
+                '\\' => line.push_str("\\\\"),
+                ' '..='~' => line.push(character),
+                other => {
+                    for unit in other.encode_utf16(&mut [0; 2]) {
+                        let _ = write!(line, "\\u{unit:04x}");
+                    }
+                }
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(line, "%{byte:02X}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn object(text: &[u8], limit: usize) -> String {
+        let mut line = String::new();
+        let mut object = Object::begin(&mut line);
+        object.number("n", 1);
+        object.text("text", text, limit);
+        object.end();
+        line
+    }
+
+    #[test]
+    fn what_is_not_printable_ascii_is_escaped() {
+        for (text, expected) in [
+            (&b"plain"[..], "plain"),
+            (b"\"\\/", "\\\"\\\\/"),
+            (b"a\r\n\0\x1b\x7f", "a\\u000d\\u000a\\u0000\\u001b\\u007f"),
+            ("é\u{2028}\u{202e}🦀".as_bytes(), "\\u00e9\\u2028\\u202e\\ud83e\\udd80"),
+            (b"\xff\xc3", "%FF%C3"),
+        ] {
+            let expected = format!("{{\"n\":1,\"text\":\"{expected}\"}}");
+            assert_eq!(object(text, 100), expected);
+        }
+        assert_eq!(object("aé".as_bytes(), 2), "{\"n\":1,\"text\":\"a%C3\",\"truncated\":true}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_one_line_of_json_that_says_what_was_said(text in ".*", limit in 0..300_usize) {
+            let line = object(text.as_bytes(), limit);
+            prop_assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            prop_assert!(line.len() <= 6 * limit.min(text.len()) + 40);
+            if text.len() <= limit {
+                let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+                prop_assert_eq!(&read["text"], &text);
+            }
+        }
+
+        #[test]
+        fn any_bytes_make_one_line(text in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let line = object(&text, 200);
+            prop_assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            prop_assert!(read["text"].is_string());
+        }
+    }
+}

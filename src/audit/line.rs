@@ -1,0 +1,199 @@
+//! A record as a line of JSON.
+
+use std::ops::RangeInclusive;
+use std::time::{Duration, SystemTime};
+
+use http::Version;
+
+use super::entry::{CompletionFacts, DecisionFacts, Entry, Facts, LIMITS, Text};
+use super::json::Object;
+use super::{Start, Stop};
+use crate::principal::Principal;
+
+/// The version of the schema (`docs/audit.schema.json`).
+const SCHEMA: u64 = 1;
+/// The longest line, without the chain.
+pub(super) const MAX_LINE: usize = 4096 - CHAIN_BYTES;
+/// `,"chain":"…"` and the newline.
+const CHAIN_BYTES: usize = 80;
+const MAX_LABEL_BYTES: usize = 256;
+const MAX_SCOPES_BYTES: usize = 512;
+
+/// What every line of a process has in common.
+pub(super) struct LineWriter {
+    /// Random for each start.
+    instance: String,
+}
+
+impl LineWriter {
+    pub(super) fn new(instance: String) -> Self {
+        Self { instance }
+    }
+
+    /// Writes one record, without a newline. `texts` are those of its batch.
+    pub(super) fn write(&self, line: &mut String, entry: &Entry, texts: &[u8]) {
+        let start = line.len();
+        // What is escaped is up to six times as long. If it is too long for a line, less of it is
+        // shown.
+        for share in [1, 2, 4, 16] {
+            line.truncate(start);
+            self.write_share(line, entry, texts, share);
+            if line.len() - start <= MAX_LINE {
+                return;
+            }
+        }
+    }
+
+    /// That these records were lost.
+    pub(super) fn write_gap(&self, line: &mut String, time: SystemTime, lost: RangeInclusive<u64>) {
+        let mut object = self.begin(line, None, time, "gap");
+        object.number("from", *lost.start());
+        object.number("to", *lost.end());
+        object.end();
+    }
+
+    fn begin<'a>(
+        &self,
+        line: &'a mut String,
+        seq: Option<u64>,
+        time: SystemTime,
+        event: &str,
+    ) -> Object<'a> {
+        let mut object = Object::begin(line);
+        object.number("v", SCHEMA);
+        if let Some(seq) = seq {
+            object.number("seq", seq);
+        }
+        object.word("ts", humantime::format_rfc3339_micros(time));
+        object.word("instance", &self.instance);
+        object.word("event", event);
+        object
+    }
+
+    fn write_share(&self, line: &mut String, entry: &Entry, texts: &[u8], share: usize) {
+        let event = match entry.facts {
+            Facts::Start(_) => "start",
+            Facts::Stop(_) => "stop",
+            Facts::Decision(_) => "decision",
+            Facts::Completion(_) => "complete",
+        };
+        let mut object = self.begin(line, Some(entry.seq), entry.time, event);
+        match &entry.facts {
+            Facts::Start(start) => write_start(&mut object, start),
+            Facts::Stop(Stop { why, .. }) => object.text("why", why.as_bytes(), 64),
+            Facts::Decision(decision) => write_decision(&mut object, decision, texts, share),
+            Facts::Completion(completion) => write_completion(&mut object, completion, share),
+        }
+        object.end();
+    }
+}
+
+fn write_start(object: &mut Object<'_>, start: &Start) {
+    object.word("version", env!("CARGO_PKG_VERSION"));
+    object.word("mode", start.mode);
+    object.word("dialect", start.dialect);
+    object.number("keys", start.keys as u64);
+    object.text("public", start.public.as_bytes(), 1024);
+    object.word("listen", start.listen);
+    if start.exposed {
+        object.flag("exposed");
+    }
+}
+
+fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], share: usize) {
+    let refused = facts.denial.is_some();
+    object.word("outcome", if refused { "refused" } else { "accepted" });
+    object.word("reason", facts.denial.map_or("ok", |kind| kind.as_str()));
+    if let Some(status) = facts.status {
+        object.number("status", status.into());
+    }
+    object.word("request_id", facts.request_id);
+    write_text(object, "trace_parent", facts, Text::TraceParent, texts, 1);
+    object.word("dialect", facts.dialect);
+    if let Some(method) = facts.auth_method {
+        object.word("auth_method", method.as_str());
+    }
+    if let Some(principal) = &facts.principal {
+        write_principal(object, principal, share);
+    }
+    if let Some(method) = facts.text(Text::RuleMethod, texts) {
+        let path = facts.text(Text::RulePath, texts).unwrap_or_default();
+        object.text("rule", &[method, b" ", path].concat(), 300 / share);
+    }
+    if let Some(credential) = facts.credential {
+        object.word("cred_fp", credential);
+    }
+    if let Some(peer) = facts.peer {
+        object.word("peer", peer);
+    }
+    write_text(object, "host", facts, Text::Host, texts, share);
+    write_text(object, "method", facts, Text::Method, texts, 1);
+    write_text(object, "path", facts, Text::Path, texts, share);
+    write_text(object, "query_names", facts, Text::QueryNames, texts, share);
+    write_text(object, "user_agent", facts, Text::UserAgent, texts, share);
+    object.word("protocol", protocol(facts.version));
+    if facts.truncated {
+        object.was_cut();
+    }
+}
+
+fn write_text(
+    object: &mut Object<'_>,
+    name: &str,
+    facts: &DecisionFacts,
+    which: Text,
+    texts: &[u8],
+    share: usize,
+) {
+    if let Some(text) = facts.text(which, texts) {
+        object.text(name, text, LIMITS[which as usize] / share);
+    }
+}
+
+fn write_principal(object: &mut Object<'_>, principal: &Principal, share: usize) {
+    object.text("key_id", principal.id().as_bytes(), 64);
+    if let Some(account) = principal.member_of() {
+        object.text("account", account.id().as_bytes(), 64);
+    }
+    if let Some(label) = principal.display_label() {
+        object.text("label", label.as_bytes(), MAX_LABEL_BYTES / share);
+    }
+    if let Some(scopes) = principal.granted() {
+        let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+        object.text("scopes", scopes.join(" ").as_bytes(), MAX_SCOPES_BYTES / share);
+    }
+}
+
+fn write_completion(object: &mut Object<'_>, facts: &CompletionFacts, share: usize) {
+    object.word("request_id", facts.request_id);
+    write_principal(object, &facts.principal, share);
+    if let Some(status) = facts.status {
+        object.number("status", status.into());
+    }
+    if let Some(failure) = facts.failure {
+        object.word("failure", failure.as_str());
+    }
+    object.word("ended", facts.ended.as_str());
+    object.number("duration_us", microseconds(facts.duration));
+    if let Some(first_byte) = facts.first_byte {
+        object.number("first_byte_us", microseconds(first_byte));
+    }
+    object.number("bytes_sent", facts.bytes_sent);
+    if let Some(received) = facts.bytes_received {
+        object.number("bytes_received", received);
+    }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP/1.1",
+    }
+}

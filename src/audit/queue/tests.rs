@@ -1,0 +1,235 @@
+use std::future::Future as _;
+use std::pin::pin;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
+
+use http::{Method, Version};
+use serde_json::Value;
+
+use super::*;
+use crate::audit::Decision;
+use crate::request_id::RequestId;
+
+/// Says what it is asked, and does what it is told.
+struct Told {
+    asked: Sender<Asked>,
+    answers: Receiver<bool>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Asked {
+    Write(String),
+    Sync,
+}
+
+impl Told {
+    fn answer(&self) -> io::Result<()> {
+        match self.answers.recv() {
+            Ok(true) => Ok(()),
+            _ => Err(io::Error::other("told so")),
+        }
+    }
+}
+
+impl Output for Told {
+    fn write(&mut self, lines: &str) -> io::Result<()> {
+        let _ = self.asked.send(Asked::Write(lines.to_owned()));
+        self.answer()
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let _ = self.asked.send(Asked::Sync);
+        self.answer()
+    }
+
+    fn give_up(&mut self) {}
+}
+
+struct Test {
+    queue: AuditQueue,
+    threads: AuditThreads,
+    asked: Receiver<Asked>,
+    answers: Sender<bool>,
+}
+
+fn start(promise: Promise) -> Test {
+    let ((asked, is_asked), (answers, answer)) = (channel(), channel());
+    let output = Told {
+        asked,
+        answers: answer,
+    };
+    let (queue, threads) = AuditQueue::start(output, promise, "test").expect("threads");
+    Test {
+        queue,
+        threads,
+        asked: is_asked,
+        answers,
+    }
+}
+
+fn commit(queue: &AuditQueue, path: &str) -> Receipt {
+    queue.commit(&AuditRecord::Decision(Decision {
+        time: SystemTime::UNIX_EPOCH,
+        request_id: RequestId::new(Duration::ZERO),
+        dialect: "rime",
+        auth_method: None,
+        principal: None,
+        denial: None,
+        status: None,
+        http_method: &Method::GET,
+        path,
+        peer: None,
+        user_agent: None,
+        host: None,
+        query: None,
+        version: Version::HTTP_11,
+        trace_parent: None,
+        rule: None,
+        credential: None,
+    }))
+}
+
+fn poll(receipt: &mut Receipt) -> Poll<Result<(), NotRecorded>> {
+    let mut cx = Context::from_waker(Waker::noop());
+    pin!(receipt).poll(&mut cx)
+}
+
+/// Waits without a runtime.
+fn settled(receipt: &mut Receipt) -> Result<(), NotRecorded> {
+    loop {
+        if let Poll::Ready(result) = poll(receipt) {
+            return result;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn numbers(lines: &str) -> Vec<(String, u64)> {
+    let number = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+        match line["event"] == "gap" {
+            true => (text("event"), line["to"].as_u64().expect("a number")),
+            false => (text("path"), line["seq"].as_u64().expect("a number")),
+        }
+    };
+    lines.lines().map(number).collect()
+}
+
+impl Test {
+    fn written(&self) -> Vec<(String, u64)> {
+        match self.asked.recv().expect("to be asked") {
+            Asked::Write(lines) => numbers(&lines),
+            Asked::Sync => panic!("asked to sync"),
+        }
+    }
+}
+
+#[test]
+fn a_durable_decision_is_written_and_synced_before_anybody_goes_on() {
+    let test = start(Promise::Durable);
+    let mut one = commit(&test.queue, "/1");
+    assert!(!one.is_recorded() && poll(&mut one).is_pending());
+    assert_eq!(test.written(), [("/1".to_owned(), 1)]);
+    // These share the next sync.
+    let mut more = [commit(&test.queue, "/2"), commit(&test.queue, "/3")];
+    test.answers.send(true).expect("written");
+    assert_eq!(test.asked.recv(), Ok(Asked::Sync));
+    assert!(poll(&mut one).is_pending());
+    test.answers.send(true).expect("synced");
+    assert_eq!(settled(&mut one), Ok(()));
+    assert_eq!(test.written().len(), 2);
+    test.answers.send(true).expect("written");
+    assert_eq!(test.asked.recv(), Ok(Asked::Sync));
+    assert!(more.iter_mut().all(|receipt| poll(receipt).is_pending()));
+    test.answers.send(true).expect("synced");
+    assert!(more.iter_mut().all(|receipt| settled(receipt) == Ok(())));
+    assert_eq!((test.queue.written(), test.queue.lost()), (3, 0));
+    assert_eq!(test.threads.finish(Duration::from_secs(60)), 0);
+}
+
+#[test]
+fn a_durable_decision_that_is_late_is_refused_and_kept_all_the_same() {
+    let test = start(Promise::Durable);
+    let mut receipt = commit(&test.queue, "/1");
+    assert_eq!(test.written(), [("/1".to_owned(), 1)]);
+    test.answers.send(false).expect("a failure");
+    // It is tried again, and again.
+    assert_eq!(test.written(), [("/1".to_owned(), 1)]);
+    assert!(test.queue.is_failing());
+    assert_eq!(settled(&mut receipt), Err(NotRecorded));
+    for _ in 0..2 {
+        test.answers.send(true).expect("written, and synced");
+    }
+    while test.queue.written() == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!test.queue.is_failing());
+    drop(test.answers);
+    assert_eq!(test.threads.finish(Duration::from_secs(60)), 0);
+}
+
+#[test]
+fn a_blocking_decision_waits_for_a_place_and_for_nothing_else() {
+    let test = start(Promise::Blocking);
+    assert!(commit(&test.queue, "/0").is_recorded());
+    assert_eq!(test.written().len(), 1);
+    // The writer is held; all places are taken.
+    for _ in 0..RECORDS {
+        assert!(commit(&test.queue, "/").is_recorded());
+    }
+    let mut late = commit(&test.queue, "/late");
+    assert_eq!(settled(&mut late), Err(NotRecorded), "no place in time");
+    let mut next = commit(&test.queue, "/next");
+    assert!(poll(&mut next).is_pending());
+    test.answers.send(true).expect("written");
+    assert_eq!(test.written().len(), RECORDS);
+    assert_eq!(settled(&mut next), Ok(()), "a place");
+    test.answers.send(true).expect("written");
+    assert_eq!(test.asked.recv(), Ok(Asked::Sync), "after so many lines");
+    test.answers.send(true).expect("synced");
+    let last = RECORDS as u64;
+    // What was given up is a gap, and what waited comes behind it.
+    assert_eq!(test.written(), [("gap".to_owned(), last + 2), ("/next".to_owned(), last + 3)]);
+    test.answers.send(true).expect("written");
+    drop(test.answers);
+    test.threads.finish(Duration::from_secs(60));
+    assert_eq!((test.queue.written(), test.queue.lost()), (last + 2, 1));
+}
+
+#[test]
+fn a_counted_decision_never_waits_and_each_loss_is_on_record() {
+    let test = start(Promise::Counted);
+    assert!(commit(&test.queue, "/0").is_recorded());
+    assert_eq!(test.written().len(), 1);
+    for _ in 0..RECORDS + 5 {
+        assert!(commit(&test.queue, "/").is_recorded());
+    }
+    assert_eq!(test.queue.lost(), 5);
+    test.answers.send(false).expect("a failure");
+    let lost_and_written = test.written();
+    assert_eq!(lost_and_written[0], ("gap".to_owned(), 1), "the first was not written");
+    assert_eq!(lost_and_written.len(), 1 + RECORDS);
+    test.answers.send(true).expect("written");
+    assert!(commit(&test.queue, "/last").is_recorded());
+    let last = RECORDS as u64 + 7;
+    assert_eq!(test.written(), [("gap".to_owned(), last - 1), ("/last".to_owned(), last)]);
+    test.answers.send(true).expect("written");
+    drop(test.answers);
+    assert_eq!(test.threads.finish(Duration::from_secs(60)), 6);
+    // Decisions = written + lost.
+    assert_eq!(test.queue.written() + test.queue.lost(), last);
+}
+
+#[test]
+fn what_is_lost_at_the_end_is_counted() {
+    let test = start(Promise::Durable);
+    let mut receipt = commit(&test.queue, "/1");
+    assert_eq!(test.written().len(), 1);
+    drop(test.answers);
+    assert_eq!(test.threads.finish(Duration::from_secs(60)), 1);
+    assert_eq!(settled(&mut receipt), Err(NotRecorded));
+    assert_eq!(settled(&mut commit(&test.queue, "/2")), Err(NotRecorded));
+    assert_eq!(test.queue.lost(), 2);
+}
