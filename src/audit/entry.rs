@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 
 use super::fingerprint::CredentialFingerprint;
-use super::{AuditRecord, Completion, Decision, Ended, Start, Stop};
+use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Start, Stop};
 use crate::denial::DenialKind;
 use crate::principal::{AuthMethod, Principal};
 use crate::request_id::RequestId;
@@ -135,18 +135,15 @@ impl DecisionFacts {
         self.truncated |= kept.len() < given.len();
     }
 
-    /// The names of a query's parameters, separated by `&`. Their values may be secret.
-    fn keep_query_names(&mut self, query: Option<&str>, text: &mut Vec<u8>) {
+    fn keep_query_names(&mut self, query: Option<QueryNames<'_>>, text: &mut Vec<u8>) {
         let Some(query) = query else { return };
         let start = text.len();
         let limit = LIMITS[Text::QueryNames as usize];
-        for (at, parameter) in query.split(['&', ';']).enumerate() {
-            let name = parameter.split_once('=').map(|(name, _)| name);
+        for (at, name) in query.iter().enumerate() {
             if at > 0 {
                 text.push(b'&');
             }
-            // What has no `=` may be a value, too.
-            text.extend_from_slice(name.unwrap_or("*").as_bytes());
+            text.extend_from_slice(&name.as_bytes()[..name.len().min(limit + 1)]);
             if text.len() - start > limit {
                 text.truncate(start + limit);
                 self.truncated = true;

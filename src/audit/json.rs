@@ -33,9 +33,9 @@ impl<'a> Object<'a> {
         let _ = write!(self.line, "{number}");
     }
 
-    pub(super) fn flag(&mut self, name: &str) {
+    pub(super) fn boolean(&mut self, name: &str, value: bool) {
         self.name(name);
-        self.line.push_str("true");
+        self.line.push_str(if value { "true" } else { "false" });
     }
 
     /// A text of ours, of printable ASCII without quotes and backslashes.
@@ -61,7 +61,7 @@ impl<'a> Object<'a> {
     /// Ends the object, and says whether a text in it was cut.
     pub(super) fn end(mut self) {
         if self.truncated {
-            self.flag("truncated");
+            self.boolean("truncated", true);
         }
         self.line.push('}');
     }

@@ -95,9 +95,7 @@ fn write_start(object: &mut Object<'_>, start: &Start) {
     object.number("keys", start.keys as u64);
     object.text("public", start.public.as_bytes(), 1024);
     object.word("listen", start.listen);
-    if start.exposed {
-        object.flag("exposed");
-    }
+    object.boolean("exposed", start.exposed);
 }
 
 fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], share: usize) {

@@ -9,6 +9,7 @@ mod entry;
 mod fingerprint;
 mod json;
 mod line;
+mod query;
 mod queue;
 mod receipt;
 mod tracing;
@@ -24,6 +25,7 @@ use crate::principal::{AuthMethod, Principal};
 use crate::request_id::RequestId;
 
 pub use self::fingerprint::{CredentialFingerprint, Pepper};
+pub use self::query::QueryNames;
 pub use self::queue::{AuditQueue, AuditThreads, Output, Promise, StreamOutput};
 pub use self::receipt::{NotRecorded, Receipt};
 pub use self::tracing::{AUDIT_TARGET, TracingSink};
@@ -137,9 +139,8 @@ pub struct Decision<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// The host that the request names. Untrusted.
     pub host: Option<&'a [u8]>,
-    /// The request's query. Untrusted: it may hold a credential, so only the names in it may be
-    /// kept.
-    pub query: Option<&'a str>,
+    /// What the parameters in the request's query are called. Untrusted.
+    pub query: Option<QueryNames<'a>>,
     /// The version of HTTP.
     pub version: Version,
     /// The `traceparent` that the client sent, if it is one (W3C Trace Context §3.2). Untrusted.

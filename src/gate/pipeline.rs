@@ -9,7 +9,7 @@ use http::header::{HOST, UPGRADE, USER_AGENT};
 use http::{Extensions, HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use crate::audit::{
-    AuditRecord, AuditSink, CredentialFingerprint, Decision, Pepper, Receipt,
+    AuditRecord, AuditSink, CredentialFingerprint, Decision, Pepper, QueryNames, Receipt,
 };
 use crate::denial::{Denial, DenialKind};
 use crate::dialect::{Dialect, RefusalContext};
@@ -183,7 +183,7 @@ impl<V: Verify> Gate<V> {
             peer: (self.peer)(request.extensions()),
             user_agent: bytes(USER_AGENT),
             host: bytes(HOST).or_else(|| uri.authority().map(|host| host.as_str().as_bytes())),
-            query: uri.query(),
+            query: uri.query().map(QueryNames::of),
             version: request.version(),
             trace_parent: bytes(TRACE_PARENT).and_then(trace_parent),
             rule: rule.map(|rule| (rule.method(), rule.pattern())),

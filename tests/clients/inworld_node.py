@@ -124,7 +124,7 @@ class InworldNode(harness.ClientTest):
         read, written = call_each(self.gateway, as_given(VOICES_READER), VOICES)
         self.assertIn("value", read)
         self.check_errors(VOICES[1:], [written], 403, 7)
-        self.expect_decision("refused", "insufficient_scope", status=403, http_method="DELETE")
+        self.expect_decision("refused", "insufficient_scope", status=403, method="DELETE")
         [seen] = self.expect_forwarded(VOICES_READER, "voices-reader")
         self.assertEqual(seen.method, "GET")
 

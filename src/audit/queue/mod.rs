@@ -245,7 +245,7 @@ impl AuditQueue {
 impl AuditSink for AuditQueue {
     fn record(&self, record: &AuditRecord<'_>) {
         // Whoever does not wait for a receipt has nothing to be told.
-        let _ = self.push(record, false);
+        drop(self.push(record, false));
     }
 
     fn commit(&self, record: &AuditRecord<'_>) -> Receipt {

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, Problem};
 
+use super::audit::Audit;
 use super::settings::{
     ADMIN_LISTEN, CONNECT_TIMEOUT, DRAIN, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, UPSTREAM,
     UPSTREAM_TIMEOUT, default_of, names,
@@ -24,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) upstreams: Upstreams,
     pub(crate) timeouts: Timeouts,
     pub(crate) logging: Logging,
+    pub(crate) audit: Audit,
 }
 
 /// How long the gateway waits for others.
@@ -115,6 +117,7 @@ impl Config {
                     upstreams,
                     timeouts,
                     logging,
+                    audit: Audit { promise: voxgate::audit::Promise::Counted },
                 })
             }
             _ => None,

@@ -12,7 +12,7 @@ use futures_util::future::{join_all, select_all};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use voxgate::audit::Start;
+use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
 use voxgate::{AuditRecord, AuditSink, Screen};
 
@@ -143,6 +143,12 @@ impl Gateway {
     pub(crate) fn run(self) -> Result<(), StartError> {
         let stop = CancellationToken::new();
         let drain = self.parts.timeouts.drain;
+        if self.start.exposed {
+            tracing::warn!(
+                "preconfigured mode on a non-loopback address: whoever can reach it is served \
+                 without a credential"
+            );
+        }
         self.sink.record(&AuditRecord::Start(self.start));
         let workers = self
             .listeners
@@ -166,17 +172,30 @@ impl Gateway {
             addresses: self.addresses,
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
-        let (drained, result) = runtime.block_on(control.run(self.admin, self.metrics))?;
-        if !drained {
+        let end = runtime.block_on(control.run(self.admin, self.metrics))?;
+        if !end.drained {
             tracing::warn!("cutting what is still in flight");
             self.sink.cut();
         }
         for worker in workers {
             worker.end();
         }
+        self.sink.record(&AuditRecord::Stop(Stop {
+            time: SystemTime::now(),
+            why: end.why,
+        }));
         tracing::info!("stopped");
-        result
+        end.result
     }
+}
+
+/// How the gateway came to its end.
+struct End {
+    why: &'static str,
+    /// Whether nothing was cut.
+    drained: bool,
+    /// Whether somebody asked for it.
+    result: Result<(), StartError>,
 }
 
 /// What watches over the workers.
@@ -188,13 +207,8 @@ struct Control<'a> {
 }
 
 impl Control<'_> {
-    /// Serves the admin listener until the end: whether everything was drained, and whether the
-    /// end was one that somebody asked for.
-    async fn run(
-        self,
-        admin: TcpListener,
-        metrics: Metrics,
-    ) -> Result<(bool, Result<(), StartError>), StartError> {
+    /// Serves the admin listener until the end.
+    async fn run(self, admin: TcpListener, metrics: Metrics) -> Result<End, StartError> {
         let mut signals = Signals::new().map_err(cannot("cannot listen for signals"))?;
         let listener = tokio::net::TcpListener::from_std(admin)
             .map_err(cannot("cannot serve the admin listener"))?;
@@ -224,6 +238,10 @@ impl Control<'_> {
                 false
             }
         };
-        Ok((drained, result))
+        Ok(End {
+            why,
+            drained,
+            result,
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! `voxgate`: the gateway and its command line. It uses the library's public API only.
 
 mod admin;
+mod audit;
 mod check;
 mod cli;
 mod config;
@@ -26,8 +27,9 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use voxgate::env::{Environment, Settings};
-use voxgate::{ConfigError, TracingSink};
+use voxgate::ConfigError;
 
+use self::audit::Auditing;
 use self::check::Description;
 use self::cli::{Action, Flags};
 use self::config::Config;
@@ -67,20 +69,25 @@ fn serve(flags: Flags) -> ExitCode {
         Ok(config) => config,
         Err(error) => return misconfigured(&error),
     };
-    let writers = match logging::start(&config.logging) {
-        Ok(writers) => writers,
+    let log = match logging::start(&config.logging) {
+        Ok(log) => log,
+        Err(error) => return failed(&error),
+    };
+    let auditing = match Auditing::start(&config.audit) {
+        Ok(auditing) => auditing,
         Err(error) => return failed(&error),
     };
     for notice in config.auth.notices() {
         tracing::warn!("{notice}");
     }
     open_files::raise_limit();
-    let metrics = Metrics::new(writers.audit.lost(), writers.log.lost());
-    let served = Gateway::bind(config, TracingSink, metrics).and_then(Gateway::run);
+    let metrics = Metrics::new(Some(auditing.queue.clone()), log.lost());
+    let served = Gateway::bind(config, auditing.queue.clone(), metrics).and_then(Gateway::run);
     if let Err(error) = &served {
         tracing::error!("{error}");
     }
-    writers.finish();
+    auditing.finish();
+    log.finish();
     if served.is_ok() {
         ExitCode::SUCCESS
     } else {

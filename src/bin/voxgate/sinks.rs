@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use voxgate::audit::Ended;
+use voxgate::audit::{Ended, Receipt};
 use voxgate::{AuditRecord, AuditSink};
 
 use super::metrics::Metrics;
@@ -48,5 +48,10 @@ impl AuditSink for Sinks {
             }
             other => self.pass(other),
         }
+    }
+
+    fn commit(&self, record: &AuditRecord<'_>) -> Receipt {
+        self.metrics.record(record);
+        self.main.commit(record)
     }
 }

@@ -53,7 +53,7 @@ async fn a_tunnel_carries_frames_and_leaves_one_record_at_its_end() {
     let gateway = Program::validating(echo().await).start();
     let (mut socket, request_id) = connect(&gateway, KEY).await.unwrap();
     say(&mut socket, "hello").await;
-    let still_open = |record: &serde_json::Value| record["event"] == "completion";
+    let still_open = |record: &serde_json::Value| record["event"] == "complete";
     assert!(!gateway.records().iter().any(still_open));
     socket.close(None).await.unwrap();
     while socket.next().await.is_some() {}
@@ -170,7 +170,7 @@ async fn two_thousand_tunnels_echo_and_then_drain_without_a_lost_frame() {
     let completions = gateway
         .records()
         .into_iter()
-        .filter(|record| record["event"] == "completion");
+        .filter(|record| record["event"] == "complete");
     let ended: Vec<_> = completions.map(|record| record["ended"].clone()).collect();
     assert_eq!(ended.len(), MANY);
     let ill: Vec<_> = ended.iter().filter(|ended| *ended != "ok").collect();

@@ -61,7 +61,7 @@ pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
         ];
         Config::from_vars(vars.map(|(name, value)| (name.into(), value.into())))
     };
-    let bind = |config| Gateway::bind(config, Printer, Metrics::new(|| 0, || 0));
+    let bind = |config| Gateway::bind(config, Printer, Metrics::new(None, || 0));
     let gateway = match bind(config(free_or_any(PORT), free_or_any(ADMIN_PORT))?) {
         // Somebody was quicker.
         Err(_) => bind(config(local(0), local(0))?).map_err(|error| error.to_string())?,

@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use voxgate::SharedKeyRing;
+use voxgate::audit::AuditQueue;
 
 /// The number of lost lines.
 pub(super) struct Lost<F> {
@@ -27,6 +28,40 @@ impl<F: Fn() -> u64 + Send + Sync + 'static> Collector for Lost<F> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let lost = ConstCounter::new((self.count)());
         write(&mut encoder, self.name, self.help, &lost)
+    }
+}
+
+/// What became of audit records.
+#[derive(Clone)]
+pub(super) struct Audit(pub(super) AuditQueue);
+
+impl fmt::Debug for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Audit")
+    }
+}
+
+impl Collector for Audit {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        write(
+            encoder,
+            "audit_records_written",
+            "Audit records that were written",
+            &ConstCounter::new(self.0.written()),
+        )?;
+        write(
+            encoder,
+            "audit_records_lost",
+            "Audit records that were not written",
+            &ConstCounter::new(self.0.lost()),
+        )?;
+        write(
+            encoder,
+            "audit_failing",
+            "1 when the last attempt to write audit records failed",
+            &ConstGauge::new(i64::from(self.0.is_failing())),
+        )
     }
 }
 

@@ -14,10 +14,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use voxgate::audit::{Completion, Decision};
+use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Principal, SharedKeyRing};
 
-use self::collectors::{Keys, Lost};
+use self::collectors::{Audit, Keys, Lost};
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -32,10 +32,10 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// `audit_lost` and `log_lost` tell how many audit records and log lines were not written so
-    /// far.
+    /// `log_lost` tells how many log lines were not written so far; `audit` is `None` where records
+    /// are only shown.
     pub(crate) fn new(
-        audit_lost: impl Fn() -> u64 + Send + Sync + 'static,
+        audit: Option<AuditQueue>,
         log_lost: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Self {
         let decisions = Family::<DecisionLabels, Counter>::default();
@@ -82,11 +82,9 @@ impl Metrics {
             last_used.clone(),
         );
         registry.register_collector(Box::new(keys.clone()));
-        registry.register_collector(Box::new(Lost {
-            name: "audit_records_lost",
-            help: "Audit records that were not written",
-            count: audit_lost,
-        }));
+        if let Some(audit) = audit {
+            registry.register_collector(Box::new(Audit(audit)));
+        }
         registry.register_collector(Box::new(Lost {
             name: "log_lines_lost",
             help: "Log lines that were not written",
@@ -218,11 +216,9 @@ mod tests {
 
     #[test]
     fn what_was_lost_is_told_when_asked() {
-        let metrics = Metrics::new(|| 7, || 8);
+        let metrics = Metrics::new(None, || 8);
         let text = metrics.render().expect("text");
-        for line in ["audit_records_lost_total 7\n", "log_lines_lost_total 8\n"] {
-            assert!(text.contains(line), "{text}");
-        }
+        assert!(text.contains("log_lines_lost_total 8\n"), "{text}");
         assert!(
             text.contains(concat!(
                 "voxgate_build_info{version=\"",

@@ -200,7 +200,7 @@ impl Started {
     /// Waits for the completion of the request with this identifier.
     pub(crate) fn wait_for_completion(&self, request_id: &str) -> Value {
         self.wait_for_record("completion", |record| {
-            record["event"] == "completion" && record["request_id"] == request_id
+            record["event"] == "complete" && record["request_id"] == request_id
         })
     }
 
