@@ -72,7 +72,10 @@ pub use self::denial::{Denial, DenialKind};
 pub use self::dialect::{Dialect, IssuedKey, RefusalContext, UnknownDialect, is_grpc};
 pub use self::error::{ConfigError, Problem};
 pub use self::gate::{Auth, AuthFuture, AuthLayer, GateBody, PeerAddr, Tunnel};
-pub use self::keys::{InvalidKey, Key, KeyRing, KeysFile, PlainKey, SharedKeyRing, generate_key};
+pub use self::keys::{
+    InvalidKey, Key, KeyChange, KeyRing, KeysFile, PlainKey, RingChange, SharedKeyRing,
+    generate_key,
+};
 pub use self::limit::{Limits, Rate};
 pub use self::policy::{Policy, Rule, Voice};
 pub use self::principal::{

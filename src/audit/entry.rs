@@ -39,8 +39,23 @@ pub(super) enum Facts {
     /// The rare ones.
     Start(Box<Start>),
     Stop(Stop),
+    Keys(Box<KeysFacts>),
+    Key(Box<KeyFacts>),
     Decision(DecisionFacts),
     Completion(CompletionFacts),
+}
+
+pub(super) struct KeysFacts {
+    pub(super) generation: u64,
+    pub(super) digest: String,
+    pub(super) keys: usize,
+    pub(super) changes: usize,
+}
+
+pub(super) struct KeyFacts {
+    pub(super) generation: u64,
+    pub(super) change: &'static str,
+    pub(super) principal: Principal,
 }
 
 pub(super) struct DecisionFacts {
@@ -79,6 +94,23 @@ impl Entry {
         let (time, facts) = match record {
             AuditRecord::Start(start) => (start.time, Facts::Start(Box::new(start.clone()))),
             AuditRecord::Stop(stop) => (stop.time, Facts::Stop(stop.clone())),
+            AuditRecord::Keys(keys) => {
+                let facts = KeysFacts {
+                    generation: keys.generation,
+                    digest: keys.digest.to_owned(),
+                    keys: keys.keys,
+                    changes: keys.changes,
+                };
+                (keys.time, Facts::Keys(Box::new(facts)))
+            }
+            AuditRecord::Key(key) => {
+                let facts = KeyFacts {
+                    generation: key.generation,
+                    change: key.change,
+                    principal: key.principal.clone(),
+                };
+                (key.time, Facts::Key(Box::new(facts)))
+            }
             AuditRecord::Decision(decision) => {
                 let facts = DecisionFacts::copy(decision, text);
                 (decision.time, Facts::Decision(facts))
@@ -116,12 +148,20 @@ impl DecisionFacts {
             truncated: false,
         };
         let (rule_method, rule_path) = decision.rule.unzip();
-        facts.keep(Text::Method, Some(decision.http_method.as_str().as_bytes()), text);
+        facts.keep(
+            Text::Method,
+            Some(decision.http_method.as_str().as_bytes()),
+            text,
+        );
         facts.keep(Text::Path, Some(decision.path.as_bytes()), text);
         facts.keep_query_names(decision.query, text);
         facts.keep(Text::Host, decision.host, text);
         facts.keep(Text::UserAgent, decision.user_agent, text);
-        facts.keep(Text::TraceParent, decision.trace_parent.map(str::as_bytes), text);
+        facts.keep(
+            Text::TraceParent,
+            decision.trace_parent.map(str::as_bytes),
+            text,
+        );
         facts.keep(Text::RuleMethod, rule_method.map(str::as_bytes), text);
         facts.keep(Text::RulePath, rule_path.map(str::as_bytes), text);
         facts

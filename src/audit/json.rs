@@ -110,13 +110,19 @@ mod tests {
             (&b"plain"[..], "plain"),
             (b"\"\\/", "\\\"\\\\/"),
             (b"a\r\n\0\x1b\x7f", "a\\u000d\\u000a\\u0000\\u001b\\u007f"),
-            ("é\u{2028}\u{202e}🦀".as_bytes(), "\\u00e9\\u2028\\u202e\\ud83e\\udd80"),
+            (
+                "é\u{2028}\u{202e}🦀".as_bytes(),
+                "\\u00e9\\u2028\\u202e\\ud83e\\udd80",
+            ),
             (b"\xff\xc3", "%FF%C3"),
         ] {
             let expected = format!("{{\"n\":1,\"text\":\"{expected}\"}}");
             assert_eq!(object(text, 100), expected);
         }
-        assert_eq!(object("aé".as_bytes(), 2), "{\"n\":1,\"text\":\"a%C3\",\"truncated\":true}");
+        assert_eq!(
+            object("aé".as_bytes(), 2),
+            "{\"n\":1,\"text\":\"a%C3\",\"truncated\":true}"
+        );
     }
 
     proptest! {

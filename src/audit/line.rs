@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use http::Version;
 
-use super::entry::{CompletionFacts, DecisionFacts, Entry, Facts, LIMITS, Text};
+use super::entry::{
+    CompletionFacts, DecisionFacts, Entry, Facts, KeyFacts, KeysFacts, LIMITS, Text,
+};
 use super::json::Object;
 use super::{Start, Stop};
-use crate::principal::Principal;
+use crate::principal::{Principal, Validity};
 
 /// The version of the schema (`docs/audit.schema.json`).
 const SCHEMA: u64 = 1;
@@ -74,6 +76,8 @@ impl LineWriter {
         let event = match entry.facts {
             Facts::Start(_) => "start",
             Facts::Stop(_) => "stop",
+            Facts::Keys(_) => "keys",
+            Facts::Key(_) => "key",
             Facts::Decision(_) => "decision",
             Facts::Completion(_) => "complete",
         };
@@ -81,6 +85,8 @@ impl LineWriter {
         match &entry.facts {
             Facts::Start(start) => write_start(&mut object, start),
             Facts::Stop(Stop { why, .. }) => object.text("why", why.as_bytes(), 64),
+            Facts::Keys(keys) => write_keys(&mut object, keys),
+            Facts::Key(key) => write_key(&mut object, key, entry.time, share),
             Facts::Decision(decision) => write_decision(&mut object, decision, texts, share),
             Facts::Completion(completion) => write_completion(&mut object, completion, share),
         }
@@ -93,9 +99,36 @@ fn write_start(object: &mut Object<'_>, start: &Start) {
     object.word("mode", start.mode);
     object.word("dialect", start.dialect);
     object.number("keys", start.keys as u64);
+    if !start.key_ring.is_empty() {
+        object.word("key_ring", &start.key_ring);
+    }
+    object.word("config", &start.config);
     object.text("public", start.public.as_bytes(), 1024);
     object.word("listen", start.listen);
     object.boolean("exposed", start.exposed);
+}
+
+fn write_keys(object: &mut Object<'_>, facts: &KeysFacts) {
+    object.number("generation", facts.generation);
+    object.number("keys", facts.keys as u64);
+    object.number("changes", facts.changes as u64);
+    object.word("key_ring", &facts.digest);
+}
+
+fn write_key(object: &mut Object<'_>, facts: &KeyFacts, now: SystemTime, share: usize) {
+    object.number("generation", facts.generation);
+    object.word("change", facts.change);
+    write_principal(object, &facts.principal, share);
+    object.word("state", facts.principal.state(now).as_str());
+    let Validity {
+        not_before,
+        expires,
+    } = facts.principal.validity();
+    for (name, time) in [("not_before", not_before), ("expires", expires)] {
+        if let Some(time) = time {
+            object.word(name, humantime::format_rfc3339_seconds(time));
+        }
+    }
 }
 
 fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], share: usize) {
@@ -158,7 +191,11 @@ fn write_principal(object: &mut Object<'_>, principal: &Principal, share: usize)
     }
     if let Some(scopes) = principal.granted() {
         let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-        object.text("scopes", scopes.join(" ").as_bytes(), MAX_SCOPES_BYTES / share);
+        object.text(
+            "scopes",
+            scopes.join(" ").as_bytes(),
+            MAX_SCOPES_BYTES / share,
+        );
     }
 }
 

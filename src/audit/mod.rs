@@ -78,6 +78,10 @@ pub enum AuditRecord<'a> {
     Decision(Decision<'a>),
     /// An accepted request ended.
     Completion(Completion<'a>),
+    /// Other keys are in force.
+    Keys(Keys<'a>),
+    /// What became of one key, when others came into force.
+    Key(KeyRecord<'a>),
     /// The process takes no more requests, and nothing is in flight.
     Stop(Stop),
 }
@@ -93,6 +97,10 @@ pub struct Start {
     pub dialect: &'static str,
     /// How many keys are known.
     pub keys: usize,
+    /// What tells their set apart; empty without keys.
+    pub key_ring: String,
+    /// What tells this configuration apart, secrets left out.
+    pub config: String,
     /// The methods and paths that are open to everybody, separated by commas.
     pub public: String,
     /// Where requests are taken.
@@ -100,6 +108,34 @@ pub struct Start {
     /// Whether strangers can reach a door that asks for no credential: preconfigured mode on an
     /// address that is not a loopback address.
     pub exposed: bool,
+}
+
+/// Other keys are in force. A [`KeyRecord`] for each that is not as it was follows.
+#[derive(Clone, Debug)]
+pub struct Keys<'a> {
+    /// When.
+    pub time: SystemTime,
+    /// How many sets of keys there have been.
+    pub generation: u64,
+    /// The same wherever the same keys are in force.
+    pub digest: &'a str,
+    /// How many keys there are.
+    pub keys: usize,
+    /// How many of them, or of those before, are not as they were.
+    pub changes: usize,
+}
+
+/// What became of one key.
+#[derive(Clone, Debug)]
+pub struct KeyRecord<'a> {
+    /// When.
+    pub time: SystemTime,
+    /// The number of the set of keys.
+    pub generation: u64,
+    /// `added`, `removed`, `secret_changed` or `changed`.
+    pub change: &'static str,
+    /// Whose key it is now; as it was, if it was removed.
+    pub principal: &'a Principal,
 }
 
 /// The process takes no more requests, and nothing is in flight.

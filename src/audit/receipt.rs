@@ -40,7 +40,9 @@ impl Receipt {
 
     /// The request waits for all of these.
     pub fn all(receipts: impl IntoIterator<Item = Self>) -> Self {
-        let receipts = receipts.into_iter().filter(|receipt| !receipt.is_recorded());
+        let receipts = receipts
+            .into_iter()
+            .filter(|receipt| !receipt.is_recorded());
         let mut receipts: Vec<Self> = receipts.collect();
         match receipts.len() {
             0 | 1 => receipts.pop().unwrap_or_else(Self::recorded),

@@ -30,6 +30,16 @@ impl AuditSink for TracingSink {
             AuditRecord::Start(start) => emit_start(start),
             AuditRecord::Decision(decision) => emit_decision(decision),
             AuditRecord::Completion(completion) => emit_completion(completion),
+            AuditRecord::Keys(keys) => {
+                let (time, digest) = (timestamp(keys.time), keys.digest);
+                let (generation, keys, changes) = (keys.generation, keys.keys, keys.changes);
+                info!(target: AUDIT_TARGET, event = "keys", time, generation, keys, changes, digest);
+            }
+            AuditRecord::Key(key) => {
+                let (time, key_id) = (timestamp(key.time), key.principal.id());
+                let (generation, change) = (key.generation, key.change);
+                info!(target: AUDIT_TARGET, event = "key", time, generation, change, key_id);
+            }
             AuditRecord::Stop(stop) => {
                 let (time, why) = (timestamp(stop.time), stop.why);
                 info!(target: AUDIT_TARGET, event = "stop", time, why);
@@ -47,6 +57,7 @@ fn emit_start(start: &Start) {
         public,
         listen,
         exposed,
+        ..
     } = start;
     let time = timestamp(*time);
     if *exposed {

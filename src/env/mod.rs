@@ -188,6 +188,15 @@ impl Settings {
         self.keys.len()
     }
 
+    /// What tells the set of keys apart; empty where callers need none.
+    #[must_use]
+    pub fn key_ring_digest(&self) -> String {
+        match self.mode {
+            Mode::Validate => self.keys.digest(),
+            Mode::Preconfigured => String::new(),
+        }
+    }
+
     /// What each route requires, in the order in which the rules are asked.
     #[must_use]
     pub fn policy(&self) -> &Policy {

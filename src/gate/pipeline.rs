@@ -247,7 +247,8 @@ fn trace_parent(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value).ok()?;
     let lengths = text.split('-').map(str::len);
     let digits = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
-    (lengths.eq([2, 32, 16, 2]) && text.bytes().all(digits) && !text.starts_with("ff")).then_some(text)
+    (lengths.eq([2, 32, 16, 2]) && text.bytes().all(digits) && !text.starts_with("ff"))
+        .then_some(text)
 }
 
 /// When a request came, and what it is called from then on.

@@ -52,9 +52,7 @@ where
                 Err(response) => AuthFuture::refused(response),
             },
             Step::Decided(decided) => AuthFuture::recording(decided, self.wait(request, arrival)),
-            Step::Verifying(verdict) => {
-                AuthFuture::verifying(verdict, self.wait(request, arrival))
-            }
+            Step::Verifying(verdict) => AuthFuture::verifying(verdict, self.wait(request, arrival)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The keys that callers hold.
 
+mod change;
 mod file;
 mod key;
 mod plain;
@@ -10,6 +11,7 @@ mod strength;
 mod token;
 mod version;
 
+pub use self::change::{KeyChange, RingChange};
 pub use self::file::KeysFile;
 pub use self::key::Key;
 pub use self::plain::{InvalidKey, PlainKey};

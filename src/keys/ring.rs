@@ -153,13 +153,13 @@ impl KeyRing {
 
     /// Whether some key can let anybody in.
     pub(crate) fn has_active(&self) -> bool {
-        let mut keys = self.principals.iter().skip(1);
+        let mut keys = self.principals();
         keys.any(|principal| principal.current_state() == KeyState::Active)
     }
 
     /// Whether some key is limited in what it may do, so that it needs a policy.
     pub(crate) fn has_limited(&self) -> bool {
-        let mut keys = self.principals.iter().skip(1);
+        let mut keys = self.principals();
         keys.any(|principal| !principal.is_unlimited())
     }
 
@@ -173,16 +173,23 @@ impl KeyRing {
         self.find(&presented.digest())
     }
 
-    fn find(&self, digest: &Digest) -> Verdict {
+    /// Every key, once for each of its forms.
+    pub(super) fn principals(&self) -> impl Iterator<Item = &Principal> {
+        self.principals.iter().skip(1)
+    }
+
+    /// Whose digest this is.
+    pub(super) fn holder(&self, digest: &Digest) -> Option<&Principal> {
         let slot = declassify(self.hasher.hash_one(digest.as_bytes()));
         let at = self.index.get(&slot).copied().unwrap_or(0);
         let principal = &self.principals[at as usize];
-        let matches = principal
-            .credential()
-            .is_some_and(|known| known.matches(digest));
-        if !matches || at == 0 {
-            return Err(Denial::unknown_credential());
-        }
+        let known = principal.credential();
+        let matches = known.is_some_and(|known| known.matches(digest));
+        (matches && at != 0).then_some(principal)
+    }
+
+    fn find(&self, digest: &Digest) -> Verdict {
+        let principal = self.holder(digest).ok_or_else(Denial::unknown_credential)?;
         let kind = match principal.current_state() {
             KeyState::Active => return Ok(principal.clone()),
             KeyState::Disabled => DenialKind::DisabledCredential,

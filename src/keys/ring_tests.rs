@@ -164,7 +164,7 @@ fn a_ring_that_was_replaced_is_gone() {
     let shared = SharedKeyRing::new(KeyRing::new([key("a", "secret-a")]).expect("a ring"));
     let told = Arc::new(AtomicU32::new(0));
     let observer = Arc::clone(&told);
-    shared.on_replace(move || _ = observer.fetch_add(1, Ordering::Relaxed));
+    shared.on_replace(move |_| _ = observer.fetch_add(1, Ordering::Relaxed));
     let old = Arc::downgrade(&shared.ring());
     let verify = |secret: &[u8]| match shared.verify(Presented::new(secret)) {
         Outcome::Ready(verdict) => verdict.is_ok(),
@@ -175,4 +175,38 @@ fn a_ring_that_was_replaced_is_gone() {
     assert!(!verify(b"secret-a") && verify(b"secret-b"));
     assert_eq!((shared.generation(), told.load(Ordering::Relaxed)), (2, 1));
     assert!(old.upgrade().is_none());
+}
+
+#[test]
+fn what_became_of_each_key_is_told() {
+    use crate::keys::{KeyChange, RingChange};
+
+    let old = [
+        key("kept", "k"),
+        key("gone", "g"),
+        key("secret", "s"),
+        key("off", "o"),
+    ];
+    let mut kept = key("kept", "k");
+    kept = kept.or_digest(Digest::of(b"another form"));
+    let new = [
+        kept,
+        key("secret", "another"),
+        key("off", "o").disabled(true),
+        key("new", "n"),
+    ];
+    let ring = |keys| KeyRing::new(keys).expect("a ring");
+    let change = RingChange::between(&ring(old.to_vec()), &ring(new.to_vec()), 7);
+    assert_eq!((change.generation, change.keys), (7, 4));
+    let told = change
+        .changes
+        .iter()
+        .map(|(change, key)| (*change, key.id()));
+    let expected = [
+        (KeyChange::SecretChanged, "secret"),
+        (KeyChange::Changed, "off"),
+        (KeyChange::Added, "new"),
+        (KeyChange::Removed, "gone"),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }

@@ -15,6 +15,7 @@ use crate::error::ConfigError;
 use crate::secret::Presented;
 use crate::verify::{Outcome, Verdict, Verify};
 
+use super::change::RingChange;
 use super::reload::Source;
 use super::ring::KeyRing;
 
@@ -45,7 +46,7 @@ struct Shared {
     observers: Mutex<Vec<Observer>>,
 }
 
-type Observer = Box<dyn Fn() + Send + Sync>;
+type Observer = Box<dyn Fn(&RingChange) + Send + Sync>;
 
 impl SharedKeyRing {
     /// Shares this ring, as generation 1.
@@ -94,12 +95,18 @@ impl SharedKeyRing {
     /// thread that frees it: that takes its time for a large one. Do not call it where requests are
     /// served.
     pub fn replace(&self, ring: KeyRing) {
-        let old = self.0.current.swap(Arc::new(ring));
-        self.0.generation.fetch_add(1, Ordering::Relaxed);
+        let new = Arc::new(ring);
+        let old = self.0.current.swap(Arc::clone(&new));
+        let generation = 1 + self.0.generation.fetch_add(1, Ordering::Relaxed);
         self.confirm();
-        for observe in lock(&self.0.observers).iter() {
-            observe();
+        let observers = lock(&self.0.observers);
+        if !observers.is_empty() {
+            let change = RingChange::between(&old, &new, generation);
+            for observe in observers.iter() {
+                observe(&change);
+            }
         }
+        drop((observers, new));
         let since = Instant::now();
         while Arc::strong_count(&old) > 1 && since.elapsed() < LAST_LOOK_UPS {
             thread::sleep(Duration::from_millis(1));
@@ -107,7 +114,7 @@ impl SharedKeyRing {
     }
 
     /// Calls `observe` after each replacement, on the thread that did it. It must not block.
-    pub fn on_replace(&self, observe: impl Fn() + Send + Sync + 'static) {
+    pub fn on_replace(&self, observe: impl Fn(&RingChange) + Send + Sync + 'static) {
         lock(&self.0.observers).push(Box::new(observe));
     }
 

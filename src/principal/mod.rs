@@ -254,6 +254,13 @@ impl Principal {
         self.0.credential.as_ref()
     }
 
+    /// Whether everything but the credential is the same.
+    pub(crate) fn has_rights_of(&self, other: &Self) -> bool {
+        let rights = |record: &Record| (record.validity, record.disabled, record.kind);
+        let (own, its) = (&*self.0, &*other.0);
+        own.id == its.id && rights(own) == rights(its) && own.details == its.details
+    }
+
     /// Everything but the credential goes into `state`.
     pub(crate) fn hash_rights(&self, state: &mut impl Hasher) {
         let Record {

@@ -199,8 +199,7 @@ impl AuditQueue {
     fn push(&self, record: &AuditRecord<'_>, waits: bool) -> Receipt {
         let shared = &*self.0;
         let mut queue = shared.queue();
-        let is_decision = matches!(record, AuditRecord::Decision(_));
-        let waits = waits && is_decision && shared.promise != Promise::Counted;
+        let waits = waits && shared.promise != Promise::Counted;
         if queue.batch.is_full() || queue.ended || !queue.overflow.is_empty() {
             if !waits || queue.ended {
                 queue.next_seq += 1;
@@ -222,7 +221,9 @@ impl AuditQueue {
         queue.next_seq += 1;
         let batch = &mut queue.batch;
         let is_first = batch.entries.is_empty();
-        batch.entries.push(Entry::copy(seq, record, &mut batch.text));
+        batch
+            .entries
+            .push(Entry::copy(seq, record, &mut batch.text));
         let receipt = if waits && shared.promise == Promise::Durable {
             let waiter = Arc::new(Waiter::new(Instant::now() + shared.promise.within()));
             batch.waiters.push((seq, Arc::clone(&waiter)));
@@ -316,6 +317,7 @@ impl AuditThreads {
             thread::sleep(Duration::from_millis(1));
         }
         let queue = shared.queue();
-        shared.lost.load(Ordering::Relaxed) + (queue.batch.entries.len() + queue.overflow.len()) as u64
+        shared.lost.load(Ordering::Relaxed)
+            + (queue.batch.entries.len() + queue.overflow.len()) as u64
     }
 }

@@ -191,7 +191,10 @@ fn a_blocking_decision_waits_for_a_place_and_for_nothing_else() {
     test.answers.send(true).expect("synced");
     let last = RECORDS as u64;
     // What was given up is a gap, and what waited comes behind it.
-    assert_eq!(test.written(), [("gap".to_owned(), last + 2), ("/next".to_owned(), last + 3)]);
+    assert_eq!(
+        test.written(),
+        [("gap".to_owned(), last + 2), ("/next".to_owned(), last + 3)]
+    );
     test.answers.send(true).expect("written");
     drop(test.answers);
     test.threads.finish(Duration::from_secs(60));
@@ -209,12 +212,19 @@ fn a_counted_decision_never_waits_and_each_loss_is_on_record() {
     assert_eq!(test.queue.lost(), 5);
     test.answers.send(false).expect("a failure");
     let lost_and_written = test.written();
-    assert_eq!(lost_and_written[0], ("gap".to_owned(), 1), "the first was not written");
+    assert_eq!(
+        lost_and_written[0],
+        ("gap".to_owned(), 1),
+        "the first was not written"
+    );
     assert_eq!(lost_and_written.len(), 1 + RECORDS);
     test.answers.send(true).expect("written");
     assert!(commit(&test.queue, "/last").is_recorded());
     let last = RECORDS as u64 + 7;
-    assert_eq!(test.written(), [("gap".to_owned(), last - 1), ("/last".to_owned(), last)]);
+    assert_eq!(
+        test.written(),
+        [("gap".to_owned(), last - 1), ("/last".to_owned(), last)]
+    );
     test.answers.send(true).expect("written");
     drop(test.answers);
     assert_eq!(test.threads.finish(Duration::from_secs(60)), 6);

@@ -56,7 +56,10 @@ impl<O: Output> Writer<O> {
             let count = batch.entries.len() as u64;
             let shared = &self.queue.0;
             if kept {
-                self.expected = batch.entries.last().map_or(self.expected, |last| last.seq + 1);
+                self.expected = batch
+                    .entries
+                    .last()
+                    .map_or(self.expected, |last| last.seq + 1);
                 shared.written.fetch_add(count, Ordering::Relaxed);
             } else {
                 shared.lost.fetch_add(count, Ordering::Relaxed);
@@ -74,7 +77,9 @@ impl<O: Output> Writer<O> {
         let idle = |queue: &mut Queue| {
             queue.batch.entries.is_empty() && queue.overflow.is_empty() && !queue.ended
         };
-        let waiting = shared.filled.wait_timeout_while(shared.queue(), SYNC_EVERY, idle);
+        let waiting = shared
+            .filled
+            .wait_timeout_while(shared.queue(), SYNC_EVERY, idle);
         let (mut queue, _) = waiting.unwrap_or_else(PoisonError::into_inner);
         if shared.promise != Promise::Durable && !queue.ended && !queue.batch.entries.is_empty() {
             drop(queue);
@@ -93,14 +98,15 @@ impl<O: Output> Writer<O> {
         let mut important = false;
         for entry in &batch.entries {
             if entry.seq > expected {
-                self.lines.write_gap(text, SystemTime::now(), expected..=entry.seq - 1);
+                self.lines
+                    .write_gap(text, SystemTime::now(), expected..=entry.seq - 1);
                 text.push('\n');
             }
             expected = entry.seq + 1;
             self.lines.write(text, entry, &batch.text);
             text.push('\n');
             important |= match &entry.facts {
-                Facts::Start(_) | Facts::Stop(_) => true,
+                Facts::Start(_) | Facts::Stop(_) | Facts::Keys(_) | Facts::Key(_) => true,
                 Facts::Decision(decision) => decision.denial.is_some(),
                 Facts::Completion(_) => false,
             };

@@ -42,7 +42,10 @@ impl Auditing {
     pub(crate) fn start(audit: &Audit) -> Result<Self, AuditError> {
         let instance = instance().map_err(AuditError)?;
         // The stream itself, without the buffer that writes each line alone and keeps what failed.
-        let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(AuditError)?;
+        let stdout = io::stdout()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(AuditError)?;
         let output = StreamOutput::new(File::from(stdout));
         let started = AuditQueue::start(output, audit.promise, &instance);
         let (queue, threads) = started.map_err(AuditError)?;

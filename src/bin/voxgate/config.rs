@@ -11,8 +11,8 @@ use voxgate::{ConfigError, Problem};
 
 use super::audit::Audit;
 use super::settings::{
-    ADMIN_LISTEN, CONNECT_TIMEOUT, DRAIN, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, UPSTREAM,
-    UPSTREAM_TIMEOUT, default_of, names,
+    self, ADMIN_LISTEN, CONNECT_TIMEOUT, DRAIN, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT,
+    UPSTREAM, UPSTREAM_TIMEOUT, default_of, names,
 };
 use super::upstreams::Upstreams;
 
@@ -26,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
+    /// What tells this configuration apart; secrets are not part of it.
+    pub(crate) digest: String,
 }
 
 /// How long the gateway waits for others.
@@ -76,6 +78,8 @@ impl Config {
     pub(crate) fn from_vars(
         vars: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
+        let vars: Vec<(OsString, OsString)> = vars.into_iter().collect();
+        let digest = settings::digest(&vars);
         let environment = Environment::new(vars, &names());
         let raw: Raw = environment.fill("VOXGATE_")?;
         let mut problems = Vec::new();
@@ -117,7 +121,10 @@ impl Config {
                     upstreams,
                     timeouts,
                     logging,
-                    audit: Audit { promise: voxgate::audit::Promise::Counted },
+                    digest,
+                    audit: Audit {
+                        promise: voxgate::audit::Promise::Counted,
+                    },
                 })
             }
             _ => None,

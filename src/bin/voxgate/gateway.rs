@@ -12,9 +12,9 @@ use futures_util::future::{join_all, select_all};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use voxgate::audit::{Start, Stop};
+use voxgate::audit::{KeyRecord, Keys, Start, Stop};
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, Screen};
+use voxgate::{AuditRecord, AuditSink, RingChange, Screen};
 
 use super::admin::{self, Readiness};
 use super::config::Config;
@@ -26,6 +26,10 @@ use super::settings::{ADMIN_LISTEN, LISTEN};
 use super::signals::Signals;
 use super::sinks::Sinks;
 use super::worker::{self, Parts, Running, Worker};
+
+/// So many changed keys go on record before there is a pause.
+const CHANGES_AT_A_TIME: usize = 1000;
+const CHANGES_PAUSE: Duration = Duration::from_millis(20);
 
 /// A gateway with its sockets bound, before it takes the first request.
 pub(crate) struct Gateway {
@@ -98,6 +102,8 @@ impl Gateway {
             mode: mode.as_str(),
             dialect: config.auth.dialect().as_str(),
             keys: config.auth.key_count(),
+            key_ring: config.auth.key_ring_digest(),
+            config: config.digest.clone(),
             public: config.auth.public_routes().join(", "),
             listen: addresses.data,
             exposed: mode == Mode::Preconfigured && !addresses.data.ip().is_loopback(),
@@ -109,6 +115,8 @@ impl Gateway {
         let keys = layer.verifier().cloned();
         if let Some(keys) = &keys {
             metrics.follow(keys.clone());
+            let sink = Arc::clone(&sink);
+            keys.on_replace(move |change| record_keys(&sink, change));
         }
         let parts = Parts {
             upstreams: config.upstreams,
@@ -186,6 +194,31 @@ impl Gateway {
         }));
         tracing::info!("stopped");
         end.result
+    }
+}
+
+/// Puts on record which keys are in force, and what became of each that is not as it was.
+fn record_keys(sink: &Sinks, change: &RingChange) {
+    let time = SystemTime::now();
+    let generation = change.generation;
+    sink.record(&AuditRecord::Keys(Keys {
+        time,
+        generation,
+        digest: &change.digest,
+        keys: change.keys,
+        changes: change.changes.len(),
+    }));
+    for (at, (change, principal)) in change.changes.iter().enumerate() {
+        if at % CHANGES_AT_A_TIME == CHANGES_AT_A_TIME - 1 {
+            // The queue is the requests', too.
+            thread::sleep(CHANGES_PAUSE);
+        }
+        sink.record(&AuditRecord::Key(KeyRecord {
+            time,
+            generation,
+            change: change.as_str(),
+            principal,
+        }));
     }
 }
 

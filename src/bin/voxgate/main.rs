@@ -26,8 +26,8 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use voxgate::env::{Environment, Settings};
 use voxgate::ConfigError;
+use voxgate::env::{Environment, Settings};
 
 use self::audit::Auditing;
 use self::check::Description;

@@ -3,6 +3,8 @@
 
 use std::ffi::OsString;
 
+use voxgate::Digest;
+
 /// One setting: an environment variable and its flag.
 #[derive(Debug)]
 pub(crate) struct Setting {
@@ -201,6 +203,23 @@ pub(crate) fn names() -> Vec<&'static str> {
 pub(crate) fn default_of(variable: &str) -> &'static str {
     let setting = SETTINGS.iter().find(|setting| setting.variable == variable);
     setting.map_or("", |setting| setting.default)
+}
+
+/// Tells configurations apart: 12 hexadecimal digits of the SHA-256 of all settings that are set. Of
+/// a secret it is only part that it is set; of a file only its path.
+pub(crate) fn digest(vars: &[(OsString, OsString)]) -> String {
+    let mut text = Vec::new();
+    for setting in SETTINGS {
+        let given = vars.iter().rfind(|(name, _)| name == setting.variable);
+        if let Some((_, value)) = given {
+            text.extend(setting.variable.as_bytes());
+            text.push(b'=');
+            let value = value.as_encoded_bytes();
+            text.extend(if setting.secret { b"set" } else { value });
+            text.push(0);
+        }
+    }
+    Digest::of(&text).to_hex()[..12].to_owned()
 }
 
 /// The process's environment, with what was given on the command line in its place.

@@ -177,8 +177,7 @@ async fn a_client_that_leaves_before_the_answer_cancels_the_upstreams_work() {
     assert_eq!(is_gone.recv().await, Some("request"));
     drop(stream);
     assert_eq!(is_gone.recv().await, Some("closed"));
-    let completion =
-        gateway.wait_for_record("completion", |record| record["event"] == "complete");
+    let completion = gateway.wait_for_record("completion", |record| record["event"] == "complete");
     assert_eq!(completion["ended"], "client_abort");
     assert!(
         completion

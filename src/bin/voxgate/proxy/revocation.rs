@@ -25,7 +25,7 @@ impl Revocations {
     pub(crate) fn new(keys: Option<SharedKeyRing>) -> Self {
         Self(keys.map(|in_force| {
             let (replace, replaced) = watch::channel(());
-            in_force.on_replace(move || replace.send_replace(()));
+            in_force.on_replace(move |_| replace.send_replace(()));
             Keys { in_force, replaced }
         }))
     }

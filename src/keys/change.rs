@@ -1,0 +1,89 @@
+//! What became of keys between one ring and the next.
+
+use std::collections::HashMap;
+
+use super::ring::KeyRing;
+use crate::principal::Principal;
+
+/// One ring after another.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RingChange {
+    /// The number of the new ring.
+    pub generation: u64,
+    /// Its [digest](KeyRing::digest).
+    pub digest: String,
+    /// How many keys it has.
+    pub keys: usize,
+    /// What became of the keys that are not as they were.
+    pub changes: Vec<(KeyChange, Principal)>,
+}
+
+/// What became of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyChange {
+    /// Its id is new.
+    Added,
+    /// Its id is gone. The principal is as it was.
+    Removed,
+    /// Its id has another secret.
+    SecretChanged,
+    /// Its label, its validity or what it may do is another.
+    Changed,
+}
+
+impl KeyChange {
+    /// The name that stands in audit records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::SecretChanged => "secret_changed",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+impl RingChange {
+    pub(super) fn between(old: &KeyRing, new: &KeyRing, generation: u64) -> Self {
+        Self {
+            generation,
+            digest: new.digest(),
+            keys: new.len(),
+            changes: changes(old, new),
+        }
+    }
+}
+
+/// The keys of `new` that are not as in `old`, and those that are only there.
+fn changes(old: &KeyRing, new: &KeyRing) -> Vec<(KeyChange, Principal)> {
+    let mut before: HashMap<&str, &Principal> =
+        old.principals().map(|key| (key.id(), key)).collect();
+    let mut changes = Vec::new();
+    let mut last = None;
+    for key in new.principals() {
+        // The forms of one key stand together; the first speaks for it.
+        if last.replace(key.id()) == Some(key.id()) {
+            continue;
+        }
+        let change = match before.remove(key.id()) {
+            None => KeyChange::Added,
+            Some(before) if !has_its_secret(before, new) => KeyChange::SecretChanged,
+            Some(before) if before.has_rights_of(key) => continue,
+            Some(_) => KeyChange::Changed,
+        };
+        changes.push((change, key.clone()));
+    }
+    let removed = before
+        .into_values()
+        .map(|key| (KeyChange::Removed, key.clone()));
+    changes.extend(removed);
+    changes
+}
+
+fn has_its_secret(before: &Principal, new: &KeyRing) -> bool {
+    let holder = before.credential().and_then(|secret| new.holder(secret));
+    holder.is_some_and(|holder| holder.id() == before.id())
+}
