@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, Problem};
 
-use super::audit::Audit;
+use super::auditing::Audit;
 use super::settings::{
     self, ADMIN_LISTEN, CONNECT_TIMEOUT, DRAIN, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT,
     UPSTREAM, UPSTREAM_TIMEOUT, default_of, names,

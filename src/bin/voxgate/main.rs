@@ -1,7 +1,7 @@
 //! `voxgate`: the gateway and its command line. It uses the library's public API only.
 
 mod admin;
-mod audit;
+mod auditing;
 mod check;
 mod cli;
 mod config;
@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use voxgate::ConfigError;
 use voxgate::env::{Environment, Settings};
 
-use self::audit::Auditing;
+use self::auditing::Auditing;
 use self::check::Description;
 use self::cli::{Action, Flags};
 use self::config::Config;

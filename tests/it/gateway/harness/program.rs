@@ -3,10 +3,11 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jsonschema::Validator;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -59,6 +60,19 @@ impl Lines {
             lines = self.0.1.wait_timeout(lines, left).unwrap().0;
         }
     }
+}
+
+/// Reads an audit record, which must be as its schema says.
+pub(crate) fn record(line: &str) -> Value {
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
+        let schema = include_str!("../../../../docs/audit.schema.json");
+        jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap()
+    });
+    let record = serde_json::from_str(line).unwrap();
+    if let Err(error) = SCHEMA.validate(&record) {
+        panic!("{error}: {line}");
+    }
+    record
 }
 
 /// The program, with only those variables in its environment that the test gives.
@@ -183,17 +197,13 @@ impl Started {
     /// All audit records so far.
     pub(crate) fn records(&self) -> Vec<Value> {
         let lines = self.audit.all();
-        lines
-            .iter()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        lines.iter().map(|line| record(line)).collect()
     }
 
     /// Waits for an audit record.
     pub(crate) fn wait_for_record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         self.audit.wait_for(what, |lines| {
-            let json = |line: &String| serde_json::from_str::<Value>(line).unwrap();
-            lines.iter().map(json).find(|record| wanted(record))
+            lines.iter().map(|line| record(line)).find(&wanted)
         })
     }
 
