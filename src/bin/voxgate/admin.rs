@@ -17,6 +17,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use voxgate::audit::{AuditQueue, Promise};
+
 use super::metrics::Metrics;
 
 /// Less than is reserved of the open files.
@@ -27,15 +29,33 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether new requests are welcome.
 #[derive(Clone, Default)]
-pub(crate) struct Readiness(Arc<AtomicBool>);
+pub(crate) struct Readiness {
+    serving: Arc<AtomicBool>,
+    /// What requests have to wait for.
+    audit: Option<AuditQueue>,
+}
 
 impl Readiness {
-    pub(crate) fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+    /// Not before it is [set](Self::set), and not while records that requests wait for cannot be
+    /// written.
+    pub(crate) fn new(audit: Option<AuditQueue>) -> Self {
+        Self {
+            serving: Arc::default(),
+            audit: audit.filter(|audit| audit.promise() != Promise::Counted),
+        }
     }
 
-    fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(crate) fn set(&self, ready: bool) {
+        self.serving.store(ready, Ordering::Relaxed);
+    }
+
+    fn obstacle(&self) -> Option<&'static str> {
+        if !self.serving.load(Ordering::Relaxed) {
+            return Some("draining\n");
+        }
+        let audit = self.audit.as_ref();
+        let failing = audit.is_some_and(AuditQueue::is_failing);
+        failing.then_some("audit records cannot be written\n")
     }
 }
 
@@ -75,10 +95,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router) {
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    if readiness.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    match readiness.obstacle() {
+        None => (StatusCode::OK, "ready\n"),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
     }
 }
 

@@ -245,7 +245,7 @@ impl Control<'_> {
         let mut signals = Signals::new().map_err(cannot("cannot listen for signals"))?;
         let listener = tokio::net::TcpListener::from_std(admin)
             .map_err(cannot("cannot serve the admin listener"))?;
-        let readiness = Readiness::default();
+        let readiness = Readiness::new(metrics.audit().cloned());
         let router = admin::router(readiness.clone(), metrics);
         tokio::spawn(admin::serve(listener, router));
         readiness.set(true);

@@ -53,10 +53,16 @@ pub(crate) const CONNECT_TIMEOUT: &str = "VOXGATE_CONNECT_TIMEOUT_SECONDS";
 pub(crate) const UPSTREAM_TIMEOUT: &str = "VOXGATE_UPSTREAM_TIMEOUT_SECONDS";
 pub(crate) const HEADER_READ_TIMEOUT: &str = "VOXGATE_HEADER_READ_TIMEOUT_SECONDS";
 pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
+pub(crate) const AUDIT: &str = "VOXGATE_AUDIT";
+pub(crate) const AUDIT_DIR: &str = "VOXGATE_AUDIT_DIR";
+pub(crate) const AUDIT_SEGMENT: &str = "VOXGATE_AUDIT_SEGMENT";
+pub(crate) const AUDIT_RETENTION: &str = "VOXGATE_AUDIT_RETENTION";
+pub(crate) const AUDIT_SIGNING_KEY_FILE: &str = "VOXGATE_AUDIT_SIGNING_KEY_FILE";
+pub(crate) const AUDIT_PEPPER_FILE: &str = "VOXGATE_AUDIT_PEPPER_FILE";
 pub(crate) const LOG: &str = "VOXGATE_LOG";
 pub(crate) const LOG_FORMAT: &str = "VOXGATE_LOG_FORMAT";
 
-pub(crate) const SETTINGS: [Setting; 26] = [
+pub(crate) const SETTINGS: [Setting; 32] = [
     plain(
         UPSTREAM,
         "URL",
@@ -170,9 +176,45 @@ pub(crate) const SETTINGS: [Setting; 26] = [
         "30",
     ),
     plain(
+        AUDIT,
+        "PROMISE",
+        "what holds of a decision's record before the request goes on: `durable`, `blocking` or `counted`",
+        "`blocking` with a directory, else `counted`",
+    ),
+    plain(
+        AUDIT_DIR,
+        "PATH",
+        "the directory of the audit log; without it, records go to standard output",
+        "",
+    ),
+    plain(
+        AUDIT_SEGMENT,
+        "SIZE",
+        "how large a file of the audit log gets, in `KiB`, `MiB` or `GiB`",
+        "64MiB",
+    ),
+    plain(
+        AUDIT_RETENTION,
+        "TIME",
+        "how long closed files of the audit log are kept, such as `400d`",
+        "for ever",
+    ),
+    plain(
+        AUDIT_SIGNING_KEY_FILE,
+        "PATH",
+        "a file with the Ed25519 key that signs checkpoints of the audit log",
+        "",
+    ),
+    plain(
+        AUDIT_PEPPER_FILE,
+        "PATH",
+        "a file with the key of the fingerprints of unknown credentials",
+        "a random one for each start",
+    ),
+    plain(
         LOG,
         "FILTER",
-        "which log lines go to standard error, as `level` or `target=level,...`; audit records are not filtered",
+        "which log lines go to standard error, as `level` or `target=level,...`",
         "info",
     ),
     plain(

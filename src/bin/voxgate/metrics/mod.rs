@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     preconfigured_exposed: Gauge,
     last_used: Family<KeyLabel, Gauge>,
     keys: Keys,
+    audit: Option<AuditQueue>,
 }
 
 impl Metrics {
@@ -82,7 +83,7 @@ impl Metrics {
             last_used.clone(),
         );
         registry.register_collector(Box::new(keys.clone()));
-        if let Some(audit) = audit {
+        if let Some(audit) = audit.clone() {
             registry.register_collector(Box::new(Audit(audit)));
         }
         registry.register_collector(Box::new(Lost {
@@ -103,7 +104,13 @@ impl Metrics {
             preconfigured_exposed,
             last_used,
             keys,
+            audit,
         }
+    }
+
+    /// The queue whose figures it tells.
+    pub(crate) fn audit(&self) -> Option<&AuditQueue> {
+        self.audit.as_ref()
     }
 
     /// Tells of these keys from now on.
