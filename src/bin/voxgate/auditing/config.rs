@@ -1,0 +1,188 @@
+//! What is configured of the audit trail.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use voxgate::audit::log::Signer;
+use voxgate::audit::{Pepper, Promise};
+use voxgate::env::Environment;
+use voxgate::{ConfigError, Problem};
+
+use crate::settings::{
+    AUDIT, AUDIT_DIR, AUDIT_PEPPER_FILE, AUDIT_RETENTION, AUDIT_SEGMENT, AUDIT_SIGNING_KEY_FILE,
+    default_of,
+};
+
+/// What is promised of records, and where they are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Audit {
+    pub(crate) promise: Promise,
+    /// `None` for standard output.
+    pub(crate) log: Option<LogFiles>,
+    pub(crate) pepper: Option<Pepper>,
+}
+
+/// How the audit log is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct LogFiles {
+    pub(crate) directory: PathBuf,
+    pub(crate) segment_bytes: u64,
+    /// `None` keeps every file.
+    pub(crate) retention: Option<Duration>,
+    pub(crate) signer: Option<Signer>,
+}
+
+/// The variables as they come.
+#[derive(Deserialize)]
+struct Raw {
+    audit: Option<String>,
+    audit_dir: Option<String>,
+    audit_segment: Option<String>,
+    audit_retention: Option<String>,
+    audit_signing_key_file: Option<String>,
+    audit_pepper_file: Option<String>,
+}
+
+impl Audit {
+    /// Reads the settings, and notes what is wrong.
+    ///
+    /// # Errors
+    ///
+    /// When the environment cannot be read.
+    pub(crate) fn read(
+        environment: &Environment,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Option<Self>, ConfigError> {
+        let raw: Raw = environment.fill("VOXGATE_")?;
+        let mut reading = Reading { problems };
+        let directory = reading.directory(raw.audit_dir.as_deref());
+        let promise = reading.promise(raw.audit.as_deref(), directory.is_some());
+        let segment_bytes = reading.size(raw.audit_segment.as_deref());
+        let retention = reading.retention(raw.audit_retention.as_deref());
+        let signer = reading.signer(raw.audit_signing_key_file.as_deref());
+        let pepper = reading.pepper(raw.audit_pepper_file.as_deref());
+        for (variable, given) in [
+            (AUDIT_SEGMENT, raw.audit_segment.is_some()),
+            (AUDIT_RETENTION, raw.audit_retention.is_some()),
+            (AUDIT_SIGNING_KEY_FILE, raw.audit_signing_key_file.is_some()),
+        ] {
+            if given && raw.audit_dir.is_none() {
+                let message = format!("means nothing without {AUDIT_DIR}; set both or neither");
+                reading.problem(variable, message);
+            }
+        }
+        let (Some(promise), Some(segment_bytes)) = (promise, segment_bytes) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            promise,
+            log: directory.map(|directory| LogFiles {
+                directory,
+                segment_bytes,
+                retention,
+                signer,
+            }),
+            pepper,
+        }))
+    }
+}
+
+struct Reading<'a> {
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reading<'_> {
+    fn problem(&mut self, variable: &str, message: impl Into<String>) {
+        self.problems.push(Problem::new(variable, message));
+    }
+
+    fn directory(&mut self, given: Option<&str>) -> Option<PathBuf> {
+        let given = given?;
+        if given.trim().is_empty() {
+            self.problem(AUDIT_DIR, "is blank; name a directory, or do not set it at all");
+            return None;
+        }
+        Some(PathBuf::from(given))
+    }
+
+    fn promise(&mut self, given: Option<&str>, has_directory: bool) -> Option<Promise> {
+        let promise = match given.map(str::trim) {
+            None if has_directory => Promise::Blocking,
+            None | Some("counted") => Promise::Counted,
+            Some("blocking") => Promise::Blocking,
+            Some("durable") if has_directory => Promise::Durable,
+            Some("durable") => {
+                let message = format!(
+                    "is `durable`, which standard output cannot be; set {AUDIT_DIR} as well"
+                );
+                self.problem(AUDIT, message);
+                return None;
+            }
+            Some(_) => {
+                self.problem(AUDIT, "must be `durable`, `blocking` or `counted`");
+                return None;
+            }
+        };
+        Some(promise)
+    }
+
+    fn size(&mut self, given: Option<&str>) -> Option<u64> {
+        let given = given.unwrap_or_else(|| default_of(AUDIT_SEGMENT)).trim();
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+        let bytes = units.into_iter().find_map(|(unit, shift)| {
+            let number: u64 = given.strip_suffix(unit)?.trim_end().parse().ok()?;
+            number.checked_shl(shift).filter(|bytes| bytes >> shift == number)
+        });
+        let bytes = bytes.filter(|bytes| (1 << 20..=1 << 40).contains(bytes));
+        if bytes.is_none() {
+            let message = "must be a size from 1MiB to 1024GiB, such as 64MiB";
+            self.problem(AUDIT_SEGMENT, message);
+        }
+        bytes
+    }
+
+    fn retention(&mut self, given: Option<&str>) -> Option<Duration> {
+        let given = given?;
+        let time = humantime::parse_duration(given.trim()).ok();
+        let time = time.filter(|time| *time >= Duration::from_secs(24 * 60 * 60));
+        if time.is_none() {
+            self.problem(AUDIT_RETENTION, "must be a time of one day at least, such as 400d");
+        }
+        time
+    }
+
+    fn signer(&mut self, given: Option<&str>) -> Option<Signer> {
+        let text = self.file(AUDIT_SIGNING_KEY_FILE, given?)?;
+        let signer = Signer::parse(text.trim()).ok();
+        if signer.is_none() {
+            let message = "holds no key; make one with: voxgate audit keygen";
+            self.problem(AUDIT_SIGNING_KEY_FILE, message);
+        }
+        signer
+    }
+
+    fn pepper(&mut self, given: Option<&str>) -> Option<Pepper> {
+        let text = self.file(AUDIT_PEPPER_FILE, given?)?;
+        let pepper = Pepper::new(text.trim().as_bytes());
+        if pepper.is_none() {
+            let message = "is shorter than 16 bytes; make it with: openssl rand -hex 32";
+            self.problem(AUDIT_PEPPER_FILE, message);
+        }
+        pepper
+    }
+
+    /// The path is not shown: it may be the secret, set in the wrong variable.
+    fn file(&mut self, variable: &str, path: &str) -> Option<String> {
+        match fs::read_to_string(Path::new(path)) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let message =
+                    format!("cannot be read ({error}); set it to the path of a readable file");
+                self.problem(variable, message);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Where audit records are kept, and what is promised of them.
+
+mod config;
+
+use std::fmt::{self, Display};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, SystemTime};
+
+use voxgate::audit::log::{Log, LogOptions, Recovered};
+use voxgate::audit::{AuditQueue, AuditThreads, LogOutput, Promise, StreamOutput};
+
+pub(crate) use self::config::Audit;
+use self::config::LogFiles;
+
+/// How long the end of the process waits for what is still to be written.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+
+/// The queue of a process, and its threads.
+pub(crate) struct Auditing {
+    pub(crate) queue: AuditQueue,
+    threads: AuditThreads,
+}
+
+/// Records cannot be kept.
+#[derive(Debug)]
+pub(crate) struct AuditError(String);
+
+impl Display for AuditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot keep audit records: {}", self.0)
+    }
+}
+
+fn failed(error: impl Display) -> AuditError {
+    AuditError(error.to_string())
+}
+
+impl Auditing {
+    /// Starts to keep records.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be opened, or there is no thread or no randomness to be had.
+    pub(crate) fn start(audit: &Audit) -> Result<Self, AuditError> {
+        let instance = instance().map_err(failed)?;
+        let (queue, threads) = match &audit.log {
+            Some(files) => {
+                let log = open(files, &instance)?;
+                AuditQueue::start(LogOutput::new(log), audit.promise, &instance)
+            }
+            None => on_stdout(audit.promise, &instance),
+        }
+        .map_err(failed)?;
+        Ok(Self { queue, threads })
+    }
+
+    /// Writes out what waits. The last log line says how many records were lost, if any.
+    pub(crate) fn finish(self) {
+        let lost = self.threads.finish(FINISH_WITHIN);
+        if lost > 0 {
+            tracing::error!(lost, "audit records were not written");
+        }
+    }
+}
+
+fn on_stdout(promise: Promise, instance: &str) -> io::Result<(AuditQueue, AuditThreads)> {
+    // The stream itself, without the buffer that writes each line alone and keeps what failed.
+    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+    AuditQueue::start(StreamOutput::new(File::from(stdout)), promise, instance)
+}
+
+fn open(files: &LogFiles, instance: &str) -> Result<Log, AuditError> {
+    let mut options = LogOptions::new(&files.directory, instance, origin());
+    options.segment_bytes = files.segment_bytes;
+    options.retention.max_age = files.retention;
+    options.signer.clone_from(&files.signer);
+    // The log of the process goes elsewhere than the audit log: a copy of each checkpoint there
+    // shows what the audit log alone cannot.
+    options.on_checkpoint = Some(Box::new(|note| tracing::info!(note, "audit checkpoint")));
+    let (log, recovered) = Log::open(options, SystemTime::now()).map_err(failed)?;
+    report(&recovered);
+    Ok(log)
+}
+
+/// The name of this host's log, in checkpoints.
+fn origin() -> String {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    let host: String = host.chars().filter(|letter| plain(*letter)).take(64).collect();
+    format!("voxgate/{host}")
+}
+
+/// A name for this start of the process that no other has.
+fn instance() -> io::Result<String> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(format!("{:016x}", u64::from_be_bytes(random)))
+}
