@@ -232,3 +232,7 @@ fn protocol(version: Version) -> &'static str {
         _ => "HTTP/1.1",
     }
 }
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

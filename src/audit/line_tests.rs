@@ -1,0 +1,183 @@
+use std::sync::{Arc, LazyLock};
+
+use http::{Method, StatusCode};
+use jsonschema::Validator;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::audit::{
+    AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, QueryNames,
+};
+use crate::denial::{Denial, DenialKind};
+use crate::limit::Limits;
+use crate::principal::{Account, AuthMethod, Scope};
+use crate::request_id::RequestId;
+use crate::secret::Presented;
+
+static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
+    let schema = include_str!("../../docs/audit.schema.json");
+    let schema = serde_json::from_str(schema).expect("JSON");
+    jsonschema::validator_for(&schema).expect("a schema")
+});
+
+fn line(record: &AuditRecord<'_>) -> String {
+    let mut text = Vec::new();
+    let entry = Entry::copy(7, record, &mut text);
+    let mut line = String::new();
+    LineWriter::new("0123456789abcdef".to_owned()).write(&mut line, &entry, &text);
+    let read: Value = serde_json::from_str(&line).expect("JSON");
+    if let Err(error) = SCHEMA.validate(&read) {
+        panic!("{error}: {line}");
+    }
+    assert!(line.len() <= MAX_LINE, "{} bytes", line.len());
+    assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line}");
+    line
+}
+
+fn request_id() -> RequestId {
+    RequestId::new(Duration::from_secs(1))
+}
+
+fn decision<'a>(method: &'a Method, path: &'a str) -> Decision<'a> {
+    Decision {
+        time: SystemTime::UNIX_EPOCH,
+        request_id: request_id(),
+        dialect: "rime",
+        auth_method: Some(AuthMethod::ApiKey),
+        principal: None,
+        denial: None,
+        status: None,
+        http_method: method,
+        path,
+        peer: None,
+        user_agent: None,
+        host: None,
+        query: None,
+        version: Version::HTTP_11,
+        trace_parent: None,
+        rule: None,
+        credential: None,
+    }
+}
+
+#[test]
+fn a_decision_says_all_of_it_in_a_fixed_order() {
+    let account = Arc::new(Account::new("acme", Limits::default()));
+    let principal = Principal::new("ivr")
+        .label("IVR, \"production\"")
+        .scopes(["a", "b"].map(|scope| Scope::new(scope).expect("a scope")))
+        .account(account);
+    let pepper = Pepper::new(b"0123456789abcdef").expect("a pepper");
+    let denial = Denial::new(DenialKind::InsufficientScope);
+    let record = Decision {
+        auth_method: None,
+        principal: Some(&principal),
+        denial: Some(&denial),
+        status: Some(StatusCode::FORBIDDEN),
+        peer: Some(([127, 0, 0, 1], 80).into()),
+        user_agent: Some(b"curl"),
+        host: Some(b"tts"),
+        query: Some(QueryNames::of("speaker=cove&hunter2&api_key=hunter2")),
+        trace_parent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        rule: Some(("POST", "/v1/*")),
+        credential: Some(pepper.fingerprint(Presented::new(b"hunter2"))),
+        ..decision(&Method::POST, "/v1/rime-tts")
+    };
+    let line = line(&AuditRecord::Decision(record));
+    let id = request_id().to_string();
+    let shown = line.replace(line.split("\"request_id\":\"").nth(1).map_or("", |at| &at[..id.len()]), "ID");
+    let fingerprint = pepper.fingerprint(Presented::new(b"hunter2"));
+    assert_eq!(
+        shown,
+        format!(
+            "{{\"v\":1,\"seq\":7,\"ts\":\"1970-01-01T00:00:00.000000Z\",\"instance\":\"0123456789abcdef\",\
+             \"event\":\"decision\",\"outcome\":\"refused\",\"reason\":\"insufficient_scope\",\"status\":403,\
+             \"request_id\":\"ID\",\"trace_parent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\",\
+             \"dialect\":\"rime\",\"key_id\":\"ivr\",\"account\":\"acme\",\"label\":\"IVR, \\\"production\\\"\",\
+             \"scopes\":\"a b\",\"rule\":\"POST /v1/*\",\"cred_fp\":\"{fingerprint}\",\"peer\":\"127.0.0.1:80\",\
+             \"host\":\"tts\",\"method\":\"POST\",\"path\":\"/v1/rime-tts\",\
+             \"query_names\":\"speaker&*&api_key\",\"user_agent\":\"curl\",\"protocol\":\"HTTP/1.1\"}}"
+        )
+    );
+}
+
+#[test]
+fn the_other_records_are_as_the_schema_says() {
+    let principal = Principal::new("ivr");
+    let time = SystemTime::UNIX_EPOCH;
+    let completion = Completion {
+        time,
+        request_id: request_id(),
+        principal: &principal,
+        status: Some(StatusCode::SERVICE_UNAVAILABLE),
+        failure: Some(DenialKind::Unavailable),
+        ended: Ended::Revoked,
+        duration: Duration::MAX,
+        first_byte: Some(Duration::from_micros(5)),
+        bytes_sent: u64::MAX,
+        bytes_received: Some(0),
+    };
+    line(&AuditRecord::Completion(completion));
+    line(&AuditRecord::Start(Start {
+        time,
+        mode: "validate",
+        dialect: "rime",
+        keys: 3,
+        key_ring: "0123456789ab".to_owned(),
+        config: "0123456789ab".to_owned(),
+        public: "GET /health".to_owned(),
+        listen: ([127, 0, 0, 1], 80).into(),
+        exposed: false,
+    }));
+    line(&AuditRecord::Stop(Stop { time, why: "SIGTERM" }));
+    line(&AuditRecord::Keys(Keys {
+        time,
+        generation: 2,
+        digest: "0123456789ab",
+        keys: 1,
+        changes: 1,
+    }));
+    let validity = Validity {
+        not_before: Some(time),
+        expires: Some(time + Duration::from_secs(1)),
+    };
+    line(&AuditRecord::Key(KeyRecord {
+        time,
+        generation: 2,
+        change: "added",
+        principal: &principal.clone().valid(validity),
+    }));
+    let mut gap = String::new();
+    LineWriter::new("0123456789abcdef".to_owned()).write_gap(&mut gap, time, 3..=5);
+    let gap: Value = serde_json::from_str(&gap).expect("JSON");
+    assert!(SCHEMA.is_valid(&gap), "{gap}");
+    assert_eq!((&gap["from"], &gap["to"]), (&3.into(), &5.into()));
+}
+
+proptest! {
+    /// Whatever a client sends: one line of ASCII, not too long, as the schema says.
+    #[test]
+    fn a_line_is_a_line(
+        host in prop::collection::vec(any::<u8>(), 0..600),
+        agent in prop::collection::vec(any::<u8>(), 0..600),
+        path in "[\\x00-\\x1f\"\\\\é\u{2028}\u{202e}🦀a]{0,700}",
+        query in "[\\x00\"&;=é🦀a]{0,400}",
+        label in "[\u{7f}é🦀\"]{0,300}",
+    ) {
+        let principal = Principal::new("ivr").label(&label);
+        let method = Method::from_bytes(&[b'M'; 60]).expect("a method");
+        let record = Decision {
+            principal: Some(&principal),
+            user_agent: Some(&agent),
+            host: Some(&host),
+            query: Some(QueryNames::of(&query)),
+            rule: Some(("POST", &path)),
+            ..decision(&method, &path)
+        };
+        let line = line(&AuditRecord::Decision(record));
+        if path.len() > 512 || agent.len() > 256 || host.len() > 255 {
+            prop_assert!(line.contains("\"truncated\":true"));
+        }
+    }
+}
