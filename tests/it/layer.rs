@@ -4,3 +4,4 @@ mod around;
 mod ends;
 mod proof;
 mod readiness;
+mod receipts;

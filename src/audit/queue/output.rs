@@ -30,6 +30,15 @@ pub trait Output: Send {
     fn tick(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Ends it: nothing more will come.
+    ///
+    /// # Errors
+    ///
+    /// When not all of what was written is safe.
+    fn close(&mut self) -> io::Result<()> {
+        self.sync()
+    }
 }
 
 /// Lines on a stream, such as standard output. [`sync`](Output::sync) only flushes it.

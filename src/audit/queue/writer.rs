@@ -47,7 +47,9 @@ impl<O: Output> Writer<O> {
         loop {
             let ended = self.next(&mut batch);
             if batch.entries.is_empty() && ended {
-                let _ = self.settle_sync(true);
+                if let Err(error) = self.output.close() {
+                    tracing::error!(%error, "the audit trail could not be closed");
+                }
                 return;
             }
             text.clear();
