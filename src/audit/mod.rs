@@ -12,6 +12,8 @@ mod line;
 mod query;
 mod queue;
 mod receipt;
+#[cfg(feature = "audit-log")]
+pub mod log;
 mod tracing;
 
 use std::net::SocketAddr;

@@ -1,0 +1,173 @@
+//! What is found when a log is opened again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+use super::chain::Position;
+use super::content;
+use super::names;
+use super::options::LogError;
+use super::record::{Follows, Recovery};
+use super::scan::{End, Header, Scan, Step};
+
+/// How the log was found when it was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// After the last line that was there.
+    pub end: Position,
+    /// Whether its writer had not come to its end.
+    pub unsealed: bool,
+    /// Bytes of a line that was not whole. They are kept in a file of their own.
+    pub torn_bytes: u64,
+    /// The segment and the line that were found changed. The log goes on after the last line
+    /// before it; what follows it stays where it is.
+    pub damaged: Option<(u64, u64)>,
+    /// The segment to shorten, and its right length.
+    torn: Option<(u64, u64)>,
+}
+
+impl Recovered {
+    /// Leaves a segment of whole lines only. What is cut off was copied before, and the copy is
+    /// written down; where the file may not be shortened it stays, which is as well.
+    pub(super) fn cut_torn_off(&self, directory: &Path) {
+        if let Some((segment, length)) = self.torn {
+            let file = OpenOptions::new()
+                .write(true)
+                .open(directory.join(names::segment(segment)));
+            let _ = file.and_then(|file| {
+                file.set_len(length)?;
+                file.sync_all()
+            });
+        }
+    }
+}
+
+/// What the next segment has to follow and to say.
+pub(super) struct Found {
+    pub(super) end: Position,
+    pub(super) follows: Follows,
+    pub(super) recoveries: Vec<Recovery>,
+    pub(super) recovered: Recovered,
+}
+
+/// Looks at the newest segment. What is torn is copied; nothing is shortened yet.
+pub(super) fn look(directory: &Path) -> Result<Found, LogError> {
+    let numbers = names::segments(directory).map_err(LogError::io("list", directory))?;
+    let mut found = Found {
+        end: Position::START,
+        follows: Follows::Nothing,
+        recoveries: Vec::new(),
+        recovered: Recovered {
+            end: Position::START,
+            unsealed: false,
+            torn_bytes: 0,
+            damaged: None,
+            torn: None,
+        },
+    };
+    for number in numbers.iter().rev() {
+        let path = directory.join(names::segment(*number));
+        if found
+            .segment(directory, *number)
+            .map_err(LogError::io("read", &path))?
+        {
+            break;
+        }
+    }
+    found.recovered.end = found.end;
+    Ok(found)
+}
+
+impl Found {
+    /// Looks at one segment. `false` if the log has no line in it, so that the one before counts.
+    fn segment(&mut self, directory: &Path, number: u64) -> io::Result<bool> {
+        let path = directory.join(names::segment(number));
+        let Some(header) = Header::read(&path)?.filter(|it| it.open.segment == number) else {
+            return self.without_header(directory, number);
+        };
+        let mut scan = Scan::open(&path, header.open.start(), u64::MAX)?;
+        let ended = loop {
+            if let Step::End(end) = scan.next()? {
+                break end;
+            }
+        };
+        let at = scan.at();
+        if self.follows == Follows::Damaged {
+            // A newer segment is there and unreadable: its number is taken, and this is where
+            // the chain can go on.
+            self.end = Position {
+                segment: self.end.segment,
+                line: 0,
+                bytes: 0,
+                ..at
+            };
+            return Ok(true);
+        }
+        self.end = at;
+        if scan.is_sealed() && ended == End::Whole {
+            self.follows = Follows::Sealed;
+            return Ok(true);
+        }
+        self.follows = Follows::Unsealed;
+        self.recovered.unsealed = true;
+        let state = match ended {
+            End::Whole => "unsealed",
+            End::Torn(_) => "torn",
+            End::Damaged(_) => {
+                self.follows = Follows::Damaged;
+                self.recovered.damaged = Some((number, at.line + 1));
+                "damaged"
+            }
+        };
+        let mut recovery = inspect(&path, number, state, &at)?;
+        if state == "torn" {
+            recovery.file = content::copy_aside(directory, number, at.bytes)?;
+            self.recovered.torn_bytes += recovery.bytes;
+            self.recovered.torn = Some((number, at.bytes));
+        }
+        self.recoveries.push(recovery);
+        Ok(true)
+    }
+
+    /// A segment whose first lines are not whole never took an event, if nothing else is in it.
+    fn without_header(&mut self, directory: &Path, number: u64) -> io::Result<bool> {
+        let path = directory.join(names::segment(number));
+        let start = Position {
+            segment: number,
+            ..Position::START
+        };
+        self.recovered.unsealed = true;
+        if !self.recoveries.is_empty() || !Header::is_interrupted(&path)? {
+            self.follows = Follows::Damaged;
+            self.end.segment = self.end.segment.max(number);
+            self.recovered.damaged = Some((number, 1));
+            self.recoveries
+                .push(inspect(&path, number, "damaged", &start)?);
+            return Ok(false);
+        }
+        let mut recovery = inspect(&path, number, "incomplete", &start)?;
+        if recovery.bytes > 0 {
+            recovery.file = content::copy_aside(directory, number, 0)?;
+        }
+        self.recovered.torn_bytes += recovery.bytes;
+        self.recoveries.push(recovery);
+        fs::remove_file(&path)?;
+        File::open(directory)?.sync_all()?;
+        Ok(false)
+    }
+}
+
+/// What is in a segment after the last line that is right.
+fn inspect(path: &Path, segment: u64, state: &str, at: &Position) -> io::Result<Recovery> {
+    Ok(Recovery {
+        segment,
+        state: state.to_owned(),
+        line: at.line + 1,
+        offset: at.bytes,
+        bytes: fs::metadata(path)?.len().saturating_sub(at.bytes),
+        sha256: content::sha256(path, at.bytes)?,
+        file: String::new(),
+    })
+}

@@ -1,0 +1,278 @@
+//! How lines get into segments, how segments begin and end, and what happens when one fails.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use super::chain::OVERHEAD;
+use super::checkpoint::Checkpoint;
+use super::disk::write_all;
+use super::names;
+use super::options::LogError;
+use super::record::{Follows, Open, Own};
+use super::writer::{Current, Log, Space};
+
+/// Kept free in a segment for a checkpoint and the seal.
+const RESERVE: u64 = 2048;
+
+/// The time between two attempts to open a segment.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Why a step did not come to its end.
+pub(super) enum Trouble {
+    /// The segment that is open takes no more lines.
+    Failed(io::Error),
+    /// It would not help to try again now.
+    Refused(LogError),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Log {
+    /// Does `step` with an open segment. If that fails on the way, it is done once more with a
+    /// new one.
+    pub(super) fn guarded(
+        &mut self,
+        now: SystemTime,
+        step: impl Fn(&mut Self, SystemTime) -> Result<(), Trouble>,
+    ) -> Result<(), LogError> {
+        for is_last in [false, true] {
+            if self.current.is_none() {
+                self.open_next(now)?;
+            }
+            match step(self, now) {
+                Ok(()) => break,
+                Err(Trouble::Refused(error)) => return Err(error),
+                Err(Trouble::Failed(error)) => {
+                    let error = self.fail(error);
+                    if is_last {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all that is pending.
+    pub(super) fn flush(&mut self, now: SystemTime) -> Result<(), Trouble> {
+        while self.pending.unwritten() > 0 {
+            let room = (self.options.segment_bytes - RESERVE).saturating_sub(self.written.bytes);
+            let limit = match self.options.signer {
+                Some(_) => self.options.checkpoint_lines.saturating_sub(self.unsigned),
+                None => u64::MAX,
+            };
+            let next = self.pending.fitting(limit, room, OVERHEAD);
+            if limit == 0 {
+                self.sync_current()?;
+                self.checkpoint(now)?;
+            } else if next.is_empty() {
+                self.rotate("size", now)?;
+            } else {
+                let mut buffer = std::mem::take(&mut self.buffer);
+                buffer.clear();
+                let mut after = self.written;
+                for line in next.clone() {
+                    after = after.push(self.pending.body(line), &mut buffer);
+                }
+                let result = self.write(&buffer);
+                self.buffer = buffer;
+                result?;
+                self.written = after;
+                self.unsigned += next.len() as u64;
+                self.pending.wrote_up_to(next.end);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.current {
+            Some(current) => write_all(&mut *current.file, bytes),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Writes a line of the log's own.
+    pub(super) fn write_own(&mut self, own: &Own, now: SystemTime) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        let body = own.body(now, &self.options.instance);
+        let after = self.written.push(body.as_bytes(), &mut buffer);
+        self.write(&buffer)?;
+        self.written = after;
+        Ok(())
+    }
+
+    /// What was written is on the disk after this.
+    pub(super) fn sync_current(&mut self) -> io::Result<()> {
+        match &mut self.current {
+            Some(current) if self.synced != self.written => current.file.sync()?,
+            Some(_) => {}
+            None => return Err(io::ErrorKind::NotConnected.into()),
+        }
+        self.synced = self.written;
+        self.pending.synced();
+        Ok(())
+    }
+
+    pub(super) fn is_checkpoint_due(&self, now: SystemTime) -> bool {
+        let age = now.duration_since(self.signed_at).unwrap_or_default();
+        let old = self.unsigned > 0 && age >= self.options.checkpoint_age;
+        old || self.unsigned >= self.options.checkpoint_lines
+    }
+
+    pub(super) fn checkpoint_if_due(&mut self, now: SystemTime) -> Result<(), Trouble> {
+        if self.is_checkpoint_due(now) {
+            self.checkpoint(now)?;
+        }
+        Ok(())
+    }
+
+    /// Signs all that is written, which is synced, too: a checkpoint must never name a line that
+    /// may be written again elsewhere.
+    pub(super) fn checkpoint(&mut self, now: SystemTime) -> io::Result<()> {
+        let Some(note) = self.sign() else {
+            return Ok(());
+        };
+        self.unsigned = 0;
+        self.signed_at = now;
+        self.write_own(&Own::Checkpoint { note }, now)
+    }
+
+    fn sign(&mut self) -> Option<String> {
+        let signer = self.options.signer.as_ref()?;
+        let checkpoint = Checkpoint::new(&self.options.origin, &self.synced);
+        let note = checkpoint.sign(signer);
+        if let Some(take) = &mut self.options.on_checkpoint {
+            take(&note);
+        }
+        Some(note)
+    }
+
+    pub(super) fn is_old(&self, now: SystemTime) -> bool {
+        self.current.as_ref().is_some_and(|current| {
+            let age = now.duration_since(current.opened).unwrap_or_default();
+            age >= self.options.segment_age && self.written.lines > current.begun.lines
+        })
+    }
+
+    /// Ends the segment and begins the next one.
+    pub(super) fn rotate(&mut self, reason: &str, now: SystemTime) -> Result<(), Trouble> {
+        self.check_space().map_err(Trouble::Refused)?;
+        self.seal(reason, now)?;
+        self.open_next(now).map_err(Trouble::Refused)?;
+        self.retain(now)?;
+        Ok(())
+    }
+
+    /// Writes the last line of the segment, and signs the log with it.
+    pub(super) fn seal(&mut self, reason: &str, now: SystemTime) -> Result<(), Trouble> {
+        self.sync_current()?;
+        let seal = Own::Seal {
+            reason: reason.to_owned(),
+            line: self.written.line + 1,
+        };
+        self.write_own(&seal, now)?;
+        self.sync_current()?;
+        self.follows = Follows::Sealed;
+        self.put_away();
+        let _ = self.sign();
+        Ok(())
+    }
+
+    /// The segment takes no more lines. All after what is synced is no part of the log.
+    pub(super) fn fail(&mut self, error: io::Error) -> LogError {
+        let path = self.directory().join(names::segment(self.synced.segment));
+        self.put_away();
+        self.written = self.synced;
+        self.pending.failed();
+        self.follows = Follows::Failed;
+        self.failed_segments += 1;
+        LogError::io("write or sync", &path)(error)
+    }
+
+    fn put_away(&mut self) {
+        if let Some(mut current) = self.current.take() {
+            // What is reserved and not given back is only wasted.
+            let _ = current.file.trim();
+        }
+    }
+
+    /// Begins the next segment. Nothing is in it before its first lines are on the disk; if that
+    /// fails, there is no such segment.
+    pub(super) fn open_next(&mut self, now: SystemTime) -> Result<(), LogError> {
+        let wait = |at: &SystemTime| {
+            at.duration_since(now)
+                .is_ok_and(|it| it > Duration::ZERO && it <= RETRY)
+        };
+        if self.retry_at.as_ref().is_some_and(wait) {
+            return Err(LogError::Waiting);
+        }
+        let opened = self.check_space().and_then(|()| self.create(now));
+        self.retry_at = opened.is_err().then_some(now + RETRY);
+        opened?;
+        self.pending.failed();
+        self.checkpoint(now).map_err(|error| self.fail(error))
+    }
+
+    fn create(&mut self, now: SystemTime) -> Result<(), LogError> {
+        if let Some(path) = &self.leftover {
+            self.disk
+                .remove(path)
+                .map_err(LogError::io("remove", path))?;
+            self.leftover = None;
+        }
+        let recoveries = self.recoveries.iter().cloned().map(Own::Recovery);
+        let count = recoveries.len() as u64;
+        let open = Open::after(&self.synced, self.follows, &self.options.origin, count);
+        let path = self.directory().join(names::segment(open.segment));
+        let mut buffer = Vec::new();
+        let mut after = self.synced.next_segment();
+        for own in [Own::Open(open)].into_iter().chain(recoveries) {
+            let body = own.body(now, &self.options.instance);
+            after = after.push(body.as_bytes(), &mut buffer);
+        }
+        let file = self.disk.create(&path, self.options.segment_bytes);
+        let mut file = file.map_err(LogError::io("create", &path))?;
+        let begun = write_all(&mut *file, &buffer).and_then(|()| file.sync());
+        let begun = begun.and_then(|()| self.disk.sync_directory(self.directory()));
+        if let Err(error) = begun {
+            // No line of it was ever said to be there, and its number is wanted again.
+            self.leftover = self.disk.remove(&path).is_err().then(|| path.clone());
+            return Err(LogError::io("begin", &path)(error));
+        }
+        self.recoveries.clear();
+        self.synced = after;
+        self.written = after;
+        self.current = Some(Current {
+            file,
+            opened: now,
+            begun: after,
+        });
+        Ok(())
+    }
+
+    fn check_space(&mut self) -> Result<(), LogError> {
+        let least = self.options.least_space_bytes;
+        match self.look_for_space() {
+            Some(free) if self.space == Space::Exhausted => Err(LogError::NoSpace { free, least }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A disk that does not say how much is free is not held to be full: it will refuse itself.
+    pub(super) fn look_for_space(&mut self) -> Option<u64> {
+        let free = self.disk.free_bytes(self.directory()).ok()?;
+        self.space = if free < self.options.least_space_bytes {
+            Space::Exhausted
+        } else if free < self.options.low_space_bytes {
+            Space::Low
+        } else {
+            Space::Ample
+        };
+        Some(free)
+    }
+}

@@ -1,0 +1,132 @@
+//! What each line has to say, beyond that its chain is right.
+
+use super::sequence::{Repeated, Sequence};
+use super::walk::Walk;
+use super::{Outcome, Problem};
+use crate::audit::log::chain::{Chain, Position};
+use crate::audit::log::checkpoint::Checkpoint;
+use crate::audit::log::names;
+use crate::audit::log::note::Note;
+use crate::audit::log::options::MAX_CHECKPOINT_LINES;
+use crate::audit::log::record::{Event, Follows, Open, Own};
+
+impl Walk<'_> {
+    pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), Outcome> {
+        self.report.events += 1;
+        if event.instance != self.instance {
+            return Err(self.tampered_event(event, "the line is of another instance"));
+        }
+        let place = (self.at.segment, self.at.line);
+        if let Err(Repeated) = self.sequence.saw(event.seq, place) {
+            return Err(self.tampered_event(event, "the `seq` is there twice"));
+        }
+        if let Some((from, to)) = event.lost {
+            self.sequence.lost(from, to);
+        }
+        self.unsigned += 1;
+        if self.not_signed.is_none() && (!self.signed_here || self.unsigned > MAX_CHECKPOINT_LINES)
+        {
+            let what = "no signed checkpoint covers this line, and one would have to";
+            let file = names::segment(self.at.segment);
+            let problem = Problem::new(file, self.at.line, Some(event.seq), what);
+            self.not_signed = Some(problem);
+        }
+        Ok(())
+    }
+
+    pub(super) fn own(
+        &mut self,
+        own: Own,
+        instance: String,
+        before: &Position,
+    ) -> Result<(), Outcome> {
+        let is_open = matches!(own, Own::Open(_));
+        if is_open != (before.line == 0) {
+            return Err(self.tampered("a segment begins with `segment_open`, and only it does"));
+        }
+        if !is_open && instance != self.instance {
+            return Err(self.tampered("the line is of another instance"));
+        }
+        match own {
+            Own::Open(open) => self.opened(open, instance, before),
+            Own::Seal { line, .. } if line == self.at.line => Ok(()),
+            Own::Seal { .. } => Err(self.tampered("the seal counts other lines")),
+            Own::Checkpoint { note } => self.checkpoint(&note, before),
+            Own::Recovery(recovery) => self.recovery(&recovery),
+            Own::Retention {
+                from,
+                to,
+                lines,
+                last,
+            } => self.retention(from, to, lines, last),
+        }
+    }
+
+    fn opened(&mut self, open: Open, instance: String, before: &Position) -> Result<(), Outcome> {
+        let is_first = open.segment == 1;
+        if open.start() != *before {
+            return Err(self.tampered("the segment does not belong here"));
+        }
+        if is_first != (open.follows == Follows::Nothing) {
+            return Err(self.tampered("the segment says that none came before it"));
+        }
+        self.origins.insert(open.origin);
+        if instance != self.instance {
+            self.instance_ended();
+            self.sequence = Sequence::from_start();
+            self.instance = instance;
+        }
+        Ok(())
+    }
+
+    /// After this line no more of the instance's numbers come.
+    pub(super) fn instance_ended(&mut self) {
+        if let Some((from, to, (segment, line))) = self.sequence.hole() {
+            let what = format!("before this line, `seq` {from} to {to} are missing");
+            let problem = Problem::new(names::segment(segment), line, Some(to + 1), what);
+            self.gap.get_or_insert(problem);
+        }
+    }
+
+    fn checkpoint(&mut self, note: &str, before: &Position) -> Result<(), Outcome> {
+        self.report.checkpoints += 1;
+        let parsed = Note::parse(note);
+        let parsed = parsed.and_then(|note| Some((Checkpoint::parse(note.text)?, note)));
+        let Some((checkpoint, note)) = parsed else {
+            return Err(self.tampered("this is no checkpoint"));
+        };
+        let is_ours = self.origins.contains(&checkpoint.origin);
+        if !is_ours || checkpoint != Checkpoint::new(&checkpoint.origin, before) {
+            return Err(self.tampered("the checkpoint is not of this place"));
+        }
+        if self.options.keys.is_empty() {
+            return Ok(());
+        }
+        if !note.is_signed_by(&self.options.keys) {
+            return Err(self.tampered("the checkpoint is not signed by a key that was given"));
+        }
+        self.report.signed_lines = Some(before.lines);
+        self.unsigned = 0;
+        self.signed_here = true;
+        self.not_signed = None;
+        Ok(())
+    }
+
+    fn retention(&mut self, from: u64, to: u64, lines: u64, last: Chain) -> Result<(), Outcome> {
+        if from > to || to >= self.at.segment {
+            return Err(self.tampered("the line says that segments were deleted that were not"));
+        }
+        self.deleted = self.deleted.max(to);
+        match self.ends.get(&to) {
+            Some(end) if (end.lines, end.chain) != (lines, last) => {
+                Err(self.tampered("the segments that it says were deleted ended otherwise"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn tampered_event(&self, event: &Event<'_>, what: &str) -> Outcome {
+        let file = names::segment(self.at.segment);
+        Outcome::Tampered(Problem::new(file, self.at.line, Some(event.seq), what))
+    }
+}

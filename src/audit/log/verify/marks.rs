@@ -1,0 +1,119 @@
+//! Checkpoints from another place, each looked for where it must be in the log.
+
+use std::collections::BTreeSet;
+
+use crate::audit::log::chain::Position;
+use crate::audit::log::checkpoint::{Checkpoints, Kept};
+use crate::audit::log::names;
+use crate::audit::log::note::VerifierKey;
+
+use super::{Outcome, Problem};
+
+/// What the checkpoints' file is called in a [`Problem`].
+const FILE: &str = "checkpoints";
+
+/// The checkpoints, by the number of lines before them.
+pub(super) struct Marks {
+    kept: Vec<Kept>,
+    /// Where the log is at each of them, as far as it was read.
+    found: Vec<Position>,
+    /// Checkpoints of lines that were deleted before.
+    skipped: usize,
+}
+
+/// What the comparison has shown.
+pub(super) struct Compared {
+    pub(super) matching: u64,
+    /// Those of lines that were deleted before.
+    pub(super) earlier: u64,
+}
+
+impl Marks {
+    pub(super) fn new(checkpoints: &Checkpoints) -> Self {
+        let mut kept = checkpoints.0.clone();
+        kept.sort_by_key(|kept| kept.checkpoint.lines);
+        Self {
+            kept,
+            found: Vec::new(),
+            skipped: 0,
+        }
+    }
+
+    /// The log begins here.
+    pub(super) fn begin(&mut self, at: &Position) {
+        let earlier = |kept: &&Kept| kept.checkpoint.lines < at.lines;
+        self.skipped = self.kept.iter().take_while(earlier).count();
+        self.pass(at);
+    }
+
+    /// The log goes on from here.
+    pub(super) fn pass(&mut self, at: &Position) {
+        while let Some(next) = self.kept.get(self.skipped + self.found.len())
+            && next.checkpoint.lines == at.lines
+        {
+            self.found.push(*at);
+        }
+    }
+
+    /// Compares, when the log has been read to its end.
+    pub(super) fn compare(
+        self,
+        end: &Position,
+        origins: &BTreeSet<String>,
+        keys: &[VerifierKey],
+    ) -> Result<Compared, Outcome> {
+        let is_ours = |kept: &Kept| origins.contains(&kept.checkpoint.origin);
+        let mut cut = None;
+        let mut compared = Compared {
+            matching: 0,
+            earlier: 0,
+        };
+        for (at, kept) in self
+            .kept
+            .iter()
+            .enumerate()
+            .filter(|(_, kept)| is_ours(kept))
+        {
+            if !keys.is_empty() && !kept.is_signed_by(keys) {
+                let what = "this checkpoint is not signed by a key that was given";
+                let problem = Problem::new(FILE.to_owned(), kept.line, None, what);
+                return Err(Outcome::Tampered(problem));
+            }
+            let checkpoint = &kept.checkpoint;
+            let Some(at) = at.checked_sub(self.skipped) else {
+                compared.earlier += 1;
+                continue;
+            };
+            match self.found.get(at) {
+                Some(place) if place.chain == checkpoint.chain => compared.matching += 1,
+                Some(place) => {
+                    let what = format!(
+                        "the checkpoint of {} lines has another chain: this line, or one before \
+                         it, was changed after it had been signed",
+                        checkpoint.lines
+                    );
+                    let file = names::segment(place.segment);
+                    return Err(Outcome::Tampered(Problem::new(
+                        file, place.line, None, what,
+                    )));
+                }
+                None => cut = Some(checkpoint),
+            }
+        }
+        let file = names::segment(end.segment);
+        let short = |what: String| {
+            let problem = Problem::new(file, end.line + 1, None, what);
+            Err(Outcome::Cut(problem))
+        };
+        match cut {
+            Some(checkpoint) => short(format!(
+                "the log ends after {} lines; at a checkpoint it had {}",
+                end.lines, checkpoint.lines
+            )),
+            None if !self.kept.iter().any(is_ours) => {
+                short("none of the checkpoints is of this log".to_owned())
+            }
+            None => Ok(compared),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Reading a log again, from its first line to its last.
+
+mod ends;
+mod lines;
+mod marks;
+mod sequence;
+mod walk;
+
+use std::fmt;
+use std::path::Path;
+
+use super::chain::Position;
+use super::checkpoint::Checkpoints;
+use super::note::VerifierKey;
+
+/// What a log is compared with.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyOptions {
+    /// Checkpoints from another place. Without them nobody can know that the log's end is
+    /// missing.
+    pub checkpoints: Option<Checkpoints>,
+    /// The keys that sign the checkpoints. Without them nobody can know that the log was not
+    /// written anew as a whole.
+    pub keys: Vec<VerifierKey>,
+}
+
+/// How far a verification has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The bytes that were read.
+    pub bytes: u64,
+    /// The bytes that there are.
+    pub total: u64,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The verdict.
+    pub outcome: Outcome,
+    /// The number of the first segment that is there.
+    pub first_segment: u64,
+    /// After the last line that is right.
+    pub end: Position,
+    /// Lines that were read and are right, …
+    pub lines: u64,
+    /// … those of them that are events, …
+    pub events: u64,
+    /// … and those that are checkpoints.
+    pub checkpoints: u64,
+    /// The part of the log that is signed by one of the keys: so many of its lines, counted from
+    /// its very first. `None` without a key.
+    pub signed_lines: Option<u64>,
+    /// How many checkpoints from another place were of this log, and found in it.
+    pub compared: u64,
+    /// Whether the last segment is sealed. If it is not, the log is being written, or its writer
+    /// was killed, or its end is missing.
+    pub sealed: bool,
+    /// Whether somebody is writing it now.
+    pub live: bool,
+    /// What the verdict does not say, and whoever reads it should know.
+    pub notes: Vec<String>,
+}
+
+/// The verdict on a log. If several apply, it is the first of them in the order `Tampered` or
+/// `Unreadable` (whichever comes first in the log), `Cut`, `Gap`, `Torn`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Every line is as it was written, and none is missing between the first and the last.
+    Whole,
+    /// A line, or a segment, is not what was written.
+    Tampered(Problem),
+    /// The last line is not whole, as if the writer had been killed. It is no part of the log.
+    Torn(Problem),
+    /// It is shorter than it was at a checkpoint.
+    Cut(Problem),
+    /// It cannot be read.
+    Unreadable(Problem),
+    /// A `seq` is missing, and no `gap` line says why.
+    Gap(Problem),
+}
+
+impl Outcome {
+    /// The exit status of `voxgate audit verify`.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Tampered(_) => 1,
+            Self::Torn(_) => 2,
+            Self::Cut(_) => 3,
+            Self::Unreadable(_) => 4,
+            Self::Gap(_) => 5,
+        }
+    }
+
+    /// What is wrong, if something is.
+    #[must_use]
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Whole => None,
+            Self::Tampered(problem)
+            | Self::Torn(problem)
+            | Self::Cut(problem)
+            | Self::Unreadable(problem)
+            | Self::Gap(problem) => Some(problem),
+        }
+    }
+}
+
+/// What is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The file's name.
+    pub file: String,
+    /// The line in it, counted from one.
+    pub line: u64,
+    /// What that line has, or claims to have, as its `seq`.
+    pub seq: Option<u64>,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl Problem {
+    fn new(file: String, line: u64, seq: Option<u64>, what: impl Into<String>) -> Self {
+        Self {
+            file,
+            line,
+            seq,
+            what: what.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file, line, what, ..
+        } = self;
+        match self.seq {
+            Some(seq) => write!(f, "{file}:{line}:{seq}: {what}"),
+            None => write!(f, "{file}:{line}: {what}"),
+        }
+    }
+}
+
+/// Reads a log and says whether it is what was written. `progress` is called now and then.
+///
+/// Nothing in the directory is changed, and a log can be verified while it is written: what is
+/// being written at that moment may then look torn.
+pub fn verify(
+    directory: &Path,
+    options: &VerifyOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Report {
+    walk::Walk::new(directory, options, progress).run()
+}

@@ -1,0 +1,268 @@
+//! The way through the segments.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::marks::Marks;
+use super::sequence::Sequence;
+use super::{Outcome, Problem, Progress, Report, VerifyOptions};
+use crate::audit::log::chain::Position;
+use crate::audit::log::names;
+use crate::audit::log::record::Line;
+use crate::audit::log::scan::{End, Header, Scan, Step};
+
+/// Lines between two calls of the progress function.
+const PROGRESS_LINES: u64 = 4096;
+
+/// A walk through a log. Its other halves are in `lines.rs` and `ends.rs`.
+pub(super) struct Walk<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) options: &'a VerifyOptions,
+    progress: &'a mut dyn FnMut(Progress),
+    pub(super) report: Report,
+    /// After the last line that is right.
+    pub(super) at: Position,
+    /// The `instance` of the segment that is being read.
+    pub(super) instance: String,
+    pub(super) sequence: Sequence,
+    pub(super) gap: Option<Problem>,
+    torn: Option<Problem>,
+    pub(super) marks: Option<Marks>,
+    pub(super) origins: BTreeSet<String>,
+    /// Where each segment ended.
+    pub(super) ends: BTreeMap<u64, Position>,
+    /// The segment, just read, whose torn end is still where it was.
+    pub(super) in_place: Option<u64>,
+    /// The last segment that a `retention` line says is deleted.
+    pub(super) deleted: u64,
+    /// Event lines after the last signed checkpoint, and whether that is in this segment.
+    pub(super) unsigned: u64,
+    pub(super) signed_here: bool,
+    /// The first event line that had to be signed and is not.
+    pub(super) not_signed: Option<Problem>,
+    bytes: u64,
+    total: u64,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        directory: &'a Path,
+        options: &'a VerifyOptions,
+        progress: &'a mut dyn FnMut(Progress),
+    ) -> Self {
+        Self {
+            directory,
+            options,
+            progress,
+            report: Report {
+                outcome: Outcome::Whole,
+                first_segment: 0,
+                end: Position::START,
+                lines: 0,
+                events: 0,
+                checkpoints: 0,
+                signed_lines: (!options.keys.is_empty()).then_some(0),
+                compared: 0,
+                sealed: false,
+                live: is_locked(directory),
+                notes: Vec::new(),
+            },
+            at: Position::START,
+            instance: String::new(),
+            sequence: Sequence::from_start(),
+            gap: None,
+            torn: None,
+            marks: options.checkpoints.as_ref().map(Marks::new),
+            origins: BTreeSet::new(),
+            ends: BTreeMap::new(),
+            in_place: None,
+            deleted: 0,
+            unsigned: 0,
+            signed_here: false,
+            not_signed: None,
+            bytes: 0,
+            total: 0,
+        }
+    }
+
+    pub(super) fn run(mut self) -> Report {
+        let outcome = self.walk().and_then(|()| self.conclude());
+        self.report.outcome = outcome.err().unwrap_or(Outcome::Whole);
+        self.report.end = self.at;
+        self.report
+    }
+
+    fn walk(&mut self) -> Result<(), Outcome> {
+        let numbers = names::segments(self.directory).map_err(|error| {
+            let problem = Problem::new(
+                self.directory.display().to_string(),
+                0,
+                None,
+                error.to_string(),
+            );
+            Outcome::Unreadable(problem)
+        })?;
+        let Some(first) = numbers.first().copied() else {
+            let directory = self.directory.display().to_string();
+            let problem = Problem::new(directory, 0, None, "there is no segment in it");
+            return Err(Outcome::Unreadable(problem));
+        };
+        let length = |number: &u64| fs::metadata(self.path(*number)).map_or(0, |it| it.len());
+        self.total = numbers.iter().map(length).sum();
+        self.report.first_segment = first;
+        self.begin(first)?;
+        for (at, number) in numbers.iter().copied().enumerate() {
+            if number != self.at.segment + 1 {
+                return Err(self.tampered_at(self.at.segment + 1, 1, "the segment is missing"));
+            }
+            let following = numbers.get(at + 1).filter(|next| **next == number + 1);
+            let next = match following {
+                // Another segment under this name says nothing about this one.
+                Some(next) => self
+                    .header(*next)?
+                    .filter(|header| header.open.segment == *next),
+                None => None,
+            };
+            self.segment(number, next)?;
+        }
+        (self.progress)(Progress {
+            bytes: self.total,
+            total: self.total,
+        });
+        Ok(())
+    }
+
+    /// Before the first segment. If it is not the very first, it says itself where it begins.
+    fn begin(&mut self, first: u64) -> Result<(), Outcome> {
+        self.at.segment = first.saturating_sub(1);
+        if first > 1 {
+            self.sequence = Sequence::from_the_middle();
+            if let Some(header) = self.header(first)? {
+                self.at = Position {
+                    segment: first - 1,
+                    ..header.open.start()
+                };
+                self.instance.clone_from(&header.instance);
+            }
+        }
+        self.ends.insert(first.saturating_sub(1), self.at);
+        if let Some(marks) = &mut self.marks {
+            marks.begin(&self.at);
+        }
+        Ok(())
+    }
+
+    fn segment(&mut self, number: u64, next: Option<Header>) -> Result<(), Outcome> {
+        let limit = next.as_ref().map_or(u64::MAX, |next| next.open.end);
+        let start = self.at.next_segment();
+        self.at = start;
+        self.signed_here = false;
+        let path = self.path(number);
+        let mut scan = Scan::open(&path, start, limit).map_err(|error| self.unreadable(error))?;
+        let ended = loop {
+            let step = scan.next().map_err(|error| self.unreadable(error))?;
+            match step {
+                Step::Line(line, after) => self.line(line, after)?,
+                Step::End(end) => break end,
+            }
+        };
+        self.report.sealed = scan.is_sealed();
+        match next {
+            Some(next) => self.closed(&next, ended, scan.is_sealed())?,
+            None => self.open_ended(ended)?,
+        }
+        self.ends.insert(number, self.at);
+        self.bytes += self.at.bytes;
+        Ok(())
+    }
+
+    /// A line whose chain is right, and the place after it.
+    fn line(&mut self, line: Line<'_>, after: Position) -> Result<(), Outcome> {
+        let before = std::mem::replace(&mut self.at, after);
+        self.report.lines += 1;
+        match line {
+            Line::Event(event) => self.event(&event)?,
+            Line::Own { own, instance, .. } => self.own(own, instance, &before)?,
+        }
+        if let Some(marks) = &mut self.marks {
+            marks.pass(&after);
+        }
+        if self.report.lines.is_multiple_of(PROGRESS_LINES) {
+            let bytes = self.bytes + after.bytes;
+            (self.progress)(Progress {
+                bytes,
+                total: self.total.max(bytes),
+            });
+        }
+        Ok(())
+    }
+
+    /// A segment whose successor could not be read, or is missing, or that is the last one.
+    fn open_ended(&mut self, ended: End) -> Result<(), Outcome> {
+        match ended {
+            End::Whole if self.at.bytes > 0 => {}
+            End::Whole => self.torn_at(None, "the file is empty: its creation was interrupted"),
+            End::Torn(seq) => {
+                self.torn_at(seq, "the line is not whole: its writing was interrupted");
+            }
+            End::Damaged(seq) => return Err(self.damaged(seq)),
+        }
+        Ok(())
+    }
+
+    fn torn_at(&mut self, seq: Option<u64>, what: &str) {
+        let file = names::segment(self.at.segment);
+        let problem = Problem::new(file, self.at.line + 1, seq, what);
+        self.torn.get_or_insert(problem);
+    }
+
+    pub(super) fn torn(&mut self) -> Option<Problem> {
+        self.torn.take()
+    }
+
+    pub(super) fn path(&self, segment: u64) -> PathBuf {
+        self.directory.join(names::segment(segment))
+    }
+
+    fn header(&self, segment: u64) -> Result<Option<Header>, Outcome> {
+        Header::read(&self.path(segment)).map_err(|error| {
+            let problem = Problem::new(names::segment(segment), 1, None, error.to_string());
+            Outcome::Unreadable(problem)
+        })
+    }
+
+    pub(super) fn unreadable(&self, error: io::Error) -> Outcome {
+        let file = names::segment(self.at.segment);
+        Outcome::Unreadable(Problem::new(
+            file,
+            self.at.line + 1,
+            None,
+            error.to_string(),
+        ))
+    }
+
+    /// The line that was read last is not as it has to be.
+    pub(super) fn tampered(&self, what: &str) -> Outcome {
+        self.tampered_at(self.at.segment, self.at.line, what)
+    }
+
+    pub(super) fn tampered_at(&self, segment: u64, line: u64, what: &str) -> Outcome {
+        Outcome::Tampered(Problem::new(names::segment(segment), line, None, what))
+    }
+
+    /// The line after the last right one is not what was written.
+    pub(super) fn damaged(&self, seq: Option<u64>) -> Outcome {
+        let what = "the line is not the one that was chained here: it was changed, moved, inserted, \
+                    or one before it is missing";
+        let file = names::segment(self.at.segment);
+        Outcome::Tampered(Problem::new(file, self.at.line + 1, seq, what))
+    }
+}
+
+/// Whether a writer holds the directory.
+fn is_locked(directory: &Path) -> bool {
+    let locked = File::open(directory).map(|directory| directory.try_lock_shared());
+    matches!(locked, Ok(Err(fs::TryLockError::WouldBlock)))
+}

@@ -1,0 +1,270 @@
+//! The log as its writer sees it.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::chain::Position;
+use super::disk::{Disk, LocalDisk, SegmentFile};
+use super::options::{LogError, LogOptions};
+use super::pending::Pending;
+use super::record::{self, Follows, Recovery};
+use super::recover::{self, Recovered};
+
+/// The audit log in a directory, open for one writer.
+///
+/// Lines are taken by [`append`](Log::append), and are on the disk when [`sync`](Log::sync) has
+/// returned. When the disk refuses, the segment takes no more lines, and all that was not synced
+/// is written again into a new one; if that fails too, it is tried again at the next call, at
+/// most once a second. Nothing runs in the background: call [`tick`](Log::tick) now and then.
+pub struct Log {
+    pub(super) options: LogOptions,
+    pub(super) disk: Arc<dyn Disk>,
+    /// Holds the lock.
+    _directory: File,
+    /// The segment that takes lines.
+    pub(super) current: Option<Current>,
+    /// All before here is on the disk.
+    pub(super) synced: Position,
+    pub(super) written: Position,
+    pub(super) pending: Pending,
+    /// How the segment before the next one has ended.
+    pub(super) follows: Follows,
+    /// What the next segment has to say of what was found at the start.
+    pub(super) recoveries: Vec<Recovery>,
+    /// Event lines since the last checkpoint, and when that was.
+    pub(super) unsigned: u64,
+    pub(super) signed_at: SystemTime,
+    /// A segment that could not be begun, and not be removed.
+    pub(super) leftover: Option<PathBuf>,
+    pub(super) retry_at: Option<SystemTime>,
+    pub(super) failed_segments: u64,
+    pub(super) space: Space,
+    pub(super) buffer: Vec<u8>,
+}
+
+/// The segment that takes lines.
+pub(super) struct Current {
+    pub(super) file: Box<dyn SegmentFile>,
+    pub(super) opened: SystemTime,
+    /// After the lines that it began with.
+    pub(super) begun: Position,
+}
+
+/// How much room there is for further segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Enough.
+    Ample,
+    /// Less than [`LogOptions::low_space_bytes`]: somebody should be told.
+    Low,
+    /// Less than [`LogOptions::least_space_bytes`]: no further segment is begun.
+    Exhausted,
+}
+
+/// How the log is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// All before here is on the disk.
+    pub synced: Position,
+    /// Whether a segment is open. If none is, the disk refuses.
+    pub open: bool,
+    /// How many segments the disk has refused to write or to sync, since the log was opened.
+    pub failed_segments: u64,
+    /// How much room there is.
+    pub space: Space,
+}
+
+/// Lines that a log did not take. The others of their batch it did.
+#[derive(Debug)]
+pub struct Rejected {
+    /// So many lines, from the batch's first on, are the log's own: it will write them, again if
+    /// need be. The caller still has the others.
+    pub taken: usize,
+    /// Why.
+    pub error: LogError,
+}
+
+impl std::fmt::Display for Rejected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Rejected {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl Log {
+    /// Opens the log, in a new segment: nothing is ever appended to an older one.
+    ///
+    /// # Errors
+    ///
+    /// An option is wrong, another process has the log open, or the disk refuses.
+    pub fn open(options: LogOptions, now: SystemTime) -> Result<(Self, Recovered), LogError> {
+        Self::open_on(Arc::new(LocalDisk), options, now)
+    }
+
+    /// As [`Log::open`], on another disk.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        now: SystemTime,
+    ) -> Result<(Self, Recovered), LogError> {
+        options.check()?;
+        let directory = lock(&options.directory)?;
+        let found = recover::look(&options.directory)?;
+        let mut log = Self {
+            options,
+            disk,
+            _directory: directory,
+            current: None,
+            synced: found.end,
+            written: found.end,
+            pending: Pending::default(),
+            follows: found.follows,
+            recoveries: found.recoveries,
+            unsigned: 0,
+            signed_at: now,
+            leftover: None,
+            retry_at: None,
+            failed_segments: 0,
+            space: Space::Ample,
+            buffer: Vec::new(),
+        };
+        log.open_next(now)?;
+        // Only now, when all that was found is written down, may what was torn be cut off.
+        found.recovered.cut_torn_off(&log.options.directory);
+        log.guarded(now, |log, now| Ok(log.retain(now)?))?;
+        Ok((log, found.recovered))
+    }
+
+    /// Takes lines: each one a JSON object without a newline, `{"v":1,"seq":…}`, with this log's
+    /// `instance`. They are written, and not yet synced.
+    ///
+    /// # Errors
+    ///
+    /// A line is not of this form (and none is taken), or the disk refuses.
+    pub fn append(&mut self, lines: &[&[u8]], now: SystemTime) -> Result<(), Rejected> {
+        let max = self.options.max_line();
+        let check = |line: &&[u8]| record::check_event(line, &self.options.instance, max);
+        if let Err(invalid) = lines.iter().try_for_each(check) {
+            let error = LogError::Line(invalid);
+            return Err(Rejected { taken: 0, error });
+        }
+        for line in lines {
+            self.pending.push(&line[..line.len() - 1]);
+        }
+        self.guarded(now, Self::flush).map_err(|error| {
+            let left = self.pending.take_back(lines.len());
+            let taken = lines.len() - left;
+            Rejected { taken, error }
+        })
+    }
+
+    /// Returns when every line that was taken is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses. Which lines are there nobody knows; they will be written again.
+    pub fn sync(&mut self, now: SystemTime) -> Result<(), LogError> {
+        self.guarded(now, |log, now| {
+            log.flush(now)?;
+            log.sync_current()?;
+            log.checkpoint_if_due(now)
+        })
+    }
+
+    /// Does what is due: begins a new segment, writes a checkpoint, opens a segment again that
+    /// could not be opened, looks how much room there is.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses, or has too little room for a segment that is due.
+    pub fn tick(&mut self, now: SystemTime) -> Result<(), LogError> {
+        self.look_for_space();
+        self.guarded(now, |log, now| {
+            log.flush(now)?;
+            if log.is_old(now) {
+                return log.rotate("time", now);
+            }
+            if log.options.signer.is_some() && log.is_checkpoint_due(now) {
+                log.sync_current()?;
+                log.checkpoint(now)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes and syncs all, and seals the segment.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses. Lines that were not synced may be lost.
+    pub fn close(mut self, now: SystemTime) -> Result<(), LogError> {
+        self.guarded(now, |log, now| {
+            log.flush(now)?;
+            log.seal("stop", now)
+        })
+    }
+
+    /// How the log is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            synced: self.synced,
+            open: self.current.is_some(),
+            failed_segments: self.failed_segments,
+            space: self.space,
+        }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.options.directory
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log")
+            .field("options", &self.options)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the directory if it is missing, and takes it for this process alone.
+fn lock(path: &Path) -> Result<File, LogError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {
+            let parent = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.unwrap_or(Path::new("."));
+            let synced = File::open(parent).and_then(|parent| parent.sync_all());
+            synced.map_err(LogError::io("sync", parent))?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(LogError::io("create", path)(error)),
+    }
+    if !fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+        let error = io::ErrorKind::NotADirectory.into();
+        return Err(LogError::io("open", path)(error));
+    }
+    let directory = File::open(path).map_err(LogError::io("open", path))?;
+    match directory.try_lock() {
+        Ok(()) => Ok(directory),
+        Err(TryLockError::WouldBlock) => Err(LogError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(LogError::io("lock", path)(error)),
+    }
+}
