@@ -132,6 +132,12 @@ pub(super) fn unchecked_body(line: &[u8]) -> Option<&[u8]> {
     field.starts_with(OPENING).then_some(body)
 }
 
+/// How many chains are in a line. Two lines that have lost the newline between them have two.
+pub(super) fn fields_in(line: &[u8]) -> usize {
+    let windows = line.windows(OPENING.len());
+    windows.filter(|window| *window == OPENING).count()
+}
+
 /// Lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, Read};
 use std::path::Path;
 
-use super::chain::{Position, unchecked_body};
+use super::chain::{Position, fields_in, unchecked_body};
 use super::record::{self, Follows, Line, Open, Own, Recovery};
 
 /// Longer than any line that is written.
@@ -68,7 +68,8 @@ impl Scan {
             .check(raw.bytes)
             .filter(|_| raw.whole && !self.sealed);
         let Some((body, after)) = checked else {
-            let torn = !self.sealed && (raw.last || raw.bytes.contains(&0));
+            let is_one = raw.last && fields_in(raw.bytes) < 2;
+            let torn = !self.sealed && (is_one || raw.bytes.contains(&0));
             let seq = record::claimed_seq(raw.bytes);
             let end = if torn { End::Torn } else { End::Damaged };
             return Ok(Step::End(end(seq)));

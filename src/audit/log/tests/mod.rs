@@ -1,10 +1,10 @@
 //! The tests of the log as a whole: what is written, torn, changed, lost, and found again.
 
 mod crash;
-mod disk;
 mod faults;
 mod format;
 mod property;
+mod real_disk;
 mod recovery;
 mod retention;
 mod tampering;

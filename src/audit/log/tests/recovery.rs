@@ -1,1 +1,203 @@
+//! What a crash leaves, and how a log goes on after it.
 
+use super::*;
+
+/// Two starts, the second of which is not sealed; its segments, and what was acknowledged.
+fn unsealed(signed: bool) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for instance in ["first", "second"] {
+        let mut its = options(directory.path(), instance);
+        its.signer = signed.then(signer);
+        let mut writer = Writer::open(its);
+        writer.write(5);
+        if instance == "first" {
+            writer.close();
+        }
+    }
+    directory
+}
+
+fn reopen(directory: &Path) -> Recovered {
+    let (log, recovered) = Log::open(options(directory, "third"), at(100)).unwrap();
+    log.close(at(101)).unwrap();
+    recovered
+}
+
+#[test]
+fn a_log_cut_at_every_byte_goes_on_and_is_whole() {
+    let original = unsealed(true);
+    let text = fs::read(segment(original.path(), 2)).unwrap();
+    for length in (0..text.len()).rev() {
+        let cut = copy(original.path());
+        let path = segment(cut.path(), 2);
+        fs::write(&path, &text[..length]).unwrap();
+        let whole = text[..length]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let line = text[..whole].iter().filter(|byte| **byte == b'\n').count() as u64;
+        let torn = &text[whole..length];
+        let events_before = events(cut.path());
+        let before = verdict(&check(cut.path()));
+        let is_torn = !torn.is_empty() || length == 0;
+        let expected = is_torn.then(|| (2, format!("2:{}", line + 1)));
+        assert_eq!(before, expected.unwrap_or_default(), "{length}");
+
+        let recovered = reopen(cut.path());
+        assert_eq!(recovered.torn_bytes, torn.len() as u64, "{length}");
+        assert!(recovered.unsealed && recovered.damaged.is_none());
+        let report = assert_whole(cut.path());
+        assert_eq!(report.end.segment, if whole == 0 { 2 } else { 3 });
+        assert_eq!(events(cut.path()), events_before);
+        let aside = cut.path().join(names::torn(2, 1));
+        if torn.is_empty() {
+            assert!(!aside.exists());
+        } else {
+            assert_eq!(fs::read(&aside).unwrap(), torn);
+            let notes = report.notes.concat();
+            assert!(notes.contains(&names::torn(2, 1)), "{notes}");
+            // What was moved aside is evidence, too.
+            fs::write(&aside, b"x").unwrap();
+            assert_eq!(check(cut.path()).outcome.exit_code(), 1);
+            fs::remove_file(&aside).unwrap();
+            assert_eq!(check(cut.path()).outcome.exit_code(), 1);
+        }
+        if whole > 0 {
+            assert_eq!(fs::read(&path).unwrap(), &text[..whole]);
+        }
+    }
+}
+
+#[test]
+fn a_last_line_whose_chain_is_wrong_is_torn() {
+    let directory = unsealed(false);
+    let path = segment(directory.path(), 2);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace(r#""seq":5"#, r#""seq":6"#)).unwrap();
+    assert_eq!(verdict(&check(directory.path())), (2, "2:6".to_owned()));
+    let recovered = reopen(directory.path());
+    assert!(recovered.torn_bytes > 100);
+    assert_whole(directory.path());
+    assert_eq!(
+        events(directory.path()).last(),
+        Some(&("second".to_owned(), 4))
+    );
+}
+
+#[test]
+fn blocks_that_were_never_written_are_torn() {
+    let directory = unsealed(false);
+    let path = segment(directory.path(), 2);
+    let text = fs::read(&path).unwrap();
+    let middle = text.len() / 2;
+    for zeroes in [
+        middle..middle + 40,
+        middle..text.len(),
+        text.len()..text.len() + 4096,
+    ] {
+        let torn = copy(directory.path());
+        let mut holed = text.clone();
+        holed.resize(text.len().max(zeroes.end), 0);
+        holed[zeroes.clone()].fill(0);
+        fs::write(segment(torn.path(), 2), &holed).unwrap();
+        assert_eq!(check(torn.path()).outcome.exit_code(), 2, "{zeroes:?}");
+        let recovered = reopen(torn.path());
+        assert!(
+            recovered.torn_bytes > 0 && recovered.damaged.is_none(),
+            "{zeroes:?}"
+        );
+        assert_whole(torn.path());
+    }
+}
+
+#[test]
+fn what_is_torn_may_stay_where_it_was() {
+    let directory = unsealed(false);
+    let path = segment(directory.path(), 2);
+    let text = fs::read(&path).unwrap();
+    let torn = &text[..text.len() - 9];
+    fs::write(&path, torn).unwrap();
+    reopen(directory.path());
+    assert_whole(directory.path());
+    // As if the file could not be shortened.
+    fs::write(&path, torn).unwrap();
+    assert_whole(directory.path());
+    fs::remove_file(directory.path().join(names::torn(2, 1))).unwrap();
+    assert_whole(directory.path());
+    for other in [&text[..], &torn[..torn.len() - 1], &[torn, b"x"].concat()] {
+        fs::write(&path, other).unwrap();
+        assert_eq!(verdict(&check(directory.path())), (1, "2:6".to_owned()));
+    }
+}
+
+#[test]
+fn damage_is_never_appended_to_and_never_forgotten() {
+    for (line, replaced) in [(3, r#""seq":2"#), (1, r#""segment":2"#)] {
+        let directory = unsealed(false);
+        let path = segment(directory.path(), 2);
+        let text = fs::read_to_string(&path).unwrap();
+        let damaged = text.replacen(replaced, &replaced.replace('2', "7"), 1);
+        assert_ne!(text, damaged);
+        fs::write(&path, &damaged).unwrap();
+        let place = (1, format!("2:{line}"));
+        assert_eq!(verdict(&check(directory.path())), place);
+        for _ in 0..3 {
+            reopen(directory.path());
+            assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
+            assert_eq!(verdict(&check(directory.path())), place);
+        }
+        let recovery = fs::read_to_string(segment(directory.path(), 3)).unwrap();
+        let expected = format!(r#""segment":2,"state":"damaged","line":{line},"#);
+        assert!(recovery.contains(&expected), "{recovery}");
+        // Not even by somebody who removes what was damaged.
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        fs::write(&path, lines[..line - 1].concat()).unwrap();
+        assert_eq!(check(directory.path()).outcome.exit_code(), 1);
+    }
+}
+
+#[test]
+fn damage_in_a_sealed_segment_is_noticed_at_the_start() {
+    let directory = unsealed(false);
+    reopen(directory.path());
+    let path = segment(directory.path(), 3);
+    let mut text = fs::read(&path).unwrap();
+    text.extend_from_slice(b"more\n");
+    fs::write(&path, &text).unwrap();
+    let recovered = reopen(directory.path());
+    assert_eq!(recovered.damaged, Some((3, 4)));
+    assert_eq!(verdict(&check(directory.path())), (1, "3:4".to_owned()));
+}
+
+#[test]
+fn a_log_that_was_closed_needs_no_recovery() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let recovered = reopen(directory.path());
+        assert!(!recovered.unsealed && recovered.damaged.is_none());
+        assert_eq!(recovered.torn_bytes, 0);
+        let newest = names::segments(directory.path()).unwrap().pop().unwrap();
+        let text = fs::read_to_string(segment(directory.path(), newest)).unwrap();
+        assert!(!text.contains("recovery"));
+    }
+    assert_whole(directory.path());
+}
+
+#[test]
+fn a_second_writer_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(options(directory.path(), "i1"));
+    writer.write(1);
+    let error = Log::open(options(directory.path(), "i2"), at(1)).unwrap_err();
+    assert!(matches!(error, LogError::InUse(_)), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("another process writes the audit log")
+    );
+    let report = assert_whole(directory.path());
+    assert!(report.live && !report.sealed);
+    writer.close();
+    assert!(!assert_whole(directory.path()).live);
+    Log::open(options(directory.path(), "i2"), at(1)).unwrap();
+}
