@@ -6,9 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::audit::{
-    AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, QueryNames,
-};
+use crate::audit::{AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, QueryNames};
 use crate::denial::{Denial, DenialKind};
 use crate::limit::Limits;
 use crate::principal::{Account, AuthMethod, Scope};
@@ -31,7 +29,10 @@ fn line(record: &AuditRecord<'_>) -> String {
         panic!("{error}: {line}");
     }
     assert!(line.len() <= MAX_LINE, "{} bytes", line.len());
-    assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line}");
+    assert!(
+        line.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+        "{line}"
+    );
     line
 }
 
@@ -86,7 +87,12 @@ fn a_decision_says_all_of_it_in_a_fixed_order() {
     };
     let line = line(&AuditRecord::Decision(record));
     let id = request_id().to_string();
-    let shown = line.replace(line.split("\"request_id\":\"").nth(1).map_or("", |at| &at[..id.len()]), "ID");
+    let shown = line.replace(
+        line.split("\"request_id\":\"")
+            .nth(1)
+            .map_or("", |at| &at[..id.len()]),
+        "ID",
+    );
     let fingerprint = pepper.fingerprint(Presented::new(b"hunter2"));
     assert_eq!(
         shown,
@@ -130,7 +136,10 @@ fn the_other_records_are_as_the_schema_says() {
         listen: ([127, 0, 0, 1], 80).into(),
         exposed: false,
     }));
-    line(&AuditRecord::Stop(Stop { time, why: "SIGTERM" }));
+    line(&AuditRecord::Stop(Stop {
+        time,
+        why: "SIGTERM",
+    }));
     line(&AuditRecord::Keys(Keys {
         time,
         generation: 2,

@@ -9,11 +9,11 @@ mod entry;
 mod fingerprint;
 mod json;
 mod line;
+#[cfg(feature = "audit-log")]
+pub mod log;
 mod query;
 mod queue;
 mod receipt;
-#[cfg(feature = "audit-log")]
-pub mod log;
 mod tracing;
 
 use std::net::SocketAddr;
@@ -28,6 +28,8 @@ use crate::request_id::RequestId;
 
 pub use self::fingerprint::{CredentialFingerprint, Pepper};
 pub use self::query::QueryNames;
+#[cfg(feature = "audit-log")]
+pub use self::queue::LogOutput;
 pub use self::queue::{AuditQueue, AuditThreads, Output, Promise, StreamOutput};
 pub use self::receipt::{NotRecorded, Receipt};
 pub use self::tracing::{AUDIT_TARGET, TracingSink};

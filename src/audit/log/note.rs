@@ -20,6 +20,7 @@ const PRIVATE: &str = "PRIVATE+KEY+";
 ///
 /// `Debug` shows its name only. Use it for one log format and nothing else: a signature says what
 /// its key is for.
+#[derive(Clone)]
 pub struct Signer {
     name: String,
     id: [u8; 4],

@@ -19,6 +19,9 @@ const MIN_SEGMENT_BYTES: u64 = 16 * 1024;
 
 const MIB: u64 = 1024 * 1024;
 
+/// Takes a checkpoint, a signed note.
+pub type TakeCheckpoint = Box<dyn FnMut(&str) + Send>;
+
 /// How a log is kept.
 #[non_exhaustive]
 pub struct LogOptions {
@@ -40,7 +43,7 @@ pub struct LogOptions {
     pub checkpoint_age: Duration,
     /// Takes each checkpoint, a signed note: a copy in another place shows what the log alone
     /// cannot, that its end is missing. All that a checkpoint covers is on the disk.
-    pub on_checkpoint: Option<Box<dyn FnMut(&str) + Send>>,
+    pub on_checkpoint: Option<TakeCheckpoint>,
     /// With less free space than this, [`Status::space`](super::Status::space) is `Low`.
     pub low_space_bytes: u64,
     /// With less free space than this, no further segment is begun.

@@ -24,7 +24,9 @@ impl LogOutput {
     }
 
     fn log(&mut self) -> io::Result<&mut Log> {
-        self.log.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.log
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 

@@ -4,6 +4,8 @@
 //! allocates nothing. One thread makes lines of the records, writes them, and settles what
 //! requests wait for. Another watches the time.
 
+#[cfg(feature = "audit-log")]
+mod log_output;
 mod output;
 mod waiter;
 mod writer;
@@ -23,6 +25,8 @@ use super::line::LineWriter;
 use super::receipt::{NotRecorded, Receipt};
 use super::{AuditRecord, AuditSink};
 
+#[cfg(feature = "audit-log")]
+pub use self::log_output::LogOutput;
 pub use self::output::{Output, StreamOutput};
 pub(super) use self::waiter::Waiter;
 use self::writer::Writer;

@@ -112,21 +112,25 @@ impl Config {
             drain: read.seconds(DRAIN, raw.drain_seconds, 0),
         };
         let logging = read.logging(raw.log, raw.log_format);
-        let config = match (auth, listen, admin_listen, upstreams, logging) {
-            (Some(auth), Some(listen), Some(admin_listen), Some(upstreams), Some(logging)) => {
-                Some(Self {
-                    auth,
-                    listen,
-                    admin_listen,
-                    upstreams,
-                    timeouts,
-                    logging,
-                    digest,
-                    audit: Audit {
-                        promise: voxgate::audit::Promise::Counted,
-                    },
-                })
-            }
+        let audit = Audit::read(&environment, &mut read.problems)?;
+        let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
+            (
+                Some(auth),
+                Some(listen),
+                Some(admin_listen),
+                Some(upstreams),
+                Some(logging),
+                Some(audit),
+            ) => Some(Self {
+                auth,
+                listen,
+                admin_listen,
+                upstreams,
+                timeouts,
+                logging,
+                digest,
+                audit,
+            }),
             _ => None,
         };
         ConfigError::check(config, read.problems)

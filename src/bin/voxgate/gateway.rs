@@ -112,6 +112,10 @@ impl Gateway {
         let deployment_key = config.auth.deployment_key().cloned();
         let layer = config.auth.into_layer().map_err(io::Error::other);
         let layer = layer.map_err(cannot("cannot follow the keys"))?;
+        let layer = match config.audit.pepper {
+            Some(pepper) => layer.pepper(pepper),
+            None => layer,
+        };
         let keys = layer.verifier().cloned();
         if let Some(keys) = &keys {
             metrics.follow(keys.clone());

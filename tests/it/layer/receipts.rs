@@ -50,7 +50,9 @@ async fn ask<V: Verify>(
         counted.fetch_add(1, Ordering::Relaxed);
         async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"speech")))) }
     });
-    let layer = AuthLayer::new(verifier).dialect(Dialect::Rime).audit(sink.clone());
+    let layer = AuthLayer::new(verifier)
+        .dialect(Dialect::Rime)
+        .audit(sink.clone());
     let mut service = layer.layer(service);
     let answer = service.ready().await.unwrap().call(request(key, ()));
     let mut answer = Box::pin(answer);
@@ -90,7 +92,10 @@ async fn a_refusal_goes_out_when_it_is_on_record() {
 async fn what_cannot_be_put_on_record_is_unavailable() {
     for key in [KEY, "wrong"] {
         let (answer, calls, sink) = ask(ring(), key, Err(NotRecorded)).await;
-        assert_eq!((answer.status(), calls), (StatusCode::SERVICE_UNAVAILABLE, [0, 0]));
+        assert_eq!(
+            (answer.status(), calls),
+            (StatusCode::SERVICE_UNAVAILABLE, [0, 0])
+        );
         assert_eq!(answer.headers()["retry-after"], "1");
         assert_eq!(answer.body(), "service unavailable");
         assert_eq!(
@@ -100,7 +105,10 @@ async fn what_cannot_be_put_on_record_is_unavailable() {
         let completions = sink.records.completions();
         assert_eq!(completions.len(), usize::from(key == KEY));
         for completion in completions {
-            assert_eq!((completion.status, completion.ended), (Some(503), Ended::Ok));
+            assert_eq!(
+                (completion.status, completion.ended),
+                (Some(503), Ended::Ok)
+            );
         }
     }
 }
@@ -111,19 +119,28 @@ async fn a_caller_that_leaves_while_its_record_waits_was_never_served() {
     let service = service_fn(|_: Request<()>| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
     });
-    let layer = AuthLayer::new(ring()).dialect(Dialect::Rime).audit(sink.clone());
+    let layer = AuthLayer::new(ring())
+        .dialect(Dialect::Rime)
+        .audit(sink.clone());
     let mut service = layer.layer(service);
     let answer = service.ready().await.unwrap().call(request(KEY, ()));
     drop(answer);
     let completion = &sink.records.completions()[0];
-    assert_eq!((completion.status, completion.ended), (None, Ended::ClientAbort));
+    assert_eq!(
+        (completion.status, completion.ended),
+        (None, Ended::ClientAbort)
+    );
 }
 
 #[tokio::test]
 async fn a_request_waits_for_all_of_several_sinks() {
     let all = |second| {
         let first = Receipt::pending(std::future::ready(Ok(())));
-        Receipt::all([first, Receipt::recorded(), Receipt::pending(std::future::ready(second))])
+        Receipt::all([
+            first,
+            Receipt::recorded(),
+            Receipt::pending(std::future::ready(second)),
+        ])
     };
     assert_eq!(all(Ok(())).await, Ok(()));
     assert_eq!(all(Err(NotRecorded)).await, Err(NotRecorded));

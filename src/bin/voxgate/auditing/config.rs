@@ -101,7 +101,10 @@ impl Reading<'_> {
     fn directory(&mut self, given: Option<&str>) -> Option<PathBuf> {
         let given = given?;
         if given.trim().is_empty() {
-            self.problem(AUDIT_DIR, "is blank; name a directory, or do not set it at all");
+            self.problem(
+                AUDIT_DIR,
+                "is blank; name a directory, or do not set it at all",
+            );
             return None;
         }
         Some(PathBuf::from(given))
@@ -133,7 +136,9 @@ impl Reading<'_> {
         let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
         let bytes = units.into_iter().find_map(|(unit, shift)| {
             let number: u64 = given.strip_suffix(unit)?.trim_end().parse().ok()?;
-            number.checked_shl(shift).filter(|bytes| bytes >> shift == number)
+            number
+                .checked_shl(shift)
+                .filter(|bytes| bytes >> shift == number)
         });
         let bytes = bytes.filter(|bytes| (1 << 20..=1 << 40).contains(bytes));
         if bytes.is_none() {
@@ -148,7 +153,10 @@ impl Reading<'_> {
         let time = humantime::parse_duration(given.trim()).ok();
         let time = time.filter(|time| *time >= Duration::from_secs(24 * 60 * 60));
         if time.is_none() {
-            self.problem(AUDIT_RETENTION, "must be a time of one day at least, such as 400d");
+            self.problem(
+                AUDIT_RETENTION,
+                "must be a time of one day at least, such as 400d",
+            );
         }
         time
     }

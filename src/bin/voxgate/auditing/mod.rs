@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
-use voxgate::audit::log::{Log, LogOptions, Recovered};
+use voxgate::audit::log::{Log, LogOptions};
 use voxgate::audit::{AuditQueue, AuditThreads, LogOutput, Promise, StreamOutput};
 
 pub(crate) use self::config::Audit;
@@ -75,12 +75,26 @@ fn open(files: &LogFiles, instance: &str) -> Result<Log, AuditError> {
     let mut options = LogOptions::new(&files.directory, instance, origin());
     options.segment_bytes = files.segment_bytes;
     options.retention.max_age = files.retention;
+    options.least_space_bytes = 2 * files.segment_bytes;
+    options.low_space_bytes = 16 * files.segment_bytes;
     options.signer.clone_from(&files.signer);
     // The log of the process goes elsewhere than the audit log: a copy of each checkpoint there
     // shows what the audit log alone cannot.
     options.on_checkpoint = Some(Box::new(|note| tracing::info!(note, "audit checkpoint")));
     let (log, recovered) = Log::open(options, SystemTime::now()).map_err(failed)?;
-    report(&recovered);
+    if let Some((segment, line)) = recovered.damaged {
+        tracing::error!(
+            segment,
+            line,
+            "the audit log was changed here; it goes on in a new file: run `voxgate audit verify`"
+        );
+    } else if recovered.unsealed {
+        let torn_bytes = recovered.torn_bytes;
+        tracing::warn!(
+            torn_bytes,
+            "the audit log had not come to its end; it goes on"
+        );
+    }
     Ok(log)
 }
 
@@ -89,7 +103,11 @@ fn origin() -> String {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy();
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-    let host: String = host.chars().filter(|letter| plain(*letter)).take(64).collect();
+    let host: String = host
+        .chars()
+        .filter(|letter| plain(*letter))
+        .take(64)
+        .collect();
     format!("voxgate/{host}")
 }
 
