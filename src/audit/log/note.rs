@@ -202,3 +202,84 @@ fn parse_key(text: &str) -> Option<(&str, [u8; 4], [u8; 32])> {
     let key = (*kind == ED25519).then_some(key)?;
     Some((name, read_hex(id.as_bytes())?, key.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The keys and the note of golang.org/x/mod/sumdb/note's documentation.
+    const SIGNER: &str =
+        "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+    const VERIFIER: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    const TEXT: &str = "If you think cryptography is the answer to your problem,\n\
+                        then you don't know what your problem is.\n";
+    const SIGNATURE: &str = "\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+
+    #[test]
+    fn notes_are_those_of_others() {
+        let signer = Signer::parse(SIGNER).unwrap();
+        let verifier = VerifierKey::parse(&format!("{VERIFIER}\n")).unwrap();
+        assert_eq!(signer.expose(), SIGNER);
+        assert_eq!(signer.verifier(), verifier);
+        assert_eq!(verifier.to_string(), VERIFIER);
+        let note = signer.sign(TEXT);
+        assert_eq!(note, format!("{TEXT}\n{SIGNATURE}"));
+        let parsed = Note::parse(&note).unwrap();
+        assert_eq!(parsed.text, TEXT);
+        assert!(parsed.is_signed_by(&[verifier]));
+    }
+
+    #[test]
+    fn a_note_needs_a_right_signature_of_a_known_key_and_no_wrong_one() {
+        let [one, other] = [[1; 32], [2; 32]].map(|seed| Signer::new("a.example", &seed).unwrap());
+        let keys = [one.verifier()];
+        let note = one.sign("text\n\nmore\n");
+        assert!(Note::parse(&note).unwrap().is_signed_by(&keys));
+        assert!(!Note::parse(&note).unwrap().is_signed_by(&[]));
+        assert!(
+            !Note::parse(&other.sign("text\n"))
+                .unwrap()
+                .is_signed_by(&keys)
+        );
+        let line = |note: &str| note.lines().last().map(|line| format!("{line}\n")).unwrap();
+        let both = format!("{note}{}", line(&other.sign("text\n\nmore\n")));
+        assert!(Note::parse(&both).unwrap().is_signed_by(&keys));
+        let wrong = format!("{note}{}", line(&one.sign("text\n")));
+        assert!(!Note::parse(&wrong).unwrap().is_signed_by(&keys));
+        let changed = note.replacen("text", "test", 1);
+        assert!(!Note::parse(&changed).unwrap().is_signed_by(&keys));
+        for malformed in [
+            "",
+            "text\n",
+            "text\n\n",
+            "text\n\n\u{2014} a.example\n",
+            "a\tb\n\n",
+        ] {
+            assert_eq!(Note::parse(malformed), None, "{malformed:?}");
+        }
+        assert_eq!(Note::parse(&format!("{note}\n")), None);
+        assert_eq!(Note::parse(note.trim_end()), None);
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_and_not_shown() {
+        for text in [
+            "",
+            VERIFIER,
+            &SIGNER.replace("c74f20a3", "c74f20a4"),
+            &SIGNER.replace("Peter", "Petra"),
+            &SIGNER.replace("+AY", "+AZ"),
+            &SIGNER[..SIGNER.len() - 4],
+        ] {
+            assert_eq!(Signer::parse(text).err(), Some(InvalidKey), "{text}");
+        }
+        for text in ["", SIGNER, &VERIFIER.replace("+AR", "+AS"), &VERIFIER[..40]] {
+            assert_eq!(VerifierKey::parse(text).err(), Some(InvalidKey), "{text}");
+        }
+        for name in ["", "a b", "a+b", "\u{e4}", &"a".repeat(129)] {
+            assert!(Signer::new(name, &[1; 32]).is_err(), "{name}");
+        }
+        let shown = format!("{:?}", Signer::parse(SIGNER).unwrap());
+        assert_eq!(shown, "Signer(PeterNeumann, ..)");
+    }
+}
