@@ -1,6 +1,7 @@
 //! The real program, over real sockets.
 
 mod admission;
+mod audit_log;
 mod bodies;
 mod broken_streams;
 mod command_line;

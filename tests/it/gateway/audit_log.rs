@@ -1,0 +1,371 @@
+//! What the audit trail promises, kept by the program in the face of failures.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use voxgate::audit::log::{Outcome, VerifyOptions, verify};
+
+use super::harness::{KEY, Program, Started, record, send_raw, serve};
+use super::lifecycle::admin;
+
+async fn upstream() -> std::net::SocketAddr {
+    serve(Router::new().fallback(get(|| async { "speech" }))).await
+}
+
+/// A gateway whose audit log is in a directory of its own.
+struct Logged {
+    directory: TempDir,
+}
+
+impl Logged {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("audit")
+    }
+
+    fn gateway(&self, upstream: std::net::SocketAddr, promise: &str) -> Program {
+        Program::validating(upstream)
+            .var("VOXGATE_AUDIT", promise)
+            .var("VOXGATE_AUDIT_DIR", self.path())
+            .var("VOXGATE_AUDIT_SEGMENT", "1MiB")
+    }
+
+    /// Every line of every segment that is a record, in order.
+    fn records(&self) -> Vec<Value> {
+        let mut records = Vec::new();
+        for segment in segments(&self.path()) {
+            let text = fs::read_to_string(segment).unwrap();
+            let of_the_log =
+                |line: &&str| line.contains("\"seq\":") || line.contains("\"event\":\"gap\"");
+            records.extend(text.lines().filter(of_the_log).map(record));
+        }
+        records
+    }
+
+    fn outcome(&self) -> Outcome {
+        verify(&self.path(), &VerifyOptions::default(), &mut |_| {}).outcome
+    }
+}
+
+fn segments(directory: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(directory)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let mut segments: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
+        .collect();
+    segments.sort();
+    segments
+}
+
+async fn ask(gateway: &Started, key: &str) -> (u16, Option<String>) {
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+    );
+    let reply = send_raw(gateway.address, request).await;
+    (
+        reply.status,
+        reply.header("x-request-id").map(str::to_owned),
+    )
+}
+
+#[tokio::test]
+async fn what_was_decided_is_in_a_log_that_verifies() {
+    for promise in ["durable", "blocking", "counted"] {
+        let logged = Logged::new();
+        let mut gateway = logged.gateway(upstream().await, promise).start();
+        let mut asked = BTreeMap::new();
+        for key in [KEY, "wrong", KEY] {
+            let (status, request_id) = ask(&gateway, key).await;
+            asked.insert(request_id.unwrap(), status);
+        }
+        gateway.terminate();
+        assert_eq!(gateway.exit_status().await.code(), Some(0));
+        assert!(
+            matches!(logged.outcome(), Outcome::Whole),
+            "{:?}",
+            logged.outcome()
+        );
+        let records = logged.records();
+        let events: Vec<_> = records
+            .iter()
+            .map(|record| record["event"].as_str().unwrap())
+            .collect();
+        assert_eq!((events[0], events[events.len() - 1]), ("start", "stop"));
+        for (request_id, status) in asked {
+            let of_it: Vec<_> = records
+                .iter()
+                .filter(|record| record["request_id"] == request_id.as_str())
+                .collect();
+            assert_eq!(of_it.len(), if status == 200 { 2 } else { 1 }, "{of_it:?}");
+        }
+        let numbers: Vec<_> = records
+            .iter()
+            .map(|record| record["seq"].as_u64().unwrap())
+            .collect();
+        assert_eq!(numbers, (1..=records.len() as u64).collect::<Vec<_>>());
+        assert!(
+            gateway.records().is_empty(),
+            "standard output is not used beside a file"
+        );
+    }
+}
+
+/// An answer that somebody has is in the log, whenever the process is killed.
+#[tokio::test]
+async fn a_kill_at_any_moment_loses_no_answered_request() {
+    const KILLS: u64 = 50;
+    let logged = Logged::new();
+    let upstream = upstream().await;
+    let mut answered = BTreeSet::new();
+    for kill in 0..KILLS {
+        let gateway = logged.gateway(upstream, "durable").start();
+        let stop = CancellationToken::new();
+        let clients: Vec<_> = (0..8)
+            .map(|client| {
+                let (address, stop) = (gateway.address, stop.clone());
+                let key = if client % 4 == 0 { "wrong" } else { KEY };
+                tokio::spawn(async move {
+                    let mut answered = Vec::new();
+                    while !stop.is_cancelled() {
+                        answered.extend(try_ask(address, key).await);
+                    }
+                    answered
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(20 + kill * 3)).await;
+        gateway.signal(rustix::process::Signal::KILL);
+        stop.cancel();
+        for client in clients {
+            answered.extend(client.await.unwrap());
+        }
+    }
+    // The log is recovered when it is next opened.
+    let mut gateway = logged.gateway(upstream, "durable").start();
+    gateway.terminate();
+    assert_eq!(gateway.exit_status().await.code(), Some(0));
+    assert!(
+        matches!(logged.outcome(), Outcome::Whole),
+        "{:?}",
+        logged.outcome()
+    );
+    let records = logged.records();
+    let decided: BTreeSet<&str> = records
+        .iter()
+        .filter(|record| record["event"] == "decision")
+        .filter_map(|record| record["request_id"].as_str())
+        .collect();
+    assert!(answered.len() > 500, "{}", answered.len());
+    let missing: Vec<_> = answered
+        .iter()
+        .filter(|id| !decided.contains(id.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "{} of {}: {missing:?}",
+        missing.len(),
+        answered.len()
+    );
+}
+
+/// The request id, if there was a whole answer.
+async fn try_ask(address: std::net::SocketAddr, key: &str) -> Option<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
+    let (_, rest) = answer.split_once("x-request-id: ")?;
+    Some(rest.split_once("\r\n")?.0.to_owned())
+}
+
+/// `kill -9` cannot show that a sync is missing: the kernel keeps what was written. The order of
+/// the system calls can.
+#[tokio::test]
+async fn a_durable_decision_is_synced_before_anything_goes_out() {
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let path = trace.path().to_str().unwrap().to_owned();
+    let calls = "trace=fdatasync,write,writev,pwrite64,sendto,sendmsg";
+    let strace = [
+        "strace", "-D", "-f", "-y", "-s", "400", "-e", calls, "-o", &path,
+    ];
+    if !traces(&strace) {
+        return;
+    }
+    let logged = Logged::new();
+    let mut gateway = logged
+        .gateway(upstream().await, "durable")
+        .inside(&strace)
+        .start();
+    let (status, accepted) = ask(&gateway, KEY).await;
+    assert_eq!(status, 200);
+    let (status, refused) = ask(&gateway, "wrong").await;
+    assert_eq!(status, 401);
+    gateway.terminate();
+    gateway.exit_status().await;
+    let calls: Vec<String> = fs::read_to_string(&path)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    for (request_id, goes_out) in [(accepted, "GET / HTTP/1.1"), (refused, "HTTP/1.1 401")] {
+        let request_id = request_id.unwrap();
+        let at = |what: &dyn Fn(&String) -> bool, from: usize| {
+            let found = calls.iter().skip(from).position(what);
+            from + found.unwrap_or_else(|| panic!("not found after {from}:\n{}", calls.join("\n")))
+        };
+        let written = at(
+            &|call| call.contains(".jsonl>") && call.contains(&request_id),
+            0,
+        );
+        let synced = at(
+            &|call| call.contains("fdatasync(") || call.contains("fdatasync resumed"),
+            written,
+        );
+        let done = at(
+            &|call| call.contains("fdatasync") && call.contains("= 0"),
+            synced,
+        );
+        let gone = at(
+            &|call| call.contains(goes_out) && !call.contains(".jsonl>"),
+            0,
+        );
+        assert!(
+            written < synced && done < gone,
+            "{written} {synced} {done} {gone}"
+        );
+    }
+}
+
+/// Whether a program can be traced here; otherwise that is on the list of what was skipped.
+fn traces(strace: &[&str]) -> bool {
+    let tried = Command::new(strace[0])
+        .args(&strace[1..])
+        .arg("true")
+        .output();
+    let possible = tried.is_ok_and(|tried| tried.status.success());
+    if !possible {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/skipped.sh");
+        let why = "strace is not installed, or may not trace";
+        Command::new(script)
+            .args(["add", "audit log under faults", why])
+            .status()
+            .unwrap();
+    }
+    possible
+}
+
+/// A disk that fails to sync for a while: requests are answered 503 or wait, nothing is lost, and
+/// it goes on by itself.
+#[tokio::test]
+async fn a_failed_sync_is_never_a_success_and_loses_nothing() {
+    for (promise, fault) in [
+        ("durable", "inject=fdatasync:error=EIO:when=4..6"),
+        ("durable", "inject=write:error=ENOSPC:when=9..11"),
+        ("blocking", "inject=fdatasync:error=EIO:when=3..5"),
+    ] {
+        let strace = [
+            "strace",
+            "-D",
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=fdatasync,write",
+            "-e",
+            fault,
+        ];
+        if !traces(&strace) {
+            return;
+        }
+        let logged = Logged::new();
+        let mut gateway = logged
+            .gateway(upstream().await, promise)
+            .inside(&strace)
+            .start();
+        let mut answered = Vec::new();
+        for n in 0..60 {
+            let key = if n % 3 == 0 { "wrong" } else { KEY };
+            let (status, request_id) = ask(&gateway, key).await;
+            assert!([200, 401, 503].contains(&status), "{status}");
+            if status != 503 {
+                answered.push(request_id.unwrap());
+            }
+        }
+        assert!(answered.len() > 40, "it recovers: {}", answered.len());
+        while admin(&gateway, "/readyz").await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let (_, metrics) = admin(&gateway, "/metrics").await;
+        assert!(
+            metrics.contains("voxgate_audit_records_lost_total 0\n"),
+            "{metrics}"
+        );
+        gateway.terminate();
+        gateway.exit_status().await;
+        assert!(
+            matches!(logged.outcome(), Outcome::Whole),
+            "{promise} {fault}: {:?}",
+            logged.outcome()
+        );
+        let records = logged.records();
+        for request_id in answered {
+            let decisions = records.iter().filter(|record| {
+                record["event"] == "decision" && record["request_id"] == request_id.as_str()
+            });
+            assert!(decisions.count() >= 1, "{request_id}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn settings_of_the_log_are_checked_together() {
+    let (code, _, error) = Program::validating("127.0.0.1:9")
+        .var("VOXGATE_AUDIT", "durable")
+        .var("VOXGATE_AUDIT_SEGMENT", "64")
+        .var("VOXGATE_AUDIT_RETENTION", "1h")
+        .var("VOXGATE_AUDIT_PEPPER_FILE", "/no/such/hunter2")
+        .run();
+    assert_eq!(code, Some(64));
+    for line in [
+        "VOXGATE_AUDIT: is `durable`, which standard output cannot be; set VOXGATE_AUDIT_DIR as well",
+        "VOXGATE_AUDIT_SEGMENT: must be a size from 1MiB to 1024GiB",
+        "VOXGATE_AUDIT_SEGMENT: means nothing without VOXGATE_AUDIT_DIR",
+        "VOXGATE_AUDIT_RETENTION: must be a time of one day at least",
+        "VOXGATE_AUDIT_PEPPER_FILE: cannot be read",
+    ] {
+        assert!(error.contains(line), "{line} is missing in:\n{error}");
+    }
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[tokio::test]
+async fn a_second_writer_is_refused() {
+    let logged = Logged::new();
+    let upstream = upstream().await;
+    let _first = logged.gateway(upstream, "blocking").start();
+    let (code, _, error) = logged.gateway(upstream, "blocking").run();
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains("another process writes the audit log"),
+        "{error}"
+    );
+}
