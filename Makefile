@@ -74,8 +74,8 @@ deny: ## Check licences, sources and advisories of the dependencies with cargo-d
 msrv: ## Check that the oldest supported Rust builds the library and the program.
 	scripts/msrv.sh
 
-bench: ## Measure what keys cost: to load, to hold, to look up, to exchange.
-	$(CARGO) bench $(LOCKED) --no-default-features --bench keys
+bench: ## Measure what keys cost, and what the audit trail does.
+	$(CARGO) bench $(LOCKED) --bench keys --bench audit
 
 dudect: ## Measure that the layer takes constant time. Not in `make test`: it wants a quiet machine.
 	scripts/dudect.sh
