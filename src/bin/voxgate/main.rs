@@ -81,7 +81,8 @@ fn serve(flags: Flags) -> ExitCode {
         tracing::warn!("{notice}");
     }
     open_files::raise_limit();
-    let metrics = Metrics::new(Some(auditing.queue.clone()), log.lost());
+    let (queue, copies) = (auditing.queue.clone(), auditing.copies.clone());
+    let metrics = Metrics::new(Some(queue), copies, log.lost());
     let served = Gateway::bind(config, auditing.queue.clone(), metrics).and_then(Gateway::run);
     if let Err(error) = &served {
         tracing::error!("{error}");

@@ -59,10 +59,16 @@ pub(crate) const AUDIT_SEGMENT: &str = "VOXGATE_AUDIT_SEGMENT";
 pub(crate) const AUDIT_RETENTION: &str = "VOXGATE_AUDIT_RETENTION";
 pub(crate) const AUDIT_SIGNING_KEY_FILE: &str = "VOXGATE_AUDIT_SIGNING_KEY_FILE";
 pub(crate) const AUDIT_PEPPER_FILE: &str = "VOXGATE_AUDIT_PEPPER_FILE";
+pub(crate) const AUDIT_SYSLOG: &str = "VOXGATE_AUDIT_SYSLOG";
+pub(crate) const AUDIT_HTTP: &str = "VOXGATE_AUDIT_HTTP";
+pub(crate) const AUDIT_HTTP_TOKEN_FILE: &str = "VOXGATE_AUDIT_HTTP_TOKEN_FILE";
+pub(crate) const AUDIT_CA_FILE: &str = "VOXGATE_AUDIT_CA_FILE";
+pub(crate) const AUDIT_STDOUT: &str = "VOXGATE_AUDIT_STDOUT";
+pub(crate) const AUDIT_REQUIRED: &str = "VOXGATE_AUDIT_REQUIRED";
 pub(crate) const LOG: &str = "VOXGATE_LOG";
 pub(crate) const LOG_FORMAT: &str = "VOXGATE_LOG_FORMAT";
 
-pub(crate) const SETTINGS: [Setting; 32] = [
+pub(crate) const SETTINGS: [Setting; 38] = [
     plain(
         UPSTREAM,
         "URL",
@@ -210,6 +216,42 @@ pub(crate) const SETTINGS: [Setting; 32] = [
         "PATH",
         "a file with the key of the fingerprints of unknown credentials",
         "a random one for each start",
+    ),
+    plain(
+        AUDIT_SYSLOG,
+        "URL",
+        "a syslog server for a copy of the records: `unix:///dev/log`, `tcp://host:port` or `tls://host:port`",
+        "",
+    ),
+    plain(
+        AUDIT_HTTP,
+        "URL",
+        "a collector for a copy of the records, which takes lines of JSON by `POST`",
+        "",
+    ),
+    plain(
+        AUDIT_HTTP_TOKEN_FILE,
+        "PATH",
+        "a file with the bearer token that the collector wants to see",
+        "",
+    ),
+    plain(
+        AUDIT_CA_FILE,
+        "PATH",
+        "a file with the certificates, in PEM, of whom copies by TLS trust",
+        "the system's",
+    ),
+    plain(
+        AUDIT_STDOUT,
+        "BOOLEAN",
+        "whether a copy of the records goes to standard output, beside the directory",
+        "false",
+    ),
+    plain(
+        AUDIT_REQUIRED,
+        "LIST",
+        "what the promise binds: `file` (or `stdout` without a directory) and any of `stdout`, `syslog`, `http`, separated by commas",
+        "no copy",
     ),
     plain(
         LOG,

@@ -10,6 +10,7 @@ use voxgate::audit::{Pepper, Promise};
 use voxgate::env::Environment;
 use voxgate::{ConfigError, Problem};
 
+use super::copies::Targets;
 use crate::settings::{
     AUDIT, AUDIT_DIR, AUDIT_PEPPER_FILE, AUDIT_RETENTION, AUDIT_SEGMENT, AUDIT_SIGNING_KEY_FILE,
     default_of,
@@ -21,6 +22,7 @@ pub(crate) struct Audit {
     pub(crate) promise: Promise,
     /// `None` for standard output.
     pub(crate) log: Option<LogFiles>,
+    pub(crate) copies: Targets,
     pub(crate) pepper: Option<Pepper>,
 }
 
@@ -73,6 +75,8 @@ impl Audit {
                 reading.problem(variable, message);
             }
         }
+        let has_directory = raw.audit_dir.is_some();
+        let copies = Targets::read(environment, &mut reading, has_directory, promise)?;
         let (Some(promise), Some(segment_bytes)) = (promise, segment_bytes) else {
             return Ok(None);
         };
@@ -84,17 +88,19 @@ impl Audit {
                 retention,
                 signer,
             }),
+            copies,
             pepper,
         }))
     }
 }
 
-struct Reading<'a> {
+/// Reads one setting after the other, and collects what is wrong.
+pub(super) struct Reading<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
 impl Reading<'_> {
-    fn problem(&mut self, variable: &str, message: impl Into<String>) {
+    pub(super) fn problem(&mut self, variable: &str, message: impl Into<String>) {
         self.problems.push(Problem::new(variable, message));
     }
 
@@ -182,7 +188,7 @@ impl Reading<'_> {
     }
 
     /// The path is not shown: it may be the secret, set in the wrong variable.
-    fn file(&mut self, variable: &str, path: &str) -> Option<String> {
+    pub(super) fn file(&mut self, variable: &str, path: &str) -> Option<String> {
         match fs::read_to_string(Path::new(path)) {
             Ok(text) => Some(text),
             Err(error) => {

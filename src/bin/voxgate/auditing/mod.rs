@@ -1,6 +1,7 @@
 //! Where audit records are kept, and what is promised of them.
 
 mod config;
+mod copies;
 
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -9,10 +10,11 @@ use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
 use voxgate::audit::log::{Log, LogOptions};
-use voxgate::audit::{AuditQueue, AuditThreads, LogOutput, Promise, StreamOutput};
+use voxgate::audit::{AuditQueue, AuditThreads, LogOutput, StreamOutput};
 
 pub(crate) use self::config::Audit;
 use self::config::LogFiles;
+pub(crate) use self::copies::{Copies, Copy};
 
 /// How long the end of the process waits for what is still to be written.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
@@ -20,6 +22,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(5);
 /// The queue of a process, and its threads.
 pub(crate) struct Auditing {
     pub(crate) queue: AuditQueue,
+    pub(crate) copies: Copies,
     threads: AuditThreads,
 }
 
@@ -45,15 +48,24 @@ impl Auditing {
     /// When the log cannot be opened, or there is no thread or no randomness to be had.
     pub(crate) fn start(audit: &Audit) -> Result<Self, AuditError> {
         let instance = instance().map_err(failed)?;
+        let copies = Copies::start(&audit.copies, &instance).map_err(failed)?;
+        let promise = audit.promise;
         let (queue, threads) = match &audit.log {
             Some(files) => {
-                let log = open(files, &instance)?;
-                AuditQueue::start(LogOutput::new(log), audit.promise, &instance)
+                let log = LogOutput::new(open(files, &instance, copies.clone())?);
+                AuditQueue::start(copies.fan_out(log, promise), promise, &instance)
             }
-            None => on_stdout(audit.promise, &instance),
+            None => {
+                let stdout = StreamOutput::new(stdout().map_err(failed)?);
+                AuditQueue::start(copies.fan_out(stdout, promise), promise, &instance)
+            }
         }
         .map_err(failed)?;
-        Ok(Self { queue, threads })
+        Ok(Self {
+            queue,
+            copies,
+            threads,
+        })
     }
 
     /// Writes out what waits. The last log line says how many records were lost, if any.
@@ -62,25 +74,32 @@ impl Auditing {
         if lost > 0 {
             tracing::error!(lost, "audit records were not written");
         }
+        for copy in self.copies.iter().filter(|copy| copy.lost() > 0) {
+            let (copy, lost) = (copy.name(), copy.lost());
+            tracing::error!(copy, lost, "audit records are missing from a copy");
+        }
     }
 }
 
-fn on_stdout(promise: Promise, instance: &str) -> io::Result<(AuditQueue, AuditThreads)> {
-    // The stream itself, without the buffer that writes each line alone and keeps what failed.
-    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-    AuditQueue::start(StreamOutput::new(File::from(stdout)), promise, instance)
+/// The stream itself, without the buffer that writes each line alone and keeps what failed.
+fn stdout() -> io::Result<File> {
+    io::stdout().as_fd().try_clone_to_owned().map(File::from)
 }
 
-fn open(files: &LogFiles, instance: &str) -> Result<Log, AuditError> {
+fn open(files: &LogFiles, instance: &str, copies: Copies) -> Result<Log, AuditError> {
     let mut options = LogOptions::new(&files.directory, instance, origin());
     options.segment_bytes = files.segment_bytes;
     options.retention.max_age = files.retention;
     options.least_space_bytes = 2 * files.segment_bytes;
     options.low_space_bytes = 16 * files.segment_bytes;
     options.signer.clone_from(&files.signer);
-    // The log of the process goes elsewhere than the audit log: a copy of each checkpoint there
-    // shows what the audit log alone cannot.
-    options.on_checkpoint = Some(Box::new(|note| tracing::info!(note, "audit checkpoint")));
+    // The log of the process, and the copies, go elsewhere than the audit log: a copy of each
+    // checkpoint there shows what the audit log alone cannot.
+    let own = instance.to_owned();
+    options.on_checkpoint = Some(Box::new(move |note| {
+        tracing::info!(note, "audit checkpoint");
+        copies.checkpoint(&own, note);
+    }));
     let (log, recovered) = Log::open(options, SystemTime::now()).map_err(failed)?;
     if let Some((segment, line)) = recovered.damaged {
         tracing::error!(

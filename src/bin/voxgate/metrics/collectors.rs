@@ -5,11 +5,14 @@ use std::sync::{Arc, OnceLock};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use voxgate::SharedKeyRing;
 use voxgate::audit::AuditQueue;
+
+use crate::auditing::{Copies, Copy};
 
 /// The number of lost lines.
 pub(super) struct Lost<F> {
@@ -61,6 +64,45 @@ impl Collector for Audit {
             "audit_failing",
             "1 when the last attempt to write audit records failed",
             &ConstGauge::new(i64::from(self.0.is_failing())),
+        )
+    }
+}
+
+/// What became of the copies of audit records.
+#[derive(Debug)]
+pub(super) struct AuditCopies(pub(super) Copies);
+
+impl Collector for AuditCopies {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut each = |name, help, metric_type, value: &dyn Fn(&Copy) -> u64| {
+            let mut family = encoder.encode_descriptor(name, help, None, metric_type)?;
+            for copy in self.0.iter() {
+                let label = [("sink", copy.name())];
+                let metric = family.encode_family(&label)?;
+                match metric_type {
+                    MetricType::Counter => ConstCounter::new(value(copy)).encode(metric)?,
+                    _ => ConstGauge::new(i64::from(value(copy) > 0)).encode(metric)?,
+                }
+            }
+            Ok(())
+        };
+        each(
+            "audit_copies_delivered",
+            "Audit records that the receiver of a copy has taken",
+            MetricType::Counter,
+            &Copy::delivered,
+        )?;
+        each(
+            "audit_copies_lost",
+            "Audit records that the receiver of a copy will not get",
+            MetricType::Counter,
+            &Copy::lost,
+        )?;
+        each(
+            "audit_copy_failing",
+            "1 when the last attempt to deliver a copy of audit records failed, or takes too long",
+            MetricType::Gauge,
+            &|copy| copy.is_failing().into(),
         )
     }
 }

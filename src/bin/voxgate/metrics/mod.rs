@@ -17,7 +17,8 @@ use prometheus_client::registry::Registry;
 use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Principal, SharedKeyRing};
 
-use self::collectors::{Audit, Keys, Lost};
+use self::collectors::{Audit, AuditCopies, Keys, Lost};
+use super::auditing::Copies;
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -34,9 +35,10 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// `log_lost` tells how many log lines were not written so far; `audit` is `None` where records
-    /// are only shown.
+    /// are only shown, and `copies` are those that its records have.
     pub(crate) fn new(
         audit: Option<AuditQueue>,
+        copies: Copies,
         log_lost: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Self {
         let decisions = Family::<DecisionLabels, Counter>::default();
@@ -85,6 +87,9 @@ impl Metrics {
         registry.register_collector(Box::new(keys.clone()));
         if let Some(audit) = audit.clone() {
             registry.register_collector(Box::new(Audit(audit)));
+        }
+        if copies.iter().next().is_some() {
+            registry.register_collector(Box::new(AuditCopies(copies)));
         }
         registry.register_collector(Box::new(Lost {
             name: "log_lines_lost",
@@ -223,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_was_lost_is_told_when_asked() {
-        let metrics = Metrics::new(None, || 8);
+        let metrics = Metrics::new(None, Copies::default(), || 8);
         let text = metrics.render().expect("text");
         assert!(text.contains("log_lines_lost_total 8\n"), "{text}");
         assert!(

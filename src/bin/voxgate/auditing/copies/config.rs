@@ -1,0 +1,309 @@
+//! What is configured of the copies.
+
+use std::path::{Path, PathBuf};
+
+use http::Uri;
+use rustls::pki_types::ServerName;
+use serde::Deserialize;
+use voxgate::ConfigError;
+use voxgate::audit::Promise;
+use voxgate::env::Environment;
+
+use super::copy::Bound;
+use super::http::{Collector, bearer};
+use super::syslog::Server;
+use super::tls::{Roots, roots_of, roots_of_the_system};
+use crate::auditing::config::Reading;
+use crate::settings::{
+    AUDIT, AUDIT_CA_FILE, AUDIT_DIR, AUDIT_HTTP, AUDIT_HTTP_TOKEN_FILE, AUDIT_REQUIRED,
+    AUDIT_STDOUT, AUDIT_SYSLOG,
+};
+
+/// The ports of syslog over TCP (RFC 3195) and TLS (RFC 5425).
+const TCP_PORT: u16 = 601;
+const TLS_PORT: u16 = 6514;
+
+/// Where copies go, and which of them the promise binds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Targets {
+    pub(super) stdout: Option<Bound>,
+    pub(super) syslog: Option<(Server, Bound)>,
+    pub(super) http: Option<(Collector, Bound)>,
+    /// Empty if nobody speaks TLS.
+    pub(super) roots: Roots,
+}
+
+/// The variables as they come.
+#[derive(Deserialize)]
+struct Raw {
+    audit_syslog: Option<String>,
+    audit_http: Option<String>,
+    audit_http_token_file: Option<String>,
+    audit_ca_file: Option<String>,
+    audit_stdout: Option<String>,
+    audit_required: Option<String>,
+}
+
+impl Targets {
+    /// Reads the settings, and notes what is wrong.
+    ///
+    /// # Errors
+    ///
+    /// When the environment cannot be read.
+    pub(in crate::auditing) fn read(
+        environment: &Environment,
+        reading: &mut Reading<'_>,
+        has_directory: bool,
+        promise: Option<Promise>,
+    ) -> Result<Self, ConfigError> {
+        let raw: Raw = environment.fill("VOXGATE_")?;
+        let stdout = reading.stdout(raw.audit_stdout.as_deref(), has_directory);
+        let syslog = raw.audit_syslog.as_deref().and_then(|given| {
+            let server = server(given.trim());
+            if server.is_none() {
+                let message = "must be unix:///path, tcp://host:port or tls://host:port";
+                reading.problem(AUDIT_SYSLOG, message);
+            }
+            server
+        });
+        let url = raw.audit_http.as_deref().and_then(|given| {
+            let url = collector(given.trim());
+            if url.is_none() {
+                let message = "must be a URL such as https://host/path, without a user's name";
+                reading.problem(AUDIT_HTTP, message);
+            }
+            url
+        });
+        if raw.audit_http.is_none() && raw.audit_http_token_file.is_some() {
+            let message = format!("means nothing without {AUDIT_HTTP}; set both or neither");
+            reading.problem(AUDIT_HTTP_TOKEN_FILE, message);
+        }
+        let token_file = reading.token_file(raw.audit_http_token_file, url.as_ref());
+        let required = Required {
+            primary: if has_directory { "file" } else { "stdout" },
+            names: raw.audit_required.as_deref(),
+            promise,
+        };
+        required.check(
+            reading,
+            &[
+                ("stdout", stdout),
+                ("syslog", raw.audit_syslog.is_some()),
+                ("http", raw.audit_http.is_some()),
+            ],
+        );
+        let is_secured = matches!(syslog, Some(Server::Tls(..)))
+            || url
+                .as_ref()
+                .is_some_and(|url| url.scheme_str() == Some("https"));
+        // What is not readable may well have been meant to be secured.
+        let is_readable = syslog.is_some() == raw.audit_syslog.is_some()
+            && url.is_some() == raw.audit_http.is_some();
+        let ca_file = raw.audit_ca_file.as_deref();
+        Ok(Self {
+            stdout: stdout.then(|| required.bound("stdout")),
+            syslog: syslog.map(|server| (server, required.bound("syslog"))),
+            http: url.map(|url| (Collector { url, token_file }, required.bound("http"))),
+            roots: reading.roots(ca_file, is_secured, is_readable),
+        })
+    }
+}
+
+/// Which outputs the promise binds.
+struct Required<'a> {
+    primary: &'static str,
+    names: Option<&'a str>,
+    promise: Option<Promise>,
+}
+
+impl Required<'_> {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.names.unwrap_or(self.primary).split(',');
+        names.map(str::trim).filter(|name| !name.is_empty())
+    }
+
+    fn bound(&self, copy: &str) -> Bound {
+        match self.names().any(|name| name == copy) {
+            true => Bound::Promised,
+            false => Bound::Counted,
+        }
+    }
+
+    fn check(&self, reading: &mut Reading<'_>, copies: &[(&str, bool)]) {
+        let Self { primary, .. } = self;
+        let is_copy = |name: &str| copies.contains(&(name, true));
+        if self.names().any(|name| name != *primary && !is_copy(name)) {
+            let copies = copies.iter().filter(|(_, is_set)| *is_set);
+            let known: Vec<_> = copies.map(|(name, _)| format!(" or `{name}`")).collect();
+            let known = known.concat();
+            let message =
+                format!("names what is not configured; here it can be `{primary}`{known}");
+            reading.problem(AUDIT_REQUIRED, message);
+        }
+        if !self.names().any(|name| name == *primary) {
+            let message = format!("must name `{primary}` as well: the promise always binds it");
+            reading.problem(AUDIT_REQUIRED, message);
+        }
+        if self.promise == Some(Promise::Counted) && self.names().any(is_copy) {
+            let message = format!(
+                "names a copy, and nothing waits for one when {AUDIT} is `counted`; set that to \
+                 `blocking` or `durable`"
+            );
+            reading.problem(AUDIT_REQUIRED, message);
+        }
+    }
+}
+
+impl Reading<'_> {
+    fn stdout(&mut self, given: Option<&str>, has_directory: bool) -> bool {
+        match given.map(str::trim) {
+            None | Some("false") => false,
+            Some("true") if has_directory => true,
+            Some("true") => {
+                let message = format!(
+                    "means nothing without {AUDIT_DIR}: records are on standard output already"
+                );
+                self.problem(AUDIT_STDOUT, message);
+                false
+            }
+            Some(_) => {
+                self.problem(AUDIT_STDOUT, "must be `true` or `false`");
+                false
+            }
+        }
+    }
+
+    fn token_file(&mut self, given: Option<String>, url: Option<&Uri>) -> Option<PathBuf> {
+        let given = given?;
+        let token = self.file(AUDIT_HTTP_TOKEN_FILE, &given)?;
+        if bearer(&token).is_none() {
+            self.problem(AUDIT_HTTP_TOKEN_FILE, "holds no token: one word in ASCII");
+        }
+        let in_the_clear = |url: &Uri| url.scheme_str() == Some("http") && !is_local(url);
+        if url.is_some_and(in_the_clear) {
+            let message = format!("would be sent in the clear; make {AUDIT_HTTP} an https:// URL");
+            self.problem(AUDIT_HTTP_TOKEN_FILE, message);
+        }
+        Some(given.into())
+    }
+
+    fn roots(&mut self, ca_file: Option<&str>, is_secured: bool, is_readable: bool) -> Roots {
+        match ca_file {
+            Some(path) => {
+                if !is_secured && is_readable {
+                    let message = "means nothing without a tls:// or https:// URL of a copy";
+                    self.problem(AUDIT_CA_FILE, message);
+                }
+                roots_of(Path::new(path)).unwrap_or_else(|error| {
+                    let message = format!(
+                        "cannot be used ({error}); set it to the path of certificates in PEM"
+                    );
+                    self.problem(AUDIT_CA_FILE, message);
+                    Roots::new()
+                })
+            }
+            None if is_secured => {
+                let roots = roots_of_the_system();
+                if roots.is_empty() {
+                    let message = "is needed: this system has no certificates of authorities";
+                    self.problem(AUDIT_CA_FILE, message);
+                }
+                roots
+            }
+            None => Roots::new(),
+        }
+    }
+}
+
+/// Whether nobody else can listen in.
+fn is_local(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let address = host.parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+fn server(url: &str) -> Option<Server> {
+    if let Some(path) = url.strip_prefix("unix://") {
+        let path = Path::new(path);
+        return path.is_absolute().then(|| Server::Unix(path.to_owned()));
+    }
+    let url: Uri = url.parse().ok()?;
+    let authority = url.authority().filter(|it| !it.as_str().contains('@'))?;
+    if !matches!(url.path(), "" | "/") || url.query().is_some() {
+        return None;
+    }
+    let host = authority.host();
+    let port = |default| match authority.as_str().len() == host.len() {
+        true => Some(default),
+        false => authority.port_u16(),
+    };
+    match url.scheme_str()? {
+        "tcp" => Some(Server::Tcp(format!("{host}:{}", port(TCP_PORT)?))),
+        "tls" => {
+            let name = host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned();
+            let name = ServerName::try_from(name).ok()?;
+            Some(Server::Tls(format!("{host}:{}", port(TLS_PORT)?), name))
+        }
+        _ => None,
+    }
+}
+
+fn collector(url: &str) -> Option<Uri> {
+    let url: Uri = url.parse().ok()?;
+    let has_user = url.authority()?.as_str().contains('@');
+    let is_http = matches!(url.scheme_str(), Some("http" | "https"));
+    (is_http && !has_user).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_syslog_is_a_path_or_a_host() {
+        let tcp = |address: &str| Some(Server::Tcp(address.to_owned()));
+        assert_eq!(
+            server("unix:///dev/log"),
+            Some(Server::Unix("/dev/log".into()))
+        );
+        assert_eq!(server("tcp://10.0.0.1:514"), tcp("10.0.0.1:514"));
+        assert_eq!(server("tcp://logs"), tcp("logs:601"));
+        assert_eq!(server("tcp://[::1]:5140/"), tcp("[::1]:5140"));
+        for (url, address, name) in [
+            ("tls://logs.example", "logs.example:6514", "logs.example"),
+            ("tls://[::1]:99", "[::1]:99", "::1"),
+        ] {
+            let name = ServerName::try_from(name.to_owned()).expect("a name");
+            assert_eq!(server(url), Some(Server::Tls(address.to_owned(), name)));
+        }
+        for wrong in [
+            "",
+            "logs:514",
+            "udp://logs",
+            "unix://dev/log",
+            "unix://",
+            "tcp://",
+            "tcp://user@logs",
+            "tcp://logs/path",
+            "tcp://logs:99999",
+            "tcp://logs?x=1",
+            "tls://logs:x",
+        ] {
+            assert_eq!(server(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_collector_is_a_url_without_a_user() {
+        for good in ["http://127.0.0.1:8088/a?b=c", "https://logs.example"] {
+            assert!(collector(good).is_some(), "{good}");
+        }
+        for wrong in ["", "/path", "ftp://logs", "https://me:pass@logs", "logs"] {
+            assert_eq!(collector(wrong), None, "{wrong}");
+        }
+    }
+}

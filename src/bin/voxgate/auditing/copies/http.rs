@@ -1,0 +1,199 @@
+//! A copy to a collector: lines of JSON by HTTP.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, StatusCode, Uri};
+use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use super::copy::Bound;
+use super::courier::{Deliver, Failure};
+use super::tls::{Roots, provider};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where to, and as whom.
+#[derive(Clone, Debug)]
+pub(super) struct Collector {
+    pub(super) url: Uri,
+    /// It is read again for each batch, since tokens are replaced.
+    pub(super) token_file: Option<PathBuf>,
+}
+
+/// Batches of lines by `POST`.
+pub(super) struct HttpSink {
+    collector: Collector,
+    bound: Bound,
+    agent: Agent,
+    /// Whether it was said that the collector refuses batches.
+    is_refusing: bool,
+}
+
+impl HttpSink {
+    pub(super) fn new(collector: Collector, bound: Bound, roots: &Roots) -> Self {
+        let roots: Vec<Certificate<'static>> = roots
+            .iter()
+            .map(|root| Certificate::from_der(root).to_owned())
+            .collect();
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(provider())
+            .root_certs(RootCerts::Specific(Arc::new(roots)))
+            .build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            // Only where the setting says, and only what it says.
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .user_agent(concat!("voxgate/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(CONNECT_WITHIN))
+            .timeout_connect(Some(CONNECT_WITHIN))
+            .timeout_global(Some(ANSWER_WITHIN))
+            .build();
+        Self {
+            collector,
+            bound,
+            agent: config.new_agent(),
+            is_refusing: false,
+        }
+    }
+
+    fn authorization(&self) -> io::Result<Option<HeaderValue>> {
+        let Some(path) = &self.collector.token_file else {
+            return Ok(None);
+        };
+        let token = fs::read_to_string(path)?;
+        bearer(&token).map(Some).ok_or_else(|| {
+            let message = "the token's file holds no token";
+            io::Error::new(io::ErrorKind::InvalidData, message)
+        })
+    }
+}
+
+/// The header of a token (RFC 6750 §2.1).
+pub(super) fn bearer(token: &str) -> Option<HeaderValue> {
+    let token = token.trim();
+    let plain = |byte: u8| byte.is_ascii_graphic();
+    if token.is_empty() || !token.bytes().all(plain) {
+        return None;
+    }
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+impl Deliver for HttpSink {
+    fn deliver(&mut self, lines: &str) -> Result<u64, Failure> {
+        let mut request = self
+            .agent
+            .post(&self.collector.url)
+            .header(CONTENT_TYPE, "application/x-ndjson");
+        if let Some(authorization) = self.authorization()? {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let mut response = request.send(lines).map_err(ureq::Error::into_io)?;
+        let status = response.status();
+        let retry_after = retry_after(response.headers());
+        // What is read to its end leaves the connection to the next batch.
+        let _ = response
+            .body_mut()
+            .with_config()
+            .limit(64 * 1024)
+            .read_to_vec();
+        match Verdict::of(status) {
+            Verdict::Taken => {
+                self.is_refusing = false;
+                Ok(0)
+            }
+            // A copy that the promise binds does not go on without a batch.
+            Verdict::Refused if self.bound == Bound::Counted => {
+                if !self.is_refusing {
+                    let status = status.as_u16();
+                    tracing::error!(
+                        status,
+                        "the collector of VOXGATE_AUDIT_HTTP refuses audit records: they are lost to it"
+                    );
+                }
+                self.is_refusing = true;
+                Ok(super::chunk::Chunk::new(lines).records)
+            }
+            Verdict::Refused | Verdict::Later => Err(Failure {
+                error: io::Error::other(format!("the collector answers {}", status.as_u16())),
+                retry_after,
+            }),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Taken,
+    /// The batch is at fault.
+    Refused,
+    /// Something else is, which may be mended.
+    Later,
+}
+
+impl Verdict {
+    fn of(status: StatusCode) -> Self {
+        match status {
+            _ if status.is_success() => Self::Taken,
+            // No fault of the batch's: the token, the address, the time.
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS => Self::Later,
+            _ if status.is_client_error() => Self::Refused,
+            _ => Self::Later,
+        }
+    }
+}
+
+/// In seconds. A date is passed over, since the two clocks may differ.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_batch_is_at_fault_for_is_lost() {
+        let verdict = |code| Verdict::of(StatusCode::from_u16(code).expect("a status"));
+        for code in [200, 202, 204] {
+            assert_eq!(verdict(code), Verdict::Taken, "{code}");
+        }
+        for code in [400, 405, 413, 415, 422] {
+            assert_eq!(verdict(code), Verdict::Refused, "{code}");
+        }
+        for code in [301, 302, 307, 401, 403, 404, 408, 429, 500, 502, 503, 504] {
+            assert_eq!(verdict(code), Verdict::Later, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_one_word_and_is_not_shown() {
+        let header = bearer("hunter2\n").expect("a token");
+        assert_eq!(header, "Bearer hunter2");
+        assert!(!format!("{header:?}").contains("hunter2"));
+        for wrong in ["", " \n", "two words", "two\nlines", "\u{e9}"] {
+            assert_eq!(bearer(wrong), None, "{wrong:?}");
+        }
+    }
+}
