@@ -2,6 +2,7 @@
 
 mod admission;
 mod audit_log;
+mod audit_copies;
 mod bodies;
 mod broken_streams;
 mod command_line;

@@ -2,10 +2,12 @@
 
 mod http;
 mod program;
+mod receivers;
 mod upstream;
 
 pub(crate) use self::http::{Reply, client, client_h2, send_raw};
 pub(crate) use self::program::{Program, Started, record, wait_until};
+pub(crate) use self::receivers::{Certificate, Collector, Syslog};
 pub(crate) use self::upstream::{serve, serve_raw};
 
 /// A caller's key, long enough to be beyond reproach.
