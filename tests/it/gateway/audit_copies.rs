@@ -10,7 +10,7 @@ use axum::Router;
 use axum::routing::any;
 use rustls::{ServerConnection, StreamOwned};
 use serde_json::Value;
-use voxgate::audit::log::Signer;
+use voxgate::audit::log::{Checkpoints, Outcome, Signer, VerifyOptions, verify};
 
 use super::harness::{
     Certificate, Collector, KEY, Program, Started, Syslog, record, send_raw, serve, wait_until,
@@ -161,19 +161,19 @@ async fn syslog_by_tcp_goes_on_when_the_server_closes() {
         .var("VOXGATE_AUDIT_SYSLOG", format!("tcp://{address}"))
         .start();
     // The server takes one message of a connection, and closes it.
-    for event in ["start", "decision"] {
-        wait_until(event, || {
-            syslog.messages().into_iter().find(|it| it.id == event)
+    let closed = async |count| {
+        wait_until("closed connection", || {
+            (syslog.closed() == count).then_some(())
         })
         .await;
-        wait_for_metric(
-            &gateway,
-            r#"voxgate_audit_copies_delivered_total{sink="syslog"}"#,
-            |it| it > 0,
-        )
-        .await;
+    };
+    for count in 1..4 {
+        closed(count).await;
+        assert_eq!(syslog.messages().len(), count);
         assert_eq!(ask(&gateway, "nobodys-key").await, 401);
     }
+    closed(4).await;
+    assert_whole(&syslog.records());
     end(&mut gateway).await;
 }
 
@@ -210,6 +210,36 @@ async fn syslog_by_tls_is_trusted_only_with_its_certificate() {
         .var("VOXGATE_AUDIT_SYSLOG", &url)
         .var("VOXGATE_AUDIT_CA_FILE", ca_file("own.pem", &certificate))
         .start();
+    serve_two(&mut gateway).await;
+    wait_until("stop", || {
+        syslog
+            .records()
+            .iter()
+            .find(|it| it["event"] == "stop")
+            .cloned()
+    })
+    .await;
+    assert_eq!(syslog.records(), gateway.records());
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_to_a_handshake_is_given_up_and_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = Certificate::new();
+    let ca_file = directory.path().join("ca.pem");
+    fs::write(&ca_file, certificate.pem()).unwrap();
+    // The kernel accepts for it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut gateway = Program::validating(upstream().await)
+        .var("VOXGATE_AUDIT_SYSLOG", format!("tls://localhost:{port}"))
+        .var("VOXGATE_AUDIT_CA_FILE", &ca_file)
+        .start();
+    gateway.wait_for_log("copies of audit records cannot be delivered");
+    assert_eq!(ask(&gateway, KEY).await, 200);
+    let syslog = Syslog::default();
+    syslog.serve_tls(listener, &certificate);
+    gateway.wait_for_log("copies of audit records are delivered again");
     serve_two(&mut gateway).await;
     wait_until("stop", || {
         syslog
@@ -428,6 +458,25 @@ async fn checkpoints_are_copied_and_show_that_the_end_of_the_log_was_cut() {
     assert_eq!(copied, filed(&files));
     // The copy, as it is, is a file of checkpoints.
     let text: String = batches.into_iter().map(|(batch, _)| batch.body).collect();
-    let checkpoints = voxgate::audit::log::Checkpoints::parse(&text).unwrap();
-    assert!(!checkpoints.is_empty());
+    let mut options = VerifyOptions::default();
+    options.checkpoints = Some(Checkpoints::parse(&text).unwrap());
+    options.keys = vec![signer.verifier()];
+    let report = verify(&files, &options, &mut |_| ());
+    assert_eq!(report.outcome, Outcome::Whole);
+    assert!(report.compared > 0);
+    let file = fs::read_dir(&files)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let lines = fs::read_to_string(&file).unwrap();
+    let cut: String = lines.split_inclusive('\n').take(3).collect();
+    fs::write(&file, cut).unwrap();
+    let report = verify(&files, &options, &mut |_| ());
+    assert!(matches!(report.outcome, Outcome::Cut(_)), "{report:?}");
+    // The log alone does not tell.
+    options.checkpoints = None;
+    let report = verify(&files, &options, &mut |_| ());
+    assert_eq!(report.outcome, Outcome::Whole);
 }

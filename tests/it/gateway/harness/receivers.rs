@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -65,11 +66,19 @@ impl Message {
 
 /// What a syslog server has received so far.
 #[derive(Clone, Default)]
-pub(crate) struct Syslog(Arc<Mutex<Vec<Message>>>);
+pub(crate) struct Syslog {
+    messages: Arc<Mutex<Vec<Message>>>,
+    closed: Arc<AtomicUsize>,
+}
 
 impl Syslog {
     pub(crate) fn messages(&self) -> Vec<Message> {
-        self.0.lock().unwrap().clone()
+        self.messages.lock().unwrap().clone()
+    }
+
+    /// How many connections it has closed.
+    pub(crate) fn closed(&self) -> usize {
+        self.closed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn records(&self) -> Vec<Value> {
@@ -78,7 +87,7 @@ impl Syslog {
 
     fn take(&self, message: &[u8]) {
         let message = Message::parse(std::str::from_utf8(message).unwrap());
-        self.0.lock().unwrap().push(message);
+        self.messages.lock().unwrap().push(message);
     }
 
     /// Reads datagrams from now on.
@@ -130,6 +139,7 @@ impl Syslog {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 this.read_counted(stream.unwrap(), most);
+                this.closed.fetch_add(1, Ordering::Relaxed);
             }
         });
     }
@@ -184,16 +194,18 @@ impl Batch {
     }
 }
 
+/// A status, and a `Retry-After`.
+type Answer = (u16, Option<&'static str>);
+
 /// A collector that answers as it is told, and 204 when nobody tells it.
 #[derive(Clone, Default)]
 pub(crate) struct Collector {
-    answers: Arc<Mutex<VecDeque<(u16, Option<&'static str>)>>>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
     batches: Arc<Mutex<Vec<(Batch, u16)>>>,
 }
 
 impl Collector {
-    /// `answers` are a status and a `Retry-After` each.
-    pub(crate) fn new(answers: &[(u16, Option<&'static str>)]) -> Self {
+    pub(crate) fn new(answers: &[Answer]) -> Self {
         let this = Self::default();
         this.answers.lock().unwrap().extend(answers);
         this

@@ -262,6 +262,8 @@ fn collector(url: &str) -> Option<Uri> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auditing::Audit;
+    use crate::settings::names;
 
     #[test]
     fn a_server_of_syslog_is_a_path_or_a_host() {
@@ -305,5 +307,101 @@ mod tests {
         for wrong in ["", "/path", "ftp://logs", "https://me:pass@logs", "logs"] {
             assert_eq!(collector(wrong), None, "{wrong}");
         }
+    }
+
+    /// What is wrong with these settings, and where.
+    fn problems(vars: &[(&str, &str)]) -> Vec<String> {
+        let environment = Environment::new(vars.iter().copied(), &names());
+        assert_eq!(environment.problems().len(), 0);
+        let mut problems = Vec::new();
+        let audit = Audit::read(&environment, &mut problems);
+        assert!(audit.is_ok(), "the environment can be read");
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_problem_is_reported_without_its_value() {
+        let found = problems(&[
+            (AUDIT_SYSLOG, "hunter2"),
+            (AUDIT_HTTP, "https://hunter2@logs"),
+            (AUDIT_HTTP_TOKEN_FILE, "/hunter2"),
+            (AUDIT_CA_FILE, "/hunter2"),
+            (AUDIT_STDOUT, "hunter2"),
+            (AUDIT_REQUIRED, "hunter2"),
+        ]);
+        let place = |problem: &String| problem.split(':').next().map(str::to_owned);
+        let mut places: Vec<String> = found.iter().filter_map(place).collect();
+        places.dedup();
+        assert_eq!(
+            places,
+            [
+                AUDIT_STDOUT,
+                AUDIT_SYSLOG,
+                AUDIT_HTTP,
+                AUDIT_HTTP_TOKEN_FILE,
+                AUDIT_REQUIRED,
+                AUDIT_CA_FILE
+            ]
+        );
+        assert!(!found.concat().contains("hunter2"), "{found:?}");
+    }
+
+    #[test]
+    fn the_promise_binds_what_is_there() {
+        let syslog = (AUDIT_SYSLOG, "tcp://logs");
+        let (directory, blocking) = ((AUDIT_DIR, "/audit"), (AUDIT, "blocking"));
+        for (vars, wrong) in [
+            (
+                vec![syslog, directory, (AUDIT_REQUIRED, "file, syslog")],
+                None,
+            ),
+            (vec![syslog, directory, (AUDIT_REQUIRED, "file")], None),
+            (
+                vec![syslog, blocking, (AUDIT_REQUIRED, "stdout,syslog")],
+                None,
+            ),
+            (
+                vec![syslog, directory, (AUDIT_REQUIRED, "file,http")],
+                Some("it can be `file` or `syslog`"),
+            ),
+            (
+                vec![syslog, directory, (AUDIT_REQUIRED, "syslog")],
+                Some("must name `file` as well"),
+            ),
+            (
+                vec![syslog, (AUDIT_REQUIRED, "stdout,syslog")],
+                Some("nothing waits for one when VOXGATE_AUDIT is `counted`"),
+            ),
+            (
+                vec![(AUDIT_STDOUT, "true")],
+                Some("means nothing without VOXGATE_AUDIT_DIR"),
+            ),
+            (vec![directory, (AUDIT_STDOUT, "true")], None),
+        ] {
+            let found = problems(&vars);
+            let expected = wrong.map_or(0, |_| 1);
+            assert_eq!(found.len(), expected, "{vars:?}: {found:?}");
+            assert!(
+                found.concat().contains(wrong.unwrap_or_default()),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_sent_in_the_clear_to_another_host() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("token");
+        std::fs::write(&file, "hunter2-token\n").expect("a file");
+        let token = (AUDIT_HTTP_TOKEN_FILE, file.to_str().expect("text"));
+        for local in ["http://127.0.0.1:1/", "http://localhost/", "http://[::1]/"] {
+            assert_eq!(problems(&[(AUDIT_HTTP, local), token]).len(), 0, "{local}");
+        }
+        let found = problems(&[(AUDIT_HTTP, "http://logs/"), token]);
+        assert!(
+            found.len() == 1 && found[0].contains("in the clear"),
+            "{found:?}"
+        );
+        assert_eq!(problems(&[token]).len(), 1, "nobody to send it to");
     }
 }

@@ -52,7 +52,7 @@ impl<O: Output> Output for FanOut<O> {
     /// by [`tick`](Output::tick), when these lines are written: so the queue counts them as written,
     /// and they do not come again.
     fn write(&mut self, lines: &str) -> io::Result<()> {
-        if !self.is_offered {
+        if !self.is_offered && !self.copies.is_empty() {
             for chunk in Chunk::split(lines) {
                 for receiver in &mut self.copies {
                     receiver.offer(&chunk);

@@ -99,7 +99,14 @@ impl Syslog {
 
 impl Deliver for Syslog {
     fn deliver(&mut self, lines: &str) -> Result<u64, Failure> {
-        self.send(lines)?;
+        self.send(lines).map_err(|error| match error.kind() {
+            // What a time limit of a socket looks like.
+            io::ErrorKind::WouldBlock => io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the server has taken nothing for five seconds",
+            ),
+            _ => error,
+        })?;
         self.sent = 0;
         Ok(std::mem::take(&mut self.lost))
     }
