@@ -1,9 +1,9 @@
 //! Every setting of the program, in one table: the environment, the flags, the help and the
 //! README all follow from it.
 
-use std::ffi::OsString;
+mod vars;
 
-use voxgate::Digest;
+pub(crate) use self::vars::{digest, environment};
 
 /// One setting: an environment variable and its flag.
 #[derive(Debug)]
@@ -287,32 +287,6 @@ pub(crate) fn names() -> Vec<&'static str> {
 pub(crate) fn default_of(variable: &str) -> &'static str {
     let setting = SETTINGS.iter().find(|setting| setting.variable == variable);
     setting.map_or("", |setting| setting.default)
-}
-
-/// Tells configurations apart: 12 hexadecimal digits of the SHA-256 of all settings that are set. Of
-/// a secret it is only part that it is set; of a file only its path.
-pub(crate) fn digest(vars: &[(OsString, OsString)]) -> String {
-    let mut text = Vec::new();
-    for setting in SETTINGS {
-        let given = vars.iter().rfind(|(name, _)| name == setting.variable);
-        if let Some((_, value)) = given {
-            text.extend(setting.variable.as_bytes());
-            text.push(b'=');
-            let value = value.as_encoded_bytes();
-            text.extend(if setting.secret { b"set" } else { value });
-            text.push(0);
-        }
-    }
-    Digest::of(&text).to_hex()[..12].to_owned()
-}
-
-/// The process's environment, with what was given on the command line in its place.
-pub(crate) fn environment(flags: Vec<(&'static str, OsString)>) -> Vec<(OsString, OsString)> {
-    let given: Vec<&str> = flags.iter().map(|(variable, _)| *variable).collect();
-    std::env::vars_os()
-        .filter(|(name, _)| !given.iter().any(|given| name == given))
-        .chain(flags.into_iter().map(|(name, value)| (name.into(), value)))
-        .collect()
 }
 
 #[cfg(test)]
