@@ -6,6 +6,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 
+use super::audit;
 use super::key;
 use super::settings::{SETTINGS, Setting};
 
@@ -39,6 +40,7 @@ pub(crate) enum Action {
     Policy(Flags),
     Key(ArgMatches),
     Demo { preconfigured: bool },
+    Audit(ArgMatches),
 }
 
 /// Settings given as flags: the variable, and its value.
@@ -72,6 +74,7 @@ fn command() -> Command {
         ))
         .subcommand(key::command())
         .subcommand(demo())
+        .subcommand(audit::command())
 }
 
 fn demo() -> Command {
@@ -136,6 +139,7 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
         Some(("check", matches)) => Action::Check(flags(matches)),
         Some(("policy", matches)) => Action::Policy(flags(matches)),
         Some(("key", matches)) => Action::Key(matches.clone()),
+        Some(("audit", matches)) => Action::Audit(matches.clone()),
         Some((_, matches)) => Action::Demo {
             preconfigured: matches
                 .get_one::<String>("mode")

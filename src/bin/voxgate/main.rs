@@ -1,6 +1,7 @@
 //! `voxgate`: the gateway and its command line. It uses the library's public API only.
 
 mod admin;
+mod audit;
 mod auditing;
 mod check;
 mod cli;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         },
+        Action::Audit(matches) => audit::run(&matches),
     }
 }
 

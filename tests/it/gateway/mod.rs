@@ -1,8 +1,8 @@
 //! The real program, over real sockets.
 
 mod admission;
-mod audit_log;
 mod audit_copies;
+mod audit_log;
 mod bodies;
 mod broken_streams;
 mod command_line;

@@ -1,0 +1,141 @@
+//! What the commands' command lines have in common.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::failure::Failure;
+use super::filter::{Filter, Pattern, Status};
+use super::peer::Network;
+use super::segments::{self, Source};
+use super::when::{self, End};
+
+/// Where the log is, when it is not named.
+const DIRECTORY: &str = "VOXGATE_AUDIT_DIR";
+
+const TIMES: &str = "RFC 3339, a duration back such as 7d, or a date such as 2026-03 or 2026-03-14";
+
+/// Adds the log's name.
+pub(super) fn with_paths(command: Command) -> Command {
+    command.arg(
+        Arg::new("log")
+            .value_name("LOG")
+            .num_args(0..)
+            .value_parser(value_parser!(PathBuf))
+            .help(format!(
+                "A directory of segments, files, or - for standard input [env: {DIRECTORY}]"
+            )),
+    )
+}
+
+/// The files of the log that was named.
+pub(super) fn sources(matches: &ArgMatches) -> Result<Vec<Source>, Failure> {
+    segments::find(&paths(matches)?)
+}
+
+pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, Failure> {
+    let named: Vec<PathBuf> = matches
+        .get_many("log")
+        .map(|paths| paths.cloned().collect())
+        .unwrap_or_default();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    match std::env::var_os(DIRECTORY).filter(|directory| !directory.is_empty()) {
+        Some(directory) => Ok(vec![directory.into()]),
+        None => Err(Failure::Usage(format!(
+            "which log? Name a directory, files or - for standard input, or set {DIRECTORY}"
+        ))),
+    }
+}
+
+/// Adds `--since` and `--until`.
+pub(super) fn with_times(command: Command) -> Command {
+    command
+        .arg(text("since", "TIME").help(format!("Not before this: {TIMES} (from its beginning)")))
+        .arg(text("until", "TIME").help(format!("Before this: {TIMES} (to its end)")))
+}
+
+/// Adds everything that tells records apart.
+pub(super) fn with_filters(command: Command) -> Command {
+    let command = command
+        .arg(
+            text("key", "ID")
+                .action(ArgAction::Append)
+                .help("With this key id; repeat it for several"),
+        )
+        .arg(
+            text("outcome", "OUTCOME")
+                .value_parser(PossibleValuesParser::new(["accepted", "refused"]))
+                .help("Only what was accepted, or refused"),
+        )
+        .arg(text("reason", "REASON").help("Decided for this reason, such as unknown_credential"))
+        .arg(text("status", "STATUS").help("Answered with this status, such as 404 or 5xx"))
+        .arg(
+            text("path", "PATTERN")
+                .help("On a path that begins so; with * for any text, the whole path"),
+        )
+        .arg(text("method", "METHOD").help("With this method"))
+        .arg(
+            text("peer", "NETWORK")
+                .action(ArgAction::Append)
+                .help("From this address or network, such as 10.0.0.0/8; repeat it for several"),
+        )
+        .arg(text("request-id", "ID").help("The request with this id"))
+        .arg(text("event", "EVENT").help("Records of this kind, such as key or gap"));
+    with_times(command)
+}
+
+fn text(name: &'static str, value: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value)
+}
+
+/// The filter that the arguments of [`with_filters`] or [`with_times`] describe.
+pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, Failure> {
+    let one = |name: &str| -> Option<&String> { matches.try_get_one(name).ok().flatten() };
+    let many = |name: &str| -> Vec<String> {
+        let values = matches.try_get_many::<String>(name).ok().flatten();
+        values
+            .map(|values| values.cloned().collect())
+            .unwrap_or_default()
+    };
+    let now = SystemTime::now();
+    let time = |name: &str, end: End| match one(name) {
+        None => Ok(None),
+        Some(text) => match when::bound(text, end, now) {
+            Some(time) => Ok(Some(time)),
+            None => Err(wrong(name, text, TIMES)),
+        },
+    };
+    let mut peers = Vec::new();
+    for peer in many("peer") {
+        let hint = "an address or a network such as 10.0.0.0/8";
+        peers.push(Network::parse(&peer).ok_or_else(|| wrong("peer", &peer, hint))?);
+    }
+    let status = match one("status") {
+        None => None,
+        Some(text) => {
+            let hint = "a status such as 404, or a class such as 4xx";
+            Some(Status::parse(text).ok_or_else(|| wrong("status", text, hint))?)
+        }
+    };
+    Ok(Filter {
+        keys: many("key"),
+        outcome: one("outcome").cloned(),
+        reason: one("reason").cloned(),
+        status,
+        path: one("path").cloned().map(Pattern),
+        method: one("method").cloned(),
+        peers,
+        request_id: one("request-id").cloned(),
+        event: one("event").cloned(),
+        since: time("since", End::Since)?,
+        until: time("until", End::Until)?,
+    })
+}
+
+fn wrong(name: &str, value: &str, hint: &str) -> Failure {
+    Failure::Usage(format!("--{name} {value:?} is not understood: give {hint}"))
+}

@@ -1,0 +1,316 @@
+//! Which records are wanted.
+
+use super::peer::{self, Network};
+use super::record::Record;
+
+/// What was asked for. An empty filter wants every record.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter {
+    /// Any of these.
+    pub(super) keys: Vec<String>,
+    pub(super) outcome: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) status: Option<Status>,
+    pub(super) path: Option<Pattern>,
+    pub(super) method: Option<String>,
+    /// Any of these.
+    pub(super) peers: Vec<Network>,
+    pub(super) request_id: Option<String>,
+    pub(super) event: Option<String>,
+    /// The first moment that counts.
+    pub(super) since: Option<String>,
+    /// The first moment that does not count any more.
+    pub(super) until: Option<String>,
+}
+
+/// One status, or a class of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    One(u16),
+    /// `4xx`
+    Class(u16),
+}
+
+impl Status {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let class = text.strip_suffix("xx").or_else(|| text.strip_suffix("XX"));
+        match class {
+            Some(class) if class.len() == 1 => {
+                let class = class.parse().ok()?;
+                (1..=5).contains(&class).then_some(Self::Class(class))
+            }
+            _ => {
+                let status = text.parse().ok()?;
+                (100..=599).contains(&status).then_some(Self::One(status))
+            }
+        }
+    }
+
+    fn matches(self, status: u16) -> bool {
+        match self {
+            Self::One(wanted) => status == wanted,
+            Self::Class(class) => status / 100 == class,
+        }
+    }
+}
+
+/// A path's beginning, or with `*` for any text the whole of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern(pub(super) String);
+
+impl Pattern {
+    fn matches(&self, path: &str) -> bool {
+        let Some((first, rest)) = self.0.split_once('*') else {
+            return path.starts_with(&self.0);
+        };
+        let Some(mut path) = path.strip_prefix(first) else {
+            return false;
+        };
+        let mut rest: Vec<&str> = rest.split('*').collect();
+        let last = rest.pop().unwrap_or_default();
+        // The first place that fits leaves the most for the parts that follow.
+        for part in rest {
+            match path.split_once(part) {
+                Some((_, after)) => path = after,
+                None => return false,
+            }
+        }
+        path.ends_with(last)
+    }
+}
+
+impl Filter {
+    /// Whether a line could hold a record that is wanted: cheap, and never wrong about one that is.
+    pub(super) fn may_match(&self, line: &str) -> bool {
+        let holds = |text: &str| is_plain(text) && line.contains(text);
+        let missing = |text: &str| is_plain(text) && !line.contains(text);
+        let no_key = !self.keys.is_empty()
+            && self.keys.iter().all(|key| is_plain(key))
+            && !self.keys.iter().any(|key| holds(key));
+        let no_request = self.request_id.as_deref().is_some_and(missing);
+        // A text could have been written in escapes.
+        !(no_key || no_request) || line.contains('\\')
+    }
+
+    /// Whether what a completion lacks, and its decision has, is asked for.
+    pub(super) fn asks_the_decision(&self) -> bool {
+        self.path.is_some() || self.method.is_some() || !self.peers.is_empty()
+    }
+
+    /// Whether a record is wanted; what it lacks may be in `before`, the decision of its request.
+    pub(super) fn wants(&self, record: &Record<'_>, before: Option<&Record<'_>>) -> bool {
+        self.event
+            .as_deref()
+            .is_none_or(|event| *record.event == *event)
+            && self.wants_time(&record.ts)
+            && self.wants_decided(before.unwrap_or(record), record)
+            && self.wants_status(record)
+    }
+
+    /// Whether its completion could make a decision, or that completion, wanted. A request of
+    /// before the span may end within it.
+    pub(super) fn may_want(&self, decision: &Record<'_>) -> bool {
+        self.until
+            .as_deref()
+            .is_none_or(|until| &*decision.ts < until)
+            && self.wants_decided(decision, decision)
+    }
+
+    /// Whether a request is wanted, of which one or both of the records are known.
+    pub(super) fn wants_request(
+        &self,
+        decision: Option<&Record<'_>>,
+        completion: Option<&Record<'_>>,
+    ) -> bool {
+        let (Some(first), Some(last)) = (decision.or(completion), completion.or(decision)) else {
+            return false;
+        };
+        self.wants_time(&first.ts) && self.wants_decided(first, last) && self.wants_status(last)
+    }
+
+    fn wants_time(&self, ts: &str) -> bool {
+        self.since.as_deref().is_none_or(|since| ts >= since)
+            && self.until.as_deref().is_none_or(|until| ts < until)
+    }
+
+    fn wants_status(&self, record: &Record<'_>) -> bool {
+        let is = |status: Status| record.status.is_some_and(|found| status.matches(found));
+        self.status.is_none_or(is)
+    }
+
+    /// What a decision settles. A completion implies that its request was accepted.
+    fn wants_decided(&self, decision: &Record<'_>, last: &Record<'_>) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+        };
+        let implied = |found: Option<&'static str>| found.filter(|_| last.is_completion());
+        let key = decision.key_id.as_deref();
+        let peer = || decision.peer.as_deref().and_then(peer::address);
+        let path = |pattern: &Pattern| {
+            decision
+                .path
+                .as_deref()
+                .is_some_and(|path| pattern.matches(path))
+        };
+        (self.keys.is_empty() || self.keys.iter().any(|wanted| key == Some(wanted)))
+            && is(
+                &self.outcome,
+                decision.outcome.as_deref().or(implied(Some("accepted"))),
+            )
+            && is(
+                &self.reason,
+                decision.reason.as_deref().or(implied(Some("ok"))),
+            )
+            && is(&self.method, decision.method.as_deref())
+            && is(&self.request_id, decision.request_id.as_deref())
+            && self.path.as_ref().is_none_or(path)
+            && (self.peers.is_empty()
+                || peer().is_some_and(|peer| self.peers.iter().any(|wanted| wanted.contains(peer))))
+    }
+}
+
+/// Whether a text stands in JSON as it is, unless somebody took pains.
+fn is_plain(text: &str) -> bool {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    text.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECISION: &str = r#"{"v":1,"ts":"2026-03-14T10:11:12.000000Z","event":"decision","outcome":"accepted","reason":"ok","request_id":"r1","key_id":"ivr","peer":"10.1.2.3:5","method":"POST","path":"/v1/rime-tts"}"#;
+    const COMPLETION: &str = r#"{"v":1,"ts":"2026-04-01T00:00:00.000000Z","event":"complete","request_id":"r1","key_id":"ivr","status":200}"#;
+
+    fn filter(change: impl FnOnce(&mut Filter)) -> Filter {
+        let mut filter = Filter::default();
+        change(&mut filter);
+        filter
+    }
+
+    /// Whether it wants the decision, the completion by itself, the completion with its decision,
+    /// and the request.
+    fn wants(filter: &Filter) -> [bool; 4] {
+        let decision = Record::read(DECISION).expect("a record");
+        let completion = Record::read(COMPLETION).expect("a record");
+        [
+            filter.wants(&decision, None),
+            filter.wants(&completion, None),
+            filter.wants(&completion, Some(&decision)),
+            filter.wants_request(Some(&decision), Some(&completion)),
+        ]
+    }
+
+    #[test]
+    fn each_question_is_asked_of_the_record_that_can_answer_it() {
+        let text = |text: &str| Some(text.to_owned());
+        for (name, change, expected) in [
+            ("none", filter(|_| ()), [true; 4]),
+            (
+                "key",
+                filter(|f| f.keys = vec!["x".into(), "ivr".into()]),
+                [true; 4],
+            ),
+            (
+                "other key",
+                filter(|f| f.keys = vec!["iv".into()]),
+                [false; 4],
+            ),
+            (
+                "accepted",
+                filter(|f| f.outcome = text("accepted")),
+                [true; 4],
+            ),
+            (
+                "refused",
+                filter(|f| f.outcome = text("refused")),
+                [false; 4],
+            ),
+            ("reason", filter(|f| f.reason = text("ok")), [true; 4]),
+            (
+                "status",
+                filter(|f| f.status = Status::parse("2xx")),
+                [false, true, true, true],
+            ),
+            (
+                "other status",
+                filter(|f| f.status = Status::parse("404")),
+                [false; 4],
+            ),
+            (
+                "path",
+                filter(|f| f.path = Some(Pattern("/v1/".into()))),
+                [true, false, true, true],
+            ),
+            (
+                "method",
+                filter(|f| f.method = text("POST")),
+                [true, false, true, true],
+            ),
+            (
+                "peer",
+                filter(|f| f.peers = vec![Network::parse("10.0.0.0/8").expect("one")]),
+                [true, false, true, true],
+            ),
+            ("request", filter(|f| f.request_id = text("r1")), [true; 4]),
+            (
+                "event",
+                filter(|f| f.event = text("complete")),
+                [false, true, true, true],
+            ),
+            (
+                "since",
+                filter(|f| f.since = text("2026-03-15T00:00:00.000000Z")),
+                [false, true, true, false],
+            ),
+            (
+                "until",
+                filter(|f| f.until = text("2026-03-15T00:00:00.000000Z")),
+                [true, false, false, true],
+            ),
+        ] {
+            assert_eq!(wants(&change), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_a_prefix_unless_it_has_a_star() {
+        for (pattern, path, expected) in [
+            ("/v1", "/v1/rime-tts", true),
+            ("/v1", "/v2", false),
+            ("", "", true),
+            ("*", "/anything", true),
+            ("/v1/*/stream", "/v1/a/b/stream", true),
+            ("/v1/*/stream", "/v1/stream", false),
+            ("*tts", "/v1/rime-tts", true),
+            ("*tts", "/v1/rime-tts/x", false),
+            ("/*a*b", "/aab", true),
+            ("/a*a", "/a", false),
+            ("/*x*", "/abc", false),
+        ] {
+            let found = Pattern(pattern.to_owned()).matches(path);
+            assert_eq!(found, expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn the_cheap_check_lets_everything_through_that_could_match() {
+        let by_key = |key: &str| filter(|f| f.keys = vec![key.to_owned()]);
+        assert!(by_key("ivr").may_match(DECISION));
+        assert!(!by_key("other").may_match(DECISION));
+        assert!(by_key("other").may_match(r#"{"key_id":"\u006fther"}"#));
+        // What is written in escapes cannot be looked for.
+        assert!(by_key("é").may_match(DECISION));
+        let by_request = |id: &str| filter(|f| f.request_id = Some(id.to_owned()));
+        assert!(by_request("r1").may_match(DECISION) && !by_request("r2").may_match(DECISION));
+    }
+
+    #[test]
+    fn statuses_are_single_or_a_class() {
+        assert_eq!(Status::parse("404"), Some(Status::One(404)));
+        assert_eq!(Status::parse("5XX"), Some(Status::Class(5)));
+        for text in ["", "xx", "6xx", "44xx", "99", "600", "4x", "+4xx"] {
+            assert_eq!(Status::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `voxgate audit`: asks the audit log.
+
+mod arguments;
+mod csv;
+mod failure;
+mod filter;
+mod lines;
+mod log;
+mod open_requests;
+mod output;
+mod peer;
+mod query;
+mod record;
+mod row;
+mod safe_text;
+mod search;
+mod segments;
+mod table;
+mod tail;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+
+pub(crate) fn command() -> Command {
+    Command::new("audit")
+        .about("Ask the audit log")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(query::command())
+        .subcommand(tail::command())
+}
+
+pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
+    match matches.subcommand() {
+        Some(("query", matches)) => failure::status(query::run(matches)),
+        Some(("tail", matches)) => failure::status(tail::run(matches)),
+        _ => ExitCode::FAILURE,
+    }
+}

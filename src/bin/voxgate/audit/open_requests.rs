@@ -1,0 +1,90 @@
+//! Requests that were accepted and of which the end was not read yet.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// How much is kept. The ends of older requests are not waited for.
+const MAX_BYTES: usize = 64 << 20;
+
+/// The lines of decisions, by their request.
+pub(super) struct OpenRequests {
+    lines: BTreeMap<u64, (Box<str>, Box<str>)>,
+    arrivals: HashMap<Box<str>, u64>,
+    next: u64,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+impl OpenRequests {
+    pub(super) fn new() -> Self {
+        Self {
+            lines: BTreeMap::new(),
+            arrivals: HashMap::new(),
+            next: 0,
+            bytes: 0,
+            max_bytes: MAX_BYTES,
+        }
+    }
+
+    /// Keeps a decision. Those that are given up for it are returned, the oldest first.
+    pub(super) fn insert(&mut self, request_id: &str, line: &str) -> Vec<Box<str>> {
+        let mut given_up: Vec<Box<str>> = self.take(request_id).into_iter().collect();
+        self.bytes += cost(request_id, line);
+        self.arrivals.insert(request_id.into(), self.next);
+        self.lines
+            .insert(self.next, (request_id.into(), line.into()));
+        self.next += 1;
+        while self.bytes > self.max_bytes {
+            let Some((_, (request_id, line))) = self.lines.pop_first() else {
+                break;
+            };
+            self.arrivals.remove(&request_id);
+            self.bytes -= cost(&request_id, &line);
+            given_up.push(line);
+        }
+        given_up
+    }
+
+    /// The decision of a request that has ended.
+    pub(super) fn take(&mut self, request_id: &str) -> Option<Box<str>> {
+        let arrival = self.arrivals.remove(request_id)?;
+        let (request_id, line) = self.lines.remove(&arrival)?;
+        self.bytes -= cost(&request_id, &line);
+        Some(line)
+    }
+
+    /// All that are left, the oldest first.
+    pub(super) fn take_all(&mut self) -> Vec<Box<str>> {
+        self.arrivals.clear();
+        self.bytes = 0;
+        let lines = std::mem::take(&mut self.lines);
+        lines.into_values().map(|(_, line)| line).collect()
+    }
+}
+
+fn cost(request_id: &str, line: &str) -> usize {
+    2 * request_id.len() + line.len() + 128
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_are_given_up_when_there_are_too_many() {
+        let mut open = OpenRequests::new();
+        open.max_bytes = 3 * cost("a", "line 1");
+        for request in ["a", "b", "c"] {
+            assert_eq!(open.insert(request, "line 1").len(), 0);
+        }
+        assert_eq!(open.take("b").as_deref(), Some("line 1"));
+        assert_eq!(open.take("b"), None);
+        assert_eq!(open.insert("d", "line 2").len(), 0);
+        assert_eq!(open.insert("e", "line 3"), ["line 1".into()]);
+        assert_eq!(open.insert("d", "line 4"), ["line 2".into()]);
+        assert_eq!(
+            open.take_all(),
+            ["line 1".into(), "line 3".into(), "line 4".into()]
+        );
+        assert_eq!(open.bytes, 0);
+    }
+}

@@ -1,0 +1,200 @@
+//! `voxgate audit query`: shows requests, or records.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::failure::Failure;
+use super::record::Record;
+use super::safe_text::Charset;
+use super::search::{Found, Search, Seen};
+use super::table::Table;
+use super::{arguments, csv, output, row};
+
+/// How many of the newest are shown when nobody says.
+const NEWEST: usize = 1000;
+
+const AFTER: &str = "\
+Examples:
+  voxgate audit query --key ivr-prod --since 2026-03 --until 2026-03 /var/log/voxgate
+  voxgate audit query --outcome refused --peer 10.0.0.0/8 --since 7d --newest --limit 20
+  voxgate audit query --event key --format json /var/log/voxgate | jq .
+
+A row is a request: its decision, and how it ended. Requests come in the order of their end.";
+
+pub(super) fn command() -> Command {
+    let command = Command::new("query")
+        .about("Show the requests, or the records, that match")
+        .after_help(AFTER)
+        .arg(
+            Arg::new("format")
+                .long("format")
+                .value_name("FORMAT")
+                .value_parser(PossibleValuesParser::new(["table", "json", "csv"]))
+                .default_value("table")
+                .help("How to show them; json is the lines of the log, unchanged"),
+        )
+        .arg(
+            Arg::new("records")
+                .long("records")
+                .action(ArgAction::SetTrue)
+                .help("A row for each record, of every kind; --event and json imply it"),
+        )
+        .arg(
+            Arg::new("limit")
+                .long("limit")
+                .value_name("N")
+                .value_parser(value_parser!(u64).range(1..))
+                .help("At most so many"),
+        )
+        .arg(
+            Arg::new("newest")
+                .long("newest")
+                .action(ArgAction::SetTrue)
+                .help("The last ones, backwards: as many as --limit says, or 1000"),
+        );
+    arguments::with_paths(arguments::with_filters(command))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let filter = arguments::filter(matches)?;
+    let sources = arguments::sources(matches)?;
+    let format = matches.get_one::<String>("format").map(String::as_str);
+    let single = matches.get_flag("records") || filter.event.is_some();
+    let joined = !single && format != Some("json");
+    let limit = matches.get_one::<u64>("limit");
+    let limit = limit.map(|limit| usize::try_from(*limit).unwrap_or(usize::MAX));
+    let search = Search::new(filter, joined);
+    let mut printer = Printer::new(format, joined, output::stdout())?;
+    let strangers = if matches.get_flag("newest") {
+        let wanted = limit.unwrap_or(NEWEST);
+        let mut newest = VecDeque::new();
+        let strangers = search.run(&sources, |found| {
+            if newest.len() == wanted {
+                newest.pop_front();
+            }
+            newest.push_back(Kept::new(found));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for kept in newest.iter().rev() {
+            kept.print(&mut printer)?;
+        }
+        strangers
+    } else {
+        let mut left = limit.unwrap_or(usize::MAX);
+        search.run(&sources, |found| {
+            printer.print(found)?;
+            left -= 1;
+            Ok(match left {
+                0 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            })
+        })?
+    };
+    printer.finish()?;
+    strangers.warn();
+    Ok(())
+}
+
+/// The lines of what was found.
+struct Kept {
+    first: Box<str>,
+    second: Option<Box<str>>,
+}
+
+impl Kept {
+    fn new(found: Found<'_>) -> Self {
+        Self {
+            first: found.first.line.into(),
+            second: found.second.map(|seen| seen.line.into()),
+        }
+    }
+
+    fn print<W: Write>(&self, printer: &mut Printer<W>) -> io::Result<()> {
+        // They were records when they were read.
+        let Some(first) = Record::read(&self.first) else {
+            return Ok(());
+        };
+        let second = self.second.as_deref();
+        let second = second.and_then(|line| Some((line, Record::read(line)?)));
+        printer.print(Found {
+            first: Seen {
+                line: &self.first,
+                record: &first,
+            },
+            second: second.as_ref().map(|(line, record)| Seen { line, record }),
+        })
+    }
+}
+
+enum Style {
+    Json,
+    Csv,
+    Table {
+        table: Table,
+        charset: Charset,
+        joined: bool,
+    },
+}
+
+struct Printer<W> {
+    style: Style,
+    out: W,
+}
+
+impl<W: Write> Printer<W> {
+    fn new(format: Option<&str>, joined: bool, mut out: W) -> io::Result<Self> {
+        let style = match format {
+            Some("json") => Style::Json,
+            Some("csv") => {
+                csv::write(&mut out, row::csv_titles())?;
+                Style::Csv
+            }
+            _ => {
+                let charset = Charset::of_locale();
+                let columns = if joined { row::REQUESTS } else { row::RECORDS };
+                Style::Table {
+                    table: Table::new(columns, charset, output::terminal_width()),
+                    charset,
+                    joined,
+                }
+            }
+        };
+        Ok(Self { style, out })
+    }
+
+    fn print(&mut self, found: Found<'_>) -> io::Result<()> {
+        match &mut self.style {
+            Style::Json => {
+                self.out.write_all(found.first.line.as_bytes())?;
+                self.out.write_all(b"\n")
+            }
+            Style::Csv => {
+                let fields = row::csv(found);
+                csv::write(&mut self.out, fields.iter().map(String::as_str))
+            }
+            Style::Table {
+                table,
+                charset,
+                joined,
+            } => {
+                let cells = if *joined {
+                    row::request(found, *charset)
+                } else {
+                    row::record(found.first, *charset)
+                };
+                table.row(&mut self.out, cells)
+            }
+        }
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        if let Style::Table { table, .. } = &mut self.style {
+            table.settle(&mut self.out)?;
+        }
+        self.out.flush()
+    }
+}

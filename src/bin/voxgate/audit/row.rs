@@ -1,0 +1,285 @@
+//! Rows of a table, from what was found.
+
+use super::record::{Record, details};
+use super::safe_text::{Charset, shown};
+use super::search::{Found, Seen};
+use super::table::Column;
+
+/// A request a row.
+pub(super) const REQUESTS: &[Column] = &[
+    Column::text("TIME (UTC)"),
+    Column::long("KEY"),
+    Column::long("REQUEST"),
+    Column::long("DECISION"),
+    Column::number("STATUS"),
+    Column::text("ENDED"),
+    Column::number("DURATION"),
+    Column::number("BYTES"),
+];
+
+/// A record a row.
+pub(super) const RECORDS: &[Column] = &[
+    Column::text("TIME (UTC)"),
+    Column::text("EVENT").at_least(12),
+    Column::long("KEY").at_least(10),
+    Column::long("WHAT"),
+];
+
+/// What of a field of a record there is to see.
+type Get = for<'a> fn(&'a Record<'_>) -> Option<&'a str>;
+type Count = fn(&Record<'_>) -> Option<u64>;
+
+/// The texts and the numbers of a record by their names in the schema.
+enum Field {
+    Text(&'static str, Get),
+    Number(&'static str, Count),
+}
+
+/// The columns of a CSV file.
+const FIELDS: &[Field] = &[
+    Field::Text("ts", |r| Some(&r.ts)),
+    Field::Text("event", |r| Some(&r.event)),
+    Field::Text("instance", |r| r.instance.as_deref()),
+    Field::Number("seq", |r| r.seq),
+    Field::Text("request_id", |r| r.request_id.as_deref()),
+    Field::Text("key_id", |r| r.key_id.as_deref()),
+    Field::Text("account", |r| r.account.as_deref()),
+    Field::Text("label", |r| r.label.as_deref()),
+    Field::Text("outcome", |r| r.outcome.as_deref()),
+    Field::Text("reason", |r| r.reason.as_deref()),
+    Field::Number("status", |r| r.status.map(u64::from)),
+    Field::Text("method", |r| r.method.as_deref()),
+    Field::Text("path", |r| r.path.as_deref()),
+    Field::Text("query_names", |r| r.query_names.as_deref()),
+    Field::Text("ended", |r| r.ended.as_deref()),
+    Field::Text("failure", |r| r.failure.as_deref()),
+    Field::Number("duration_us", |r| r.duration_us),
+    Field::Number("first_byte_us", |r| r.first_byte_us),
+    Field::Number("bytes_sent", |r| r.bytes_sent),
+    Field::Number("bytes_received", |r| r.bytes_received),
+    Field::Text("peer", |r| r.peer.as_deref()),
+    Field::Text("cred_fp", |r| r.cred_fp.as_deref()),
+    Field::Text("auth_method", |r| r.auth_method.as_deref()),
+    Field::Text("scopes", |r| r.scopes.as_deref()),
+    Field::Text("rule", |r| r.rule.as_deref()),
+    Field::Text("dialect", |r| r.dialect.as_deref()),
+    Field::Text("host", |r| r.host.as_deref()),
+    Field::Text("protocol", |r| r.protocol.as_deref()),
+    Field::Text("user_agent", |r| r.user_agent.as_deref()),
+    Field::Text("trace_parent", |r| r.trace_parent.as_deref()),
+];
+
+pub(super) fn csv_titles() -> impl Iterator<Item = &'static str> {
+    let names = FIELDS.iter().map(|field| match field {
+        Field::Text(name, _) | Field::Number(name, _) => *name,
+    });
+    names.chain(["details"])
+}
+
+/// The fields of one line of CSV. `details` is what no other column has.
+pub(super) fn csv(found: Found<'_>) -> Vec<String> {
+    let records = [
+        Some(found.first.record),
+        found.second.map(|seen| seen.record),
+    ];
+    let records = || records.into_iter().flatten();
+    let mut fields: Vec<String> = FIELDS
+        .iter()
+        .map(|field| match field {
+            Field::Text(_, get) => records().find_map(get).unwrap_or_default().to_owned(),
+            Field::Number(_, get) => {
+                let number = records().find_map(get);
+                number.map(|number| number.to_string()).unwrap_or_default()
+            }
+        })
+        .collect();
+    let Seen { line, record } = found.first;
+    let is_request = record.is_decision() || record.is_completion();
+    fields.push(if is_request {
+        String::new()
+    } else {
+        details(line)
+    });
+    fields
+}
+
+pub(super) fn request(found: Found<'_>, charset: Charset) -> Vec<String> {
+    let first = found.first.record;
+    let last = found.second.map_or(first, |seen| seen.record);
+    let text = |text: Option<&str>| shown(text.unwrap_or("-"), charset);
+    let decision = match first.reason.as_deref() {
+        None if first.is_completion() => "accepted".to_owned(),
+        None | Some("ok") => text(first.outcome.as_deref()),
+        Some(reason) => format!(
+            "{}: {}",
+            text(first.outcome.as_deref()),
+            shown(reason, charset)
+        ),
+    };
+    let ended = last
+        .ended
+        .as_deref()
+        .map(|ended| match last.failure.as_deref() {
+            Some(failure) => format!("{ended}: {failure}"),
+            None => ended.to_owned(),
+        });
+    vec![
+        moment(&first.ts),
+        text(first.key_id.as_deref()),
+        target(first, charset),
+        decision,
+        last.status.map_or("-".into(), |status| status.to_string()),
+        text(ended.as_deref()),
+        last.duration_us.map_or("-".into(), duration),
+        last.bytes_sent.map_or("-".into(), bytes),
+    ]
+}
+
+pub(super) fn record(Seen { line, record }: Seen<'_>, charset: Charset) -> Vec<String> {
+    vec![
+        moment(&record.ts),
+        shown(&record.event, charset),
+        shown(record.key_id.as_deref().unwrap_or("-"), charset),
+        what(line, record, charset),
+    ]
+}
+
+/// What a record says, in short.
+fn what(line: &str, record: &Record<'_>, charset: Charset) -> String {
+    let mut words = Vec::new();
+    let mut add = |text: Option<&str>| words.extend(text.map(|text| shown(text, charset)));
+    match &*record.event {
+        "decision" => {
+            add(record.outcome.as_deref());
+            add(record.reason.as_deref().filter(|reason| *reason != "ok"));
+            add(record.status.map(|status| status.to_string()).as_deref());
+            words.push(target(record, charset));
+            if let Some(peer) = record.peer.as_deref() {
+                words.push(format!("from {}", shown(peer, charset)));
+            }
+            if let Some(print) = record.cred_fp.as_deref() {
+                words.push(format!("with {}", shown(print, charset)));
+            }
+        }
+        "complete" => {
+            add(record.status.map(|status| status.to_string()).as_deref());
+            add(record.ended.as_deref());
+            add(record.failure.as_deref());
+            words.extend(record.duration_us.map(duration));
+            words.extend(record.bytes_sent.map(bytes));
+        }
+        "gap" => {
+            let (from, to) = (record.from.unwrap_or(0), record.to.unwrap_or(0));
+            words.push(format!("records {from} to {to} were lost"));
+        }
+        _ => words.push(shown(&details(line), charset)),
+    }
+    words.join(" ")
+}
+
+fn target(record: &Record<'_>, charset: Charset) -> String {
+    match (record.method.as_deref(), record.path.as_deref()) {
+        (Some(method), Some(path)) => {
+            format!("{} {}", shown(method, charset), shown(path, charset))
+        }
+        _ => "-".to_owned(),
+    }
+}
+
+/// `2026-03-14 10:11:12`, of a `ts`.
+pub(super) fn moment(ts: &str) -> String {
+    ts.get(..19).unwrap_or(ts).replace('T', " ")
+}
+
+pub(super) fn duration(microseconds: u64) -> String {
+    match microseconds {
+        0..1_000 => format!("{microseconds} us"),
+        1_000..1_000_000 => format!("{} ms", microseconds / 1_000),
+        1_000_000..60_000_000 => {
+            let tenths = microseconds / 100_000;
+            format!("{}.{} s", tenths / 10, tenths % 10)
+        }
+        _ => {
+            let seconds = microseconds / 1_000_000;
+            format!("{}:{:02} min", seconds / 60, seconds % 60)
+        }
+    }
+}
+
+/// Three digits and a unit.
+pub(super) fn bytes(count: u64) -> String {
+    let mut tenths = u128::from(count) * 10;
+    for unit in ["B", "kB", "MB", "GB", "TB", "PB"] {
+        if tenths < 10_000 {
+            return if unit == "B" {
+                format!("{count} B")
+            } else {
+                format!("{}.{} {unit}", tenths / 10, tenths % 10)
+            };
+        }
+        tenths /= 1_000;
+    }
+    format!("{} PB", tenths * 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_short() {
+        for (count, expected) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (66_044, "66.0 kB"),
+            (999_999, "999.9 kB"),
+            (1_000_000, "1.0 MB"),
+            (12_345_678_901, "12.3 GB"),
+        ] {
+            assert_eq!(bytes(count), expected);
+        }
+        assert!(bytes(u64::MAX).ends_with(" PB"));
+        for (microseconds, expected) in [
+            (999, "999 us"),
+            (192_487, "192 ms"),
+            (1_250_000, "1.2 s"),
+            (61_000_000, "1:01 min"),
+        ] {
+            assert_eq!(duration(microseconds), expected);
+        }
+        assert_eq!(moment("2026-03-14T10:11:12.123456Z"), "2026-03-14 10:11:12");
+    }
+
+    #[test]
+    fn every_row_has_a_cell_for_every_column() {
+        let line = r#"{"v":1,"ts":"2026-03-14T10:11:12.123456Z","event":"decision","outcome":"refused","reason":"missing_credential","status":401,"request_id":"r","method":"GET","path":"/a\u001b"}"#;
+        let record = Record::read(line).expect("a record");
+        let seen = Seen {
+            line,
+            record: &record,
+        };
+        let found = Found {
+            first: seen,
+            second: None,
+        };
+        assert_eq!(
+            request(found, Charset::Unicode),
+            [
+                "2026-03-14 10:11:12",
+                "-",
+                "GET /a\\u001b",
+                "refused: missing_credential",
+                "401",
+                "-",
+                "-",
+                "-"
+            ]
+        );
+        assert_eq!(request(found, Charset::Ascii).len(), REQUESTS.len());
+        let row = super::record(seen, Charset::Ascii);
+        assert_eq!(row.len(), RECORDS.len());
+        assert_eq!(row[3], "refused missing_credential 401 GET /a\\u001b");
+        assert_eq!(csv(found).len(), csv_titles().count());
+    }
+}

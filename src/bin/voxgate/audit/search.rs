@@ -1,0 +1,150 @@
+//! Finds what was asked for, record by record or request by request.
+
+use std::ops::ControlFlow;
+
+use super::failure::Failure;
+use super::filter::Filter;
+use super::log::{self, Strangers};
+use super::open_requests::OpenRequests;
+use super::record::Record;
+use super::segments::Source;
+
+/// What was found: one record, or the decision of a request and its completion.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub(super) first: Seen<'a>,
+    pub(super) second: Option<Seen<'a>>,
+}
+
+/// A record, and the line in which it stands.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) line: &'a str,
+    pub(super) record: &'a Record<'a>,
+}
+
+pub(super) type Step = Result<ControlFlow<()>, Failure>;
+
+pub(super) struct Search {
+    filter: Filter,
+    joined: bool,
+    open: OpenRequests,
+}
+
+impl Search {
+    /// Looks for requests if `joined`, and otherwise for records.
+    pub(super) fn new(filter: Filter, joined: bool) -> Self {
+        Self {
+            filter,
+            joined,
+            open: OpenRequests::new(),
+        }
+    }
+
+    /// Reads a whole log.
+    pub(super) fn run(
+        mut self,
+        sources: &[Source],
+        mut each: impl FnMut(Found<'_>) -> Step,
+    ) -> Result<Strangers, Failure> {
+        let filter = self.filter.clone();
+        let mut stopped = false;
+        let strangers = log::read(
+            sources,
+            |line| filter.may_match(line),
+            |line, record| {
+                let step = self.see(Seen { line, record }, &mut each)?;
+                stopped = step.is_break();
+                Ok(step)
+            },
+        )?;
+        if !stopped {
+            // What has not ended, or of which the end was lost.
+            for line in self.open.take_all() {
+                if self.joined && self.show_open(&line, &mut each)?.is_break() {
+                    break;
+                }
+            }
+        }
+        Ok(strangers)
+    }
+
+    /// Looks at the next record of the log.
+    pub(super) fn see(&mut self, seen: Seen<'_>, each: &mut impl FnMut(Found<'_>) -> Step) -> Step {
+        if self.joined {
+            self.see_request(seen, each)
+        } else {
+            self.see_record(seen, each)
+        }
+    }
+
+    fn see_record(&mut self, seen: Seen<'_>, each: &mut impl FnMut(Found<'_>) -> Step) -> Step {
+        let Seen { line, record } = seen;
+        let mut before = None;
+        if self.filter.asks_the_decision()
+            && let Some(request_id) = record.request_id.as_deref()
+        {
+            if record.is_completion() {
+                before = self.open.take(request_id);
+            } else if record.is_accepted() && self.filter.may_want(record) {
+                self.open.insert(request_id, line);
+            }
+        }
+        let before = before.as_deref().and_then(Record::read);
+        if self.filter.wants(record, before.as_ref()) {
+            return each(Found {
+                first: seen,
+                second: None,
+            });
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn see_request(&mut self, seen: Seen<'_>, each: &mut impl FnMut(Found<'_>) -> Step) -> Step {
+        let Seen { line, record } = seen;
+        let request_id = record.request_id.as_deref().unwrap_or_default();
+        if record.is_completion() {
+            let before = self.open.take(request_id);
+            let decision = before.as_deref().and_then(Record::read);
+            if !self.filter.wants_request(decision.as_ref(), Some(record)) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let decision = before.as_deref().zip(decision.as_ref());
+            return each(match decision {
+                Some((line, record)) => Found {
+                    first: Seen { line, record },
+                    second: Some(seen),
+                },
+                None => Found {
+                    first: seen,
+                    second: None,
+                },
+            });
+        }
+        if record.is_decision() && self.filter.may_want(record) {
+            if !record.is_accepted() {
+                return self.show_open(line, each);
+            }
+            for given_up in self.open.insert(request_id, line) {
+                if self.show_open(&given_up, each)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Shows a request of which only the decision is known.
+    fn show_open(&self, line: &str, each: &mut impl FnMut(Found<'_>) -> Step) -> Step {
+        match Record::read(line) {
+            Some(record) if self.filter.wants_request(Some(&record), None) => each(Found {
+                first: Seen {
+                    line,
+                    record: &record,
+                },
+                second: None,
+            }),
+            _ => Ok(ControlFlow::Continue(())),
+        }
+    }
+}

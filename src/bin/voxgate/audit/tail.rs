@@ -1,0 +1,145 @@
+//! `voxgate audit tail`: the last records, and those that come.
+
+mod follow;
+mod last;
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use self::follow::Follower;
+use super::failure::Failure;
+use super::filter::Filter;
+use super::record::Record;
+use super::safe_text::Charset;
+use super::search::{Search, Seen};
+use super::segments;
+use super::table::Table;
+use super::{arguments, output, row};
+
+pub(super) fn command() -> Command {
+    let command = Command::new("tail")
+        .about("Show the last records, and with -f those that come")
+        .arg(
+            Arg::new("lines")
+                .short('n')
+                .long("lines")
+                .value_name("N")
+                .default_value("10")
+                .value_parser(value_parser!(usize))
+                .help("How many of the last records to show"),
+        )
+        .arg(
+            Arg::new("follow")
+                .short('f')
+                .long("follow")
+                .action(ArgAction::SetTrue)
+                .help("Wait for more, in the segments to come too"),
+        )
+        .arg(
+            Arg::new("format")
+                .long("format")
+                .value_name("FORMAT")
+                .value_parser(PossibleValuesParser::new(["table", "json"]))
+                .help("How to show them [default: table on a terminal, json elsewhere]"),
+        );
+    arguments::with_paths(arguments::with_filters(command))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let filter = arguments::filter(matches)?;
+    let path = the_one(arguments::paths(matches)?)?;
+    let wanted = matches.get_one::<usize>("lines").copied().unwrap_or(10);
+    let json = match matches.get_one::<String>("format") {
+        Some(format) => format == "json",
+        None => !output::is_terminal(),
+    };
+    let mut printer = Printer::new(json);
+    let mut search = Search::new(filter.clone(), false);
+    // Whether its last line is whole is for the follower to know: it begins where this one ends.
+    let (lines, end) = last::lines(&path, &filter, wanted)?;
+    for line in &lines {
+        if let Some(record) = Record::read(line) {
+            printer.print(Seen {
+                line,
+                record: &record,
+            })?;
+        }
+    }
+    printer.settle()?;
+    if matches.get_flag("follow") {
+        Follower::new(path, end).run(|line| see(line, &filter, &mut search, &mut printer))?;
+    }
+    Ok(())
+}
+
+fn see(
+    line: &str,
+    filter: &Filter,
+    search: &mut Search,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let Some(record) = filter.may_match(line).then(|| Record::read(line)).flatten() else {
+        return Ok(());
+    };
+    let seen = Seen {
+        line,
+        record: &record,
+    };
+    let _ = search.see(seen, &mut |found| {
+        printer.print(found.first)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    printer.settle()?;
+    Ok(())
+}
+
+fn the_one(paths: Vec<PathBuf>) -> Result<PathBuf, Failure> {
+    match <[PathBuf; 1]>::try_from(paths) {
+        Ok([path]) if path != *"-" => {
+            // Says what is wrong with it, if anything is.
+            segments::find(std::slice::from_ref(&path))?;
+            Ok(path)
+        }
+        _ => Err(Failure::Usage(
+            "tail follows one log: name one directory or one file".to_owned(),
+        )),
+    }
+}
+
+struct Printer {
+    /// `None` when the lines are shown as they are.
+    table: Option<Table>,
+    charset: Charset,
+    out: io::BufWriter<io::StdoutLock<'static>>,
+}
+
+impl Printer {
+    fn new(json: bool) -> Self {
+        let charset = Charset::of_locale();
+        let table = || Table::new(row::RECORDS, charset, output::terminal_width());
+        Self {
+            table: (!json).then(table),
+            charset,
+            out: output::stdout(),
+        }
+    }
+
+    fn print(&mut self, seen: Seen<'_>) -> io::Result<()> {
+        match &mut self.table {
+            Some(table) => table.row(&mut self.out, row::record(seen, self.charset)),
+            None => writeln!(self.out, "{}", seen.line),
+        }
+    }
+
+    /// Shows what there is.
+    fn settle(&mut self) -> io::Result<()> {
+        if let Some(table) = &mut self.table {
+            table.settle(&mut self.out)?;
+        }
+        self.out.flush()
+    }
+}
