@@ -3,6 +3,7 @@
 mod admission;
 mod audit_copies;
 mod audit_log;
+mod audit_queries;
 mod bodies;
 mod broken_streams;
 mod command_line;

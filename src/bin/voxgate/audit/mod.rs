@@ -2,6 +2,7 @@
 
 mod arguments;
 mod csv;
+mod export;
 mod failure;
 mod filter;
 mod lines;
@@ -11,6 +12,7 @@ mod output;
 mod peer;
 mod query;
 mod record;
+mod report;
 mod row;
 mod safe_text;
 mod search;
@@ -29,13 +31,17 @@ pub(crate) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(query::command())
+        .subcommand(report::command())
         .subcommand(tail::command())
+        .subcommand(export::command())
 }
 
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
         Some(("query", matches)) => failure::status(query::run(matches)),
+        Some(("report", matches)) => failure::status(report::run(matches)),
         Some(("tail", matches)) => failure::status(tail::run(matches)),
+        Some(("export", matches)) => failure::status(export::run(matches)),
         _ => ExitCode::FAILURE,
     }
 }

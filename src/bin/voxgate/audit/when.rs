@@ -6,6 +6,9 @@ use humantime::{format_rfc3339_micros, parse_duration, parse_rfc3339};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The seconds from 1970 to the year 10000.
+const YEAR_10000: u64 = 253_402_300_800;
+
 /// Which end of a span a time stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -21,7 +24,9 @@ pub(super) fn bound(text: &str, end: End, now: SystemTime) -> Option<String> {
         Some((_, next)) => next,
         None => moment(text).or_else(|| now.checked_sub(parse_duration(text).ok()?))?,
     };
-    Some(format_rfc3339_micros(time).to_string())
+    // Outside of these years there is no such form.
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    (since.as_secs() < YEAR_10000).then(|| format_rfc3339_micros(time).to_string())
 }
 
 /// `2026`, `2026-03` or `2026-03-14`: its first moment, and the first one after it.
@@ -140,6 +145,9 @@ mod tests {
             "2026-03-14T10:11:12é02:00",
             "+026",
             "99999999999d",
+            "9999",
+            "1969-12-31T23:59:59+01:00",
+            "9999-12-31T23:59:59-01:00",
         ] {
             assert_eq!(both(text), None, "{text}");
         }

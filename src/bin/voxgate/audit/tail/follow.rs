@@ -183,6 +183,6 @@ mod tests {
         let mut follower = Follower::new(path.clone(), at);
         assert_eq!(step(&mut follower), [""; 0]);
         append(&path, "\nnext\n");
-        assert_eq!(step(&mut follower), ["next"]);
+        assert_eq!(step(&mut follower).last().expect("a line"), "next");
     }
 }

@@ -1,0 +1,184 @@
+//! What is summed up while the log is read.
+
+use std::collections::BTreeMap;
+
+use super::super::filter::Filter;
+use super::super::peer;
+use super::super::record::Record;
+use super::sequence::Sequence;
+use super::top::Top;
+
+/// Reasons that are told apart for a key. The schema has fewer.
+const MAX_REASONS: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Period {
+    Month,
+    Day,
+}
+
+impl Period {
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Month => "Month",
+            Self::Day => "Day",
+        }
+    }
+
+    /// The period of a `ts`.
+    fn of(self, ts: &str) -> &str {
+        let length = match self {
+            Self::Month => 7,
+            Self::Day => 10,
+        };
+        ts.get(..length).unwrap_or(ts)
+    }
+}
+
+/// What one key did in one period.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) accepted: u64,
+    pub(super) refused: u64,
+    pub(super) reasons: BTreeMap<String, u64>,
+    /// WebSockets.
+    pub(super) streams: u64,
+    /// What was sent to the caller.
+    pub(super) bytes: u64,
+    /// The first and last time it was accepted.
+    pub(super) first: Option<String>,
+    pub(super) last: Option<String>,
+}
+
+impl Usage {
+    fn used(&mut self, ts: &str) {
+        if self.first.as_deref().is_none_or(|first| ts < first) {
+            self.first = Some(ts.to_owned());
+        }
+        if self.last.as_deref().is_none_or(|last| ts > last) {
+            self.last = Some(ts.to_owned());
+        }
+    }
+
+    fn refuse(&mut self, reason: &str) {
+        self.refused += 1;
+        let known = self.reasons.contains_key(reason) || self.reasons.len() < MAX_REASONS;
+        let reason = if known { reason } else { "other" };
+        *self.reasons.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// Adds what another did.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.streams += other.streams;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        for (reason, count) in &other.reasons {
+            *self.reasons.entry(reason.clone()).or_default() += count;
+        }
+        for ts in [&other.first, &other.last].into_iter().flatten() {
+            self.used(ts);
+        }
+    }
+}
+
+/// Everything that is reported.
+pub(super) struct Report {
+    pub(super) period: Period,
+    /// By period, and by key; the requests that no key is known of have none.
+    pub(super) usage: BTreeMap<(String, Option<String>), Usage>,
+    /// Of credentials that nobody has.
+    pub(super) prints: Top,
+    /// Where they came from.
+    pub(super) peers: Top,
+    /// Every instance, whatever the span.
+    pub(super) instances: BTreeMap<String, Sequence>,
+    pub(super) records: u64,
+    /// The times of the first and last record within the span.
+    pub(super) span: Option<(String, String)>,
+    filter: Filter,
+}
+
+impl Report {
+    pub(super) fn new(period: Period, filter: Filter) -> Self {
+        Self {
+            period,
+            usage: BTreeMap::new(),
+            prints: Top::default(),
+            peers: Top::default(),
+            instances: BTreeMap::new(),
+            records: 0,
+            span: None,
+            filter,
+        }
+    }
+
+    pub(super) fn add(&mut self, record: &Record<'_>) {
+        self.records += 1;
+        self.count(record);
+        if !self.filter.wants(record, None) {
+            return;
+        }
+        match &mut self.span {
+            Some((first, _)) if *record.ts < **first => (*record.ts).clone_into(first),
+            Some((_, last)) if *record.ts > **last => (*record.ts).clone_into(last),
+            Some(_) => {}
+            None => self.span = Some((record.ts.to_string(), record.ts.to_string())),
+        }
+        if record.is_decision() {
+            self.add_decision(record);
+        } else if record.is_completion() {
+            let usage = self.usage_of(record);
+            usage.streams += u64::from(record.status == Some(101));
+            usage.bytes = usage.bytes.saturating_add(record.bytes_sent.unwrap_or(0));
+        }
+    }
+
+    fn add_decision(&mut self, record: &Record<'_>) {
+        let usage = self.usage_of(record);
+        if record.is_accepted() {
+            usage.accepted += 1;
+            usage.used(&record.ts);
+            return;
+        }
+        usage.refuse(record.reason.as_deref().unwrap_or("other"));
+        if let Some(print) = record.cred_fp.as_deref() {
+            self.prints.add(print, &record.ts);
+            // Without the port, which is another for each connection.
+            let address = record.peer.as_deref().and_then(peer::address);
+            if let Some(address) = address {
+                self.peers.add(&address.to_string(), &record.ts);
+            }
+        }
+    }
+
+    fn usage_of(&mut self, record: &Record<'_>) -> &mut Usage {
+        let period = self.period.of(&record.ts).to_owned();
+        let key = record.key_id.as_deref().map(str::to_owned);
+        self.usage.entry((period, key)).or_default()
+    }
+
+    /// Follows the numbers of the record's instance.
+    fn count(&mut self, record: &Record<'_>) {
+        let (seq, instance) = (record.seq, record.instance.as_deref());
+        let is_gap = &*record.event == "gap";
+        let Some(instance) = instance.filter(|_| seq.is_some() || is_gap) else {
+            return;
+        };
+        // Almost always it is known, and its name need not be copied.
+        if !self.instances.contains_key(instance) {
+            self.instances
+                .insert(instance.to_owned(), Sequence::default());
+        }
+        let Some(sequence) = self.instances.get_mut(instance) else {
+            return;
+        };
+        if let Some(seq) = seq {
+            sequence.saw(seq);
+        }
+        if is_gap && let (Some(from), Some(to)) = (record.from, record.to) {
+            sequence.saw_gap(from, to);
+        }
+        sequence.stopped |= &*record.event == "stop";
+    }
+}

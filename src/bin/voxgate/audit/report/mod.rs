@@ -1,0 +1,90 @@
+//! `voxgate audit report`: who used which key, and what was refused.
+
+mod gather;
+mod html;
+mod plot;
+mod sequence;
+mod sums;
+mod terminal;
+mod top;
+
+use std::fs;
+use std::io::Write as _;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgMatches, Command, value_parser};
+
+use self::gather::{Period, Report};
+use super::failure::Failure;
+use super::safe_text::Charset;
+use super::{arguments, log, output};
+
+const AFTER: &str = "\
+Examples:
+  voxgate audit report --since 2026-03 --until 2026-03 /var/log/voxgate
+  voxgate audit report --since 30d --by day --html report.html /var/log/voxgate
+
+What is missing from the log is said first. Whether it was changed is for `voxgate audit verify` to \
+say.";
+
+pub(super) fn command() -> Command {
+    let command = Command::new("report")
+        .about("Sum up the use of each key, what was refused, and what is missing")
+        .after_help(AFTER)
+        .arg(
+            Arg::new("by")
+                .long("by")
+                .value_name("PERIOD")
+                .value_parser(PossibleValuesParser::new(["month", "day"]))
+                .default_value("month")
+                .help("Sums for each month, or day, in UTC"),
+        )
+        .arg(
+            Arg::new("html")
+                .long("html")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Write a page with plots instead, which needs nothing but itself"),
+        );
+    arguments::with_paths(arguments::with_times(command))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let filter = arguments::filter(matches)?;
+    let sources = arguments::sources(matches)?;
+    let period = match matches.get_one::<String>("by").map(String::as_str) {
+        Some("day") => Period::Day,
+        _ => Period::Month,
+    };
+    let mut report = Report::new(period, filter);
+    let strangers = log::read(
+        &sources,
+        |_| true,
+        |_, record| {
+            report.add(record);
+            Ok(ControlFlow::Continue(()))
+        },
+    )?;
+    let files = sources.len();
+    if let Some(path) = matches.get_one::<PathBuf>("html") {
+        let page = html::page(&report, &strangers, files);
+        return fs::write(path, page).map_err(|error| Failure::File {
+            path: path.clone(),
+            error,
+        });
+    }
+    let mut out = output::stdout();
+    let width = output::terminal_width();
+    terminal::write(
+        &mut out,
+        &report,
+        &strangers,
+        files,
+        Charset::of_locale(),
+        width,
+    )?;
+    out.flush()?;
+    Ok(())
+}

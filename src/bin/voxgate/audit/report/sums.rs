@@ -1,0 +1,186 @@
+//! What follows from the figures, in sentences and in sums.
+
+use std::collections::BTreeMap;
+
+use super::super::log::Strangers;
+use super::gather::{Report, Usage};
+
+/// What stands in the place of the key when none is known.
+pub(super) const NO_KEY: &str = "(no known key)";
+
+/// How complete the log is. An auditor must know that before anything else.
+pub(super) struct Findings {
+    pub(super) complete: bool,
+    pub(super) sentences: Vec<String>,
+}
+
+pub(super) fn findings(report: &Report, strangers: &Strangers) -> Findings {
+    let sum = |of: fn(&super::sequence::Sequence) -> u64| -> u64 {
+        report.instances.values().map(of).sum()
+    };
+    let (lost, unaccounted, repeated) = (
+        sum(|sequence| sequence.lost()),
+        sum(|sequence| sequence.unaccounted()),
+        sum(|sequence| sequence.repeated),
+    );
+    let instances = report.instances.len();
+    let late = report.instances.values();
+    let late = late.filter(|sequence| sequence.begins().is_some_and(|first| first > 1));
+    let late = late.count();
+    let running = report
+        .instances
+        .values()
+        .filter(|sequence| !sequence.stopped);
+    let running = running.count();
+    let mut sentences = Vec::new();
+    let mut say = |wrong: u64, text: String| {
+        if wrong > 0 {
+            sentences.push(text);
+        }
+    };
+    say(
+        lost,
+        format!(
+            "{lost} records were lost: {} of them are on record as lost, {unaccounted} are not \
+             accounted for.",
+            lost - unaccounted.min(lost)
+        ),
+    );
+    say(
+        strangers.count,
+        format!("Not everything could be read: {strangers}."),
+    );
+    say(
+        late as u64,
+        format!(
+            "The beginning is missing for {late} of {instances} instances: their first records are \
+             not in these files."
+        ),
+    );
+    say(
+        repeated,
+        format!("{repeated} records are there more than once, and were counted as often."),
+    );
+    let complete = sentences.is_empty();
+    if complete {
+        sentences.push(format!(
+            "No record is missing between the first and the last of each of {instances} instances, \
+             and every line could be read."
+        ));
+    }
+    if running > 0 {
+        sentences.push(format!(
+            "{running} of {instances} instances have no record of their end: they still run, \
+             crashed, or their end is not in these files."
+        ));
+    }
+    sentences.push(
+        "Whether records were changed, or the end was cut off, is for `voxgate audit verify` to say."
+            .to_owned(),
+    );
+    Findings {
+        complete,
+        sentences,
+    }
+}
+
+pub(super) fn key_name(key: Option<&str>) -> &str {
+    key.unwrap_or(NO_KEY)
+}
+
+pub(super) fn total(report: &Report) -> Usage {
+    let mut total = Usage::default();
+    for usage in report.usage.values() {
+        total.add(usage);
+    }
+    total
+}
+
+/// The sums of each key, the busiest first.
+pub(super) fn by_key(report: &Report) -> Vec<(&str, Usage)> {
+    let mut sums: BTreeMap<&str, Usage> = BTreeMap::new();
+    for ((_, key), usage) in &report.usage {
+        sums.entry(key_name(key.as_deref())).or_default().add(usage);
+    }
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by_key(|(_, usage)| std::cmp::Reverse(usage.accepted + usage.refused));
+    sums
+}
+
+/// The sums of each period, the first one first.
+pub(super) fn by_period(report: &Report) -> Vec<(&str, Usage)> {
+    let mut sums: BTreeMap<&str, Usage> = BTreeMap::new();
+    for ((period, _), usage) in &report.usage {
+        sums.entry(period).or_default().add(usage);
+    }
+    sums.into_iter().collect()
+}
+
+/// A count that may be too high says so.
+pub(super) fn at_most(entry: &super::top::Entry) -> String {
+    match entry.error {
+        0 => entry.count.to_string(),
+        error => format!("{} to {}", entry.count - error, entry.count),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::filter::Filter;
+    use super::super::super::record::Record;
+    use super::super::gather::Period;
+    use super::*;
+
+    pub(in super::super) fn report(lines: &[&str]) -> Report {
+        let mut report = Report::new(Period::Month, Filter::default());
+        for fields in lines {
+            let line = format!("{{\"v\":1,\"instance\":\"i\",{fields}}}");
+            report.add(&Record::read(&line).expect(fields));
+        }
+        report
+    }
+
+    const ACCEPTED: &str = r#""seq":1,"ts":"2026-03-14T10:11:12.000000Z","event":"decision","outcome":"accepted","reason":"ok","request_id":"a","key_id":"ivr""#;
+    const COMPLETE: &str = r#""seq":2,"ts":"2026-03-14T10:11:13.000000Z","event":"complete","request_id":"a","key_id":"ivr","status":101,"bytes_sent":5000"#;
+    const REFUSED: &str = r#""seq":4,"ts":"2026-04-01T00:00:00.000000Z","event":"decision","outcome":"refused","reason":"unknown_credential","request_id":"b","cred_fp":"00ff","peer":"[::ffff:10.1.2.3]:5""#;
+    const STOP: &str = r#""seq":5,"ts":"2026-04-01T00:00:01.000000Z","event":"stop""#;
+
+    #[test]
+    fn uses_are_summed_up() {
+        let report = report(&[ACCEPTED, COMPLETE, REFUSED, STOP]);
+        let keys = by_key(&report);
+        assert_eq!(keys[0].0, NO_KEY);
+        assert_eq!(keys[0].1.reasons["unknown_credential"], 1);
+        let ivr = &keys[1].1;
+        assert_eq!((ivr.accepted, ivr.streams, ivr.bytes), (1, 1, 5000));
+        assert_eq!(ivr.first.as_deref(), Some("2026-03-14T10:11:12.000000Z"));
+        let periods = by_period(&report);
+        let names: Vec<&str> = periods.iter().map(|(period, _)| *period).collect();
+        assert_eq!(names, ["2026-03", "2026-04"]);
+        assert_eq!(report.prints.most(1)[0].0, "00ff");
+        assert_eq!(report.peers.most(1)[0].0, "10.1.2.3");
+        assert_eq!((total(&report).accepted, total(&report).refused), (1, 1));
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let whole = Strangers::default();
+        let say = |lines: &[&str]| findings(&report(lines), &whole);
+        let gap = r#""ts":"2026-03-14T10:11:13.000000Z","event":"gap","from":3,"to":3"#;
+        let found = say(&[ACCEPTED, COMPLETE, REFUSED, STOP]);
+        assert!(!found.complete);
+        assert!(
+            found.sentences[0]
+                .contains("1 records were lost: 0 of them are on record as lost, 1 are not")
+        );
+        let found = say(&[ACCEPTED, COMPLETE, gap, REFUSED, STOP]);
+        assert!(found.sentences[0].contains("1 of them are on record as lost, 0 are not"));
+        let found = say(&[ACCEPTED, COMPLETE]);
+        assert!(found.complete);
+        assert!(found.sentences[0].starts_with("No record is missing"));
+        assert!(found.sentences[1].contains("1 of 1 instances have no record of their end"));
+        let found = say(&[REFUSED, REFUSED, STOP]);
+        assert!(found.sentences[0].starts_with("The beginning is missing for 1 of 1"));
+        assert!(found.sentences[1].starts_with("1 records are there more than once"));
+    }
+}

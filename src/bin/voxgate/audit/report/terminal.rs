@@ -1,0 +1,231 @@
+//! The report on a terminal.
+
+use std::io::{self, Write};
+
+use super::super::log::Strangers;
+use super::super::row::{bytes, moment};
+use super::super::safe_text::{Charset, cut, shown, width};
+use super::super::table::{Column, Table};
+use super::gather::{Report, Usage};
+use super::sums;
+use super::top::Top;
+
+const USAGE: &[Column] = &[
+    Column::text("PERIOD"),
+    Column::long("KEY"),
+    Column::number("ACCEPTED"),
+    Column::number("REFUSED"),
+    Column::number("STREAMS"),
+    Column::number("SENT"),
+    Column::text("FIRST USE"),
+    Column::text("LAST USE"),
+];
+const REASONS: &[Column] = &[
+    Column::text("PERIOD"),
+    Column::long("KEY"),
+    Column::text("REASON"),
+    Column::number("REFUSED"),
+];
+const TOP: &[Column] = &[
+    Column::long("WHO"),
+    Column::number("TIMES"),
+    Column::text("FIRST"),
+    Column::text("LAST"),
+];
+/// Keys in the chart, and names in a list of those who come up most.
+const KEYS: usize = 20;
+const MOST: usize = 10;
+/// How long the longest bar is when the width is not known.
+const BAR: usize = 50;
+
+pub(super) fn write(
+    out: &mut impl Write,
+    report: &Report,
+    strangers: &Strangers,
+    files: usize,
+    charset: Charset,
+    limit: Option<usize>,
+) -> io::Result<()> {
+    match &report.span {
+        Some((first, last)) => writeln!(
+            out,
+            "Audit report: {} to {} UTC",
+            moment(first),
+            moment(last)
+        )?,
+        None => writeln!(out, "Audit report: nothing in this time")?,
+    }
+    writeln!(out, "{} records in {files} files\n", report.records)?;
+    let findings = sums::findings(report, strangers);
+    let mark = if findings.complete {
+        "ok"
+    } else {
+        "INCOMPLETE"
+    };
+    for (at, sentence) in findings.sentences.iter().enumerate() {
+        let mark = if at == 0 { mark } else { "" };
+        let indent = if findings.complete { 4 } else { 12 };
+        writeln!(out, "{mark:indent$}{sentence}")?;
+    }
+    let mut table = Table::new(USAGE, charset, limit);
+    writeln!(out)?;
+    for ((period, key), usage) in &report.usage {
+        let key = shown(sums::key_name(key.as_deref()), charset);
+        table.row(out, usage_row(period.clone(), key, usage))?;
+    }
+    let total = sums::total(report);
+    table.row(out, usage_row("total".to_owned(), String::new(), &total))?;
+    table.settle(out)?;
+    write_reasons(out, report, charset, limit)?;
+    for (title, top) in [
+        (
+            "Credentials that nobody has, by their fingerprint:",
+            &report.prints,
+        ),
+        ("Where they came from:", &report.peers),
+    ] {
+        write_top(out, title, top, charset, limit)?;
+    }
+    write_chart(out, report, charset, limit)
+}
+
+fn usage_row(period: String, key: String, usage: &Usage) -> Vec<String> {
+    let time = |ts: &Option<String>| ts.as_deref().map_or("-".to_owned(), moment);
+    vec![
+        period,
+        key,
+        usage.accepted.to_string(),
+        usage.refused.to_string(),
+        usage.streams.to_string(),
+        bytes(usage.bytes),
+        time(&usage.first),
+        time(&usage.last),
+    ]
+}
+
+fn write_reasons(
+    out: &mut impl Write,
+    report: &Report,
+    charset: Charset,
+    limit: Option<usize>,
+) -> io::Result<()> {
+    let mut table = Table::new(REASONS, charset, limit);
+    let mut any = false;
+    for ((period, key), usage) in &report.usage {
+        for (reason, count) in &usage.reasons {
+            if !std::mem::replace(&mut any, true) {
+                writeln!(out, "\nRefusals:")?;
+            }
+            let cells = vec![
+                period.clone(),
+                shown(sums::key_name(key.as_deref()), charset),
+                shown(reason, charset),
+                count.to_string(),
+            ];
+            table.row(out, cells)?;
+        }
+    }
+    if any { table.settle(out) } else { Ok(()) }
+}
+
+fn write_top(
+    out: &mut impl Write,
+    title: &str,
+    top: &Top,
+    charset: Charset,
+    limit: Option<usize>,
+) -> io::Result<()> {
+    let most = top.most(MOST);
+    if most.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{title}")?;
+    let mut table = Table::new(TOP, charset, limit);
+    for (name, entry) in most {
+        let cells = vec![
+            shown(name, charset),
+            sums::at_most(entry),
+            moment(&entry.first),
+            moment(&entry.last),
+        ];
+        table.row(out, cells)?;
+    }
+    table.settle(out)
+}
+
+/// Bars of the requests of each key.
+fn write_chart(
+    out: &mut impl Write,
+    report: &Report,
+    charset: Charset,
+    limit: Option<usize>,
+) -> io::Result<()> {
+    let keys = sums::by_key(report);
+    let shown_keys: Vec<(String, u64)> = keys
+        .iter()
+        .take(KEYS)
+        .map(|(key, usage)| {
+            (
+                cut(&shown(key, charset), 24, charset),
+                usage.accepted + usage.refused,
+            )
+        })
+        .collect();
+    let Some(most) = shown_keys.iter().map(|(_, count)| *count).max() else {
+        return Ok(());
+    };
+    let names = shown_keys
+        .iter()
+        .map(|(key, _)| width(key))
+        .max()
+        .unwrap_or(0);
+    let number = most.to_string().len();
+    let room = limit.map_or(BAR, |limit| {
+        limit.saturating_sub(names + number + 4).min(BAR)
+    });
+    writeln!(out, "\nRequests by key:")?;
+    for (key, count) in &shown_keys {
+        let padding = " ".repeat(names - width(key));
+        let bar = bar(*count, most, room, charset);
+        writeln!(out, "{key}{padding}  {bar} {count}")?;
+    }
+    match keys.len().saturating_sub(KEYS) {
+        0 => Ok(()),
+        more => writeln!(out, "and {more} keys with fewer"),
+    }
+}
+
+/// A bar in eighths of a column. Whatever is there is seen.
+fn bar(count: u64, most: u64, columns: usize, charset: Charset) -> String {
+    let parts: &[char] = match charset {
+        Charset::Ascii => &['#'],
+        Charset::Unicode => &['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'],
+    };
+    let steps = columns as u128 * parts.len() as u128;
+    let length = u128::from(count) * steps / u128::from(most.max(1));
+    let length = length.max(u128::from(count > 0));
+    let length = usize::try_from(length).unwrap_or(0);
+    let whole = parts[parts.len() - 1]
+        .to_string()
+        .repeat(length / parts.len());
+    match length % parts.len() {
+        0 => whole,
+        rest => format!("{whole}{}", parts[rest - 1]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_as_long_as_their_share() {
+        assert_eq!(bar(10, 10, 4, Charset::Unicode), "████");
+        assert_eq!(bar(5, 10, 3, Charset::Unicode), "█▌");
+        assert_eq!(bar(1, 1_000_000, 4, Charset::Unicode), "▏");
+        assert_eq!(bar(0, 10, 4, Charset::Unicode), "");
+        assert_eq!(bar(0, 0, 4, Charset::Unicode), "");
+        assert_eq!(bar(5, 10, 4, Charset::Ascii), "##");
+        assert_eq!(bar(u64::MAX, u64::MAX, 50, Charset::Ascii).len(), 50);
+    }
+}
