@@ -391,8 +391,8 @@ fn assert_balanced(page: &str) {
 #[tokio::test]
 async fn exports_have_what_their_schemas_require() {
     for log in [Log::written().await, hostile()] {
-        let events = log
-            .text()
+        let text = log.text();
+        let events = text
             .lines()
             .map(record)
             .filter(|record| record["event"] == "decision" || record["event"] == "complete");
@@ -463,7 +463,7 @@ async fn exports_have_what_their_schemas_require() {
                 assert!(before.ends_with('\\') || is_name, "{line}");
             }
         }
-        let left_out = log.text().lines().count() > events.len();
+        let left_out = text.lines().count() > events.len();
         assert_eq!(said.contains("records of other kinds"), left_out, "{said}");
     }
 }
