@@ -16,7 +16,7 @@ pub(super) enum Next {
     End,
 }
 
-/// Reads the next line, without its end, into `line`.
+/// Reads the next line, without its newline, into `line`.
 pub(super) fn next(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Next> {
     line.clear();
     let mut too_long = false;
@@ -49,9 +49,6 @@ pub(super) fn next(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<N
                 return Ok(Next::TooLong);
             }
             line.pop();
-            if line.last() == Some(&b'\r') {
-                line.pop();
-            }
             return Ok(Next::Line);
         }
         if line.len() > MAX_LINE {
@@ -99,7 +96,7 @@ mod tests {
                 [
                     (Next::Line, 1),
                     (Next::Line, 0),
-                    (Next::Line, 3),
+                    (Next::Line, 4),
                     (Next::Unfinished, 3)
                 ]
             );

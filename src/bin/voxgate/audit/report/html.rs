@@ -61,7 +61,7 @@ pub(super) fn page(report: &Report, strangers: &Strangers, files: usize) -> Stri
          content=\"default-src 'none'; style-src 'unsafe-inline'\">\
          <meta name=\"viewport\" content=\"width=device-width\">\
          <title>Audit report</title><style>\n{STYLE}</style></head>\n<body><main>\
-         <h1>Audit report</h1><p class=\"soft\">{}<br>{} records in {files} files, summed up by \
+         <h1>Audit report</h1><p class=\"soft\">{}<br>Records: {}, in files: {files}, summed up by \
          voxgate {} at {}</p>\n\
          <section class=\"{class}\"><h2>{verdict}</h2><ul>{sentences}</ul></section>\n{}{}{}{}{}\
          </main></body></html>\n",

@@ -41,9 +41,8 @@ pub(super) fn findings(report: &Report, strangers: &Strangers) -> Findings {
     say(
         lost,
         format!(
-            "{lost} records were lost: {} of them are on record as lost, {unaccounted} are not \
-             accounted for.",
-            lost - unaccounted.min(lost)
+            "Records that were lost: {lost}. On record as lost: {}. Not accounted for: {unaccounted}.",
+            lost.saturating_sub(unaccounted)
         ),
     );
     say(
@@ -53,24 +52,24 @@ pub(super) fn findings(report: &Report, strangers: &Strangers) -> Findings {
     say(
         late as u64,
         format!(
-            "The beginning is missing for {late} of {instances} instances: their first records are \
-             not in these files."
+            "Instances without their beginning: {late} of {instances}. Their first records are not \
+             in these files."
         ),
     );
     say(
         repeated,
-        format!("{repeated} records are there more than once, and were counted as often."),
+        format!("Records that are there more than once: {repeated}. They were counted as often."),
     );
     let complete = sentences.is_empty();
     if complete {
         sentences.push(format!(
-            "No record is missing between the first and the last of each of {instances} instances, \
+            "No record is missing between the first and the last of each instance ({instances}), \
              and every line could be read."
         ));
     }
     if running > 0 {
         sentences.push(format!(
-            "{running} of {instances} instances have no record of their end: they still run, \
+            "Instances without a record of their end: {running} of {instances}. They still run, \
              crashed, or their end is not in these files."
         ));
     }
@@ -170,17 +169,18 @@ mod tests {
         let found = say(&[ACCEPTED, COMPLETE, REFUSED, STOP]);
         assert!(!found.complete);
         assert!(
-            found.sentences[0]
-                .contains("1 records were lost: 0 of them are on record as lost, 1 are not")
+            found.sentences[0].contains("lost: 1. On record as lost: 0. Not accounted for: 1.")
         );
         let found = say(&[ACCEPTED, COMPLETE, gap, REFUSED, STOP]);
-        assert!(found.sentences[0].contains("1 of them are on record as lost, 0 are not"));
+        assert!(
+            found.sentences[0].contains("lost: 1. On record as lost: 1. Not accounted for: 0.")
+        );
         let found = say(&[ACCEPTED, COMPLETE]);
         assert!(found.complete);
         assert!(found.sentences[0].starts_with("No record is missing"));
-        assert!(found.sentences[1].contains("1 of 1 instances have no record of their end"));
+        assert!(found.sentences[1].contains("without a record of their end: 1 of 1."));
         let found = say(&[REFUSED, REFUSED, STOP]);
-        assert!(found.sentences[0].starts_with("The beginning is missing for 1 of 1"));
-        assert!(found.sentences[1].starts_with("1 records are there more than once"));
+        assert!(found.sentences[0].starts_with("Instances without their beginning: 1 of 1."));
+        assert!(found.sentences[1].starts_with("Records that are there more than once: 1."));
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn write(
         )?,
         None => writeln!(out, "Audit report: nothing in this time")?,
     }
-    writeln!(out, "{} records in {files} files\n", report.records)?;
+    writeln!(out, "Records: {}, in files: {files}\n", report.records)?;
     let findings = sums::findings(report, strangers);
     let mark = if findings.complete {
         "ok"

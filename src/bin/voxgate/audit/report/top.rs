@@ -59,7 +59,8 @@ impl Top {
             .iter()
             .map(|(name, entry)| (name.as_str(), entry))
             .collect();
-        all.sort_by(|(a, one), (b, other)| other.count.cmp(&one.count).then(a.cmp(b)));
+        let surely = |entry: &Entry| entry.count - entry.error;
+        all.sort_by(|(a, one), (b, other)| surely(other).cmp(&surely(one)).then(a.cmp(b)));
         all.truncate(wanted);
         all
     }

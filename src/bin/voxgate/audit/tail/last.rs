@@ -134,8 +134,8 @@ mod tests {
     }
 
     fn numbers(lines: &[Box<str>]) -> Vec<u64> {
-        let seq = |line: &Box<str>| Record::read(line).and_then(|record| record.seq);
-        lines.iter().filter_map(seq).collect()
+        let records = lines.iter().filter_map(|line| Record::read(line));
+        records.filter_map(|record| record.seq).collect()
     }
 
     #[test]
