@@ -523,6 +523,48 @@ fn lines_of_others_are_tolerated_and_counted() {
 }
 
 #[test]
+fn what_a_log_says_about_itself_is_no_stranger_and_no_gap() {
+    let own = |event: &str, fields: &str| {
+        format!(
+            "{{\"v\":1,\"event\":\"{event}\",\"ts\":\"{MARCH}\",\"instance\":\"00112233445566ff\",\
+             {fields},\"chain\":\"{}\"}}\n",
+            "0".repeat(64)
+        )
+    };
+    let log = Log::of(&[
+        own(
+            "segment_open",
+            "\"segment\":1,\"follows\":\"nothing\",\"lines\":0",
+        ),
+        line(1, MARCH, json!({ "event": "stop", "why": "SIGTERM" })),
+        own(
+            "checkpoint",
+            "\"note\":\"voxgate.example/audit\\n1\\n\\u2014 key\"",
+        ),
+        own(
+            "recovery",
+            "\"from\":\"audit-000000000001.jsonl\",\"status\":[1]",
+        ),
+        own(
+            "retention",
+            "\"from\":1,\"to\":9,\"lines\":100,\"last\":\"00\"",
+        ),
+        own("segment_seal", "\"reason\":\"stop\",\"line\":4"),
+    ]);
+    let report = log.ask(&["report"]);
+    assert!(report.contains("ok  No record is missing"), "{report}");
+    let table = log.ask(&["query", "--records"]);
+    assert_eq!(table.lines().count(), 7, "{table}");
+    assert!(
+        table.contains("note=voxgate.example/audit\\u000a1"),
+        "{table}"
+    );
+    let seal = log.ask(&["query", "--event", "segment_seal", "--format", "json"]);
+    assert_eq!(seal, log.text().lines().last().unwrap().to_owned() + "\n");
+    assert_harmless(&table);
+}
+
+#[test]
 fn a_wrong_question_is_64_and_a_log_that_cannot_be_read_is_1() {
     let run = |words: &[&str]| Program::new(&[&["audit"], words].concat()).run();
     for (words, said) in [
