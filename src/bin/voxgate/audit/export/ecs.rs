@@ -12,10 +12,11 @@ pub(super) fn line(event: &Event<'_>) -> Value {
     let is_completion = record.is_completion();
     let peer = event.text(|r| r.peer.as_deref());
     let key = event.text(|r| r.key_id.as_deref());
+    // Each category has its own types; whether it was allowed is for the outcome to say.
     let kinds = match (is_completion, event.succeeded()) {
-        (true, _) => json!(["access", "end"]),
-        (false, true) => json!(["start", "allowed"]),
-        (false, false) => json!(["start", "denied"]),
+        (false, _) => json!(["start"]),
+        (true, true) => json!(["access"]),
+        (true, false) => json!(["access", "error"]),
     };
     let outcome = if event.succeeded() {
         "success"
@@ -141,7 +142,7 @@ mod tests {
             ("@timestamp", json!("2026-03-14T10:11:12.123456Z")),
             ("ecs.version", json!("8.17.0")),
             ("event.category", json!(["authentication"])),
-            ("event.type", json!(["start", "denied"])),
+            ("event.type", json!(["start"])),
             ("event.outcome", json!("failure")),
             ("event.reason", json!("unknown_credential")),
             ("source.ip", json!("::1")),
@@ -154,6 +155,7 @@ mod tests {
         let complete = with(COMPLETION, Some(DECISION), line);
         for (name, expected) in [
             ("event.category", json!(["web"])),
+            ("event.type", json!(["access"])),
             ("event.outcome", json!("success")),
             ("event.duration", json!(876_544_000)),
             ("user.id", json!("ivr")),
