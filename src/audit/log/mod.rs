@@ -29,8 +29,8 @@ pub use self::checkpoint::{Checkpoints, InvalidCheckpoints};
 pub use self::disk::{Disk, LocalDisk, SegmentFile};
 pub use self::note::{Signer, VerifierKey};
 pub use self::options::{
-    InvalidKey, InvalidLine, LogError, LogOptions, MAX_CHECKPOINT_LINES, MAX_LINE_BYTES, Retention,
-    TakeCheckpoint,
+    InvalidKey, InvalidLine, LogError, LogOptions, MAX_CHECKPOINT_LINES, MAX_LINE_BYTES,
+    OnCheckpoint, Retention,
 };
 pub use self::recover::Recovered;
 pub use self::verify::{Outcome, Problem, Progress, Report, VerifyOptions, verify};

@@ -19,9 +19,6 @@ const MIN_SEGMENT_BYTES: u64 = 16 * 1024;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Takes a checkpoint, a signed note.
-pub type TakeCheckpoint = Box<dyn FnMut(&str) + Send>;
-
 /// How a log is kept.
 #[non_exhaustive]
 pub struct LogOptions {
@@ -43,7 +40,7 @@ pub struct LogOptions {
     pub checkpoint_age: Duration,
     /// Takes each checkpoint, a signed note: a copy in another place shows what the log alone
     /// cannot, that its end is missing. All that a checkpoint covers is on the disk.
-    pub on_checkpoint: Option<TakeCheckpoint>,
+    pub on_checkpoint: Option<OnCheckpoint>,
     /// With less free space than this, [`Status::space`](super::Status::space) is `Low`.
     pub low_space_bytes: u64,
     /// With less free space than this, no further segment is begun.
@@ -51,6 +48,9 @@ pub struct LogOptions {
     /// Which closed segments are deleted. By default none.
     pub retention: Retention,
 }
+
+/// What takes checkpoints.
+pub type OnCheckpoint = Box<dyn FnMut(&str) + Send>;
 
 /// Which closed segments are deleted, the oldest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,11 +5,13 @@ mod csv;
 mod export;
 mod failure;
 mod filter;
+mod keygen;
 mod lines;
 mod log;
 mod open_requests;
 mod output;
 mod peer;
+mod progress;
 mod query;
 mod record;
 mod report;
@@ -19,17 +21,22 @@ mod search;
 mod segments;
 mod table;
 mod tail;
+mod verify;
 mod when;
 
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
+use self::verify::Verify;
+
 pub(crate) fn command() -> Command {
     Command::new("audit")
-        .about("Ask the audit log")
+        .about("Ask the audit log, and verify it")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(verify::command())
+        .subcommand(keygen::command())
         .subcommand(query::command())
         .subcommand(report::command())
         .subcommand(tail::command())
@@ -38,6 +45,8 @@ pub(crate) fn command() -> Command {
 
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
+        Some(("verify", matches)) => Verify::from_matches(matches).run(),
+        Some(("keygen", matches)) => keygen::run(matches),
         Some(("query", matches)) => failure::status(query::run(matches)),
         Some(("report", matches)) => failure::status(report::run(matches)),
         Some(("tail", matches)) => failure::status(tail::run(matches)),

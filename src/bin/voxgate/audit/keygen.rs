@@ -1,0 +1,80 @@
+//! `voxgate audit keygen`: a key that signs checkpoints.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use voxgate::audit::log::Signer;
+
+/// The command line was wrong.
+const EXIT_USAGE: u8 = 64;
+
+pub(super) fn command() -> Command {
+    Command::new("keygen")
+        .about("Make a key that signs checkpoints of the audit log")
+        .long_about(
+            "Writes a new Ed25519 key to FILE, which nobody else may read and which must not be \
+             there yet: name it in VOXGATE_AUDIT_SIGNING_KEY_FILE. Prints the public key, which \
+             `voxgate audit verify --pubkey` takes: keep it where who can change the log cannot \
+             change it.",
+        )
+        .arg(
+            Arg::new("name")
+                .long("name")
+                .value_name("NAME")
+                .default_value("voxgate")
+                .help("The name in every signature, best a URL without its scheme"),
+        )
+        .arg(
+            Arg::new("file")
+                .value_name("FILE")
+                .required(true)
+                .value_parser(value_parser!(PathBuf)),
+        )
+}
+
+pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    let name = matches
+        .get_one::<String>("name")
+        .map_or("voxgate", String::as_str);
+    let Some(file) = matches.get_one::<PathBuf>("file") else {
+        return ExitCode::from(EXIT_USAGE);
+    };
+    let mut seed = [0; 32];
+    let wrong = match getrandom::fill(&mut seed) {
+        Err(error) => format!("no randomness to be had: {error}"),
+        Ok(()) => match Signer::new(name, &seed) {
+            Err(_) => {
+                say("--name: must be printable ASCII without space, `+`, `\"` and `\\`");
+                return ExitCode::from(EXIT_USAGE);
+            }
+            Ok(signer) => match write(file, &signer) {
+                Err(error) => format!("{}: cannot be written ({error})", file.display()),
+                Ok(()) => match writeln!(io::stdout(), "{}", signer.verifier()) {
+                    Ok(()) => return ExitCode::SUCCESS,
+                    Err(error) => format!("the public key could not be printed: {error}"),
+                },
+            },
+        },
+    };
+    say(&wrong);
+    ExitCode::FAILURE
+}
+
+fn write(file: &PathBuf, signer: &Signer) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)?;
+    writeln!(file, "{}", signer.expose())?;
+    file.sync_all()
+}
+
+fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "voxgate: {what}");
+}

@@ -1,0 +1,288 @@
+//! `voxgate audit verify`: is the log what was written?
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use voxgate::audit::log::{Checkpoints, Outcome, Report, VerifierKey, VerifyOptions, verify};
+
+use super::progress::ProgressBar;
+use crate::EXIT_CONFIG;
+
+/// What to verify, and against what.
+#[derive(Debug)]
+pub(crate) struct Verify {
+    directory: PathBuf,
+    checkpoints: Option<PathBuf>,
+    keys: Vec<String>,
+}
+
+/// The subcommand.
+pub(super) fn command() -> Command {
+    Command::new("verify")
+        .about("Check that an audit log is what was written")
+        .long_about(
+            "Reads the audit log in DIR and names the first line that is not what was written. \
+             Nothing is changed, and the log may be in use. Lines that are missing at the very \
+             end, and a log that was written anew as a whole, show only against checkpoints that \
+             were kept in another place, and against the key that signs them.",
+        )
+        .after_help(
+            "Exit status: 0 whole, 1 tampered with, 2 only its last line is torn, 3 cut against a \
+             checkpoint, 4 unreadable, 5 a sequence number is missing and no gap is recorded, 64 \
+             the command line is wrong.",
+        )
+        .arg(
+            Arg::new("checkpoints")
+                .long("checkpoints")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help(
+                    "Checkpoints kept apart from the log: signed notes, or audit lines with them",
+                ),
+        )
+        .arg(
+            Arg::new("pubkey")
+                .long("pubkey")
+                .value_name("KEY")
+                .action(ArgAction::Append)
+                .help("The key that signs checkpoints, or a file with it; several after a change"),
+        )
+        .arg(
+            Arg::new("directory")
+                .value_name("DIR")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("The directory of the audit log"),
+        )
+}
+
+impl Verify {
+    pub(super) fn from_matches(matches: &ArgMatches) -> Self {
+        let path = |name| matches.get_one::<PathBuf>(name).cloned();
+        let keys = matches.get_many("pubkey").unwrap_or_default();
+        Self {
+            directory: path("directory").unwrap_or_default(),
+            checkpoints: path("checkpoints"),
+            keys: keys.cloned().collect(),
+        }
+    }
+
+    pub(super) fn run(&self) -> ExitCode {
+        let options = match self.options() {
+            Ok(options) => options,
+            Err(problem) => {
+                let _ = writeln!(io::stderr(), "voxgate: {problem}");
+                return ExitCode::from(EXIT_CONFIG);
+            }
+        };
+        let mut bar = ProgressBar::on_stderr();
+        let report = verify(&self.directory, &options, &mut |progress| {
+            bar.show(progress.bytes, progress.total);
+        });
+        bar.clear();
+        // Whoever closed the pipe has read enough; the status still says it.
+        let _ = io::stdout().write_all(describe(&report, &options).as_bytes());
+        ExitCode::from(report.outcome.exit_code())
+    }
+
+    fn options(&self) -> Result<VerifyOptions, String> {
+        let mut options = VerifyOptions::default();
+        if let Some(path) = &self.checkpoints {
+            let checkpoints = Checkpoints::parse(&read(path)?);
+            let checkpoints =
+                checkpoints.map_err(|error| format!("{}: {error}", path.display()))?;
+            if checkpoints.is_empty() {
+                return Err(format!("{}: there is no checkpoint in it", path.display()));
+            }
+            options.checkpoints = Some(checkpoints);
+        }
+        for key in &self.keys {
+            options.keys.push(match VerifierKey::parse(key) {
+                Ok(key) => key,
+                Err(_) => VerifierKey::parse(&read(Path::new(key))?)
+                    .map_err(|error| format!("--pubkey {key}: {error}"))?,
+            });
+        }
+        Ok(options)
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The verdict, then what it rests on, then what it cannot say.
+fn describe(report: &Report, options: &VerifyOptions) -> String {
+    let name = match &report.outcome {
+        Outcome::Whole => "whole",
+        Outcome::Tampered(_) => "tampered with",
+        Outcome::Torn(_) => "torn at its end",
+        Outcome::Cut(_) => "cut",
+        Outcome::Unreadable(_) => "unreadable",
+        Outcome::Gap(_) => "incomplete",
+        _ => "not verified",
+    };
+    let mut text = match report.outcome.problem() {
+        Some(problem) => format!("{name}: {problem}\n"),
+        None => format!("{name}\n"),
+    };
+    let Report {
+        lines,
+        events,
+        checkpoints,
+        end,
+        first_segment,
+        ..
+    } = report;
+    let mut say = |line: String| text.push_str(&format!("  {line}\n"));
+    say(format!(
+        "{lines} lines read: {events} events, {checkpoints} checkpoints, in segments \
+         {first_segment} to {}",
+        end.segment
+    ));
+    say(format!("{} lines in all, chain {}", end.lines, end.chain));
+    if let Some(signed) = report.signed_lines {
+        say(format!("signed up to line {signed} of them"));
+    }
+    if options.checkpoints.is_some() {
+        say(format!(
+            "{} checkpoints from elsewhere agree",
+            report.compared
+        ));
+    }
+    report.notes.iter().cloned().for_each(&mut say);
+    if report.live {
+        say("it is being written now".to_owned());
+    } else if !report.sealed {
+        say("it is not sealed: its writer was killed, or its end is missing".to_owned());
+    }
+    if options.checkpoints.is_none() {
+        say("without --checkpoints, lines missing at its end would not show".to_owned());
+    }
+    if options.keys.is_empty() {
+        say("without --pubkey, a log that was written anew as a whole would not show".to_owned());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use voxgate::audit::log::{Log, LogOptions, Signer};
+
+    use super::*;
+
+    fn log(directory: &Path) -> (Signer, String) {
+        let signer = || Signer::new("voxgate.example/key", &[3; 32]).unwrap();
+        let mut options = LogOptions::new(directory, "i1", "voxgate.example/audit");
+        options.signer = Some(signer());
+        options.least_space_bytes = 0;
+        let (notes, taken) = std::sync::mpsc::channel();
+        options.on_checkpoint = Some(Box::new(move |note| notes.send(note.to_owned()).unwrap()));
+        let (mut log, _) = Log::open(options, SystemTime::UNIX_EPOCH).unwrap();
+        let line = br#"{"v":1,"seq":1,"instance":"i1","event":"start"}"#;
+        log.append(&[line], SystemTime::UNIX_EPOCH).unwrap();
+        log.close(SystemTime::UNIX_EPOCH).unwrap();
+        (signer(), taken.iter().collect::<Vec<_>>().join("\n"))
+    }
+
+    fn run(arguments: &[&str]) -> Result<(u8, String), String> {
+        let matches = command().get_matches_from([&["verify"], arguments].concat());
+        let it = Verify::from_matches(&matches);
+        let options = it.options()?;
+        let report = verify(&it.directory, &options, &mut |_| {});
+        Ok((report.outcome.exit_code(), describe(&report, &options)))
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        super::super::command().debug_assert();
+    }
+
+    #[test]
+    fn it_says_what_it_found_and_what_it_cannot_know() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("audit");
+        let (signer, notes) = log(&directory);
+        let shown = directory.to_str().unwrap();
+        let (code, text) = run(&[shown]).unwrap();
+        assert_eq!(code, 0);
+        assert!(
+            text.starts_with(
+                "whole\n  4 lines read: 1 events, 1 checkpoints, in segments 1 to 1\n"
+            )
+        );
+        assert!(text.contains("without --checkpoints") && text.contains("without --pubkey"));
+
+        let file = parent.path().join("notes");
+        fs::write(&file, notes).unwrap();
+        let key = signer.verifier().to_string();
+        let with = [
+            "--checkpoints",
+            file.to_str().unwrap(),
+            "--pubkey",
+            &key,
+            shown,
+        ];
+        let (code, text) = run(&with).unwrap();
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("2 checkpoints from elsewhere agree") && !text.contains("without"));
+        assert!(text.contains("signed up to line 1 of them"), "{text}");
+
+        let segment = directory.join("audit-000000000001.jsonl");
+        let lines = fs::read_to_string(&segment).unwrap();
+        fs::write(&segment, lines.replace("start", "stort")).unwrap();
+        let (code, text) = run(&[shown]).unwrap();
+        assert_eq!(code, 1);
+        assert!(text.starts_with("tampered with: audit-000000000001.jsonl:3:1: the line is not "));
+        let cut: String = lines.split_inclusive('\n').take(2).collect();
+        fs::write(&segment, cut).unwrap();
+        assert!(run(&[shown]).unwrap().1.contains("it is not sealed"));
+        let (code, text) = run(&with).unwrap();
+        assert_eq!(code, 3);
+        assert!(text.starts_with("cut: audit-000000000001.jsonl:3: the log ends after 2 lines;"));
+        assert_eq!(run(&[parent.path().to_str().unwrap()]).unwrap().0, 4);
+    }
+
+    #[test]
+    fn keys_and_checkpoints_that_cannot_be_read_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let (signer, _) = log(&directory.path().join("audit"));
+        let key = directory.path().join("key");
+        fs::write(&key, format!("{}\n", signer.verifier())).unwrap();
+        let shown = directory.path().join("audit");
+        let shown = shown.to_str().unwrap();
+        assert_eq!(
+            run(&["--pubkey", key.to_str().unwrap(), shown]).unwrap().0,
+            0
+        );
+        let other = directory.path().join("other");
+        fs::write(&other, "\nnothing\n").unwrap();
+        let other = other.to_str().unwrap();
+        assert!(
+            run(&["--pubkey", other, shown])
+                .unwrap_err()
+                .contains("no Ed25519 key")
+        );
+        assert!(
+            run(&["--pubkey", "absent", shown])
+                .unwrap_err()
+                .starts_with("absent: ")
+        );
+        let problem = run(&["--checkpoints", other, shown]).unwrap_err();
+        assert!(
+            problem.ends_with("line 2 is no part of a checkpoint"),
+            "{problem}"
+        );
+        fs::write(other, "\n").unwrap();
+        let problem = run(&["--checkpoints", other, shown]).unwrap_err();
+        assert!(
+            problem.ends_with("there is no checkpoint in it"),
+            "{problem}"
+        );
+    }
+}
