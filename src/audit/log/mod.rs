@@ -13,6 +13,7 @@ mod names;
 mod note;
 mod options;
 mod pending;
+mod reading;
 mod record;
 mod recover;
 mod retention;

@@ -5,7 +5,8 @@ use std::io::{self, BufRead as _, Read};
 use std::path::Path;
 
 use super::chain::{Position, fields_in, unchecked_body};
-use super::record::{self, Follows, Line, Open, Own, Recovery};
+use super::reading::{self, Line};
+use super::record::{Follows, Open, Own, Recovery};
 
 /// Longer than any line that is written.
 const BUFFER_BYTES: usize = 1024 * 1024;
@@ -70,12 +71,12 @@ impl Scan {
         let Some((body, after)) = checked else {
             let is_one = raw.last && fields_in(raw.bytes) < 2;
             let torn = !self.sealed && (is_one || raw.bytes.contains(&0));
-            let seq = record::claimed_seq(raw.bytes);
+            let seq = reading::claimed_seq(raw.bytes);
             let end = if torn { End::Torn } else { End::Damaged };
             return Ok(Step::End(end(seq)));
         };
-        let Some(line) = record::read(body) else {
-            return Ok(Step::End(End::Damaged(record::claimed_seq(body))));
+        let Some(line) = reading::read(body) else {
+            return Ok(Step::End(End::Damaged(reading::claimed_seq(body))));
         };
         self.at = after;
         self.sealed = matches!(
@@ -174,7 +175,7 @@ fn claimed_start(path: &Path) -> io::Result<Option<Position>> {
     let Some(first) = lines.next()? else {
         return Ok(None);
     };
-    Ok(match unchecked_body(first.bytes).and_then(record::read) {
+    Ok(match unchecked_body(first.bytes).and_then(reading::read) {
         Some(Line::Own {
             own: Own::Open(open),
             ..

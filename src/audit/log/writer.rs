@@ -11,7 +11,8 @@ use super::chain::Position;
 use super::disk::{Disk, LocalDisk, SegmentFile};
 use super::options::{LogError, LogOptions};
 use super::pending::Pending;
-use super::record::{self, Follows, Recovery};
+use super::reading;
+use super::record::{Follows, Recovery};
 use super::recover::{self, Recovered};
 
 /// The audit log in a directory, open for one writer.
@@ -157,7 +158,7 @@ impl Log {
     /// A line is not of this form (and none is taken), or the disk refuses.
     pub fn append(&mut self, lines: &[&[u8]], now: SystemTime) -> Result<(), Rejected> {
         let max = self.options.max_line();
-        let check = |line: &&[u8]| record::check_event(line, &self.options.instance, max);
+        let check = |line: &&[u8]| reading::check_event(line, &self.options.instance, max);
         if let Err(invalid) = lines.iter().try_for_each(check) {
             let error = LogError::Line(invalid);
             return Err(Rejected { taken: 0, error });

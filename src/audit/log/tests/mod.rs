@@ -187,7 +187,7 @@ fn events(directory: &Path) -> Vec<(String, u64)> {
             .filter(|it| it.ends_with(b"\n"))
         {
             let body = chain::unchecked_body(&line[..line.len() - 1]);
-            if let Some(record::Line::Event(event)) = body.and_then(record::read) {
+            if let Some(reading::Line::Event(event)) = body.and_then(reading::read) {
                 found.push((event.instance.to_owned(), event.seq));
             }
         }

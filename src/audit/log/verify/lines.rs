@@ -8,7 +8,8 @@ use crate::audit::log::checkpoint::Checkpoint;
 use crate::audit::log::names;
 use crate::audit::log::note::Note;
 use crate::audit::log::options::MAX_CHECKPOINT_LINES;
-use crate::audit::log::record::{Event, Follows, Open, Own};
+use crate::audit::log::reading::Event;
+use crate::audit::log::record::{Follows, Open, Own};
 
 impl Walk<'_> {
     pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), Outcome> {

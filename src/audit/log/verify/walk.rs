@@ -10,7 +10,7 @@ use super::sequence::Sequence;
 use super::{Outcome, Problem, Progress, Report, VerifyOptions};
 use crate::audit::log::chain::Position;
 use crate::audit::log::names;
-use crate::audit::log::record::Line;
+use crate::audit::log::reading::Line;
 use crate::audit::log::scan::{End, Header, Scan, Step};
 
 /// Lines between two calls of the progress function.
