@@ -8,6 +8,7 @@ mod real_disk;
 mod recovery;
 mod retention;
 mod tampering;
+mod writing;
 
 use std::fs;
 use std::path::{Path, PathBuf};
