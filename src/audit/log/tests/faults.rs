@@ -116,7 +116,7 @@ struct Setup {
 
 /// A log with five synced lines.
 fn setup(signed: bool) -> Setup {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let notes = Notes::default();
     let mut its = options(directory.path(), "i1");
     if signed {
@@ -374,7 +374,7 @@ fn failures_at_any_call_lose_nothing_and_double_nothing() {
 
 #[test]
 fn too_little_room_refuses_the_next_segment_and_keeps_the_old_one() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let disk = Faulty::default();
     let open = |free: u64, instance: &str| {
         disk.plan().free = Some(free);

@@ -200,9 +200,15 @@ fn numbered(instance: &str, up_to: u64) -> Vec<(String, u64)> {
     (1..=up_to).map(|seq| (instance.to_owned(), seq)).collect()
 }
 
+/// A directory in memory, if there is one: for what is done a thousand times, and synced.
+fn scratch() -> TempDir {
+    let memory = tempfile::tempdir_in("/dev/shm");
+    memory.or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// A copy of a directory to change something in.
 fn copy(directory: &Path) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
+    let copy = scratch();
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();

@@ -90,7 +90,7 @@ proptest! {
 
     #[test]
     fn what_was_acknowledged_is_there_once_and_in_order(steps in steps(), signed: bool) {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = scratch();
         let mut model = Model {
             directory, signed, starts: 0, writer: None, taken: Vec::new(), synced: 0,
         };
@@ -131,7 +131,7 @@ proptest! {
         at: Index,
         keep: bool,
     ) {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = scratch();
         let mut writer = Writer::open(options(directory.path(), "i1"));
         writer.write(3);
         drop(writer);

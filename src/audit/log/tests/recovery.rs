@@ -4,7 +4,7 @@ use super::*;
 
 /// Two starts, the second of which is not sealed; its segments, and what was acknowledged.
 fn unsealed(signed: bool) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     for instance in ["first", "second"] {
         let mut its = options(directory.path(), instance);
         its.signer = signed.then(signer);
@@ -171,7 +171,7 @@ fn damage_in_a_sealed_segment_is_noticed_at_the_start() {
 
 #[test]
 fn a_log_that_was_closed_needs_no_recovery() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     for _ in 0..3 {
         let recovered = reopen(directory.path());
         assert!(!recovered.unsealed && recovered.damaged.is_none());
@@ -185,7 +185,7 @@ fn a_log_that_was_closed_needs_no_recovery() {
 
 #[test]
 fn a_second_writer_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let mut writer = Writer::open(options(directory.path(), "i1"));
     writer.write(1);
     let error = Log::open(options(directory.path(), "i2"), at(1)).unwrap_err();

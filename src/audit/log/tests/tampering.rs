@@ -4,7 +4,7 @@ use super::*;
 
 /// Three segments with signed checkpoints, the last one sealed or not.
 fn log(close: bool) -> (TempDir, Notes) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let notes = Notes::default();
     let mut with_notes = options(directory.path(), "i1");
     notes.collect(&mut with_notes);
@@ -247,7 +247,7 @@ fn a_cut_tail_is_found_against_a_checkpoint() {
 
 /// A log of other events, as somebody would write it who has no key.
 fn rewritten(with_checkpoints: bool) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let mut forged = options(directory.path(), "i1");
     if with_checkpoints {
         forged.signer = Some(Signer::new(KEY_NAME, &[8; 32]).unwrap());
@@ -382,7 +382,7 @@ fn a_checkpoint_that_says_something_else_is_found() {
 #[test]
 fn a_missing_seq_has_to_be_accounted_for() {
     let outcome = |lines: &[Vec<u8>]| {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = scratch();
         let (mut log, _) = Log::open(options(directory.path(), "i1"), at(0)).unwrap();
         let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
         log.append(&lines, at(1)).unwrap();

@@ -281,7 +281,7 @@ fn checkpoints_are_read_from_notes_and_from_audit_lines() {
         (text.replacen("segment", "segmint", 1), 1),
         (
             format!("{text}\n{}", text.replacen("\n1\n", "\n01\n", 1)),
-            26,
+            29,
         ),
     ] {
         assert_eq!(
