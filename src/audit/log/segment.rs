@@ -211,10 +211,13 @@ impl Log {
         if self.retry_at.as_ref().is_some_and(wait) {
             return Err(LogError::Waiting);
         }
-        let opened = self.check_space().and_then(|()| self.create(now));
+        let opened = self.check_space().and_then(|()| self.begin(now));
         self.retry_at = opened.is_err().then_some(now + RETRY);
-        opened?;
-        self.pending.failed();
+        opened
+    }
+
+    fn begin(&mut self, now: SystemTime) -> Result<(), LogError> {
+        self.create(now)?;
         self.checkpoint(now).map_err(|error| self.fail(error))
     }
 

@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use super::chain::Position;
 use super::disk::{Disk, LocalDisk, SegmentFile};
@@ -14,6 +15,10 @@ use super::pending::Pending;
 use super::reading;
 use super::record::{Follows, Recovery};
 use super::recover::{self, Recovered};
+
+/// How often, and after which time, the lock is tried again.
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The audit log in a directory, open for one writer.
 ///
@@ -263,9 +268,13 @@ fn lock(path: &Path) -> Result<File, LogError> {
         return Err(LogError::io("open", path)(error));
     }
     let directory = File::open(path).map_err(LogError::io("open", path))?;
-    match directory.try_lock() {
-        Ok(()) => Ok(directory),
-        Err(TryLockError::WouldBlock) => Err(LogError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(LogError::io("lock", path)(error)),
+    for _ in 0..LOCK_ATTEMPTS {
+        match directory.try_lock() {
+            Ok(()) => return Ok(directory),
+            // A verifier that asks whether there is a writer holds it, too, for a moment.
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(LogError::io("lock", path)(error)),
+        }
     }
+    Err(LogError::InUse(path.to_owned()))
 }

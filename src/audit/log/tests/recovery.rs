@@ -201,3 +201,49 @@ fn a_second_writer_is_refused() {
     assert!(!assert_whole(directory.path()).live);
     Log::open(options(directory.path(), "i2"), at(1)).unwrap();
 }
+
+#[test]
+fn a_crash_amid_recovery_is_recovered_from() {
+    let directory = unsealed(true);
+    let path = segment(directory.path(), 2);
+    let text = fs::read(&path).unwrap();
+    let torn = &text[..text.len() - 9];
+    fs::write(&path, torn).unwrap();
+    let before = events(directory.path());
+    drop(Log::open(options(directory.path(), "third"), at(100)).unwrap());
+    // As if the process had died before it shortened the old segment, and amid the new one.
+    fs::write(&path, torn).unwrap();
+    let header = fs::read(segment(directory.path(), 3)).unwrap();
+    assert_eq!(header.iter().filter(|byte| **byte == b'\n').count(), 2);
+    for length in 0..=header.len() {
+        let died = copy(directory.path());
+        fs::write(segment(died.path(), 3), &header[..length]).unwrap();
+        let expected = if length == header.len() { 0 } else { 2 };
+        assert_eq!(check(died.path()).outcome.exit_code(), expected, "{length}");
+        reopen(died.path());
+        assert_whole(died.path());
+        assert_eq!(events(died.path()), before);
+        let expected = if length == header.len() { 4 } else { 3 };
+        assert_eq!(
+            names::segments(died.path()).unwrap().len(),
+            expected,
+            "{length}"
+        );
+    }
+}
+
+#[test]
+fn a_log_can_be_verified_while_it_is_written() {
+    let directory = scratch();
+    let mut writer = Writer::open(options(directory.path(), "i1"));
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| (0..500).for_each(|_| writer.write(9)));
+        while !writing.is_finished() {
+            let report = check(directory.path());
+            let code = report.outcome.exit_code();
+            assert!(code == 0 || code == 2, "{report:?}");
+        }
+    });
+    writer.close();
+    assert_eq!(assert_whole(directory.path()).events, 4500);
+}
