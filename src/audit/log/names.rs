@@ -42,5 +42,6 @@ pub(super) fn torn_off(directory: &Path, number: u64) -> io::Result<Vec<String>>
 fn number(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("audit-")?.strip_suffix(".jsonl")?;
     let right = digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    right.then(|| digits.parse().ok()).flatten()
+    let number = right.then(|| digits.parse().ok()).flatten();
+    number.filter(|number| *number > 0)
 }

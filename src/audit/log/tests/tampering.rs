@@ -380,6 +380,36 @@ fn a_checkpoint_that_says_something_else_is_found() {
 }
 
 #[test]
+fn what_cannot_be_read_is_said_in_its_turn() {
+    let (directory, _) = log(true);
+    let path = segment(directory.path(), 2);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(verdict(&check(directory.path())), (4, "2:1".to_owned()));
+    let first = segment(directory.path(), 1);
+    let text = fs::read_to_string(&first).unwrap();
+    fs::write(&first, text.replace(r#""seq":2"#, r#""seq":3"#)).unwrap();
+    assert_eq!(verdict(&check(directory.path())), (1, "1:4".to_owned()));
+    let report = check(&directory.path().join("missing"));
+    assert_eq!(report.outcome.exit_code(), 4);
+}
+
+#[test]
+fn files_of_other_names_are_none_of_the_log() {
+    let (directory, _) = log(true);
+    let names = [
+        "audit-000000000000.jsonl",
+        "audit-4.jsonl",
+        "audit-00000000000x.jsonl",
+        "notes",
+    ];
+    for name in names {
+        fs::write(directory.path().join(name), "x\n").unwrap();
+    }
+    assert_eq!(assert_whole(directory.path()).end.segment, 3);
+}
+
+#[test]
 fn a_missing_seq_has_to_be_accounted_for() {
     let outcome = |lines: &[Vec<u8>]| {
         let directory = scratch();

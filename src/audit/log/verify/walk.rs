@@ -118,13 +118,10 @@ impl<'a> Walk<'a> {
                 return Err(self.tampered_at(self.at.segment + 1, 1, "the segment is missing"));
             }
             let following = numbers.get(at + 1).filter(|next| **next == number + 1);
-            let next = match following {
-                // Another segment under this name says nothing about this one.
-                Some(next) => self
-                    .header(*next)?
-                    .filter(|header| header.open.segment == *next),
-                None => None,
-            };
+            // One that cannot be read is reported in its turn, and another segment under this
+            // name says nothing about this one.
+            let header = following.and_then(|next| self.header(*next).ok().flatten());
+            let next = header.filter(|header| header.open.segment == number + 1);
             self.segment(number, next)?;
         }
         (self.progress)(Progress {
