@@ -39,7 +39,8 @@ pub struct LogOptions {
     /// … or after this time, if there are new ones.
     pub checkpoint_age: Duration,
     /// Takes each checkpoint, a signed note: a copy in another place shows what the log alone
-    /// cannot, that its end is missing. All that a checkpoint covers is on the disk.
+    /// cannot, that its end is missing. All that a checkpoint covers is on the disk. It is called
+    /// on the writer's thread, so it must not block.
     pub on_checkpoint: Option<OnCheckpoint>,
     /// With less free space than this, [`Status::space`](super::Status::space) is `Low`.
     pub low_space_bytes: u64,

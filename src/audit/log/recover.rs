@@ -24,18 +24,18 @@ pub struct Recovered {
     /// The segment and the line that were found changed. The log goes on after the last line
     /// before it; what follows it stays where it is.
     pub damaged: Option<(u64, u64)>,
-    /// The segment to shorten, and its right length.
-    torn: Option<(u64, u64)>,
+    /// The segment that was left unsealed, and the length of its whole lines.
+    left: Option<(u64, u64)>,
 }
 
 impl Recovered {
-    /// Leaves a segment of whole lines only. What is cut off was copied before, and the copy is
-    /// written down; where the file may not be shortened it stays, which is as well.
-    pub(super) fn cut_torn_off(&self, directory: &Path) {
-        if let Some((segment, length)) = self.torn {
-            let file = OpenOptions::new()
-                .write(true)
-                .open(directory.join(names::segment(segment)));
+    /// Leaves a segment of whole lines only, and gives back what was reserved for it. What is cut
+    /// off was copied before, and the copy is written down; where the file may not be shortened
+    /// it stays, which is as well.
+    pub(super) fn tidy(&self, directory: &Path) {
+        if let Some((segment, length)) = self.left {
+            let path = directory.join(names::segment(segment));
+            let file = OpenOptions::new().write(true).open(path);
             let _ = file.and_then(|file| {
                 file.set_len(length)?;
                 file.sync_all()
@@ -64,7 +64,7 @@ pub(super) fn look(directory: &Path) -> Result<Found, LogError> {
             unsealed: false,
             torn_bytes: 0,
             damaged: None,
-            torn: None,
+            left: None,
         },
     };
     for number in numbers.iter().rev() {
@@ -125,7 +125,9 @@ impl Found {
         if state == "torn" {
             recovery.file = content::copy_aside(directory, number, at.bytes)?;
             self.recovered.torn_bytes += recovery.bytes;
-            self.recovered.torn = Some((number, at.bytes));
+        }
+        if state != "damaged" {
+            self.recovered.left = Some((number, at.bytes));
         }
         self.recoveries.push(recovery);
         Ok(true)

@@ -150,7 +150,7 @@ impl Log {
         };
         log.open_next(now)?;
         // Only now, when all that was found is written down, may what was torn be cut off.
-        found.recovered.cut_torn_off(&log.options.directory);
+        found.recovered.tidy(&log.options.directory);
         log.guarded(now, |log, now| Ok(log.retain(now)?))?;
         Ok((log, found.recovered))
     }
