@@ -124,7 +124,10 @@ fn what_is_torn_may_stay_where_it_was() {
     assert_whole(directory.path());
     fs::remove_file(directory.path().join(names::torn(2, 1))).unwrap();
     assert_whole(directory.path());
-    for other in [&text[..], &torn[..torn.len() - 1], &[torn, b"x"].concat()] {
+    let mut changed = torn.to_vec();
+    *changed.last_mut().unwrap() ^= 1;
+    let longer = [torn, b"x"].concat();
+    for other in [&text[..], &torn[..torn.len() - 1], &longer, &changed] {
         fs::write(&path, other).unwrap();
         assert_eq!(verdict(&check(directory.path())), (1, "2:6".to_owned()));
     }
@@ -181,6 +184,20 @@ fn a_log_that_was_closed_needs_no_recovery() {
         assert!(!text.contains("recovery"));
     }
     assert_whole(directory.path());
+}
+
+#[test]
+fn only_the_newest_segment_can_be_one_whose_creation_was_interrupted() {
+    let directory = unsealed(false);
+    reopen(directory.path());
+    for number in 2..=3 {
+        fs::write(segment(directory.path(), number), "").unwrap();
+    }
+    let recovered = reopen(directory.path());
+    assert_eq!(recovered.damaged, Some((2, 1)));
+    assert_eq!(verdict(&check(directory.path())), (1, "2:1".to_owned()));
+    assert_eq!(fs::read(segment(directory.path(), 2)).unwrap(), b"");
+    assert_eq!(events(directory.path()), numbered("first", 5));
 }
 
 #[test]

@@ -285,16 +285,9 @@ fn a_wholly_rewritten_log_is_found_against_checkpoints_and_against_the_key() {
     );
     // A rewritten end, without the checkpoint that it began with.
     let (directory, _) = log(true);
-    let path = segment(directory.path(), 3);
-    let mut position = scan::Header::read(&path).unwrap().unwrap().open.start();
-    let mut text = Vec::new();
-    for line in lines(&path)
-        .iter()
-        .filter(|line| !line.contains("checkpoint") && !line.contains("segment_seal"))
-    {
-        position = position.push(&line.as_bytes()[..line.len() - 77], &mut text);
-    }
-    fs::write(&path, text).unwrap();
+    forge(directory.path(), 3, |lines| {
+        lines.retain(|line| !line.contains("checkpoint") && !line.contains("segment_seal"));
+    });
     assert_eq!(
         verdict(&check_with(directory.path(), &with_key())),
         (1, "3:2".to_owned())
@@ -357,25 +350,132 @@ fn checkpoints_of_another_key_or_log_do_not_count() {
     assert_eq!(compare(mixed), Outcome::Whole);
 }
 
+/// Writes a segment anew with other lines, each of which is right in itself, as somebody can who
+/// knows how, but not what the others are chained to.
+fn forge(directory: &Path, number: u64, change: impl FnOnce(&mut Vec<String>)) {
+    let path = segment(directory, number);
+    let mut position = scan::Header::read(&path).unwrap().unwrap().open.start();
+    let bodies = lines(&path)
+        .into_iter()
+        .map(|line| line[..line.len() - 77].to_owned());
+    let mut bodies: Vec<String> = bodies.collect();
+    change(&mut bodies);
+    let mut text = Vec::new();
+    for body in bodies {
+        position = position.push(body.as_bytes(), &mut text);
+    }
+    fs::write(&path, text).unwrap();
+}
+
+#[test]
+fn a_forged_segment_has_to_belong_where_it_is() {
+    let (directory, _) = log(false);
+    let open = |from: &'static str, to: &'static str| {
+        after(directory.path(), |it| {
+            forge(it, 3, |lines| {
+                assert!(lines[0].contains(from));
+                lines[0] = lines[0].replacen(from, to, 1);
+            });
+        })
+    };
+    assert_eq!(open(r#""ts""#, r#""ts""#), (0, String::new()));
+    assert_eq!(
+        open(r#""segment":3"#, r#""segment":4"#),
+        (1, "3:1".to_owned())
+    );
+    assert_eq!(open(r#""lines":10"#, r#""lines":9"#), (1, "3:1".to_owned()));
+    assert_eq!(
+        open(r#""recoveries":0"#, r#""recoveries":1"#),
+        (1, "3:2".to_owned())
+    );
+    assert_eq!(open("sealed", "unsealed"), (1, "2:6".to_owned()));
+    assert_eq!(open("sealed", "failed"), (1, "2:6".to_owned()));
+    assert_eq!(open("sealed", "nothing"), (1, "2:6".to_owned()));
+    assert_eq!(open("sealed", "ended"), (1, "3:1".to_owned()));
+    assert_eq!(open(r#""end":"#, r#""end":1"#), (1, "2:6".to_owned()));
+    assert_eq!(
+        open(r#""instance":"i1""#, r#""instance":"i2""#),
+        (1, "3:2".to_owned())
+    );
+
+    let line = |at: usize, body: String| {
+        after(directory.path(), |it| {
+            forge(it, 3, |lines| lines.insert(at, body))
+        })
+    };
+    let own = |own: record::Own| own.body(at(0), "i1");
+    let seal = |line| {
+        own(record::Own::Seal {
+            reason: "stop".to_owned(),
+            line,
+        })
+    };
+    assert_eq!(line(4, seal(5)), (0, String::new()));
+    assert_eq!(line(4, seal(4)), (1, "3:5".to_owned()));
+    let recovery = own(record::Own::Recovery(record::Recovery {
+        segment: 2,
+        state: "unsealed".to_owned(),
+        line: 1,
+        offset: 0,
+        bytes: 0,
+        sha256: [0; 32],
+        file: String::new(),
+    }));
+    assert_eq!(line(1, recovery), (1, "3:2".to_owned()));
+    let retention = |to, lines| {
+        let last = Chain::START;
+        own(record::Own::Retention {
+            from: 1,
+            to,
+            lines,
+            last,
+        })
+    };
+    assert_eq!(line(4, retention(1, 5)), (1, "3:5".to_owned()));
+    assert_eq!(line(4, retention(3, 5)), (1, "3:5".to_owned()));
+    assert_eq!(line(4, retention(0, 0)), (1, "3:5".to_owned()));
+    assert_eq!(line(4, "{}".to_owned()), (1, "3:5".to_owned()));
+    assert_eq!(
+        line(4, r#"{"v":1,"event":"x""#.to_owned()),
+        (1, "3:5".to_owned())
+    );
+    let first = after(directory.path(), |it| {
+        forge(it, 1, |lines| _ = lines.remove(0))
+    });
+    assert_eq!(first, (1, "1:1".to_owned()));
+}
+
+#[test]
+fn a_thousand_events_may_follow_a_signed_checkpoint_and_no_more() {
+    let (directory, _) = log(false);
+    for (count, expected) in [(994, (0, String::new())), (1000, (1, "3:1003".to_owned()))] {
+        let longer = copy(directory.path());
+        forge(longer.path(), 3, |lines| {
+            lines.truncate(2);
+            for seq in 5..=6 + count {
+                let line = String::from_utf8(event("i1", seq)).unwrap();
+                lines.push(line[..line.len() - 1].to_owned());
+            }
+        });
+        assert_whole(longer.path());
+        assert_eq!(verdict(&check_with(longer.path(), &with_key())), expected);
+    }
+}
+
 #[test]
 fn a_checkpoint_that_says_something_else_is_found() {
     let (directory, _) = log(true);
-    let path = segment(directory.path(), 2);
-    // Somebody who has the key, but not the chain: every line is right in itself.
-    let mut position = scan::Header::read(&path).unwrap().unwrap().open.start();
-    let mut text = Vec::new();
-    for line in lines(&path) {
-        let mut body = line.as_bytes()[..line.len() - 77].to_vec();
-        if line.contains("checkpoint") {
-            let wrong = checkpoint::Checkpoint::new(ORIGIN, &position.next_segment());
-            let own = record::Own::Checkpoint {
-                note: wrong.sign(&signer()),
-            };
-            body = own.body(at(0), "i1").into_bytes();
-        }
-        position = position.push(&body, &mut text);
-    }
-    fs::write(&path, text).unwrap();
+    // Somebody who has the key signs another place.
+    let position = scan::Header::read(&segment(directory.path(), 2))
+        .unwrap()
+        .unwrap()
+        .open
+        .start();
+    forge(directory.path(), 2, |lines| {
+        let wrong = checkpoint::Checkpoint::new(ORIGIN, &position.next_segment());
+        let note = wrong.sign(&signer());
+        lines[1] = record::Own::Checkpoint { note }.body(at(0), "i1");
+    });
     assert_eq!(verdict(&check(directory.path())), (1, "2:2".to_owned()));
 }
 

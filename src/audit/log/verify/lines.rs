@@ -14,6 +14,9 @@ use crate::audit::log::record::{Follows, Open, Own};
 impl Walk<'_> {
     pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), Outcome> {
         self.report.events += 1;
+        if self.at.line == 1 || self.recoveries_due > 0 {
+            return Err(self.tampered_event(event, "the segment does not begin as one has to"));
+        }
         if event.instance != self.instance {
             return Err(self.tampered_event(event, "the line is of another instance"));
         }
@@ -48,12 +51,18 @@ impl Walk<'_> {
         if !is_open && instance != self.instance {
             return Err(self.tampered("the line is of another instance"));
         }
+        if matches!(own, Own::Recovery(_)) != (self.recoveries_due > 0) {
+            return Err(self.tampered("`recovery` lines are missing here, or too many"));
+        }
         match own {
             Own::Open(open) => self.opened(open, instance, before),
             Own::Seal { line, .. } if line == self.at.line => Ok(()),
             Own::Seal { .. } => Err(self.tampered("the seal counts other lines")),
             Own::Checkpoint { note } => self.checkpoint(&note, before),
-            Own::Recovery(recovery) => self.recovery(&recovery),
+            Own::Recovery(recovery) => {
+                self.recoveries_due -= 1;
+                self.recovery(&recovery)
+            }
             Own::Retention {
                 from,
                 to,
@@ -71,6 +80,7 @@ impl Walk<'_> {
         if is_first != (open.follows == Follows::Nothing) {
             return Err(self.tampered("the segment says that none came before it"));
         }
+        self.recoveries_due = open.recoveries;
         self.origins.insert(open.origin);
         if instance != self.instance {
             self.instance_ended();

@@ -35,6 +35,8 @@ pub(super) struct Walk<'a> {
     pub(super) ends: BTreeMap<u64, Position>,
     /// The segment, just read, whose torn end is still where it was.
     pub(super) in_place: Option<u64>,
+    /// `recovery` lines that have to come next.
+    pub(super) recoveries_due: u64,
     /// The last segment that a `retention` line says is deleted.
     pub(super) deleted: u64,
     /// Event lines after the last signed checkpoint, and whether that is in this segment.
@@ -78,6 +80,7 @@ impl<'a> Walk<'a> {
             origins: BTreeSet::new(),
             ends: BTreeMap::new(),
             in_place: None,
+            recoveries_due: 0,
             deleted: 0,
             unsigned: 0,
             signed_here: false,
@@ -199,6 +202,9 @@ impl<'a> Walk<'a> {
     /// A segment whose successor could not be read, or is missing, or that is the last one.
     fn open_ended(&mut self, ended: End) -> Result<(), Outcome> {
         match ended {
+            End::Whole if self.recoveries_due > 0 => {
+                self.torn_at(None, "the segment's creation was interrupted");
+            }
             End::Whole if self.at.bytes > 0 => {}
             End::Whole => self.torn_at(None, "the file is empty: its creation was interrupted"),
             End::Torn(seq) => {
