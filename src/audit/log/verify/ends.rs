@@ -31,7 +31,7 @@ impl Walk<'_> {
         if sealed != (next.open.follows == Follows::Sealed) {
             return tampered("the next segment says that this one ended in another way");
         }
-        let rest = length - self.at.bytes;
+        let rest = length.saturating_sub(self.at.bytes);
         match next.open.follows {
             Follows::Damaged => tampered("the segment was found damaged at this line"),
             Follows::Failed => {
