@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::Start;
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, Screen};
+use voxgate::{AuditRecord, AuditSink, Screen, SharedKeyRing};
 
 use super::admin::{self, Readiness};
 use super::config::Config;
@@ -36,6 +36,7 @@ pub(crate) struct Gateway {
     start: Start,
     sink: Arc<Sinks>,
     metrics: Metrics,
+    keys: Option<SharedKeyRing>,
 }
 
 /// Where a gateway listens.
@@ -113,7 +114,7 @@ impl Gateway {
         let parts = Parts {
             upstreams: config.upstreams,
             deployment_key,
-            revocations: Revocations::new(keys),
+            revocations: Revocations::new(keys.clone()),
             timeouts: config.timeouts,
             places: Arc::new(Semaphore::new(open_files::connections())),
             upstream_places: Arc::new(Semaphore::new(open_files::connections())),
@@ -127,6 +128,7 @@ impl Gateway {
             start,
             sink,
             metrics,
+            keys,
         })
     }
 
@@ -164,6 +166,7 @@ impl Gateway {
             stop,
             drain,
             addresses: self.addresses,
+            keys: self.keys,
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
         let (drained, result) = runtime.block_on(control.run(self.admin, self.metrics))?;
@@ -185,9 +188,18 @@ struct Control<'a> {
     stop: CancellationToken,
     drain: Duration,
     addresses: Addresses,
+    keys: Option<SharedKeyRing>,
 }
 
 impl Control<'_> {
+    fn reload(&self) -> bool {
+        let reloads = self.keys.as_ref().is_some_and(SharedKeyRing::reload);
+        if reloads {
+            tracing::info!("SIGHUP: reading the keys");
+        }
+        reloads
+    }
+
     /// Serves the admin listener until the end: whether everything was drained, and whether the
     /// end was one that somebody asked for.
     async fn run(
@@ -207,7 +219,7 @@ impl Control<'_> {
 
         let one_stopped = select_all(self.workers.iter().map(|worker| worker.finished().boxed()));
         let (why, result) = tokio::select! {
-            signal = signals.next() => (signal, Ok(())),
+            signal = signals.end(|| self.reload()) => (signal, Ok(())),
             _ = one_stopped => {
                 let error = io::Error::other("it ended by itself");
                 ("a worker stopped", Err(cannot("a worker stopped")(error)))
@@ -219,7 +231,7 @@ impl Control<'_> {
         let all_finished = join_all(self.workers.iter().map(Running::finished));
         let drained = tokio::select! {
             finished = timeout(self.drain, all_finished) => finished.is_ok(),
-            signal = signals.next() => {
+            signal = signals.end(|| true) => {
                 tracing::warn!(signal, "second signal: not waiting any longer");
                 false
             }

@@ -1,11 +1,12 @@
 //! Keys that change while the gateway runs.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::routing::get;
@@ -110,18 +111,34 @@ async fn metric(gateway: &Started, name: &str) -> f64 {
 
 /// Waits until so many sets of keys have been in force.
 async fn generation(gateway: &Started, number: u32) {
+    let patience = Patience::new();
     loop {
         let current = metric(gateway, "voxgate_key_ring_generation").await;
         assert!(current <= f64::from(number), "generation {current}");
         if current >= f64::from(number) {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        patience.pause("that generation").await;
     }
 }
 
 async fn until_status(gateway: &Started, token: &Token, expected: u16) {
+    let patience = Patience::new();
     while status(gateway, token).await != expected {
+        patience.pause("that status").await;
+    }
+}
+
+/// Waits again and again, but not for ever.
+struct Patience(Instant);
+
+impl Patience {
+    fn new() -> Self {
+        Self(Instant::now() + Duration::from_secs(60))
+    }
+
+    async fn pause(&self, what: &str) {
+        assert!(Instant::now() < self.0, "never {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -153,8 +170,9 @@ async fn bad_keys_leave_the_last_good_ones_in_force() {
     for (n, bad) in [broken.as_str(), "", "# no keys\n"].into_iter().enumerate() {
         mounted.update(bad);
         let failed = "voxgate_key_ring_failed_loads_total";
+        let patience = Patience::new();
         while metric(&gateway, failed).await < (n + 1) as f64 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            patience.pause("so many failed loads").await;
         }
         assert_eq!(status(&gateway, &a).await, 200);
         assert_eq!(admin(&gateway, "/readyz").await.0, 200);
@@ -182,6 +200,68 @@ async fn a_file_that_vanishes_and_returns_is_read_again() {
     fs::write(&path, b.table()).unwrap();
     until_status(&gateway, &b, 200).await;
     assert_eq!(status(&gateway, &a).await, 401);
+}
+
+/// What is written where it stands is not whole before its writer closes it: half of it might be
+/// keys that are not disabled yet.
+#[tokio::test]
+async fn a_file_that_is_being_written_is_left_alone() {
+    let [revoked, kept] = ["revoked", "kept"].map(Token::new);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.toml");
+    let half = revoked.table();
+    let rest = format!("disabled = true\n{}", kept.table());
+    fs::write(&path, half.clone() + &rest).unwrap();
+    let gateway = gateway(&path).await;
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(half.as_bytes()).unwrap();
+    // Longer than two looks.
+    for _ in 0..50 {
+        assert_eq!(status(&gateway, &revoked).await, 401);
+        assert_eq!(status(&gateway, &kept).await, 200);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let also = Token::new("also");
+    file.write_all((rest + &also.table()).as_bytes()).unwrap();
+    drop(file);
+    until_status(&gateway, &also, 200).await;
+    assert_eq!(status(&gateway, &revoked).await, 401);
+}
+
+#[tokio::test]
+async fn a_hangup_has_the_keys_read() {
+    let [a, b] = ["a", "b"].map(Token::new);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.toml");
+    fs::write(&path, a.table()).unwrap();
+    let gateway = gateway(&path).await;
+    fs::write(&path, b.table()).unwrap();
+    gateway.signal(rustix::process::Signal::HUP);
+    gateway.wait_for_log("SIGHUP: reading the keys");
+    until_status(&gateway, &b, 200).await;
+    assert_eq!(status(&gateway, &a).await, 401);
+}
+
+/// By a clock that is a little late, the old key is one too many; a moment later it is not.
+#[tokio::test]
+async fn keys_that_were_one_too_many_are_tried_again() {
+    let [old, new] = ["old", "new"].map(Token::new);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.toml");
+    let account = "[[account]]\nid = \"acme\"\nmax_active_keys = 1\n";
+    let of_account = |table: String| table + "account = \"acme\"\n";
+    fs::write(&path, account.to_owned() + &of_account(old.table())).unwrap();
+    let gateway = gateway(&path).await;
+    let rotated = of_account(old.expiring(Duration::from_secs(3))) + &of_account(new.table());
+    fs::write(&path, account.to_owned() + &rotated).unwrap();
+    gateway.wait_for_log("neither disabled nor expired");
+    assert_eq!(status(&gateway, &old).await, 200);
+    until_status(&gateway, &new, 200).await;
+    assert_eq!(status(&gateway, &old).await, 401);
+    assert_eq!(
+        metric(&gateway, "voxgate_key_ring_failed_loads_total").await,
+        1.0
+    );
 }
 
 /// In a user namespace of its own, the process may have no inotify instance at all.
@@ -429,13 +509,14 @@ async fn the_metrics_tell_which_keys_are_in_force() {
     assert!(!metrics.contains("key_id=\"b\""), "{metrics}");
     // The file is looked at again and again: what is in force is never old.
     let mut greatest = 0.0_f64;
+    let patience = Patience::new();
     loop {
         let since = metric(&one, "voxgate_key_ring_seconds_since_load").await;
         if since < greatest {
             break;
         }
         greatest = since;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        patience.pause("looked at again").await;
     }
     // A single change of a key is another digest.
     fs::write(&path, a.table() + &b.table() + "disabled = true\n").unwrap();
