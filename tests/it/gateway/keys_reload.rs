@@ -13,13 +13,15 @@ use axum::routing::get;
 use futures_util::StreamExt as _;
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::sync::CancellationToken;
 use voxgate::{Digest, generate_key};
 
-use super::harness::{Program, Started, send_raw, serve};
+use super::harness::{Program, Started, send_raw, serve, serve_raw};
 use super::lifecycle::{admin, begin, begin_at, dictated};
 use super::tunnels::{Socket, connect, echo, say};
 
@@ -311,9 +313,11 @@ fn skipped(what: &str, why: &str) {
 
 #[tokio::test]
 async fn tunnels_of_keys_that_are_gone_are_cut_and_others_are_not() {
-    let [kept, removed, disabled, expiring, replaced] =
-        ["kept", "removed", "disabled", "expiring", "replaced"].map(Token::new);
-    let all = [&kept, &removed, &disabled, &expiring, &replaced];
+    let [kept, removed, disabled, expiring, replaced, limited] = [
+        "kept", "removed", "disabled", "expiring", "replaced", "limited",
+    ]
+    .map(Token::new);
+    let all = [&kept, &removed, &disabled, &expiring, &replaced, &limited];
     let mounted = Mounted::new(&all.map(Token::table).concat());
     let gateway = Program::gateway(echo().await)
         .var("VOXGATE_KEYS_FILE", mounted.path())
@@ -331,6 +335,7 @@ async fn tunnels_of_keys_that_are_gone_are_cut_and_others_are_not() {
         format!("{}disabled = true\n", disabled.table()),
         expiring.expiring(Duration::from_secs(2)),
         successor.table(),
+        format!("{}scopes = []\n", limited.table()),
     ];
     mounted.update(&changed.concat());
     let (mut first, _) = sockets.remove(0);
@@ -343,6 +348,7 @@ async fn tunnels_of_keys_that_are_gone_are_cut_and_others_are_not() {
         "unknown_credential",
         "disabled_credential",
         "expired_credential",
+        "it may do less than before",
     ] {
         gateway.wait_for_log(&format!("\"reason\":\"{reason}\""));
     }
@@ -470,6 +476,53 @@ async fn a_request_in_flight_is_finished_after_its_key_is_gone() {
     drop(more);
     assert_eq!(body.collect().await.unwrap().to_bytes(), "two");
     assert_eq!(gateway.wait_for_completion(&request_id)["ended"], "ok");
+}
+
+/// A body whose length nobody knows may go on for ever; nothing more of it goes upstream.
+#[tokio::test]
+async fn an_open_ended_request_of_a_key_that_is_gone_is_broken_off() {
+    let [a, b] = ["a", "b"].map(Token::new);
+    let mounted = Mounted::new(&a.table());
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = serve_raw(move |mut stream| {
+        let heard = heard.clone();
+        async move {
+            let mut buffer = [0; 4096];
+            loop {
+                let read = stream.read(&mut buffer).await.unwrap_or(0);
+                let _ = heard.send(String::from_utf8_lossy(&buffer[..read]).into_owned());
+                if read == 0 {
+                    return;
+                }
+            }
+        }
+    });
+    let gateway = Program::gateway(upstream.await)
+        .var("VOXGATE_KEYS_FILE", mounted.path())
+        .start();
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n",
+        a.text
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut all = String::new();
+    while !all.contains("first") {
+        all += &hears.recv().await.unwrap();
+    }
+    mounted.update(&b.table());
+    gateway.wait_for_log("cutting a stream");
+    // The gateway may have closed the connection by now.
+    let _ = client.write_all(b"6\r\nsecond\r\n0\r\n\r\n").await;
+    loop {
+        match hears.recv().await.unwrap() {
+            end if end.is_empty() => break,
+            more => assert!(
+                !more.contains("second") && !more.contains("0\r\n\r\n"),
+                "{more}"
+            ),
+        }
+    }
 }
 
 #[tokio::test]
