@@ -45,12 +45,13 @@ fn main() {
     let lost_lines = writer.error_counter();
     let subscriber = tracing_subscriber::registry()
         .with(tracing_subscriber::fmt::layer().json().with_writer(writer));
+    let dispatch = tracing::Dispatch::new(subscriber);
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         times[0].push(each(Nowhere));
         times[1].push(each(counted.clone()));
         thread::sleep(Duration::from_millis(100));
-        let traced = tracing::subscriber::with_default(&subscriber, || each(TracingSink));
+        let traced = tracing::dispatcher::with_default(&dispatch, || each(TracingSink));
         times[2].push(traced);
         thread::sleep(Duration::from_millis(100));
     }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// More would help nobody.
+const MAX_PROBLEMS: usize = 1000;
+
 /// Everything that is wrong with a configuration, never only the first thing, and never a value.
 ///
 /// Shown one problem a line.
@@ -67,6 +70,12 @@ impl ConfigError {
     ///
     /// When there is a problem, or no value.
     pub fn check<T>(value: Option<T>, mut problems: Vec<Problem>) -> Result<T, Self> {
+        if problems.len() > MAX_PROBLEMS {
+            let more = problems.len() - MAX_PROBLEMS;
+            problems.truncate(MAX_PROBLEMS);
+            let message = format!("{more} more problems are not shown; mend these first");
+            problems.push(Problem::new("configuration", message));
+        }
         match value {
             Some(value) if problems.is_empty() => Ok(value),
             Some(_) => Err(Self { problems }),

@@ -16,15 +16,21 @@ pub(crate) struct Fingerprint([u8; 32]);
 /// Reads a text file, up to a bound.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?
-        .take(MAX_BYTES + 1)
-        .read_to_string(&mut text)?;
+    open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
         return Err(io::Error::other(format!(
             "it is longer than {MAX_BYTES} bytes"
         )));
     }
     Ok(text)
+}
+
+/// Opens a regular file. Of anything else, such as a pipe, nobody knows when it ends.
+fn open(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    File::open(path)
 }
 
 /// Reads these files, of one version where they are in one mounted volume of Kubernetes: all that
@@ -64,7 +70,7 @@ impl Fingerprint {
 }
 
 fn hash(path: &Path, hasher: &mut Sha256) -> io::Result<u64> {
-    let mut file = File::open(path)?.take(MAX_BYTES + 1);
+    let mut file = open(path)?.take(MAX_BYTES + 1);
     let mut buffer = vec![0; 64 * 1024];
     let mut length = 0;
     loop {
@@ -101,16 +107,19 @@ fn locate(paths: &[PathBuf]) -> Vec<PathBuf> {
                     volumes.push((directory, version));
                     volumes.len() - 1
                 });
-                let version = volumes[at].1.as_ref();
-                version
-                    .map(|version| version.join(name))
-                    .filter(|place| place.exists())
+                let version = volumes[at].1.as_ref().filter(|_| is_in_volume(path));
+                version.map(|version| version.join(name))
             }
             _ => None,
         };
         places.push(place.unwrap_or_else(|| path.clone()));
     }
     places
+}
+
+/// Whether the file is a link through `..data`, and not one beside it.
+fn is_in_volume(path: &Path) -> bool {
+    fs::read_link(path).is_ok_and(|target| target.starts_with("..data"))
 }
 
 #[cfg(test)]
@@ -135,6 +144,23 @@ mod tests {
         fs::write(&paths[0], "one").expect("to write");
         fs::write(&paths[1], "").expect("to write");
         assert!(first == Fingerprint::now(&paths));
+    }
+
+    #[test]
+    fn a_file_beside_the_link_is_itself_and_a_pipe_is_none() {
+        let volume = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| volume.path().join(name);
+        fs::create_dir(at("..1")).expect("a version");
+        fs::write(at("..1").join("a"), "old").expect("to write");
+        symlink("..1", at("..data")).expect("a link");
+        fs::write(at("a"), "itself").expect("to write");
+        let texts = read_together(&[at("a"), volume.path().to_owned()]);
+        assert!(texts[0].as_deref().is_ok_and(|text| text == "itself"));
+        assert!(
+            texts[1]
+                .as_ref()
+                .is_err_and(|error| error.to_string().contains("regular"))
+        );
     }
 
     #[test]

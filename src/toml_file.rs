@@ -18,8 +18,10 @@ use crate::files::read_text;
 
 /// A part ends at the first table header behind this.
 const PART_BYTES: usize = 64 * 1024;
+/// What no part of a file that anybody wrote needs.
+const MAX_PART_BYTES: usize = 4 * 1024 * 1024;
 /// More would help nobody.
-const MAX_PROBLEMS: usize = 1000;
+const MAX_PROBLEMS: usize = 100;
 
 /// That the file at `path`, which should be a `kind`, cannot be read.
 pub(crate) fn unreadable(path: &Path, kind: &str, error: &io::Error) -> Problem {
@@ -66,6 +68,13 @@ impl<'a> TomlFile<'a> {
         };
         for part in parts(text) {
             file.enter(&text[part]);
+            if file.part.len() > MAX_PART_BYTES {
+                file.problem(
+                    0,
+                    "what begins here is too long for a table, or is not TOML",
+                );
+                continue;
+            }
             let (table, errors) = DeTable::parse_recoverable(file.part);
             for error in &errors {
                 // The messages of the parser are fixed texts; its `Display` would quote the line.
@@ -75,9 +84,7 @@ impl<'a> TomlFile<'a> {
             if errors.is_empty() {
                 read(&mut file, table.get_ref());
             }
-            if file.problems.len() > MAX_PROBLEMS {
-                let message = "has more problems than are shown; mend these first";
-                file.problems.push(Problem::new(name, message));
+            if file.is_hopeless() {
                 break;
             }
         }
@@ -90,15 +97,30 @@ impl<'a> TomlFile<'a> {
         self.part = part;
     }
 
+    fn is_hopeless(&self) -> bool {
+        self.problems.len() > MAX_PROBLEMS
+    }
+
     /// Notes a problem at this offset.
     pub(crate) fn problem(&mut self, at: usize, message: impl Into<String>) {
-        let line = self.line(at);
-        self.problem_in_line(line, message);
+        if !self.is_hopeless() {
+            let line = self.line(at);
+            self.problem_in_line(line, message);
+        }
     }
 
     pub(crate) fn problem_in_line(&mut self, line: u32, message: impl Into<String>) {
-        let place = format!("{}:{line}", self.name);
-        self.problems.push(Problem::new(place, message));
+        match self.problems.len() {
+            0..MAX_PROBLEMS => {
+                let place = format!("{}:{line}", self.name);
+                self.problems.push(Problem::new(place, message));
+            }
+            MAX_PROBLEMS => {
+                let message = "has more problems than are shown; mend these first";
+                self.problems.push(Problem::new(self.name, message));
+            }
+            _ => {}
+        }
     }
 
     /// The line of this offset. It is cheap to ask in ascending order.
@@ -187,8 +209,9 @@ impl<'a> TomlFile<'a> {
     }
 }
 
-/// Cuts a text before headers of arrays of tables, `[[…]]`, into parts that mean the same alone.
-/// Each part has its own tables; a table below them, `[….…]`, stays with the header above it.
+/// Cuts a text before headers of arrays of tables, `[[…]]`, into parts that mean the same alone, as
+/// long as a table below one of them, `[….…]`, stands under its own header. One that does not is
+/// not known in a file of several parts.
 fn parts(text: &str) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let mut start = 0;

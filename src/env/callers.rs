@@ -1,5 +1,6 @@
 //! The callers' keys: where they come from, and what about them is worth a notice.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -61,9 +62,11 @@ impl Callers {
                         .push(secrets::unreadable(API_KEYS_FILE, error)),
                 }
             }
+            let listed = reading.keys.len();
             for (text, path) in rest.iter().zip(&self.keys_file) {
                 reading.keys_file(text, &path.display().to_string());
             }
+            reading.prefer_the_file(listed);
             reading.finish()
         })
     }
@@ -144,6 +147,32 @@ impl Reading {
             };
             self.problems.push(Problem::new(place(), wrong));
         }
+    }
+
+    /// A key that is listed and in the keys file, too, is the file's: who disables it there means
+    /// it.
+    fn prefer_the_file(&mut self, listed: usize) {
+        if listed == 0 {
+            return;
+        }
+        let of_file = self.keys[listed..].iter().flat_map(Key::digests);
+        let of_file: HashSet<[u8; 32]> = of_file.map(|digest| *digest.as_bytes()).collect();
+        let notices = &mut self.notices;
+        let mut at = 0;
+        self.keys.retain(|key| {
+            at += 1;
+            let listed = at <= listed;
+            let twice = listed
+                && key
+                    .digests()
+                    .any(|digest| of_file.contains(digest.as_bytes()));
+            if twice {
+                let place = format!("{KEY_SOURCES}: key `{}`", key.principal().id());
+                let message = "is in the keys file, too, which decides about it";
+                notices.push(Problem::new(place, message));
+            }
+            !twice
+        });
     }
 
     fn finish(self) -> Loaded {

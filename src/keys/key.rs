@@ -83,7 +83,7 @@ impl Key {
     }
 
     /// The digests under which it is known, in the order in which a ring holds them.
-    pub(super) fn digests(&self) -> impl Iterator<Item = Digest> + use<> {
+    pub(crate) fn digests(&self) -> impl Iterator<Item = Digest> + use<> {
         std::iter::once(self.digest).chain(self.more.clone())
     }
 

@@ -44,6 +44,8 @@ struct Shared {
     failed_loads: AtomicU64,
     loaded: Mutex<Instant>,
     observers: Mutex<Vec<Observer>>,
+    /// Has the files looked at.
+    reload: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
 }
 
 type Observer = Box<dyn Fn(&RingChange) + Send + Sync>;
@@ -58,6 +60,7 @@ impl SharedKeyRing {
             failed_loads: AtomicU64::new(0),
             loaded: Mutex::new(Instant::now()),
             observers: Mutex::default(),
+            reload: Mutex::default(),
         }))
     }
 
@@ -134,6 +137,16 @@ impl SharedKeyRing {
     #[must_use]
     pub fn failed_loads(&self) -> u64 {
         self.0.failed_loads.load(Ordering::Relaxed)
+    }
+
+    /// Has the files looked at now, on the thread that follows them; whether there are any.
+    pub fn reload(&self) -> bool {
+        let reload = lock(&self.0.reload);
+        reload.as_ref().map(|reload| reload()).is_some()
+    }
+
+    pub(super) fn set_reload(&self, reload: Box<dyn Fn() + Send + Sync>) {
+        *lock(&self.0.reload) = Some(reload);
     }
 
     pub(super) fn confirm(&self) {

@@ -232,6 +232,20 @@ impl Principal {
             .is_none_or(|granted| granted.iter().any(|own| own.as_str() == scope))
     }
 
+    /// Whether it may do less than `before`, or is somebody else.
+    #[must_use]
+    pub fn may_less_than(&self, before: &Self) -> bool {
+        let lost_scope = self.granted().is_some_and(|now| {
+            let before = before.granted();
+            before.is_none_or(|before| before.iter().any(|scope| !now.contains(scope)))
+        });
+        let lost_voice = self.permitted_voices().is_some_and(|now| {
+            let before = before.permitted_voices();
+            before.is_none_or(|before| before.iter().any(|voice| !now.contains(voice)))
+        });
+        self.id() != before.id() || self.0.kind != before.0.kind || lost_scope || lost_voice
+    }
+
     /// The state at the moment; no clock is asked where none is needed.
     pub(crate) fn current_state(&self) -> KeyState {
         match self.0.disabled || self.0.validity.is_unbounded() {
@@ -292,6 +306,28 @@ mod tests {
         let one = unscoped.scopes(Scope::new("tts:synthesize"));
         assert!(one.has_scope("tts:synthesize"));
         assert!(!one.has_scope("tts:synthesize2"));
+    }
+
+    #[test]
+    fn rights_that_are_lost_are_noticed() {
+        let scoped = |names: &[&str]| {
+            let scopes = names.iter().filter_map(|name| Scope::new(name));
+            Principal::new("a").scopes(scopes)
+        };
+        let anything = Principal::new("a");
+        for (now, before, less) in [
+            (&anything, &scoped(&["x"]), false),
+            (&scoped(&["x", "y"]), &scoped(&["x"]), false),
+            (&scoped(&["x"]), &scoped(&["x", "y"]), true),
+            (&scoped(&["x"]), &anything, true),
+            (&scoped(&[]), &anything, true),
+            (&anything.clone().voices(["a"]), &anything, true),
+            (&anything.clone().label("new"), &anything, false),
+            (&anything.clone().kind(KeyKind::Realtime), &anything, true),
+            (&Principal::new("b"), &anything, true),
+        ] {
+            assert_eq!(now.may_less_than(before), less, "{now:?} {before:?}");
+        }
     }
 
     #[test]

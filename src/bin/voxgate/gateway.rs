@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{KeyRecord, Keys, Start, Stop};
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, RingChange, Screen};
+use voxgate::{AuditRecord, AuditSink, RingChange, Screen, SharedKeyRing};
 
 use super::admin::{self, Readiness};
 use super::config::Config;
@@ -40,6 +40,7 @@ pub(crate) struct Gateway {
     start: Start,
     sink: Arc<Sinks>,
     metrics: Metrics,
+    keys: Option<SharedKeyRing>,
 }
 
 /// Where a gateway listens.
@@ -125,7 +126,7 @@ impl Gateway {
         let parts = Parts {
             upstreams: config.upstreams,
             deployment_key,
-            revocations: Revocations::new(keys),
+            revocations: Revocations::new(keys.clone()),
             timeouts: config.timeouts,
             places: Arc::new(Semaphore::new(open_files::connections())),
             upstream_places: Arc::new(Semaphore::new(open_files::connections())),
@@ -139,6 +140,7 @@ impl Gateway {
             start,
             sink,
             metrics,
+            keys,
         })
     }
 
@@ -182,6 +184,7 @@ impl Gateway {
             stop,
             drain,
             addresses: self.addresses,
+            keys: self.keys,
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
         let end = runtime.block_on(control.run(self.admin, self.metrics))?;
@@ -241,9 +244,18 @@ struct Control<'a> {
     stop: CancellationToken,
     drain: Duration,
     addresses: Addresses,
+    keys: Option<SharedKeyRing>,
 }
 
 impl Control<'_> {
+    fn reload(&self) -> bool {
+        let reloads = self.keys.as_ref().is_some_and(SharedKeyRing::reload);
+        if reloads {
+            tracing::info!("SIGHUP: reading the keys");
+        }
+        reloads
+    }
+
     /// Serves the admin listener until the end.
     async fn run(self, admin: TcpListener, metrics: Metrics) -> Result<End, StartError> {
         let mut signals = Signals::new().map_err(cannot("cannot listen for signals"))?;
@@ -258,7 +270,7 @@ impl Control<'_> {
 
         let one_stopped = select_all(self.workers.iter().map(|worker| worker.finished().boxed()));
         let (why, result) = tokio::select! {
-            signal = signals.next() => (signal, Ok(())),
+            signal = signals.end(|| self.reload()) => (signal, Ok(())),
             _ = one_stopped => {
                 let error = io::Error::other("it ended by itself");
                 ("a worker stopped", Err(cannot("a worker stopped")(error)))
@@ -270,7 +282,7 @@ impl Control<'_> {
         let all_finished = join_all(self.workers.iter().map(Running::finished));
         let drained = tokio::select! {
             finished = timeout(self.drain, all_finished) => finished.is_ok(),
-            signal = signals.next() => {
+            signal = signals.end(|| true) => {
                 tracing::warn!(signal, "second signal: not waiting any longer");
                 false
             }

@@ -1,10 +1,12 @@
-//! The signals that end the process.
+//! The signals that the process takes.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM (an orchestrator), SIGINT (Ctrl-C) and SIGHUP (a terminal that was closed).
+/// SIGTERM (an orchestrator) and SIGINT (Ctrl-C) end the process. SIGHUP has it read its keys, as
+/// those who send it to a server expect; without files to read, it is a terminal that was closed,
+/// and ends it as well.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -21,12 +23,17 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one, and names it.
-    pub(crate) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hangup.recv() => "SIGHUP",
+    /// Waits for the next one that ends the process, and names it. `reload` is called for each
+    /// SIGHUP until then, and says whether there is anything to read.
+    pub(crate) async fn end(&mut self, reload: impl Fn() -> bool) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => if !reload() {
+                    return "SIGHUP";
+                },
+            }
         }
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn read(
             "sha256" => secrets.push(sha256(file, value)),
             "secret" => secrets.push(secret(reading, file, value)),
             "label" => {
-                if let Some(label) = file.text(value, name) {
+                if let Some(label) = values::label(file, value) {
                     principal = principal.label(&label);
                 }
             }
@@ -57,12 +57,12 @@ pub(super) fn read(
             },
             "scopes" => {
                 let wrong = "scopes must be a list of strings such as \"tts:synthesize\"";
-                principal = principal.scopes(file.list(value, wrong, Scope::new));
+                principal = principal.scopes(values::names(file, value, wrong, Scope::new));
             }
             "voices" => {
                 let wrong = "voices must be a list of voices such as \"cove\" or \"team-*\"";
                 let voice = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-                principal = principal.voices(file.list(value, wrong, voice));
+                principal = principal.voices(values::names(file, value, wrong, voice));
             }
             "labels" => principal = principal.labels(values::labels(file, value)),
             "created" => created = values::moment(file, value, name),

@@ -220,8 +220,7 @@ fn a_large_file_is_read_as_a_whole() {
     text += &format!("{:064x}\"\n", 1_000_000);
     for n in 1..4000 {
         text += &format!("[[key]]\nid = \"k{n}\"\nsha256 = \"{n:064x}\"\n");
-        text +=
-            "label = \"\"\"\n[[key]]\nid = 'no header'\"\"\"\nscopes = [ # [\n  'a',\n  'b'\n]\n";
+        text += "label = \"\"\"\\\n[[key]]\\\nid = 'no header'\"\"\"\nscopes = [ # [\n  'a',\n  'b'\n]\n";
         text += "[key.labels]\nteam = 'a'\n";
     }
     assert!(text.len() > 500_000);
@@ -231,7 +230,7 @@ fn a_large_file_is_read_as_a_whole() {
     assert!(file.keys()[0].principal().member_of().is_some());
     let last = file.keys()[3999].principal();
     assert_eq!(last.attribution().count(), 1);
-    assert_eq!(last.display_label(), Some("[[key]]\nid = 'no header'"));
+    assert_eq!(last.display_label(), Some("[[key]]id = 'no header'"));
 
     let line = whole.lines().count() + 1;
     let bad = format!(

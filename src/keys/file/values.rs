@@ -12,8 +12,12 @@ use crate::toml_file::TomlFile;
 const MAX_ID_BYTES: usize = 64;
 /// Who is let in without a key is on record under these.
 const RESERVED_IDS: [&str; 2] = ["public", "deployment"];
+/// The year 10000 begins, in Unix time.
+const END_OF_9999: u64 = 253_402_300_800;
 const MAX_LABELS: usize = 16;
 const MAX_LABEL_BYTES: usize = 256;
+const MAX_NAMES: usize = 256;
+const MAX_NAME_BYTES: usize = 128;
 
 pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 
@@ -29,6 +33,34 @@ pub(super) fn id(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String> {
     };
     file.problem(value.span().start, wrong);
     None
+}
+
+/// A label for people.
+pub(super) fn label(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String> {
+    let label = file.text(value, "label")?;
+    if label.len() > MAX_LABEL_BYTES || label.contains(char::is_control) {
+        let message =
+            format!("label must be {MAX_LABEL_BYTES} bytes at most, without control characters");
+        file.problem(value.span().start, message);
+        return None;
+    }
+    Some(label)
+}
+
+/// Scopes or voices: not more of them than anybody needs.
+pub(super) fn names<T>(
+    file: &mut TomlFile<'_>,
+    value: &Value<'_>,
+    wrong: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Vec<T> {
+    let short = |text: &str| read(text).filter(|_| text.len() <= MAX_NAME_BYTES);
+    let names = file.list(value, wrong, short);
+    if names.len() > MAX_NAMES {
+        let message = format!("there may be {MAX_NAMES} of these at most");
+        file.problem(value.span().start, message);
+    }
+    names
 }
 
 pub(super) fn boolean(file: &mut TomlFile<'_>, value: &Value<'_>, field: &str) -> bool {
@@ -50,6 +82,7 @@ pub(super) fn moment(
         DeValue::String(text) => rfc3339(text),
         _ => None,
     };
+    let moment = moment.filter(|moment| can_be_shown(*moment));
     if moment.is_none() {
         let message = format!(
             "{field} must be a date and time with its offset, such as 2027-03-01T00:00:00Z"
@@ -57,6 +90,12 @@ pub(super) fn moment(
         file.problem(value.span().start, message);
     }
     moment
+}
+
+/// Whether RFC 3339 has a way to write it in UTC.
+fn can_be_shown(moment: SystemTime) -> bool {
+    let seconds = moment.duration_since(SystemTime::UNIX_EPOCH);
+    seconds.is_ok_and(|since| since.as_secs() < END_OF_9999)
 }
 
 fn rfc3339(text: &str) -> Option<SystemTime> {

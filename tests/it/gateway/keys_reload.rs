@@ -1,24 +1,27 @@
 //! Keys that change while the gateway runs.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::routing::get;
 use futures_util::StreamExt as _;
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::sync::CancellationToken;
 use voxgate::{Digest, generate_key};
 
-use super::harness::{Program, Started, send_raw, serve};
+use super::harness::{Program, Started, send_raw, serve, serve_raw};
 use super::lifecycle::{admin, begin, begin_at, dictated};
 use super::tunnels::{Socket, connect, echo, say};
 
@@ -110,18 +113,34 @@ async fn metric(gateway: &Started, name: &str) -> f64 {
 
 /// Waits until so many sets of keys have been in force.
 async fn generation(gateway: &Started, number: u32) {
+    let patience = Patience::new();
     loop {
         let current = metric(gateway, "voxgate_key_ring_generation").await;
         assert!(current <= f64::from(number), "generation {current}");
         if current >= f64::from(number) {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        patience.pause("that generation").await;
     }
 }
 
 async fn until_status(gateway: &Started, token: &Token, expected: u16) {
+    let patience = Patience::new();
     while status(gateway, token).await != expected {
+        patience.pause("that status").await;
+    }
+}
+
+/// Waits again and again, but not for ever.
+struct Patience(Instant);
+
+impl Patience {
+    fn new() -> Self {
+        Self(Instant::now() + Duration::from_secs(60))
+    }
+
+    async fn pause(&self, what: &str) {
+        assert!(Instant::now() < self.0, "never {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -153,8 +172,9 @@ async fn bad_keys_leave_the_last_good_ones_in_force() {
     for (n, bad) in [broken.as_str(), "", "# no keys\n"].into_iter().enumerate() {
         mounted.update(bad);
         let failed = "voxgate_key_ring_failed_loads_total";
+        let patience = Patience::new();
         while metric(&gateway, failed).await < (n + 1) as f64 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            patience.pause("so many failed loads").await;
         }
         assert_eq!(status(&gateway, &a).await, 200);
         assert_eq!(admin(&gateway, "/readyz").await.0, 200);
@@ -182,6 +202,68 @@ async fn a_file_that_vanishes_and_returns_is_read_again() {
     fs::write(&path, b.table()).unwrap();
     until_status(&gateway, &b, 200).await;
     assert_eq!(status(&gateway, &a).await, 401);
+}
+
+/// What is written where it stands is not whole before its writer closes it: half of it might be
+/// keys that are not disabled yet.
+#[tokio::test]
+async fn a_file_that_is_being_written_is_left_alone() {
+    let [revoked, kept] = ["revoked", "kept"].map(Token::new);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.toml");
+    let half = revoked.table();
+    let rest = format!("disabled = true\n{}", kept.table());
+    fs::write(&path, half.clone() + &rest).unwrap();
+    let gateway = gateway(&path).await;
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(half.as_bytes()).unwrap();
+    // Longer than two looks.
+    for _ in 0..50 {
+        assert_eq!(status(&gateway, &revoked).await, 401);
+        assert_eq!(status(&gateway, &kept).await, 200);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let also = Token::new("also");
+    file.write_all((rest + &also.table()).as_bytes()).unwrap();
+    drop(file);
+    until_status(&gateway, &also, 200).await;
+    assert_eq!(status(&gateway, &revoked).await, 401);
+}
+
+#[tokio::test]
+async fn a_hangup_has_the_keys_read() {
+    let [a, b] = ["a", "b"].map(Token::new);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.toml");
+    fs::write(&path, a.table()).unwrap();
+    let gateway = gateway(&path).await;
+    fs::write(&path, b.table()).unwrap();
+    gateway.signal(rustix::process::Signal::HUP);
+    gateway.wait_for_log("SIGHUP: reading the keys");
+    until_status(&gateway, &b, 200).await;
+    assert_eq!(status(&gateway, &a).await, 401);
+}
+
+/// By a clock that is a little late, the old key is one too many; a moment later it is not.
+#[tokio::test]
+async fn keys_that_were_one_too_many_are_tried_again() {
+    let [old, new] = ["old", "new"].map(Token::new);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.toml");
+    let account = "[[account]]\nid = \"acme\"\nmax_active_keys = 1\n";
+    let of_account = |table: String| table + "account = \"acme\"\n";
+    fs::write(&path, account.to_owned() + &of_account(old.table())).unwrap();
+    let gateway = gateway(&path).await;
+    let rotated = of_account(old.expiring(Duration::from_secs(3))) + &of_account(new.table());
+    fs::write(&path, account.to_owned() + &rotated).unwrap();
+    gateway.wait_for_log("neither disabled nor expired");
+    assert_eq!(status(&gateway, &old).await, 200);
+    until_status(&gateway, &new, 200).await;
+    assert_eq!(status(&gateway, &old).await, 401);
+    assert_eq!(
+        metric(&gateway, "voxgate_key_ring_failed_loads_total").await,
+        1.0
+    );
 }
 
 /// In a user namespace of its own, the process may have no inotify instance at all.
@@ -231,9 +313,11 @@ fn skipped(what: &str, why: &str) {
 
 #[tokio::test]
 async fn tunnels_of_keys_that_are_gone_are_cut_and_others_are_not() {
-    let [kept, removed, disabled, expiring, replaced] =
-        ["kept", "removed", "disabled", "expiring", "replaced"].map(Token::new);
-    let all = [&kept, &removed, &disabled, &expiring, &replaced];
+    let [kept, removed, disabled, expiring, replaced, limited] = [
+        "kept", "removed", "disabled", "expiring", "replaced", "limited",
+    ]
+    .map(Token::new);
+    let all = [&kept, &removed, &disabled, &expiring, &replaced, &limited];
     let mounted = Mounted::new(&all.map(Token::table).concat());
     let gateway = Program::gateway(echo().await)
         .var("VOXGATE_KEYS_FILE", mounted.path())
@@ -251,6 +335,7 @@ async fn tunnels_of_keys_that_are_gone_are_cut_and_others_are_not() {
         format!("{}disabled = true\n", disabled.table()),
         expiring.expiring(Duration::from_secs(2)),
         successor.table(),
+        format!("{}scopes = []\n", limited.table()),
     ];
     mounted.update(&changed.concat());
     let (mut first, _) = sockets.remove(0);
@@ -263,6 +348,7 @@ async fn tunnels_of_keys_that_are_gone_are_cut_and_others_are_not() {
         "unknown_credential",
         "disabled_credential",
         "expired_credential",
+        "it may do less than before",
     ] {
         gateway.wait_for_log(&format!("\"reason\":\"{reason}\""));
     }
@@ -392,6 +478,53 @@ async fn a_request_in_flight_is_finished_after_its_key_is_gone() {
     assert_eq!(gateway.wait_for_completion(&request_id)["ended"], "ok");
 }
 
+/// A body whose length nobody knows may go on for ever; nothing more of it goes upstream.
+#[tokio::test]
+async fn an_open_ended_request_of_a_key_that_is_gone_is_broken_off() {
+    let [a, b] = ["a", "b"].map(Token::new);
+    let mounted = Mounted::new(&a.table());
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = serve_raw(move |mut stream| {
+        let heard = heard.clone();
+        async move {
+            let mut buffer = [0; 4096];
+            loop {
+                let read = stream.read(&mut buffer).await.unwrap_or(0);
+                let _ = heard.send(String::from_utf8_lossy(&buffer[..read]).into_owned());
+                if read == 0 {
+                    return;
+                }
+            }
+        }
+    });
+    let gateway = Program::gateway(upstream.await)
+        .var("VOXGATE_KEYS_FILE", mounted.path())
+        .start();
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n",
+        a.text
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut all = String::new();
+    while !all.contains("first") {
+        all += &hears.recv().await.unwrap();
+    }
+    mounted.update(&b.table());
+    gateway.wait_for_log("cutting a stream");
+    // The gateway may have closed the connection by now.
+    let _ = client.write_all(b"6\r\nsecond\r\n0\r\n\r\n").await;
+    loop {
+        match hears.recv().await.unwrap() {
+            end if end.is_empty() => break,
+            more => assert!(
+                !more.contains("second") && !more.contains("0\r\n\r\n"),
+                "{more}"
+            ),
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_metrics_tell_which_keys_are_in_force() {
     let [a, b] = ["a", "b"].map(Token::new);
@@ -429,13 +562,14 @@ async fn the_metrics_tell_which_keys_are_in_force() {
     assert!(!metrics.contains("key_id=\"b\""), "{metrics}");
     // The file is looked at again and again: what is in force is never old.
     let mut greatest = 0.0_f64;
+    let patience = Patience::new();
     loop {
         let since = metric(&one, "voxgate_key_ring_seconds_since_load").await;
         if since < greatest {
             break;
         }
         greatest = since;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        patience.pause("looked at again").await;
     }
     // A single change of a key is another digest.
     fs::write(&path, a.table() + &b.table() + "disabled = true\n").unwrap();

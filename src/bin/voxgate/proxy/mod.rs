@@ -89,6 +89,10 @@ impl Forwarding {
         };
         let upgrade = Upgrade::take(&mut request, &accepted);
         let turn = request.body().turn();
+        if request.body().is_open_ended() {
+            let revoked = self.revocations.of(&accepted.caller);
+            request.body_mut().break_off_when(revoked);
+        }
         let request = self.prepare(request, &accepted, upgrade.is_some());
 
         let sent = tokio::select! {

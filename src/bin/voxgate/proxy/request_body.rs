@@ -1,5 +1,8 @@
 //! The client's body on its way to the upstream.
 
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -24,6 +27,33 @@ pub(crate) struct RequestBody {
     inner: Option<Incoming>,
     drain: bool,
     turn: Turn,
+    /// Resolves when nothing more of the caller's may go upstream.
+    revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+/// Why a body ends before its end.
+#[derive(Debug)]
+pub(crate) enum BodyError {
+    Client(hyper::Error),
+    Revoked,
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(error) => error.fmt(f),
+            Self::Revoked => f.write_str("the caller's key does not count any more"),
+        }
+    }
+}
+
+impl Error for BodyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Client(error) => Some(error),
+            Self::Revoked => None,
+        }
+    }
 }
 
 impl RequestBody {
@@ -37,7 +67,18 @@ impl RequestBody {
             inner: Some(inner),
             drain,
             turn: Turn::default(),
+            revoked: None,
         })
+    }
+
+    /// Whether nobody knows how long it will be: it may be a conversation.
+    pub(super) fn is_open_ended(&self) -> bool {
+        !self.is_end_stream() && self.size_hint().exact().is_none()
+    }
+
+    /// Breaks it off when `revoked` resolves.
+    pub(super) fn break_off_when(&mut self, revoked: impl Future<Output = ()> + Send + 'static) {
+        self.revoked = Some(Box::pin(revoked));
     }
 
     /// A handle that tells how long the upstream has kept the request waiting.
@@ -48,13 +89,20 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(revoked) = &mut this.revoked
+            && revoked.as_mut().poll(cx).is_ready()
+        {
+            this.revoked = None;
+            this.inner = None;
+            return Poll::Ready(Some(Err(BodyError::Revoked)));
+        }
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
         };
@@ -67,7 +115,7 @@ impl Body for RequestBody {
             // A server may merge trailers into the headers (RFC 9110 §6.5.1), and those were
             // judged without them.
             Some(Ok(frame)) if frame.is_trailers() => Poll::Ready(None),
-            other => Poll::Ready(other),
+            other => Poll::Ready(other.map(|frame| frame.map_err(BodyError::Client))),
         }
     }
 

@@ -49,12 +49,17 @@ impl Keys {
     async fn revoked(mut self, caller: &Caller) {
         loop {
             self.replaced.mark_unchanged();
-            let expires = match self.in_force.ring().recheck(caller.principal()) {
-                Ok(now) => now.validity().expires,
-                Err(denial) => {
+            let before = caller.principal();
+            let reason = match self.in_force.ring().recheck(before) {
+                Ok(now) if now.may_less_than(before) => Err("it may do less than before"),
+                Ok(now) => Ok(now.validity().expires),
+                Err(denial) => Err(denial.kind().as_str()),
+            };
+            let expires = match reason {
+                Ok(expires) => expires,
+                Err(reason) => {
                     let (request_id, key_id) = (caller.request_id(), caller.key_id());
-                    let reason = denial.kind().as_str();
-                    tracing::info!(%request_id, key_id, reason, "cutting a tunnel");
+                    tracing::info!(%request_id, key_id, reason, "cutting a stream");
                     return;
                 }
             };

@@ -1,0 +1,259 @@
+//! Reads keys again when their files have changed.
+
+#[cfg(feature = "notify")]
+mod directories;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::dialect::Dialect;
+use crate::error::{ConfigError, Problem};
+use crate::files::{Fingerprint, read_together};
+use crate::toml_file::unreadable;
+
+use super::file::KeysFile;
+use super::ring::KeyRing;
+use super::shared::{SharedKeyRing, WeakKeyRing};
+
+/// How often the contents are looked at, whatever the system tells.
+const POLL_EVERY: Duration = Duration::from_secs(2);
+/// Looking takes at most one part in so many of one core, …
+const POLL_SHARE: u32 = 50;
+/// … but is never put off for longer.
+const POLL_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+/// Where nobody tells that a file is whole, it has to look the same twice, so long apart.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// What happens in one go is looked at once.
+const SETTLE: Duration = Duration::from_millis(50);
+const SETTLE_WITHIN: Duration = Duration::from_millis(300);
+/// A writer that has not closed its file for so long has forgotten it.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
+/// Messages that may wait.
+const NEWS: usize = 64;
+
+/// What is heard of a file.
+#[cfg_attr(not(feature = "notify"), expect(dead_code, reason = "nobody tells"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    /// Somebody writes it where it stands.
+    BeingWritten,
+    /// It was put in its place, or its writer has closed it.
+    Whole,
+    /// Somebody wants it to be looked at.
+    Asked,
+}
+
+/// A ring, and what is worth a warning about it.
+pub(crate) type Loaded = Result<(KeyRing, Vec<Problem>), ConfigError>;
+type Parse = Box<dyn Fn(&[io::Result<String>]) -> Loaded + Send + Sync>;
+
+/// Where keys come from.
+pub(crate) struct Source {
+    paths: Vec<PathBuf>,
+    parse: Parse,
+}
+
+impl Source {
+    /// Keys from these files. `parse` is given what could be read of each.
+    pub(crate) fn new(
+        paths: Vec<PathBuf>,
+        parse: impl Fn(&[io::Result<String>]) -> Loaded + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            paths,
+            parse: Box::new(parse),
+        }
+    }
+
+    pub(super) fn keys_file(path: &Path, dialect: Dialect) -> Self {
+        let file = path.to_owned();
+        Self::new(vec![path.to_owned()], move |texts| {
+            let name = file.display().to_string();
+            let mut problems = Vec::new();
+            let (mut keys, mut notices) = (Vec::new(), Vec::new());
+            for text in texts {
+                match text {
+                    Ok(text) => {
+                        let read = KeysFile::read(text, &name, dialect, &mut problems);
+                        (keys, notices) = read.into_parts();
+                    }
+                    Err(error) => problems.push(unreadable(&file, "keys file", error)),
+                }
+            }
+            Ok((KeyRing::build(keys, &name, problems)?, notices))
+        })
+    }
+
+    /// Reads the keys, and what tells whether there is something else to read.
+    pub(crate) fn load(&self) -> (Loaded, Fingerprint) {
+        let texts = read_together(&self.paths);
+        ((self.parse)(&texts), Fingerprint::of(&texts))
+    }
+
+    /// Keeps `ring` as these files are, from the state that has this fingerprint on. Does nothing
+    /// if there are none.
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread to be had.
+    pub(crate) fn watch(self, ring: &SharedKeyRing, seen: Fingerprint) -> Result<(), ConfigError> {
+        if self.paths.is_empty() {
+            return Ok(());
+        }
+        let (tell, told) = sync_channel(NEWS);
+        let asked = tell.clone();
+        ring.set_reload(Box::new(move || _ = asked.try_send(News::Asked)));
+        let place = self.paths[0].display().to_string();
+        let watcher = Watcher {
+            ring: ring.downgrade(),
+            source: self,
+            in_force: seen,
+            last_look: seen,
+            complaint: None,
+            being_written: None,
+        };
+        let thread = thread::Builder::new().name("voxgate-keys".to_owned());
+        match thread.spawn(move || watcher.run(tell, &told)) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let message = format!("cannot be watched: no thread to be had ({error})");
+                Err(Problem::new(place, message).into())
+            }
+        }
+    }
+}
+
+struct Watcher {
+    ring: WeakKeyRing,
+    source: Source,
+    /// What the ring in force is from.
+    in_force: Fingerprint,
+    last_look: Fingerprint,
+    /// What is wrong with what was seen last, and with what; `None` when it is in force.
+    complaint: Option<(Fingerprint, String)>,
+    /// Since when somebody has been writing one of the files.
+    being_written: Option<Instant>,
+}
+
+impl Watcher {
+    /// Goes on until nobody has the ring any more.
+    fn run(mut self, tell: SyncSender<News>, told: &Receiver<News>) {
+        let directories = directories::watch(&self.source.paths, tell.clone());
+        let is_told = directories.is_some();
+        let mut pause = POLL_EVERY;
+        loop {
+            let news = self.wait(told, pause);
+            let Some(ring) = self.ring.upgrade() else {
+                return;
+            };
+            let since = Instant::now();
+            let now = Fingerprint::now(&self.source.paths);
+            // What is told is told at once. What is only seen may be seen half-written.
+            let is_whole = match news {
+                Some(News::Whole | News::Asked) => true,
+                _ if is_told && self.is_being_written() => false,
+                _ => now == self.last_look,
+            };
+            self.last_look = now;
+            if now == self.in_force && self.complaint.is_none() {
+                ring.confirm();
+            } else if is_whole {
+                self.reload(&ring);
+            } else {
+                pause = LOOK_AGAIN_AFTER;
+                continue;
+            }
+            pause = (since.elapsed() * POLL_SHARE).clamp(POLL_EVERY, POLL_AT_LEAST_EVERY);
+        }
+    }
+
+    /// Waits for the next news, and for what comes with it: the last of it, or nothing after
+    /// `pause`.
+    fn wait(&mut self, told: &Receiver<News>, pause: Duration) -> Option<News> {
+        let mut last = told.recv_timeout(pause).ok()?;
+        self.note(last);
+        let since = Instant::now();
+        while since.elapsed() < SETTLE_WITHIN
+            && let Ok(next) = told.recv_timeout(SETTLE)
+        {
+            self.note(next);
+            last = next;
+        }
+        Some(last)
+    }
+
+    fn note(&mut self, news: News) {
+        self.being_written = match news {
+            News::BeingWritten => Some(Instant::now()),
+            News::Whole => None,
+            News::Asked => self.being_written,
+        };
+    }
+
+    fn is_being_written(&self) -> bool {
+        let since = self.being_written;
+        since.is_some_and(|since| since.elapsed() < WRITTEN_WITHIN)
+    }
+
+    /// Reads the files. What was bad is read again at every look: a key may have expired that was
+    /// one too many.
+    fn reload(&mut self, ring: &SharedKeyRing) {
+        let (loaded, seen) = self.source.load();
+        let loaded = loaded.and_then(|(new, notices)| {
+            if new.is_empty() && !ring.ring().is_empty() {
+                let place = self.source.paths[0].display().to_string();
+                let message = "holds no keys; to refuse everybody, disable each key";
+                return Err(Problem::new(place, message).into());
+            }
+            Ok((new, notices))
+        });
+        self.last_look = seen;
+        match loaded {
+            Ok((new, notices)) => {
+                self.in_force = seen;
+                self.complaint = None;
+                put_in_force(ring, new, &notices);
+            }
+            Err(error) => {
+                let complaint = (seen, error.to_string());
+                if self.complaint.as_ref() != Some(&complaint) {
+                    ring.fail();
+                    for problem in error.problems() {
+                        tracing::error!("{problem}");
+                    }
+                    tracing::error!("the keys were not reloaded; the last good ones stay in force");
+                    self.complaint = Some(complaint);
+                }
+            }
+        }
+    }
+}
+
+fn put_in_force(ring: &SharedKeyRing, new: KeyRing, notices: &[Problem]) {
+    for notice in notices {
+        tracing::warn!("{notice}");
+    }
+    if !new.has_active() {
+        tracing::warn!("no key is active: every request is refused");
+    }
+    let (keys, digest) = (new.len(), new.digest());
+    ring.replace(new);
+    let generation = ring.generation();
+    tracing::info!(generation, keys, digest, "keys reloaded");
+}
+
+#[cfg(not(feature = "notify"))]
+mod directories {
+    use std::path::PathBuf;
+    use std::sync::mpsc::SyncSender;
+
+    use super::News;
+
+    /// Nobody tells.
+    pub(super) fn watch(_: &[PathBuf], _: SyncSender<News>) -> Option<()> {
+        None
+    }
+}
