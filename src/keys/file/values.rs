@@ -38,9 +38,8 @@ pub(super) fn id(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String> {
 /// A label for people.
 pub(super) fn label(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String> {
     let label = file.text(value, "label")?;
-    if label.len() > MAX_LABEL_BYTES || label.contains(char::is_control) {
-        let message =
-            format!("label must be {MAX_LABEL_BYTES} bytes at most, without control characters");
+    if label.len() > MAX_LABEL_BYTES {
+        let message = format!("label must be {MAX_LABEL_BYTES} bytes at most");
         file.problem(value.span().start, message);
         return None;
     }
