@@ -440,6 +440,12 @@ fn a_forged_segment_has_to_belong_where_it_is() {
         (1, "3:5".to_owned())
     );
     let first = after(directory.path(), |it| {
+        forge(it, 1, |lines| {
+            lines[0] = lines[0].replacen("nothing", "sealed", 1)
+        });
+    });
+    assert_eq!(first, (1, "1:1".to_owned()));
+    let first = after(directory.path(), |it| {
         forge(it, 1, |lines| _ = lines.remove(0))
     });
     assert_eq!(first, (1, "1:1".to_owned()));
