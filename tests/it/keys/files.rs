@@ -33,11 +33,19 @@ fn every_other_byte_stays_as_it_is() {
     place.run(&["revoke", "a"]).done();
     assert_eq!(
         place.text(),
-        longer.replace("'a'\r\n", "'a'\r\n  disabled = true\r\n")
+        longer.replace(
+            "[[key]] # the first\r\n",
+            "[[key]] # the first\r\n  disabled = true\r\n"
+        )
     );
     place.run(&["revoke", "b"]).done();
-    let revoked = longer.replace("'a'\r\n", "'a'\r\n  disabled = true\r\n");
-    assert_eq!(place.text(), format!("{revoked}disabled = true\r\n"));
+    let revoked = longer
+        .replace(
+            "[[key]] # the first\r\n",
+            "[[key]] # the first\r\n  disabled = true\r\n",
+        )
+        .replace("\"b\"\r\n", "\"b\"\r\ndisabled = true\r\n");
+    assert_eq!(place.text(), revoked);
 }
 
 #[test]

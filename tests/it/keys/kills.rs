@@ -20,7 +20,7 @@ const FLAGS: [&str; 4] = [
 
 /// The lines of an entry that `FLAGS` make, without their values.
 const FIELDS: [&str; 8] = [
-    "[[key]]", "id", "sha256", "label", "scopes", "labels", "created", "expires",
+    "[[key]]", "id", "label", "scopes", "labels", "created", "expires", "sha256",
 ];
 
 /// That each entry has all its lines.

@@ -64,15 +64,15 @@ fn a_key_has_what_its_flags_say_in_a_stable_order() {
     let text = place.text();
     let lines: Vec<&str> = text.lines().collect();
     let value = |line: usize, field: &str| lines[line].strip_prefix(field).unwrap();
-    let digest = value(5, "sha256 = ").trim_matches('"');
+    let digest = value(lines.len() - 1, "sha256 = ").trim_matches('"');
     assert!(digest.starts_with(&key.fingerprint()));
     let expected = format!(
-        "[[account]]\nid = \"acme\"\n\n[[key]]\nid = \"team/ivr@prod:1\"\nsha256 = \"{digest}\"\n\
+        "[[account]]\nid = \"acme\"\n\n[[key]]\nid = \"team/ivr@prod:1\"\n\
          label = 'IVR, \"production\"'\nkind = \"realtime\"\n\
          scopes = [\"tts:synthesize\", \"voices:read\"]\nvoices = [\"cove\", \"team-*\"]\n\
          account = \"acme\"\nrate = \"50/s\"\nburst = 100\nconcurrency = 8\n\
          labels = {{ team = \"ivr\", cost-centre = \"a=b\" }}\ncreated = {}\n\
-         not_before = 2026-01-01T00:00:00Z\nexpires = {}\n",
+         not_before = 2026-01-01T00:00:00Z\nexpires = {}\nsha256 = \"{digest}\"\n",
         humantime::format_rfc3339(created),
         humantime::format_rfc3339(validity.expires.unwrap()),
     );

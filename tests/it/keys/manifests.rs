@@ -76,7 +76,9 @@ fn other_changes_are_in_a_secret_alone() {
     assert!(!revoked.contains("---"), "{revoked}");
     assert_eq!(
         content(&revoked),
-        format!("{}disabled = true\n", place.text())
+        place
+            .text()
+            .replacen("\"a\"\n", "\"a\"\ndisabled = true\n", 1)
     );
     place.run(&["revoke", "a"]).done();
     // Who is revoked already is, in the manifest as well.

@@ -105,11 +105,7 @@ fn a_revoked_key_stays_and_is_off() {
     let place = Place::with(&states());
     let ran = place.run(&["revoke", "active"]).done();
     assert_eq!(ran.out, "");
-    let marked = states().replacen(
-        "9000-01-01T00:00:00Z\n",
-        "9000-01-01T00:00:00Z\ndisabled = true\n",
-        1,
-    );
+    let marked = states().replacen("id = \"active\"\n", "id = \"active\"\ndisabled = true\n", 1);
     assert_eq!(place.text(), marked);
     let again = place.run(&["revoke", "active"]).done();
     assert!(again.error.contains("already"), "{}", again.error);

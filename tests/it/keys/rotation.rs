@@ -185,26 +185,26 @@ fn a_full_account_rotates_without_an_overlap() {
 
 #[test]
 fn rights_are_passed_on_however_they_are_written() {
-    let old = "# top\r\n[[key]]\r\nid = \"a\"\r\nsecret = \"0b8e6d1f4a7c2935e0d8b6a4f1c39e72\" # mine\r\n\
-               label   =   'x'  # l\r\nscopes = [\r\n  \"a\", # first\r\n  \"b\",\r\n]\r\nburst = 0x10\r\n\
-               rate = \"5/s\"\r\n";
-    let labels =
-        "[key.labels] # sub\r\n# inner\r\nteam = \"ivr\" # t\r\n\"cost.centre\" = \"42\"\r\n";
-    let place = Place::with(&format!("{old}{labels}"));
+    let (head, rest) = (
+        "# top\r\n[[key]]\r\nid = \"a\"\r\n",
+        "secret = \"0b8e6d1f4a7c2935e0d8b6a4f1c39e72\" # mine\r\nlabel   =   \"\"\"\r\nx\r\ny\"\"\"  # l\r\n\
+         scopes = [\r\n  \"a\", # first\r\n  \"b\",\r\n]\r\nburst = 0x10\r\nrate = \"5/s\"\r\n\
+         [key.labels] # sub\r\n# inner\r\nteam = \"ivr\" # t\r\n\"cost.centre\" = \"42\"\r\n",
+    );
+    let place = Place::with(&format!("{head}{rest}"));
     place.run(&["rotate", "a", "--overlap=0s"]).token();
     let text = place.text();
-    let rest = text.strip_prefix(old).unwrap();
-    let (expires, rest) = rest.split_once("\r\n").unwrap();
-    assert!(expires.starts_with("expires = 2"), "{expires}");
-    let (digest, rest) = rest
-        .strip_prefix(&format!("{labels}\r\n[[key]]\r\nid = \"a-2\"\r\nsha256 = "))
+    let (expires, new) = text
+        .strip_prefix(head)
         .unwrap()
-        .split_once("\r\n")
+        .split_once(&format!("\r\n{rest}"))
         .unwrap();
-    assert_eq!(digest.len(), 66);
-    let (rights, created) = rest.split_once("created = ").unwrap();
-    let expected = "label = 'x'\r\nscopes = [\r\n  \"a\", # first\r\n  \"b\",\r\n]\r\nrate = \"5/s\"\r\n\
-                    burst = 0x10\r\nlabels = { team = \"ivr\", \"cost.centre\" = \"42\" }\r\n";
-    assert_eq!(rights, expected);
-    assert!(created.ends_with("Z\r\n") && !created.trim_end().contains('\n'));
+    assert!(expires.starts_with("expires = 2"), "{expires}");
+    let rights = "\r\n[[key]]\r\nid = \"a-2\"\r\nlabel = \"\"\"\r\nx\r\ny\"\"\"\r\n\
+                  scopes = [\r\n  \"a\", # first\r\n  \"b\",\r\n]\r\nrate = \"5/s\"\r\n\
+                  burst = 0x10\r\nlabels = { team = \"ivr\", \"cost.centre\" = \"42\" }\r\ncreated = ";
+    let created = new.strip_prefix(rights).unwrap();
+    let (created, digest) = created.split_once("\r\nsha256 = ").unwrap();
+    assert!(created.ends_with('Z') && !created.contains('\n'));
+    assert_eq!(digest.len(), 68, "{digest}");
 }

@@ -58,6 +58,8 @@ impl Growing {
     }
 
     fn push(&mut self, lines: &str) {
+        // A text of several lines may have line ends of its own.
+        let lines = lines.replace("\r\n", "\n");
         self.text.push_str(&lines.replace('\n', self.newline));
         self.lines += lines.matches('\n').count();
     }
@@ -67,40 +69,10 @@ impl Text<'_> {
     /// The text with these fields of this key, whose values are TOML.
     pub(super) fn with(&self, key: &Key, fields: &[(&str, String)]) -> Result<String, Problem> {
         let range = self.range(key);
-        let entry = &self.text[range.clone()];
-        let document = Document::parse(entry).map_err(|_| self.too_hard(key))?;
-        let table = only_key(
-            document
-                .get("key")
-                .and_then(|item| item.as_array_of_tables()),
-        );
-        let table = table.ok_or_else(|| self.too_hard(key))?;
-        let values = table.get_values();
-        let spans = values.iter().filter_map(|(_, value)| value.span());
-        let last = spans
-            .max_by_key(|span| span.end)
-            .ok_or_else(|| self.too_hard(key))?;
-        let indent = indent_of(entry, last.start);
-        let newline = newline(self.text);
-        let end_of_line = entry[last.end..].find('\n').map(|at| last.end + at + 1);
-        let mut edits: Vec<(Range<usize>, String)> = Vec::new();
-        for (field, value) in fields {
-            match table.get(field).and_then(|item| item.span()) {
-                Some(span) => edits.push((span, value.clone())),
-                None => match end_of_line {
-                    Some(at) => edits.push((at..at, format!("{indent}{field} = {value}{newline}"))),
-                    None => {
-                        let at = entry.len();
-                        edits.push((at..at, format!("{newline}{indent}{field} = {value}")));
-                    }
-                },
-            }
-        }
-        edits.sort_by_key(|(span, _)| span.start);
+        let entry = with_fields(&self.text[range.clone()], fields, newline(self.text));
+        let entry = entry.ok_or_else(|| self.too_hard(key))?;
         let mut text = self.text.to_owned();
-        for (span, new) in edits.into_iter().rev() {
-            text.replace_range(range.start + span.start..range.start + span.end, &new);
-        }
+        text.replace_range(range, &entry);
         Ok(text)
     }
 
@@ -149,14 +121,66 @@ fn line_of(key: &Key) -> usize {
     key.line().map_or(1, |line| line.get() as usize)
 }
 
+/// The text of one `[[key]]` table with these fields, unless it is written in another way.
+///
+/// They come before its secret, behind the id where that is possible: a file that was cut off
+/// somewhere holds the key with them, or not at all.
+pub(super) fn with_fields(entry: &str, fields: &[(&str, String)], newline: &str) -> Option<String> {
+    let document = Document::parse(entry).ok()?;
+    let table = only_key(document.get("key")?.as_array_of_tables())?;
+    let span = |field: &str| table.get(field).and_then(|item| item.span());
+    let id = span("id")?;
+    let secret = ["sha256", "secret"]
+        .into_iter()
+        .filter_map(span)
+        .min_by_key(|span| span.start);
+    let secret = secret.map_or(entry.len(), |span| span.start);
+    let last_line_before = if id.start < secret { id.end } else { 0 };
+    let top = lines_end(entry, last_line_before);
+    let indent = indent_of(entry, id.start);
+    let mut added = String::new();
+    let mut edits: Vec<(Range<usize>, String)> = Vec::new();
+    for (field, value) in fields {
+        match span(field) {
+            Some(span) if span.start < secret => edits.push((span, value.clone())),
+            // Moved, with its comment.
+            Some(span) => {
+                let line = line_start(entry, span.start)..lines_end(entry, span.end);
+                let ahead = &entry[line.start..span.start];
+                let behind = entry[span.end..line.end].trim_end_matches(['\r', '\n']);
+                added.push_str(&format!("{ahead}{value}{behind}{newline}"));
+                edits.push((line, String::new()));
+            }
+            None => added.push_str(&format!("{indent}{field} = {value}{newline}")),
+        }
+    }
+    edits.push((top..top, added));
+    edits.sort_by_key(|(span, _)| span.start);
+    let mut text = entry.to_owned();
+    for (span, new) in edits.into_iter().rev() {
+        text.replace_range(span, &new);
+    }
+    Some(text)
+}
+
 fn only_key(keys: Option<&ArrayOfTables>) -> Option<&Table> {
     keys.filter(|keys| keys.len() == 1)?.get(0)
 }
 
+fn line_start(text: &str, at: usize) -> usize {
+    text[..at].rfind('\n').map_or(0, |newline| newline + 1)
+}
+
+/// Behind the line of `at`.
+fn lines_end(text: &str, at: usize) -> usize {
+    text[at..]
+        .find('\n')
+        .map_or(text.len(), |newline| at + newline + 1)
+}
+
 /// The white space at the beginning of the line of `at`.
 fn indent_of(text: &str, at: usize) -> &str {
-    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let line = &text[start..at];
+    let line = &text[line_start(text, at)..at];
     &line[..line.len() - line.trim_start().len()]
 }
 
@@ -190,46 +214,48 @@ mod tests {
     fn only_what_is_set_changes() {
         let (one, two) = (digest('1'), digest('2'));
         for (before, after) in [
-            // Added behind the last field, with its comment, before what follows.
+            // Added behind the id, before what follows.
             (
-                "# all\n\n[[key]] # first\nid = \"a\"\nsha256 = \"1\" # mine\n\n# of b\n[[key]]\n\
+                "# all\n\n[[key]] # first\nid = \"a\" # mine\nsha256 = \"1\"\n\n# of b\n[[key]]\n\
                  sha256 = \"2\"\nid = \"b\"\n",
-                "# all\n\n[[key]] # first\nid = \"a\"\nsha256 = \"1\" # mine\ndisabled = true\n\
-                 expires = 2030-01-01T00:00:00Z\n\n# of b\n[[key]]\nsha256 = \"2\"\nid = \"b\"\n",
+                "# all\n\n[[key]] # first\nid = \"a\" # mine\ndisabled = true\n\
+                 expires = 2030-01-01T00:00:00Z\nsha256 = \"1\"\n\n# of b\n[[key]]\nsha256 = \"2\"\n\
+                 id = \"b\"\n",
             ),
-            // In the place of another value, whose comment stays.
+            // In the place of another value, whose comment stays; before the secret, if it was not.
             (
                 "[[key]]\nid='a'\nexpires   =  \"2029-01-01T00:00:00Z\"   # soon\nsha256='1'\n\
-                 disabled=false# no\n",
-                "[[key]]\nid='a'\nexpires   =  2030-01-01T00:00:00Z   # soon\nsha256='1'\n\
-                 disabled=true# no\n",
+                 disabled=false# no\nlabel='x'\n",
+                "[[key]]\nid='a'\ndisabled=true# no\nexpires   =  2030-01-01T00:00:00Z   # soon\n\
+                 sha256='1'\nlabel='x'\n",
             ),
             // Line ends of Windows, and an indented list over several lines.
             (
-                "[[key]]\r\n  id = \"a\"\r\n  sha256 = \"1\"\r\n  scopes = [\r\n    \"x\", # [[key]]\r\n  \
-                 ]\r\n",
-                "[[key]]\r\n  id = \"a\"\r\n  sha256 = \"1\"\r\n  scopes = [\r\n    \"x\", # [[key]]\r\n  \
-                 ]\r\n  disabled = true\r\n  expires = 2030-01-01T00:00:00Z\r\n",
+                "[[key]]\r\n  id = \"a\"\r\n  scopes = [\r\n    \"x\", # [[key]]\r\n  ]\r\n  \
+                 sha256 = \"1\"\r\n  expires = \"\"\"\r\n2029-01-01T00:00:00Z\"\"\" # no\r\n",
+                "[[key]]\r\n  id = \"a\"\r\n  disabled = true\r\n  expires = 2030-01-01T00:00:00Z # no\r\n  \
+                 scopes = [\r\n    \"x\", # [[key]]\r\n  ]\r\n  sha256 = \"1\"\r\n",
             ),
             // No end of the last line; a table of its own for the labels; an account between.
             (
                 "[[key]]\nid = \"a\"\nsha256 = \"1\"\n[key.labels]\nteam = \"ivr\"\n[[account]]\nid = \"x\"\n\
                  [[key]]\nid = \"b\"\nsha256 = \"2\"",
-                "[[key]]\nid = \"a\"\nsha256 = \"1\"\ndisabled = true\nexpires = \
-                 2030-01-01T00:00:00Z\n[key.labels]\nteam = \"ivr\"\n[[account]]\nid = \"x\"\n[[key]]\nid = \
+                "[[key]]\nid = \"a\"\ndisabled = true\nexpires = 2030-01-01T00:00:00Z\n\
+                 sha256 = \"1\"\n[key.labels]\nteam = \"ivr\"\n[[account]]\nid = \"x\"\n[[key]]\nid = \
                  \"b\"\nsha256 = \"2\"",
             ),
+            // The secret before the id, and the last line without an end.
             (
                 "[[key]]\nid = \"b\"\nsha256 = \"2\"\n[[key]]\nlabels.team = \"ivr\"\nsha256 = \"1\"\nid = \
-                 \"a\" # last",
-                "[[key]]\nid = \"b\"\nsha256 = \"2\"\n[[key]]\nlabels.team = \"ivr\"\nsha256 = \"1\"\nid = \
-                 \"a\" # last\ndisabled = true\nexpires = 2030-01-01T00:00:00Z",
+                 \"a\"\nexpires = 2029-01-01T00:00:00Z # last",
+                "[[key]]\nid = \"b\"\nsha256 = \"2\"\n[[key]]\ndisabled = true\nexpires = \
+                 2030-01-01T00:00:00Z # last\nlabels.team = \"ivr\"\nsha256 = \"1\"\nid = \"a\"\n",
             ),
             // What looks like a header is none.
             (
-                "[[key]]\nid = \"a\"\nsha256 = \"1\"\nlabel = \"\"\"\n[[key]]\nid = 5\"\"\"\n",
-                "[[key]]\nid = \"a\"\nsha256 = \"1\"\nlabel = \"\"\"\n[[key]]\nid = 5\"\"\"\ndisabled = \
-                 true\nexpires = 2030-01-01T00:00:00Z\n",
+                "[[key]]\nid = \"a\"\nlabel = \"\"\"\n[[key]]\nid = 5\"\"\"\nsha256 = \"1\"\n",
+                "[[key]]\nid = \"a\"\ndisabled = true\nexpires = 2030-01-01T00:00:00Z\nlabel = \
+                 \"\"\"\n[[key]]\nid = 5\"\"\"\nsha256 = \"1\"\n",
             ),
         ] {
             let whole = |text: &str| {
@@ -240,6 +266,21 @@ mod tests {
             let set = set(&whole(before)).expect("an edit");
             assert_eq!(set, whole(after));
             assert!(KeysFile::parse(&set, "keys.toml", Dialect::Rime).is_ok());
+            no_cut_lets_in(&set);
+        }
+    }
+
+    /// Wherever the text is cut off, the key `a` is off, or the file is none.
+    fn no_cut_lets_in(text: &str) {
+        for (end, _) in text.char_indices() {
+            let Ok(file) = KeysFile::parse(&text[..end], "keys.toml", Dialect::Rime) else {
+                continue;
+            };
+            let mut keys = file.keys().iter();
+            if let Some(key) = keys.find(|key| key.principal().id() == "a") {
+                let state = key.principal().state(std::time::SystemTime::UNIX_EPOCH);
+                assert_eq!(state, voxgate::KeyState::Disabled, "{}", &text[..end]);
+            }
         }
     }
 

@@ -83,11 +83,11 @@ impl Rights {
         Self(table)
     }
 
-    /// The fields of a key that has them.
+    /// The fields of a key that has them. The digest comes last: a file that was cut off holds no
+    /// key that may do more than the whole one.
     pub(super) fn fields(&self, id: &str, digest: &Digest, life: Life) -> Table {
         let mut fields = Table::new();
         fields.insert("id", Item::Value(id.into()));
-        fields.insert("sha256", Item::Value(digest.to_hex().into()));
         for field in RIGHTS {
             if let Some(value) = self.0.get(field) {
                 fields.insert(field, value.clone());
@@ -102,6 +102,7 @@ impl Rights {
                 fields.insert(field, Item::Value(value(moment)));
             }
         }
+        fields.insert("sha256", Item::Value(digest.to_hex().into()));
         fields
     }
 }
