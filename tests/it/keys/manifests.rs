@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::{DIGEST, Place, Ran};
 
 const CALLERS: &str = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: ";
@@ -93,35 +96,100 @@ fn other_changes_are_in_a_secret_alone() {
     assert!(!place.text().contains(&token[4..]));
 }
 
+/// Runs with no keys file in the environment.
+fn without_file(place: &Place, input: &str, arguments: &[&str]) -> Ran {
+    let path = place.directory().join("input");
+    fs::write(&path, input).unwrap();
+    let mut command = place.command(arguments);
+    command
+        .env_remove("VOXGATE_KEYS_FILE")
+        .arg("--kubernetes-secret=k")
+        .stdin(fs::File::open(path).unwrap());
+    Ran::new(command.output().unwrap())
+}
+
+/// What `kubectl get secret -o json` prints of this keys file.
+fn secret(name: &str, text: &str) -> String {
+    let encoded = STANDARD.encode(text);
+    format!(
+        "{{\"apiVersion\": \"v1\", \"kind\": \"Secret\", \"type\": \"Opaque\", \
+         \"data\": {{\"keys.toml\": \"{encoded}\", \"other\": \"eA==\"}}, \
+         \"metadata\": {{\"name\": \"{name}\", \"namespace\": \"voice\"}}}}"
+    )
+}
+
 #[test]
-fn no_file_is_needed_for_the_first_key() {
+fn a_change_starts_from_what_the_cluster_has() {
     let place = Place::new();
-    let mut command = place.command(&["new", "--id=a", "--kubernetes-secret=k"]);
-    let ran = Ran::new(command.env_remove("VOXGATE_KEYS_FILE").output().unwrap()).done();
-    assert!(
-        content(&ran.out).starts_with("[[key]]\nid = \"a\"\n"),
-        "{}",
-        ran.out
-    );
-    place
-        .run(&["new", "--id=a", "--kubernetes-secret=k"])
-        .done();
-    assert!(!place.path().exists());
-    let error = place.refuses(64, "", &["revoke", "a", "--kubernetes-secret=k"]);
-    assert!(error.contains("is not there"), "{error}");
-    // What a cluster has can be piped in.
-    let text = format!("[[key]]\nid = \"old\"\nsha256 = \"{DIGEST}\"\n");
-    let flags = [
-        "new",
-        "--id=a",
-        "--kubernetes-secret=k",
-        "--file=/dev/stdin",
-    ];
-    let ran = place.run_with(&text, &flags).done();
+    let text = format!("# ours\n[[key]]\nid = \"a\"\ndisabled = true\nsha256 = \"{DIGEST}\"\n");
+    let now = secret("k", &text);
+    let ran = without_file(&place, &now, &["new", "--id=b", "--from-secret=-"]).done();
     assert!(content(&ran.out).starts_with(&text), "{}", ran.out);
+    let namespaces = ran.out.matches("\n  namespace: voice\n").count();
+    assert_eq!(namespaces, 2, "{}", ran.out);
+    // The file that the environment names is another's: the flag wins.
+    fs::write(place.path(), "not TOML").unwrap();
+    let flags = ["revoke", "a", "--kubernetes-secret=k", "--from-secret=-"];
+    let ran = place.run_with(&now, &flags).done();
+    assert_eq!(content(&ran.out), text);
+    assert!(!ran.error.contains("left as it is"), "{}", ran.error);
+    for (input, flags, wanted) in [
+        ("", &["--from-secret=-"][..], "kubectl has failed"),
+        ("[", &["--from-secret=-"], "is not JSON"),
+        (&secret("other", &text), &["--from-secret=-"], "is another"),
+        (&now, &["--from-secret=-", "--namespace=x"], "--namespace: "),
+        (
+            &secret("k", "[[key]]\n"),
+            &["--from-secret=-"],
+            "of the Secret k:1: ",
+        ),
+        (&now, &["--from-secret=/absent"], "/absent: "),
+        (&now, &["--from-secret=-", "--file=keys.toml"], "--file"),
+        (&now, &["--from-secret=-", "--empty"], "--empty"),
+    ] {
+        let ran = without_file(&place, input, &[&["new", "--id=b"], flags].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (Some(64), ""), "{flags:?}");
+        assert!(ran.error.contains(wanted), "no {wanted} in {}", ran.error);
+    }
+    let both = without_file(&place, &now, &["import", "--from-secret=-"]);
     assert!(
-        !ran.error.contains("no keys to start from"),
-        "{}",
-        ran.error
+        both.code == Some(64) && both.error.contains("as a PATH"),
+        "{both:?}"
     );
+}
+
+/// Or the new key would be alone in the Secret, and every other caller refused.
+#[test]
+fn what_the_secret_holds_is_never_guessed() {
+    let place = Place::new();
+    for command in [&["new", "--id=a"][..], &["revoke", "a"], &["rotate", "a"]] {
+        let ran = without_file(&place, "", command);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(64), ""), "{ran:?}");
+        for wanted in ["--from-secret -", "--file", "--empty"] {
+            assert!(ran.error.contains(wanted), "no {wanted} in {}", ran.error);
+        }
+        // The environment names a file that is not there.
+        let flags = [command, &["--kubernetes-secret=k"]].concat();
+        let error = place.refuses(64, "", &flags);
+        assert!(error.contains("--from-secret -"), "{error}");
+        let directory = format!("--file={}", place.directory().display());
+        let error = place.refuses(1, "", &[&flags[..], &[&directory]].concat());
+        assert!(error.contains("cannot be read"), "{error}");
+    }
+    let ran = without_file(&place, "", &["new", "--id=a", "--empty"]).done();
+    let text = content(&ran.out);
+    assert!(text.starts_with("[[key]]\nid = \"a\"\n"), "{text}");
+    assert!(!place.path().exists());
+    let ran = without_file(&place, "", &["revoke", "a", "--empty"]);
+    assert_eq!(ran.code, Some(64), "{ran:?}");
+    // A file is said to be behind from then on.
+    let place = Place::with(&text);
+    for command in [&["new", "--id=b"][..], &["revoke", "a"]] {
+        let ran = manifest(&place, command);
+        assert!(
+            ran.error.contains("itself was left as it is"),
+            "{}",
+            ran.error
+        );
+    }
 }

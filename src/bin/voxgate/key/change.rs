@@ -47,9 +47,9 @@ pub(super) fn apply(
     absent: Absent,
     change: impl FnOnce(&Text<'_>, Dialect) -> Result<Change, Failure>,
 ) -> Result<(), Failure> {
-    let source = Source::given(matches)?;
-    let target = Target::given(matches)?;
-    let (old, store) = target.open(&source, absent)?;
+    let mut source = Source::given(matches)?;
+    let target = Target::open(matches, &mut source)?;
+    let old = target.text(&source, absent)?;
     let file = KeysFile::parse(&old, &source.name, source.gateways)?;
     let view = Text {
         name: &source.name,
@@ -58,31 +58,30 @@ pub(super) fn apply(
     };
     let change = change(&view, source.dialect)?;
     let mut said = change.said.clone();
-    if store.is_none() && file.keys().is_empty() {
-        said.push(
-            "note: there were no keys to start from, so that the Secret will have these alone; \
-             --file says where its others are"
-                .to_owned(),
-        );
-    }
     let mut keys = file;
     if let Some(new) = &change.text {
         let changed = KeysFile::parse(new, &source.name, source.gateways)
             .map_err(|error| mapped(error.into_problems(), &source.name, &change.added))?;
         said.extend(new_notices(&keys, &changed, &source.name, &change.added));
         keys = changed;
-        if let Some(store) = &store {
+        if let Target::File(store) = &target {
             store.replace(new)?;
             said.push(format!("written to {}", source.name));
         }
     }
-    // Whoever waits need not wait for a pipe to be read.
-    drop(store);
+    if matches!(target, Target::Manifest(..)) && source.path.is_some() {
+        said.push(format!(
+            "note: {} itself was left as it is: the change is in the manifest alone, and is lost \
+             if the next one starts from this file",
+            source.name
+        ));
+    }
     let text = change.text.as_ref().unwrap_or(&old);
-    let printed = match (&target, &change.issued) {
-        (Target::Manifest(manifest), issued) => manifest.render(text, &keys, issued.as_ref())?,
-        (Target::File, Some(issued)) => format!("{}\n", issued.secret.expose()),
-        (Target::File, None) => String::new(),
+    let printed = match (target, &change.issued) {
+        (Target::Manifest(manifest, _), issued) => manifest.render(text, &keys, issued.as_ref())?,
+        // Here its lock ends: whoever waits need not wait for a pipe to be read.
+        (Target::File(_), Some(issued)) => format!("{}\n", issued.secret.expose()),
+        (Target::File(_), None) => String::new(),
     };
     print(&printed, change.issued.as_ref())?;
     let said: String = said.into_iter().map(|line| line + "\n").collect();

@@ -16,7 +16,9 @@ Examples:
   voxgate key new --id ivr-prod --scope tts:synthesize --expires 90d --file keys.toml
   voxgate key rotate ivr-prod --overlap 24h
   voxgate key revoke ivr-prod
-  voxgate key new --id ivr-prod --kubernetes-secret voxgate-keys | kubectl apply -f -";
+  kubectl get secret voxgate-keys -o json \\
+    | voxgate key revoke ivr-prod --kubernetes-secret voxgate-keys --from-secret - \\
+    | kubectl apply --server-side -f -";
 
 const MOMENT: &str = "90d, 12h, or an RFC 3339 time";
 
@@ -45,7 +47,7 @@ fn new() -> Command {
              owner only.",
         )
         .arg(text("id", "ID", "What stands in audit records; unused so far").required(true));
-    with_target(with_rights(command))
+    with_new_target(with_rights(command))
 }
 
 fn list() -> Command {
@@ -138,7 +140,7 @@ fn import() -> Command {
             text("prefix", "PREFIX", "How the ids of keys without one begin")
                 .default_value("imported"),
         );
-    with_target(with_rights(command))
+    with_new_target(with_rights(command))
 }
 
 fn id() -> Arg {
@@ -227,14 +229,35 @@ fn with_rights(command: Command) -> Command {
         )
 }
 
+fn with_new_target(command: Command) -> Command {
+    let empty = Arg::new("empty")
+        .long("empty")
+        .action(ArgAction::SetTrue)
+        .requires("kubernetes-secret")
+        .conflicts_with_all(["from-secret", "file"])
+        .help("Begin a Secret that is not there yet, or has no keys");
+    with_target(command).arg(empty)
+}
+
 fn with_target(command: Command) -> Command {
     with_file(command)
         .arg(text(
             "kubernetes-secret",
             "NAME",
-            "Print a manifest of this Secret instead of writing the file, whose content it starts \
-             from; a new token is in a second Secret, for the caller",
+            "Print a manifest of this Secret instead of writing a file: what --from-secret or \
+             --file holds, with the change; a new token is in a second Secret, for the caller",
         ))
+        .arg(
+            text(
+                "from-secret",
+                "PATH",
+                "The Secret as it is now, from `kubectl get secret NAME -o json`; - is standard \
+                 input",
+            )
+            .value_parser(value_parser!(std::path::PathBuf))
+            .requires("kubernetes-secret")
+            .conflicts_with("file"),
+        )
         .arg(
             text("namespace", "NAMESPACE", "The namespace in the manifest")
                 .requires("kubernetes-secret"),

@@ -22,7 +22,13 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let rights = Rights::given(matches)?;
     let life = entry::life(matches, moment::now())?;
-    let given = read(matches.get_one::<PathBuf>("keys"))?;
+    let path = matches.get_one::<PathBuf>("keys");
+    let secret = matches.get_one::<PathBuf>("from-secret");
+    if path.is_none() && secret.is_some_and(|secret| secret.as_os_str() == "-") {
+        let message = "is standard input, and so are the keys; give those as a PATH";
+        return Err(Failure::wrong("--from-secret", message));
+    }
+    let given = read(path)?;
     change::apply(matches, Absent::IsEmpty, |file, dialect| {
         let plain = lines(&given, dialect)?;
         check_new(file, &plain, dialect)?;

@@ -3,7 +3,10 @@
 use voxgate::{KeysFile, Problem};
 
 use super::change::Issued;
+use super::cluster::Secret;
 
+/// Where a Secret has the keys file.
+pub(super) const FIELD: &str = "keys.toml";
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
@@ -30,6 +33,23 @@ impl Manifest {
         })
     }
 
+    /// The next version of a Secret that is there: under its name, and where it is.
+    pub(super) fn following(mut self, secret: &Secret) -> Result<Self, Problem> {
+        if self.name != secret.name {
+            let message = "is another than the one of --from-secret; give the same name";
+            return Err(Problem::new("--kubernetes-secret", message));
+        }
+        if self.namespace.is_some() && secret.namespace.is_some() {
+            if self.namespace != secret.namespace {
+                let message = "is another than that of --from-secret; give the same, or none";
+                return Err(Problem::new("--namespace", message));
+            }
+        } else if self.namespace.is_none() {
+            self.namespace.clone_from(&secret.namespace);
+        }
+        Ok(self)
+    }
+
     /// The Secret with this keys file; and another with a new token, for whoever calls.
     pub(super) fn render(
         &self,
@@ -37,7 +57,7 @@ impl Manifest {
         file: &KeysFile,
         issued: Option<&Issued>,
     ) -> Result<String, Problem> {
-        let mut yaml = self.secret(&self.name, "keys.toml", &scalar(text));
+        let mut yaml = self.secret(&self.name, FIELD, &scalar(text));
         if let Some(issued) = issued {
             let name = self.name_for(issued, file);
             if name.len() > MAX_NAME {

@@ -1,6 +1,7 @@
 //! `voxgate key`: callers' keys in a keys file.
 
 mod change;
+mod cluster;
 mod command;
 mod edit;
 mod entry;

@@ -163,11 +163,16 @@ fn keep_access_list(_: &Path, _: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a text within the bound.
+/// Reads the text of a file within the bound.
 pub(super) fn read(path: &Path, name: &str) -> Result<String, Failure> {
+    let file = File::open(path).map_err(|error| unreadable(name, &error))?;
+    read_from(file, name)
+}
+
+/// Reads a text within the bound.
+pub(super) fn read_from(input: impl io::Read, name: &str) -> Result<String, Failure> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
-    match read {
+    match input.take(MAX_BYTES + 1).read_to_string(&mut text) {
         Ok(_) if text.len() as u64 > MAX_BYTES => {
             let message = format!("is longer than {MAX_BYTES} bytes");
             Err(Failure::wrong(name, message))

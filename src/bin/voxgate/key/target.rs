@@ -4,19 +4,24 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use voxgate::env::Environment;
-use voxgate::{Dialect, KeysFile, UnknownDialect};
+use voxgate::{Dialect, KeysFile, Problem, UnknownDialect};
 
+use super::cluster;
 use super::failure::Failure;
 use super::manifest::Manifest;
-use super::store;
+use super::store::{self, Store};
 use crate::settings;
 
 const FILE: &str = "VOXGATE_KEYS_FILE";
 const DIALECT: &str = "VOXGATE_DIALECT";
+const NO_CONTENT: &str = "\
+needs to know what the Secret holds now, or its keys would be lost: pipe `kubectl get secret NAME \
+-o json` into --from-secret -, or give the --file that it is made from; `key new` and `key import` \
+begin a new one with --empty";
 
 /// Which keys file is meant.
 pub(super) struct Source {
-    path: Option<PathBuf>,
+    pub(super) path: Option<PathBuf>,
     /// What people call it when it is there: its path.
     pub(super) name: String,
     /// What they call it otherwise. A path in a variable may be a key, set in the wrong one.
@@ -68,54 +73,61 @@ impl Source {
         let text = store::read(self.path()?, &self.place)?;
         Ok(KeysFile::parse(&text, &self.name, self.gateways)?)
     }
-
-    /// The text, if there is a file.
-    fn text(&self) -> Result<Option<String>, Failure> {
-        match &self.path {
-            Some(path) if path.exists() => store::read(path, &self.place).map(Some),
-            _ => Ok(None),
-        }
-    }
 }
 
-/// Where a change goes.
+/// What a change starts from, and where it goes.
 pub(super) enum Target {
-    File,
-    Manifest(Manifest),
+    File(Store),
+    /// A Secret with this content, which the file or the cluster has.
+    Manifest(Manifest, String),
 }
 
 impl Target {
-    pub(super) fn given(matches: &ArgMatches) -> Result<Self, Failure> {
+    /// A file is kept from being changed by others as long as this lives.
+    pub(super) fn open(matches: &ArgMatches, source: &mut Source) -> Result<Self, Failure> {
         let text = |name| matches.get_one::<String>(name).map(String::as_str);
-        Ok(match text("kubernetes-secret") {
-            Some(name) => Self::Manifest(Manifest::new(name, text("namespace"))?),
-            None => Self::File,
-        })
+        let Some(name) = text("kubernetes-secret") else {
+            return Ok(Self::File(Store::lock(source.path()?, &source.place)?));
+        };
+        let manifest = Manifest::new(name, text("namespace"))?;
+        if let Some(path) = matches.get_one::<PathBuf>("from-secret") {
+            let secret = cluster::read(path)?;
+            source.name = format!("keys.toml of the Secret {name}");
+            source.path = None;
+            return Ok(Self::Manifest(manifest.following(&secret)?, secret.text));
+        }
+        // Not every command may begin a Secret.
+        let is_empty = matches.try_get_one::<bool>("empty");
+        if is_empty.is_ok_and(|empty| empty.copied().unwrap_or_default()) {
+            source.path = None;
+            return Ok(Self::Manifest(manifest, String::new()));
+        }
+        // Taken for an empty one, a file that is not there would cost all others their keys.
+        let Some(path) = &source.path else {
+            return Err(Failure::wrong("--kubernetes-secret", NO_CONTENT));
+        };
+        match store::read(path, &source.place) {
+            Ok(text) => Ok(Self::Manifest(manifest, text)),
+            Err(Failure::Wrong(mut problems)) => {
+                problems.push(Problem::new("--kubernetes-secret", NO_CONTENT));
+                Err(Failure::Wrong(problems))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
-    /// The content to start from, and who keeps it from being changed meanwhile.
-    pub(super) fn open(
-        &self,
-        source: &Source,
-        absent: Absent,
-    ) -> Result<(String, Option<store::Store>), Failure> {
-        let (text, store) = match self {
-            Self::File => {
-                let store = store::Store::lock(source.path()?, &source.place)?;
-                (store.read()?, Some(store))
-            }
-            Self::Manifest(_) => (source.text()?, None),
+    /// The text to start from.
+    pub(super) fn text(&self, source: &Source, absent: Absent) -> Result<String, Failure> {
+        let text = match self {
+            Self::File(store) => store.read()?,
+            Self::Manifest(_, text) => Some(text.clone()),
         };
         match (text, absent) {
-            (Some(text), _) => Ok((text, store)),
-            (None, Absent::IsEmpty) => Ok((String::new(), store)),
+            (Some(text), _) => Ok(text),
+            (None, Absent::IsEmpty) => Ok(String::new()),
             (None, Absent::IsWrong) => {
-                let place = match &source.path {
-                    Some(_) => source.place.as_str(),
-                    None => "--file",
-                };
                 let message = "is not there; give the keys file that has the key";
-                Err(Failure::wrong(place, message))
+                Err(Failure::wrong(&source.place, message))
             }
         }
     }

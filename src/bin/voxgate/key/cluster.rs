@@ -1,0 +1,99 @@
+//! A Secret of Kubernetes as it is now, from `kubectl get secret NAME -o json`.
+
+use std::io;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::manifest::FIELD;
+use super::store;
+
+const FLAG: &str = "--from-secret";
+
+/// What is of interest in it.
+pub(super) struct Secret {
+    pub(super) name: String,
+    pub(super) namespace: Option<String>,
+    /// Its keys file.
+    pub(super) text: String,
+}
+
+/// Reads it from a file, or from standard input, `-`.
+pub(super) fn read(path: &Path) -> Result<Secret, Failure> {
+    let json = match path.to_str() {
+        Some("-") => store::read_from(io::stdin(), "standard input")?,
+        _ => store::read(path, &path.display().to_string())?,
+    };
+    parse(&json).map_err(|message| Failure::wrong(FLAG, message))
+}
+
+fn parse(json: &str) -> Result<Secret, &'static str> {
+    // Whoever cannot ask the cluster must not be taken for one that has no keys.
+    if json.trim().is_empty() {
+        return Err(
+            "holds nothing: kubectl has failed, or there is no such Secret (`key new` and \
+             `key import` begin one with --empty)",
+        );
+    }
+    // The error of the parser would quote what it found.
+    let Ok(secret) = serde_json::from_str::<Value>(json) else {
+        return Err("is not JSON; give what `kubectl get secret NAME -o json` prints");
+    };
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let (Some("Secret"), Some(name)) = (secret["kind"].as_str(), text(&secret["metadata"]["name"]))
+    else {
+        return Err("is not one Secret; give what `kubectl get secret NAME -o json` prints");
+    };
+    let plain = text(&secret["stringData"][FIELD]);
+    let encoded = || {
+        let bytes = STANDARD.decode(secret["data"][FIELD].as_str()?).ok()?;
+        String::from_utf8(bytes).ok()
+    };
+    Ok(Secret {
+        name,
+        namespace: text(&secret["metadata"]["namespace"]),
+        text: plain.or_else(encoded).ok_or(
+            "has no keys.toml, or none that is text; say --empty if it shall begin with this key",
+        )?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_and_nothing_else_is_taken_for_one() {
+        for (json, expected) in [
+            (
+                r#"{"kind":"Secret","metadata":{"name":"k","namespace":"n"},"data":{"keys.toml":"YQo=","x":"eA=="}}"#,
+                Ok("a\n"),
+            ),
+            (
+                r#"{"kind":"Secret","metadata":{"name":"k"},"data":{"keys.toml":"YQo="},"stringData":{"keys.toml":"b"}}"#,
+                Ok("b"),
+            ),
+            (" \n", Err("holds nothing")),
+            ("kind: Secret", Err("is not JSON")),
+            ("[]", Err("is not one Secret")),
+            (r#"{"kind":"List","items":[]}"#, Err("is not one Secret")),
+            (
+                r#"{"kind":"Secret","metadata":{"name":"k"}}"#,
+                Err("has no keys.toml"),
+            ),
+            (
+                r#"{"kind":"Secret","metadata":{"name":"k"},"data":{"keys.toml":"!"}}"#,
+                Err("has no keys.toml"),
+            ),
+        ] {
+            match (parse(json), expected) {
+                (Ok(secret), Ok(text)) => assert_eq!(secret.text, text),
+                (Err(message), Err(begins)) => assert!(message.starts_with(begins), "{message}"),
+                (read, _) => panic!("{json}: {:?}", read.map(|secret| secret.text)),
+            }
+        }
+    }
+}
