@@ -5,6 +5,7 @@ mod import;
 mod kills;
 mod making;
 mod manifests;
+mod neighbours;
 mod reading;
 mod rotation;
 mod tokens;

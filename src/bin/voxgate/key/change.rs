@@ -22,6 +22,9 @@ const FLAGS: [(&str, &str); 9] = [
     ("there may be ", "--set-label"),
 ];
 
+/// As often is begun anew when somebody else changes the file meanwhile.
+const MAX_TRIES: u32 = 10;
+
 /// What a command makes of a file.
 pub(super) struct Change {
     /// The new text, if it is another.
@@ -45,48 +48,79 @@ pub(super) struct Issued {
 pub(super) fn apply(
     matches: &ArgMatches,
     absent: Absent,
-    change: impl FnOnce(&Text<'_>, Dialect) -> Result<Change, Failure>,
+    change: impl Fn(&Text<'_>, Dialect) -> Result<Change, Failure>,
 ) -> Result<(), Failure> {
     let mut source = Source::given(matches)?;
     let target = Target::open(matches, &mut source)?;
-    let old = target.text(&source, absent)?;
-    let file = KeysFile::parse(&old, &source.name, source.gateways)?;
-    let view = Text {
-        name: &source.name,
-        text: &old,
-        file: &file,
-    };
-    let change = change(&view, source.dialect)?;
-    let mut said = change.said.clone();
-    let mut keys = file;
-    if let Some(new) = &change.text {
-        let changed = KeysFile::parse(new, &source.name, source.gateways)
-            .map_err(|error| mapped(error.into_problems(), &source.name, &change.added))?;
-        said.extend(new_notices(&keys, &changed, &source.name, &change.added));
-        keys = changed;
-        if let Target::File(store) = &target {
-            store.replace(new)?;
-            said.push(format!("written to {}", source.name));
+    for _ in 0..MAX_TRIES {
+        let read = target.read(&source, absent)?;
+        let old = read.text.as_deref().unwrap_or_default();
+        let file = KeysFile::parse(old, &source.name, source.gateways)?;
+        let view = Text {
+            name: &source.name,
+            text: old,
+            file: &file,
+        };
+        let mut change = change(&view, source.dialect)?;
+        let mut keys = file;
+        if let Some(new) = &change.text {
+            let changed = KeysFile::parse(new, &source.name, source.gateways)
+                .map_err(|error| mapped(error.into_problems(), &source.name, &change.added))?;
+            let notices = new_notices(&keys, &changed, &source.name, &change.added);
+            change.said.extend(notices);
+            keys = changed;
+            if let Target::File(store) = &target {
+                if !store.replace(&read, new)? {
+                    continue;
+                }
+                let done = match read.text {
+                    Some(_) => "written to",
+                    None => "made the file",
+                };
+                change.said.push(format!("{done} {}", source.name));
+            }
         }
+        return finish(target, &source, &change, old, &keys);
     }
-    if matches!(target, Target::Manifest(..)) && source.path.is_some() {
-        said.push(format!(
-            "note: {} itself was left as it is: the change is in the manifest alone, and is lost \
-             if the next one starts from this file",
-            source.name
-        ));
-    }
-    let text = change.text.as_ref().unwrap_or(&old);
-    let printed = match (target, &change.issued) {
-        (Target::Manifest(manifest, _), issued) => manifest.render(text, &keys, issued.as_ref())?,
+    let message = "is changed by somebody else again and again; nothing was done";
+    Err(Failure::failed(&source.name, message))
+}
+
+/// Prints what came of it.
+fn finish(
+    target: Target,
+    source: &Source,
+    change: &Change,
+    old: &str,
+    keys: &KeysFile,
+) -> Result<(), Failure> {
+    let mut said = change.said.clone();
+    let text = change.text.as_deref().unwrap_or(old);
+    let issued = change.issued.as_ref();
+    let (printed, kept) = match target {
+        Target::Manifest(manifest, _) => {
+            if source.path.is_some() {
+                said.push(format!(
+                    "note: {} itself was left as it is: the change is in the manifest alone, and \
+                     is lost if the next one starts from this file",
+                    source.name
+                ));
+            }
+            (manifest.render(text, keys, issued)?, None)
+        }
         // Here its lock ends: whoever waits need not wait for a pipe to be read.
-        (Target::File(_), Some(issued)) => format!("{}\n", issued.secret.expose()),
-        (Target::File(_), None) => String::new(),
+        Target::File(_) => {
+            let token = issued.map(|issued| format!("{}\n", issued.secret.expose()));
+            (token.unwrap_or_default(), issued)
+        }
     };
-    print(&printed, change.issued.as_ref())?;
-    let said: String = said.into_iter().map(|line| line + "\n").collect();
-    let _ = io::stderr().write_all(said.as_bytes());
-    Ok(())
+    let printed = print(&printed, kept);
+    // What was done to the file was done, even if nobody has the token.
+    if printed.is_ok() || kept.is_some() {
+        let said: String = said.into_iter().map(|line| line + "\n").collect();
+        let _ = io::stderr().write_all(said.as_bytes());
+    }
+    printed
 }
 
 fn print(text: &str, issued: Option<&Issued>) -> Result<(), Failure> {
@@ -95,7 +129,8 @@ fn print(text: &str, issued: Option<&Issued>) -> Result<(), Failure> {
     printed.map_err(|error| {
         let lost = issued.map_or(String::new(), |issued| {
             format!(
-                "; the token of `{0}` is lost, so run `voxgate key revoke {0}`",
+                "; the token of `{0}` is lost, and its key is in the file: run `voxgate key revoke \
+                 {0}`, and make another",
                 issued.id
             )
         });

@@ -66,7 +66,17 @@ fn revoke() -> Command {
     with_target(
         Command::new("revoke")
             .about("Disable a key; it stays in the file, so that its id keeps its meaning")
-            .arg(id()),
+            .arg(id())
+            .arg(
+                Arg::new("without-lock")
+                    .long("without-lock")
+                    .action(ArgAction::SetTrue)
+                    .conflicts_with("kubernetes-secret")
+                    .help(
+                        "Do not wait for somebody who holds the lock of the file's directory; a \
+                         change of theirs that is seen is kept",
+                    ),
+            ),
     )
 }
 

@@ -9,6 +9,7 @@ mod failure;
 mod find;
 mod import;
 mod list;
+mod lock;
 mod manifest;
 mod moment;
 mod new;

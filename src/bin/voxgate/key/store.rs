@@ -1,17 +1,13 @@
 //! The keys file on its disk: one writer at a time, and never half a file.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use super::failure::Failure;
+use super::lock;
 
-/// Longest wait for others who write.
-const PATIENCE: Duration = Duration::from_secs(10);
-const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// As many links as Linux follows.
 const MAX_LINKS: usize = 40;
 /// What the gateway reads at most, too.
@@ -19,7 +15,7 @@ const MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// For its owner only.
 const NEW_MODE: u32 = 0o600;
 
-/// A keys file that nobody else writes until this is dropped.
+/// A keys file that nobody else who asks for its lock writes until this is dropped.
 ///
 /// The lock is on the directory: the file itself is replaced, and a lock of its own beside it would
 /// be left behind.
@@ -29,15 +25,39 @@ pub(super) struct Store {
     /// Where the next content is written. The lock makes one name enough, and one that was left by
     /// a process that was killed is found again.
     next: PathBuf,
+    is_locked: bool,
     /// What people call it.
     name: String,
+}
+
+/// A file as it was read.
+pub(super) struct Read {
     /// Of the file, if it is there.
     metadata: Option<Metadata>,
+    pub(super) text: Option<String>,
+}
+
+impl Read {
+    /// A text that is not a file's.
+    pub(super) fn of(text: String) -> Self {
+        Self {
+            metadata: None,
+            text: Some(text),
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        let of = |read: &Self| {
+            let metadata = read.metadata.as_ref();
+            metadata.map(|file| (file.dev(), file.ino(), file.mtime(), file.mtime_nsec()))
+        };
+        of(self) == of(other) && self.text == other.text
+    }
 }
 
 impl Store {
-    /// Waits for whoever writes, but not for long.
-    pub(super) fn lock(path: &Path, name: &str) -> Result<Self, Failure> {
+    /// Waits for whoever writes, but not for long, and only if `is_locked`.
+    pub(super) fn open(path: &Path, name: &str, is_locked: bool) -> Result<Self, Failure> {
         let failed = |error: io::Error| {
             Failure::failed(name, format!("its directory cannot be opened ({error})"))
         };
@@ -49,66 +69,101 @@ impl Store {
         next.push(file_name);
         next.push(".voxgate-next");
         let directory = File::open(parent).map_err(failed)?;
-        wait_for(&directory, name)?;
-        let metadata = match fs::metadata(&path) {
-            Ok(metadata) if !metadata.is_file() => {
-                return Err(Failure::wrong(name, "is not a file; give a keys file"));
-            }
-            Ok(metadata) => Some(metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(unreadable(name, &error)),
-        };
+        if is_locked {
+            lock::wait_for(&directory, name)?;
+        }
         Ok(Self {
             next: parent.join(next),
             path,
             directory,
+            is_locked,
             name: name.to_owned(),
-            metadata,
         })
     }
 
     /// The content, if the file is there.
-    pub(super) fn read(&self) -> Result<Option<String>, Failure> {
-        match self.metadata {
-            Some(_) => read(&self.path, &self.name).map(Some),
-            None => Ok(None),
-        }
+    pub(super) fn read(&self) -> Result<Read, Failure> {
+        let metadata = match fs::metadata(&self.path) {
+            Ok(metadata) if !metadata.is_file() => {
+                return Err(Failure::wrong(
+                    &self.name,
+                    "is not a file; give a keys file",
+                ));
+            }
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(unreadable(&self.name, &error)),
+        };
+        let text = match metadata {
+            Some(_) => Some(read(&self.path, &self.name)?),
+            None => None,
+        };
+        Ok(Read { metadata, text })
     }
 
-    /// Puts `text` in the file's place, at once and for good.
-    pub(super) fn replace(&self, text: &str) -> Result<(), Failure> {
-        let written = self.write_next(text);
-        if written.is_err() {
+    /// Puts `text` in the file's place, at once and for good, unless the file is another by now
+    /// than the one that was read: an editor asks for no lock. Says whether it was replaced.
+    pub(super) fn replace(&self, read: &Read, text: &str) -> Result<bool, Failure> {
+        let (mut file, next) = self.create()?;
+        let written = self.write(&mut file, &next, read, text);
+        if !matches!(written, Ok(true)) {
             // What is wrong is known already.
-            let _ = fs::remove_file(&self.next);
+            let _ = fs::remove_file(&next);
         }
-        written?;
+        if !written? {
+            return Ok(false);
+        }
         self.directory.sync_all().map_err(|error| {
             let message =
                 format!("was written, but may be lost if the machine stops now ({error})");
             Failure::failed(&self.name, message)
-        })
+        })?;
+        Ok(true)
     }
 
-    fn write_next(&self, text: &str) -> Result<(), Failure> {
-        match fs::remove_file(&self.next) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(self.unwritable(&error));
-            }
-            _ => {}
-        }
+    /// A new file beside it, under a name that nobody can have foreseen if the usual one is taken:
+    /// in a directory of many, by somebody who will not let it be removed.
+    fn create(&self) -> Result<(File, PathBuf), Failure> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(NEW_MODE);
-        let mut file = options
-            .open(&self.next)
+        if self.is_locked {
+            // If it cannot be removed, it cannot be made either.
+            let _ = fs::remove_file(&self.next);
+            match options.open(&self.next) {
+                Ok(file) => return Ok((file, self.next.clone())),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(self.unwritable(&error)),
+            }
+        }
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| Failure::failed("the system has no randomness to give", error))?;
+        let mut next = self.next.clone().into_os_string();
+        next.push(format!("-{:016x}", u64::from_be_bytes(random)));
+        let file = options
+            .open(&next)
             .map_err(|error| self.unwritable(&error))?;
-        if let Some(metadata) = &self.metadata {
-            self.keep(metadata, &file)?;
+        Ok((file, next.into()))
+    }
+
+    fn write(
+        &self,
+        file: &mut File,
+        next: &Path,
+        read: &Read,
+        text: &str,
+    ) -> Result<bool, Failure> {
+        if let Some(metadata) = &read.metadata {
+            self.keep(metadata, file)?;
         }
         file.write_all(text.as_bytes())
             .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(&self.next, &self.path))
-            .map_err(|error| self.unwritable(&error))
+            .map_err(|error| self.unwritable(&error))?;
+        if !self.read()?.is(read) {
+            return Ok(false);
+        }
+        fs::rename(next, &self.path).map_err(|error| self.unwritable(&error))?;
+        Ok(true)
     }
 
     /// Owner first: a change of it takes some permissions away.
@@ -117,8 +172,8 @@ impl Store {
             if (new.uid(), new.gid()) != (metadata.uid(), metadata.gid()) {
                 fchown(file, Some(metadata.uid()), Some(metadata.gid()))?;
             }
-            file.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777))?;
-            keep_access_list(&self.path, file)
+            keep_access_list(&self.path, file)?;
+            file.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777))
         });
         kept.map_err(|error| {
             let message = format!(
@@ -145,7 +200,7 @@ impl Store {
 /// What `setfacl` says is part of the permissions: by it, the gateway may be who reads the file.
 #[cfg(target_os = "linux")]
 fn keep_access_list(from: &Path, to: &File) -> io::Result<()> {
-    use rustix::fs::{XattrFlags, fsetxattr, getxattr};
+    use rustix::fs::{XattrFlags, fremovexattr, fsetxattr, getxattr};
     use rustix::io::Errno;
 
     const NAME: &str = "system.posix_acl_access";
@@ -153,7 +208,12 @@ fn keep_access_list(from: &Path, to: &File) -> io::Result<()> {
     let mut list = vec![0; 64 * 1024];
     match getxattr(from, NAME, &mut list[..]) {
         Ok(length) => Ok(fsetxattr(to, NAME, &list[..length], XattrFlags::empty())?),
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        // The new file may have one all the same, from its directory (`setfacl -d`).
+        Err(Errno::NODATA) => match fremovexattr(to, NAME) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
+        Err(Errno::OPNOTSUPP) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -209,29 +269,4 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
         }
     }
     Err(io::Error::other("too many links"))
-}
-
-fn wait_for(directory: &File, name: &str) -> Result<(), Failure> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match directory.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(ASK_AGAIN),
-            Err(TryLockError::WouldBlock) => {
-                let message = format!(
-                    "somebody else has held its directory's lock for {} seconds; try again when \
-                     they are done",
-                    PATIENCE.as_secs()
-                );
-                return Err(Failure::failed(name, message));
-            }
-            Err(TryLockError::Error(error)) => {
-                let message = format!(
-                    "its directory cannot be locked ({error}), so that a change of somebody else \
-                     might be lost; keep the file on a disk of this machine"
-                );
-                return Err(Failure::failed(name, message));
-            }
-        }
-    }
 }

@@ -9,7 +9,7 @@ use voxgate::{Dialect, KeysFile, Problem, UnknownDialect};
 use super::cluster;
 use super::failure::Failure;
 use super::manifest::Manifest;
-use super::store::{self, Store};
+use super::store::{self, Read, Store};
 use crate::settings;
 
 const FILE: &str = "VOXGATE_KEYS_FILE";
@@ -87,7 +87,9 @@ impl Target {
     pub(super) fn open(matches: &ArgMatches, source: &mut Source) -> Result<Self, Failure> {
         let text = |name| matches.get_one::<String>(name).map(String::as_str);
         let Some(name) = text("kubernetes-secret") else {
-            return Ok(Self::File(Store::lock(source.path()?, &source.place)?));
+            let is_locked = !flag(matches, "without-lock");
+            let store = Store::open(source.path()?, &source.place, is_locked)?;
+            return Ok(Self::File(store));
         };
         let manifest = Manifest::new(name, text("namespace"))?;
         if let Some(path) = matches.get_one::<PathBuf>("from-secret") {
@@ -96,9 +98,7 @@ impl Target {
             source.path = None;
             return Ok(Self::Manifest(manifest.following(&secret)?, secret.text));
         }
-        // Not every command may begin a Secret.
-        let is_empty = matches.try_get_one::<bool>("empty");
-        if is_empty.is_ok_and(|empty| empty.copied().unwrap_or_default()) {
+        if flag(matches, "empty") {
             source.path = None;
             return Ok(Self::Manifest(manifest, String::new()));
         }
@@ -116,21 +116,26 @@ impl Target {
         }
     }
 
-    /// The text to start from.
-    pub(super) fn text(&self, source: &Source, absent: Absent) -> Result<String, Failure> {
-        let text = match self {
+    /// What to start from.
+    pub(super) fn read(&self, source: &Source, absent: Absent) -> Result<Read, Failure> {
+        let read = match self {
             Self::File(store) => store.read()?,
-            Self::Manifest(_, text) => Some(text.clone()),
+            Self::Manifest(_, text) => Read::of(text.clone()),
         };
-        match (text, absent) {
-            (Some(text), _) => Ok(text),
-            (None, Absent::IsEmpty) => Ok(String::new()),
+        match (&read.text, absent) {
             (None, Absent::IsWrong) => {
                 let message = "is not there; give the keys file that has the key";
                 Err(Failure::wrong(&source.place, message))
             }
+            _ => Ok(read),
         }
     }
+}
+
+/// Whether a flag is given that not every command has.
+fn flag(matches: &ArgMatches, name: &str) -> bool {
+    let given = matches.try_get_one::<bool>(name);
+    given.is_ok_and(|given| given.copied().unwrap_or_default())
 }
 
 /// What it means that there is no file.

@@ -1,0 +1,36 @@
+//! One writer at a time: the lock on a keys file's directory.
+
+use std::fs::{File, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::failure::Failure;
+
+/// Longest wait for others who write.
+const PATIENCE: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+pub(super) fn wait_for(directory: &File, name: &str) -> Result<(), Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(ASK_AGAIN),
+            Err(TryLockError::WouldBlock) => {
+                let message = format!(
+                    "somebody else has held its directory's lock for {} seconds; try again when \
+                     they are done; `voxgate key revoke ID --without-lock` does not wait",
+                    PATIENCE.as_secs()
+                );
+                return Err(Failure::failed(name, message));
+            }
+            Err(TryLockError::Error(error)) => {
+                let message = format!(
+                    "its directory cannot be locked ({error}), so that a change of somebody else \
+                     might be lost; keep the file on a disk of this machine"
+                );
+                return Err(Failure::failed(name, message));
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What others do in the file's directory meanwhile.
+
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use super::{DIGEST, Place};
+
+fn entry(id: &str) -> String {
+    format!("[[key]]\nid = \"{id}\"\nsha256 = \"{DIGEST}\"\n")
+}
+
+/// Whoever can open the directory can hold its lock.
+#[test]
+fn a_lock_of_somebody_else_does_not_keep_a_key_in_force() {
+    let place = Place::with(&entry("a"));
+    let directory = File::open(place.directory()).unwrap();
+    directory.lock().unwrap();
+    let error = place.refuses(1, "", &["revoke", "a"]);
+    assert!(error.contains("--without-lock"), "{error}");
+    place.run(&["revoke", "a", "--without-lock"]).done();
+    assert!(place.text().contains("disabled = true"));
+    assert_eq!(place.others(), [""; 0]);
+}
+
+#[test]
+fn a_name_that_is_taken_is_no_hindrance() {
+    let place = Place::with("");
+    // As it is for whoever may not remove it: in a directory of many.
+    let taken = place.directory().join(".keys.toml.voxgate-next");
+    fs::create_dir(&taken).unwrap();
+    place.run(&["new", "--id=a"]).token();
+    assert_eq!(place.keys().keys().len(), 1);
+    assert_eq!(place.others(), [".keys.toml.voxgate-next"]);
+}
+
+/// Editors ask for no lock.
+#[test]
+fn what_an_editor_saves_meanwhile_is_kept() {
+    let mut tracing = Command::new("strace");
+    let tracing = tracing.args(["-qq", "-o", "/dev/null", "true"]).output();
+    if !tracing.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: there is no strace here, or it may not trace");
+        return;
+    }
+    let place = Place::with(&entry("a"));
+    let run = place.command(&["revoke", "a"]);
+    let mut child = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e"])
+        .arg("inject=fsync:delay_enter=3000000:when=1")
+        .arg(run.get_program())
+        .args(run.get_args())
+        .env("VOXGATE_KEYS_FILE", place.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while place.others().is_empty() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let saved = place.directory().join("saved");
+    fs::write(&saved, format!("# mine\n{}", entry("a"))).unwrap();
+    fs::rename(saved, place.path()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let expected = entry("a").replace("sha256", "disabled = true\nsha256");
+    assert_eq!(place.text(), format!("# mine\n{expected}"));
+    assert_eq!(place.others(), [""; 0]);
+}
+
+/// What `setfacl -d -m u:65534:r` says of the directory is not said of a file that has no list.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_access_list_of_the_directory_opens_nothing() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const NO_ID: u32 = u32::MAX;
+    let entries = [
+        (1, 6, NO_ID),
+        (2, 4, 65534),
+        (4, 4, NO_ID),
+        (16, 4, NO_ID),
+        (32, 0, NO_ID),
+    ];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        list.extend(u16::to_le_bytes(tag));
+        list.extend(u16::to_le_bytes(permissions));
+        list.extend(id.to_le_bytes());
+    }
+    let place = Place::with(&entry("a"));
+    let mode = fs::Permissions::from_mode(0o640);
+    fs::set_permissions(place.path(), mode).unwrap();
+    let name = "system.posix_acl_default";
+    if setxattr(place.directory(), name, &list, XattrFlags::empty()).is_err() {
+        eprintln!("skipped: the file system has no access lists");
+        return;
+    }
+    place.run(&["revoke", "a"]).done();
+    let mut kept = vec![0; 1024];
+    let read = getxattr(place.path(), "system.posix_acl_access", &mut kept[..]);
+    assert_eq!(read, Err(rustix::io::Errno::NODATA));
+    let mode = fs::metadata(place.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o640);
+}
+
+/// Two things are to be known then: the new key cannot be used, and the old one ends.
+#[test]
+fn a_successors_token_that_is_lost_is_told_with_what_became_of_the_old_key() {
+    let place = Place::with(&entry("a"));
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut command = place.command(&["rotate", "a"]);
+    let output = command.stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    for wanted in ["key a: expires 2", "token of `a-2` is lost", "revoke a-2"] {
+        assert!(error.contains(wanted), "no {wanted} in {error}");
+    }
+}
