@@ -99,6 +99,73 @@ fn one_bad_line_and_nothing_is_added() {
     }
 }
 
+/// Each would make a key, or an id, of something that is neither.
+#[test]
+fn forms_of_other_programs_are_refused_with_their_lines() {
+    let place = Place::new();
+    for (line, wanted) in [
+        (format!("export {STRONG}"), "a shell or a header"),
+        (format!("Bearer {STRONG}"), "a shell or a header"),
+        (format!("token {STRONG}"), "a shell or a header"),
+        (format!("ivr: {STRONG}"), "ends in a colon"),
+        (format!("ivr,{STRONG}"), "holds a comma"),
+        (format!("ivr, {STRONG}"), "holds a comma"),
+        (format!("ivr \"{STRONG}\""), "quotation mark"),
+        (format!("'{STRONG}'"), "quotation mark"),
+        (format!("export API_KEY={STRONG}"), "might be `id=key`"),
+        (format!("{STRONG} ivr-prod"), "where the id belongs"),
+        (
+            format!("{STRONG} ivr-prod-and-a-longer-name"),
+            "where the id belongs",
+        ),
+        (format!("vxg_abc {STRONG}"), "where the id belongs"),
+        (format!("{STRONG}{OTHER} {OTHER}"), "looks like a secret"),
+        (format!("env-3 {STRONG}"), "VOXGATE_API_KEYS"),
+    ] {
+        let error = place.refuses(64, &format!("good {OTHER}\n{line}\n"), &["import"]);
+        let found = error.lines().find(|said| said.starts_with("  line 2: "));
+        assert!(
+            found.is_some_and(|said| said.contains(wanted)),
+            "{line}: {error}"
+        );
+        assert!(!error.contains(STRONG) && !error.contains(OTHER), "{error}");
+    }
+    assert!(!place.path().exists());
+    let error = place.refuses(64, OTHER, &["import", "--prefix=env"]);
+    assert!(error.contains("--prefix: "), "{error}");
+}
+
+/// The gateway would take neither then.
+#[test]
+fn a_key_that_the_environment_lists_is_a_duplicate() {
+    let place = Place::with(&format!("[[key]]\nid = \"old\"\nsecret = \"{OTHER}\"\n"));
+    let keys = place.directory().join("keys");
+    let listed = place.directory().join("listed");
+    std::fs::write(&keys, STRONG).unwrap();
+    std::fs::write(&listed, format!("{OTHER}\n{STRONG}\n")).unwrap();
+    let run = |arguments: &[&str], variable: &str, value: &str| {
+        let mut command = place.command(arguments);
+        super::Ran::new(command.env(variable, value).output().unwrap())
+    };
+    let import = ["import", keys.to_str().unwrap()];
+    for (variable, value) in [
+        ("VOXGATE_API_KEYS", format!("{OTHER}, {STRONG}")),
+        ("VOXGATE_API_KEYS_FILE", listed.display().to_string()),
+    ] {
+        let ran = run(&import, variable, &value);
+        assert_eq!(ran.code, Some(64), "{ran:?}");
+        assert!(ran.error.contains("line 1: is `env-2`"), "{ran:?}");
+        let ran = run(&["list"], variable, &value).done();
+        assert!(
+            ran.error.contains("key `old` has the secret of `env-1`"),
+            "{ran:?}"
+        );
+        assert!(!ran.error.contains(OTHER), "{ran:?}");
+    }
+    let ran = run(&import, "VOXGATE_API_KEYS_FILE", "/absent-hunter2").done();
+    assert!(ran.error.contains("cannot be read") && !ran.error.contains("hunter2"));
+}
+
 #[test]
 fn keys_are_known_in_the_form_of_their_vendor() {
     let cases = [

@@ -92,6 +92,13 @@ fn what_cannot_be_is_refused_with_its_flag_and_nothing_is_done() {
         ),
         (&["--id=a b"], &["--id: "]),
         (&["--id=public"], &["--id: "]),
+        (&["--id=env-1"], &["--id: ", "VOXGATE_API_KEYS"]),
+        (&["--id=vxg_abc"], &["--id: ", "secret"]),
+        (
+            &["--id=9f3c1b7ae5d24860b1c7f0e2d3a49586"],
+            &["--id: ", "secret"],
+        ),
+        (&["--id=ivr:"], &["--id: ", "colon"]),
         (&["--id="], &["--id: "]),
         (
             &["--id=a", "--account=other"],

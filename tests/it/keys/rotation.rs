@@ -84,7 +84,14 @@ fn the_old_key_never_lives_longer_for_being_rotated() {
     assert!(place.text().starts_with(&before));
     place.run(&["revoke", "a"]).done();
     let before = place.text();
-    place.run(&["rotate", "a", "--overlap=2h"]).token();
+    let error = place.refuses(64, "", &["rotate", "a"]);
+    assert!(
+        error.contains("key a: is revoked") && error.contains("--force"),
+        "{error}"
+    );
+    place
+        .run(&["rotate", "a", "--overlap=2h", "--force"])
+        .token();
     assert!(place.text().starts_with(&before));
     let now = SystemTime::now();
     assert_eq!(
@@ -142,7 +149,8 @@ fn the_new_key_lasts_as_long_as_the_old_one_was_made_for() {
         ),
     ] {
         let place = Place::with(&entry(&fields));
-        let arguments: Vec<&str> = ["rotate", "a"].into_iter().chain(flag).collect();
+        let arguments = ["rotate", "a", "--force"].into_iter();
+        let arguments: Vec<&str> = arguments.chain(flag).collect();
         place.run(&arguments).token();
         let file = place.keys();
         let expires = key(file.keys(), "a-2").principal().validity().expires;
@@ -153,8 +161,15 @@ fn the_new_key_lasts_as_long_as_the_old_one_was_made_for() {
     }
     let place = Place::with(&entry(&format!("expires = {}\n", at(-1))));
     let error = place.refuses(64, "", &["rotate", "a"]);
+    assert!(error.contains("key a: is expired"), "{error}");
+    let error = place.refuses(64, "", &["rotate", "a", "--force"]);
     assert!(error.contains("--expires: "), "{error}");
-    place.run(&["rotate", "a", "--expires=1d"]).token();
+    place
+        .run(&["rotate", "a", "--force", "--expires=1d"])
+        .token();
+    let place = Place::with(&entry("").replace("\"a\"", "\"env\""));
+    let error = place.refuses(64, "", &["rotate", "env"]);
+    assert!(error.contains("--new-id: "), "{error}");
     let place = Place::with(&entry(&format!("not_before = {}\n", at(1))));
     let error = place.refuses(64, "", &["rotate", "a"]);
     assert!(error.contains("does not count yet"), "{error}");

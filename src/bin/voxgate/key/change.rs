@@ -60,8 +60,10 @@ pub(super) fn apply(
             name: &source.name,
             text: old,
             file: &file,
+            listed: &source.listed,
         };
         let mut change = change(&view, source.dialect)?;
+        change.said.extend(source.listed.warnings(&file));
         let mut keys = file;
         if let Some(new) = &change.text {
             let changed = KeysFile::parse(new, &source.name, source.gateways)

@@ -112,7 +112,11 @@ fn rotate() -> Command {
             "TIME",
             format!("When the new key ends: {MOMENT}, or never"),
         ));
-    with_target(command)
+    let force = Arg::new("force")
+        .long("force")
+        .action(ArgAction::SetTrue)
+        .help("Make a successor of a key that is revoked or expired, too");
+    with_target(command.arg(force))
 }
 
 fn verify() -> Command {

@@ -5,6 +5,8 @@ use std::ops::Range;
 use toml_edit::{ArrayOfTables, Document, DocumentMut, Table};
 use voxgate::{Key, KeysFile, Problem};
 
+use super::listed::Listed;
+
 const HEADER: &str = "[[key]]";
 
 /// The text of a keys file, and where its keys are.
@@ -12,6 +14,8 @@ pub(super) struct Text<'a> {
     pub(super) name: &'a str,
     pub(super) text: &'a str,
     pub(super) file: &'a KeysFile,
+    /// Keys that the gateway has from elsewhere.
+    pub(super) listed: &'a Listed,
 }
 
 /// What the lines of a text end in.
@@ -200,6 +204,7 @@ mod tests {
             name: "keys.toml",
             text,
             file: &file,
+            listed: &Listed::default(),
         };
         let mut keys = file.keys().iter();
         let key = keys.find(|key| key.principal().id() == "a");

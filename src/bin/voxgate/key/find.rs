@@ -4,6 +4,7 @@ use clap::ArgMatches;
 use voxgate::{Key, Problem};
 
 use super::edit::Text;
+use super::ids;
 
 const MAX_SUGGESTIONS: usize = 3;
 
@@ -40,8 +41,11 @@ pub(super) fn existing<'a>(file: &Text<'a>, id: &str) -> Result<&'a Key, Problem
     })
 }
 
-/// That no key has this id, which `flag` gave.
+/// That a new key may have this id, which `flag` gave.
 pub(super) fn unused(file: &Text<'_>, flag: &str, id: &str) -> Result<(), Problem> {
+    if let Some(wrong) = ids::wrong(id) {
+        return Err(Problem::new(flag, wrong));
+    }
     match key(file, id) {
         None => Ok(()),
         Some(_) => {

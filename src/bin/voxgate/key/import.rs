@@ -15,7 +15,7 @@ use super::edit::{Growing, Text};
 use super::entry::{self, Rights};
 use super::failure::Failure;
 use super::target::Absent;
-use super::{find, moment, store};
+use super::{find, ids, moment, store};
 
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -32,7 +32,11 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     change::apply(matches, Absent::IsEmpty, |file, dialect| {
         let plain = lines(&given, dialect)?;
         check_new(file, &plain, dialect)?;
-        let mut ids = Ids::new(file, &plain, find::argument(matches, "prefix"));
+        let prefix = find::argument(matches, "prefix");
+        if let Some(wrong) = ids::wrong(&format!("{prefix}-1")) {
+            return Err(Failure::wrong("--prefix", wrong));
+        }
+        let mut ids = Ids::new(file, &plain, prefix);
         let mut text = Growing::new(file.text);
         let (mut added, mut said) = (Vec::new(), Vec::new());
         for line in &plain {
@@ -124,14 +128,13 @@ fn lines(text: &str, dialect: Dialect) -> Result<Vec<Line<'_>>, Failure> {
 fn one(number: usize, line: &str, dialect: Dialect) -> Result<Line<'_>, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let (id, plain) = match words.as_slice() {
-        [plain] if is_assignment(plain) => {
-            let message = "might be `id=key`, or a key with = in it; write `id key`, with a space";
-            return Err(message.to_owned());
-        }
         [plain] => (None, *plain),
         [id, plain] => (Some(*id), *plain),
         _ => return Err("must be `key` or `id key`".to_owned()),
     };
+    if let Some(wrong) = other_form(id, plain) {
+        return Err(wrong.to_owned());
+    }
     let key = PlainKey::new(plain, dialect).map_err(|error| error.to_string())?;
     let Some(digest) = key.digest() else {
         let message = "may be a key of one vendor or another; say which with --dialect";
@@ -146,9 +149,36 @@ fn one(number: usize, line: &str, dialect: Dialect) -> Result<Line<'_>, String> 
     })
 }
 
-/// Whether there is a `=` that does not fill up base64.
-fn is_assignment(word: &str) -> bool {
-    word.trim_end_matches('=').contains('=')
+/// Why a line is in the form of another program, which would make a key of what is none.
+fn other_form(id: Option<&str>, plain: &str) -> Option<&'static str> {
+    const FIRST_WORDS: [&str; 4] = ["export", "bearer", "basic", "token"];
+    if plain.contains(',') || id.is_some_and(|id| id.contains(',')) {
+        return Some("holds a comma; write one key a line, and `id key` with a space");
+    }
+    if plain.contains(['"', '\'', '`']) {
+        return Some("holds a quotation mark; write the key without");
+    }
+    if is_assignment(plain, id.is_some()) {
+        let message = "might be `id=key`, or a key with = in it; write `id key`, with a space";
+        return Some(message);
+    }
+    let id = id?;
+    if FIRST_WORDS.contains(&id.to_ascii_lowercase().as_str()) {
+        return Some("begins with a word of a shell or a header; write `key` or `id key`");
+    }
+    if id.starts_with("vxg_") || (ids::is_random(id) && !ids::is_strong(plain)) {
+        return Some("has a secret where the id belongs; write `id key`");
+    }
+    ids::wrong(id)
+}
+
+/// Whether there is a `=` that does not fill up base64; behind an id only if a name is before it.
+fn is_assignment(word: &str, is_second: bool) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    match word.trim_end_matches('=').split_once('=') {
+        Some((name, _)) => !is_second || name.bytes().all(is_name),
+        None => false,
+    }
 }
 
 /// That no key is there already, neither in the file nor in an earlier line.
@@ -165,6 +195,7 @@ fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<()
             })
     };
     let taken: HashSet<&str> = ids_of(file).collect();
+    let listed = file.listed.by_digest();
     let (mut keys, mut ids) = (HashMap::new(), HashMap::new());
     let mut problems = Vec::new();
     for line in lines {
@@ -173,6 +204,10 @@ fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<()
             wrong(format!(
                 "is the key `{}` of the file already; leave it out",
                 principal.id()
+            ));
+        } else if let Some(id) = listed.get(&line.digest.to_hex()) {
+            wrong(format!(
+                "is `{id}` of VOXGATE_API_KEYS already; take it from that list first"
             ));
         } else if let Some(first) = keys.insert(line.digest.to_hex(), line.number) {
             wrong(format!("is the same key as line {first}; leave it out"));

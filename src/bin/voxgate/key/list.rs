@@ -21,7 +21,8 @@ const HEADINGS: [&str; 6] = [
 ];
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    let file = Source::given(matches)?.load()?;
+    let source = Source::given(matches)?;
+    let file = source.load()?;
     let now = SystemTime::now();
     let text = match matches.get_flag("json") {
         true => format!("{:#}\n", array(&file, now)),
@@ -31,6 +32,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let _ = io::stdout().write_all(text.as_bytes());
     for notice in file.notices() {
         let _ = writeln!(io::stderr(), "note: {notice}");
+    }
+    for warning in source.listed.warnings(&file) {
+        let _ = writeln!(io::stderr(), "{warning}");
     }
     Ok(())
 }

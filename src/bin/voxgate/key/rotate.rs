@@ -1,5 +1,6 @@
 //! `voxgate key rotate`.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use clap::ArgMatches;
@@ -19,13 +20,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let expires = entry::expires(matches, now)?;
     change::apply(matches, Absent::IsWrong, |file, dialect| {
         let old = find::existing(file, id)?;
-        let new_id = match matches.get_one::<String>("new-id") {
-            Some(new_id) => {
-                find::unused(file, "--new-id", new_id)?;
-                new_id.clone()
-            }
-            None => counted_up(file, id),
-        };
+        if !matches.get_flag("force") {
+            check_counts(old, now)?;
+        }
+        let given = matches.get_one::<String>("new-id").cloned();
+        let new_id = given.unwrap_or_else(|| counted_up(file, id));
+        find::unused(file, "--new-id", &new_id)?;
         let rights = Rights::of(&file.fields(old)?);
         let mut said = Vec::new();
         let life = Life {
@@ -52,6 +52,22 @@ fn overlap(text: &str, now: SystemTime) -> Result<SystemTime, Problem> {
     let end = humantime::parse_duration(text).ok();
     end.and_then(|overlap| moment::after(now, overlap))
         .ok_or_else(|| Problem::new("--overlap", "must be a duration such as 24h, 30m or 0s"))
+}
+
+/// That the old key was not taken from whoever has it: a successor would give its rights back.
+fn check_counts(old: &Key, now: SystemTime) -> Result<(), Problem> {
+    let state = match old.principal().state(now) {
+        KeyState::Disabled => "is revoked",
+        KeyState::Expired => "is expired",
+        _ => return Ok(()),
+    };
+    let message = format!(
+        "{state}, and a successor would give its rights back; --force makes one all the same"
+    );
+    Err(Problem::new(
+        format!("key {}", old.principal().id()),
+        message,
+    ))
 }
 
 /// That the account may have one more active key, as long as both count.
@@ -145,8 +161,10 @@ fn counted_up(file: &Text<'_>, id: &str) -> String {
         (number > 1 && number < 1000 && digits == number.to_string()).then_some((stem, number))
     });
     let (stem, first) = counted.map_or((id, 2), |(stem, number)| (stem, number + 1));
+    let keys = file.file.keys().iter();
+    let taken: HashSet<&str> = keys.map(|key| key.principal().id()).collect();
     let mut ids = (first..).map(|number| format!("{stem}-{number}"));
-    let free = ids.find(|id| find::key(file, id).is_none());
+    let free = ids.find(|id| !taken.contains(id.as_str()));
     // Nobody has four thousand million keys.
     free.unwrap_or_else(|| format!("{id}-next"))
 }

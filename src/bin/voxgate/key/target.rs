@@ -8,6 +8,7 @@ use voxgate::{Dialect, KeysFile, Problem, UnknownDialect};
 
 use super::cluster;
 use super::failure::Failure;
+use super::listed::Listed;
 use super::manifest::Manifest;
 use super::store::{self, Read, Store};
 use crate::settings;
@@ -30,6 +31,8 @@ pub(super) struct Source {
     pub(super) dialect: Dialect,
     /// In which the gateway reads the file, as far as is known here.
     pub(super) gateways: Dialect,
+    /// What the gateway knows beside the file.
+    pub(super) listed: Listed,
 }
 
 impl Source {
@@ -52,12 +55,14 @@ impl Source {
         let shown = |path: &PathBuf| path.display().to_string();
         let place = flag.as_ref().map_or(FILE.to_owned(), shown);
         let path = flag.or_else(variable);
+        let gateways = if set.is_some() { gateways } else { dialect };
         Ok(Self {
+            listed: Listed::of(&environment, gateways),
             name: path.as_ref().map_or(String::new(), shown),
             place,
             path,
             dialect,
-            gateways: if set.is_some() { gateways } else { dialect },
+            gateways,
         })
     }
 

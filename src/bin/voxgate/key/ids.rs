@@ -1,0 +1,71 @@
+//! Ids that a command does not give.
+
+use voxgate::{Dialect, PlainKey};
+
+/// A token of chance has as many characters without a separator.
+const RUN: usize = 20;
+/// 128 bits in hexadecimal digits.
+const LONG: usize = 32;
+
+/// Why a new key should not have this id. What else an id must be, the file's reader says.
+pub(super) fn wrong(id: &str) -> Option<&'static str> {
+    let number = id.strip_prefix("env-");
+    if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Some("is kept for the keys of VOXGATE_API_KEYS; choose another");
+    }
+    if looks_secret(id) {
+        return Some("looks like a secret, and ids stand in every audit record; choose a name");
+    }
+    if id.ends_with(':') {
+        return Some("ends in a colon; write the id alone");
+    }
+    None
+}
+
+/// Whether it is a token of ours, or long and of chance.
+fn looks_secret(id: &str) -> bool {
+    id.to_ascii_lowercase().starts_with("vxg_") || (id.len() >= LONG && is_random(id))
+}
+
+/// Whether it is of chance, which long names of several words are not.
+pub(super) fn is_random(text: &str) -> bool {
+    let runs = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+    runs.map(str::len).any(|length| length >= RUN) && is_strong(text)
+}
+
+/// Whether it has about 128 bits of randomness.
+pub(super) fn is_strong(text: &str) -> bool {
+    PlainKey::new(text, Dialect::Bearer).is_ok_and(|key| !key.is_weak())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_ids_and_secrets_are_not() {
+        for id in [
+            "ivr-prod",
+            "env",
+            "env-eu",
+            "token",
+            "production-europe-west-interactive-voice-response-01",
+            "ivr-prod-eu-west-1-callcenter-4-team-a",
+            "0b8e6d1f-4a7c-2935-e0d8-b6a4f1c39e72",
+            "team/ivr@prod:1",
+        ] {
+            assert_eq!(wrong(id), None, "{id}");
+        }
+        for id in [
+            "env-1",
+            "env-007",
+            "vxg_a",
+            "VXG_abc",
+            "9f3c1b7ae5d24860b1c7f0e2d3a49586",
+            "sk-Zk3vQ9xLm2Tn8RbW5yHc7JdPg4Fs6AeU",
+            "ivr:",
+        ] {
+            assert!(wrong(id).is_some(), "{id}");
+        }
+    }
+}

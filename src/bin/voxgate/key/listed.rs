@@ -1,0 +1,85 @@
+//! The keys that `VOXGATE_API_KEYS` lists: the gateway starts with none that is in the file, too.
+
+use std::collections::HashMap;
+use std::io;
+
+use voxgate::env::Environment;
+use voxgate::{Dialect, Digest, KeyRing, KeysFile, Outcome, Presented, Verify as _};
+
+const LIST: &str = "VOXGATE_API_KEYS";
+const FILE: &str = "VOXGATE_API_KEYS_FILE";
+
+/// The forms in which clients present each key.
+#[derive(Default)]
+pub(super) struct Listed {
+    forms: Vec<(String, Vec<Vec<u8>>)>,
+    /// What is to be said of the list.
+    pub(super) note: Option<String>,
+}
+
+impl Listed {
+    pub(super) fn of(environment: &Environment, dialect: Dialect) -> Self {
+        let mut listed = Self::default();
+        if let Some(text) = environment.get(LIST) {
+            listed.add(text.split(','), dialect);
+        } else if let Some(path) = environment.get(FILE) {
+            match std::fs::read_to_string(path) {
+                Ok(text) => listed.add(text.lines(), dialect),
+                Err(error) => listed.note = Some(unread(&error)),
+            }
+        }
+        listed
+    }
+
+    fn add<'a>(&mut self, keys: impl Iterator<Item = &'a str>, dialect: Dialect) {
+        for (index, key) in keys.map(str::trim).enumerate() {
+            if !key.is_empty() {
+                let forms = dialect.readings(key.as_bytes());
+                self.forms.push((format!("env-{}", index + 1), forms));
+            }
+        }
+    }
+
+    /// By the digests of what clients present.
+    pub(super) fn by_digest(&self) -> HashMap<String, &str> {
+        let forms = self.forms.iter();
+        let digests = forms.flat_map(|(id, forms)| {
+            let digests = forms.iter().map(|form| Digest::of(form).to_hex());
+            digests.map(|digest| (digest, id.as_str()))
+        });
+        digests.collect()
+    }
+
+    /// What is to be said of a file that has one of these keys.
+    pub(super) fn warnings(&self, file: &KeysFile) -> Vec<String> {
+        let mut warnings: Vec<String> = self.note.clone().into_iter().collect();
+        if self.forms.is_empty() {
+            return warnings;
+        }
+        let Ok(ring) = KeyRing::new(file.keys().iter().cloned()) else {
+            return warnings;
+        };
+        for (id, forms) in &self.forms {
+            let known = forms
+                .iter()
+                .find_map(|form| match ring.verify(Presented::new(form)) {
+                    Outcome::Ready(Ok(principal)) => Some(principal),
+                    Outcome::Ready(Err(denial)) => denial.principal().cloned(),
+                    Outcome::Pending(_) => None,
+                });
+            if let Some(principal) = known {
+                warnings.push(format!(
+                    "warning: key `{}` has the secret of `{id}` of {LIST}, and the gateway takes \
+                     no two keys with one; take it from that list",
+                    principal.id()
+                ));
+            }
+        }
+        warnings
+    }
+}
+
+/// The path is not shown: it may be a key, set in the wrong variable.
+fn unread(error: &io::Error) -> String {
+    format!("note: {FILE} cannot be read ({error}), so its keys were not compared with the file's")
+}
