@@ -42,7 +42,15 @@ fn a_table_shows_every_key_in_its_state() {
         .collect();
     let ids: Vec<&str> = cells.iter().map(|row| row[0]).collect();
     assert_eq!(ids, ["ID", "active", "old", "young", "off"]);
-    assert_eq!(cells[1][..4], ["active", "IVR\u{fffd}", "a,b", "active"]);
+    assert_eq!(
+        cells[1][..4],
+        [
+            "active",
+            "IVR\u{fffd}",
+            "a,b; voices cove; realtime",
+            "active"
+        ]
+    );
     assert_eq!(cells[2][..4], ["old", "-", "(none)", "expired"]);
     assert!(cells[2][4].starts_with("expired ") && cells[2][4].ends_with("d ago"));
     assert_eq!(
@@ -166,4 +174,138 @@ fn a_token_is_told_to_be_whose_and_whether_it_counts() {
         !error.contains(&token) && error.contains("standard input"),
         "{error}"
     );
+}
+
+/// A key that only its voices or its kind limit may not do everything.
+#[test]
+fn a_limited_key_is_not_shown_as_one_that_may_do_all() {
+    let entry = |id: &str, fields: &str| {
+        format!(
+            "[[key]]\nid = \"{id}\"\nsha256 = \"{}{id}\"\n{fields}",
+            &DIGEST[1..]
+        )
+    };
+    let place = Place::with(&format!(
+        "{}{}{}",
+        entry("a", "voices = [\"cove\"]\n"),
+        entry("b", "kind = \"realtime\"\n"),
+        entry("c", "scopes = []\nvoices = [\"x\", \"\\u202ey\"]\n")
+    ));
+    let out = place.run(&["list"]).done().out;
+    for (line, wanted) in [
+        (1, "voices cove"),
+        (2, "realtime"),
+        (3, "(none); voices x,\u{fffd}y"),
+    ] {
+        let line = out.lines().nth(line).unwrap();
+        assert!(line.contains(wanted) && !line.contains("(all)"), "{line}");
+    }
+}
+
+/// Neither a width nor a moment has a limit that a file could exceed.
+#[test]
+fn nothing_in_a_file_ends_a_command_early() {
+    let label = "x".repeat(70_000);
+    for moment in ["9999-12-31T23:59:59-01:00", "1970-01-01T00:00:00+01:00"] {
+        let place = Place::with(&format!(
+            "[[key]]\nid = \"a\"\nlabel = \"{label}\"\nexpires = {moment}\nsecret = \"0b8e6d1f4a7c2935e0d8b6a4f1c39e72\"\n"
+        ));
+        assert!(place.run(&["list"]).done().out.contains(&label));
+        let json: Value = serde_json::from_str(&place.run(&["list", "--json"]).done().out).unwrap();
+        assert!(json[0]["expires"].is_string());
+        let verified = place.run_with("0b8e6d1f4a7c2935e0d8b6a4f1c39e72", &["verify"]);
+        assert!(verified.out.starts_with("a: "), "{verified:?}");
+        place
+            .run(&["rotate", "a", "--force", "--expires=1d"])
+            .token();
+        let future = moment.starts_with('9');
+        let rotated = place.run(&["rotate", "a", "--force"]);
+        assert_eq!(
+            rotated.code,
+            Some(if future { 0 } else { 64 }),
+            "{rotated:?}"
+        );
+    }
+}
+
+/// A terminal obeys some characters, and shows another text for others.
+#[test]
+fn no_special_character_reaches_the_terminal() {
+    let place = Place::with(&format!(
+        "[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\nlabel = \"a\\u202Eb\\u009bc\\u200bd\\U000E0041\"\n"
+    ));
+    let out = place.run(&["list"]).done().out;
+    assert!(
+        out.contains("a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd} "),
+        "{out}"
+    );
+    let out = place.run(&["list", "--json"]).done().out;
+    assert!(out.is_ascii(), "{out}");
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json[0]["label"], "a\u{202e}b\u{9b}c\u{200b}d\u{e0041}");
+    for flag in ["--label=a\u{202e}b", "--set-label=a=\u{2066}b"] {
+        let error = place.refuses(64, "", &["new", "--id=b", flag]);
+        assert!(error.contains("not seen"), "{error}");
+    }
+    let long = format!("--label={}", "\u{e9}".repeat(257));
+    let error = place.refuses(64, "", &["new", "--id=b", &long]);
+    assert!(error.contains("256"), "{error}");
+    place
+        .run(&["new", "--id=b", &long[..long.len() - 2]])
+        .token();
+}
+
+#[test]
+fn what_is_pasted_beside_a_token_is_named() {
+    let place = Place::new();
+    let token = place.run(&["new", "--id=a"]).token();
+    for (input, wanted) in [
+        (format!("Bearer {token}"), "a header's scheme"),
+        (format!("token {token}\n"), "a header's scheme"),
+        (format!(" {token}\n"), "blanks around"),
+        (format!("{token} \n"), "blanks around"),
+        ("short".to_owned(), "too short"),
+    ] {
+        let ran = place.run_with(&input, &["verify"]);
+        assert!(ran.code == Some(1) && ran.out.contains(wanted), "{ran:?}");
+        assert!(!ran.out.contains(&token[4..]));
+    }
+}
+
+#[test]
+fn permissions_and_scopes_that_may_be_mistakes_are_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let place = Place::new();
+    let ran = place
+        .run(&["new", "--id=a", "--scope=tts:synthesise"])
+        .done();
+    for wanted in [
+        "made the file",
+        "tts:synthesise; known are ",
+        "tts:synthesize",
+    ] {
+        assert!(ran.error.contains(wanted), "no {wanted} in {}", ran.error);
+    }
+    let ran = place
+        .run(&["new", "--id=b", "--scope=tts:synthesize"])
+        .done();
+    assert!(!ran.error.contains("known are") && !ran.error.contains("made the file"));
+    for (mode, wanted) in [
+        (0o666, "written by other users"),
+        (0o644, "read by every user"),
+        (0o640, ""),
+    ] {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(place.path(), mode).unwrap();
+        let id = format!("--id=c{}", wanted.len());
+        for arguments in [&["list"][..], &["new", &id]] {
+            let error = place.run(arguments).done().error;
+            assert_eq!(
+                error.contains("other users") || error.contains("every user"),
+                !wanted.is_empty()
+            );
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
 }

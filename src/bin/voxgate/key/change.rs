@@ -7,6 +7,7 @@ use voxgate::{Dialect, KeysFile, Problem, Secret};
 
 use super::edit::Text;
 use super::failure::Failure;
+use super::permissions;
 use super::target::{Absent, Source, Target};
 
 /// How messages of the library begin that are about a field, and the flag that gave it.
@@ -64,6 +65,9 @@ pub(super) fn apply(
         };
         let mut change = change(&view, source.dialect)?;
         change.said.extend(source.listed.warnings(&file));
+        if let Ok(Some(scopes)) = matches.try_get_many::<String>("scope") {
+            change.said.extend(source.unknown_scopes(scopes));
+        }
         let mut keys = file;
         if let Some(new) = &change.text {
             let changed = KeysFile::parse(new, &source.name, source.gateways)
@@ -80,6 +84,9 @@ pub(super) fn apply(
                     None => "made the file",
                 };
                 change.said.push(format!("{done} {}", source.name));
+                let path = source.path.as_deref();
+                let warning = path.and_then(|path| permissions::warning(path, &source.name));
+                change.said.extend(warning);
             }
         }
         return finish(target, &source, &change, old, &keys);

@@ -7,7 +7,7 @@ use toml_edit::{Array, Datetime, InlineTable, Item, Table, Value};
 use voxgate::{Digest, Problem};
 
 use super::failure::Failure;
-use super::moment;
+use super::{moment, printable};
 
 /// What a successor has from its predecessor; the rest is its own.
 const RIGHTS: [&str; 9] = [
@@ -21,6 +21,9 @@ const RIGHTS: [&str; 9] = [
     "concurrency",
     "labels",
 ];
+
+const MAX_LABEL: usize = 256;
+const SPECIAL: &str = "holds a control character, or one that is not seen; leave it out";
 
 /// When a new key counts.
 #[derive(Clone, Copy, Default)]
@@ -45,8 +48,11 @@ impl Rights {
             ("rate", "rate"),
         ] {
             if let Some(text) = one(flag) {
-                if text.contains(char::is_control) {
-                    let message = "holds a control character; leave it out";
+                if text.contains(printable::is_special) {
+                    return Err(Failure::wrong(format!("--{flag}"), SPECIAL));
+                }
+                if text.chars().count() > MAX_LABEL {
+                    let message = format!("is longer than {MAX_LABEL} characters");
                     return Err(Failure::wrong(format!("--{flag}"), message));
                 }
                 table.insert(field, Item::Value(text.into()));
@@ -127,8 +133,8 @@ fn labels(matches: &ArgMatches) -> Result<InlineTable, Problem> {
         let Some((name, text)) = given.split_once('=') else {
             return Err(wrong("must be a name and a value, such as team=ivr"));
         };
-        if text.contains(char::is_control) {
-            return Err(wrong("holds a control character; leave it out"));
+        if text.contains(printable::is_special) {
+            return Err(wrong(SPECIAL));
         }
         if labels.insert(name, text.into()).is_some() {
             return Err(wrong("gives one name two values; give it one"));

@@ -8,24 +8,17 @@ use serde_json::{Map, Value, json};
 use voxgate::{Key, KeyKind, KeysFile, Principal, Scope};
 
 use super::failure::Failure;
-use super::moment;
 use super::target::Source;
+use super::{moment, permissions, printable};
 
-const HEADINGS: [&str; 6] = [
-    "ID",
-    "LABEL",
-    "SCOPES",
-    "STATE",
-    "EXPIRES IN",
-    "FINGERPRINT",
-];
+const HEADINGS: [&str; 6] = ["ID", "LABEL", "MAY", "STATE", "EXPIRES IN", "FINGERPRINT"];
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let source = Source::given(matches)?;
     let file = source.load()?;
     let now = SystemTime::now();
     let text = match matches.get_flag("json") {
-        true => format!("{:#}\n", array(&file, now)),
+        true => printable::json(&format!("{:#}\n", array(&file, now))),
         false => table(&file, now),
     };
     // Whoever closed the pipe has read enough.
@@ -33,7 +26,11 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     for notice in file.notices() {
         let _ = writeln!(io::stderr(), "note: {notice}");
     }
-    for warning in source.listed.warnings(&file) {
+    let permissions = source
+        .path
+        .as_deref()
+        .and_then(|path| permissions::warning(path, &source.name));
+    for warning in permissions.into_iter().chain(source.listed.warnings(&file)) {
         let _ = writeln!(io::stderr(), "{warning}");
     }
     Ok(())
@@ -51,7 +48,11 @@ fn table(file: &KeysFile, now: SystemTime) -> String {
     let mut table = String::new();
     for row in &rows {
         let cells = row.iter().zip(widths);
-        let cells = cells.map(|(cell, width)| format!("{cell:width$}"));
+        // A width of a format string would have a limit, and a label has none.
+        let cells = cells.map(|(cell, width)| {
+            let missing = width - cell.chars().count();
+            format!("{cell}{}", " ".repeat(missing))
+        });
         let line = cells.collect::<Vec<_>>().join("  ");
         table.push_str(line.trim_end());
         table.push('\n');
@@ -61,32 +62,38 @@ fn table(file: &KeysFile, now: SystemTime) -> String {
 
 fn row(key: &Key, now: SystemTime) -> [String; HEADINGS.len()] {
     let principal = key.principal();
-    let scopes = match principal.granted() {
-        None => "(all)".to_owned(),
-        Some([]) => "(none)".to_owned(),
-        Some(scopes) => scopes
-            .iter()
-            .map(Scope::as_str)
-            .collect::<Vec<_>>()
-            .join(","),
-    };
-    // A terminal obeys control characters.
-    let printable = |letter| {
-        if char::is_control(letter) {
-            '\u{fffd}'
-        } else {
-            letter
-        }
-    };
     let label = principal.display_label().unwrap_or("-");
     [
         principal.id().to_owned(),
-        label.chars().map(printable).collect(),
-        scopes,
+        printable::text(label),
+        printable::text(&rights(principal)),
         principal.state(now).as_str().to_owned(),
         moment::left(principal.validity().expires, now),
         key.fingerprint(),
     ]
+}
+
+/// What limits it: scopes, voices and its kind.
+fn rights(principal: &Principal) -> String {
+    if principal.is_unlimited() {
+        return "(all)".to_owned();
+    }
+    let mut limits = Vec::new();
+    match principal.granted() {
+        None => {}
+        Some([]) => limits.push("(none)".to_owned()),
+        Some(scopes) => {
+            let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
+            limits.push(scopes.join(","));
+        }
+    }
+    if let Some(voices) = principal.permitted_voices() {
+        limits.push(format!("voices {}", voices.join(",")));
+    }
+    if principal.key_kind() == KeyKind::Realtime {
+        limits.push("realtime".to_owned());
+    }
+    limits.join("; ")
 }
 
 fn array(file: &KeysFile, now: SystemTime) -> Value {

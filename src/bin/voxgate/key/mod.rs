@@ -15,6 +15,8 @@ mod lock;
 mod manifest;
 mod moment;
 mod new;
+mod permissions;
+mod printable;
 mod revoke;
 mod rotate;
 mod store;

@@ -7,6 +7,8 @@ use voxgate::Problem;
 
 /// RFC 3339 has four digits for a year.
 const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
+/// The offset of a clock from UTC, at most.
+const FARTHEST: Duration = Duration::from_secs((23 * 60 + 59) * 60);
 
 /// The current moment in whole seconds: what a file shows.
 pub(super) fn now() -> SystemTime {
@@ -53,9 +55,19 @@ fn rfc3339(text: &str) -> Option<SystemTime> {
     }
 }
 
-/// As a file and people read it.
+/// As a file and people read it (RFC 3339). `humantime` would panic before 1970, and behind the year
+/// 9999; a clock elsewhere may show such a moment all the same.
 pub(super) fn written(moment: SystemTime) -> String {
-    humantime::format_rfc3339(moment).to_string()
+    let end = UNIX_EPOCH + YEAR_10000;
+    let (clock, zone) = match moment {
+        moment if moment < UNIX_EPOCH => (moment + FARTHEST, "+23:59"),
+        moment if moment >= end => (moment - FARTHEST, "-23:59"),
+        moment => (moment, "Z"),
+    };
+    // No file has one beyond that.
+    let clock = clock.clamp(UNIX_EPOCH, end - Duration::from_nanos(1));
+    let clock = humantime::format_rfc3339(clock).to_string();
+    format!("{}{zone}", clock.trim_end_matches('Z'))
 }
 
 /// How long it is until then: `89d`, or `expired 2d ago`.
@@ -115,6 +127,38 @@ mod tests {
         ] {
             assert!(read("--expires", bad, now).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn every_moment_of_a_file_can_be_written() {
+        for text in [
+            "1970-01-01T00:00:00+01:00",
+            "1970-01-01T00:00:00+23:59",
+            "9999-12-31T23:59:59-01:00",
+            "9999-12-31T23:59:59.5-23:59",
+            "2027-03-01T00:00:00Z",
+        ] {
+            let file = |moment: &str| {
+                let digest = "1".repeat(64);
+                let text = format!("[[key]]\nid='a'\nsha256='{digest}'\nexpires={moment}\n");
+                let file = voxgate::KeysFile::parse(&text, "k", voxgate::Dialect::Rime);
+                let file = file.expect("a good file");
+                file.keys()[0]
+                    .principal()
+                    .validity()
+                    .expires
+                    .expect("a moment")
+            };
+            let moment = file(text);
+            assert_eq!(
+                file(&written(moment)),
+                moment,
+                "{text}: {}",
+                written(moment)
+            );
+        }
+        let farthest = UNIX_EPOCH + 2 * YEAR_10000;
+        assert!(written(farthest).starts_with("9999-"));
     }
 
     #[test]

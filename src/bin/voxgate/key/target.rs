@@ -1,10 +1,11 @@
 //! What a command reads, and what becomes of its change.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
-use voxgate::env::Environment;
-use voxgate::{Dialect, KeysFile, Problem, UnknownDialect};
+use voxgate::env::{Environment, Settings};
+use voxgate::{Dialect, KeysFile, Policy, Problem, Rule, UnknownDialect};
 
 use super::cluster;
 use super::failure::Failure;
@@ -33,6 +34,7 @@ pub(super) struct Source {
     pub(super) gateways: Dialect,
     /// What the gateway knows beside the file.
     pub(super) listed: Listed,
+    policy: Policy,
 }
 
 impl Source {
@@ -58,6 +60,7 @@ impl Source {
         let gateways = if set.is_some() { gateways } else { dialect };
         Ok(Self {
             listed: Listed::of(&environment, gateways),
+            policy: Settings::policy_from(&environment).unwrap_or_else(|_| gateways.policy()),
             name: path.as_ref().map_or(String::new(), shown),
             place,
             path,
@@ -71,6 +74,21 @@ impl Source {
         self.path
             .as_ref()
             .ok_or_else(|| Failure::wrong("--file", message))
+    }
+
+    /// That scopes are none of the policy's, as far as that can be read here.
+    pub(super) fn unknown_scopes<'a>(
+        &self,
+        given: impl Iterator<Item = &'a String>,
+    ) -> Vec<String> {
+        let rules = self.policy.rules().iter();
+        let known: BTreeSet<&str> = rules.filter_map(Rule::required).collect();
+        let unknown = given.filter(|scope| !known.contains(scope.as_str()));
+        let list = known.iter().copied().collect::<Vec<_>>().join(", ");
+        let warning = |scope: &String| {
+            format!("warning: no rule of the policy asks for the scope {scope}; known are {list}")
+        };
+        unknown.map(warning).collect()
     }
 
     /// The keys of the file.

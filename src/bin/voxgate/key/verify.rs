@@ -14,6 +14,9 @@ use super::failure::Failure;
 use super::moment;
 use super::target::Source;
 
+/// Shorter keys are refused in a keys file.
+const MIN_TOKEN: usize = 16;
+
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     if matches.get_many::<String>("token").is_some() {
         let message = "is read from standard input only, because other users of the machine can \
@@ -31,7 +34,13 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let now = SystemTime::now();
     let (said, code) = match verdicts.min_by_key(rank) {
         Some(Ok(principal)) => (told(&principal, now), ExitCode::SUCCESS),
-        Some(Err(denial)) => (refused(&denial, now), ExitCode::FAILURE),
+        Some(Err(denial)) => {
+            let hint = match denial.principal() {
+                Some(_) => "",
+                None => hint(&token),
+            };
+            (refused(&denial, now) + hint, ExitCode::FAILURE)
+        }
         None => ("unknown key".to_owned(), ExitCode::FAILURE),
     };
     let _ = writeln!(io::stdout(), "{said}");
@@ -63,6 +72,24 @@ fn refused(denial: &Denial, now: SystemTime) -> String {
             "mistyped key: it begins as a key of ours and is none; copy the whole key".to_owned()
         }
         _ => "unknown key: the file has none with this token".to_owned(),
+    }
+}
+
+/// What is often given instead of a token.
+fn hint(token: &[u8]) -> &'static str {
+    const SCHEMES: [&[u8]; 3] = [b"bearer ", b"basic ", b"token "];
+    let begins = |scheme: &&[u8]| {
+        let start = token.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    if SCHEMES.iter().any(begins) {
+        "; it begins with a header's scheme: give what stands behind"
+    } else if token.trim_ascii().len() < token.len() {
+        "; there are blanks around it: give it without"
+    } else if token.len() < MIN_TOKEN {
+        "; it is too short to be a token: copy the whole"
+    } else {
+        ""
     }
 }
 

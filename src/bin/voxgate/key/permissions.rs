@@ -1,0 +1,22 @@
+//! Who else can open the keys file.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+const WRITABLE: u32 = 0o022;
+const READABLE: u32 = 0o004;
+
+/// What is unwise about the file's permissions.
+pub(super) fn warning(path: &Path, name: &str) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.permissions().mode();
+    if mode & WRITABLE != 0 {
+        return Some(format!(
+            "warning: {name} can be written by other users, who can make themselves a key: chmod \
+             go-w"
+        ));
+    }
+    (mode & READABLE != 0).then(|| {
+        format!("note: {name} can be read by every user of the machine: chmod o-r, if need not be")
+    })
+}
