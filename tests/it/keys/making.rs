@@ -155,7 +155,7 @@ fn a_file_that_is_wrong_stays_so_and_every_problem_is_told() {
     let place = Place::with("[[key]]\nid = \"a\"\n[[key]]\ncolour = \"hunter2\"\n");
     for arguments in [
         &["new", "--id", "b"][..],
-        &["revoke", "a"],
+        &["revoke", "b"],
         &["rotate", "a"],
         &["list"],
         &["verify"],

@@ -309,3 +309,33 @@ fn permissions_and_scopes_that_may_be_mistakes_are_named() {
         }
     }
 }
+
+/// In an emergency the entry is what counts; and that it does not count yet is said.
+#[test]
+fn a_key_is_revoked_in_a_file_that_is_wrong_elsewhere() {
+    let good =
+        format!("[[key]]\nid = \"a\"\nlabel = \"\"\"\n[[key]]\n\"\"\"\nsha256 = \"{DIGEST}\"\n");
+    for broken in [
+        "[[key]]\nid = \"b\"\ncolour = \"hunter2\"\n",
+        "[[key]]\nid = \"b\nsha256 = 5\n",
+        "[[account]]\n",
+        "[[key]]\nid = \"a\"\nsecret = \"0b8e6d1f4a7c2935e0d8b6a4f1c39e72\"\n",
+    ] {
+        for text in [format!("{good}{broken}"), format!("{broken}{good}")] {
+            let place = Place::with(&text);
+            let ran = place.run(&["revoke", "a"]);
+            assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+            assert!(ran.error.contains("NOT IN FORCE"), "{ran:?}");
+            assert!(
+                ran.error.contains("keys.toml:") && !ran.error.contains("hunter2"),
+                "{ran:?}"
+            );
+            let expected = text.replace("id = \"a\"\n", "id = \"a\"\ndisabled = true\n");
+            assert_eq!(place.text(), expected);
+            let again = place.run(&["revoke", "a"]);
+            assert_eq!((again.code, place.text()), (Some(1), expected));
+            place.refuses(64, "", &["revoke", "c"]);
+            place.refuses(64, "", &["revoke", "a", "--kubernetes-secret=k"]);
+        }
+    }
+}

@@ -56,7 +56,8 @@ pub(super) fn apply(
     for _ in 0..MAX_TRIES {
         let read = target.read(&source, absent)?;
         let old = read.text.as_deref().unwrap_or_default();
-        let file = KeysFile::parse(old, &source.name, source.gateways)?;
+        let file = KeysFile::parse(old, &source.name, source.gateways)
+            .map_err(|error| Failure::Broken(error.into_problems()))?;
         let view = Text {
             name: &source.name,
             text: old,

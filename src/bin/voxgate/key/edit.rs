@@ -8,6 +8,8 @@ use voxgate::{Key, KeysFile, Problem};
 use super::listed::Listed;
 
 const HEADER: &str = "[[key]]";
+/// How far an entry may go on behind lines of it that look like headers.
+const MAX_HEADERS_IN_A_TEXT: usize = 16;
 
 /// The text of a keys file, and where its keys are.
 pub(super) struct Text<'a> {
@@ -165,6 +167,40 @@ pub(super) fn with_fields(entry: &str, fields: &[(&str, String)], newline: &str)
         text.replace_range(span, &new);
     }
     Some(text)
+}
+
+/// The text in which every entry with this id is disabled, if there is one. What begins as a header
+/// may be a line of a text; then no table ends before the text does.
+pub(super) fn disabled_by_text(text: &str, id: &str) -> Option<String> {
+    let lines = text.split_inclusive('\n').scan(0, |at, line| {
+        let start = *at;
+        *at += line.len();
+        Some((start, line))
+    });
+    let headers = lines.filter(|(_, line)| line.trim_start().starts_with("[["));
+    let headers: Vec<usize> = headers.map(|(start, _)| start).collect();
+    let ends = headers.iter().copied().skip(1).chain([text.len()]);
+    let ends: Vec<usize> = ends.collect();
+    let mut new = text.to_owned();
+    let mut is_found = false;
+    for (index, start) in headers.iter().copied().enumerate().rev() {
+        let entries = ends[index..].iter().take(MAX_HEADERS_IN_A_TEXT);
+        let edited = entries.map(|end| start..*end).find_map(|range| {
+            let document = Document::parse(&text[range.clone()]).ok()?;
+            let keys = document.get("key").filter(|_| document.len() == 1)?;
+            let table = only_key(keys.as_array_of_tables())?;
+            let same = table.get("id")?.as_str()? == id;
+            Some((range, same))
+        });
+        let Some((range, true)) = edited else {
+            continue;
+        };
+        let fields = [("disabled", "true".to_owned())];
+        let entry = with_fields(&text[range.clone()], &fields, newline(text))?;
+        new.replace_range(range, &entry);
+        is_found = true;
+    }
+    is_found.then_some(new)
 }
 
 fn only_key(keys: Option<&ArrayOfTables>) -> Option<&Table> {

@@ -13,6 +13,8 @@ use crate::EXIT_CONFIG;
 pub(super) enum Failure {
     /// The command line or a file is wrong.
     Wrong(Vec<Problem>),
+    /// The keys file that is there is wrong.
+    Broken(Vec<Problem>),
     /// The system refused.
     Failed(String),
 }
@@ -29,7 +31,7 @@ impl Failure {
     /// Says it on standard error.
     pub(super) fn report(&self) -> ExitCode {
         match self {
-            Self::Wrong(problems) => {
+            Self::Wrong(problems) | Self::Broken(problems) => {
                 let mut text = "voxgate: nothing was done:\n".to_owned();
                 for problem in problems {
                     text.push_str(&format!("  {problem}\n"));

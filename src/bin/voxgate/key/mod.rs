@@ -4,6 +4,7 @@ mod change;
 mod cluster;
 mod command;
 mod edit;
+mod emergency;
 mod entry;
 mod failure;
 mod find;

@@ -6,11 +6,11 @@ use voxgate::KeyState;
 use super::change::{self, Change};
 use super::failure::Failure;
 use super::target::Absent;
-use super::{find, moment};
+use super::{emergency, find, moment};
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let id = find::argument(matches, "id");
-    change::apply(matches, Absent::IsWrong, |file, _| {
+    let done = change::apply(matches, Absent::IsWrong, |file, _| {
         let key = find::existing(file, id)?;
         let (text, said) = match key.principal().state(moment::now()) {
             KeyState::Disabled => (None, format!("key {id}: was revoked already")),
@@ -25,5 +25,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
             issued: None,
             said: vec![said],
         })
-    })
+    });
+    match done {
+        Err(Failure::Broken(problems)) => emergency::revoke(matches, id, problems),
+        done => done,
+    }
 }

@@ -1,0 +1,41 @@
+//! A revocation in a file in which something else is wrong.
+
+use clap::ArgMatches;
+use voxgate::Problem;
+
+use super::edit;
+use super::failure::Failure;
+use super::target::{Absent, Source, Target};
+
+/// Disables the key in its entry, which is found by its text: the file cannot be read as a whole.
+/// It always fails: a gateway that runs does not take such a file.
+pub(super) fn revoke(
+    matches: &ArgMatches,
+    id: &str,
+    problems: Vec<Problem>,
+) -> Result<(), Failure> {
+    let mut source = Source::given(matches)?;
+    let target = Target::open(matches, &mut source)?;
+    let Target::File(store) = &target else {
+        return Err(Failure::Broken(problems));
+    };
+    let read = target.read(&source, Absent::IsWrong)?;
+    let old = read.text.as_deref().unwrap_or_default();
+    let Some(new) = edit::disabled_by_text(old, id) else {
+        return Err(Failure::Broken(problems));
+    };
+    if new != old && !store.replace(&read, &new)? {
+        let message = "was changed by somebody else meanwhile; run this again";
+        return Err(Failure::failed(&source.name, message));
+    }
+    let problems: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("\n  {problem}"))
+        .collect();
+    let message = format!(
+        "the entry of `{id}` is disabled now, BUT NOT IN FORCE: the file has other problems, so a \
+         gateway that runs keeps its last good keys, and takes this one until they are mended:{}",
+        problems.concat()
+    );
+    Err(Failure::failed(&source.name, message))
+}
