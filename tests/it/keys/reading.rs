@@ -339,3 +339,49 @@ fn a_key_is_revoked_in_a_file_that_is_wrong_elsewhere() {
         }
     }
 }
+
+/// Ctrl-C is the usual way out of a prompt.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_prompt_leaves_the_terminal_as_it_was() {
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
+
+    let place = Place::with(&format!("[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n"));
+    let script = Command::new("script").arg("--version").output();
+    if !script.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: there is no script(1) here, which has a terminal");
+        return;
+    }
+    let run = format!(
+        "trap : INT; {} key verify --file {}; echo status $?; stty -a",
+        env!("CARGO_BIN_EXE_voxgate"),
+        place.path().display()
+    );
+    let mut child = Command::new("script")
+        .args(["-q", "-c", &run, "/dev/null"])
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let mut shown = String::new();
+    while !shown.contains("Token: ") {
+        let mut byte = [0];
+        assert_eq!(output.read(&mut byte).unwrap(), 1, "{shown}");
+        shown.push(char::from(byte[0]));
+    }
+    input.write_all(b"\x03").unwrap();
+    output.read_to_string(&mut shown).unwrap();
+    child.wait().unwrap();
+    assert!(
+        shown.contains("SIGINT") && shown.contains("status 1"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains(" echo ") && !shown.contains("-echo "),
+        "{shown}"
+    );
+}

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use clap::ArgMatches;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::runtime::Builder;
 use voxgate::{
     Denial, DenialKind, KeyRing, MAX_CREDENTIAL_BYTES, Outcome, Presented, Principal, Verify as _,
 };
@@ -13,6 +14,7 @@ use voxgate::{
 use super::failure::Failure;
 use super::moment;
 use super::target::Source;
+use crate::signals::Signals;
 
 /// Shorter keys are refused in a keys file.
 const MIN_TOKEN: usize = 16;
@@ -115,17 +117,12 @@ fn read() -> Result<Vec<u8>, Failure> {
     let stdin = io::stdin();
     let mut token = Vec::new();
     let read = if stdin.is_terminal() {
-        let _ = write!(io::stderr(), "Token: ");
-        let hidden = Hidden::new();
-        let mut line = String::new();
-        let read = stdin.read_line(&mut line);
-        drop(hidden);
+        let typed = typed();
         let _ = writeln!(io::stderr());
-        token = line.into_bytes();
-        read
+        typed.map(|line| token.extend(line.into_bytes()))
     } else {
         let most = MAX_CREDENTIAL_BYTES as u64 + 3;
-        stdin.lock().take(most).read_to_end(&mut token)
+        stdin.lock().take(most).read_to_end(&mut token).map(drop)
     };
     read.map_err(|error| Failure::failed("standard input", error))?;
     for end in [b'\n', b'\r'] {
@@ -134,6 +131,28 @@ fn read() -> Result<Vec<u8>, Failure> {
         }
     }
     Ok(token)
+}
+
+/// A line that is not shown. A signal ends the wait and not the process, which would leave the
+/// terminal as it is.
+fn typed() -> io::Result<String> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let typed = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let _hidden = Hidden::new();
+        let _ = write!(io::stderr(), "Token: ");
+        let line = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            io::stdin().read_line(&mut line).map(|_| line)
+        });
+        tokio::select! {
+            line = line => line?,
+            signal = signals.next() => Err(io::Error::other(signal)),
+        }
+    });
+    // The thread that reads may still do so.
+    runtime.shutdown_background();
+    typed
 }
 
 /// A terminal that does not show what is typed, while this is alive.
