@@ -16,6 +16,7 @@ const RESERVED_IDS: [&str; 2] = ["public", "deployment"];
 const END_OF_9999: u64 = 253_402_300_800;
 const MAX_LABELS: usize = 16;
 const MAX_LABEL_BYTES: usize = 256;
+const MAX_LABEL_CHARACTERS: usize = 256;
 const MAX_NAMES: usize = 256;
 const MAX_NAME_BYTES: usize = 128;
 
@@ -38,8 +39,8 @@ pub(super) fn id(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String> {
 /// A label for people.
 pub(super) fn label(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String> {
     let label = file.text(value, "label")?;
-    if label.len() > MAX_LABEL_BYTES {
-        let message = format!("label must be {MAX_LABEL_BYTES} bytes at most");
+    if label.chars().count() > MAX_LABEL_CHARACTERS {
+        let message = format!("label must be {MAX_LABEL_CHARACTERS} characters at most");
         file.problem(value.span().start, message);
         return None;
     }

@@ -147,7 +147,7 @@ fn typed() -> io::Result<String> {
         });
         tokio::select! {
             line = line => line?,
-            signal = signals.next() => Err(io::Error::other(signal)),
+            signal = signals.end(|| false) => Err(io::Error::other(signal)),
         }
     });
     // The thread that reads may still do so.
