@@ -42,6 +42,7 @@
 //! - `gateway` (default): what the `voxgate` program needs. A library user turns it off with
 //!   `default-features = false`; the layer itself needs neither tokio nor any other runtime.
 //! - `notify`: a changed keys file is noticed at once, instead of within two seconds.
+//! - `audit-log`: the audit log's chained files, and what verifies them.
 //! - `axum`: `Caller` and `Tunnel` as extractors.
 
 pub mod audit;
