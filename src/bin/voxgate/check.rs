@@ -17,6 +17,7 @@ impl fmt::Display for Description<'_> {
             admin_listen,
             upstreams,
             timeouts,
+            audit,
             ..
         } = self.0;
         writeln!(
@@ -28,8 +29,11 @@ impl fmt::Display for Description<'_> {
         match auth.mode() {
             Mode::Validate => writeln!(
                 f,
-                "Every request needs one of {}; {}.",
-                counted(auth.key_count(), "key"),
+                "Every request needs {}; {}.",
+                match auth.key_count() {
+                    1 => "the one key".to_owned(),
+                    keys => format!("one of {keys} keys"),
+                },
                 match auth.deployment_key() {
                     Some(_) => "the upstream sees the deployment key in its place",
                     None => "the upstream sees no key",
@@ -48,6 +52,15 @@ impl fmt::Display for Description<'_> {
                 usize::try_from(timeouts.drain.as_secs()).unwrap_or(usize::MAX),
                 "second"
             )
+        )?;
+        let place = match &audit.log {
+            Some(files) => files.directory.display().to_string(),
+            None => "standard output".to_owned(),
+        };
+        let promise = audit.promise.as_str();
+        writeln!(
+            f,
+            "Audit records go to {place}; what holds of them is `{promise}`."
         )?;
         if auth.mode() == Mode::Preconfigured && !listen.ip().is_loopback() {
             writeln!(
@@ -105,7 +118,8 @@ mod tests {
             validate,
             "voxgate would listen on 127.0.0.1:8080, speak rime to clients and forward to http://tts:8000.\n\
              Every request needs one of 2 keys; the upstream sees the deployment key in its place.\n\
-             Health and metrics are on 127.0.0.1:8081. At shutdown, requests in flight get up to 30 seconds.\n"
+             Health and metrics are on 127.0.0.1:8081. At shutdown, requests in flight get up to 30 seconds.\n\
+             Audit records go to standard output; what holds of them is `counted`.\n"
         );
         let open = describe(&[upstream, deployment, ("VOXGATE_LISTEN", "0.0.0.0:80")]);
         assert!(

@@ -30,6 +30,10 @@ In front of your own TTS server:
   voxgate check                   what would it do?
   voxgate serve
 
+Keys, and what was done with them:
+  voxgate key new --id ivr-prod   a key for a caller; see also list, rotate, revoke
+  voxgate audit query             who used which key; see also report, verify
+
 Exit status: 0 after an orderly shutdown, 64 when the configuration is wrong, 1 otherwise.";
 
 /// What the user asked for.

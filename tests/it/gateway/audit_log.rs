@@ -369,3 +369,106 @@ async fn a_second_writer_is_refused() {
         "{error}"
     );
 }
+
+/// A file system of its own, in memory, that is gone when this is dropped.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let this = Self(tempfile::tempdir().unwrap());
+        let options = format!("size={size}");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(this.0.path())
+            .output();
+        if mount.is_ok_and(|mount| mount.status.success()) {
+            return Some(this);
+        }
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/skipped.sh");
+        let why = "this user may mount no file system";
+        Command::new(script)
+            .args(["add", "an audit log on a full disk", why])
+            .status()
+            .unwrap();
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+/// A full disk shows when the next segment is due: then requests are answered 503, and it goes on
+/// by itself when there is room.
+#[tokio::test]
+async fn a_full_disk_refuses_requests_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount("6m") else {
+        return;
+    };
+    let path = disk.0.path().join("audit");
+    let gateway = Program::validating(upstream().await)
+        .var("VOXGATE_AUDIT", "durable")
+        .var("VOXGATE_AUDIT_DIR", &path)
+        .var("VOXGATE_AUDIT_SEGMENT", "1MiB");
+    let mut gateway = gateway.start();
+    let filler = disk.0.path().join("filler");
+    let full = fs::write(&filler, vec![1; 16 << 20]).expect_err("a full disk");
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    // The first segment was reserved, so it goes on to its end.
+    let mut answered = Vec::new();
+    let mut refused = 0;
+    while refused < 3 {
+        let asked = (0..64).map(|_| ask(&gateway, KEY));
+        for (status, request_id) in futures_util::future::join_all(asked).await {
+            match status {
+                200 => answered.push(request_id.unwrap()),
+                _ => refused += u32::from(status == 503),
+            }
+        }
+        assert!(answered.len() < 10_000, "the segment has an end");
+    }
+    assert!(answered.len() > 500, "{}", answered.len());
+    let (status, why) = admin(&gateway, "/readyz").await;
+    assert_eq!(
+        (status, why.as_str()),
+        (503, "audit records cannot be written\n")
+    );
+    fs::remove_file(&filler).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while admin(&gateway, "/readyz").await.0 != 200 {
+        assert!(std::time::Instant::now() < deadline, "never ready again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (status, request_id) = ask(&gateway, KEY).await;
+    assert_eq!(status, 200);
+    answered.extend(request_id);
+    let (_, metrics) = admin(&gateway, "/metrics").await;
+    assert!(
+        metrics.contains("voxgate_audit_records_lost_total 0\n"),
+        "{metrics}"
+    );
+    gateway.terminate();
+    assert_eq!(gateway.exit_status().await.code(), Some(0));
+    let report = verify(&path, &VerifyOptions::default(), &mut |_| {});
+    assert!(
+        matches!(report.outcome, Outcome::Whole),
+        "{:?}",
+        report.outcome
+    );
+    let mut decided = BTreeSet::new();
+    for segment in segments(&path) {
+        for line in fs::read_to_string(segment).unwrap().lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            if line["event"] == "decision" {
+                decided.insert(line["request_id"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    assert!(
+        answered
+            .iter()
+            .all(|request_id| decided.contains(request_id))
+    );
+}
