@@ -41,7 +41,7 @@ fn check_says_what_the_gateway_would_do() {
         out.contains("speak rime to clients and forward to http://127.0.0.1:8000."),
         "{out}"
     );
-    assert!(out.contains("Every request needs one of 1 key"), "{out}");
+    assert!(out.contains("Every request needs the one key"), "{out}");
     assert!(!out.contains(KEY), "{out}");
 }
 
