@@ -12,12 +12,13 @@ use futures_util::future::{join_all, select_all};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use voxgate::audit::{KeyRecord, Keys, Start, Stop};
+use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, RingChange, Screen, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, Screen, SharedKeyRing};
 
 use super::admin::{self, Readiness};
 use super::config::Config;
+use super::key_changes;
 use super::listener;
 use super::metrics::Metrics;
 use super::open_files;
@@ -26,10 +27,6 @@ use super::settings::{ADMIN_LISTEN, LISTEN};
 use super::signals::Signals;
 use super::sinks::Sinks;
 use super::worker::{self, Parts, Running, Worker};
-
-/// So many changed keys go on record before there is a pause.
-const CHANGES_AT_A_TIME: usize = 1000;
-const CHANGES_PAUSE: Duration = Duration::from_millis(20);
 
 /// A gateway with its sockets bound, before it takes the first request.
 pub(crate) struct Gateway {
@@ -120,8 +117,7 @@ impl Gateway {
         let keys = layer.verifier().cloned();
         if let Some(keys) = &keys {
             metrics.follow(keys.clone());
-            let sink = Arc::clone(&sink);
-            keys.on_replace(move |change| record_keys(&sink, change));
+            key_changes::follow(keys, Arc::clone(&sink), metrics.clone());
         }
         let parts = Parts {
             upstreams: config.upstreams,
@@ -201,31 +197,6 @@ impl Gateway {
         }));
         tracing::info!("stopped");
         end.result
-    }
-}
-
-/// Puts on record which keys are in force, and what became of each that is not as it was.
-fn record_keys(sink: &Sinks, change: &RingChange) {
-    let time = SystemTime::now();
-    let generation = change.generation;
-    sink.record(&AuditRecord::Keys(Keys {
-        time,
-        generation,
-        digest: &change.digest,
-        keys: change.keys,
-        changes: change.changes.len(),
-    }));
-    for (at, (change, principal)) in change.changes.iter().enumerate() {
-        if at % CHANGES_AT_A_TIME == CHANGES_AT_A_TIME - 1 {
-            // The queue is the requests', too.
-            thread::sleep(CHANGES_PAUSE);
-        }
-        sink.record(&AuditRecord::Key(KeyRecord {
-            time,
-            generation,
-            change: change.as_str(),
-            principal,
-        }));
     }
 }
 

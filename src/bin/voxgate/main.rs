@@ -10,6 +10,7 @@ mod connection;
 mod demo;
 mod gateway;
 mod key;
+mod key_changes;
 mod listener;
 mod logging;
 mod metrics;

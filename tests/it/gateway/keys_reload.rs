@@ -575,6 +575,17 @@ async fn the_metrics_tell_which_keys_are_in_force() {
     fs::write(&path, a.table() + &b.table() + "disabled = true\n").unwrap();
     generation(&one, 2).await;
     assert_ne!(digest(&metrics), digest(&admin(&one, "/metrics").await.1));
+    // Who is gone was not used at any time.
+    fs::write(&path, b.table()).unwrap();
+    generation(&one, 3).await;
+    one.wait_for_record("key", |record| {
+        record["event"] == "key" && record["change"] == "removed" && record["key_id"] == "a"
+    });
+    let (_, metrics) = admin(&one, "/metrics").await;
+    assert!(
+        !metrics.contains("last_used_timestamp_seconds{key_id=\"a\"}"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]

@@ -113,6 +113,12 @@ impl Metrics {
         }
     }
 
+    /// Tells no more when a key was used that is gone.
+    pub(crate) fn forget(&self, key: &Principal) {
+        let key_id = KeyId(Some(key.clone()));
+        self.last_used.remove(&KeyLabel { key_id });
+    }
+
     /// The queue whose figures it tells.
     pub(crate) fn audit(&self) -> Option<&AuditQueue> {
         self.audit.as_ref()

@@ -1,0 +1,52 @@
+//! What is written down, and forgotten, when other keys come into force.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use voxgate::audit::{KeyRecord, Keys};
+use voxgate::{AuditRecord, AuditSink, KeyChange, RingChange, SharedKeyRing};
+
+use super::metrics::Metrics;
+use super::sinks::Sinks;
+
+/// So many changed keys go on record before there is a pause.
+const AT_A_TIME: usize = 1000;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Writes down what becomes of these keys from now on.
+pub(crate) fn follow(keys: &SharedKeyRing, sink: Arc<Sinks>, metrics: Metrics) {
+    keys.on_replace(move |change| {
+        for (what, key) in &change.changes {
+            if *what == KeyChange::Removed {
+                metrics.forget(key);
+            }
+        }
+        put_on_record(&sink, change);
+    });
+}
+
+/// Which keys are in force, and what became of each that is not as it was.
+fn put_on_record(sink: &Sinks, change: &RingChange) {
+    let time = SystemTime::now();
+    let generation = change.generation;
+    sink.record(&AuditRecord::Keys(Keys {
+        time,
+        generation,
+        digest: &change.digest,
+        keys: change.keys,
+        changes: change.changes.len(),
+    }));
+    for (at, (change, principal)) in change.changes.iter().enumerate() {
+        if at % AT_A_TIME == AT_A_TIME - 1 {
+            // The queue is the requests', too.
+            thread::sleep(PAUSE);
+        }
+        sink.record(&AuditRecord::Key(KeyRecord {
+            time,
+            generation,
+            change: change.as_str(),
+            principal,
+        }));
+    }
+}
