@@ -248,6 +248,8 @@ pub enum Ended {
     ClientAbort,
     /// What produces the answer broke off, or panicked.
     UpstreamAbort,
+    /// What produces the answer did not go on in time.
+    Timeout,
     /// The process stopped before the end.
     Drained,
     /// The caller's key was revoked, disabled or expired before the end.
@@ -262,6 +264,7 @@ impl Ended {
             Self::Ok => "ok",
             Self::ClientAbort => "client_abort",
             Self::UpstreamAbort => "upstream_abort",
+            Self::Timeout => "timeout",
             Self::Drained => "drained",
             Self::Revoked => "revoked",
         }

@@ -282,21 +282,15 @@ async fn a_failed_sync_is_never_a_success_and_loses_nothing() {
         ("durable", "inject=write:error=ENOSPC:when=9..11"),
         ("blocking", "inject=fdatasync:error=EIO:when=3..5"),
     ] {
-        let strace = [
-            "strace",
-            "-D",
-            "-f",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=fdatasync,write",
-            "-e",
-            fault,
-        ];
+        let logged = Logged::new();
+        // Of the log's file alone: the process writes to others, too.
+        let file = logged.path().join("audit-000000000001.jsonl");
+        let file = file.to_str().unwrap();
+        let traced = ["-e", "trace=fdatasync,write", "-e", fault, "-P", file];
+        let strace = [&["strace", "-D", "-f", "-o", "/dev/null"][..], &traced].concat();
         if !traces(&strace) {
             return;
         }
-        let logged = Logged::new();
         let mut gateway = logged
             .gateway(upstream().await, promise)
             .inside(&strace)
@@ -310,6 +304,8 @@ async fn a_failed_sync_is_never_a_success_and_loses_nothing() {
                 answered.push(request_id.unwrap());
             }
         }
+        let begun = segments(&logged.path()).len();
+        assert!(begun > 1, "{promise} {fault}: nothing has failed");
         assert!(answered.len() > 40, "it recovers: {}", answered.len());
         while admin(&gateway, "/readyz").await.0 != 200 {
             tokio::time::sleep(Duration::from_millis(20)).await;

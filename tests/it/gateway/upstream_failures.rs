@@ -107,6 +107,7 @@ async fn an_upstream_that_never_answers_is_504() {
     let (status, body, completion) = ask(&gateway).await;
     assert_eq!((status, body.as_str()), (504, TIMEOUT));
     assert_eq!(completion["failure"], "upstream_timeout");
+    assert_eq!(completion["ended"], "timeout");
     assert!(
         metric(
             &gateway,
@@ -139,6 +140,7 @@ async fn an_upstream_that_accepts_no_connection_is_504() {
     let (status, body, completion) = ask(&gateway).await;
     assert_eq!((status, body.as_str()), (504, TIMEOUT));
     assert_eq!(completion["failure"], "upstream_timeout");
+    assert_eq!(completion["ended"], "timeout");
 }
 
 #[tokio::test]

@@ -210,7 +210,10 @@ impl Accepted {
     }
 
     fn refuse(&self, kind: DenialKind) -> Response<ResponseBody> {
-        let response = self.dialect.refuse(&Denial::new(kind), self.context);
+        let mut response = self.dialect.refuse(&Denial::new(kind), self.context);
+        if kind == DenialKind::UpstreamTimeout {
+            response.extensions_mut().insert(Ended::Timeout);
+        }
         response.map(|body| Either::Right(Full::new(body)))
     }
 }
