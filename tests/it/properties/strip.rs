@@ -4,7 +4,7 @@ use http::{HeaderMap, Request};
 use voxgate::Dialect;
 
 use super::door::Door;
-use super::model::{self, bytes, latin, percent_decoded, without_region};
+use super::model::{self, base64, bytes, latin, percent_decoded, without_region};
 
 const PROTOCOL: &str = "sec-websocket-protocol";
 
@@ -102,9 +102,15 @@ pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
             Dialect::Kugel => bytes(&without_region(latin(value))),
             _ => value.to_vec(),
         };
-        presented
-            .as_ref()
-            .is_some_and(|presented| *presented == known)
+        // Basic credentials are copied as they are sent, too.
+        let has_two_parts = |text: &[u8]| {
+            let colon = text.iter().position(|byte| *byte == b':');
+            colon.is_some_and(|colon| colon > 0 && colon + 1 < text.len())
+        };
+        presented.as_ref().is_some_and(|presented| {
+            let encoded = has_two_parts(presented) && base64(presented).as_bytes() == value;
+            *presented == known || encoded
+        })
     };
     let after = stripped(dialect, before);
     assert_eq!(after.method(), before.method());
