@@ -13,9 +13,12 @@ use super::News;
 /// The link behind which Kubernetes exchanges all files of a mounted volume at once.
 const VOLUME_LINK: &str = "..data";
 
+/// Tells for as long as it lives.
+pub(super) type Directories = RecommendedWatcher;
+
 /// Tells of what happens to these files. Their directories are watched, because files are
 /// exchanged by renaming others.
-pub(super) fn watch(paths: &[PathBuf], tell: SyncSender<News>) -> Option<RecommendedWatcher> {
+pub(super) fn watch(paths: &[PathBuf], tell: SyncSender<News>) -> Option<Directories> {
     let watched = try_watch(paths, tell);
     if let Err(error) = &watched {
         tracing::warn!("changes of keys are noticed later than they might be: {error}");
@@ -23,7 +26,7 @@ pub(super) fn watch(paths: &[PathBuf], tell: SyncSender<News>) -> Option<Recomme
     watched.ok()
 }
 
-fn try_watch(paths: &[PathBuf], tell: SyncSender<News>) -> notify::Result<RecommendedWatcher> {
+fn try_watch(paths: &[PathBuf], tell: SyncSender<News>) -> notify::Result<Directories> {
     let mut names: BTreeSet<OsString> = BTreeSet::from([VOLUME_LINK.into()]);
     names.extend(
         paths

@@ -104,6 +104,8 @@ impl Source {
             return Ok(());
         }
         let (tell, told) = sync_channel(NEWS);
+        // Not on the other thread: who writes once this has returned is heard.
+        let directories = directories::watch(&self.paths, tell.clone());
         let asked = tell.clone();
         ring.set_reload(Box::new(move || _ = asked.try_send(News::Asked)));
         let place = self.paths[0].display().to_string();
@@ -114,9 +116,12 @@ impl Source {
             last_look: seen,
             complaint: None,
             being_written: None,
+            told,
+            _tell: tell,
+            directories,
         };
         let thread = thread::Builder::new().name("voxgate-keys".to_owned());
-        match thread.spawn(move || watcher.run(tell, &told)) {
+        match thread.spawn(move || watcher.run()) {
             Ok(_) => Ok(()),
             Err(error) => {
                 let message = format!("cannot be watched: no thread to be had ({error})");
@@ -136,16 +141,18 @@ struct Watcher {
     complaint: Option<(Fingerprint, String)>,
     /// Since when somebody has been writing one of the files.
     being_written: Option<Instant>,
+    told: Receiver<News>,
+    /// Keeps waiting for news from ending before its time.
+    _tell: SyncSender<News>,
+    directories: Option<directories::Directories>,
 }
 
 impl Watcher {
     /// Goes on until nobody has the ring any more.
-    fn run(mut self, tell: SyncSender<News>, told: &Receiver<News>) {
-        let directories = directories::watch(&self.source.paths, tell.clone());
-        let is_told = directories.is_some();
+    fn run(mut self) {
         let mut pause = POLL_EVERY;
         loop {
-            let news = self.wait(told, pause);
+            let news = self.wait(pause);
             let Some(ring) = self.ring.upgrade() else {
                 return;
             };
@@ -154,7 +161,7 @@ impl Watcher {
             // What is told is told at once. What is only seen may be seen half-written.
             let is_whole = match news {
                 Some(News::Whole | News::Asked) => true,
-                _ if is_told && self.is_being_written() => false,
+                _ if self.directories.is_some() && self.is_being_written() => false,
                 _ => now == self.last_look,
             };
             self.last_look = now;
@@ -172,12 +179,12 @@ impl Watcher {
 
     /// Waits for the next news, and for what comes with it: the last of it, or nothing after
     /// `pause`.
-    fn wait(&mut self, told: &Receiver<News>, pause: Duration) -> Option<News> {
-        let mut last = told.recv_timeout(pause).ok()?;
+    fn wait(&mut self, pause: Duration) -> Option<News> {
+        let mut last = self.told.recv_timeout(pause).ok()?;
         self.note(last);
         let since = Instant::now();
         while since.elapsed() < SETTLE_WITHIN
-            && let Ok(next) = told.recv_timeout(SETTLE)
+            && let Ok(next) = self.told.recv_timeout(SETTLE)
         {
             self.note(next);
             last = next;
@@ -252,8 +259,10 @@ mod directories {
 
     use super::News;
 
+    pub(super) enum Directories {}
+
     /// Nobody tells.
-    pub(super) fn watch(_: &[PathBuf], _: SyncSender<News>) -> Option<()> {
+    pub(super) fn watch(_: &[PathBuf], _: SyncSender<News>) -> Option<Directories> {
         None
     }
 }
