@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::limit::Limit;
 use crate::principal::Principal;
 
 /// A refusal: its kind, and when a retry makes sense.
@@ -16,6 +17,7 @@ pub struct Denial {
     kind: DenialKind,
     retry_after: Option<Duration>,
     principal: Option<Principal>,
+    limit: Option<Limit>,
 }
 
 impl Denial {
@@ -26,6 +28,7 @@ impl Denial {
             kind,
             retry_after: None,
             principal: None,
+            limit: None,
         }
     }
 
@@ -55,6 +58,19 @@ impl Denial {
     pub fn of_principal(mut self, principal: Principal) -> Self {
         self.principal = Some(principal);
         self
+    }
+
+    /// Names the limit that was hit, for the audit record.
+    #[must_use]
+    pub fn of_limit(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The limit that was hit, if one was.
+    #[must_use]
+    pub fn limit(&self) -> Option<Limit> {
+        self.limit
     }
 
     /// Whose credential it was, if that is known.
@@ -152,6 +168,11 @@ impl DenialKind {
             | Self::NotYetValidCredential => Self::UnknownCredential,
             other => other,
         }
+    }
+
+    /// Whether somebody failed to say who they are.
+    pub(crate) fn is_failed_authentication(self) -> bool {
+        self.status() == StatusCode::UNAUTHORIZED
     }
 
     /// The name that stands in audit records and metrics.

@@ -45,6 +45,7 @@
 //! - `audit-log`: the audit log's chained files, and what verifies them.
 //! - `axum`: `Caller` and `Tunnel` as extractors.
 
+mod admit;
 pub mod audit;
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -66,6 +67,7 @@ mod toml_file;
 mod verify;
 mod websocket;
 
+pub use self::admit::{Limiter, Usage};
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
 #[cfg(voxgate_constant_time)]
 pub use self::declassify::on_declassify;
@@ -77,7 +79,7 @@ pub use self::keys::{
     InvalidKey, Key, KeyChange, KeyRing, KeysFile, PlainKey, RingChange, SharedKeyRing,
     generate_key,
 };
-pub use self::limit::{Limits, Rate};
+pub use self::limit::{Limit, Limits, Rate};
 pub use self::policy::{Policy, Rule, Voice};
 pub use self::principal::{
     Account, AuthMethod, Caller, KeyKind, KeyState, Principal, Scope, Validity,

@@ -1,4 +1,4 @@
-//! How much a caller may do: the words, not their enforcement.
+//! How much a caller may do: the words. Their enforcement is the step `admit`.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -9,7 +9,8 @@ use std::time::Duration;
 pub struct Limits {
     /// How often a request may begin.
     pub rate: Option<Rate>,
-    /// How many may begin at once before the rate counts.
+    /// How many may begin at once, when none began for long; without it, as many as the rate
+    /// names.
     pub burst: Option<NonZeroU32>,
     /// How many requests and tunnels may be in flight.
     pub concurrency: Option<NonZeroU32>,
@@ -20,6 +21,70 @@ impl Limits {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// These limits, and where they name none, those of `defaults`. A burst belongs to its rate.
+    #[must_use]
+    pub fn or(self, defaults: Self) -> Self {
+        let rated = if self.rate.is_some() { self } else { defaults };
+        Self {
+            rate: rated.rate,
+            burst: rated.burst,
+            concurrency: self.concurrency.or(defaults.concurrency),
+        }
+    }
+
+    /// The rate, and how many may begin at once under it.
+    pub(crate) fn rate_and_burst(self) -> Option<(Rate, NonZeroU32)> {
+        let rate = self.rate?;
+        Some((rate, self.burst.unwrap_or(rate.requests())))
+    }
+}
+
+/// A limit that a request may hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Requests of one key in a period.
+    KeyRate,
+    /// Requests and tunnels of one key in flight.
+    KeyConcurrency,
+    /// Requests of one account's keys in a period.
+    AccountRate,
+    /// Requests and tunnels of one account's keys in flight.
+    AccountConcurrency,
+    /// Requests and tunnels in flight, of all callers together.
+    UpstreamConcurrency,
+    /// Failed authentications from one address.
+    PeerFailures,
+    /// None: the limits that replicas share could not be asked.
+    Shared,
+}
+
+impl Limit {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::KeyRate,
+        Self::KeyConcurrency,
+        Self::AccountRate,
+        Self::AccountConcurrency,
+        Self::UpstreamConcurrency,
+        Self::PeerFailures,
+        Self::Shared,
+    ];
+
+    /// The name that stands in audit records and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyRate => "key_rate",
+            Self::KeyConcurrency => "key_concurrency",
+            Self::AccountRate => "account_rate",
+            Self::AccountConcurrency => "account_concurrency",
+            Self::UpstreamConcurrency => "upstream_concurrency",
+            Self::PeerFailures => "peer_failures",
+            Self::Shared => "shared",
+        }
     }
 }
 
@@ -52,6 +117,11 @@ impl Rate {
                 _ => return None,
             },
         })
+    }
+
+    /// The time from one request to the next at this rate, a nanosecond at least.
+    pub(crate) fn interval(self) -> Duration {
+        (self.period() / self.requests.get()).max(Duration::from_nanos(1))
     }
 
     /// How many requests.

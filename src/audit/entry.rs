@@ -8,6 +8,7 @@ use http::Version;
 use super::fingerprint::CredentialFingerprint;
 use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Start, Stop};
 use crate::denial::DenialKind;
+use crate::limit::Limit;
 use crate::principal::{AuthMethod, Principal};
 use crate::request_id::RequestId;
 
@@ -64,6 +65,8 @@ pub(super) struct DecisionFacts {
     pub(super) auth_method: Option<AuthMethod>,
     pub(super) principal: Option<Principal>,
     pub(super) denial: Option<DenialKind>,
+    pub(super) limit: Option<Limit>,
+    pub(super) queued: Option<Duration>,
     pub(super) status: Option<u16>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) version: Version,
@@ -83,6 +86,7 @@ pub(super) struct CompletionFacts {
     pub(super) failure: Option<DenialKind>,
     pub(super) ended: Ended,
     pub(super) duration: Duration,
+    pub(super) queued: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: Option<u64>,
@@ -139,6 +143,8 @@ impl DecisionFacts {
             auth_method: decision.auth_method,
             principal: decision.principal.cloned(),
             denial: decision.denial.map(|denial| denial.kind()),
+            limit: decision.limit,
+            queued: decision.queued,
             status: decision.status.map(|status| status.as_u16()),
             peer: decision.peer,
             version: decision.version,
@@ -211,6 +217,7 @@ impl CompletionFacts {
             failure: completion.failure,
             ended: completion.ended,
             duration: completion.duration,
+            queued: completion.queued,
             first_byte: completion.first_byte,
             bytes_sent: completion.bytes_sent,
             bytes_received: completion.bytes_received,

@@ -135,9 +135,13 @@ fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], 
     let refused = facts.denial.is_some();
     object.word("outcome", if refused { "refused" } else { "accepted" });
     object.word("reason", facts.denial.map_or("ok", |kind| kind.as_str()));
+    if let Some(limit) = facts.limit {
+        object.word("limit", limit.as_str());
+    }
     if let Some(status) = facts.status {
         object.number("status", status.into());
     }
+    write_queued(object, facts.queued);
     object.word("request_id", facts.request_id);
     write_text(object, "trace_parent", facts, Text::TraceParent, texts, 1);
     object.word("dialect", facts.dialect);
@@ -210,12 +214,19 @@ fn write_completion(object: &mut Object<'_>, facts: &CompletionFacts, share: usi
     }
     object.word("ended", facts.ended.as_str());
     object.number("duration_us", microseconds(facts.duration));
+    write_queued(object, facts.queued);
     if let Some(first_byte) = facts.first_byte {
         object.number("first_byte_us", microseconds(first_byte));
     }
     object.number("bytes_sent", facts.bytes_sent);
     if let Some(received) = facts.bytes_received {
         object.number("bytes_received", received);
+    }
+}
+
+fn write_queued(object: &mut Object<'_>, queued: Option<Duration>) {
+    if let Some(queued) = queued {
+        object.number("queued_us", microseconds(queued));
     }
 }
 

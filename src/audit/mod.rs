@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime};
 use http::{Method, StatusCode, Version};
 
 use crate::denial::{Denial, DenialKind};
+use crate::limit::Limit;
 use crate::principal::{AuthMethod, Principal};
 use crate::request_id::RequestId;
 
@@ -167,6 +168,10 @@ pub struct Decision<'a> {
     pub principal: Option<&'a Principal>,
     /// Why it was refused; `None` when it was accepted.
     pub denial: Option<&'a Denial>,
+    /// The limit that was hit, if that is why, or why no more was said.
+    pub limit: Option<Limit>,
+    /// How long it waited for a slot; `None` if it did not.
+    pub queued: Option<Duration>,
     /// The status it was refused with; `None` when it was accepted.
     pub status: Option<StatusCode>,
     /// The request's method.
@@ -226,6 +231,8 @@ pub struct Completion<'a> {
     pub ended: Ended,
     /// From the request's arrival to its end.
     pub duration: Duration,
+    /// How long it waited for a slot; `None` if it did not. Part of `duration`.
+    pub queued: Option<Duration>,
     /// From the request's arrival until the first byte of the answer's body was sent; `None` when
     /// there was none.
     pub first_byte: Option<Duration>,

@@ -1,7 +1,7 @@
 //! Audit records as structured `tracing` events.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tracing::field::display;
 use tracing::{info, warn};
@@ -79,6 +79,7 @@ fn emit_decision(decision: &Decision<'_>) {
         request_id = %decision.request_id,
         outcome = decision.outcome(),
         reason = decision.reason(),
+        limit = decision.limit.map(|limit| limit.as_str()),
         status = decision.status.map(|status| status.as_u16()),
         dialect = decision.dialect,
         auth_method = decision.auth_method.map(|method| method.as_str()),
@@ -101,10 +102,15 @@ fn emit_completion(completion: &Completion<'_>) {
         status = completion.status.map(|status| status.as_u16()),
         failure = completion.failure.map(|kind| kind.as_str()),
         ended = completion.ended.as_str(),
-        duration_us = u64::try_from(completion.duration.as_micros()).unwrap_or(u64::MAX),
+        duration_us = microseconds(completion.duration),
+        queued_us = completion.queued.map(microseconds),
         bytes_sent = completion.bytes_sent,
         bytes_received = completion.bytes_received,
     );
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// RFC 3339 in UTC with microseconds.

@@ -8,6 +8,7 @@ use http::header::CONTENT_LENGTH;
 use http::{Method, Response, StatusCode};
 use http_body::Body;
 
+use crate::admit::Permit;
 use crate::audit::{AuditRecord, AuditSink, Completion, Ended};
 use crate::denial::DenialKind;
 use crate::principal::Principal;
@@ -33,6 +34,8 @@ pub(super) struct Exchange {
     ended: Ended,
     /// What the inner service said of the end, which is then the truth.
     told: Option<Ended>,
+    /// Given up behind the record.
+    permit: Permit,
 }
 
 impl Exchange {
@@ -41,6 +44,7 @@ impl Exchange {
         principal: &Principal,
         arrival: Arrival,
         method: &Method,
+        permit: Permit,
     ) -> Self {
         Self {
             sink: Arc::clone(sink),
@@ -57,10 +61,12 @@ impl Exchange {
             // Whoever is dropped before its end was given up by the caller.
             ended: Ended::ClientAbort,
             told: None,
+            permit,
         }
     }
 
-    pub(super) fn answered<R: Body>(&mut self, response: &Response<R>) {
+    pub(super) fn answered<R: Body>(&mut self, response: &mut Response<R>) {
+        self.permit.write_fields(response.headers_mut());
         let status = response.status();
         self.status = Some(status);
         self.failure = response.extensions().get::<DenialKind>().copied();
@@ -117,6 +123,7 @@ impl Drop for Exchange {
             failure: self.failure,
             ended: self.told.unwrap_or(self.ended),
             duration: self.started.elapsed(),
+            queued: self.permit.queued(),
             first_byte: self.first_byte,
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,

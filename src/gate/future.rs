@@ -13,19 +13,21 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use crate::admit::Admitted;
 use crate::audit::{Ended, NotRecorded};
-use crate::verify::Verify;
+use crate::verify::{Verdict, Verify};
 
 use super::body::GateBody;
 use super::exchange::{Exchange, Tunnel};
-use super::pipeline::{Arrival, Decided, Gate, Step};
+use super::pipeline::{Arrival, Decided, Gate, Step, Told};
 
 pin_project! {
     /// The future that [`Auth`](super::Auth) answers with.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops what it waits for: the verifier's future or the inner service's. An
+    /// Dropping it drops what it waits for: the verifier's future, its place in the waiting room, or the
+    /// inner service's future. An
     /// accepted request is then on record as ended by the caller.
     pub struct AuthFuture<S, V, B>
     where
@@ -52,6 +54,11 @@ pin_project! {
             verdict: V::Future,
             waiting: Option<Box<Waiting<S, V, B>>>,
         },
+        Admitting {
+            admitted: Pin<Box<dyn Future<Output = Admitted> + Send>>,
+            verdict: Option<Verdict>,
+            waiting: Option<Box<Waiting<S, V, B>>>,
+        },
         Recording {
             decided: Option<Decided>,
             waiting: Option<Box<Waiting<S, V, B>>>,
@@ -65,7 +72,7 @@ pin_project! {
     }
 }
 
-/// What a request needs when its verifier has answered, or its decision is on record. Boxed: only those who wait pay for it.
+/// What a request needs when it goes on. Boxed: only those who wait pay for it.
 pub(super) struct Waiting<S, V, B> {
     pub(super) gate: Arc<Gate<V>>,
     /// The instance that was polled ready.
@@ -91,21 +98,9 @@ where
         }
     }
 
-    pub(super) fn recording(decided: Decided, waiting: Waiting<S, V, B>) -> Self {
+    pub(super) fn waiting(step: Step<V::Future>, waiting: Waiting<S, V, B>) -> Self {
         Self {
-            state: State::Recording {
-                decided: Some(decided),
-                waiting: Some(Box::new(waiting)),
-            },
-        }
-    }
-
-    pub(super) fn verifying(verdict: V::Future, waiting: Waiting<S, V, B>) -> Self {
-        Self {
-            state: State::Verifying {
-                verdict,
-                waiting: Some(Box::new(waiting)),
-            },
+            state: State::waiting(step, Box::new(waiting)),
         }
     }
 }
@@ -118,6 +113,35 @@ where
     fn refused(response: Response<Bytes>) -> Self {
         Self::Refused {
             response: Some(response),
+        }
+    }
+
+    /// Goes on where the request had to wait, with what it was told.
+    fn told(told: Told, mut waiting: Box<Waiting<S, V, B>>) -> Self {
+        let Waiting {
+            gate,
+            request,
+            arrival,
+            ..
+        } = &mut *waiting;
+        let step = gate.pass(request, *arrival, told);
+        Self::waiting(step, waiting)
+    }
+
+    /// Waits for what the next step depends on.
+    fn waiting(step: Step<V::Future>, waiting: Box<Waiting<S, V, B>>) -> Self {
+        let waiting = Some(waiting);
+        match step {
+            Step::Verifying(verdict) => Self::Verifying { verdict, waiting },
+            Step::Admitting(admitted, verdict) => Self::Admitting {
+                admitted,
+                verdict,
+                waiting,
+            },
+            Step::Decided(decided) => Self::Recording {
+                decided: Some(decided),
+                waiting,
+            },
         }
     }
 
@@ -180,21 +204,24 @@ where
                 }
                 Projected::Verifying { verdict, waiting } => {
                     let verdict = ready!(verdict.poll(cx));
-                    let mut waiting = waiting.take().unwrap_or_else(|| polled_after_ready());
-                    let Waiting {
-                        gate,
-                        request,
-                        arrival,
-                        ..
-                    } = &mut *waiting;
-                    match gate.pass(request, *arrival, Some(verdict)) {
-                        Step::Decided(decided) => State::Recording {
-                            decided: Some(decided),
-                            waiting: Some(waiting),
-                        },
-                        // `pass` asks only when it has no verdict; if that ever changes, deny.
-                        Step::Verifying(_) => polled_after_ready(),
-                    }
+                    let waiting = waiting.take().unwrap_or_else(|| polled_after_ready());
+                    let told = Told {
+                        verdict: Some(verdict),
+                        admitted: None,
+                    };
+                    State::told(told, waiting)
+                }
+                Projected::Admitting {
+                    admitted,
+                    verdict,
+                    waiting,
+                } => {
+                    let told = Told {
+                        admitted: Some(ready!(admitted.as_mut().poll(cx))),
+                        verdict: verdict.take(),
+                    };
+                    let waiting = waiting.take().unwrap_or_else(|| polled_after_ready());
+                    State::told(told, waiting)
                 }
                 Projected::Recording { decided, waiting } => {
                     let Some(Decided { receipt, .. }) = decided else {
@@ -225,14 +252,14 @@ fn conclude<R: Body, E>(
     mut exchange: Exchange,
     tunnel: Option<Tunnel>,
 ) -> Result<Response<GateBody<R>>, E> {
-    let response = match answer {
+    let mut response = match answer {
         Ok(response) => response,
         Err(error) => {
             exchange.end(Ended::UpstreamAbort);
             return Err(error);
         }
     };
-    exchange.answered(&response);
+    exchange.answered(&mut response);
     let body_ends_it = match tunnel {
         Some(tunnel) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnel.take_over(exchange);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::Extensions;
 use tower_layer::Layer;
 
+use crate::admit::Limiter;
 use crate::audit::{AuditSink, Pepper, TracingSink};
 use crate::dialect::Dialect;
 use crate::keys::SharedKeyRing;
@@ -64,6 +65,7 @@ impl<V> AuthLayer<V> {
                 sink: Arc::new(TracingSink),
                 pepper: Pepper::random().ok(),
                 screen: Screen::default(),
+                limiter: Limiter::new(),
                 peer: PeerAddr::of,
             }),
         }
@@ -95,6 +97,13 @@ impl<V> AuthLayer<V> {
     #[must_use]
     pub fn pepper(self, pepper: Pepper) -> Self {
         self.with(|gate| gate.pepper = Some(pepper))
+    }
+
+    /// Sets what holds callers to their limits. Without it, only keys and accounts that have limits
+    /// of their own are limited.
+    #[must_use]
+    pub fn limiter(self, limiter: Limiter) -> Self {
+        self.with(|gate| gate.limiter = limiter)
     }
 
     /// Sets how much of a request is checked before its credential.

@@ -1,6 +1,8 @@
 //! The way of a request.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +10,7 @@ use bytes::Bytes;
 use http::header::{HOST, UPGRADE, USER_AGENT};
 use http::{Extensions, HeaderName, HeaderValue, Request, Response, StatusCode};
 
+use crate::admit::{Admission, Admitted, Limiter, Permit, Refused};
 use crate::audit::{
     AuditRecord, AuditSink, CredentialFingerprint, Decision, Pepper, QueryNames, Receipt,
 };
@@ -34,6 +37,7 @@ pub(super) struct Gate<V> {
     /// Tells tries with one unknown credential; `None` when there was no randomness for it.
     pub(super) pepper: Option<Pepper>,
     pub(super) screen: Screen,
+    pub(super) limiter: Limiter,
     pub(super) peer: fn(&Extensions) -> Option<SocketAddr>,
 }
 
@@ -47,7 +51,19 @@ pub(super) enum Mode<V> {
 /// Where a request has got to.
 pub(super) enum Step<F> {
     Verifying(F),
+    /// It waits for a permit. The verdict is kept if somebody had to be asked for it.
+    Admitting(
+        Pin<Box<dyn Future<Output = Admitted> + Send>>,
+        Option<Verdict>,
+    ),
     Decided(Decided),
+}
+
+/// What a request was told when it had to wait.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) verdict: Option<Verdict>,
+    pub(super) admitted: Option<Admitted>,
 }
 
 /// A decision, and whether it is on record. Nothing goes on before it is.
@@ -58,16 +74,17 @@ pub(super) struct Decided {
 }
 
 impl<V: Verify> Gate<V> {
-    /// Takes a request all the way to its decision. It is called again, with the verdict, when
-    /// the verifier had to ask.
+    /// Takes a request all the way to its decision. It is called again, with what it was told,
+    /// when it had to wait: what a key may do can have changed meanwhile.
     pub(super) fn pass<B>(
         &self,
         request: &mut Request<B>,
         arrival: Arrival,
-        asked: Option<Verdict>,
+        told: Told,
     ) -> Step<V::Future> {
         let dialect = self.dialect.recognize(request);
-        let verdict = match asked {
+        let asked = told.verdict.clone();
+        let verdict = match told.verdict {
             Some(verdict) => verdict,
             None => match self.credential_and_verify(request, dialect) {
                 Outcome::Ready(verdict) => verdict,
@@ -87,19 +104,29 @@ impl<V: Verify> Gate<V> {
             known: known.as_ref(),
             method,
         };
-        let (receipt, outcome) = match authorized {
-            Ok(principal) => {
-                let receipt = self.audit(request, &found, None);
-                let exchange = Exchange::open(&self.sink, &principal, arrival, request.method());
+        let admitted = match (authorized, told.admitted) {
+            (Err(denial), _) => Err(self.slow_down(request, denial)),
+            (Ok(principal), Some(admitted)) => admitted.map(|permit| (principal, permit)),
+            (Ok(principal), None) => match self.admit(&principal, method) {
+                Admission::Ready(admitted) => admitted.map(|permit| (principal, permit)),
+                Admission::Pending(future) => return Step::Admitting(future, asked),
+            },
+        };
+        let (receipt, outcome) = match admitted {
+            Ok((principal, permit)) => {
+                let receipt = self.audit(request, &found, Ok(permit.queued()));
+                let method_of = request.method();
+                let exchange = Exchange::open(&self.sink, &principal, arrival, method_of, permit);
                 let caller = Caller::new(principal, method, arrival.request_id);
                 request.extensions_mut().insert(caller);
                 request.extensions_mut().insert(dialect);
                 (receipt, Ok(exchange))
             }
-            Err(denial) => {
+            Err(refused) => {
                 let context = RefusalContext::of(request, arrival.request_id);
-                let response = dialect.refuse(&denial, context);
-                let receipt = self.audit(request, &found, Some((&denial, response.status())));
+                let mut response = dialect.refuse(refused.told(), context);
+                refused.fields.write(response.headers_mut());
+                let receipt = self.audit(request, &found, Err((&refused, response.status())));
                 (receipt, Err(response))
             }
         };
@@ -160,12 +187,33 @@ impl<V: Verify> Gate<V> {
         }
     }
 
+    fn admit(&self, principal: &Principal, method: AuthMethod) -> Admission {
+        match method {
+            AuthMethod::Public => Admission::Ready(Ok(Permit::default())),
+            _ => self.limiter.admit(principal),
+        }
+    }
+
+    /// Who failed to authenticate too often is told that, and not how.
+    fn slow_down<B>(&self, request: &Request<B>, denial: Denial) -> Box<Refused> {
+        let peer = denial
+            .kind()
+            .is_failed_authentication()
+            .then(|| (self.peer)(request.extensions()));
+        let slowed = peer
+            .flatten()
+            .and_then(|peer| self.limiter.slow_down(peer.ip()));
+        Box::new(Refused::new(denial, slowed))
+    }
+
+    /// `decided` is how long an accepted request waited for its permit, or why it was refused.
     fn audit<B>(
         &self,
         request: &Request<B>,
         found: &Found<'_>,
-        refused: Option<(&Denial, StatusCode)>,
+        decided: Result<Option<Duration>, (&Refused, StatusCode)>,
     ) -> Receipt {
+        let refused = decided.err();
         let (uri, headers) = (request.uri(), request.headers());
         let bytes = |name| headers.get(name).map(HeaderValue::as_bytes);
         let limited = found.known.filter(|known| !known.is_unlimited());
@@ -176,7 +224,9 @@ impl<V: Verify> Gate<V> {
             dialect: found.dialect.as_str(),
             auth_method: refused.is_none().then_some(found.method),
             principal: found.known,
-            denial: refused.map(|(denial, _)| denial),
+            denial: refused.map(|(refused, _)| &refused.denial),
+            limit: refused.and_then(|(refused, _)| refused.told().limit()),
+            queued: decided.unwrap_or_else(|(refused, _)| refused.queued),
             status: refused.map(|(_, status)| status),
             http_method: request.method(),
             path: uri.path(),
@@ -187,7 +237,8 @@ impl<V: Verify> Gate<V> {
             version: request.version(),
             trace_parent: bytes(TRACE_PARENT).and_then(trace_parent),
             rule: rule.map(|rule| (rule.method(), rule.pattern())),
-            credential: refused.and_then(|(denial, _)| self.fingerprint(request, found, denial)),
+            credential: refused
+                .and_then(|(refused, _)| self.fingerprint(request, found, &refused.denial)),
         }))
     }
 
@@ -294,6 +345,7 @@ impl<V> Clone for Gate<V> {
             sink: Arc::clone(&self.sink),
             pepper: self.pepper.clone(),
             screen: self.screen,
+            limiter: self.limiter.clone(),
             peer: self.peer,
         }
     }

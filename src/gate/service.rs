@@ -13,7 +13,7 @@ use crate::verify::Verify;
 
 use super::body::GateBody;
 use super::future::{AuthFuture, Waiting};
-use super::pipeline::{Arrival, Gate, Step};
+use super::pipeline::{Arrival, Gate, Step, Told};
 
 /// Lets requests through to `S`, or refuses them. Made by [`AuthLayer`](super::AuthLayer).
 ///
@@ -46,13 +46,12 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let arrival = Arrival::now();
-        match self.gate.pass(&mut request, arrival, None) {
+        match self.gate.pass(&mut request, arrival, Told::default()) {
             Step::Decided(decided) if decided.receipt.is_recorded() => match decided.outcome {
                 Ok(exchange) => AuthFuture::serving(&mut self.inner, request, exchange),
                 Err(response) => AuthFuture::refused(response),
             },
-            Step::Decided(decided) => AuthFuture::recording(decided, self.wait(request, arrival)),
-            Step::Verifying(verdict) => AuthFuture::verifying(verdict, self.wait(request, arrival)),
+            step => AuthFuture::waiting(step, self.wait(request, arrival)),
         }
     }
 }

@@ -76,6 +76,8 @@ fn commit(queue: &AuditQueue, path: &str) -> Receipt {
         auth_method: None,
         principal: None,
         denial: None,
+        limit: None,
+        queued: None,
         status: None,
         http_method: &Method::GET,
         path,

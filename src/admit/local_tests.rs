@@ -1,0 +1,383 @@
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Wake;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::limit::{Limit, Limits, Rate};
+use crate::principal::{Account, Principal};
+
+/// Nobody is sent away by the clock in these tests.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+fn number(number: u32) -> Option<NonZeroU32> {
+    NonZeroU32::new(number)
+}
+
+fn ask(key: &str, concurrency: u32, upstream: u32) -> Ask {
+    let limits = Limits {
+        concurrency: number(concurrency),
+        ..Limits::default()
+    };
+    let principal = Principal::new(key).limits(limits);
+    Ask::new(&principal, Limits::default(), number(upstream)).expect("a limit")
+}
+
+/// One of two keys of an account.
+fn member(key: &str, own: &str, shared: &str) -> Ask {
+    let limits = |rate| Limits {
+        rate: Rate::parse(rate),
+        burst: number(2),
+        ..Limits::default()
+    };
+    let account = Account::new("acme", limits(shared));
+    let principal = Principal::new(key)
+        .limits(limits(own))
+        .account(Arc::new(account));
+    Ask::new(&principal, Limits::default(), None).expect("a limit")
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Bell(AtomicU32);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct Guest {
+    waiting: Pin<Box<Waiting>>,
+    bell: Arc<Bell>,
+}
+
+impl Guest {
+    fn new(waiting: Waiting) -> Self {
+        let mut guest = Self {
+            waiting: Box::pin(waiting),
+            bell: Arc::default(),
+        };
+        assert!(guest.look().is_none(), "it has only begun to wait");
+        guest
+    }
+
+    fn look(&mut self) -> Option<Result<Slot, Hit>> {
+        let waker = Arc::clone(&self.bell).into();
+        let polled = self.waiting.as_mut().poll(&mut Context::from_waker(&waker));
+        match polled {
+            Poll::Ready((answer, _)) => Some(answer.map(|(slot, _)| slot)),
+            Poll::Pending => None,
+        }
+    }
+
+    fn was_woken(&self) -> bool {
+        self.bell.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+fn enter(local: &Local, ask: &Ask) -> Guest {
+    match local.begin(ask) {
+        Ok(Begun::Waits(waiting)) => Guest::new(waiting),
+        Ok(Begun::Now(..)) => panic!("it began"),
+        Err(hit) => panic!("refused: {hit:?}"),
+    }
+}
+
+fn begin(local: &Local, ask: &Ask) -> Result<Slot, Hit> {
+    match local.begin(ask)? {
+        Begun::Now(slot, _) => Ok(slot),
+        Begun::Waits(_) => panic!("it waits"),
+    }
+}
+
+fn room(places: usize) -> Local {
+    Local::with_room(true, places, FOR_EVER).expect("a thread")
+}
+
+#[test]
+fn a_slot_is_free_again_when_its_request_has_ended() {
+    let local = Local::new(true);
+    let one = ask("a", 1, 0);
+    let slot = begin(&local, &one).expect("the first");
+    let hit = begin(&local, &one).err().expect("one too many");
+    assert_eq!(hit.limit, Limit::KeyConcurrency);
+    begin(&local, &ask("b", 1, 0)).expect("another key's");
+    drop(slot);
+    begin(&local, &one).expect("the next");
+}
+
+#[test]
+fn a_request_over_its_concurrency_uses_up_no_rate() {
+    let local = Local::new(true);
+    let limits = Limits {
+        rate: Rate::parse("1/h"),
+        burst: number(2),
+        concurrency: number(1),
+    };
+    let principal = Principal::new("a").limits(limits);
+    let ask = Ask::new(&principal, Limits::default(), None).expect("limits");
+    let slot = begin(&local, &ask).expect("the first");
+    for _ in 0..5 {
+        let hit = begin(&local, &ask).err().expect("one too many");
+        assert_eq!(hit.limit, Limit::KeyConcurrency);
+    }
+    drop(slot);
+    begin(&local, &ask).expect("the second");
+    let hit = begin(&local, &ask).err().expect("the third in an hour");
+    assert_eq!(hit.limit, Limit::KeyRate);
+    assert!(hit.retry_after > Some(Duration::from_secs(1700)));
+}
+
+#[test]
+fn a_request_over_its_accounts_rate_uses_up_none_of_its_keys() {
+    let local = Local::new(true);
+    let (a, b) = (member("a", "1/h", "1/h"), member("b", "1/h", "1/h"));
+    for _ in 0..2 {
+        begin(&local, &a).expect("within both");
+    }
+    for _ in 0..5 {
+        let hit = begin(&local, &b).err().expect("over the account's");
+        assert_eq!(hit.limit, Limit::AccountRate);
+    }
+    let limits = Limits {
+        rate: Rate::parse("1/h"),
+        burst: number(2),
+        ..Limits::default()
+    };
+    let alone = Principal::new("b").limits(limits);
+    let alone = Ask::new(&alone, Limits::default(), None).expect("a limit");
+    for _ in 0..2 {
+        begin(&local, &alone).expect("its own is untouched");
+    }
+    let hit = begin(&local, &alone).err().expect("over its own");
+    assert_eq!(hit.limit, Limit::KeyRate);
+}
+
+#[test]
+fn who_waits_begins_in_the_order_of_coming_and_keys_take_turns() {
+    let local = room(10);
+    let (a, b) = (ask("a", 0, 1), ask("b", 0, 1));
+    let mut slot = begin(&local, &a).ok();
+    let mut queue: Vec<(&str, Guest)> = ["a", "a", "a", "b", "b"]
+        .map(|key| (key, enter(&local, if key == "a" { &a } else { &b })))
+        .into();
+    let mut order = String::new();
+    while !queue.is_empty() {
+        assert!(slot.take().is_some());
+        let woken: Vec<usize> = (0..queue.len())
+            .filter(|at| queue[*at].1.was_woken())
+            .collect();
+        assert_eq!(woken.len(), 1, "one slot is for one guest");
+        let (key, mut guest) = queue.remove(woken[0]);
+        let own_before = queue[..woken[0]].iter().any(|(other, _)| *other == key);
+        assert!(!own_before, "overtaken");
+        order.push_str(key);
+        slot = guest.look().expect("woken").ok();
+    }
+    assert_eq!(order, "ababa");
+}
+
+#[test]
+fn nobody_overtakes_those_of_its_own_key() {
+    let local = room(10);
+    let one = ask("a", 1, 0);
+    let slot = begin(&local, &one).expect("the first");
+    let mut first = enter(&local, &one);
+    drop(slot);
+    let mut second = enter(&local, &one);
+    assert!(second.look().is_none());
+    let slot = first.look().expect("its turn").expect("a slot");
+    drop(slot);
+    second.look().expect("its turn").expect("a slot");
+}
+
+#[test]
+fn one_key_cannot_fill_the_room() {
+    let local = room(4);
+    let (a, b) = (ask("a", 0, 1), ask("b", 0, 1));
+    let _slot = begin(&local, &a).expect("the first");
+    let mut greedy: Vec<Guest> = (0..4).map(|_| enter(&local, &a)).collect();
+    assert!(begin(&local, &a).is_err(), "the room is full");
+    let _modest = [enter(&local, &b), enter(&local, &b)];
+    let sent_away: Vec<bool> = greedy
+        .iter_mut()
+        .map(|guest| guest.look().is_some())
+        .collect();
+    assert_eq!(sent_away, [false, false, true, true]);
+    assert!(begin(&local, &b).is_err(), "it has as many as the other");
+    assert_eq!(local.usage(), (1, 4));
+}
+
+#[test]
+fn who_waited_too_long_is_told_the_limit() {
+    let local = Local::with_room(true, 1, Duration::ZERO).expect("a thread");
+    let one = ask("a", 1, 0);
+    let _slot = begin(&local, &one).expect("the first");
+    let mut guest = match local.begin(&one) {
+        Ok(Begun::Waits(waiting)) => Box::pin(waiting),
+        _ => panic!("it has to wait"),
+    };
+    let answer = loop {
+        match guest.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready((answer, _)) => break answer,
+            Poll::Pending => thread::yield_now(),
+        }
+    };
+    assert_eq!(
+        answer.err().map(|hit| hit.limit),
+        Some(Limit::KeyConcurrency)
+    );
+    assert_eq!(local.usage().1, 0);
+}
+
+#[test]
+fn a_rate_is_nothing_to_wait_for() {
+    let local = room(5);
+    let a = member("a", "1/h", "1000/s");
+    for _ in 0..2 {
+        begin(&local, &a).expect("within the burst");
+    }
+    assert_eq!(
+        begin(&local, &a).err().map(|hit| hit.limit),
+        Some(Limit::KeyRate)
+    );
+}
+
+#[test]
+fn who_leaves_makes_room_for_the_next() {
+    let local = room(5);
+    let one = ask("a", 1, 0);
+    let slot = begin(&local, &one).expect("the first");
+    let mut guests: Vec<Guest> = (0..3).map(|_| enter(&local, &one)).collect();
+    drop(guests.remove(0));
+    drop(slot);
+    assert!(guests[0].was_woken() && !guests[1].was_woken());
+    // It has a slot and never fetches it.
+    drop(guests.remove(0));
+    guests[0].look().expect("its turn").expect("a slot");
+}
+
+#[test]
+fn a_share_is_held_to_by_those_in_flight() {
+    let local = Local::new(false);
+    let two = ask("a", 4, 0);
+    let slots: Vec<Slot> = (0..3).filter_map(|_| begin(&local, &two).ok()).collect();
+    let half = Share(NonZeroU32::new(2).expect("not zero"));
+    let hit = local
+        .confirm(&slots[2], half)
+        .err()
+        .expect("the third of two");
+    assert_eq!(hit.limit, Limit::KeyConcurrency);
+    drop(slots);
+    let slot = begin(&local, &two).expect("the first");
+    local.confirm(&slot, half).expect("within a half");
+    local
+        .confirm(&slot, Share(NonZeroU32::MAX))
+        .expect("one at least");
+}
+
+#[test]
+fn holders_that_are_idle_are_forgotten() {
+    let local = Local::new(true);
+    let held: Vec<Slot> = (0..10)
+        .filter_map(|at| begin(&local, &ask(&format!("held-{at}"), 1, 0)).ok())
+        .collect();
+    for at in 0..20_000 {
+        begin(&local, &ask(&format!("key-{at}"), 1, 0)).expect("its first");
+    }
+    assert!(local.0.state().book.holders() <= 2048);
+    for at in 0..held.len() {
+        assert!(begin(&local, &ask(&format!("held-{at}"), 1, 0)).is_err());
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Begin { key: usize },
+    End { at: usize },
+    Look { at: usize },
+    Leave { at: usize },
+    SendAway { at: usize },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (0..4_usize).prop_map(|key| Act::Begin { key }),
+        3 => any::<usize>().prop_map(|at| Act::End { at }),
+        3 => any::<usize>().prop_map(|at| Act::Look { at }),
+        1 => any::<usize>().prop_map(|at| Act::Leave { at }),
+        1 => any::<usize>().prop_map(|at| Act::SendAway { at }),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: limits hold, nobody overtakes, and in the end nothing
+    /// is in flight and nobody waits.
+    #[test]
+    fn no_slot_is_lost_or_made(acts in proptest::collection::vec(act(), 1..200), places in 0..6_usize) {
+        const UPSTREAM: usize = 5;
+        let most = [1, 2, 3, 5];
+        let asks: Vec<Ask> = (0..4)
+            .map(|key| ask(&format!("key-{key}"), most[key], UPSTREAM as u32))
+            .collect();
+        let local = room(places);
+        let mut slots: Vec<(usize, Slot)> = Vec::new();
+        let mut guests: Vec<(usize, Guest)> = Vec::new();
+        for act in acts {
+            match act {
+                Act::Begin { key } => match local.begin(&asks[key]) {
+                    Ok(Begun::Now(slot, _)) => {
+                        let overtakes = guests.iter().any(|(other, guest)| *other == key && !guest.was_woken());
+                        prop_assert!(!overtakes);
+                        slots.push((key, slot));
+                    }
+                    Ok(Begun::Waits(waiting)) => guests.push((key, Guest::new(waiting))),
+                    Err(hit) => prop_assert!(hit.is_for_a_slot()),
+                },
+                Act::End { at } if !slots.is_empty() => drop(slots.swap_remove(at % slots.len())),
+                Act::Look { at } if !guests.is_empty() => {
+                    let at = at % guests.len();
+                    let woken = guests[at].1.was_woken();
+                    let answer = guests[at].1.look();
+                    prop_assert_eq!(answer.is_some(), woken);
+                    if let Some(answer) = answer {
+                        let (key, _) = guests.remove(at);
+                        slots.extend(answer.ok().map(|slot| (key, slot)));
+                    }
+                }
+                Act::Leave { at } if !guests.is_empty() => drop(guests.remove(at % guests.len())),
+                Act::SendAway { at } if !guests.is_empty() => {
+                    let guest = &guests[at % guests.len()].1;
+                    let (id, now) = (guest.waiting.id, local.0.now());
+                    local.change(|state, wake| state.room.settle(id, None, now, wake));
+                    prop_assert!(guest.was_woken());
+                }
+                _ => {}
+            }
+            let mut own = HashMap::new();
+            for (key, _) in &slots {
+                *own.entry(*key).or_insert(0) += 1;
+            }
+            prop_assert!(own.iter().all(|(key, count)| *count <= most[*key]));
+            prop_assert!(slots.len() <= UPSTREAM);
+            let (in_flight, waiting) = local.usage();
+            prop_assert!(slots.len() <= in_flight as usize && in_flight as usize <= UPSTREAM);
+            prop_assert!(waiting <= places && waiting <= guests.len());
+            // Nobody waits beside a slot that it could have.
+            if in_flight < UPSTREAM as u32 {
+                for (key, guest) in guests.iter().filter(|(_, guest)| !guest.was_woken()) {
+                    let mut state = local.0.state();
+                    let now = local.0.now();
+                    let begun = state.book.begin(&asks[*key], now);
+                    prop_assert!(begun.is_err(), "{}", guest.was_woken());
+                }
+            }
+        }
+        drop((slots, guests));
+        prop_assert_eq!(local.usage(), (0, 0));
+        prop_assert_eq!(local.0.state().book.in_flight(), 0);
+    }
+}
