@@ -34,7 +34,7 @@ const SLOT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// let limiter = Limiter::new()
 ///     .defaults(Limits { rate: Rate::parse("50/s"), ..Limits::default() })
 ///     .upstream_concurrency(NonZeroU32::new(32).ok_or("not zero")?);
-/// let auth = AuthLayer::new(KeyRing::new([])?).limiter(limiter);
+/// let auth = AuthLayer::new(KeyRing::new([])?).limits(limiter);
 /// # let _ = auth;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -51,7 +51,7 @@ pub struct Limiter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Requests and tunnels in flight that are limited by anything.
+    /// Requests and tunnels in flight that the upstream's limit counts; none without it.
     pub in_flight: u32,
     /// Requests in the waiting room.
     pub waiting: usize,
@@ -127,10 +127,10 @@ impl Limiter {
         self
     }
 
-    /// The limits of a principal, with those that it gets because it has none of its own.
+    /// How many requests and tunnels may be in flight, of all callers together.
     #[must_use]
-    pub fn effective(&self, principal: &Principal) -> Limits {
-        principal.own_limits().or(self.defaults)
+    pub fn most_in_flight(&self) -> Option<NonZeroU32> {
+        self.upstream
     }
 
     /// What is in flight, and what waits.

@@ -268,8 +268,7 @@ fn a_share_is_held_to_by_those_in_flight() {
     let half = Share(NonZeroU32::new(2).expect("not zero"));
     let hit = local
         .confirm(&slots[2], half)
-        .err()
-        .expect("the third of two");
+        .expect_err("the third of two");
     assert_eq!(hit.limit, Limit::KeyConcurrency);
     drop(slots);
     let slot = begin(&local, &two).expect("the first");

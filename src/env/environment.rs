@@ -12,7 +12,7 @@ use crate::error::{ConfigError, Problem};
 const PREFIX: &str = "VOXGATE_";
 
 /// The layer's own variables.
-const OWN: [&str; 7] = [
+const OWN: [&str; 15] = [
     "VOXGATE_DIALECT",
     "VOXGATE_MODE",
     "VOXGATE_API_KEYS",
@@ -20,6 +20,14 @@ const OWN: [&str; 7] = [
     "VOXGATE_KEYS_FILE",
     "VOXGATE_POLICY_FILE",
     "VOXGATE_PUBLIC",
+    "VOXGATE_LIMIT_RATE",
+    "VOXGATE_LIMIT_BURST",
+    "VOXGATE_LIMIT_CONCURRENCY",
+    "VOXGATE_LIMIT_UPSTREAM_CONCURRENCY",
+    "VOXGATE_LIMIT_QUEUE",
+    "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS",
+    "VOXGATE_LIMIT_HEADERS",
+    "VOXGATE_LIMIT_AUTH_FAILURES",
 ];
 
 /// A snapshot of the variables that concern Voxgate: those that begin with `VOXGATE_`, and the

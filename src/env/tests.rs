@@ -1,6 +1,7 @@
 use std::io::Write as _;
 
 use super::*;
+use crate::dialect::Dialect;
 
 fn settings(vars: &[(&str, &str)]) -> Result<Settings, ConfigError> {
     Settings::from_environment(&Environment::new(vars.iter().copied(), &[]))

@@ -102,7 +102,7 @@ impl<V> AuthLayer<V> {
     /// Sets what holds callers to their limits. Without it, only keys and accounts that have limits
     /// of their own are limited.
     #[must_use]
-    pub fn limiter(self, limiter: Limiter) -> Self {
+    pub fn limits(self, limiter: Limiter) -> Self {
         self.with(|gate| gate.limiter = limiter)
     }
 
@@ -126,6 +126,12 @@ impl<V> AuthLayer<V> {
             Mode::Validate(verifier) => Some(verifier),
             Mode::Preconfigured(_) => None,
         }
+    }
+
+    /// What holds callers to their limits.
+    #[must_use]
+    pub fn limiter(&self) -> &Limiter {
+        &self.gate.limiter
     }
 
     fn with(mut self, change: impl FnOnce(&mut Gate<V>)) -> Self {

@@ -174,7 +174,7 @@ impl KeyRing {
     }
 
     /// Every key, once for each of its forms.
-    pub(super) fn principals(&self) -> impl Iterator<Item = &Principal> {
+    pub(crate) fn principals(&self) -> impl Iterator<Item = &Principal> {
         self.principals.iter().skip(1)
     }
 

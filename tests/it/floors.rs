@@ -10,7 +10,7 @@ use std::path::Path;
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// Every module of the library and its floor. A new module must be given one.
-const FLOORS: [(&str, usize); 19] = [
+const FLOORS: [(&str, usize); 20] = [
     ("declassify", 0),
     ("secret", 0),
     ("request_id", 0),
@@ -25,6 +25,7 @@ const FLOORS: [(&str, usize); 19] = [
     ("screen", 1),
     ("policy", 1),
     ("audit", 1),
+    ("admit", 1),
     ("dialect", 2),
     ("keys", 2),
     ("gate", 3),
@@ -33,7 +34,7 @@ const FLOORS: [(&str, usize); 19] = [
 ];
 
 /// Imports within a floor: who, from whom, why.
-const NEIGHBOURS: [(&str, &str, &str); 8] = [
+const NEIGHBOURS: [(&str, &str, &str); 9] = [
     (
         "secret",
         "declassify",
@@ -64,6 +65,7 @@ const NEIGHBOURS: [(&str, &str, &str); 8] = [
         "principal",
         "a key that is known and refused has a name in the audit record",
     ),
+    ("denial", "limit", "a denial names the limit that was hit"),
     (
         "toml_file",
         "files",

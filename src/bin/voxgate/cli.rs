@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::audit;
 use super::key;
-use super::settings::{SETTINGS, Setting};
+use super::settings::{Setting, settings};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -42,6 +42,7 @@ pub(crate) enum Action {
     Serve(Flags),
     Check(Flags),
     Policy(Flags),
+    Limits(Flags),
     Key(ArgMatches),
     Demo { preconfigured: bool },
     Audit(ArgMatches),
@@ -76,6 +77,9 @@ fn command() -> Command {
         .subcommand(with_settings(
             Command::new("policy").about("Show which scope each route requires"),
         ))
+        .subcommand(with_settings(
+            Command::new("limits").about("Show how much each key may do"),
+        ))
         .subcommand(key::command())
         .subcommand(demo())
         .subcommand(audit::command())
@@ -99,8 +103,7 @@ fn demo() -> Command {
 }
 
 fn with_settings(command: Command) -> Command {
-    let secrets: Vec<&str> = SETTINGS
-        .iter()
+    let secrets: Vec<&str> = settings()
         .filter(|setting| setting.secret)
         .map(|setting| setting.variable)
         .collect();
@@ -110,7 +113,7 @@ fn with_settings(command: Command) -> Command {
         secrets.join(" and ")
     );
     command
-        .args(SETTINGS.iter().filter_map(argument))
+        .args(settings().filter_map(argument))
         .after_help(after)
 }
 
@@ -142,6 +145,7 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
         Some(("serve", matches)) => Action::Serve(flags(matches)),
         Some(("check", matches)) => Action::Check(flags(matches)),
         Some(("policy", matches)) => Action::Policy(flags(matches)),
+        Some(("limits", matches)) => Action::Limits(flags(matches)),
         Some(("key", matches)) => Action::Key(matches.clone()),
         Some(("audit", matches)) => Action::Audit(matches.clone()),
         Some((_, matches)) => Action::Demo {
@@ -154,7 +158,7 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
 }
 
 fn flags(matches: &ArgMatches) -> Flags {
-    let with_flag = SETTINGS.iter().filter(|setting| !setting.secret);
+    let with_flag = settings().filter(|setting| !setting.secret);
     with_flag
         .filter_map(|setting| {
             let value = matches.get_one::<OsString>(setting.variable)?;

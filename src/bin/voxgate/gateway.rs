@@ -114,6 +114,7 @@ impl Gateway {
             Some(pepper) => layer.pepper(pepper),
             None => layer,
         };
+        metrics.follow_limits(layer.limiter().clone());
         let keys = layer.verifier().cloned();
         if let Some(keys) = &keys {
             metrics.follow(keys.clone());

@@ -11,6 +11,7 @@ mod demo;
 mod gateway;
 mod key;
 mod key_changes;
+mod limits_table;
 mod listener;
 mod logging;
 mod metrics;
@@ -21,6 +22,7 @@ mod queue_writer;
 mod settings;
 mod signals;
 mod sinks;
+mod table;
 mod upstreams;
 mod worker;
 
@@ -36,6 +38,7 @@ use self::check::Description;
 use self::cli::{Action, Flags};
 use self::config::Config;
 use self::gateway::Gateway;
+use self::limits_table::LimitsTable;
 use self::metrics::Metrics;
 use self::policy_table::PolicyTable;
 
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Action::Serve(flags) => serve(flags),
         Action::Check(flags) => check(flags),
         Action::Policy(flags) => policy(flags),
+        Action::Limits(flags) => limits(flags),
         Action::Key(matches) => key::run(&matches),
         Action::Demo { preconfigured } => match demo::run(preconfigured) {
             Ok(()) => ExitCode::SUCCESS,
@@ -107,6 +111,12 @@ fn check(flags: Flags) -> ExitCode {
 fn policy(flags: Flags) -> ExitCode {
     let environment = Environment::new(settings::environment(flags), &settings::names());
     show(Settings::policy_from(&environment).map(|policy| PolicyTable(&policy).to_string()))
+}
+
+fn limits(flags: Flags) -> ExitCode {
+    let environment = Environment::new(settings::environment(flags), &settings::names());
+    let settings = Settings::from_environment(&environment);
+    show(settings.map(|settings| LimitsTable(&settings).to_string()))
 }
 
 /// Prints what there is to say, or what is wrong with the configuration.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use voxgate::Policy;
 
+use super::table::columns;
+
 /// The rules in the order in which they are asked, and what is public.
 pub(crate) struct PolicyTable<'a>(pub(crate) &'a Policy);
 
@@ -30,13 +32,7 @@ impl fmt::Display for PolicyTable<'_> {
                 voice,
             ]);
         }
-        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-        let widths = [width(0), width(1), width(2)];
-        for [method, path, requires, voice] in &rows {
-            let [first, second, third] = widths;
-            let line = format!("{method:first$}  {path:second$}  {requires:third$}  {voice}");
-            writeln!(f, "{}", line.trim_end())?;
-        }
+        f.write_str(&columns(&rows))?;
         f.write_str(
             "\nThe first row that names a request decides. A key without scopes, voices or kind is \
              not limited;\na limited key is refused on every request that no row names.\n",

@@ -2,7 +2,6 @@
 
 use toml::de::DeTable;
 
-use super::Reading;
 use super::values;
 use crate::limit::Limits;
 use crate::principal::Account;
@@ -11,12 +10,7 @@ use crate::toml_file::TomlFile;
 const FIELDS: &str = "id, max_active_keys, rate, burst, concurrency";
 
 /// Reads a table into an account, unless its id is wrong.
-pub(super) fn read(
-    reading: &mut Reading,
-    file: &mut TomlFile<'_>,
-    start: usize,
-    fields: &DeTable<'_>,
-) -> Option<Account> {
+pub(super) fn read(file: &mut TomlFile<'_>, start: usize, fields: &DeTable<'_>) -> Option<Account> {
     let (mut id, mut most, mut limits) = (None, None, Limits::default());
     for (field, value) in fields {
         match field.get_ref().as_ref() {
@@ -37,9 +31,6 @@ pub(super) fn read(
             start,
             "burst means nothing without a rate; add rate = \"…\"",
         );
-    }
-    if !limits.is_empty() {
-        reading.limited.get_or_insert(file.line(start));
     }
     let account = Account::new(&id?, limits);
     Some(match most {

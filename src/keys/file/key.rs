@@ -99,7 +99,6 @@ pub(super) fn read(
         return None;
     };
     if !limits.is_empty() {
-        reading.limited.get_or_insert(line);
         principal = principal.limits(limits);
     }
     principal = principal.valid(validity);

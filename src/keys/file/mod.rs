@@ -100,8 +100,6 @@ struct Reading {
     /// Which key names which account, and in which line.
     members: Vec<(usize, u32, String)>,
     accounts: HashMap<String, (u32, Arc<Account>)>,
-    /// The first line with a limit.
-    limited: Option<u32>,
     notices: Vec<Problem>,
 }
 
@@ -112,7 +110,6 @@ impl Reading {
             keys: Vec::new(),
             members: Vec::new(),
             accounts: HashMap::new(),
-            limited: None,
             notices: Vec::new(),
         }
     }
@@ -127,7 +124,7 @@ impl Reading {
         for (at, name, fields) in file.tables(table, &["key", "account"]) {
             let line = file.line(at);
             if name == "account" {
-                if let Some(account) = account::read(self, file, at, fields) {
+                if let Some(account) = account::read(file, at, fields) {
                     self.add_account(file, line, account);
                 }
             } else if let Some((key, account)) = key::read(self, file, at, fields) {
@@ -179,11 +176,6 @@ impl Reading {
                 );
                 problems.push(Problem::new(format!("{name}:{line}"), message));
             }
-        }
-        if let Some(line) = self.limited {
-            let message = "rate, burst and concurrency are read and not enforced by this version";
-            self.notices
-                .push(Problem::new(format!("{name}:{line}"), message));
         }
         KeysFile {
             keys: self.keys,

@@ -101,11 +101,7 @@ fn every_field_is_read() {
     assert_eq!(account.id(), "acme");
     let rate = account.limits().rate.expect("a rate");
     assert_eq!(rate.to_string(), "600/min");
-    assert_eq!(
-        lines(file.notices()),
-        [20],
-        "the first limit that is not enforced"
-    );
+    assert!(file.notices().is_empty());
 }
 
 #[test]

@@ -90,6 +90,7 @@ async fn gateway(path: impl Into<PathBuf>) -> Started {
     let upstream = serve(Router::new().route("/", get(|| async { "speech" }))).await;
     let path = path.into();
     Program::gateway(upstream)
+        .var("VOXGATE_LIMIT_AUTH_FAILURES", "0")
         .var("VOXGATE_KEYS_FILE", path)
         .start()
 }
@@ -294,6 +295,7 @@ async fn without_inotify_the_content_is_polled() {
     }
     let upstream = serve(Router::new().route("/", get(|| async { "speech" }))).await;
     let gateway = Program::gateway(upstream)
+        .var("VOXGATE_LIMIT_AUTH_FAILURES", "0")
         .var("VOXGATE_KEYS_FILE", mounted.path())
         .inside(&namespace)
         .start();

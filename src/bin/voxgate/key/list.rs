@@ -7,6 +7,7 @@ use clap::ArgMatches;
 use serde_json::{Map, Value, json};
 use voxgate::{Key, KeyKind, KeysFile, Principal, Scope};
 
+use super::super::table::columns;
 use super::failure::Failure;
 use super::target::Source;
 use super::{moment, permissions, printable};
@@ -39,25 +40,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
 fn table(file: &KeysFile, now: SystemTime) -> String {
     let mut rows = vec![HEADINGS.map(str::to_owned)];
     rows.extend(file.keys().iter().map(|key| row(key, now)));
-    let mut widths = [0; HEADINGS.len()];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut table = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths);
-        // A width of a format string would have a limit, and a label has none.
-        let cells = cells.map(|(cell, width)| {
-            let missing = width - cell.chars().count();
-            format!("{cell}{}", " ".repeat(missing))
-        });
-        let line = cells.collect::<Vec<_>>().join("  ");
-        table.push_str(line.trim_end());
-        table.push('\n');
-    }
-    table
+    columns(&rows)
 }
 
 fn row(key: &Key, now: SystemTime) -> [String; HEADINGS.len()] {

@@ -9,8 +9,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
-use voxgate::SharedKeyRing;
 use voxgate::audit::AuditQueue;
+use voxgate::{Limiter, SharedKeyRing};
 
 use crate::auditing::{Copies, Copy};
 
@@ -64,6 +64,40 @@ impl Collector for Audit {
             "audit_failing",
             "1 when the last attempt to write audit records failed",
             &ConstGauge::new(i64::from(self.0.is_failing())),
+        )
+    }
+}
+
+/// What limited requests use at this moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InUse(pub(super) Arc<OnceLock<Limiter>>);
+
+impl Collector for InUse {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(limiter) = self.0.get() else {
+            return Ok(());
+        };
+        let (usage, encoder) = (limiter.usage(), &mut encoder);
+        write(
+            encoder,
+            "limit_waiting",
+            "Requests that wait for a slot",
+            &ConstGauge::new(i64::try_from(usage.waiting).unwrap_or(i64::MAX)),
+        )?;
+        let Some(most) = limiter.most_in_flight() else {
+            return Ok(());
+        };
+        write(
+            encoder,
+            "limit_upstream_in_flight",
+            "Requests and tunnels in flight that the limit of the upstream counts",
+            &ConstGauge::new(i64::from(usage.in_flight)),
+        )?;
+        write(
+            encoder,
+            "limit_upstream_concurrency",
+            "How many of them there may be",
+            &ConstGauge::new(i64::from(most.get())),
         )
     }
 }

@@ -1,6 +1,7 @@
 //! What the gateway tells Prometheus.
 
 mod collectors;
+mod limits;
 
 use std::fmt::{self, Write as _};
 use std::hash::{Hash, Hasher};
@@ -15,9 +16,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use voxgate::audit::{AuditQueue, Completion, Decision};
-use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Principal, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
 
-use self::collectors::{Audit, AuditCopies, Keys, Lost};
+use self::collectors::{Audit, AuditCopies, InUse, Keys, Lost};
+use self::limits::Limiting;
 use super::auditing::Copies;
 
 /// All metrics. Cloning shares them.
@@ -30,6 +32,8 @@ pub(crate) struct Metrics {
     preconfigured_exposed: Gauge,
     last_used: Family<KeyLabel, Gauge>,
     keys: Keys,
+    limiting: Limiting,
+    in_use: InUse,
     audit: Option<AuditQueue>,
 }
 
@@ -85,6 +89,9 @@ impl Metrics {
             last_used.clone(),
         );
         registry.register_collector(Box::new(keys.clone()));
+        let limiting = Limiting::register(&mut registry);
+        let in_use = InUse::default();
+        registry.register_collector(Box::new(in_use.clone()));
         if let Some(audit) = audit.clone() {
             registry.register_collector(Box::new(Audit(audit)));
         }
@@ -109,6 +116,8 @@ impl Metrics {
             preconfigured_exposed,
             last_used,
             keys,
+            limiting,
+            in_use,
             audit,
         }
     }
@@ -130,6 +139,11 @@ impl Metrics {
         let _ = self.keys.0.set(keys);
     }
 
+    /// Tells of what this limiter counts from now on.
+    pub(crate) fn follow_limits(&self, limiter: Limiter) {
+        let _ = self.in_use.0.set(limiter);
+    }
+
     /// The metrics in the OpenMetrics text format, version 1.0.0.
     ///
     /// # Errors
@@ -148,6 +162,7 @@ impl Metrics {
             key_id: KeyId(decision.principal.cloned()),
         };
         self.decisions.get_or_create(&labels).inc();
+        self.limiting.decided(decision);
         if decision.denial.is_none() {
             self.in_flight.inc();
         }

@@ -4,13 +4,13 @@ use std::ffi::OsString;
 
 use voxgate::Digest;
 
-use super::SETTINGS;
+use super::settings;
 
 /// Tells configurations apart: 12 hexadecimal digits of the SHA-256 of all settings that are set. Of
 /// a secret it is only part that it is set; of a file only its path.
 pub(crate) fn digest(vars: &[(OsString, OsString)]) -> String {
     let mut text = Vec::new();
-    for setting in SETTINGS {
+    for setting in settings() {
         let given = vars.iter().rfind(|(name, _)| name == setting.variable);
         if let Some((_, value)) = given {
             text.extend(setting.variable.as_bytes());

@@ -1,0 +1,105 @@
+//! `voxgate limits`: how much each key may do, as a table.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use voxgate::env::{Mode, Settings};
+use voxgate::{Limits, Principal};
+
+use super::table::columns;
+
+/// The limits of every key and account, those from the settings included.
+pub(crate) struct LimitsTable<'a>(pub(crate) &'a Settings);
+
+const NONE: &str = "-";
+
+impl fmt::Display for LimitsTable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = self.0;
+        let defaults = settings.limits().defaults();
+        match settings.mode() {
+            Mode::Validate => {
+                let principals = settings.principals();
+                f.write_str(&keys(&principals, defaults))?;
+                accounts(f, &principals)?;
+            }
+            // Nobody is told apart: what a key may that names nothing, all of them may together.
+            Mode::Preconfigured => {
+                f.write_str(&keys(&[&Principal::new("deployment")], defaults))?;
+            }
+        }
+        f.write_char('\n')?;
+        match settings.limits().upstream_concurrency() {
+            Some(most) => writeln!(f, "All callers together may have {most} in flight.")?,
+            None => f.write_str("Nothing limits what all callers together have in flight.\n")?,
+        }
+        match settings.limits().queue() {
+            Some((places, longest)) => writeln!(
+                f,
+                "{places} may wait for a slot, {} s each at most.",
+                longest.as_secs()
+            )?,
+            None => f.write_str("Nobody waits for a slot: who exceeds a limit is refused.\n")?,
+        }
+        match settings.limits().auth_failures() {
+            Some(most) => writeln!(
+                f,
+                "One address may fail to authenticate {most} times a minute."
+            ),
+            None => f.write_str("One address may fail to authenticate as often as it likes.\n"),
+        }
+    }
+}
+
+fn keys(principals: &[&Principal], defaults: Limits) -> String {
+    let headings = ["KEY", "ACCOUNT", "RATE", "BURST", "CONCURRENCY"];
+    let mut rows = vec![headings.map(str::to_owned)];
+    rows.extend(principals.iter().map(|principal| {
+        let own = principal.own_limits();
+        let account = principal.member_of().map_or(NONE, |account| account.id());
+        let [rate, burst, concurrency] = cells(own.or(defaults));
+        let marked = |cell: String, own: bool| match cell == NONE || own {
+            true => cell,
+            false => format!("{cell} (default)"),
+        };
+        [
+            principal.id().to_owned(),
+            account.to_owned(),
+            marked(rate, own.rate.is_some()),
+            burst,
+            marked(concurrency, own.concurrency.is_some()),
+        ]
+    }));
+    columns(&rows)
+}
+
+fn accounts(f: &mut fmt::Formatter<'_>, principals: &[&Principal]) -> fmt::Result {
+    let accounts = principals
+        .iter()
+        .filter_map(|principal| principal.member_of());
+    let accounts: BTreeMap<&str, Limits> = accounts
+        .map(|account| (account.id(), account.limits()))
+        .collect();
+    if accounts.is_empty() {
+        return Ok(());
+    }
+    let headings = ["ACCOUNT (all its keys)", "RATE", "BURST", "CONCURRENCY"];
+    let mut rows = vec![headings.map(str::to_owned)];
+    rows.extend(accounts.into_iter().map(|(id, limits)| {
+        let [rate, burst, concurrency] = cells(limits);
+        [id.to_owned(), rate, burst, concurrency]
+    }));
+    write!(f, "\n{}", columns(&rows))
+}
+
+fn cells(limits: Limits) -> [String; 3] {
+    let shown = |number: Option<String>| number.unwrap_or_else(|| NONE.to_owned());
+    let burst = limits
+        .rate
+        .map(|rate| limits.burst.unwrap_or(rate.requests()));
+    [
+        shown(limits.rate.map(|rate| rate.to_string())),
+        shown(burst.map(|burst| burst.to_string())),
+        shown(limits.concurrency.map(|most| most.to_string())),
+    ]
+}

@@ -1,0 +1,252 @@
+//! All settings of the layer, validated together.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::dialect::Dialect;
+use crate::error::{ConfigError, Problem};
+use crate::files::Fingerprint;
+use crate::gate::AuthLayer;
+use crate::keys::{KeyRing, SharedKeyRing, Source};
+use crate::policy::Policy;
+use crate::principal::Principal;
+use crate::secret::Secret;
+
+use super::KEY_SOURCES;
+use super::callers::{self, Callers};
+use super::environment::Environment;
+use super::limits::LimitSettings;
+use super::mode::{self, Mode};
+use super::{routes, secrets};
+
+/// Validated settings of the layer.
+pub struct Settings {
+    mode: Mode,
+    dialect: Dialect,
+    keys: KeyRing,
+    source: Source,
+    /// The state of the source that the keys are from.
+    seen: Fingerprint,
+    policy: Policy,
+    limits: LimitSettings,
+    deployment_key: Option<Secret>,
+    notices: Vec<Problem>,
+}
+
+/// The variables as they come. Only optional text: `envy` would name neither the variable nor
+/// every problem with a typed one, and it would print the value.
+#[derive(Deserialize)]
+struct Raw {
+    dialect: Option<String>,
+    mode: Option<String>,
+    policy_file: Option<String>,
+    public: Option<String>,
+}
+
+impl Settings {
+    /// Reads and validates the layer's settings.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, each with its variable and none with a value.
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        let mut problems = environment.problems().to_vec();
+        let mut notices = Vec::new();
+        let raw: Raw = environment.fill("VOXGATE_")?;
+        let dialect = routes::dialect(raw.dialect.as_deref(), &mut problems);
+        let asked = match raw.mode.as_deref() {
+            None => None,
+            Some("validate") => Some(Mode::Validate),
+            Some("preconfigured") => Some(Mode::Preconfigured),
+            Some(_) => {
+                let message = "must be `validate` or `preconfigured`";
+                problems.push(Problem::new("VOXGATE_MODE", message));
+                None
+            }
+        };
+        let callers = Callers::find(environment, &mut problems);
+        let has_callers = callers.is_set();
+        // Without a dialect there is a problem anyway; any will do to find the others.
+        let source = callers.source(dialect.unwrap_or_default());
+        let (loaded, seen) = source.load();
+        let keys = match loaded {
+            Ok((ring, of_keys)) => {
+                notices.extend(of_keys);
+                Some(ring)
+            }
+            Err(error) => {
+                problems.extend(error.into_problems());
+                None
+            }
+        };
+        let variable = dialect.and_then(Dialect::deployment_variable);
+        let deployment = match (dialect, variable) {
+            (Some(dialect), Some(name)) => {
+                secrets::deployment_key(environment, dialect, name, &mut problems)
+            }
+            _ => secrets::Given::No,
+        };
+        notices.extend(callers::ignored_deployment_keys(
+            environment,
+            dialect,
+            variable,
+        ));
+
+        // A dialect or mode that could not be read says nothing about what is missing.
+        let readable = dialect.is_some() && (asked.is_some() || raw.mode.is_none());
+        let decided = mode::decide(asked, has_callers, deployment.is_set(), variable);
+        let mode = match decided {
+            Ok(mode) => Some(mode),
+            Err(problem) => {
+                problems.extend(readable.then_some(problem));
+                None
+            }
+        };
+        if mode == Some(Mode::Preconfigured) && has_callers {
+            let message = "is not used: in preconfigured mode no caller needs a key";
+            notices.push(Problem::new(KEY_SOURCES, message));
+        }
+        let policy = routes::policy(
+            dialect.unwrap_or_default(),
+            raw.policy_file.as_deref(),
+            raw.public.as_deref(),
+            &mut problems,
+        );
+        let limits = LimitSettings::read(environment, &mut problems)?;
+        if let Some(keys) = &keys {
+            notices.extend(callers::useless_keys(keys, &policy, mode));
+        }
+        let settings = match (mode, dialect, keys) {
+            (Some(mode), Some(dialect), Some(keys)) => Some(Self {
+                mode,
+                dialect,
+                keys,
+                source,
+                seen,
+                policy,
+                limits,
+                deployment_key: deployment.value(),
+                notices,
+            }),
+            _ => None,
+        };
+        ConfigError::check(settings, problems)
+    }
+
+    /// Reads and validates only what makes the policy: the dialect, the policy file and what is
+    /// public.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_environment`](Self::from_environment).
+    pub fn policy_from(environment: &Environment) -> Result<Policy, ConfigError> {
+        let mut problems = environment.problems().to_vec();
+        let raw: Raw = environment.fill("VOXGATE_")?;
+        let policy = routes::dialect(raw.dialect.as_deref(), &mut problems).map(|dialect| {
+            let (file, public) = (raw.policy_file.as_deref(), raw.public.as_deref());
+            routes::policy(dialect, file, public, &mut problems)
+        });
+        ConfigError::check(policy, problems)
+    }
+
+    /// How callers are let in.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The dialect that is spoken.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// How many keys callers may hold.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// What tells the set of keys apart; empty where callers need none.
+    #[must_use]
+    pub fn key_ring_digest(&self) -> String {
+        match self.mode {
+            Mode::Validate => self.keys.digest(),
+            Mode::Preconfigured => String::new(),
+        }
+    }
+
+    /// Whose keys callers may hold, by their ids.
+    #[must_use]
+    pub fn principals(&self) -> Vec<&Principal> {
+        let mut principals: Vec<_> = self.keys.principals().collect();
+        principals.sort_by_key(|principal| principal.id());
+        principals.dedup_by_key(|principal| principal.id());
+        principals
+    }
+
+    /// What limits callers, beside the limits of their keys and accounts.
+    #[must_use]
+    pub fn limits(&self) -> &LimitSettings {
+        &self.limits
+    }
+
+    /// What each route requires, in the order in which the rules are asked.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The methods and paths that are open to everybody, as `GET /health`.
+    #[must_use]
+    pub fn public_routes(&self) -> Vec<String> {
+        let routes = self.policy.public_routes();
+        routes
+            .map(|(method, path)| format!("{method} {path}"))
+            .collect()
+    }
+
+    /// The key that the server behind wants to see, if one is set.
+    #[must_use]
+    pub fn deployment_key(&self) -> Option<&Secret> {
+        self.deployment_key.as_ref()
+    }
+
+    /// What is set and has no effect, or is allowed and unwise. Worth a warning in the log.
+    #[must_use]
+    pub fn notices(&self) -> &[Problem] {
+        &self.notices
+    }
+
+    /// The layer that these settings describe. Files with keys are read again whenever their
+    /// content changes ([`SharedKeyRing::watch`] says how).
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread to be had for that, or for watching those who wait.
+    pub fn into_layer(self) -> Result<AuthLayer, ConfigError> {
+        let limiter = self.limits.limiter()?;
+        let layer = match self.mode {
+            Mode::Validate => {
+                let keys = SharedKeyRing::new(self.keys);
+                self.source.watch(&keys, self.seen)?;
+                AuthLayer::new(keys)
+            }
+            Mode::Preconfigured => AuthLayer::preconfigured(),
+        };
+        let layer = layer.dialect(self.dialect).policy(self.policy);
+        Ok(layer.limits(limiter))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("mode", &self.mode)
+            .field("dialect", &self.dialect)
+            .field("keys", &self.keys)
+            .field("deployment_key", &self.deployment_key)
+            .finish_non_exhaustive()
+    }
+}
