@@ -7,6 +7,7 @@ mod serving;
 mod vars;
 
 pub(crate) use self::audit::*;
+use self::limits::LIMITS;
 pub(crate) use self::serving::*;
 pub(crate) use self::vars::{digest, environment};
 
@@ -53,7 +54,7 @@ pub(super) const fn secret(variable: &'static str, meaning: &'static str) -> Set
 
 /// Every setting, in the order in which they are shown.
 pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
-    let groups = [serving::SERVING, limits::LIMITS, audit::AUDITING];
+    let groups = [SERVING, LIMITS, AUDITING];
     groups.into_iter().flatten()
 }
 

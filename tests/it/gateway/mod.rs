@@ -13,6 +13,7 @@ mod forwarding;
 mod harness;
 mod keys_reload;
 mod lifecycle;
+mod limits;
 mod slow_clients;
 mod smuggling;
 mod tunnels;
