@@ -2,6 +2,7 @@
 
 mod around;
 mod ends;
+mod permits;
 mod proof;
 mod readiness;
 mod receipts;

@@ -1,0 +1,210 @@
+//! What a request holds while it is in flight is given back once, however it ends.
+
+use std::future::{Future, pending, poll_fn};
+use std::io;
+use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, stream};
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Bytes, Frame};
+use tower::{Layer as _, Service, ServiceExt as _, service_fn};
+use voxgate::{
+    Auth, AuthFuture, AuthLayer, GateBody, KeyRing, Limiter, Policy, SharedKeyRing, Tunnel, Verify,
+};
+
+use crate::support::{Asking, KEY, Records, request, ring};
+
+type TestBody = UnsyncBoxBody<Bytes, io::Error>;
+
+/// What the service behind does, by path.
+async fn answer(request: Request<()>) -> io::Result<Response<TestBody>> {
+    let frame = |text: &'static str| Ok(Frame::data(Bytes::from_static(text.as_bytes())));
+    let body = |frames: Vec<io::Result<Frame<Bytes>>>| {
+        StreamBody::new(stream::iter(frames)).boxed_unsync()
+    };
+    let two = || body(vec![frame("speech"), frame("speech")]);
+    match request.uri().path() {
+        "/broken" => Ok(Response::new(body(vec![
+            frame("speech"),
+            Err(io::ErrorKind::BrokenPipe.into()),
+        ]))),
+        "/failed" => Err(io::ErrorKind::BrokenPipe.into()),
+        "/never" => pending().await,
+        "/panic" => panic!("as the test wants it"),
+        "/panic-of-body" => {
+            let panics = stream::once(async { panic!("as the test wants it") });
+            Ok(Response::new(StreamBody::new(panics).boxed_unsync()))
+        }
+        "/tunnel" => {
+            let mut response = Response::new(two());
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            let tunnel = request.extensions().get::<Tunnel>().cloned();
+            response.extensions_mut().insert(tunnel);
+            Ok(response)
+        }
+        _ => Ok(Response::new(two())),
+    }
+}
+
+fn to(path: &str) -> Request<()> {
+    let mut request = request(KEY, ());
+    *request.uri_mut() = path.parse().unwrap();
+    if path == "/tunnel" {
+        request
+            .headers_mut()
+            .insert("upgrade", "test".parse().unwrap());
+    }
+    request
+}
+
+/// One slot for all callers.
+fn one_slot() -> Limiter {
+    Limiter::new().upstream_concurrency(NonZeroU32::MIN)
+}
+
+fn in_flight(limiter: &Limiter) -> u32 {
+    limiter.usage().in_flight
+}
+
+#[tokio::test]
+async fn a_permit_is_given_back_however_a_request_ends() {
+    let limiter = one_slot();
+    let layer = AuthLayer::new(ring())
+        .audit(Records::default())
+        .limits(limiter.clone());
+    let mut service = layer.layer(service_fn(answer));
+
+    let whole = service.call(to("/")).await.unwrap();
+    assert_eq!(in_flight(&limiter), 1);
+    let refused = service.call(to("/")).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    whole.into_body().collect().await.unwrap();
+    assert_eq!(in_flight(&limiter), 0, "read to its end");
+
+    let mut part = service.call(to("/")).await.unwrap();
+    part.body_mut().frame().await.unwrap().unwrap();
+    assert_eq!(in_flight(&limiter), 1);
+    drop(part);
+    assert_eq!(in_flight(&limiter), 0, "dropped amid its body");
+
+    let broken = service.call(to("/broken")).await.unwrap();
+    assert!(broken.into_body().collect().await.is_err());
+    assert_eq!(in_flight(&limiter), 0, "its body failed");
+
+    assert!(service.call(to("/failed")).await.is_err());
+    assert_eq!(in_flight(&limiter), 0, "the service failed");
+
+    let mut never = Box::pin(service.call(to("/never")));
+    assert!(never.as_mut().now_or_never().is_none());
+    assert_eq!(in_flight(&limiter), 1);
+    drop(never);
+    assert_eq!(in_flight(&limiter), 0, "dropped before its answer");
+
+    let panics = AssertUnwindSafe(service.call(to("/panic"))).catch_unwind();
+    assert!(panics.await.is_err());
+    assert_eq!(in_flight(&limiter), 0, "the service panicked");
+
+    let body = service
+        .call(to("/panic-of-body"))
+        .await
+        .unwrap()
+        .into_body();
+    let panics = AssertUnwindSafe(body.collect()).catch_unwind();
+    assert!(panics.await.is_err());
+    assert_eq!(in_flight(&limiter), 0, "its body panicked");
+
+    let mut switched = service.call(to("/tunnel")).await.unwrap();
+    let tunnel = switched
+        .extensions_mut()
+        .remove::<Option<Tunnel>>()
+        .flatten();
+    drop(switched);
+    assert_eq!(in_flight(&limiter), 1, "the tunnel goes on");
+    drop(tunnel);
+    assert_eq!(in_flight(&limiter), 0, "the tunnel ended");
+
+    // Called and never polled.
+    drop(service.call(to("/")));
+    assert_eq!(in_flight(&limiter), 0);
+}
+
+type Limited<V> = Auth<Answering, V>;
+type Answering = tower::util::BoxCloneSyncService<Request<()>, Response<TestBody>, io::Error>;
+
+fn limited<V: Verify>(verifier: V, limiter: &Limiter) -> Limited<V> {
+    AuthLayer::new(verifier)
+        .policy(Policy::default().public("GET", "/health"))
+        .audit(Records::default())
+        .limits(limiter.clone())
+        .layer(Answering::new(service_fn(answer)))
+}
+
+fn look<V: Verify>(
+    answer: &mut Pin<Box<AuthFuture<Answering, V, ()>>>,
+) -> Option<Response<GateBody<TestBody>>> {
+    match answer
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(answer) => Some(answer.unwrap()),
+        Poll::Pending => None,
+    }
+}
+
+#[tokio::test]
+async fn who_waits_is_asked_for_its_key_again() {
+    let limiter = one_slot()
+        .waiting_room(1, Duration::from_secs(3600))
+        .unwrap();
+    let keys = SharedKeyRing::new(ring());
+    let mut service = limited(keys.clone(), &limiter);
+    let first = service.call(to("/")).await.unwrap();
+    let mut second = Box::pin(service.call(to("/")));
+    assert!(look(&mut second).is_none());
+    assert_eq!(limiter.usage().waiting, 1);
+    keys.replace(KeyRing::new([]).unwrap());
+    drop(first);
+    let revoked = look(&mut second).expect("its turn");
+    assert_eq!(revoked.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!((in_flight(&limiter), limiter.usage().waiting), (0, 0));
+}
+
+#[tokio::test]
+async fn a_verifier_that_has_to_be_asked_is_asked_once() {
+    let limiter = one_slot()
+        .waiting_room(1, Duration::from_secs(3600))
+        .unwrap();
+    let mut service = limited(Asking(ring()), &limiter);
+    let first = service.call(to("/")).await.unwrap();
+    let mut second = Box::pin(service.call(to("/")));
+    poll_fn(|cx| {
+        let polled = second.as_mut().poll(cx);
+        assert!(polled.is_pending());
+        match limiter.usage().waiting {
+            1 => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    })
+    .await;
+    drop(first);
+    let served = look(&mut second).expect("its turn");
+    assert_eq!(served.status(), StatusCode::OK);
+    let fields = served.headers().contains_key("ratelimit");
+    assert!(!fields, "the upstream's limit is nobody's quota");
+}
+
+#[tokio::test]
+async fn what_is_public_needs_no_permit() {
+    let limiter = one_slot();
+    let mut service = limited(ring(), &limiter);
+    let _busy = service.call(to("/")).await.unwrap();
+    let request = Request::get("/health").body(()).unwrap();
+    let health = service.ready().await.unwrap().call(request).await.unwrap();
+    assert_eq!(health.status(), StatusCode::OK);
+}
