@@ -75,8 +75,8 @@ deny: ## Check licences, sources and advisories of the dependencies with cargo-d
 msrv: ## Check that the oldest supported Rust builds the library and the program.
 	scripts/msrv.sh
 
-bench: ## Measure what keys cost, and what the audit trail does.
-	$(CARGO) bench $(LOCKED) --bench keys --bench audit
+bench: ## Measure what keys, limits and the audit trail cost.
+	$(CARGO) bench $(LOCKED) --bench keys --bench limits --bench audit
 
 dudect: ## Measure that the layer takes constant time. Not in `make test`: it wants a quiet machine.
 	scripts/dudect.sh

@@ -28,7 +28,7 @@ pub(crate) struct Fields {
 impl Fields {
     /// Of a request that has begun.
     pub(super) fn accepted(quotas: &Quotas) -> Self {
-        let mut texts = Texts::default();
+        let mut texts = Texts::new();
         for holder in [Holder::Key, Holder::Account] {
             if let Some(quota) = &quotas.0[holder as usize] {
                 texts.add(holder, quota);
@@ -40,7 +40,7 @@ impl Fields {
     /// Of a request that has not: nothing is left of the limit that was hit, and of the others
     /// nothing was asked.
     pub(super) fn refused(ask: &Ask, hit: Hit) -> Self {
-        let mut texts = Texts::default();
+        let mut texts = Texts::new();
         for (holder, limits) in ask.holders() {
             if holder == Holder::Upstream {
                 continue;
@@ -66,13 +66,18 @@ impl Fields {
     }
 }
 
-#[derive(Default)]
 struct Texts {
     policy: String,
     limit: String,
 }
 
 impl Texts {
+    fn new() -> Self {
+        // Enough for all but the oddest numbers.
+        let [policy, limit] = [160, 128].map(String::with_capacity);
+        Self { policy, limit }
+    }
+
     fn add(&mut self, holder: Holder, quota: &Quota) {
         self.policies(holder, quota.limits);
         if let Some(left) = quota.left {

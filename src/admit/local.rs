@@ -119,12 +119,14 @@ impl Local {
 
     /// Changes something, and lets those begin who may then.
     fn change(&self, change: impl FnOnce(&mut State, &mut Vec<Waker>)) {
-        let now = self.0.now();
         let mut wake = Vec::new();
         let mut state = self.0.state();
         change(&mut state, &mut wake);
         let State { book, room } = &mut *state;
-        room.serve(now, |ask| self.0.begin(book, ask, now), &mut wake);
+        if room.waiting() > 0 {
+            let now = self.0.now();
+            room.serve(now, |ask| self.0.begin(book, ask, now), &mut wake);
+        }
         drop(state);
         // Whoever is woken may come back at once, and take the lock.
         wake.into_iter().for_each(Waker::wake);
