@@ -14,6 +14,8 @@ mod limiter;
 mod local;
 mod permit;
 mod room;
+#[cfg(feature = "redis")]
+mod shared;
 
 pub(crate) use self::limiter::{Admission, Admitted};
 pub use self::limiter::{Limiter, Usage};

@@ -1,0 +1,112 @@
+-- Decides one question: all of its demands together, or none of them.
+--
+-- KEYS: for each demand in order, its slots if it limits concurrency, then its level if it has a rate.
+-- ARGV: 1 to take what is asked for or 0 to only look, the lease's name, how long it lasts; then for
+-- each demand: how many slots there are (0: no limit), how much drains in a microsecond (0: no
+-- rate), how much one request adds, how many requests fit, how many are asked for.
+-- Answers: outcome, index of the demand that refused, microseconds after which its rate would
+-- allow it; then for each demand: how many requests are left, microseconds until all are (-1: no rate).
+--
+-- A rate is a bucket that drains (GCRA by another name). Its level is kept in a unit that makes both
+-- the drain and a request whole numbers, so nothing is lost to rounding below 2^53; and with the
+-- time at which it was so, so that a clock set back cannot lock anybody out.
+
+local GRANTED, RATE, CONCURRENCY, BOTH = 0, 1, 2, 3
+local MOST = 9007199254740992
+
+-- Numbers become text like 1.7e+15 otherwise.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local take, lease, lasts = ARGV[1] == '1', ARGV[2], tonumber(ARGV[3])
+
+local demands = {}
+local key = 0
+for first = 4, #ARGV, 5 do
+  local demand = {
+    slots = tonumber(ARGV[first]),
+    drain = tonumber(ARGV[first + 1]),
+    unit = tonumber(ARGV[first + 2]),
+  }
+  if demand.slots > 0 then
+    key = key + 1
+    demand.slots_key = KEYS[key]
+  end
+  if demand.drain > 0 then
+    key = key + 1
+    demand.level_key = KEYS[key]
+    demand.capacity = tonumber(ARGV[first + 3]) * demand.unit
+    demand.charge = tonumber(ARGV[first + 4]) * demand.unit
+  end
+  demands[#demands + 1] = demand
+end
+
+-- Until it is granted, nothing is written: Redis refuses a script at its first write if it takes
+-- no writes, or has no memory left, and lets all later ones pass.
+local full
+for index, demand in ipairs(demands) do
+  if demand.slots_key and not full then
+    local taken = redis.call('ZCOUNT', demand.slots_key, '(' .. whole(now), '+inf')
+    if taken >= demand.slots then
+      full = index
+    end
+  end
+end
+
+local fast
+local wait = 0
+for index, demand in ipairs(demands) do
+  if demand.level_key then
+    demand.level = 0
+    local stored = redis.call('GET', demand.level_key)
+    local level, at = string.match(stored or '', '^(%d+) (%d+)$')
+    if level then
+      local drained = math.max(0, now - tonumber(at)) * demand.drain
+      demand.level = math.min(math.max(0, tonumber(level) - drained), demand.capacity)
+    end
+    local over = demand.level + demand.charge - demand.capacity
+    if over > 0 then
+      fast = fast or index
+      wait = math.max(wait, math.ceil(over / demand.drain))
+    end
+  end
+end
+
+local outcome = GRANTED
+if full then
+  outcome = fast and BOTH or CONCURRENCY
+elseif fast then
+  outcome = RATE
+elseif take then
+  for _, demand in ipairs(demands) do
+    if demand.slots_key then
+      redis.call('ZADD', demand.slots_key, whole(now + lasts), lease)
+      local expiry = math.ceil(lasts / 1000)
+      if redis.call('PTTL', demand.slots_key) < expiry then
+        redis.call('PEXPIRE', demand.slots_key, whole(expiry))
+      end
+      redis.call('ZREMRANGEBYSCORE', demand.slots_key, '-inf', whole(now))
+    end
+    if demand.level_key then
+      demand.level = demand.level + demand.charge
+      local expiry = math.min(math.ceil(demand.level / demand.drain / 1000), MOST / 1000)
+      local state = whole(demand.level) .. ' ' .. whole(now)
+      redis.call('SET', demand.level_key, state, 'PX', whole(math.max(1, expiry)))
+    end
+  end
+end
+
+local answer = { outcome, (full or fast or 1) - 1, math.min(wait, MOST) }
+for _, demand in ipairs(demands) do
+  if demand.level_key then
+    answer[#answer + 1] = math.floor((demand.capacity - demand.level) / demand.unit)
+    answer[#answer + 1] = math.min(math.ceil(demand.level / demand.drain), MOST)
+  else
+    answer[#answer + 1] = -1
+    answer[#answer + 1] = -1
+  end
+end
+return answer

@@ -1,0 +1,44 @@
+//! What the thread is told, and what it tells.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::call::{Call, Refusal};
+use super::lease::Lease;
+use super::{Hit, Unavailable};
+
+/// What the thread is told. What comes from one place arrives in its order.
+pub(super) type Outbox = mpsc::UnboundedSender<Message>;
+pub(super) type Answer = Result<Result<Lease, Hit>, Unavailable>;
+
+pub(super) enum Message {
+    Ask(Question),
+    Release(u64),
+}
+
+pub(super) struct Question {
+    pub(super) call: Arc<Call>,
+    pub(super) asked: Instant,
+    pub(super) wait_until: Option<Instant>,
+    pub(super) answer: oneshot::Sender<Answer>,
+    pub(super) outbox: Outbox,
+    /// Until Redis has answered.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// What the script decided, in force.
+pub(super) enum Verdict {
+    Granted(Lease),
+    Refused(Refusal),
+}
+
+/// How to ask.
+pub(super) struct Ask {
+    /// Whether to take what is asked for, or only to look.
+    pub(super) take: bool,
+    pub(super) deadline: Instant,
+    /// Kept until Redis has answered.
+    pub(super) _place: Option<OwnedSemaphorePermit>,
+}
