@@ -209,3 +209,6 @@ impl fmt::Debug for SharedLimits {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

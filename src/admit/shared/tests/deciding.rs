@@ -1,0 +1,336 @@
+//! What is granted, and what is not.
+
+use super::*;
+
+const HOUR: u64 = 3_600_000_000;
+
+/// Lets a holder's rate believe that this time has passed.
+fn pass(server: &Server, level_key: &str, micros: u64) {
+    let state: String = server.run_words(&["GET", level_key]);
+    let (level, at) = state.split_once(' ').expect("a level and a time");
+    let at: u64 = at.parse().expect("a time");
+    let state = format!("{level} {}", at - micros);
+    let _: String = server.run_words(&["SET", level_key, &state]);
+}
+
+#[test]
+fn a_rate_lets_through_exactly_what_it_says() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = [key("a", rate("7/h"))];
+    let remaining = |told: &[Option<Quota>]| told[0].expect("a rate").remaining;
+    for left in (0..7).rev() {
+        let lease = limits.decide(&demand).expect("granted");
+        assert_eq!(remaining(lease.quotas()), left);
+        assert_eq!(lease.quotas()[0].expect("a rate").limit, 7);
+    }
+    for _ in 0..3 {
+        let hit = limits.decide(&demand).expect_err("refused");
+        assert_eq!((hit.demand, hit.what), (0, What::Rate));
+        assert!(
+            hit.retry_after
+                .is_some_and(|it| it <= Duration::from_secs(3600 / 7 + 1))
+        );
+        assert_eq!(remaining(&hit.quotas), 0);
+        assert!(hit.quotas[0].expect("a rate").full_in <= Duration::from_secs(3600));
+    }
+    let [level] = server.keys().try_into().unwrap_or_else(|keys| {
+        let mut keys: Vec<String> = keys;
+        keys.retain(|key| key.contains(":rate:"));
+        [keys.remove(0)]
+    });
+    // A seventh of an hour is no whole number of microseconds: nothing may get lost, or be won.
+    for _ in 0..50 {
+        pass(&server, &level, HOUR / 7 - 30_000_000);
+        assert_eq!(limits.grants(2, &demand), 0);
+        pass(&server, &level, 30_000_001);
+        assert_eq!(limits.grants(2, &demand), 1);
+        pass(&server, &level, 5 * HOUR / 7 + 1);
+        assert_eq!(limits.grants(9, &demand), 5);
+        pass(&server, &level, HOUR / 7);
+        assert_eq!(limits.grants(9, &demand), 1);
+    }
+    pass(&server, &level, 1000 * HOUR);
+    assert_eq!(
+        limits.grants(20, &demand),
+        7,
+        "no more than the burst is saved up"
+    );
+}
+
+#[test]
+fn a_burst_is_what_may_begin_at_once() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    for (burst, rate, expected) in [(1, "1000/h", 1), (20, "1/h", 20), (3, "3/h", 3)] {
+        let limited = Limits {
+            burst: NonZeroU32::new(burst),
+            ..super::rate(rate)
+        };
+        assert_eq!(
+            limits.grants(30, &[account(rate, limited)]),
+            expected,
+            "{rate}"
+        );
+    }
+}
+
+#[test]
+fn the_greatest_numbers_are_no_trouble() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    for text in ["1/h", "4294967295/h", "4294967295/s", "4294967291/min"] {
+        let greatest = Limits {
+            burst: NonZeroU32::new(u32::MAX),
+            concurrency: NonZeroU32::new(u32::MAX),
+            ..rate(text)
+        };
+        for _ in 0..3 {
+            let lease = limits.decide(&[key("a", greatest)]).expect("granted");
+            let quota = lease.quotas()[0].expect("a rate");
+            assert_eq!(quota.limit, u64::from(u32::MAX));
+            assert!(
+                (quota.limit - 4..quota.limit + 1).contains(&quota.remaining),
+                "{quota:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_locks_nobody_out() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = [key("a", rate("2/h"))];
+    assert_eq!(limits.grants(1, &demand), 1);
+    let level = "{voxgate}:rate:1/1800000000:key:a";
+    let state: String = server.run_words(&["GET", level]);
+    let (used, at) = state.split_once(' ').expect("a level and a time");
+    let later = at.parse::<u64>().expect("a time") + 1000 * HOUR;
+    let _: String = server.run_words(&["SET", level, &format!("{used} {later}")]);
+    assert_eq!(limits.grants(5, &demand), 1);
+}
+
+#[test]
+fn a_refused_question_takes_nothing() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let both = |rate_of: &str, most| Limits {
+        concurrency: NonZeroU32::new(most),
+        ..rate(rate_of)
+    };
+    let _all = limits.decide(&[upstream(concurrency(1))]).expect("granted");
+    let demands = [
+        key("k", both("5/h", 3)),
+        account("a", both("5/h", 3)),
+        upstream(concurrency(1)),
+    ];
+    for _ in 0..20 {
+        let hit = limits.decide(&demands).expect_err("refused");
+        let full = |quota: &Option<Quota>| quota.map(|it| it.remaining);
+        assert_eq!(
+            (hit.demand, hit.what, hit.retry_after),
+            (2, What::Concurrency, None)
+        );
+        let quotas: Vec<_> = hit.quotas.iter().map(full).collect();
+        assert_eq!(quotas, [Some(5), Some(5), None]);
+    }
+    // The rate of the last refuses: neither slots nor rates of the others are used.
+    assert_eq!(limits.grants(1, &[account("b", rate("1/h"))]), 1);
+    let demands = [key("k", both("5/h", 3)), account("b", rate("1/h"))];
+    for _ in 0..20 {
+        let hit = limits.decide(&demands).expect_err("refused");
+        assert_eq!((hit.demand, hit.what), (1, What::Rate));
+    }
+    assert_eq!(server.taken("{voxgate}:slots:key:k"), 0);
+    assert_eq!(
+        limits.grants(9, &demands[..1]),
+        3,
+        "three slots, and rate to spare"
+    );
+    assert_eq!(
+        limits.grants(9, &[key("k", rate("5/h"))]),
+        2,
+        "what is left of five"
+    );
+}
+
+#[test]
+fn missing_a_slot_and_a_rate_is_told_as_both() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = [key(
+        "k",
+        Limits {
+            concurrency: NonZeroU32::new(1),
+            ..rate("1/h")
+        },
+    )];
+    let _held = limits.decide(&demand).expect("granted");
+    let hit = limits.decide(&demand).expect_err("refused");
+    assert_eq!((hit.demand, hit.what), (0, What::Concurrency));
+    assert!(
+        hit.retry_after
+            .is_some_and(|it| it > Duration::from_secs(3000)),
+        "{hit:?}"
+    );
+}
+
+#[test]
+fn nobody_is_taken_for_somebody_else() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let names = [
+        "a",
+        "b",
+        "key:a",
+        "account:a",
+        "upstream",
+        "a:b",
+        "",
+        " ",
+        "}",
+        "{",
+        "{voxgate}",
+        "a}b",
+        "ä",
+        "\u{1F50A}",
+        "\"",
+        "'",
+        "\\",
+        "a\nb",
+        "*",
+        "a*",
+        "%61",
+        "\u{0}",
+    ];
+    let one = || Limits {
+        concurrency: NonZeroU32::new(1),
+        ..rate("1/h")
+    };
+    let mut all: Vec<_> = names.iter().map(|name| key(name, one())).collect();
+    all.extend(names.iter().map(|name| account(name, one())));
+    all.push(upstream(one()));
+    let leases: Vec<_> = all
+        .iter()
+        .map(|demand| limits.decide(&[*demand]).expect("granted"))
+        .collect();
+    assert_eq!(leases.len(), server.keys().len() / 2, "{:?}", server.keys());
+    for demand in all {
+        let hit = limits.decide(&[demand]).expect_err("it was its own");
+        assert_eq!(hit.what, What::Concurrency);
+    }
+}
+
+#[test]
+fn namespaces_do_not_meet() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let of = |namespace: &str| {
+        started_with(SharedOptions {
+            namespace: namespace.to_owned(),
+            ..options(&server)
+        })
+    };
+    let (one, other) = (of("one"), of("other"));
+    let demand = [upstream(concurrency(1))];
+    let _held = one.decide(&demand).expect("granted");
+    let _held = other.decide(&demand).expect("granted");
+    assert!(one.decide(&demand).is_err());
+    assert_eq!((one.replicas(), other.replicas()), (1, 1));
+}
+
+#[test]
+fn what_is_not_limited_is_not_asked() {
+    let Some(mut server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    server.kill();
+    for demands in [&[][..], &[key("a", Limits::default())]] {
+        let lease = limits.decide(demands).expect("granted");
+        assert_eq!(lease.quotas(), vec![None; demands.len()]);
+    }
+}
+
+#[test]
+fn what_nobody_uses_vanishes() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started_with(SharedOptions {
+        lease: Duration::from_secs(1),
+        ..options(&server)
+    });
+    let both = Limits {
+        concurrency: NonZeroU32::new(1),
+        ..rate("2/s")
+    };
+    drop(limits.decide(&[key("a", both)]).expect("granted"));
+    let others = [account(
+        "a",
+        Limits {
+            burst: NonZeroU32::new(9),
+            ..rate("1/h")
+        },
+    )];
+    drop(limits.decide(&others).expect("granted"));
+    // A half-used rate is kept until it is unused again, for an hour at the most.
+    let expiry: i64 = server.run("PTTL {voxgate}:rate:1/3600000000:account:a");
+    assert!((3_000_000..=3_600_000).contains(&expiry), "{expiry}");
+    drop(limits);
+    until("only that is left", || server.keys().len() == 1);
+}
+
+/// A cluster refuses a script whose keys are not all on one node.
+#[test]
+fn a_cluster_takes_every_question() {
+    let Some(server) = Server::start(&["--cluster-enabled", "yes"]) else {
+        return;
+    };
+    let _: String = server.run("CLUSTER ADDSLOTSRANGE 0 16383");
+    let is_ok = || {
+        let state: String = server.run("CLUSTER INFO");
+        state.contains("cluster_state:ok")
+    };
+    until("the cluster is up", is_ok);
+    let limits = started_with(SharedOptions {
+        lease: Duration::from_secs(1),
+        ..options(&server)
+    });
+    let both = || Limits {
+        concurrency: NonZeroU32::new(1),
+        ..rate("2/h")
+    };
+    let demands = [key("{k}", both()), account("}a{", both()), upstream(both())];
+    let lease = limits.decide(&demands).expect("granted");
+    // It outlives its expiry, so heartbeats are taken, too.
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(server.taken("{voxgate}:slots:upstream"), 1);
+    drop(lease);
+    until("it is given back", || {
+        server.taken("{voxgate}:slots:upstream") == 0
+    });
+    assert_eq!(limits.grants(2, &demands), 1);
+    assert_eq!(limits.failures(), 0);
+    let mut slots = std::collections::BTreeSet::new();
+    for key in server.keys() {
+        slots.insert(server.run_words::<u16>(&["CLUSTER", "KEYSLOT", &key]));
+    }
+    assert_eq!(slots.len(), 1);
+}

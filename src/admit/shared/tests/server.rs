@@ -1,0 +1,163 @@
+//! A Redis of the test's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use redis::{Client, Connection, FromRedisValue};
+use tempfile::TempDir;
+
+use super::until;
+
+/// It listens on a Unix socket in a directory of its own, and saves nothing.
+pub(super) struct Server {
+    directory: TempDir,
+    arguments: Vec<String>,
+    child: Child,
+}
+
+impl Server {
+    /// `None` if there is no Redis here, which is on the list of what was skipped.
+    pub(super) fn start(arguments: &[&str]) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        Self::start_in(directory, arguments)
+    }
+
+    pub(super) fn start_in(directory: TempDir, arguments: &[&str]) -> Option<Self> {
+        let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
+        let child = launch(directory.path(), &arguments)?;
+        let server = Self {
+            directory,
+            arguments,
+            child,
+        };
+        server.wait();
+        Some(server)
+    }
+
+    fn wait(&self) {
+        until("Redis answers", || self.connect().is_some());
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    fn connect(&self) -> Option<Connection> {
+        let client = Client::open(self.url()).expect("a URL");
+        client.get_connection().ok()
+    }
+
+    /// Runs a command, its words separated by blanks.
+    pub(super) fn run<T: FromRedisValue>(&self, words: &str) -> T {
+        self.run_words(&words.split(' ').collect::<Vec<_>>())
+    }
+
+    pub(super) fn run_words<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut connection = self.connect().expect("a connection");
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query(&mut connection).expect("an answer")
+    }
+
+    pub(super) fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.run("KEYS *");
+        keys.sort();
+        keys
+    }
+
+    /// How many slots of this key are taken.
+    pub(super) fn taken(&self, slots: &str) -> usize {
+        self.run_words(&["ZCARD", slots])
+    }
+
+    /// Stops it where it stands, until it is to go on.
+    pub(super) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(super) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.expect("kill(1)").success());
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+        // What it left behind is no server.
+        let _ = fs::remove_file(self.socket());
+    }
+
+    /// Starts it again after it was killed. It has lost everything.
+    pub(super) fn start_again(&mut self) {
+        self.child = launch(self.directory.path(), &self.arguments).expect("Redis, as before");
+        self.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn launch(directory: &Path, arguments: &[String]) -> Option<Child> {
+    let program = program()?;
+    let mut command = Command::new(program);
+    command.current_dir(directory).stdout(Stdio::null());
+    for setting in [
+        ["--unixsocket", "redis.sock"],
+        ["--port", "0"],
+        ["--save", ""],
+        ["--appendonly", "no"],
+    ] {
+        command.args(setting);
+    }
+    let child = command.args(arguments).spawn();
+    Some(child.expect("a server"))
+}
+
+/// The server's program, installed if it may be.
+fn program() -> Option<&'static str> {
+    static PROGRAM: OnceLock<Option<&'static str>> = OnceLock::new();
+    *PROGRAM.get_or_init(|| {
+        let known = || {
+            let runs = |program: &&str| Command::new(program).arg("--version").output().is_ok();
+            ["redis-server", "valkey-server"].into_iter().find(runs)
+        };
+        let known = known();
+        if known.is_some() {
+            return known;
+        }
+        let installed = script("debian-package.sh", &["redis-server"]);
+        if installed.is_ok() {
+            return Some("redis-server");
+        }
+        let why = installed.unwrap_err();
+        script("skipped.sh", &["add", "limits across replicas", &why]).expect("on the list");
+        None
+    })
+}
+
+fn script(name: &str, arguments: &[&str]) -> Result<(), String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("scripts")
+        .join(name);
+    let output = Command::new(path).args(arguments).output();
+    let output = output.map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+    }
+}

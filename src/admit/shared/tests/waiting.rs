@@ -1,0 +1,130 @@
+//! Those who wait for a slot.
+
+use super::*;
+
+fn later() -> Option<Instant> {
+    Some(Instant::now() + PATIENCE)
+}
+
+#[test]
+fn they_are_served_in_the_order_in_which_they_came() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = [key("a", concurrency(1))];
+    let mut held = limits.decide(&demand).expect("granted");
+    let mut waiting: Vec<_> = (0..6).map(|_| limits.ask(&demand, later())).collect();
+    drop(waiting.remove(3));
+    for round in 0..5 {
+        // Who comes now comes last, and who does not want to wait is refused.
+        waiting.push(limits.ask(&demand, later()));
+        assert_eq!(
+            limits.decide(&demand).expect_err("refused").what,
+            What::Concurrency
+        );
+        assert!(waiting.iter_mut().all(|it| !is_ready(it)), "{round}");
+        drop(held);
+        held = block_on(waiting.remove(0))
+            .expect("an answer")
+            .expect("granted");
+    }
+    drop(waiting);
+    drop(held);
+    until("nobody waits, and all is given back", || {
+        server.taken("{voxgate}:slots:key:a") == 0
+    });
+}
+
+#[test]
+fn a_slot_may_come_from_another_gateway() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (one, other) = (started(&server), started(&server));
+    let demand = [upstream(concurrency(1))];
+    let held = one.decide(&demand).expect("granted");
+    let waiting = other.ask(&demand, later());
+    // It is asked about again, and again refused.
+    thread::sleep(Duration::from_millis(300));
+    drop(held);
+    let _held = block_on(waiting).expect("an answer").expect("granted");
+}
+
+#[test]
+fn waiting_ends_when_its_time_is_over() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = [key("a", concurrency(1))];
+    let _held = limits.decide(&demand).expect("granted");
+    let mut patient = limits.ask(&demand, later());
+    let until = Instant::now() + Duration::from_millis(200);
+    let waiting: Vec<_> = (0..3).map(|_| limits.ask(&demand, Some(until))).collect();
+    for asking in waiting {
+        let hit = block_on(asking).expect("an answer").expect_err("refused");
+        assert!(Instant::now() >= until);
+        assert_eq!((hit.demand, hit.what), (0, What::Concurrency));
+    }
+    assert!(!is_ready(&mut patient));
+}
+
+#[test]
+fn nobody_waits_for_what_waiting_does_not_bring() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let both = [key("a", concurrency(1)), account("b", rate("1/h"))];
+    let _held = limits.decide(&both).expect("granted");
+    let mut waiting = limits.ask(&both[..1], later());
+    // With others waiting for the slot, and without.
+    for demands in [&both[..], &both[1..]] {
+        let asking = limits.ask(demands, later());
+        let hit = block_on(asking).expect("an answer").expect_err("refused");
+        assert!(hit.retry_after.is_some(), "{hit:?}");
+    }
+    assert!(!is_ready(&mut waiting));
+}
+
+/// Who waits for one slot after another keeps nobody from what he does not get.
+#[test]
+fn rooms_do_not_get_in_each_others_way() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let a = limits.decide(&[key("a", concurrency(1))]).expect("granted");
+    let up = limits.decide(&[upstream(concurrency(1))]).expect("granted");
+    let both = [key("a", concurrency(1)), upstream(concurrency(1))];
+    let mut two = limits.ask(&both, later());
+    let mut other = limits.ask(
+        &[key("b", concurrency(1)), upstream(concurrency(1))],
+        later(),
+    );
+    drop(a);
+    // The first has moved on to the other room, where it comes before the second.
+    thread::sleep(Duration::from_millis(300));
+    assert!(!is_ready(&mut two) && !is_ready(&mut other));
+    drop(up);
+    let first = block_on(two).expect("an answer").expect("granted");
+    assert!(!is_ready(&mut other));
+    drop(first);
+    let _second = block_on(other).expect("an answer").expect("granted");
+}
+
+#[test]
+fn waiting_ends_when_redis_is_gone() {
+    let Some(mut server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = [key("a", concurrency(1))];
+    let _held = limits.decide(&demand).expect("granted");
+    let waiting: Vec<_> = (0..3).map(|_| limits.ask(&demand, later())).collect();
+    server.kill();
+    for asking in waiting {
+        assert_eq!(block_on(asking).expect_err("nobody to ask"), Unavailable);
+    }
+}
