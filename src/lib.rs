@@ -43,6 +43,8 @@
 //!   `default-features = false`; the layer itself needs neither tokio nor any other runtime.
 //! - `notify`: a changed keys file is noticed at once, instead of within two seconds.
 //! - `audit-log`: the audit log's chained files, and what verifies them.
+//! - `redis`: limits that hold across replicas, by way of Redis or Valkey; uses tokio on a thread of
+//!   its own.
 //! - `axum`: `Caller` and `Tunnel` as extractors.
 
 mod admit;
@@ -68,6 +70,8 @@ mod verify;
 mod websocket;
 
 pub use self::admit::{Limiter, Usage};
+#[cfg(feature = "redis")]
+pub use self::admit::{OnFailure, SharedOptions, SharingState};
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
 #[cfg(voxgate_constant_time)]
 pub use self::declassify::on_declassify;

@@ -44,20 +44,20 @@ pub(super) struct Quotas(pub(super) [Option<Quota>; 3]);
 
 /// Which part of each limit is this process's own: one of so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Share(pub(super) NonZeroU32);
+pub(super) struct Share(pub(super) u32);
 
 impl Share {
-    pub(super) const WHOLE: Self = Self(NonZeroU32::MIN);
+    pub(super) const WHOLE: Self = Self(1);
 
     /// At least one: a limit is not a ban.
     fn of(self, number: NonZeroU32) -> NonZeroU32 {
-        NonZeroU32::new(number.get() / self.0).unwrap_or(NonZeroU32::MIN)
+        NonZeroU32::new(number.get() / self.0.max(1)).unwrap_or(NonZeroU32::MIN)
     }
 
     fn pace(self, limits: Limits) -> Option<Pace> {
         let (rate, burst) = limits.rate_and_burst()?;
         Some(Pace {
-            interval: rate.interval().saturating_mul(self.0.get()),
+            interval: rate.interval().saturating_mul(self.0.max(1)),
             burst: self.of(burst),
         })
     }
@@ -98,6 +98,7 @@ impl Book {
 
     /// Whether a request that is counted keeps to this share of the limits; takes of the rates if
     /// it does.
+    #[cfg(feature = "redis")]
     pub(super) fn confirm(
         &mut self,
         ask: &Ask,

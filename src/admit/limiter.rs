@@ -1,26 +1,21 @@
-//! The step, and its settings.
+//! What holds callers to their limits, and its settings.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::denial::{Denial, DenialKind};
-use crate::limit::{Limit, Limits};
-use crate::principal::Principal;
+#[cfg(feature = "redis")]
+use crate::error::{ConfigError, Problem};
+use crate::limit::Limits;
 
-use super::ask::{Ask, Hit};
 use super::failures::Failures;
-use super::fields::Fields;
-use super::local::{Begun, Local};
-use super::permit::{Permit, Refused};
-
-/// When to come back for a slot. Nobody knows when a stream ends.
-const SLOT_RETRY_AFTER: Duration = Duration::from_secs(1);
+use super::local::Local;
+#[cfg(feature = "redis")]
+use super::shared::SharedOptions;
+#[cfg(feature = "redis")]
+use super::sharing::{OnFailure, Sharing, SharingState};
 
 /// Holds keys, accounts and the upstream as a whole to their limits. Cloning shares the counts.
 ///
@@ -40,11 +35,14 @@ const SLOT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Clone)]
 pub struct Limiter {
-    defaults: Limits,
-    upstream: Option<NonZeroU32>,
-    tells: bool,
-    local: Local,
-    failures: Option<Arc<Failures>>,
+    pub(super) defaults: Limits,
+    pub(super) upstream: Option<NonZeroU32>,
+    pub(super) tells: bool,
+    pub(super) local: Local,
+    room: Option<(usize, Duration)>,
+    #[cfg(feature = "redis")]
+    pub(super) sharing: Option<Sharing>,
+    pub(super) failures: Option<Arc<Failures>>,
 }
 
 /// What a limiter has in its hands at one moment.
@@ -56,14 +54,6 @@ pub struct Usage {
     /// Requests in the waiting room.
     pub waiting: usize,
 }
-
-/// Whether a request may begin.
-pub(crate) enum Admission {
-    Ready(Admitted),
-    Pending(Pin<Box<dyn Future<Output = Admitted> + Send>>),
-}
-
-pub(crate) type Admitted = Result<Permit, Box<Refused>>;
 
 impl Default for Limiter {
     fn default() -> Self {
@@ -80,6 +70,9 @@ impl Limiter {
             upstream: None,
             tells: true,
             local: Local::new(true),
+            room: None,
+            #[cfg(feature = "redis")]
+            sharing: None,
             failures: None,
         }
     }
@@ -107,8 +100,49 @@ impl Limiter {
     ///
     /// When there is no thread to be had.
     pub fn waiting_room(mut self, places: usize, longest: Duration) -> io::Result<Self> {
-        self.local = Local::with_room(true, places, longest)?;
+        self.room = Some((places, longest));
+        self.local = self.new_local()?;
         Ok(self)
+    }
+
+    /// Shares the limits with all processes that are given the same Redis and namespace. Each
+    /// limited request then waits for one answer, for as long as the options say at most; what
+    /// happens without one is `on_failure`'s to say. Slots of a process that is gone are free again
+    /// when their lease is over. Nobody's authentication depends on it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the options, by the names of their fields, or that there is no
+    /// thread to be had.
+    #[cfg(feature = "redis")]
+    pub fn shared(
+        mut self,
+        options: SharedOptions,
+        on_failure: OnFailure,
+    ) -> Result<Self, ConfigError> {
+        self.sharing = Some(Sharing::start(options, on_failure)?);
+        let none = |error| {
+            let message = format!("no thread to be had ({error})");
+            ConfigError::from(Problem::new("waiting room", message))
+        };
+        self.local = self.new_local().map_err(none)?;
+        Ok(self)
+    }
+
+    /// How it goes with the limits that replicas share; `None` if they share none.
+    #[cfg(feature = "redis")]
+    #[must_use]
+    pub fn sharing(&self) -> Option<SharingState> {
+        self.sharing.as_ref().map(Sharing::state)
+    }
+
+    /// Rates are asked here, unless they are asked elsewhere.
+    fn new_local(&self) -> io::Result<Local> {
+        let rated = !self.is_shared();
+        match self.room {
+            Some((places, longest)) => Local::with_room(rated, places, longest),
+            None => Ok(Local::new(rated)),
+        }
     }
 
     /// Answers failed authentications from one address with 429 after so many in a minute, each
@@ -139,62 +173,6 @@ impl Limiter {
         let (in_flight, waiting) = self.local.usage();
         Usage { in_flight, waiting }
     }
-
-    /// Takes a permit for a request of this principal.
-    pub(crate) fn admit(&self, principal: &Principal) -> Admission {
-        let Some(ask) = Ask::new(principal, self.defaults, self.upstream) else {
-            return Admission::Ready(Ok(Permit::default()));
-        };
-        match self.local.begin(&ask) {
-            Ok(Begun::Now(slot, quotas)) => {
-                let fields = self.fields(|| Fields::accepted(&quotas));
-                Admission::Ready(Ok(Permit::new(slot, fields, None)))
-            }
-            Err(hit) => Admission::Ready(Err(self.refuse(&ask, hit, None))),
-            Ok(Begun::Waits(waiting)) => {
-                let this = self.clone();
-                Admission::Pending(Box::pin(async move {
-                    let (answer, queued) = waiting.await;
-                    match answer {
-                        Ok((slot, quotas)) => {
-                            let fields = this.fields(|| Fields::accepted(&quotas));
-                            Ok(Permit::new(slot, fields, Some(queued)))
-                        }
-                        Err(hit) => Err(this.refuse(&ask, hit, Some(queued))),
-                    }
-                }))
-            }
-        }
-    }
-
-    /// Counts a failed authentication; what to say of it, if there were too many from there.
-    pub(crate) fn slow_down(&self, peer: IpAddr) -> Option<Denial> {
-        let wait = self.failures.as_ref()?.count(peer, Instant::now())?;
-        Some(denial(Limit::PeerFailures, wait))
-    }
-
-    fn refuse(&self, ask: &Ask, hit: Hit, queued: Option<Duration>) -> Box<Refused> {
-        let wait = hit.retry_after.unwrap_or(SLOT_RETRY_AFTER);
-        Box::new(Refused {
-            fields: self.fields(|| Fields::refused(ask, hit)),
-            queued,
-            ..Refused::new(denial(hit.limit, wait), None)
-        })
-    }
-
-    fn fields(&self, fields: impl FnOnce() -> Fields) -> Fields {
-        if self.tells {
-            fields()
-        } else {
-            Fields::default()
-        }
-    }
-}
-
-fn denial(limit: Limit, retry_after: Duration) -> Denial {
-    Denial::new(DenialKind::RateLimited)
-        .with_retry_after(retry_after)
-        .of_limit(limit)
 }
 
 impl fmt::Debug for Limiter {

@@ -10,7 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::ask::{Ask, Hit};
-use super::book::{Book, Quotas, Share};
+#[cfg(feature = "redis")]
+use super::book::Share;
+use super::book::{Book, Quotas};
 use super::room::{Answer, Room};
 
 /// The counts of a process, and who waits. Cloning shares them.
@@ -99,9 +101,21 @@ impl Local {
     }
 
     /// Holds a request that is in flight to this share of the limits, rates included.
+    #[cfg(feature = "redis")]
     pub(super) fn confirm(&self, slot: &Slot, share: Share) -> Result<Quotas, Hit> {
         let now = self.0.now();
         self.0.state().book.confirm(&slot.ask, share, now)
+    }
+
+    /// A place in the waiting room for a request that waits elsewhere, and until when; `None` if
+    /// there is none to be had.
+    #[cfg(feature = "redis")]
+    pub(super) fn place(&self) -> Option<(Place, Instant)> {
+        let wait = self.0.wait.as_ref()?;
+        self.0.state().room.enter_elsewhere().then(|| {
+            let place = Place(self.clone());
+            (place, Instant::now() + wait.longest)
+        })
     }
 
     /// How many requests are in flight that the upstream's limit counts, and how many wait.
@@ -184,6 +198,17 @@ pub(super) struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.local.change(|state, _| state.book.end(&self.ask));
+    }
+}
+
+/// A place in the waiting room, until it is dropped.
+#[cfg(feature = "redis")]
+pub(super) struct Place(Local);
+
+#[cfg(feature = "redis")]
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.state().room.leave_elsewhere();
     }
 }
 

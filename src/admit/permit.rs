@@ -17,6 +17,8 @@ pub(crate) struct Permit(Option<Box<Held>>);
 /// What a limited request holds. Boxed: most are not limited.
 struct Held {
     _slot: Slot,
+    #[cfg(feature = "redis")]
+    _lease: Option<super::shared::Lease>,
     fields: Fields,
     queued: Option<Duration>,
 }
@@ -25,9 +27,20 @@ impl Permit {
     pub(super) fn new(slot: Slot, fields: Fields, queued: Option<Duration>) -> Self {
         Self(Some(Box::new(Held {
             _slot: slot,
+            #[cfg(feature = "redis")]
+            _lease: None,
             fields,
             queued,
         })))
+    }
+
+    /// Holds the slots of all replicas, too.
+    #[cfg(feature = "redis")]
+    pub(super) fn with(mut self, lease: Option<super::shared::Lease>) -> Self {
+        if let Some(held) = &mut self.0 {
+            held._lease = lease;
+        }
+        self
     }
 
     /// How long it waited for it; `None` if it did not.

@@ -19,6 +19,8 @@ pub(super) struct Room {
     turns: VecDeque<Box<str>>,
     tickets: HashMap<u64, Ticket>,
     waiting: usize,
+    /// How many places are for requests that wait elsewhere.
+    elsewhere: usize,
     next: u64,
 }
 
@@ -40,12 +42,26 @@ impl Room {
             turns: VecDeque::new(),
             tickets: HashMap::new(),
             waiting: 0,
+            elsewhere: 0,
             next: 0,
         }
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.waiting
+        self.waiting + self.elsewhere
+    }
+
+    /// Takes a place for a request that waits elsewhere, if there is one.
+    #[cfg(feature = "redis")]
+    pub(super) fn enter_elsewhere(&mut self) -> bool {
+        let free = self.waiting() < self.places;
+        self.elsewhere += usize::from(free);
+        free
+    }
+
+    #[cfg(feature = "redis")]
+    pub(super) fn leave_elsewhere(&mut self) {
+        self.elsewhere -= 1;
     }
 
     /// The limit that the last of this key waits for, if any do.
@@ -63,7 +79,7 @@ impl Room {
         now: Duration,
         wake: &mut Vec<Waker>,
     ) -> Option<u64> {
-        if self.waiting >= self.places {
+        if self.waiting() >= self.places {
             let own = self.lanes.get(ask.key()).map_or(0, VecDeque::len);
             let (length, last) = self.longest_lane()?;
             if length <= own + 1 {

@@ -12,7 +12,7 @@ use crate::error::{ConfigError, Problem};
 const PREFIX: &str = "VOXGATE_";
 
 /// The layer's own variables.
-const OWN: [&str; 15] = [
+const OWN: [&str; 21] = [
     "VOXGATE_DIALECT",
     "VOXGATE_MODE",
     "VOXGATE_API_KEYS",
@@ -28,6 +28,12 @@ const OWN: [&str; 15] = [
     "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS",
     "VOXGATE_LIMIT_HEADERS",
     "VOXGATE_LIMIT_AUTH_FAILURES",
+    "VOXGATE_LIMIT_ON_FAILURE",
+    "VOXGATE_LIMIT_LEASE_SECONDS",
+    "VOXGATE_LIMIT_NAMESPACE",
+    "VOXGATE_REDIS_URL",
+    "VOXGATE_REDIS_URL_FILE",
+    "VOXGATE_REDIS_CA_FILE",
 ];
 
 /// A snapshot of the variables that concern Voxgate: those that begin with `VOXGATE_`, and the

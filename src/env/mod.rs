@@ -14,6 +14,11 @@
 //! | `VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS` | how long each of them waits at most | `2` |
 //! | `VOXGATE_LIMIT_HEADERS` | `on` or `off`: whether callers are told of their limits | `on` |
 //! | `VOXGATE_LIMIT_AUTH_FAILURES` | how often one address may fail to authenticate in a minute before it is slowed down; `0` for as often as it likes | `60` |
+//! | `VOXGATE_REDIS_URL` | the Redis or Valkey that replicas share their limits by (feature `redis`) | |
+//! | `VOXGATE_REDIS_CA_FILE` | the certificates, in PEM, that it is trusted by | the system's |
+//! | `VOXGATE_LIMIT_ON_FAILURE` | what is done without it: `local`, `deny` or `allow` ([`OnFailure`](crate::Limiter)) | `local` |
+//! | `VOXGATE_LIMIT_LEASE_SECONDS` | after how long the slots of a process that is gone are free again | `30` |
+//! | `VOXGATE_LIMIT_NAMESPACE` | what its keys begin with; the same for all replicas | `voxgate` |
 //! | `RIME_API_KEY`, `SUPERTONE_API_KEY`, `SMALLEST_API_KEY`, `KUGELAUDIO_API_KEY`, `INWORLD_API_KEY` | the deployment key of the dialect in use | |
 //!
 //! `VOXGATE_API_KEYS` and the deployment key have a twin with `_FILE` at its end, which names a
@@ -28,6 +33,8 @@ mod callers;
 mod environment;
 mod limits;
 mod mode;
+#[cfg(feature = "redis")]
+mod replicas;
 mod routes;
 mod secrets;
 mod settings;

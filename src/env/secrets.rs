@@ -78,6 +78,17 @@ pub(super) fn deployment_key(
     name: &str,
     problems: &mut Vec<Problem>,
 ) -> Given<Secret> {
+    let check = |secret: &Secret| dialect.check_deployment_key(secret);
+    secret(environment, name, problems, check)
+}
+
+/// A secret setting that passes the check, from the variable or its file.
+pub(super) fn secret(
+    environment: &Environment,
+    name: &str,
+    problems: &mut Vec<Problem>,
+    check: impl Fn(&Secret) -> Result<(), &'static str>,
+) -> Given<Secret> {
     let (variable, text) = match origin(environment, name, problems) {
         Given::No => return Given::No,
         Given::Wrong => return Given::Wrong,
@@ -87,17 +98,15 @@ pub(super) fn deployment_key(
     let problem = match text.as_deref().map(without_newline) {
         Err(error) => unreadable(&variable, error),
         Ok(text) if text.trim().is_empty() => blank(&variable),
-        Ok(text) => match checked(text, dialect) {
-            Ok(secret) => return Given::Yes(secret),
-            Err(wrong) => Problem::new(variable, wrong),
-        },
+        Ok(text) => {
+            let secret = Secret::new(text).map_err(|error| error.to_string());
+            let checked = |secret: Secret| Ok(check(&secret).map(|()| secret)?);
+            match secret.and_then(checked) {
+                Ok(secret) => return Given::Yes(secret),
+                Err(wrong) => Problem::new(variable, wrong),
+            }
+        }
     };
     problems.push(problem);
     Given::Wrong
-}
-
-fn checked(text: &str, dialect: Dialect) -> Result<Secret, String> {
-    let secret = Secret::new(text).map_err(|error| error.to_string())?;
-    dialect.check_deployment_key(&secret)?;
-    Ok(secret)
 }

@@ -9,7 +9,11 @@ pub(super) struct Gauges {
     open: AtomicBool,
     failures: AtomicU64,
     replicas: AtomicU32,
+    unasked: AtomicU64,
 }
+
+/// Leases that nobody was asked for have numbers from here on.
+const UNASKED: u64 = 1 << 63;
 
 impl Gauges {
     pub(super) fn set_connected(&self, connected: bool) {
@@ -39,6 +43,10 @@ impl Gauges {
 
     pub(super) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn next_unasked(&self) -> u64 {
+        UNASKED | self.unasked.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn replicas(&self) -> u32 {

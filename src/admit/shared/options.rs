@@ -22,25 +22,27 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) type OnRoundTrip = Box<dyn Fn(Duration) + Send>;
 
 /// How the limits are shared. Its problems have the names of these fields as their places.
-pub(crate) struct SharedOptions {
+#[non_exhaustive]
+pub struct SharedOptions {
     /// Where Redis is: `redis://`, `rediss://`, `valkey://`, `valkeys://` or `unix://`, with the
     /// password.
-    pub(crate) url: Secret,
+    pub url: Secret,
     /// The authorities to trust with TLS, in PEM. Those of the system without it.
-    pub(crate) ca_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// What the keys of this deployment begin with. Gateways that share limits share it.
-    pub(crate) namespace: String,
+    pub namespace: String,
     /// How long a slot stays taken that nobody renews.
-    pub(crate) lease: Duration,
+    pub lease: Duration,
     /// How long Redis has to answer a question.
-    pub(crate) deadline: Duration,
+    pub deadline: Duration,
     /// What takes round-trip times, such as a histogram.
     pub(crate) on_round_trip: Option<OnRoundTrip>,
 }
 
 impl SharedOptions {
     /// A lease of 30 seconds and a deadline of 50 milliseconds, in the namespace `voxgate`.
-    pub(crate) fn new(url: Secret) -> Self {
+    #[must_use]
+    pub fn new(url: Secret) -> Self {
         Self {
             url,
             ca_file: None,
@@ -49,6 +51,12 @@ impl SharedOptions {
             deadline: Duration::from_millis(50),
             on_round_trip: None,
         }
+    }
+
+    /// What is wrong with them.
+    pub(crate) fn problems(self) -> Vec<Problem> {
+        let error = self.check().err();
+        error.map(ConfigError::into_problems).unwrap_or_default()
     }
 
     pub(super) fn check(self) -> Result<Settings, ConfigError> {

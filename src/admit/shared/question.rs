@@ -15,6 +15,8 @@ pub(super) type Answer = Result<Result<Lease, Hit>, Unavailable>;
 
 pub(super) enum Message {
     Ask(Question),
+    /// A lease that nobody was asked for.
+    Hold(u64, Arc<Call>),
     Release(u64),
 }
 

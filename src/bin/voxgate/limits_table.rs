@@ -41,6 +41,9 @@ impl fmt::Display for LimitsTable<'_> {
             )?,
             None => f.write_str("Nobody waits for a slot: who exceeds a limit is refused.\n")?,
         }
+        if settings.limits().is_shared() {
+            f.write_str("All replicas share these limits.\n")?;
+        }
         match settings.limits().auth_failures() {
             Some(most) => writeln!(
                 f,

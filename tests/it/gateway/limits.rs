@@ -25,7 +25,7 @@ async fn upstream() -> std::net::SocketAddr {
     serve(Router::new().fallback(get(|| async { "speech" }))).await
 }
 
-async fn ask(gateway: &Started, key: &str) -> Reply {
+pub(super) async fn ask(gateway: &Started, key: &str) -> Reply {
     let request = format!(
         "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
     );
@@ -58,7 +58,7 @@ async fn metric(gateway: &Started, name: &str) -> f64 {
         .unwrap()
 }
 
-async fn until_metric(gateway: &Started, name: &str, wanted: f64) {
+pub(super) async fn until_metric(gateway: &Started, name: &str, wanted: f64) {
     for _ in 0..3000 {
         if metric(gateway, name).await == wanted {
             return;
@@ -306,7 +306,7 @@ async fn under_a_load_that_aborts_half_of_its_requests_no_slot_is_lost() {
         let gateway = &gateway;
         async move {
             for round in 0..25 {
-                let aborts = (number + round) % 2 == 0;
+                let aborts = (number + round).is_multiple_of(2);
                 let path = if aborts { "/endless" } else { "/" };
                 let request = format!(
                     "GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n\

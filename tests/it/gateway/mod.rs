@@ -14,6 +14,7 @@ mod harness;
 mod keys_reload;
 mod lifecycle;
 mod limits;
+mod shared_limits;
 mod slow_clients;
 mod smuggling;
 mod tunnels;

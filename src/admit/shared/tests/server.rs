@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::until;
 
 /// It listens on a Unix socket in a directory of its own, and saves nothing.
-pub(super) struct Server {
+pub(crate) struct Server {
     directory: TempDir,
     arguments: Vec<String>,
     child: Child,
@@ -19,12 +19,12 @@ pub(super) struct Server {
 
 impl Server {
     /// `None` if there is no Redis here, which is on the list of what was skipped.
-    pub(super) fn start(arguments: &[&str]) -> Option<Self> {
+    pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
         Self::start_in(directory, arguments)
     }
 
-    pub(super) fn start_in(directory: TempDir, arguments: &[&str]) -> Option<Self> {
+    pub(crate) fn start_in(directory: TempDir, arguments: &[&str]) -> Option<Self> {
         let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
         let child = launch(directory.path(), &arguments)?;
         let server = Self {
@@ -40,11 +40,11 @@ impl Server {
         until("Redis answers", || self.connect().is_some());
     }
 
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
@@ -54,34 +54,34 @@ impl Server {
     }
 
     /// Runs a command, its words separated by blanks.
-    pub(super) fn run<T: FromRedisValue>(&self, words: &str) -> T {
+    pub(crate) fn run<T: FromRedisValue>(&self, words: &str) -> T {
         self.run_words(&words.split(' ').collect::<Vec<_>>())
     }
 
-    pub(super) fn run_words<T: FromRedisValue>(&self, words: &[&str]) -> T {
+    pub(crate) fn run_words<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut connection = self.connect().expect("a connection");
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
         command.query(&mut connection).expect("an answer")
     }
 
-    pub(super) fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.run("KEYS *");
         keys.sort();
         keys
     }
 
     /// How many slots of this key are taken.
-    pub(super) fn taken(&self, slots: &str) -> usize {
+    pub(crate) fn taken(&self, slots: &str) -> usize {
         self.run_words(&["ZCARD", slots])
     }
 
     /// Stops it where it stands, until it is to go on.
-    pub(super) fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    pub(super) fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.signal("-CONT");
     }
 
@@ -91,7 +91,7 @@ impl Server {
         assert!(sent.expect("kill(1)").success());
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("gone");
         // What it left behind is no server.
@@ -99,7 +99,7 @@ impl Server {
     }
 
     /// Starts it again after it was killed. It has lost everything.
-    pub(super) fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         self.child = launch(self.directory.path(), &self.arguments).expect("Redis, as before");
         self.wait();
     }

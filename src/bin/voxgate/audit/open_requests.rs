@@ -79,11 +79,11 @@ mod tests {
         assert_eq!(open.take("b").as_deref(), Some("line 1"));
         assert_eq!(open.take("b"), None);
         assert_eq!(open.insert("d", "line 2").len(), 0);
-        assert_eq!(open.insert("e", "line 3"), ["line 1".into()]);
-        assert_eq!(open.insert("d", "line 4"), ["line 2".into()]);
+        assert_eq!(open.insert("e", "line 3"), [Box::from("line 1")]);
+        assert_eq!(open.insert("d", "line 4"), [Box::from("line 2")]);
         assert_eq!(
             open.take_all(),
-            ["line 1".into(), "line 3".into(), "line 4".into()]
+            ["line 1", "line 3", "line 4"].map(Box::from)
         );
         assert_eq!(open.bytes, 0);
     }

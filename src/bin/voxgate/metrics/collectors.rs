@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use voxgate::audit::AuditQueue;
-use voxgate::{Limiter, SharedKeyRing};
+use voxgate::{Limiter, SharedKeyRing, SharingState};
 
 use crate::auditing::{Copies, Copy};
 
@@ -84,6 +84,9 @@ impl Collector for InUse {
             "Requests that wait for a slot",
             &ConstGauge::new(i64::try_from(usage.waiting).unwrap_or(i64::MAX)),
         )?;
+        if let Some(sharing) = limiter.sharing() {
+            shared(encoder, &sharing)?;
+        }
         let Some(most) = limiter.most_in_flight() else {
             return Ok(());
         };
@@ -100,6 +103,39 @@ impl Collector for InUse {
             &ConstGauge::new(i64::from(most.get())),
         )
     }
+}
+
+fn shared(encoder: &mut DescriptorEncoder<'_>, sharing: &SharingState) -> fmt::Result {
+    write(
+        encoder,
+        "limit_shared_up",
+        "1 when the limits that replicas share can be asked",
+        &ConstGauge::new(i64::from(sharing.is_up)),
+    )?;
+    write(
+        encoder,
+        "limit_replicas",
+        "Replicas that share limits, as seen last",
+        &ConstGauge::new(i64::from(sharing.replicas)),
+    )?;
+    write(
+        encoder,
+        "limit_shared_failures",
+        "Times that the shared limits could not be asked",
+        &ConstCounter::new(sharing.failures),
+    )?;
+    write(
+        encoder,
+        "limit_shared_answers",
+        "Answers of the shared limits",
+        &ConstCounter::new(sharing.answers),
+    )?;
+    write(
+        encoder,
+        "limit_shared_answer_seconds",
+        "Time from question to answer, of all answers together",
+        &ConstCounter::new(sharing.answer_time.as_secs_f64()),
+    )
 }
 
 /// What became of the copies of audit records.

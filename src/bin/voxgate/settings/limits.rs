@@ -1,6 +1,6 @@
 //! How much callers may do.
 
-use super::{Setting, plain};
+use super::{Setting, plain, secret};
 
 pub(super) const LIMITS: &[Setting] = &[
     plain(
@@ -50,5 +50,34 @@ pub(super) const LIMITS: &[Setting] = &[
         "NUMBER",
         "how often one address may fail to authenticate in a minute, before it is answered 429; `0` for as often as it likes",
         "60",
+    ),
+    secret(
+        "VOXGATE_REDIS_URL",
+        "the Redis or Valkey that replicas share their limits by, such as `rediss://:password@host:6379/0`",
+    ),
+    plain("VOXGATE_REDIS_URL_FILE", "PATH", "a file with that URL", ""),
+    plain(
+        "VOXGATE_REDIS_CA_FILE",
+        "PATH",
+        "a file with the certificates, in PEM, that it is trusted by",
+        "the system's",
+    ),
+    plain(
+        "VOXGATE_LIMIT_ON_FAILURE",
+        "POLICY",
+        "what holds while it cannot be asked: `local` (this replica's part of the limits), `deny` (503) or `allow`",
+        "local",
+    ),
+    plain(
+        "VOXGATE_LIMIT_LEASE_SECONDS",
+        "SECONDS",
+        "after how long the slots of a replica that is gone are free again",
+        "30",
+    ),
+    plain(
+        "VOXGATE_LIMIT_NAMESPACE",
+        "NAME",
+        "what its keys begin with; the same for all replicas",
+        "voxgate",
     ),
 ];
