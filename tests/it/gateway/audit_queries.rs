@@ -30,7 +30,7 @@ impl Log {
         let log = Self::of(&[]);
         let output = File::create(log.path()).unwrap();
         let upstream = serve(Router::new().route("/v1/say", get(|| async { "audio" }))).await;
-        let mut gateway = Program::validating(upstream).start_blindly(output.into(), Stdio::null());
+        let mut gateway = Program::validating(upstream).start_into(output);
         for (path, key) in [
             ("/v1/say", KEY),
             ("/v1/missing", KEY),
@@ -53,8 +53,7 @@ impl Log {
         assert!(gateway.exit_status().await.success());
 
         let output = File::options().append(true).open(log.path()).unwrap();
-        let mut gateway =
-            Program::validating(tunnels::echo().await).start_blindly(output.into(), Stdio::null());
+        let mut gateway = Program::validating(tunnels::echo().await).start_into(output);
         let (mut socket, _) = tunnels::connect(&gateway, KEY).await.unwrap();
         tunnels::say(&mut socket, "hello").await;
         drop(socket);

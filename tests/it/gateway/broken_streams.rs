@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::process::Stdio;
 
 use super::harness::{KEY, Program, Started, client, send_raw};
 use http_body_util::{BodyExt as _, Full};
@@ -30,27 +29,24 @@ async fn metric(gateway: &Started, name: &str) -> u64 {
     value.unwrap().parse().unwrap()
 }
 
-/// The addresses are chosen by the test, because a stream that is broken cannot say them.
-fn gateway(stdout: Stdio, stderr: Stdio) -> Started {
-    Program::validating("127.0.0.1:1").start_blindly(stdout, stderr)
+fn program() -> Program {
+    Program::validating("127.0.0.1:1")
 }
 
 #[tokio::test]
 async fn a_reader_of_the_log_that_stalls_holds_nothing_up() {
-    let (reader, writer) = std::io::pipe().unwrap();
-    let mut gateway = gateway(Stdio::null(), writer.into());
+    let (mut gateway, log) = program().start_unheard();
     // A pipe holds 64 KiB; each of these leaves a line of about 200 bytes.
     ask(&gateway, 1000).await;
     gateway.terminate();
     assert_eq!(gateway.exit_status().await.code(), Some(0));
-    drop(reader);
+    drop(log);
 }
 
 #[tokio::test]
 async fn records_that_cannot_be_written_are_counted() {
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut gateway = gateway(full.into(), writer.into());
+    let mut gateway = program().start_into(full);
     ask(&gateway, 5).await;
     // A start, and two for each request; the last may still be under way.
     let mut lost = 0;
@@ -60,8 +56,7 @@ async fn records_that_cannot_be_written_are_counted() {
     }
     gateway.terminate();
     assert_eq!(gateway.exit_status().await.code(), Some(0));
-    let mut log = String::new();
-    reader.read_to_string(&mut log).unwrap();
+    let log = gateway.printed();
     // And one more, for the end.
     assert!(
         log.contains("audit records were not written") && log.contains("\"lost\":12"),
@@ -72,7 +67,7 @@ async fn records_that_cannot_be_written_are_counted() {
 #[tokio::test]
 async fn no_record_is_lost_to_an_end_that_a_reader_is_slow_to_follow() {
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut gateway = gateway(writer.into(), Stdio::null());
+    let mut gateway = program().start_into(writer);
     ask(&gateway, 500).await;
     gateway.terminate();
     // Nobody has read a byte, and what is queued is more than a pipe holds.

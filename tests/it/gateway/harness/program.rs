@@ -1,8 +1,9 @@
 //! The program as a child process, and everything that it prints.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Longest wait for anything. Only a failing test ever waits for so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Waits until `found` has a value, looking again and again.
 pub(crate) async fn wait_until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
@@ -28,7 +29,15 @@ pub(crate) async fn wait_until<T>(what: &str, mut found: impl FnMut() -> Option<
 
 /// What a stream has shown so far, line by line.
 #[derive(Clone, Default)]
-struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
+struct Lines(Arc<Collected>);
+
+#[derive(Default)]
+struct Collected {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+    /// Whether the stream is at its end.
+    whole: AtomicBool,
+}
 
 impl Lines {
     fn collect(stream: impl Read + Send + 'static) -> Self {
@@ -37,27 +46,39 @@ impl Lines {
         thread::spawn(move || {
             for line in BufReader::new(stream).lines() {
                 let Ok(line) = line else { break };
-                shared.0.0.lock().unwrap().push(line);
-                shared.0.1.notify_all();
+                shared.0.lines.lock().unwrap().push(line);
+                shared.0.more.notify_all();
             }
+            shared.0.whole.store(true, Ordering::Release);
         });
         lines
     }
 
+    /// Of a stream that is somebody else's.
+    fn none() -> Self {
+        let lines = Self::default();
+        lines.0.whole.store(true, Ordering::Release);
+        lines
+    }
+
     fn all(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().clone()
+        self.0.lines.lock().unwrap().clone()
+    }
+
+    fn are_whole(&self) -> bool {
+        self.0.whole.load(Ordering::Acquire)
     }
 
     fn wait_for<T>(&self, what: &str, found: impl Fn(&[String]) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
-        let mut lines = self.0.0.lock().unwrap();
+        let mut lines = self.0.lines.lock().unwrap();
         loop {
             if let Some(found) = found(&lines) {
                 return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "no {what} in:\n{}", lines.join("\n"));
-            lines = self.0.1.wait_timeout(lines, left).unwrap().0;
+            lines = self.0.more.wait_timeout(lines, left).unwrap().0;
         }
     }
 }
@@ -130,58 +151,46 @@ impl Program {
         Self::gateway(upstream).var("VOXGATE_API_KEYS", super::KEY)
     }
 
-    /// Starts the gateway with these streams, on ports that were free a moment ago, and waits
-    /// until it is ready.
-    pub(crate) fn start_blindly(mut self, stdout: Stdio, stderr: Stdio) -> Started {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let (data, control) = (free(), free());
-        let (address, admin) = (data.local_addr().unwrap(), control.local_addr().unwrap());
-        drop((data, control));
-        self = self
-            .var("VOXGATE_LISTEN", address.to_string())
-            .var("VOXGATE_ADMIN_LISTEN", admin.to_string());
-        let child = self.command.stdout(stdout).stderr(stderr).spawn().unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(admin).is_err() {
-            assert!(Instant::now() < deadline, "the gateway does not listen");
-            thread::sleep(Duration::from_millis(5));
-        }
-        let (audit, log) = (Lines::default(), Lines::default());
-        Started {
-            address,
-            admin,
-            child,
-            audit,
-            log,
-        }
-    }
-
     /// Starts the gateway and waits until it listens.
     pub(crate) fn start(mut self) -> Started {
-        let mut child = self
-            .command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = self.spawn(Stdio::piped());
         let audit = Lines::collect(child.stdout.take().unwrap());
-        let log = Lines::collect(child.stderr.take().unwrap());
-        let listening = log.wait_for("listening line", |lines| {
-            let json = |line: &String| serde_json::from_str::<Value>(line).ok();
-            lines
-                .iter()
-                .filter_map(json)
-                .find(|line| line["message"] == "listening")
-        });
-        let address = |field: &str| listening[field].as_str().unwrap().parse().unwrap();
-        Started {
-            address: address("address"),
-            admin: address("admin"),
-            child,
-            audit,
-            log,
-        }
+        Started::hear(child, audit)
     }
+
+    /// The same, with another standard output.
+    pub(crate) fn start_into(mut self, stdout: impl Into<Stdio>) -> Started {
+        let child = self.spawn(stdout.into());
+        Started::hear(child, Lines::none())
+    }
+
+    /// The same, and nobody reads its log any more: it is what this leaves in the pipe.
+    pub(crate) fn start_unheard(mut self) -> (Started, BufReader<ChildStderr>) {
+        let mut child = self.spawn(Stdio::null());
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        let addresses = loop {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "no listening line");
+            if let Some(addresses) = listening(&line) {
+                break addresses;
+            }
+        };
+        let started = Started::new(child, addresses, Lines::none(), Lines::none());
+        (started, log)
+    }
+
+    fn spawn(&mut self, stdout: Stdio) -> Child {
+        let command = self.command.stdout(stdout).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+}
+
+/// The two addresses, if this line of the log says them.
+fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let address = |field: &str| line[field].as_str().unwrap().parse().unwrap();
+    (line["message"] == "listening").then(|| (address("address"), address("admin")))
 }
 
 /// A gateway that runs. Dropping it ends it.
@@ -194,6 +203,30 @@ pub(crate) struct Started {
 }
 
 impl Started {
+    fn new(
+        child: Child,
+        (address, admin): (SocketAddr, SocketAddr),
+        audit: Lines,
+        log: Lines,
+    ) -> Self {
+        Self {
+            address,
+            admin,
+            child,
+            audit,
+            log,
+        }
+    }
+
+    /// Waits for the log to say where the gateway listens.
+    fn hear(mut child: Child, audit: Lines) -> Self {
+        let log = Lines::collect(child.stderr.take().unwrap());
+        let addresses = log.wait_for("listening line", |lines| {
+            lines.iter().find_map(|line| listening(line))
+        });
+        Self::new(child, addresses, audit, log)
+    }
+
     /// All audit records so far.
     pub(crate) fn records(&self) -> Vec<Value> {
         let lines = self.audit.all();
@@ -238,9 +271,12 @@ impl Started {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the process to end.
+    /// Waits for the process to end, and for all that it printed.
     pub(crate) async fn exit_status(&mut self) -> ExitStatus {
-        wait_until("end of the process", || self.child.try_wait().unwrap()).await
+        let status = wait_until("end of the process", || self.child.try_wait().unwrap()).await;
+        let whole = || (self.audit.are_whole() && self.log.are_whole()).then_some(());
+        wait_until("end of what it printed", whole).await;
+        status
     }
 
     /// A figure of `/proc/<pid>/status`, in KiB.
