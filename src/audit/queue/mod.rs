@@ -200,20 +200,21 @@ impl AuditQueue {
         self.0.failing.load(Ordering::Relaxed)
     }
 
-    fn push(&self, record: &AuditRecord<'_>, waits: bool) -> Receipt {
+    /// `within` is for how long the receipt is waited for, if it is.
+    fn push(&self, record: &AuditRecord<'_>, within: Option<Duration>) -> Receipt {
         let shared = &*self.0;
         let mut queue = shared.queue();
-        let waits = waits && shared.promise != Promise::Counted;
+        let within = within.filter(|_| shared.promise != Promise::Counted);
         if queue.batch.is_full() || queue.ended || !queue.overflow.is_empty() {
-            if !waits || queue.ended {
+            let Some(within) = within.filter(|_| !queue.ended) else {
                 queue.next_seq += 1;
                 shared.lost.fetch_add(1, Ordering::Relaxed);
-                return match waits {
-                    true => Receipt::pending(std::future::ready(Err(NotRecorded))),
-                    false => Receipt::recorded(),
+                return match within {
+                    Some(_) => Receipt::pending(std::future::ready(Err(NotRecorded))),
+                    None => Receipt::recorded(),
                 };
-            }
-            let waiter = Arc::new(Waiter::new(Instant::now() + shared.promise.within()));
+            };
+            let waiter = Arc::new(Waiter::new(Instant::now() + within));
             let mut text = Vec::new();
             let entry = Entry::copy(0, record, &mut text);
             queue.overflow.push_back((Arc::clone(&waiter), entry, text));
@@ -228,8 +229,9 @@ impl AuditQueue {
         batch
             .entries
             .push(Entry::copy(seq, record, &mut batch.text));
-        let receipt = if waits && shared.promise == Promise::Durable {
-            let waiter = Arc::new(Waiter::new(Instant::now() + shared.promise.within()));
+        let synced = within.filter(|_| shared.promise == Promise::Durable);
+        let receipt = if let Some(within) = synced {
+            let waiter = Arc::new(Waiter::new(Instant::now() + within));
             batch.waiters.push((seq, Arc::clone(&waiter)));
             if queue.waiters.is_empty() {
                 shared.waited.notify_one();
@@ -250,11 +252,11 @@ impl AuditQueue {
 impl AuditSink for AuditQueue {
     fn record(&self, record: &AuditRecord<'_>) {
         // Whoever does not wait for a receipt has nothing to be told.
-        drop(self.push(record, false));
+        drop(self.push(record, None));
     }
 
     fn commit(&self, record: &AuditRecord<'_>) -> Receipt {
-        self.push(record, true)
+        self.push(record, Some(self.0.promise.within()))
     }
 }
 

@@ -68,8 +68,16 @@ fn start(promise: Promise) -> Test {
     }
 }
 
+/// Longer than anything takes. Only a failing test waits for so long.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Commits for somebody who waits however busy this machine is.
 fn commit(queue: &AuditQueue, path: &str) -> Receipt {
-    queue.commit(&AuditRecord::Decision(Decision {
+    queue.push(&decision(path), Some(PATIENCE))
+}
+
+fn decision(path: &str) -> AuditRecord<'_> {
+    AuditRecord::Decision(Decision {
         time: SystemTime::UNIX_EPOCH,
         request_id: RequestId::new(Duration::ZERO),
         dialect: "rime",
@@ -89,7 +97,7 @@ fn commit(queue: &AuditQueue, path: &str) -> Receipt {
         trace_parent: None,
         rule: None,
         credential: None,
-    }))
+    })
 }
 
 fn poll(receipt: &mut Receipt) -> Poll<Result<(), NotRecorded>> {
@@ -152,13 +160,13 @@ fn a_durable_decision_is_written_and_synced_before_anybody_goes_on() {
     assert!(more.iter_mut().all(|receipt| settled(receipt) == Ok(())));
     assert_eq!((test.queue.written(), test.queue.lost()), (3, 0));
     drop(test.answers);
-    assert_eq!(test.threads.finish(Duration::from_secs(60)), 0);
+    assert_eq!(test.threads.finish(PATIENCE), 0);
 }
 
 #[test]
 fn a_durable_decision_that_is_late_is_refused_and_kept_all_the_same() {
     let test = start(Promise::Durable);
-    let mut receipt = commit(&test.queue, "/1");
+    let mut receipt = test.queue.commit(&decision("/1"));
     assert_eq!(test.written(), [("/1".to_owned(), 1)]);
     test.answers.send(false).expect("a failure");
     // It is tried again, and again.
@@ -173,7 +181,7 @@ fn a_durable_decision_that_is_late_is_refused_and_kept_all_the_same() {
     }
     assert!(!test.queue.is_failing());
     drop(test.answers);
-    assert_eq!(test.threads.finish(Duration::from_secs(60)), 0);
+    assert_eq!(test.threads.finish(PATIENCE), 0);
 }
 
 #[test]
@@ -185,7 +193,7 @@ fn a_blocking_decision_waits_for_a_place_and_for_nothing_else() {
     for _ in 0..RECORDS {
         assert!(commit(&test.queue, "/").is_recorded());
     }
-    let mut late = commit(&test.queue, "/late");
+    let mut late = test.queue.commit(&decision("/late"));
     assert_eq!(settled(&mut late), Err(NotRecorded), "no place in time");
     let mut next = commit(&test.queue, "/next");
     assert!(poll(&mut next).is_pending());
@@ -203,7 +211,7 @@ fn a_blocking_decision_waits_for_a_place_and_for_nothing_else() {
     );
     test.answers.send(true).expect("written");
     drop(test.answers);
-    test.threads.finish(Duration::from_secs(60));
+    test.threads.finish(PATIENCE);
     assert_eq!((test.queue.written(), test.queue.lost()), (last + 2, 1));
 }
 
@@ -233,7 +241,7 @@ fn a_counted_decision_never_waits_and_each_loss_is_on_record() {
     );
     test.answers.send(true).expect("written");
     drop(test.answers);
-    assert_eq!(test.threads.finish(Duration::from_secs(60)), 6);
+    assert_eq!(test.threads.finish(PATIENCE), 6);
     // Decisions = written + lost.
     assert_eq!(test.queue.written() + test.queue.lost(), last);
 }
@@ -244,7 +252,7 @@ fn what_is_lost_at_the_end_is_counted() {
     let mut receipt = commit(&test.queue, "/1");
     assert_eq!(test.written().len(), 1);
     drop(test.answers);
-    assert_eq!(test.threads.finish(Duration::from_secs(60)), 1);
+    assert_eq!(test.threads.finish(PATIENCE), 1);
     assert_eq!(settled(&mut receipt), Err(NotRecorded));
     assert_eq!(settled(&mut commit(&test.queue, "/2")), Err(NotRecorded));
     assert_eq!(test.queue.lost(), 2);
