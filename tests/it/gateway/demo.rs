@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::harness::{Reply, send_raw};
@@ -15,10 +16,17 @@ struct Demo {
     gateway: SocketAddr,
     key: String,
     banner: Vec<String>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// One demo at a time: they all want the usual port.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Demo {
-    fn start(arguments: &[&str]) -> Self {
+    fn start(turn: MutexGuard<'static, ()>, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_voxgate"))
             .arg("demo")
             .args(arguments)
@@ -43,6 +51,7 @@ impl Demo {
             gateway: SocketAddr::from(([127, 0, 0, 1], 0)),
             key: String::new(),
             banner: Vec::new(),
+            _turn: turn,
         };
         let banner = demo.until("started");
         let field = |name: &str| {
@@ -65,7 +74,7 @@ impl Demo {
     fn until(&self, text: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
-            let line = self.lines.recv_timeout(Duration::from_secs(60));
+            let line = self.lines.recv_timeout(Duration::from_secs(300));
             lines.push(line.unwrap_or_else(|_| panic!("no {text} in {lines:#?}")));
             if lines.last().is_some_and(|line| line.contains(text)) {
                 return lines;
@@ -92,7 +101,7 @@ impl Drop for Demo {
 
 #[tokio::test]
 async fn each_decision_appears_as_a_line_as_it_is_made() {
-    let demo = Demo::start(&[]);
+    let demo = Demo::start(turn(), &[]);
     let refused = demo.speak("").await;
     assert_eq!(
         (refused.status, refused.body.as_str()),
@@ -127,7 +136,7 @@ async fn each_decision_appears_as_a_line_as_it_is_made() {
 
 #[tokio::test]
 async fn with_a_preconfigured_key_no_caller_needs_one() {
-    let demo = Demo::start(&["--mode", "preconfigured"]);
+    let demo = Demo::start(turn(), &["--mode", "preconfigured"]);
     assert_eq!(demo.key, "not needed (preconfigured)");
     assert_eq!(demo.speak("").await.status, 200);
     assert_eq!(demo.speak("Authorization: nonsense\r\n").await.status, 200);
@@ -136,9 +145,10 @@ async fn with_a_preconfigured_key_no_caller_needs_one() {
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_replaced_and_said() {
-    // Somebody has the usual port: we do, or who had it before us.
+    let turn = turn();
+    // Somebody has the usual port: we do, or who had it before us and is none of these tests.
     let _taken = TcpListener::bind("127.0.0.1:8080");
-    let demo = Demo::start(&[]);
+    let demo = Demo::start(turn, &[]);
     assert_ne!(demo.gateway.port(), 8080);
     let said = format!(
         "  port 8080 is taken, so the gateway took {}",
@@ -155,7 +165,7 @@ async fn the_printed_commands_do_what_they_say() {
         eprintln!("skipped: curl is not installed");
         return;
     }
-    let demo = Demo::start(&[]);
+    let demo = Demo::start(turn(), &[]);
     let directory = tempfile::tempdir().unwrap();
     let text = demo.banner.join("\n");
     let mut outputs = Vec::new();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use http_body_util::{BodyExt as _, Full};
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -33,15 +34,19 @@ async fn metric(gateway: &Started, line: &str) -> bool {
 const UNREACHABLE: &str = "bad gateway: the TTS server cannot be reached";
 const TIMEOUT: &str = "gateway timeout: the TTS server did not answer in time";
 
-/// An address where nobody listens.
-async fn nowhere() -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+/// An address where nobody listens, and that nobody else can have while the socket is there.
+fn nowhere() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
 }
 
 #[tokio::test]
 async fn an_upstream_that_is_down_is_502() {
-    let gateway = Program::validating(nowhere().await).start();
+    let (_socket, nowhere) = nowhere();
+    let gateway = Program::validating(nowhere).start();
     let (status, body, completion) = ask(&gateway).await;
     assert_eq!((status, body.as_str()), (502, UNREACHABLE));
     assert_eq!(completion["status"], 502);
@@ -120,12 +125,8 @@ async fn an_upstream_that_never_answers_is_504() {
 #[tokio::test]
 async fn an_upstream_that_accepts_no_connection_is_504() {
     // On Linux, connecting hangs when the queue of connections to accept is full.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket
-        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-        .unwrap();
+    let (socket, full) = nowhere();
     socket.listen(0).unwrap();
-    let full = socket.local_addr().unwrap().as_socket().unwrap();
     let waiting: Vec<_> = (0..8)
         .map(|_| tokio::spawn(TcpStream::connect(full)))
         .collect();
