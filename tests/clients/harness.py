@@ -34,8 +34,8 @@ from pathlib import Path
 
 from aiohttp import WSMsgType, web
 
-STEP_SECONDS = 30.0  # the longest any single wait may take
-RUN_SECONDS = 150.0  # the longest a whole test file may take
+STEP_SECONDS = 120.0  # the longest any single wait may take
+RUN_SECONDS = 900.0  # the longest a whole test file may take
 
 # Clients honour these, and would leave the loopback interface.
 for _name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy"):

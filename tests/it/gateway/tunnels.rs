@@ -126,7 +126,10 @@ fn raise_file_limit() {
 #[tokio::test]
 async fn two_thousand_tunnels_echo_and_then_drain_without_a_lost_frame() {
     raise_file_limit();
-    let mut gateway = Program::validating(echo().await).start();
+    // As long as it takes: none of them is to be cut.
+    let mut gateway = Program::validating(echo().await)
+        .var("VOXGATE_DRAIN_SECONDS", "86400")
+        .start();
     let mut sockets = Vec::with_capacity(MANY);
     for _ in 0..MANY {
         sockets.push(connect(&gateway, KEY).await.unwrap().0);

@@ -48,7 +48,7 @@ fn what_an_editor_saves_meanwhile_is_kept() {
     let run = place.command(&["revoke", "a"]);
     let mut child = Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e"])
-        .arg("inject=fsync:delay_enter=3000000:when=1")
+        .arg("inject=fsync:delay_enter=10000000:when=1")
         .arg(run.get_program())
         .args(run.get_args())
         .env("VOXGATE_KEYS_FILE", place.path())
@@ -56,6 +56,7 @@ fn what_an_editor_saves_meanwhile_is_kept() {
         .spawn()
         .unwrap();
     while place.others().is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
         thread::sleep(Duration::from_millis(5));
     }
     let saved = place.directory().join("saved");

@@ -143,9 +143,10 @@ mod tests {
             .parse()
             .unwrap();
         let places = Arc::new(Semaphore::new(1));
-        let mut connector = Connector::new(Duration::from_millis(50), Arc::clone(&places));
+        let mut connector = Connector::new(Duration::from_secs(300), Arc::clone(&places));
+        let mut hasty = Connector::new(Duration::from_millis(50), Arc::clone(&places));
         let first = connector.call(target.clone()).await.unwrap();
-        let refused = connector.call(target.clone()).await.err().unwrap();
+        let refused = hasty.call(target.clone()).await.err().unwrap();
         assert!(refused.is::<NoPlace>(), "{refused}");
         drop(first);
         assert_eq!(places.available_permits(), 1);

@@ -11,7 +11,7 @@ use super::courier::Failure;
 use super::*;
 
 /// More than any test waits for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 const INSTANCE: &str = "0123456789abcdef";
 
 /// Says what it is asked to deliver, and does what it is told. When nobody tells it anything any

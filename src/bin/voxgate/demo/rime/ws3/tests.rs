@@ -12,6 +12,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::*;
 
+/// Longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -35,7 +38,7 @@ async fn send(client: &mut Client, frame: Value) -> Outcome {
 async fn until(client: &mut Client, kind: &str) -> Outcome<(Vec<u8>, Value)> {
     let mut sound = Vec::new();
     loop {
-        let next = tokio::time::timeout(Duration::from_secs(10), client.next());
+        let next = tokio::time::timeout(PATIENCE, client.next());
         let message = next.await?.ok_or("closed")??.into_text()?;
         let message: Value = serde_json::from_str(&message)?;
         if message["type"] == "chunk" {
@@ -117,7 +120,7 @@ async fn mistakes_are_answered_and_the_connection_survives() -> Outcome {
     send(&mut client, json!({"operation": "flush"})).await?;
     assert!(!until(&mut client, "done").await?.0.is_empty());
     send(&mut client, json!({"text": "x".repeat(MAX_MESSAGE)})).await?;
-    let last = tokio::time::timeout(Duration::from_secs(10), client.next()).await?;
+    let last = tokio::time::timeout(PATIENCE, client.next()).await?;
     assert!(!matches!(last, Some(Ok(Message::Text(_)))), "{last:?}");
     Ok(())
 }
