@@ -315,8 +315,8 @@ async fn without_redis_each_gateway_has_its_part_and_slots_are_told_later() {
         assert_eq!(ask(gateway, KEY).await.status, 429, "half of four");
     }
     redis.start_again();
+    together(&gateways).await;
     for gateway in &gateways {
-        until_metric(gateway, "voxgate_limit_shared_up", 1.0).await;
         assert_eq!(ask(gateway, KEY).await.status, 429, "four are in flight");
     }
     drop(held);
