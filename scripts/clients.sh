@@ -5,12 +5,12 @@
 set -eu
 cd -- "$(dirname -- "$0")/.."
 
-python=$(scripts/venv.sh) || {
+python=$(scripts/venv.sh clients) || {
     code=$?
     [ "$code" -ne 77 ] || exit 0
     exit "$code"
 }
-VOXGATE_NODE_MODULES=$(scripts/node.sh) || {
+VOXGATE_NODE_MODULES=$(scripts/node.sh clients) || {
     code=$?
     [ "$code" -eq 77 ] || exit "$code"
     VOXGATE_NODE_MODULES=

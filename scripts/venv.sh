@@ -1,17 +1,20 @@
 #!/bin/sh
-# Makes the Python environment of the client tests, exactly as tests/clients/requirements.txt pins
-# it, and prints the path of its interpreter. It is quick when the environment is already there.
+# Makes the Python environment of tests/NAME, exactly as its requirements.txt pins it, and prints the
+# path of its interpreter. It is quick when the environment is already there.
+#
+# Usage: venv.sh NAME
 #
 # PYTHON names the interpreter to start from. Where packages come from is pip's own configuration.
 # Exit code 77 means that it cannot be made here; the reason is in the list of what was skipped.
 set -eu
 cd -- "$(dirname -- "$0")/.."
-requirements=tests/clients/requirements.txt
-venv=target/venv-clients
+name=$1
+requirements=tests/$name/requirements.txt
+venv=target/venv-$name
 python=${PYTHON:-python3}
 
 skip() {
-    scripts/skipped.sh add 'client tests' "$1" >&2
+    scripts/skipped.sh add "tests/$name" "$1" >&2
     exit 77
 }
 
@@ -19,7 +22,7 @@ command -v "$python" >/dev/null || skip "$python is not installed"
 version=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])') ||
     skip "$python does not run"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    skip "$python is Python $version; the clients need 3.11"
+    skip "$python is Python $version; 3.11 is needed"
 
 # What the environment is made from. It is written last: without it, the making was interrupted.
 stamp=$("$python" - "$requirements" <<'END'
