@@ -1,0 +1,41 @@
+{{/* The sidecar in CEL, made from the same definition as everywhere else. */}}
+
+{{/* A value as a CEL expression; call with (list value "Object.spec.…"), the type that the API server
+gives to a field. A map whose keys are free is a map literal, everything else an object. */}}
+{{- define "voxgate.cel" -}}
+{{- $value := index . 0 -}}
+{{- $type := index . 1 -}}
+{{- if kindIs "map" $value -}}
+{{- $free := has (splitList "." $type | last) (list "limits" "requests" "matchLabels" "labels" "annotations" "volumeAttributes") -}}
+{{- $fields := list -}}
+{{- range $name, $field := $value -}}
+{{- if $free -}}
+{{- $fields = append $fields (printf "%s: %s" ($name | quote) ($field | toString | toJson)) -}}
+{{- else -}}
+{{- $fields = append $fields (printf "%s: %s" $name (include "voxgate.cel" (list $field (printf "%s.%s" $type $name)))) -}}
+{{- end -}}
+{{- end -}}
+{{- if not $free -}}{{ $type }}{{- end -}}
+{ {{- join ", " $fields -}} }
+{{- else if kindIs "slice" $value -}}
+{{- $items := list -}}
+{{- range $value -}}{{- $items = append $items (include "voxgate.cel" (list . $type)) -}}{{- end -}}
+[ {{- join ", " $items -}} ]
+{{- else if kindIs "float64" $value -}}
+{{ int64 $value }}
+{{- else -}}
+{{ toJson $value }}
+{{- end -}}
+{{- end -}}
+
+{{/* The version of the API that the cluster has. */}}
+{{- define "voxgate.mutatingVersion" -}}
+{{- $kind := "MutatingAdmissionPolicy" -}}
+{{- if .Capabilities.APIVersions.Has (printf "admissionregistration.k8s.io/v1/%s" $kind) -}}
+admissionregistration.k8s.io/v1
+{{- else if .Capabilities.APIVersions.Has (printf "admissionregistration.k8s.io/v1beta1/%s" $kind) -}}
+admissionregistration.k8s.io/v1beta1
+{{- else -}}
+{{- fail (printf "mode inject needs %s, and this cluster (Kubernetes %s) does not serve it: it is on by default from 1.36 on, and behind a feature gate in 1.34 and 1.35; use mode sidecar instead. Without a cluster, say --api-versions admissionregistration.k8s.io/v1/%s" $kind .Capabilities.KubeVersion.Version $kind) -}}
+{{- end -}}
+{{- end -}}

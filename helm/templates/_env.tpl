@@ -1,0 +1,113 @@
+{{/* The settings of the gateway: see the table in the project's README. */}}
+
+{{/* How callers are let in, once the guards have let it through. */}}
+{{- define "voxgate.authMode" -}}
+{{- .Values.auth.mode | default (ternary "validate" "preconfigured" (not (not (or .Values.keys.existingSecret .Values.keys.inline)))) -}}
+{{- end -}}
+
+{{- define "voxgate.deploymentVariable" -}}
+{{- get (dict
+  "rime" "RIME_API_KEY_FILE"
+  "supertone" "SUPERTONE_API_KEY_FILE"
+  "smallest" "SMALLEST_API_KEY_FILE"
+  "kugel" "KUGELAUDIO_API_KEY_FILE"
+  "inworld" "INWORLD_API_KEY_FILE") .Values.dialect -}}
+{{- end -}}
+
+{{/* The servers behind, as `VOXGATE_UPSTREAM`. */}}
+{{- define "voxgate.upstream" -}}
+{{- $default := .Values.upstream -}}
+{{- $inPod := ternary "" "127.0.0.1" (eq .Values.mode "standalone") -}}
+{{- $urls := list -}}
+{{- range .Values.upstream.routes | default (list (dict)) -}}
+{{- $host := .host | default $default.host | default $inPod -}}
+{{- $url := printf "%s://%s:%d" (.scheme | default $default.scheme) $host (int (.port | default $default.port)) -}}
+{{- $urls = append $urls (empty .prefix | ternary $url (printf "%s=%s" .prefix $url)) -}}
+{{- end -}}
+{{- join "," $urls -}}
+{{- end -}}
+
+{{/* The ports of those servers. */}}
+{{- define "voxgate.upstreamPorts" -}}
+{{- $ports := list -}}
+{{- range .Values.upstream.routes -}}{{- $ports = append $ports (int .port) -}}{{- end -}}
+{{- toYaml (uniq $ports | default (list .Values.upstream.port)) -}}
+{{- end -}}
+
+{{/* One directory for each pod, where pods share a volume: a log has one writer. */}}
+{{- define "voxgate.auditDirectory" -}}
+{{- get (dict
+  "emptyDir" "/var/lib/voxgate/audit"
+  "persistentVolumeClaim" "/var/lib/voxgate/audit/$(POD_NAME)") .Values.audit.volume.type -}}
+{{- end -}}
+
+{{/* A list of pairs; what is empty is not set, and the gateway's default holds. */}}
+{{- define "voxgate.settings" -}}
+{{- with .Values -}}
+{{- toYaml (list
+  (list "VOXGATE_MODE" (include "voxgate.authMode" $))
+  (list "VOXGATE_DIALECT" .dialect)
+  (list "VOXGATE_UPSTREAM" (include "voxgate.upstream" $))
+  (list "VOXGATE_LISTEN" (printf "%s:%d" .listenHost (int .ports.http)))
+  (list "VOXGATE_ADMIN_LISTEN" (printf "%s:%d" .listenHost (int .ports.admin)))
+  (list "VOXGATE_PUBLIC" (join ", " .publicRoutes))
+  (list "VOXGATE_CONNECT_TIMEOUT_SECONDS" .timeouts.connectSeconds)
+  (list "VOXGATE_UPSTREAM_TIMEOUT_SECONDS" .timeouts.upstreamSeconds)
+  (list "VOXGATE_HEADER_READ_TIMEOUT_SECONDS" .timeouts.headerReadSeconds)
+  (list "VOXGATE_DRAIN_SECONDS" .shutdown.drainSeconds)
+  (list "VOXGATE_LOG" .log.filter)
+  (list "VOXGATE_LOG_FORMAT" .log.format)
+  (list "VOXGATE_AUDIT" .audit.promise)
+  (list "VOXGATE_AUDIT_DIR" (include "voxgate.auditDirectory" $))
+  (list "VOXGATE_AUDIT_SEGMENT" .audit.segment)
+  (list "VOXGATE_AUDIT_RETENTION" .audit.retention)
+  (list "VOXGATE_AUDIT_SYSLOG" .audit.syslog)
+  (list "VOXGATE_AUDIT_HTTP" .audit.http.url)
+  (list "VOXGATE_AUDIT_STDOUT" (ternary "true" "" .audit.stdout))
+  (list "VOXGATE_AUDIT_REQUIRED" (join "," .audit.required))
+  (list "VOXGATE_LIMIT_RATE" .limits.rate)
+  (list "VOXGATE_LIMIT_BURST" .limits.burst)
+  (list "VOXGATE_LIMIT_CONCURRENCY" .limits.concurrency)
+  (list "VOXGATE_LIMIT_UPSTREAM_CONCURRENCY" .limits.upstreamConcurrency)
+  (list "VOXGATE_LIMIT_QUEUE" .limits.queue)
+  (list "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS" .limits.queueTimeoutSeconds)
+  (list "VOXGATE_LIMIT_HEADERS" .limits.headers)
+  (list "VOXGATE_LIMIT_AUTH_FAILURES" .limits.authFailures)
+  (list "VOXGATE_LIMIT_ON_FAILURE" .limits.onFailure)
+  (list "VOXGATE_LIMIT_LEASE_SECONDS" .limits.leaseSeconds)
+  (list "VOXGATE_LIMIT_NAMESPACE" .limits.namespace)
+) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "voxgate.env" -}}
+{{- $names := list -}}
+{{- if eq .Values.audit.volume.type "persistentVolumeClaim" }}
+{{- /* Unknown VOXGATE_ variables are an error to the gateway, so this is not one of them. */}}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- end }}
+{{- range include "voxgate.settings" . | fromYamlArray }}
+{{- $text := kindIs "float64" (last .) | ternary (last . | int64 | toString) (last . | toString) }}
+{{- if $text }}
+{{- $names = append $names (first .) }}
+- name: {{ first . }}
+  value: {{ $text | quote }}
+{{- end }}
+{{- end }}
+{{- range include "voxgate.files" . | fromYamlArray }}
+{{- $names = append $names .variable }}
+- name: {{ .variable }}
+  value: /etc/voxgate/{{ .name }}/{{ .key }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- if has .name (append $names "POD_NAME") }}
+{{- fail (printf "extraEnv sets %s, which the chart sets: use the value for it" .name) }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

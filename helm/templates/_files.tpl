@@ -1,0 +1,87 @@
+{{/* What is mounted: the one list that environment, mounts and volumes follow from.
+
+Each file is in a directory of its own, which is mounted whole: a subPath would not follow a Secret
+that changes. */}}
+{{- define "voxgate.files" -}}
+{{- $files := list -}}
+{{- with .Values -}}
+{{- if eq (include "voxgate.authMode" $) "validate" -}}
+{{- $variable := ternary "VOXGATE_KEYS_FILE" "VOXGATE_API_KEYS_FILE" (eq .keys.format "toml") -}}
+{{- $secret := .keys.existingSecret | default (printf "%s-keys" (include "voxgate.fullname" $)) -}}
+{{- $files = append $files (dict "name" "keys" "variable" $variable "secret" $secret "key" .keys.secretKey) -}}
+{{- end -}}
+{{- $optional := list
+  (dict "name" "deployment-key" "variable" (include "voxgate.deploymentVariable" $) "secret" .deploymentKey.existingSecret "key" .deploymentKey.secretKey)
+  (dict "name" "policy" "variable" "VOXGATE_POLICY_FILE" "configMap" (include "voxgate.policyConfigMap" $) "key" .policy.configMapKey)
+  (dict "name" "audit-key" "variable" "VOXGATE_AUDIT_SIGNING_KEY_FILE" "secret" .audit.signingKey.existingSecret "key" .audit.signingKey.secretKey)
+  (dict "name" "audit-pepper" "variable" "VOXGATE_AUDIT_PEPPER_FILE" "secret" .audit.pepper.existingSecret "key" .audit.pepper.secretKey)
+  (dict "name" "audit-token" "variable" "VOXGATE_AUDIT_HTTP_TOKEN_FILE" "secret" .audit.http.existingSecret "key" .audit.http.secretKey)
+  (dict "name" "audit-ca" "variable" "VOXGATE_AUDIT_CA_FILE" "configMap" .audit.caConfigMap "key" .audit.caConfigMapKey)
+  (dict "name" "redis" "variable" "VOXGATE_REDIS_URL_FILE" "secret" .redis.existingSecret "key" .redis.secretKey)
+  (dict "name" "redis-ca" "variable" "VOXGATE_REDIS_CA_FILE" "configMap" .redis.caConfigMap "key" .redis.caConfigMapKey)
+-}}
+{{- range $optional -}}
+{{- if or .secret .configMap -}}{{- $files = append $files . -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $files -}}
+{{- end -}}
+
+{{- define "voxgate.policyConfigMap" -}}
+{{- with .Values.policy -}}
+{{- if .inline -}}
+{{ include "voxgate.fullname" $ }}-policy
+{{- else -}}
+{{ .existingConfigMap }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "voxgate.volumeMounts" -}}
+{{- range include "voxgate.files" . | fromYamlArray }}
+- name: voxgate-{{ .name }}
+  mountPath: /etc/voxgate/{{ .name }}
+  readOnly: true
+{{- end }}
+{{- if ne .Values.audit.volume.type "none" }}
+- name: voxgate-audit
+  mountPath: /var/lib/voxgate/audit
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The volumes of the pod. */}}
+{{- define "voxgate.volumes" -}}
+{{- /* Octal text, which YAML's own reading of the schema would not let through as a number. */}}
+{{- $mode := get (dict "0440" 288 "0400" 256 "0444" 292) .Values.keys.fileMode -}}
+{{- range include "voxgate.files" . | fromYamlArray }}
+- name: voxgate-{{ .name }}
+  {{- if .secret }}
+  secret:
+    secretName: {{ .secret }}
+  {{- else }}
+  configMap:
+    name: {{ .configMap }}
+  {{- end }}
+    defaultMode: {{ $mode }}
+    items:
+      - key: {{ .key }}
+        path: {{ .key }}
+{{- end }}
+{{- with .Values.audit.volume }}
+{{- if eq .type "emptyDir" }}
+- name: voxgate-audit
+  emptyDir:
+    sizeLimit: {{ .size }}
+{{- else if eq .type "persistentVolumeClaim" }}
+- name: voxgate-audit
+  persistentVolumeClaim:
+    claimName: {{ .existingClaim | default (printf "%s-audit" (include "voxgate.fullname" $)) }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,64 @@
+{{/* Names and labels. */}}
+
+{{- define "voxgate.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "voxgate.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "voxgate.name" . -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that select a component's pods. Call with (list . "gateway"). */}}
+{{- define "voxgate.selectorLabels" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ include "voxgate.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* Labels of every object. */}}
+{{- define "voxgate.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ include "voxgate.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Name, namespace and labels of an object; call with (list . "suffix"). */}}
+{{- define "voxgate.metadata" -}}
+{{- $root := index . 0 -}}
+name: {{ include "voxgate.fullname" $root }}{{ index . 1 }}
+namespace: {{ $root.Release.Namespace }}
+labels:
+  {{- include "voxgate.labels" $root | nindent 2 }}
+{{- end -}}
+
+{{/* Labels of the pods that the gateway runs in, whichever mode put it there. */}}
+{{- define "voxgate.gatewayPods" -}}
+{{- if eq .Values.mode "standalone" -}}
+{{- include "voxgate.selectorLabels" (list . "gateway") -}}
+{{- else if eq .Values.mode "sidecar" -}}
+{{- toYaml .Values.upstream.podLabels -}}
+{{- else -}}
+{{ .Values.inject.label }}: {{ .Values.inject.labelValue | quote }}
+{{- end -}}
+{{- end -}}
+
+{{- define "voxgate.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
