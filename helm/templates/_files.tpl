@@ -55,7 +55,7 @@ that changes. */}}
 {{/* The volumes of the pod. */}}
 {{- define "voxgate.volumes" -}}
 {{- /* Octal text, which YAML's own reading of the schema would not let through as a number. */}}
-{{- $mode := get (dict "0440" 288 "0400" 256 "0444" 292) .Values.keys.fileMode -}}
+{{- $mode := get (dict "0440" 288 "0444" 292) .Values.keys.fileMode -}}
 {{- range include "voxgate.files" . | fromYamlArray }}
 - name: voxgate-{{ .name }}
   {{- if .secret }}

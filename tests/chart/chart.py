@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -50,7 +51,8 @@ class Case:
     name: str
     files: tuple[Path, ...]
     mode: str = "standalone"
-    arguments: tuple[str, ...] = field(default=())
+    cluster: tuple[str, ...] = ()
+    """What `helm template` is told of the cluster; `helm lint` does not ask."""
 
     def __str__(self) -> str:
         return self.name
@@ -86,7 +88,11 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
         "HELM_CACHE_HOME": str(WORK / "cache"),
     }
     return subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, env=environment, check=False
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
 
 
@@ -109,7 +115,9 @@ def ci(name: str) -> Case:
 @cache
 def cases() -> tuple[Case, ...]:
     """Each CI values file, and each preset alone and in a sidecar."""
-    features = [ci(file.name.removesuffix("-values.yaml")) for file in sorted(CHART.glob("ci/*.yaml"))]
+    features = [
+        ci(file.name.removesuffix("-values.yaml")) for file in sorted(CHART.glob("ci/*.yaml"))
+    ]
     presets = []
     for file in sorted(CHART.glob("presets/*.yaml")):
         for mode in ("standalone", "sidecar"):
@@ -121,7 +129,7 @@ def cases() -> tuple[Case, ...]:
 def arguments(case: Case) -> list[object]:
     """The chart and its values, as Helm wants them."""
     if case.mode != "sidecar":
-        return [CHART, *(part for file in case.files for part in ("--values", file)), *case.arguments]
+        return [CHART, *(part for file in case.files for part in ("--values", file))]
     # Values of several files are merged by Helm; beneath a parent's key they are written anew.
     files = []
     for index, file in enumerate(case.files):
@@ -129,7 +137,7 @@ def arguments(case: Case) -> list[object]:
         nested.parent.mkdir(parents=True, exist_ok=True)
         nested.write_text(yaml.safe_dump({"voxgate": read(file)}))
         files += ["--values", nested]
-    return [parent(), *files, *case.arguments]
+    return [parent(), *files]
 
 
 def template(version: str, kubernetes: str, given: list[object]) -> str:
@@ -144,7 +152,7 @@ def template(version: str, kubernetes: str, given: list[object]) -> str:
 
 @cache
 def _text(case: Case, version: str, kubernetes: str) -> str:
-    return template(version, kubernetes, arguments(case))
+    return template(version, kubernetes, [*arguments(case), *case.cluster])
 
 
 def parse(text: str) -> list[dict]:
@@ -164,3 +172,9 @@ def _existing() -> str:
 def existing() -> list[dict]:
     """What the cluster has before the chart comes: Secrets that values name, and the like."""
     return parse(_existing())
+
+
+if __name__ == "__main__":
+    # For tools that read a render: the name of a CI values file, without `-values.yaml`.
+    [_, asked] = sys.argv
+    print(_text(ci(asked), "4.2.3", NEWEST), end="")

@@ -1,5 +1,5 @@
-"""The table of values in the chart's README, made from values.yaml: `# -- …` above a value says what it
-means. Run as a program, it writes the table."""
+"""The table of values in the chart's README, made from values.yaml: `# -- …` above a value says what
+it means. Run as a program, it writes the table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import yaml
 
 HELM = Path(__file__).resolve().parents[2] / "helm"
 README = HELM / "README.md"
-BEGIN, END = "<!-- values: made from values.yaml by tests/chart/documentation.py -->\n", "<!-- end of values -->"
+BEGIN, END = (
+    "<!-- values: made from values.yaml by tests/chart/documentation.py -->\n",
+    "<!-- end of values -->",
+)
 
 
 def documented() -> dict[str, str]:
@@ -41,7 +44,11 @@ def table() -> str:
     rows = ["| value | meaning | default |", "|---|---|---|"]
     for path, meaning in documented().items():
         value = default(path)
-        shown = "" if value in ("", [], {}) else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+        shown = (
+            ""
+            if value in ("", [], {})
+            else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+        )
         rows.append(f"| `{path}` | {meaning} | {shown} |".replace("|  |", "| |"))
     return "\n".join(rows) + "\n"
 

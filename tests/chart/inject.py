@@ -118,7 +118,12 @@ def samples(policy: dict) -> list[dict]:
     return json.loads(
         json.dumps(
             [
-                {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
+                {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {"name": name, "labels": labels},
+                    "spec": spec,
+                }
                 for name, spec in made
             ]
         )

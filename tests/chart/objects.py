@@ -50,7 +50,12 @@ def pods(objects: list[dict]) -> Iterator[Pod]:
         elif each["kind"] == "MutatingAdmissionPolicy":
             for sample in inject.samples(each):
                 made = inject.admit(each, sample)
-                yield Pod(f"{name(each)} on {sample['metadata']['name']}", "Pod", made["metadata"], made["spec"])
+                yield Pod(
+                    f"{name(each)} on {sample['metadata']['name']}",
+                    "Pod",
+                    made["metadata"],
+                    made["spec"],
+                )
 
 
 def gateways(objects: list[dict]) -> list[Pod]:

@@ -1,5 +1,5 @@
-"""The gateway itself accepts what the chart gives it: `voxgate check` runs with the environment and the
-files of each rendered container."""
+"""The gateway itself accepts what the chart gives it: `voxgate check` runs with the environment and
+the files of each rendered container."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ def test_the_gateway_accepts_its_settings(case: Case, tmp_path: Path) -> None:
         root = tmp_path / str(index)
         done = check(container_environment(pod, objects, root))
         assert done.returncode == 0, done.stderr
-        told = "No request needs a key" if env(pod.gateway())["VOXGATE_MODE"] == "preconfigured" else "needs"
+        told = (
+            "No request needs a key"
+            if env(pod.gateway())["VOXGATE_MODE"] == "preconfigured"
+            else "needs"
+        )
         assert told in done.stdout, done.stdout
 
 
@@ -44,7 +48,9 @@ def test_a_setting_that_the_gateway_does_not_have_is_found(tmp_path: Path) -> No
 
 def test_a_file_that_is_wrong_is_found(tmp_path: Path) -> None:
     objects = chart.objects(chart.ci("policy"))
-    next(each for each in objects if each["kind"] == "ConfigMap")["data"]["policy.toml"] = "[[rule]]\nmethod = 1\n"
+    next(each for each in objects if each["kind"] == "ConfigMap")["data"]["policy.toml"] = (
+        "[[rule]]\nmethod = 1\n"
+    )
     [pod] = gateways(objects)
     done = check(container_environment(pod, objects, tmp_path))
     assert done.returncode == 64
@@ -52,7 +58,9 @@ def test_a_file_that_is_wrong_is_found(tmp_path: Path) -> None:
 
 
 def check(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([VOXGATE, "check"], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [VOXGATE, "check"], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def container_environment(pod: Pod, objects: list[dict], root: Path) -> dict[str, str]:
@@ -80,7 +88,10 @@ def container_environment(pod: Pod, objects: list[dict], root: Path) -> dict[str
 
 def contents(volume: dict, objects: list[dict]) -> dict[str, str]:
     """The files of a volume: those items of an object that it names."""
-    for kind, key, field in (("Secret", "secret", "secretName"), ("ConfigMap", "configMap", "name")):
+    for kind, key, field in (
+        ("Secret", "secret", "secretName"),
+        ("ConfigMap", "configMap", "name"),
+    ):
         if key in volume:
             each = next(
                 each

@@ -56,7 +56,10 @@ def test_what_a_pod_has_is_kept(name: str) -> None:
 def test_a_short_grace_is_lengthened_and_a_missing_group_set() -> None:
     bare, _ = admitted("inject")
     assert bare["spec"]["terminationGracePeriodSeconds"] == 45
-    assert bare["spec"]["securityContext"] == {"fsGroup": 65532, "fsGroupChangePolicy": "OnRootMismatch"}
+    assert bare["spec"]["securityContext"] == {
+        "fsGroup": 65532,
+        "fsGroupChangePolicy": "OnRootMismatch",
+    }
     open_files, _ = admitted("inject-full")
     assert open_files["spec"]["securityContext"] == {}
     sample, _ = inject.samples(policy("inject"))
@@ -80,8 +83,9 @@ def test_other_pods_are_left_alone() -> None:
 
 
 def test_a_type_in_the_wrong_place_is_refused() -> None:
-    wrong = '[JSONPatch{op: "add", path: "/spec/volumes/-", value: Object.spec.initContainers{name: "x"}}]'
-    with pytest.raises(inject.Misplaced, match=r"Object\.spec\.initContainers at Object\.spec\.volumes"):
+    value = 'Object.spec.initContainers{name: "x"}'
+    wrong = f'[JSONPatch{{op: "add", path: "/spec/volumes/-", value: {value}}}]'
+    with pytest.raises(inject.Misplaced, match=r"spec\.initContainers at Object\.spec\.volumes"):
         inject.patch(wrong, {})
     with pytest.raises(Exception, match="no such member"):
         inject.patch("object.spec.nothing", {"spec": {}})

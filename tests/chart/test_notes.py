@@ -27,7 +27,7 @@ def noted() -> Path:
 def notes(case: Case, version: str = "4.2.3", *given: str) -> str:
     values = [part for file in case.files for part in ("--values", file)]
     shown = ["--show-only", "templates/notes.yaml"]
-    text = chart.template(version, chart.NEWEST, [noted(), *values, *case.arguments, *shown, *given])
+    text = chart.template(version, chart.NEWEST, [noted(), *values, *case.cluster, *shown, *given])
     [found] = chart.parse(text)
     return found["notes"]
 
@@ -50,7 +50,9 @@ def test_the_next_command_is_that_of_the_mode(version: str, name: str, command: 
 def test_an_open_door_is_told() -> None:
     assert "WARNING: callers need no key" in notes(chart.ci("preconfigured"))
     assert "no NetworkPolicy" not in notes(chart.ci("preconfigured"))
-    assert "no NetworkPolicy" in notes(chart.ci("preconfigured"), "4.2.3", "--set", "networkPolicy.enabled=false")
+    assert "no NetworkPolicy" in notes(
+        chart.ci("preconfigured"), "4.2.3", "--set", "networkPolicy.enabled=false"
+    )
 
 
 def test_keys_in_values_are_told() -> None:

@@ -13,7 +13,13 @@ from checks.pod_security import problems
 RIGHT = {
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [
-        {"name": "c", "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}
+        {
+            "name": "c",
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        }
     ],
 }
 
@@ -47,14 +53,20 @@ WRONG: dict[str, Callable[[dict], object]] = {
     "does not drop": lambda s: context(s)["capabilities"].update(drop=["NET_RAW"]),
     "adds capabilities": lambda s: context(s)["capabilities"].update(add=["SYS_TIME"]),
     "seccompProfile is None": lambda s: pod(s).pop("seccompProfile"),
-    "seccompProfile is Unconfined": lambda s: context(s).update(seccompProfile={"type": "Unconfined"}),
+    "seccompProfile is Unconfined": lambda s: context(s).update(
+        seccompProfile={"type": "Unconfined"}
+    ),
     "hostPort": lambda s: container(s).update(ports=[{"containerPort": 1, "hostPort": 1}]),
     "seLinuxOptions": lambda s: pod(s).update(seLinuxOptions={"type": "spc_t"}),
     "c: seLinuxOptions": lambda s: context(s).update(seLinuxOptions={"user": "root"}),
     "appArmorProfile": lambda s: context(s).update(appArmorProfile={"type": "Unconfined"}),
     "hostProcess": lambda s: pod(s).update(windowsOptions={"hostProcess": True}),
-    "livenessProbe": lambda s: container(s).update(livenessProbe={"httpGet": {"host": "h", "port": 1}}),
-    "preStop": lambda s: container(s).update(lifecycle={"preStop": {"tcpSocket": {"host": "h", "port": 1}}}),
+    "livenessProbe": lambda s: container(s).update(
+        livenessProbe={"httpGet": {"host": "h", "port": 1}}
+    ),
+    "preStop": lambda s: container(s).update(
+        lifecycle={"preStop": {"tcpSocket": {"host": "h", "port": 1}}}
+    ),
     "container i": lambda s: s.update(initContainers=[{"name": "i"}]),
     "container e": lambda s: s.update(ephemeralContainers=[{"name": "e"}]),
 }

@@ -1,8 +1,8 @@
 """What the chart refuses, and whether it says why so that somebody can mend it.
 
 Each file in wrong/ begins with `# says: …`: what Helm says, or two variants where its versions have
-words of their own for what a schema refuses. `# at: …` before it is the value that they blame. The rest
-would render if it were not for the one mistake."""
+words of their own for what a schema refuses. `# at: …` before it is the value that they blame. The
+rest would render if it were not for the one mistake."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def test_a_cluster_without_the_policy_is_told_so(version: str, kubernetes: str) 
 
 
 def test_an_old_cluster_is_refused() -> None:
-    with pytest.raises(Refused, match="incompatible with Kubernetes v1.29"):
+    with pytest.raises(Refused, match=r"incompatible with Kubernetes v1\.29"):
         chart.template("4.2.3", "1.29", [chart.CHART, "--values", chart.ci("standalone").files[0]])

@@ -1,8 +1,9 @@
-"""Every case renders: in both versions of Helm, for the oldest Kubernetes and the newest, to the same
-objects, which are valid where they will be stored."""
+"""Every case renders: in both versions of Helm, for the oldest Kubernetes and the newest, to the
+same objects, which are valid where they will be stored."""
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 from functools import cache
@@ -12,6 +13,7 @@ import pytest
 
 import chart
 from chart import HELMS, NEWEST, OLDEST, Case, Refused, cases
+from objects import of_kind
 
 OTHERS = ("monitoring.coreos.com/", "gateway.networking.k8s.io/")
 # 1.30 has no MutatingAdmissionPolicy; test_refusals.py shows what is said there.
@@ -21,9 +23,9 @@ VERSIONS = {"inject": (NEWEST,), "standalone": (OLDEST, NEWEST), "sidecar": (OLD
 @pytest.mark.parametrize("case", cases(), ids=str)
 @pytest.mark.parametrize("version", HELMS)
 def test_lint_is_content(case: Case, version: str) -> None:
-    if case.mode == "inject":
-        pytest.skip("lint knows no API versions")
-    done = chart.run(chart.helm(version), "lint", "--strict", *chart.arguments(case), "--kube-version", OLDEST)
+    done = chart.run(
+        chart.helm(version), "lint", "--strict", *chart.arguments(case), "--kube-version", OLDEST
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "[WARNING]" not in done.stdout, done.stdout
 
@@ -57,9 +59,33 @@ def validate(each: str, kubernetes: str) -> None:
     kubernetes_validate.validate(json.loads(each), kubernetes, strict=True)
 
 
+@pytest.mark.parametrize("kubernetes", (OLDEST, NEWEST))
+def test_what_kubernetes_does_not_know_is_found(kubernetes: str) -> None:
+    [service] = of_kind(chart.objects(chart.ci("standalone")), "Service")
+    service["spec"]["selectr"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="selectr"):
+        validate(json.dumps(service), kubernetes)
+
+
+def test_rules_and_dashboard_are_there() -> None:
+    """The chart reads both from files, and an absent file would be empty."""
+    objects = chart.objects(chart.ci("alerts"))
+    [rules], [dashboard] = of_kind(objects, "PrometheusRule"), of_kind(objects, "ConfigMap")
+    assert all(group["rules"] for group in rules["spec"]["groups"])
+    assert rules["spec"]["groups"]
+    [text] = dashboard["data"].values()
+    assert json.loads(text)["panels"]
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
 def test_objects_of_others_are_valid() -> None:
     """What CRDs define, against the types of those who define it: one run, since it is slow."""
-    found = [each for case in cases() for each in chart.objects(case) if each["apiVersion"].startswith(OTHERS)]
+    found = [
+        each
+        for case in cases()
+        for each in chart.objects(case)
+        if each["apiVersion"].startswith(OTHERS)
+    ]
     kinds = {each["kind"] for each in found}
     assert kinds == {"Gateway", "HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor"}
     assert complaints(found) == []
@@ -72,14 +98,18 @@ def test_what_crds_do_not_know_is_found() -> None:
         "metadata": {"name": "wrong"},
         "spec": {"selector": {}, "endpoints": [{"port": "x", "intervall": "30s"}]},
     }
-    assert any("intervall" in each for each in complaints([monitor]))
-    monitor["spec"]["endpoints"] = [{"port": "x", "interval": "30q"}]
-    assert any("interval" in each for each in complaints([monitor]))
+    another = copy.deepcopy(monitor)
+    another["spec"]["endpoints"] = [{"port": "x", "interval": "30q"}]
+    unknown, unreadable = sorted(complaints([monitor, another]), key=len)
+    assert "intervall" in unknown
+    assert "interval must match pattern" in unreadable
 
 
 def complaints(objects: list[dict]) -> list[str]:
     program = ["node", chart.HERE / "crds.mjs", chart.MODULES]
-    done = subprocess.run(program, input=json.dumps(objects), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        program, input=json.dumps(objects), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -87,8 +117,16 @@ def complaints(objects: list[dict]) -> list[str]:
 @pytest.mark.parametrize("version", ("v1", "v1beta1"))
 def test_the_policy_is_of_the_version_that_the_cluster_has(version: str) -> None:
     api = f"admissionregistration.k8s.io/{version}"
-    given = [chart.CHART, "--values", chart.ci("inject").files[0], "--api-versions", f"{api}/MutatingAdmissionPolicy"]
-    objects = chart.parse(chart.template("4.2.3", "1.34" if version == "v1beta1" else NEWEST, given))
+    given = [
+        chart.CHART,
+        "--values",
+        chart.ci("inject").files[0],
+        "--api-versions",
+        f"{api}/MutatingAdmissionPolicy",
+    ]
+    objects = chart.parse(
+        chart.template("4.2.3", "1.34" if version == "v1beta1" else NEWEST, given)
+    )
     policies = [each for each in objects if each["kind"].startswith("MutatingAdmissionPolicy")]
     assert [each["apiVersion"] for each in policies] == [api, api]
     for each in policies:

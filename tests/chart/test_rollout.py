@@ -9,19 +9,30 @@ import pytest
 import chart
 from objects import of_kind
 
-GENERATING = r"\b(rand\w*|gen(CA|PrivateKey|SelfSigned|Signed)\w*|derivePassword|uuidv4|lookup|now|htpasswd|bcrypt)\b"
+GENERATING = (
+    r"\b(rand\w*|gen(CA|PrivateKey|SelfSigned|Signed)\w*"
+    r"|derivePassword|uuidv4|lookup|now|htpasswd|bcrypt)\b"
+)
 
 
 def deployment(name: str, **settings: str) -> dict:
     """The Deployment of a CI case with some values replaced."""
-    given = [part for key, value in settings.items() for part in ("--set-string", f"{key.replace('__', '.')}={value}")]
-    objects = chart.parse(chart.template("4.2.3", chart.NEWEST, [*chart.arguments(chart.ci(name)), *given]))
+    given = [
+        part
+        for key, value in settings.items()
+        for part in ("--set-string", f"{key.replace('__', '.')}={value}")
+    ]
+    objects = chart.parse(
+        chart.template("4.2.3", chart.NEWEST, [*chart.arguments(chart.ci(name)), *given])
+    )
     [found] = of_kind(objects, "Deployment")
     return found
 
 
 def test_a_rotated_key_restarts_no_pod() -> None:
-    assert deployment("inline-keys") == deployment("inline-keys", keys__inline="another-key-Gh5jK8lM2n")
+    assert deployment("inline-keys") == deployment(
+        "inline-keys", keys__inline="another-key-Gh5jK8lM2n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,13 @@ def closed(objects: list[dict]) -> list[str]:
     problems = []
     for policy in of_kind(objects, "NetworkPolicy"):
         spec = policy["spec"]
-        expected = ["Ingress"] if policy["metadata"]["name"].endswith(LOCK) else ["Ingress", "Egress"]
+        expected = (
+            ["Ingress"] if policy["metadata"]["name"].endswith(LOCK) else ["Ingress", "Egress"]
+        )
         if spec.get("policyTypes") != expected:
-            problems.append(f"{name(policy)} has the types {spec.get('policyTypes')}, not {expected}")
+            problems.append(
+                f"{name(policy)} has the types {spec.get('policyTypes')}, not {expected}"
+            )
         if not spec["podSelector"].get("matchLabels"):
             problems.append(f"{name(policy)} is about every pod")
         for direction, peers in (("ingress", "from"), ("egress", "to")):
@@ -40,7 +44,9 @@ def reachable(objects: list[dict]) -> list[str]:
                 problems.append(f"{name(policy)} keeps clients from {pod.name}")
             beyond = upstream_ports(pod.gateway()) - _ports(spec.get("egress"))
             if "Egress" in spec["policyTypes"] and beyond:
-                problems.append(f"{name(policy)} keeps {pod.name} from the upstream's ports {sorted(beyond)}")
+                problems.append(
+                    f"{name(policy)} keeps {pod.name} from the upstream's ports {sorted(beyond)}"
+                )
     return problems
 
 

@@ -1,13 +1,27 @@
-"""Pod Security Standards, profile `restricted`, as the admission controller reads it: each control of
-`baseline` and of `restricted`, for pods that run on Linux."""
+"""Pod Security Standards, profile `restricted`, as the admission controller reads it: each control
+of `baseline` and of `restricted`, for pods that run on Linux."""
 
 from __future__ import annotations
 
 CAPABILITIES_TO_ADD = {"NET_BIND_SERVICE"}
 VOLUMES = {
-    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
-}  # fmt: skip
-SELINUX_TYPES = {None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+SELINUX_TYPES = {
+    None,
+    "",
+    "container_t",
+    "container_init_t",
+    "container_kvm_t",
+    "container_engine_t",
+}
 SYSCTLS = {
     "kernel.shm_rmid_forced",
     "net.ipv4.ip_local_port_range",
@@ -31,7 +45,10 @@ def problems(metadata: dict, spec: dict) -> list[str]:
     pod = spec.get("securityContext") or {}
     for container in _containers(spec):
         context = container.get("securityContext") or {}
-        found += [f"container {container['name']}: {each}" for each in _of_container(container, context, pod)]
+        found += [
+            f"container {container['name']}: {each}"
+            for each in _of_container(container, context, pod)
+        ]
     return found
 
 
@@ -98,7 +115,10 @@ def _confinement(context: dict):
     selinux = context.get("seLinuxOptions") or {}
     if selinux.get("type") not in SELINUX_TYPES or selinux.get("user") or selinux.get("role"):
         yield "seLinuxOptions"
-    if (context.get("appArmorProfile") or {}).get("type", "RuntimeDefault") not in ("RuntimeDefault", "Localhost"):
+    if (context.get("appArmorProfile") or {}).get("type", "RuntimeDefault") not in (
+        "RuntimeDefault",
+        "Localhost",
+    ):
         yield "appArmorProfile"
     if (context.get("windowsOptions") or {}).get("hostProcess"):
         yield "hostProcess"

@@ -11,7 +11,11 @@ PREFIX = "app.kubernetes.io/name"
 
 def admitted(objects: list[dict]) -> list[str]:
     """Pod Security `restricted` lets every pod in."""
-    return [f"{pod.name}: {why}" for pod in pods(objects) for why in pod_security.problems(pod.metadata, pod.spec)]
+    return [
+        f"{pod.name}: {why}"
+        for pod in pods(objects)
+        for why in pod_security.problems(pod.metadata, pod.spec)
+    ]
 
 
 def hardened(objects: list[dict]) -> list[str]:
@@ -22,7 +26,9 @@ def hardened(objects: list[dict]) -> list[str]:
         found += [f"{pod.name}: {why}" for why in _of_pod(pod.spec) if own]
         for container in containers(pod.spec):
             if container["name"] == OURS or own:
-                found += [f"{pod.name}, {container['name']}: {why}" for why in _of_container(container)]
+                found += [
+                    f"{pod.name}, {container['name']}: {why}" for why in _of_container(container)
+                ]
     return found
 
 
@@ -55,12 +61,22 @@ def probed(objects: list[dict]) -> list[str]:
     found = []
     for pod in pods(objects):
         gateway = pod.gateway()
-        for kind, path in (("startupProbe", "/readyz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")):
-            if gateway and gateway.get(kind, {}).get("httpGet") != {"path": path, "port": "voxgate-admin"}:
+        for kind, path in (
+            ("startupProbe", "/readyz"),
+            ("readinessProbe", "/readyz"),
+            ("livenessProbe", "/livez"),
+        ):
+            if gateway and gateway.get(kind, {}).get("httpGet") != {
+                "path": path,
+                "port": "voxgate-admin",
+            }:
                 found.append(f"{pod.name}: {kind} does not ask {path} of the admin port")
         if gateway:
             ports = {each["name"]: each["containerPort"] for each in gateway["ports"]}
-            for name, variable in (("voxgate", "VOXGATE_LISTEN"), ("voxgate-admin", "VOXGATE_ADMIN_LISTEN")):
+            for name, variable in (
+                ("voxgate", "VOXGATE_LISTEN"),
+                ("voxgate-admin", "VOXGATE_ADMIN_LISTEN"),
+            ):
                 if env(gateway)[variable].rpartition(":")[2] != str(ports[name]):
                     found.append(f"{pod.name}: {variable} is not the port {name}")
     return found
@@ -85,7 +101,10 @@ def _grace(pod: Pod):
 def updated_gently(objects: list[dict]) -> list[str]:
     """No pod goes before another is ready, and replicas belong to an autoscaler if there is one."""
     found = []
-    scaled = {each["spec"]["scaleTargetRef"]["name"] for each in of_kind(objects, "HorizontalPodAutoscaler")}
+    scaled = {
+        each["spec"]["scaleTargetRef"]["name"]
+        for each in of_kind(objects, "HorizontalPodAutoscaler")
+    }
     for each in of_kind(objects, "Deployment"):
         name = each["metadata"]["name"]
         if name in scaled and "replicas" in each["spec"]:
@@ -93,11 +112,18 @@ def updated_gently(objects: list[dict]) -> list[str]:
         strategy = each["spec"].get("strategy", {})
         alone = strategy.get("type") == "Recreate"
         gentle = strategy.get("rollingUpdate", {}).get("maxUnavailable") == 0
-        if PREFIX in each["metadata"].get("labels", {}) and not gentle and not (alone and _one_writer(each, objects)):
+        if (
+            PREFIX in each["metadata"].get("labels", {})
+            and not gentle
+            and not (alone and _one_writer(each, objects))
+        ):
             found.append(f"{name} takes pods away during an update")
     for each in of_kind(objects, "HorizontalPodAutoscaler"):
         down = each["spec"].get("behavior", {}).get("scaleDown", {})
-        if down.get("stabilizationWindowSeconds", 0) < 300 or down.get("policies", [{}])[0].get("value") != 1:
+        if (
+            down.get("stabilizationWindowSeconds", 0) < 300
+            or down.get("policies", [{}])[0].get("value") != 1
+        ):
             found.append(f"{each['metadata']['name']} scales down fast")
     return found
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import chart
 from objects import containers, name, of_kind, pods
 
 Reference = tuple[str, str, str]
 
 
-def kept(objects: list[dict], existing: list[dict]) -> list[str]:
+def kept(objects: list[dict]) -> list[str]:
     """Every name that an object refers to is one that some object has."""
-    there = {(each["kind"], each["metadata"]["name"]): each for each in [*objects, *existing]}
+    there = {
+        (each["kind"], each["metadata"]["name"]): each for each in [*objects, *chart.existing()]
+    }
     problems = []
     for source, kind, target in _references(objects):
         if (kind, target) not in there:
@@ -28,14 +31,22 @@ def mounts(objects: list[dict]) -> list[str]:
     problems = []
     for pod in pods(objects):
         volumes = [each["name"] for each in pod.spec.get("volumes", [])]
-        used = {mount["name"] for each in containers(pod.spec) for mount in each.get("volumeMounts", [])}
-        problems += [f"{pod.name}: volume {each} twice" for each in set(volumes) if volumes.count(each) > 1]
+        used = {
+            mount["name"] for each in containers(pod.spec) for mount in each.get("volumeMounts", [])
+        }
+        problems += [
+            f"{pod.name}: volume {each} twice" for each in set(volumes) if volumes.count(each) > 1
+        ]
         problems += [f"{pod.name}: no volume {each}" for each in used - set(volumes)]
         ours = {each for each in volumes if each.startswith("voxgate-")}
         problems += [f"{pod.name}: nobody mounts {each}" for each in ours - used]
         for each in containers(pod.spec):
             places = [mount["mountPath"] for mount in each.get("volumeMounts", [])]
-            problems += [f"{pod.name}: two mounts at {place}" for place in set(places) if places.count(place) > 1]
+            problems += [
+                f"{pod.name}: two mounts at {place}"
+                for place in set(places)
+                if places.count(place) > 1
+            ]
     return problems
 
 
@@ -53,7 +64,9 @@ def _references(objects: list[dict]) -> Iterator[Reference]:
         yield from _of_pod(pod.name, pod.spec)
     for each in objects:
         spec, source = each.get("spec") or {}, name(each)
-        issued = any(key.startswith("cert-manager.io/") for key in each["metadata"].get("annotations", {}))
+        issued = any(
+            key.startswith("cert-manager.io/") for key in each["metadata"].get("annotations", {})
+        )
         match each["kind"]:
             case "HorizontalPodAutoscaler":
                 yield source, spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"]
@@ -97,7 +110,9 @@ def routed(objects: list[dict]) -> list[str]:
     """Routes go to a port that the Service has, and end no stream by time."""
     ports: dict[str, list] = {}
     for service in of_kind(objects, "Service"):
-        ports[service["metadata"]["name"]] = [v for port in service["spec"]["ports"] for v in (port["name"], port["port"])]
+        ports[service["metadata"]["name"]] = [
+            v for port in service["spec"]["ports"] for v in (port["name"], port["port"])
+        ]
     problems = []
     for each in of_kind(objects, "Ingress"):
         for rule in each["spec"]["rules"]:

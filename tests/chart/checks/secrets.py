@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from objects import containers, gateways, of_kind, pods
 
-MODES = {"0440": 0o440, "0444": 0o444}
-
 
 def mounted(objects: list[dict]) -> list[str]:
-    """Secrets are mounted whole, for reading, closed to others or to other containers, and are in no
-    variable."""
+    """Secrets are mounted whole, for reading, closed to others or to other containers, and are in
+    no variable."""
     problems = []
     for pod in pods(objects):
-        kept = {each["name"]: each["secret"] for each in pod.spec.get("volumes", []) if "secret" in each}
+        kept = {
+            each["name"]: each["secret"] for each in pod.spec.get("volumes", []) if "secret" in each
+        }
         for volume, secret in kept.items():
-            mode, group = secret.get("defaultMode", 0o644), pod.spec.get("securityContext", {}).get("fsGroup")
-            users = [each["name"] for each in containers(pod.spec) for mount in _mounts(each) if mount["name"] == volume]
+            mode, group = (
+                secret.get("defaultMode", 0o644),
+                pod.spec.get("securityContext", {}).get("fsGroup"),
+            )
+            users = [
+                each["name"]
+                for each in containers(pod.spec)
+                for mount in _mounts(each)
+                if mount["name"] == volume
+            ]
             if mode == 0o440 and not group:
                 problems.append(f"{pod.name}: {volume} is 0440, and there is no fsGroup to read it")
             elif mode == 0o444 and len(users) != 1:
@@ -26,7 +34,9 @@ def mounted(objects: list[dict]) -> list[str]:
             where = f"{pod.name}, {container['name']}"
             for mount in _mounts(container):
                 if mount["name"] in kept and ("subPath" in mount or "subPathExpr" in mount):
-                    problems.append(f"{where}: {mount['name']} is a subPath, which no rotation reaches")
+                    problems.append(
+                        f"{where}: {mount['name']} is a subPath, which no rotation reaches"
+                    )
                 if mount["name"] in kept and mount.get("readOnly") is not True:
                     problems.append(f"{where}: {mount['name']} can be written")
             for each in container.get("env", []):
@@ -46,7 +56,9 @@ def unhashed(objects: list[dict]) -> list[str]:
     problems = []
     policies = of_kind(objects, "MutatingAdmissionPolicy")
     for pod in gateways(objects):
-        checksums = [key for key in pod.metadata.get("annotations", {}) if key.startswith("checksum/")]
+        checksums = [
+            key for key in pod.metadata.get("annotations", {}) if key.startswith("checksum/")
+        ]
         # A policy that is changed changes no pod; the pods of an injected workload are its own.
         expected = [] if policies else ["checksum/config"]
         if checksums != expected:

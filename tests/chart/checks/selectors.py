@@ -42,11 +42,19 @@ def ports(objects: list[dict]) -> list[str]:
     names = {port["name"] for pod in gateways(objects) for port in pod.gateway()["ports"]}
     for service in of_kind(objects, "Service"):
         targets = [port["targetPort"] for port in service["spec"]["ports"]]
-        problems += [f"{name(service)} goes to port {target}, which no container has" for target in targets if target not in names]
+        problems += [
+            f"{name(service)} goes to port {target}, which no container has"
+            for target in targets
+            if target not in names
+        ]
         if "voxgate" in targets and "voxgate-admin" in targets:
             problems.append(f"{name(service)} serves clients and metrics")
     for monitor in of_kind(objects, "ServiceMonitor"):
-        services = [each for each in of_kind(objects, "Service") if selects(monitor["spec"]["selector"], each["metadata"]["labels"])]
+        services = [
+            each
+            for each in of_kind(objects, "Service")
+            if selects(monitor["spec"]["selector"], each["metadata"]["labels"])
+        ]
         offered = {port["name"] for service in services for port in service["spec"]["ports"]}
         wanted = {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]}
         if len(services) != 1 or not wanted <= offered:
