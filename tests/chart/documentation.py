@@ -1,5 +1,5 @@
-"""The table of values in the chart's README, made from values.yaml: `# -- …` above a value says what
-it means. Run as a program, it writes the table."""
+"""The table of values in the chart's README, made from values.yaml: `# -- …` above a value says
+what it means. Run as a program, it writes the table."""
 
 from __future__ import annotations
 
