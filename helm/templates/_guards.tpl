@@ -32,9 +32,6 @@
 {{- if and (eq .auth.mode "validate") (not $callers) -}}
 {{- fail "auth.mode is validate, and there are no keys of callers: name their Secret in keys.existingSecret" -}}
 {{- end -}}
-{{- if and (eq .auth.mode "preconfigured") $callers -}}
-{{- fail "auth.mode is preconfigured, where no caller needs a key: empty keys.existingSecret and keys.inline, or set auth.mode to validate" -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
 

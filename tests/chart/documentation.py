@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import re
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import yaml
@@ -33,17 +35,11 @@ def documented() -> dict[str, str]:
     return found
 
 
-def default(path: str) -> object:
-    value = yaml.safe_load((HELM / "values.yaml").read_text())
-    for part in path.split("."):
-        value = value[part]
-    return value
-
-
 def table() -> str:
     rows = ["| value | meaning | default |", "|---|---|---|"]
+    defaults = yaml.safe_load((HELM / "values.yaml").read_text())
     for path, meaning in documented().items():
-        value = default(path)
+        value = reduce(getitem, path.split("."), defaults)
         shown = (
             ""
             if value in ("", [], {})

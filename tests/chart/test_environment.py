@@ -13,9 +13,10 @@ import pytest
 
 import chart
 from chart import Case, cases
-from objects import Pod, env, gateways
+from objects import Pod, env, gateways, of_kind
 
 VOXGATE = os.environ["VOXGATE_BIN"]
+SERVED = "http://rel-voxgate.tts:8080/v1/rime-tts"
 # What the kubelet fills in.
 FIELDS = {"metadata.name": "rel-voxgate-0", "spec.nodeName": "node-1"}
 
@@ -55,6 +56,27 @@ def test_a_file_that_is_wrong_is_found(tmp_path: Path) -> None:
     done = check(container_environment(pod, objects, tmp_path))
     assert done.returncode == 64
     assert "VOXGATE_POLICY_FILE" in done.stderr or "policy.toml" in done.stderr
+
+
+def test_the_pod_of_helm_test_asks_what_can_be_asked(tmp_path: Path) -> None:
+    """Nobody is there to answer, which is another exit status than that of a wrong command line."""
+    key = tmp_path / "token"
+    key.write_text("one-key-Wq3cV9sTz1Lm8\n")
+    [pod] = of_kind(chart.objects(chart.ci("helm-test")), "Pod")
+    assert [each["name"] for each in pod["spec"]["containers"]] == ["without-key", "with-key"]
+    for container in pod["spec"]["containers"]:
+        places = {"/etc/voxgate/key/token": str(key), SERVED: "http://127.0.0.1:1/v1/rime-tts"}
+        arguments = [places.get(each, each) for each in container["args"]]
+        assert places[SERVED] in arguments
+        done = subprocess.run(
+            [VOXGATE, *arguments, "--wait", "0"],
+            env={},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1, done.stderr
+        assert "no answer" in done.stdout
 
 
 def check(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -55,6 +55,11 @@ def test_an_open_door_is_told() -> None:
     )
 
 
+def test_keys_that_are_not_used_are_told() -> None:
+    assert "are not used" in notes(chart.ci("both-kinds"))
+    assert "are not used" not in notes(chart.ci("preconfigured"))
+
+
 def test_keys_in_values_are_told() -> None:
     assert "WARNING: keys.inline is for trials" in notes(chart.ci("inline-keys"))
     assert "only-for-a-trial" not in notes(chart.ci("inline-keys"))

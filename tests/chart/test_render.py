@@ -67,17 +67,6 @@ def test_what_kubernetes_does_not_know_is_found(kubernetes: str) -> None:
         validate(json.dumps(service), kubernetes)
 
 
-def test_rules_and_dashboard_are_there() -> None:
-    """The chart reads both from files, and an absent file would be empty."""
-    objects = chart.objects(chart.ci("alerts"))
-    [rules], [dashboard] = of_kind(objects, "PrometheusRule"), of_kind(objects, "ConfigMap")
-    assert all(group["rules"] for group in rules["spec"]["groups"])
-    assert rules["spec"]["groups"]
-    [text] = dashboard["data"].values()
-    assert json.loads(text)["panels"]
-    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
-
-
 def test_objects_of_others_are_valid() -> None:
     """What CRDs define, against the types of those who define it: one run, since it is slow."""
     found = [
