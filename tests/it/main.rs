@@ -8,6 +8,7 @@ mod floors;
 mod gateway;
 mod keys;
 mod layer;
+mod probe;
 mod properties;
 mod refusals;
 mod secrecy;

@@ -8,6 +8,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::audit;
 use super::key;
+use super::probe;
 use super::settings::{Setting, settings};
 
 const STYLES: Styles = Styles::styled()
@@ -46,6 +47,7 @@ pub(crate) enum Action {
     Key(ArgMatches),
     Demo { preconfigured: bool },
     Audit(ArgMatches),
+    Probe(ArgMatches),
 }
 
 /// Settings given as flags: the variable, and its value.
@@ -83,6 +85,7 @@ fn command() -> Command {
         .subcommand(key::command())
         .subcommand(demo())
         .subcommand(audit::command())
+        .subcommand(probe::command())
 }
 
 fn demo() -> Command {
@@ -148,6 +151,7 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
         Some(("limits", matches)) => Action::Limits(flags(matches)),
         Some(("key", matches)) => Action::Key(matches.clone()),
         Some(("audit", matches)) => Action::Audit(matches.clone()),
+        Some(("probe", matches)) => Action::Probe(matches.clone()),
         Some((_, matches)) => Action::Demo {
             preconfigured: matches
                 .get_one::<String>("mode")

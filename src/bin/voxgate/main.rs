@@ -17,6 +17,7 @@ mod logging;
 mod metrics;
 mod open_files;
 mod policy_table;
+mod probe;
 mod proxy;
 mod queue_writer;
 mod settings;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
             Err(error) => failed(&error),
         },
         Action::Audit(matches) => audit::run(&matches),
+        Action::Probe(matches) => probe::run(&matches),
     }
 }
 

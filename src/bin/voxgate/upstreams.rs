@@ -136,7 +136,7 @@ fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), St
 }
 
 /// A path that the screen lets through, as it is written.
-fn is_plain(prefix: &str) -> bool {
+pub(crate) fn is_plain(prefix: &str) -> bool {
     let Some(inner) = prefix.strip_prefix('/') else {
         return false;
     };

@@ -10,7 +10,7 @@ mod command_line;
 mod demo;
 mod dialects;
 mod forwarding;
-mod harness;
+pub(crate) mod harness;
 mod keys_reload;
 mod lifecycle;
 mod limits;

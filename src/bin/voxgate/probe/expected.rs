@@ -1,0 +1,120 @@
+//! What a probe is to find, and what it has found.
+
+use std::fmt;
+
+use http::header::WWW_AUTHENTICATE;
+use http::{Response, StatusCode};
+
+/// What the answer is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// That of somebody behind the gateway, to whom it let the request through.
+    Success,
+    Status(StatusCode),
+}
+
+impl Expected {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        if text == "success" {
+            return Ok(Self::Success);
+        }
+        let status = text.parse().ok();
+        status
+            .map(Self::Status)
+            .ok_or("must be a status, such as 401, or `success`")
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Success => f.write_str("success"),
+            Self::Status(status) => f.write_str(status.as_str()),
+        }
+    }
+}
+
+/// An answer, as far as it matters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    /// It asks for a credential (RFC 9110 §11.6.1).
+    is_challenge: bool,
+}
+
+impl Answer {
+    pub(super) fn of<B>(response: &Response<B>) -> Self {
+        Self {
+            status: response.status(),
+            is_challenge: response.headers().contains_key(WWW_AUTHENTICATE),
+        }
+    }
+
+    pub(super) fn meets(self, expected: Expected) -> bool {
+        match expected {
+            Expected::Status(status) => self.status == status,
+            Expected::Success => self.hindrance().is_none(),
+        }
+    }
+
+    /// Why nobody behind the gateway has served this request.
+    fn hindrance(self) -> Option<&'static str> {
+        match self.status {
+            StatusCode::UNAUTHORIZED => Some("no key that counts was presented"),
+            StatusCode::FORBIDDEN => Some("the key is not known, or may not do this"),
+            StatusCode::TOO_MANY_REQUESTS => Some("too much was asked"),
+            status if status.is_server_error() => Some("nobody could serve the request"),
+            // RFC 6750 §3.1: a credential in a form that is none of the dialect's is a 400.
+            _ if self.is_challenge => {
+                Some("the key is presented in another form than is asked for")
+            }
+            _ => None,
+        }
+    }
+
+    /// What was found, beside what was expected.
+    pub(super) fn beside(self, expected: Expected) -> String {
+        let status = self.status;
+        match self.hindrance() {
+            _ if self.meets(expected) => format!("{status}, as expected ({expected})"),
+            Some(why) if expected == Expected::Success => {
+                format!("{status}, and not success: {why}")
+            }
+            _ => format!("{status}, and not {expected}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_is_every_answer_of_somebody_who_was_asked() {
+        let answer = |code: u16| {
+            let response = Response::builder().status(code).body(());
+            Answer::of(&response.expect("a status"))
+        };
+        for code in [200, 204, 302, 400, 404, 405, 415, 422, 426] {
+            assert!(answer(code).meets(Expected::Success), "{code}");
+        }
+        for code in [401, 403, 429, 500, 502, 503, 504, 599] {
+            assert!(!answer(code).meets(Expected::Success), "{code}");
+        }
+        let challenge = Response::builder()
+            .status(400)
+            .header("WWW-Authenticate", "Bearer error=\"invalid_request\"")
+            .body(());
+        let challenge = Answer::of(&challenge.expect("a status"));
+        assert!(!challenge.meets(Expected::Success), "{challenge:?}");
+    }
+
+    #[test]
+    fn a_status_has_three_digits() {
+        let status = Expected::Status(StatusCode::UNAUTHORIZED);
+        assert_eq!(Expected::parse("401"), Ok(status));
+        for wrong in ["", "ok", "Success", "99", "1000", "+40", " 401", "4xx"] {
+            assert!(Expected::parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! `voxgate probe`: asks a gateway once, and says whether it answers as it should.
+//!
+//! It is for `helm test`, a container's health check and an air-gapped cluster, where the gateway's
+//! own image is all there is. What it asks has no body, so that nothing is synthesised.
+
+mod expected;
+mod request;
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use http::{Method, Uri};
+use voxgate::{Dialect, MAX_CREDENTIAL_BYTES, Secret};
+
+use self::expected::Expected;
+use self::request::Probe;
+use super::EXIT_CONFIG;
+use super::settings;
+use super::upstreams;
+
+const DIALECT: &str = "VOXGATE_DIALECT";
+
+const ABOUT: &str = "\
+Sends one request without a body to a gateway, says in one line how it was answered, and exits with 0 \
+if that is what was expected: for `helm test` and health checks, with nothing but the gateway's own \
+image. Only http:// is spoken: ask the gateway itself, behind whatever terminates TLS.
+
+With `--expect success` every answer will do but 401, 403, 429, 5xx, and one that asks for a key: \
+whoever is let in may well ask for a path that the TTS server does not have, or that wants a body, \
+and reads 404, 405 or 400. A key that is limited by scopes is let in only where a rule of the policy \
+names method and path, so ask for one of those (`voxgate policy`).
+
+While nobody is there to answer, it asks again for --wait seconds; an answer is final.
+
+Exit status: 0 when the answer is as expected, 1 when it is not or does not come, 64 when the command \
+line or the key is wrong.";
+
+const AFTER: &str = "\
+Examples:
+  voxgate probe --url http://voxgate:8080/ --expect 401
+  voxgate probe --url http://voxgate:8080/ --key-file /etc/probe/token --expect success
+  voxgate probe --url http://127.0.0.1:8081/readyz --expect 200 --wait 0";
+
+pub(crate) fn command() -> Command {
+    let text = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    let seconds = |name, least, help| {
+        text(name, "SECONDS", help)
+            .value_parser(value_parser!(u16).range(least..))
+            .default_value("10")
+    };
+    Command::new("probe")
+        .about("Ask a gateway once, with or without a key, and say whether it answers as expected")
+        .long_about(ABOUT)
+        .after_help(AFTER)
+        .arg(
+            text(
+                "url",
+                "URL",
+                "What to ask for, such as http://voxgate:8080/",
+            )
+            .required(true),
+        )
+        .arg(
+            text(
+                "expect",
+                "STATUS",
+                "The status of the answer, such as 401, or `success`",
+            )
+            .required(true)
+            .value_parser(Expected::parse),
+        )
+        .arg(
+            text(
+                "key-file",
+                "PATH",
+                "A file with the key to present, as its client is given it; - is standard input",
+            )
+            .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(text(
+            "dialect",
+            "NAME",
+            "The vendor as whose clients the key is presented; `auto` is as `bearer` \
+             [env: VOXGATE_DIALECT, default: rime]",
+        ))
+        .arg(
+            text("method", "METHOD", "How to ask")
+                .value_parser(method)
+                .default_value("GET"),
+        )
+        .arg(seconds(
+            "wait",
+            0,
+            "How long to wait for somebody to be there",
+        ))
+        .arg(seconds("timeout", 1, "How long to wait for the answer"))
+}
+
+/// Does what was asked for.
+pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
+    let (probe, expected) = match given(matches) {
+        Ok(given) => given,
+        Err(message) => {
+            let _ = writeln!(io::stderr(), "voxgate: {message}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let (seen, is_met) = match probe.answer() {
+        Ok(answer) => (answer.beside(expected), answer.meets(expected)),
+        Err(why) => (format!("no answer: {why}"), false),
+    };
+    let _ = writeln!(io::stdout(), "{probe}: {seen}");
+    if is_met {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn given(matches: &ArgMatches) -> Result<(Probe, Expected), String> {
+    let text = |name| matches.get_one::<String>(name).map_or("", String::as_str);
+    let seconds = |name| {
+        let seconds = matches.get_one::<u16>(name).copied();
+        Duration::from_secs(seconds.unwrap_or_default().into())
+    };
+    let url = url(text("url")).map_err(|why| format!("--url {why}"))?;
+    let key = match matches.get_one::<PathBuf>("key-file") {
+        Some(path) => Some((key(path)?, dialect(matches)?)),
+        None => None,
+    };
+    let (Some(method), Some(expected)) = (
+        matches.get_one::<Method>("method"),
+        matches.get_one::<Expected>("expect"),
+    ) else {
+        return Err("--expect is missing".to_owned());
+    };
+    let probe = Probe {
+        method: method.clone(),
+        url,
+        key,
+        wait: seconds("wait"),
+        timeout: seconds("timeout"),
+    };
+    Ok((probe, *expected))
+}
+
+fn method(text: &str) -> Result<Method, &'static str> {
+    let mut known = [Method::GET, Method::HEAD, Method::POST].into_iter();
+    known
+        .find(|method| method.as_str() == text)
+        .ok_or("must be GET, HEAD or POST")
+}
+
+/// The value is not shown when it is wrong: a URL can hold a password.
+fn url(text: &str) -> Result<Uri, &'static str> {
+    let wrong = "must be a URL such as http://voxgate:8080/";
+    let url: Uri = text.parse().map_err(|_| wrong)?;
+    match url.scheme_str() {
+        Some("http") => {}
+        Some("https") => {
+            return Err("is an https URL: ask the gateway itself, behind what terminates TLS");
+        }
+        _ => return Err(wrong),
+    }
+    let authority = url
+        .authority()
+        .filter(|authority| !authority.host().is_empty());
+    if authority.ok_or(wrong)?.as_str().contains('@') {
+        return Err("holds a user name or password; present a key by --key-file");
+    }
+    // The gateway's own 400 would be taken for the answer of somebody behind it.
+    if !upstreams::is_plain(url.path()) {
+        return Err("has a path that is not plain, which no gateway lets through");
+    }
+    Ok(url)
+}
+
+fn dialect(matches: &ArgMatches) -> Result<Dialect, String> {
+    let variable = std::env::var(DIALECT).ok();
+    let (place, name) = match (matches.get_one::<String>("dialect"), &variable) {
+        (Some(flag), _) => ("--dialect", flag.as_str()),
+        (None, Some(variable)) => (DIALECT, variable.as_str()),
+        (None, None) => (DIALECT, settings::default_of(DIALECT)),
+    };
+    name.parse().map_err(|error| format!("{place} {error}"))
+}
+
+/// The key, without the end of its line.
+fn key(path: &Path) -> Result<Secret, String> {
+    let most = MAX_CREDENTIAL_BYTES as u64 + 3;
+    let mut text = String::new();
+    let read = if path.as_os_str() == "-" {
+        io::stdin().lock().take(most).read_to_string(&mut text)
+    } else {
+        File::open(path).and_then(|file| file.take(most).read_to_string(&mut text))
+    };
+    // The path is not shown: it may be the key itself.
+    read.map_err(|error| format!("--key-file cannot be read: {error}"))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    Secret::new(line).map_err(|error| format!("--key-file {error}"))
+}

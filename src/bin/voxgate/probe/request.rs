@@ -1,0 +1,104 @@
+//! The request of a probe.
+
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, Request, Uri};
+use ureq::{Agent, Timeout};
+use voxgate::{Dialect, Secret};
+
+use super::expected::Answer;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Between two attempts, while nobody is there.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// One request, and how long it may take.
+pub(super) struct Probe {
+    pub(super) method: Method,
+    pub(super) url: Uri,
+    pub(super) key: Option<(Secret, Dialect)>,
+    pub(super) wait: Duration,
+    pub(super) timeout: Duration,
+}
+
+impl Probe {
+    /// The answer, whoever gives it.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub(super) fn answer(&self) -> Result<Answer, String> {
+        self.ask().map_err(|error| match error {
+            ureq::Error::Io(error) => error.to_string(),
+            ureq::Error::Timeout(_) => "nothing came in time".to_owned(),
+            error => error.to_string(),
+        })
+    }
+
+    fn ask(&self) -> Result<Answer, ureq::Error> {
+        let config = Agent::config_builder()
+            // The environment of a pod can name a proxy, which would answer in the gateway's place.
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .user_agent(concat!("voxgate/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(CONNECT_WITHIN))
+            .timeout_connect(Some(CONNECT_WITHIN))
+            .timeout_global(Some(self.timeout))
+            .build();
+        let agent = config.new_agent();
+        let begun = Instant::now();
+        loop {
+            match agent.run(self.request()?) {
+                Ok(response) => return Ok(Answer::of(&response)),
+                Err(error) if !nobody_is_there(&error) => return Err(error),
+                Err(error) if begun.elapsed() + PAUSE > self.wait => return Err(error),
+                Err(_) => thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    fn request(&self) -> Result<Request<()>, http::Error> {
+        let request = Request::builder().method(&self.method).uri(&self.url);
+        let mut request = request.body(())?;
+        if self.method == Method::POST {
+            // RFC 9110 §8.6. Without it, an empty body would be sent in chunks.
+            let headers = request.headers_mut();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        if let Some((key, dialect)) = &self.key {
+            // Towards a server, a gateway is a client of its vendor.
+            dialect.add_deployment_key(key, request.headers_mut());
+        }
+        Ok(request)
+    }
+}
+
+/// What is asked for, without the query: some put keys there.
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self
+            .url
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        write!(f, "{} http://{host}{}", self.method, self.url.path())?;
+        match &self.key {
+            Some((_, dialect)) => write!(f, " with a key ({dialect})"),
+            None => f.write_str(" without a key"),
+        }
+    }
+}
+
+/// Whether it makes sense to ask again: a gateway that starts is not there yet.
+fn nobody_is_there(error: &ureq::Error) -> bool {
+    matches!(
+        error,
+        ureq::Error::Io(_)
+            | ureq::Error::HostNotFound
+            | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect)
+    )
+}
