@@ -1,0 +1,145 @@
+"""What the dashboard and the alerts speak of, and what the running gateway tells Prometheus."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+VOXGATE = os.environ["VOXGATE_BIN"]
+KEY = "key-of-the-dashboard-test-4711"
+# Longest wait for anything. Only a failing test ever waits for so long.
+PATIENCE = 60
+
+
+def expressions(dashboard: dict) -> Iterator[str]:
+    """Every query of a dashboard, with those that its variables are filled from."""
+    for variable in dashboard["templating"]["list"]:
+        yield variable.get("definition", "")
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            yield target["expr"]
+
+
+def names(expression: str) -> set[str]:
+    """The series and the labels that a query names."""
+    grouped = re.findall(r"\bby \(([^)]*)\)", expression)
+    labels = [label.strip() for labels in grouped for label in labels.split(",")]
+    matched = re.findall(r'(\w+) *(?:=|!=|=~|!~) *"', expression)
+    return {*re.findall(r"\bvoxgate_\w+", expression), *labels, *matched}
+
+
+def free_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def wait_for(what: str, found: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not found():
+        assert time.monotonic() < deadline, f"no {what}"
+        time.sleep(0.02)
+
+
+def get(url: str, key: str | None = None) -> tuple[int, str]:
+    """The status of an answer and its text; 0 while nobody is there."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+class Upstream:
+    """A TTS server that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        go = self.go
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                go.wait(PATIENCE)
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@contextmanager
+def gateway(upstream: str, settings: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Runs `voxgate serve`; where it serves clients, and where its metrics are."""
+    listen, admin = free_address(), free_address()
+    environment = {
+        "VOXGATE_UPSTREAM": upstream,
+        "VOXGATE_LISTEN": listen,
+        "VOXGATE_ADMIN_LISTEN": admin,
+        "VOXGATE_API_KEYS": KEY,
+        **settings,
+    }
+    command = [VOXGATE, "serve"]
+    log = subprocess.DEVNULL
+    process = subprocess.Popen(
+        command, env=environment, stdout=log, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        url = f"http://{admin}"
+        wait_for("gateway", lambda: process.poll() is not None or get(f"{url}/readyz")[0] == 200)
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        yield f"http://{listen}", f"{url}/metrics"
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+def told(folder: Path) -> str:
+    """What the gateway tells once everything that it can do was done: a family of metrics that is
+    empty is not told of."""
+    redis = folder / "redis-url"
+    nobody = free_address()
+    redis.write_text(f"redis://{nobody}")
+    settings = {
+        "VOXGATE_AUDIT_DIR": str(folder / "audit"),
+        "VOXGATE_AUDIT_HTTP": f"http://{nobody}/",
+        "VOXGATE_LIMIT_UPSTREAM_CONCURRENCY": "1",
+        "VOXGATE_LIMIT_QUEUE": "1",
+        "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS": str(PATIENCE),
+        "VOXGATE_REDIS_URL_FILE": str(redis),
+    }
+    upstream = Upstream()
+    with gateway(upstream.url, settings) as (clients, metrics):
+        assert get(clients)[0] == 401
+        callers = [threading.Thread(target=get, args=(clients, KEY)) for _ in range(2)]
+        for caller in callers:
+            caller.start()
+        wait_for("request that waits", lambda: "\nvoxgate_limit_waiting 1\n" in get(metrics)[1])
+        upstream.go.set()
+        for caller in callers:
+            caller.join(PATIENCE)
+        text = get(metrics)[1]
+    assert text.endswith("# EOF\n"), text
+    return text
+
+
+def exported(text: str) -> set[str]:
+    """The name of every series, and of every label."""
+    series = re.findall(r"^(voxgate_\w+)[{ ]", text, re.MULTILINE)
+    return {*series, *re.findall(r'[{,](\w+)="', text)}

@@ -1,0 +1,44 @@
+"""The alerts fire when they should, and somebody who is woken finds out what to do."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+import chart
+from test_dashboard import rules
+
+RUNBOOK = (chart.ROOT / "docs" / "RUNBOOK.md").read_text()
+TESTS = yaml.safe_load((chart.HERE / "alerts_test.yaml").read_text())
+
+
+@pytest.mark.parametrize("version", chart.HELMS)
+def test_the_rules_hold(version: str) -> None:
+    """By promtool; without it, the list of what was skipped says so."""
+    rendered = chart.WORK / f"alerts-{version}.yaml"
+    rendered.write_text(yaml.safe_dump_all(chart.objects(chart.ci("alerts"), version)))
+    script = [str(chart.HERE / "alerts.sh"), str(rendered)]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_seen_to_fire_and_to_be_silent() -> None:
+    checks = [check for test in TESTS["tests"] for check in test["alert_rule_test"]]
+    fires = {check["alertname"] for check in checks if check["exp_alerts"]}
+    silent = {check["alertname"] for check in checks if not check["exp_alerts"]}
+    assert fires == silent == {rule["alert"] for rule in rules()}
+
+
+def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
+    for rule in rules():
+        assert rule["labels"]["severity"] in ("critical", "warning", "info"), rule
+        notes = rule["annotations"]
+        assert notes["summary"] and notes["description"], rule
+        assert notes["runbook_url"].endswith(f"RUNBOOK.md#{rule['alert'].lower()}"), rule
+        section = sections.pop(rule["alert"])
+        assert "**Means:**" in section or "**Look and do:**" in section, rule["alert"]
+    assert sections == {}
