@@ -42,3 +42,11 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
         section = sections.pop(rule["alert"])
         assert "**Means:**" in section or "**Look and do:**" in section, rule["alert"]
     assert sections == {}
+
+
+def test_the_runbook_is_where_the_values_say() -> None:
+    values = chart.CHART / "ci" / "alerts-values.yaml"
+    place = "https://wiki.example/voxgate"
+    given = [chart.CHART, "--values", values, "--set", f"alerts.runbookUrl={place}"]
+    rendered = chart.template("4.2.3", chart.NEWEST, given)
+    assert rendered.count(f"runbook_url: {place}#voxgate") == len(rules())
