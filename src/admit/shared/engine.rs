@@ -188,6 +188,8 @@ impl Engine {
                 })
             }
             Err(trouble) => {
+                // What Redis says no to has taken nothing.
+                let lease = lease.filter(|_| !matches!(trouble, Trouble::Server(_)));
                 if let Some(lease) = lease {
                     self.held.borrow_mut().owe(Release {
                         lease,
