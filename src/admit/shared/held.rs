@@ -41,10 +41,6 @@ impl Held {
         self.leases.remove(&lease)
     }
 
-    pub(super) fn is_held(&self, lease: u64) -> bool {
-        self.leases.contains_key(&lease)
-    }
-
     pub(super) fn leases(&self) -> Vec<u64> {
         self.leases.keys().copied().collect()
     }
@@ -64,6 +60,15 @@ impl Held {
         slots.collect()
     }
 
+    /// Those of the missing slots, by index, whose leases were not given back meanwhile.
+    pub(super) fn still_held(&self, slots: Vec<Slot>, missing: &[i64]) -> Vec<Slot> {
+        let missing = (0..)
+            .zip(slots)
+            .filter(|(index, _)| missing.contains(index));
+        let held = missing.filter(|(_, slot)| self.leases.contains_key(&slot.lease));
+        held.map(|(_, slot)| slot).collect()
+    }
+
     pub(super) fn owe(&mut self, release: Release) {
         self.owed.push(release);
     }
@@ -73,5 +78,42 @@ impl Held {
         let mut owed = std::mem::take(&mut self.owed);
         owed.retain(|release| release.until > now);
         owed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use crate::limit::Limits;
+
+    use super::super::keys::Keys;
+    use super::super::{Demand, Holder};
+    use super::*;
+
+    #[test]
+    fn what_was_given_back_meanwhile_is_not_put_back() {
+        let limits = Limits {
+            concurrency: NonZeroU32::new(9),
+            ..Limits::default()
+        };
+        let demands = [Holder::Key("k"), Holder::Upstream].map(|holder| Demand { holder, limits });
+        let call = Arc::new(Call::new(&Keys::new("n"), &demands));
+        let mut held = Held::default();
+        let leases: Vec<u64> = (0..4).map(|_| held.next_lease()).collect();
+        for lease in &leases {
+            held.hold(*lease, Arc::clone(&call));
+        }
+        let slots = held.slots(&leases);
+        assert_eq!(slots.len(), 8);
+        assert!(held.let_go(leases[1]).is_some());
+        assert!(held.let_go(leases[1]).is_none(), "it is given back once");
+        let lost = held.still_held(slots, &[0, 2, 3, 7]);
+        let lost: Vec<_> = lost.iter().map(|it| (it.lease, it.key.as_str())).collect();
+        let expected = [
+            (leases[0], "{n}:slots:key:k"),
+            (leases[3], "{n}:slots:upstream"),
+        ];
+        assert_eq!(lost, expected);
     }
 }

@@ -127,11 +127,7 @@ impl Engine {
         for leases in leases.chunks(BATCH) {
             let slots = self.held.borrow().slots(leases);
             let missing = self.renew(connection, &slots, false).await?;
-            let slots = (0..)
-                .zip(slots)
-                .filter(|(index, _)| missing.contains(index));
-            let held = slots.filter(|(_, slot)| self.held.borrow().is_held(slot.lease));
-            let lost: Vec<Slot> = held.map(|(_, slot)| slot).collect();
+            let lost = self.held.borrow().still_held(slots, &missing);
             if !lost.is_empty() {
                 self.renew(connection, &lost, true).await?;
             }

@@ -2,6 +2,7 @@
 
 mod deciding;
 mod failing;
+mod late;
 mod leases;
 mod logs;
 mod server;

@@ -76,6 +76,15 @@ impl Server {
         self.run_words(&["ZCARD", slots])
     }
 
+    /// How many requests a rate of one an hour has let through lately.
+    pub(super) fn counted(&self, level: &str) -> u64 {
+        let state: String = self.run_words(&["GET", level]);
+        let (level, _) = state.split_once(' ').expect("a level and a time");
+        // What has drained since the first of them is not a whole one.
+        let level: u64 = level.parse().expect("a whole number");
+        level.div_ceil(3_600_000_000)
+    }
+
     /// Stops it where it stands, until it is to go on.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");

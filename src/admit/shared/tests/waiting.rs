@@ -36,6 +36,43 @@ fn they_are_served_in_the_order_in_which_they_came() {
     });
 }
 
+/// A slot that comes free in silence is for who waits, even if somebody asks before he does; and
+/// who only looked has used up nothing.
+#[test]
+fn who_comes_later_takes_nothing_away() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started_with(SharedOptions {
+        // No heartbeat puts back what the test takes away.
+        lease: Duration::from_secs(3600),
+        ..options(&server)
+    });
+    let burst = NonZeroU32::new(1000);
+    let demand = [key(
+        "a",
+        Limits {
+            concurrency: NonZeroU32::new(1),
+            burst,
+            ..rate("1/h")
+        },
+    )];
+    let mut held = vec![limits.decide(&demand).expect("granted")];
+    let mut first = limits.ask(&demand, later());
+    for round in 1..=20 {
+        // It is refused, and waits.
+        assert!(limits.decide(&demand).is_err());
+        let _: i64 = server.run("ZREMRANGEBYRANK {voxgate}:slots:key:a 0 -1");
+        let mut second = limits.ask(&demand, later());
+        let lease = block_on(first).expect("an answer").expect("granted");
+        assert!(!is_ready(&mut second));
+        let left = lease.quotas()[0].expect("a rate").remaining;
+        assert_eq!(left, 1000 - 1 - round, "each request counts once");
+        held.push(lease);
+        first = second;
+    }
+}
+
 #[test]
 fn a_slot_may_come_from_another_gateway() {
     let Some(server) = Server::start(&[]) else {
