@@ -77,7 +77,7 @@ impl Server {
     }
 
     /// How many requests a rate of one an hour has let through lately.
-    pub(super) fn counted(&self, level: &str) -> u64 {
+    pub(crate) fn counted(&self, level: &str) -> u64 {
         let state: String = self.run_words(&["GET", level]);
         let (level, _) = state.split_once(' ').expect("a level and a time");
         // What has drained since the first of them is not a whole one.
