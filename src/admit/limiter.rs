@@ -19,7 +19,7 @@ use super::sharing::{OnFailure, Sharing, SharingState};
 
 /// Holds keys, accounts and the upstream as a whole to their limits. Cloning shares the counts.
 ///
-/// The limits of a key or an account are its own ([`Principal::limits`]); every layer enforces
+/// The limits of a key or an account are its own ([`Principal::limits`](crate::Principal::limits)); every layer enforces
 /// them. What is set here comes on top.
 ///
 /// ```

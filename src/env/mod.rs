@@ -2,7 +2,7 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `VOXGATE_DIALECT` | the vendor whose clients call: the name of a [`Dialect`] | `rime` |
+//! | `VOXGATE_DIALECT` | the vendor whose clients call: the name of a [`Dialect`](crate::Dialect) | `rime` |
 //! | `VOXGATE_MODE` | `validate` or `preconfigured` | by which keys are set |
 //! | `VOXGATE_API_KEYS` | the callers' keys in the clear, separated by commas | |
 //! | `VOXGATE_KEYS_FILE` | a [keys file](crate::KeyRing::load) | |

@@ -14,7 +14,7 @@ use crate::denial::DenialKind;
 use crate::principal::Principal;
 use crate::request_id::RequestId;
 
-use super::pipeline::Arrival;
+use super::arrival::Arrival;
 
 /// An accepted request. Dropping it is its end: the completion record is written then, on every
 /// way out, panics included.

@@ -17,9 +17,10 @@ use crate::admit::Admitted;
 use crate::audit::{Ended, NotRecorded};
 use crate::verify::{Verdict, Verify};
 
+use super::arrival::Arrival;
 use super::body::GateBody;
 use super::exchange::{Exchange, Tunnel};
-use super::pipeline::{Arrival, Decided, Gate, Step, Told};
+use super::pipeline::{Decided, Gate, Step, Told};
 
 pin_project! {
     /// The future that [`Auth`](super::Auth) answers with.

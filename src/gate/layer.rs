@@ -16,7 +16,8 @@ use crate::principal::Principal;
 use crate::screen::Screen;
 use crate::verify::Verify;
 
-use super::pipeline::{Gate, Mode, PeerAddr};
+use super::arrival::PeerAddr;
+use super::pipeline::{Gate, Mode};
 use super::service::Auth;
 
 /// A tower [`Layer`] that lets a request through when its credential is good, and otherwise

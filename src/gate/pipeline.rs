@@ -4,27 +4,25 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, UPGRADE, USER_AGENT};
-use http::{Extensions, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::header::UPGRADE;
+use http::{Extensions, Request, Response};
 
 use crate::admit::{Admission, Admitted, Limiter, Permit, Refused};
-use crate::audit::{
-    AuditRecord, AuditSink, CredentialFingerprint, Decision, Pepper, QueryNames, Receipt,
-};
+use crate::audit::{AuditSink, Pepper, Receipt};
 use crate::denial::{Denial, DenialKind};
 use crate::dialect::{Dialect, RefusalContext};
 use crate::policy::Policy;
 use crate::principal::{AuthMethod, Caller, Principal};
-use crate::request_id::RequestId;
 use crate::screen::Screen;
 use crate::verify::{Outcome, Verdict, Verify};
 
+use super::arrival::Arrival;
 use super::exchange::Exchange;
+use super::record::Found;
 
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 /// When to try again after a decision that could not be put on record.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -206,58 +204,6 @@ impl<V: Verify> Gate<V> {
         Box::new(Refused::new(denial, slowed))
     }
 
-    /// `decided` is how long an accepted request waited for its permit, or why it was refused.
-    fn audit<B>(
-        &self,
-        request: &Request<B>,
-        found: &Found<'_>,
-        decided: Result<Option<Duration>, (&Refused, StatusCode)>,
-    ) -> Receipt {
-        let refused = decided.err();
-        let (uri, headers) = (request.uri(), request.headers());
-        let bytes = |name| headers.get(name).map(HeaderValue::as_bytes);
-        let limited = found.known.filter(|known| !known.is_unlimited());
-        let rule = limited.and_then(|_| self.policy.find(request.method(), uri.path()));
-        self.sink.commit(&AuditRecord::Decision(Decision {
-            time: found.arrival.time,
-            request_id: found.arrival.request_id,
-            dialect: found.dialect.as_str(),
-            auth_method: refused.is_none().then_some(found.method),
-            principal: found.known,
-            denial: refused.map(|(refused, _)| &refused.denial),
-            limit: refused.and_then(|(refused, _)| refused.told().limit()),
-            queued: decided.unwrap_or_else(|(refused, _)| refused.queued),
-            status: refused.map(|(_, status)| status),
-            http_method: request.method(),
-            path: uri.path(),
-            peer: (self.peer)(request.extensions()),
-            user_agent: bytes(USER_AGENT),
-            host: bytes(HOST).or_else(|| uri.authority().map(|host| host.as_str().as_bytes())),
-            query: uri.query().map(QueryNames::of),
-            version: request.version(),
-            trace_parent: bytes(TRACE_PARENT).and_then(trace_parent),
-            rule: rule.map(|rule| (rule.method(), rule.pattern())),
-            credential: refused
-                .and_then(|(refused, _)| self.fingerprint(request, found, &refused.denial)),
-        }))
-    }
-
-    /// Of a credential that nobody has.
-    fn fingerprint<B>(
-        &self,
-        request: &Request<B>,
-        found: &Found<'_>,
-        denial: &Denial,
-    ) -> Option<CredentialFingerprint> {
-        use DenialKind::{MistypedCredential, UnknownCredential};
-        if ![MistypedCredential, UnknownCredential].contains(&denial.kind()) {
-            return None;
-        }
-        let credential = found.dialect.credential(request).ok()?;
-        let pepper = self.pepper.as_ref()?;
-        Some(pepper.fingerprint(credential.presented()))
-    }
-
     /// The answer to a request whose decision could not be put on record.
     pub(super) fn unrecorded<B>(
         &self,
@@ -281,54 +227,6 @@ impl<V: Verify> Gate<V> {
             Mode::Validate(_) => AuthMethod::ApiKey,
             Mode::Preconfigured(_) => AuthMethod::DeploymentKey,
         }
-    }
-}
-
-/// What was found out about a request, for its record.
-struct Found<'a> {
-    arrival: Arrival,
-    dialect: Dialect,
-    known: Option<&'a Principal>,
-    method: AuthMethod,
-}
-
-/// A `traceparent` as W3C Trace Context §3.2 has it: `00-` and three hexadecimal numbers. Later
-/// versions may have more behind it.
-fn trace_parent(value: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(value).ok()?;
-    let lengths = text.split('-').map(str::len);
-    let digits = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
-    (lengths.eq([2, 32, 16, 2]) && text.bytes().all(digits) && !text.starts_with("ff"))
-        .then_some(text)
-}
-
-/// When a request came, and what it is called from then on.
-#[derive(Clone, Copy)]
-pub(super) struct Arrival {
-    pub(super) request_id: RequestId,
-    pub(super) time: SystemTime,
-    pub(super) instant: Instant,
-}
-
-impl Arrival {
-    pub(super) fn now() -> Self {
-        let time = SystemTime::now();
-        Self {
-            request_id: RequestId::new(time.duration_since(UNIX_EPOCH).unwrap_or_default()),
-            time,
-            instant: Instant::now(),
-        }
-    }
-}
-
-/// The address of the other end of the connection. A server puts it into the request's extensions
-/// so that audit records can name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
-
-impl PeerAddr {
-    pub(super) fn of(extensions: &Extensions) -> Option<SocketAddr> {
-        extensions.get::<Self>().map(|peer| peer.0)
     }
 }
 

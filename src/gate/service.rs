@@ -11,9 +11,10 @@ use tower_service::Service;
 
 use crate::verify::Verify;
 
+use super::arrival::Arrival;
 use super::body::GateBody;
 use super::future::{AuthFuture, Waiting};
-use super::pipeline::{Arrival, Gate, Step, Told};
+use super::pipeline::{Gate, Step, Told};
 
 /// Lets requests through to `S`, or refuses them. Made by [`AuthLayer`](super::AuthLayer).
 ///

@@ -1,0 +1,38 @@
+//! When a request came, and from where.
+
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use http::Extensions;
+
+use crate::request_id::RequestId;
+
+/// When a request came, and what it is called from then on.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival {
+    pub(super) request_id: RequestId,
+    pub(super) time: SystemTime,
+    pub(super) instant: Instant,
+}
+
+impl Arrival {
+    pub(super) fn now() -> Self {
+        let time = SystemTime::now();
+        Self {
+            request_id: RequestId::new(time.duration_since(UNIX_EPOCH).unwrap_or_default()),
+            time,
+            instant: Instant::now(),
+        }
+    }
+}
+
+/// The address of the other end of the connection. A server puts it into the request's extensions
+/// so that audit records can name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+impl PeerAddr {
+    pub(super) fn of(extensions: &Extensions) -> Option<SocketAddr> {
+        extensions.get::<Self>().map(|peer| peer.0)
+    }
+}
