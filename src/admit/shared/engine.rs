@@ -84,7 +84,7 @@ impl Engine {
         while let Some(message) = inbox.recv().await {
             match message {
                 Message::Ask(question) => _ = spawn_local(Rc::clone(self).answer(question)),
-                Message::Hold(lease, call) => self.held.borrow_mut().hold(lease, call),
+                Message::Hold(lease, call) => self.held.borrow_mut().hold_untold(lease, call),
                 Message::Release(lease) => self.release(lease),
             }
         }

@@ -11,8 +11,15 @@ use super::script::Slot;
 #[derive(Default)]
 pub(super) struct Held {
     last: u64,
-    leases: HashMap<u64, Arc<Call>>,
+    leases: HashMap<u64, Known>,
     owed: Vec<Release>,
+}
+
+/// A lease that is in force here.
+struct Known {
+    call: Arc<Call>,
+    /// Redis may have it.
+    told: bool,
 }
 
 /// A lease to be given back.
@@ -32,32 +39,42 @@ impl Held {
         self.last
     }
 
+    /// Holds what Redis has granted.
     pub(super) fn hold(&mut self, lease: u64, call: Arc<Call>) {
-        self.leases.insert(lease, call);
+        self.leases.insert(lease, Known { call, told: true });
     }
 
-    /// No longer holds it. `None` if it was not held.
+    /// Holds what Redis has not heard of.
+    pub(super) fn hold_untold(&mut self, lease: u64, call: Arc<Call>) {
+        self.leases.insert(lease, Known { call, told: false });
+    }
+
+    /// No longer holds it. What is to be given back: `None` if it was not held, or if Redis never
+    /// heard of it. Otherwise everything that begins and ends while Redis is away would be owed.
     pub(super) fn let_go(&mut self, lease: u64) -> Option<Arc<Call>> {
-        self.leases.remove(&lease)
+        let known = self.leases.remove(&lease)?;
+        known.told.then_some(known.call)
     }
 
     pub(super) fn leases(&self) -> Vec<u64> {
         self.leases.keys().copied().collect()
     }
 
-    /// The slots of these leases, as far as they are still held.
-    pub(super) fn slots(&self, leases: &[u64]) -> Vec<Slot> {
-        let held = leases
-            .iter()
-            .filter_map(|lease| Some((*lease, self.leases.get(lease)?)));
-        let slots = held.flat_map(|(lease, call)| {
-            let slot = move |key: &str| Slot {
+    /// The slots of these leases, as far as they are still held. Redis is about to be told.
+    pub(super) fn slots_to_tell(&mut self, leases: &[u64]) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        for &lease in leases {
+            let Some(known) = self.leases.get_mut(&lease) else {
+                continue;
+            };
+            known.told = true;
+            let slot = |key: &str| Slot {
                 lease,
                 key: key.to_owned(),
             };
-            call.slots().map(slot)
-        });
-        slots.collect()
+            slots.extend(known.call.slots().map(slot));
+        }
+        slots
     }
 
     /// Those of the missing slots, by index, whose leases were not given back meanwhile.
@@ -85,11 +102,35 @@ impl Held {
 mod tests {
     use std::num::NonZeroU32;
 
-    use crate::limit::Limits;
-
     use super::super::keys::Keys;
     use super::super::{Demand, Holder};
     use super::*;
+    use crate::limit::Limits;
+
+    fn call() -> Arc<Call> {
+        let limits = Limits {
+            concurrency: NonZeroU32::new(1),
+            ..Limits::default()
+        };
+        let holder = Holder::Upstream;
+        Arc::new(Call::new(
+            &Keys::new("voxgate"),
+            &[Demand { holder, limits }],
+        ))
+    }
+
+    #[test]
+    fn what_redis_never_heard_of_is_not_owed() {
+        let mut held = Held::default();
+        held.hold_untold(1, call());
+        assert!(held.let_go(1).is_none(), "it came and went without Redis");
+        held.hold_untold(2, call());
+        assert_eq!(held.slots_to_tell(&[1, 2, 3]).len(), 1);
+        assert!(held.let_go(2).is_some(), "a heartbeat has told of it");
+        held.hold(3, call());
+        assert!(held.let_go(3).is_some(), "Redis has granted it");
+        assert!(held.let_go(3).is_none(), "it is given back once");
+    }
 
     #[test]
     fn what_was_given_back_meanwhile_is_not_put_back() {
@@ -104,7 +145,7 @@ mod tests {
         for lease in &leases {
             held.hold(*lease, Arc::clone(&call));
         }
-        let slots = held.slots(&leases);
+        let slots = held.slots_to_tell(&leases);
         assert_eq!(slots.len(), 8);
         assert!(held.let_go(leases[1]).is_some());
         assert!(held.let_go(leases[1]).is_none(), "it is given back once");

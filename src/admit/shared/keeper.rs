@@ -125,7 +125,7 @@ impl Engine {
         let took = begun.elapsed();
         let leases = self.held.borrow().leases();
         for leases in leases.chunks(BATCH) {
-            let slots = self.held.borrow().slots(leases);
+            let slots = self.held.borrow_mut().slots_to_tell(leases);
             let missing = self.renew(connection, &slots, false).await?;
             let lost = self.held.borrow().still_held(slots, &missing);
             if !lost.is_empty() {
