@@ -17,7 +17,7 @@ use crate::error::{ConfigError, Problem};
 
 use super::Unavailable;
 use super::breaker::Breaker;
-use super::call::{Call, Decision, micros};
+use super::call::{Call, Decision, Refusal, micros};
 use super::connection::PATIENCE;
 use super::gauges::Gauges;
 use super::held::{Held, Release};
@@ -104,7 +104,7 @@ impl Engine {
         }
         let order = self.arrived.get();
         self.arrived.set(order + 1);
-        let mut waiter = Waiter {
+        let waiter = Waiter {
             call,
             until: wait_until.unwrap_or(asked),
             order,
@@ -112,10 +112,9 @@ impl Engine {
             answer,
             outbox,
         };
-        // Who comes later does not go first; but is told at once if waiting would not help.
-        let may_wait = waiter.until > Instant::now();
-        let room = may_wait.then(|| self.rooms.borrow().one_of(&waiter.call));
-        let room = room.flatten();
+        // Who comes later does not go first, not even who may not wait; but is told at once if
+        // waiting would not help.
+        let room = self.rooms.borrow().one_of(&waiter.call);
         let ask = Ask {
             take: room.is_none(),
             deadline: asked + self.settings.deadline,
@@ -123,8 +122,11 @@ impl Engine {
         };
         match (self.decide(&waiter, ask).await, room) {
             (Ok(Verdict::Granted(free)), Some(slots)) => {
-                waiter.hit = Some(waiter.call.hit_of(&slots, free.quotas()));
-                self.wait(slots.clone(), waiter);
+                let refusal = Refusal {
+                    hit: waiter.call.hit_of(&slots, free.quotas()),
+                    for_a_slot: true,
+                };
+                self.conclude(waiter, Ok(Verdict::Refused(refusal)));
                 self.rooms.borrow().wake([&*slots].into_iter());
             }
             (verdict, _) => self.conclude(waiter, verdict),

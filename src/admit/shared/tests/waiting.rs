@@ -88,6 +88,32 @@ fn a_slot_may_come_from_another_gateway() {
     let _held = block_on(waiting).expect("an answer").expect("granted");
 }
 
+/// What another gateway gives back is for those who wait, not for whoever comes next and finds no
+/// place to wait.
+#[test]
+fn who_may_not_wait_does_not_go_before_those_who_do() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (one, other) = (started(&server), started(&server));
+    for round in 0..5 {
+        let id = round.to_string();
+        let demand = [key(&id, concurrency(1))];
+        let held = other.decide(&demand).expect("granted");
+        let mut waiting = one.ask(&demand, later());
+        // Asked one after the other, so that the first has been refused when this is answered.
+        one.decide(&demand).expect_err("refused");
+        assert!(!is_ready(&mut waiting));
+        drop(held);
+        // Whoever waits looks less often than that.
+        for _ in 0..30 {
+            assert!(one.decide(&demand).is_err(), "round {round}: it went first");
+            thread::sleep(Duration::from_millis(2));
+        }
+        let _held = block_on(waiting).expect("an answer").expect("granted");
+    }
+}
+
 #[test]
 fn waiting_ends_when_its_time_is_over() {
     let Some(server) = Server::start(&[]) else {
