@@ -55,12 +55,17 @@ impl Fields {
         texts.into_fields()
     }
 
-    /// They take the place of the inner service's own.
+    /// They take the place of the inner service's own: of both, since what is left of a limit
+    /// means nothing without its policy.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let fields = [(POLICY, &self.policy), (LIMIT, &self.limit)];
+        if fields.iter().all(|(_, value)| value.is_none()) {
+            return;
+        }
         for (name, value) in fields {
-            if let Some(value) = value {
-                headers.insert(name, value.clone());
+            match value {
+                Some(value) => _ = headers.insert(name, value.clone()),
+                None => _ = headers.remove(name),
             }
         }
     }
@@ -200,5 +205,19 @@ mod tests {
         assert_eq!(shown(&Fields::accepted(&quotas)), untouched);
         let hit = book.begin(&ask, Duration::ZERO).expect_err("too many");
         assert_eq!(shown(&Fields::refused(&ask, hit)), untouched);
+    }
+
+    /// What is left of slots is not told where replicas share them; the upstream's own `RateLimit`
+    /// would name a policy that is not there.
+    #[test]
+    fn the_fields_take_the_place_of_the_upstreams_together() {
+        let principal = Principal::new("a").limits(limits(None, None, Some(4)));
+        let ask = Ask::new(&principal, Limits::default(), None).expect("a limit");
+        let mut quotas = Book::new().begin(&ask, Duration::ZERO).expect("the first");
+        for quota in quotas.0.iter_mut().flatten() {
+            quota.slots = None;
+        }
+        let policy = "\"key_concurrency\";q=4;qu=\"concurrent-requests\"";
+        assert_eq!(shown(&Fields::accepted(&quotas)), [policy, ""]);
     }
 }
