@@ -74,8 +74,6 @@ struct Answers {
 pub(super) struct Shared {
     pub(super) lease: Option<Lease>,
     pub(super) quotas: Quotas,
-    /// Whether it waited for a slot of another replica.
-    pub(super) waited: bool,
 }
 
 impl Sharing {
@@ -106,26 +104,27 @@ impl Sharing {
     }
 
     /// Asks for a request that is in flight here whether it may be, of all replicas. Waits for a
-    /// slot until then, if it may wait.
+    /// slot until then, if it may wait. Also says whether it waited for a slot of another replica.
     pub(super) async fn confirm(
         &self,
         local: &Local,
         ask: &Ask,
         slot: &Slot,
         wait_until: Option<Instant>,
-    ) -> Result<Shared, Hit> {
+    ) -> (Result<Shared, Hit>, bool) {
         let since = Instant::now();
-        let asking = self.limits.ask(&demands(ask), wait_until);
-        match asking.await {
+        let answer = self.limits.ask(&demands(ask), wait_until).await;
+        // Whoever did not wait was answered within the deadline.
+        let waited = answer.is_ok() && since.elapsed() > self.deadline;
+        let shared = match answer {
             Ok(Ok(lease)) => Ok(Shared {
                 quotas: quotas(ask, lease.quotas()),
                 lease: Some(lease),
-                // Whoever did not wait was answered within the deadline.
-                waited: since.elapsed() > self.deadline,
             }),
             Ok(Err(hit)) => Err(translated(ask, &hit)),
             Err(Unavailable) => self.without(local, ask, slot),
-        }
+        };
+        (shared, waited)
     }
 
     fn without(&self, local: &Local, ask: &Ask, slot: &Slot) -> Result<Shared, Hit> {
@@ -143,7 +142,6 @@ impl Sharing {
             // The others learn of it when they can be asked again.
             lease: Some(self.limits.hold(&demands(ask))),
             quotas,
-            waited: false,
         })
     }
 }

@@ -72,10 +72,7 @@ impl Limiter {
         let (_place, until) = self.local.place().unzip();
         // Whoever waited here waits for so much less elsewhere.
         let until = until.and_then(|until| until.checked_sub(queued.unwrap_or_default()));
-        let shared = sharing.confirm(&self.local, ask, &slot, until).await;
-        let waited = shared
-            .as_ref()
-            .map_or(until.is_some(), |shared| shared.waited);
+        let (shared, waited) = sharing.confirm(&self.local, ask, &slot, until).await;
         let queued = match waited {
             true => Some(queued.unwrap_or_default() + since.elapsed()),
             false => queued,
