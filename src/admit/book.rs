@@ -233,6 +233,8 @@ impl Count {
         }
     }
 
+        // What to go back to is reckoned at the pace of now.
+        bucket.turn_to(pace, now);
     fn is_idle(&self, now: Duration) -> bool {
         let unused = |bucket: &Bucket| bucket.busy_until() <= now;
         self.in_flight == 0 && self.bucket.as_ref().is_none_or(unused)

@@ -56,9 +56,8 @@ impl Bucket {
         }
     }
 
-    /// Takes one request, or says how long to wait for it. What was taken at another pace is as
-    /// many requests of this one.
-    pub(super) fn take(&mut self, pace: Pace, now: Duration) -> Result<Left, Duration> {
+    /// Goes on at this pace. What was taken at another one is as many requests of this.
+    pub(super) fn turn_to(&mut self, pace: Pace, now: Duration) {
         if pace != self.pace {
             let taken = self.busy_until().saturating_sub(now);
             let before = u128::from(nanos(self.pace.interval).max(1));
@@ -67,6 +66,11 @@ impl Bucket {
             self.give_back(now.saturating_add(taken));
             *self = Self::with_state(pace, self.state.clone());
         }
+    }
+
+    /// Takes one request, or says how long to wait for it.
+    pub(super) fn take(&mut self, pace: Pace, now: Duration) -> Result<Left, Duration> {
+        self.turn_to(pace, now);
         self.now.set(now);
         match self.limiter.check() {
             Ok(snapshot) => Ok(Left {

@@ -379,3 +379,24 @@ proptest! {
         prop_assert_eq!(local.0.state().book.in_flight(), 0);
     }
 }
+
+/// A key whose rate is raised while its account has none left is not held to what it took before.
+#[test]
+fn a_rate_that_changes_while_another_is_used_up_forgets_nothing_and_adds_nothing() {
+    let mut book = Book::new();
+    let now = Duration::from_secs(5);
+    for key in ["a", "b"] {
+        let ask = member(key, "1/h", "2/min");
+        book.begin(&ask, now).expect("one of the burst");
+    }
+    let faster = member("a", "1/s", "2/min");
+    let hit = book
+        .begin(&faster, now)
+        .expect_err("the account has none left");
+    assert_eq!(hit.limit, Limit::AccountRate);
+    // One was taken, which is a second at the pace of now.
+    let later = now + Duration::from_secs(60);
+    let quotas = book.begin(&faster, later).expect("all is there again");
+    let key = quotas.0[0].and_then(|quota| quota.left).expect("a rate");
+    assert_eq!(key.requests, 1, "the whole burst but this one");
+}
