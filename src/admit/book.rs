@@ -96,6 +96,17 @@ impl Book {
         Ok(())
     }
 
+    /// The rate that keeps this request from beginning, if one does. Takes nothing.
+    pub(super) fn hit_by_rate(&mut self, ask: &Ask, now: Duration) -> Option<Hit> {
+        ask.holders().find_map(|(holder, limits)| {
+            let wait = self.get(ask, holder)?.wait_for_rate(limits, now)?;
+            Some(Hit {
+                limit: holder.rate(),
+                retry_after: Some(wait),
+            })
+        })
+    }
+
     /// Whether a request that is counted keeps to this share of the limits; takes of the rates if
     /// it does.
     #[cfg(feature = "redis")]
@@ -222,9 +233,22 @@ impl Count {
             return Ok((quota, None));
         };
         let bucket = self.bucket.get_or_insert_with(|| Bucket::new(pace));
+        // What to go back to is reckoned at the pace of now.
+        bucket.turn_to(pace, now);
         let before = bucket.busy_until();
         quota.left = Some(bucket.take(pace, now)?);
         Ok((quota, Some(before)))
+    }
+
+    /// How long it takes until one request of the rate can be taken, if that is not now.
+    fn wait_for_rate(&mut self, limits: Limits, now: Duration) -> Option<Duration> {
+        match self.take(limits, Share::WHOLE, now) {
+            Ok((_, before)) => {
+                self.give_back(before?);
+                None
+            }
+            Err(wait) => Some(wait),
+        }
     }
 
     fn give_back(&mut self, before: Duration) {
@@ -233,8 +257,6 @@ impl Count {
         }
     }
 
-        // What to go back to is reckoned at the pace of now.
-        bucket.turn_to(pace, now);
     fn is_idle(&self, now: Duration) -> bool {
         let unused = |bucket: &Bucket| bucket.busy_until() <= now;
         self.in_flight == 0 && self.bucket.as_ref().is_none_or(unused)

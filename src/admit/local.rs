@@ -86,6 +86,10 @@ impl Local {
         let Some(wait) = self.0.wait.as_ref().filter(|_| hit.is_for_a_slot()) else {
             return Err(hit);
         };
+        // A slot would not help it.
+        if let Some(hit) = book.hit_by_rate(ask, now).filter(|_| self.0.rated) {
+            return Err(hit);
+        }
         let mut wake = Vec::new();
         let place = room.enter(ask.clone(), hit, now, &mut wake);
         drop(state);

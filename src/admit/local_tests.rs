@@ -380,6 +380,28 @@ proptest! {
     }
 }
 
+#[test]
+fn a_request_over_its_rate_does_not_wait_for_a_slot() {
+    let local = room(9);
+    let limits = Limits {
+        rate: Rate::parse("2/h"),
+        concurrency: number(1),
+        ..Limits::default()
+    };
+    let principal = Principal::new("a").limits(limits);
+    let one = Ask::new(&principal, Limits::default(), None).expect("limits");
+    let first = begin(&local, &one).expect("the first");
+    let guest = enter(&local, &one);
+    drop(guest);
+    drop(first);
+    let second = begin(&local, &one).expect("whoever waited in vain took nothing");
+    let hit = local.begin(&one).err().expect("waiting would not help");
+    assert_eq!(hit.limit, Limit::KeyRate);
+    assert!(hit.retry_after > Some(Duration::from_secs(1000)), "{hit:?}");
+    drop(second);
+    assert_eq!(local.usage(), (0, 0));
+}
+
 /// A key whose rate is raised while its account has none left is not held to what it took before.
 #[test]
 fn a_rate_that_changes_while_another_is_used_up_forgets_nothing_and_adds_nothing() {
