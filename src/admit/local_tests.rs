@@ -402,6 +402,35 @@ fn a_request_over_its_rate_does_not_wait_for_a_slot() {
     assert_eq!(local.usage(), (0, 0));
 }
 
+/// While the upstream is full nobody else is asked, however many wait, and no turn is lost.
+#[test]
+fn nobody_is_asked_in_vain_while_the_upstream_is_full() {
+    let mut room = Room::new(9);
+    let mut wake = Vec::new();
+    let hit = |limit| Hit {
+        limit,
+        retry_after: None,
+    };
+    let full = hit(Limit::UpstreamConcurrency);
+    for key in ["a", "b", "c"] {
+        let place = room.enter(ask(key, 1, 1), full, Duration::ZERO, &mut wake);
+        place.expect("a place");
+    }
+    let mut asked = Vec::new();
+    for of_b in [full, hit(Limit::KeyConcurrency)] {
+        let answer = |ask: &Ask| {
+            asked.push(ask.key().to_owned());
+            Err(match ask.key() {
+                "a" => hit(Limit::KeyConcurrency),
+                "b" => of_b,
+                _ => full,
+            })
+        };
+        room.serve(Duration::ZERO, answer, &mut wake);
+    }
+    assert_eq!(asked, ["a", "b", "a", "b", "c"]);
+}
+
 /// A key whose rate is raised while its account has none left is not held to what it took before.
 #[test]
 fn a_rate_that_changes_while_another_is_used_up_forgets_nothing_and_adds_nothing() {

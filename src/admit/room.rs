@@ -5,6 +5,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::ask::{Ask, Hit};
+use crate::limit::Limit;
+
 use super::book::Quotas;
 
 /// What a request that waited is told.
@@ -141,6 +143,11 @@ impl Room {
             }
         }
     }
+                // Nor may anybody else. Whoever was asked in vain keeps their turn.
+                Err(hit) if hit.limit == Limit::UpstreamConcurrency => {
+                    self.turns.rotate_right(refused_in_a_row + 1);
+                    return;
+                }
 
     /// Ends a wait, unless it has ended: with this answer, or with the limit that was hit.
     pub(super) fn settle(
