@@ -13,7 +13,7 @@ use super::ask::{Ask, Hit};
 #[cfg(feature = "redis")]
 use super::book::Share;
 use super::book::{Book, Quotas};
-use super::room::{Answer, Room};
+use super::room::{Answer, Room, Ticket};
 
 /// The counts of a process, and who waits. Cloning shares them.
 ///
@@ -232,7 +232,9 @@ impl Future for Waiting {
     type Output = (Result<(Slot, Quotas), Hit>, Duration);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.local.0.state().room.poll(self.id, cx.waker());
+        // Wakers are other people's code: they are made and dropped without the lock.
+        let mut waker = Some(cx.waker().clone());
+        let polled = self.local.0.state().room.poll(self.id, &mut waker);
         let Some((answer, waited)) = polled else {
             return Poll::Pending;
         };
@@ -243,9 +245,11 @@ impl Future for Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        let mut ticket = None;
         self.local.change(|state, _| {
-            if let Some(begun) = state.room.leave(self.id) {
-                state.book.end(&begun);
+            ticket = state.room.leave(self.id);
+            if let Some(begun) = ticket.as_ref().and_then(Ticket::begun) {
+                state.book.end(begun);
             }
         });
     }

@@ -451,3 +451,34 @@ fn a_rate_that_changes_while_another_is_used_up_forgets_nothing_and_adds_nothing
     let key = quotas.0[0].and_then(|quota| quota.left).expect("a rate");
     assert_eq!(key.requests, 1, "the whole burst but this one");
 }
+
+/// Whatever a waker does when it is dropped, such as ending a request, it may do.
+#[test]
+fn a_waker_is_dropped_without_the_lock() {
+    struct Curious(Local, Arc<AtomicU32>);
+    impl Wake for Curious {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Curious {
+        fn drop(&mut self) {
+            let locked = self.0.0.state.try_lock().is_err();
+            self.1.fetch_add(u32::from(locked), Ordering::Relaxed);
+        }
+    }
+    let local = room(2);
+    let one = ask("a", 1, 0);
+    let _slot = begin(&local, &one).expect("the first");
+    let Ok(Begun::Waits(waiting)) = local.begin(&one) else {
+        panic!("it does not wait")
+    };
+    let mut waiting = Box::pin(waiting);
+    let locked = Arc::<AtomicU32>::default();
+    for _ in 0..3 {
+        let waker = Arc::new(Curious(local.clone(), Arc::clone(&locked))).into();
+        let polled = waiting.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+    }
+    drop(waiting);
+    assert_eq!(Arc::strong_count(&locked), 1, "all are dropped");
+    assert_eq!(locked.load(Ordering::Relaxed), 0, "dropped with the lock");
+}

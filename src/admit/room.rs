@@ -1,12 +1,13 @@
 //! The waiting room: who waits for a slot, and whose turn it is.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::ask::{Ask, Hit};
 use crate::limit::Limit;
 
+use super::ask::{Ask, Hit};
 use super::book::Quotas;
 
 /// What a request that waited is told.
@@ -27,13 +28,20 @@ pub(super) struct Room {
 }
 
 /// One request that waits, or has its answer and has not fetched it.
-struct Ticket {
+pub(super) struct Ticket {
     ask: Ask,
     /// The limit that was hit when it came.
     hit: Hit,
     since: Duration,
     waker: Option<Waker>,
     answer: Option<(Answer, Duration)>,
+}
+
+impl Ticket {
+    /// What has begun by it, and is to be ended.
+    pub(super) fn begun(&self) -> Option<&Ask> {
+        matches!(self.answer, Some((Ok(_), _))).then_some(&self.ask)
+    }
 }
 
 impl Room {
@@ -135,6 +143,11 @@ impl Room {
                 continue;
             };
             match begin(&ticket.ask) {
+                // Nor may anybody else. Whoever was asked in vain keeps their turn.
+                Err(hit) if hit.limit == Limit::UpstreamConcurrency => {
+                    self.turns.rotate_right(refused_in_a_row + 1);
+                    return;
+                }
                 Err(hit) if hit.is_for_a_slot() => refused_in_a_row += 1,
                 answer => {
                     refused_in_a_row = 0;
@@ -143,11 +156,6 @@ impl Room {
             }
         }
     }
-                // Nor may anybody else. Whoever was asked in vain keeps their turn.
-                Err(hit) if hit.limit == Limit::UpstreamConcurrency => {
-                    self.turns.rotate_right(refused_in_a_row + 1);
-                    return;
-                }
 
     /// Ends a wait, unless it has ended: with this answer, or with the limit that was hit.
     pub(super) fn settle(
@@ -170,30 +178,28 @@ impl Room {
         self.leave_lane(&key, id);
     }
 
-    /// The answer and how long it took, when it is there; otherwise `waker` is woken with it.
-    pub(super) fn poll(&mut self, id: u64, waker: &Waker) -> Option<(Answer, Duration)> {
+    /// The answer and how long it took, when it is there; otherwise `waker` is woken with it, and
+    /// keeps the one that it takes the place of.
+    pub(super) fn poll(
+        &mut self,
+        id: u64,
+        waker: &mut Option<Waker>,
+    ) -> Option<(Answer, Duration)> {
         let ticket = self.tickets.get_mut(&id)?;
         if ticket.answer.is_none() {
-            match &mut ticket.waker {
-                Some(known) => known.clone_from(waker),
-                None => ticket.waker = Some(waker.clone()),
-            }
+            mem::swap(&mut ticket.waker, waker);
             return None;
         }
         self.tickets.remove(&id)?.answer
     }
 
-    /// Nobody waits with this ticket any more. The ask whose request had begun all the same.
-    pub(super) fn leave(&mut self, id: u64) -> Option<Ask> {
+    /// Nobody waits with this ticket any more.
+    pub(super) fn leave(&mut self, id: u64) -> Option<Ticket> {
         let ticket = self.tickets.remove(&id)?;
-        match ticket.answer {
-            Some((Ok(_), _)) => Some(ticket.ask),
-            Some((Err(_), _)) => None,
-            None => {
-                self.leave_lane(ticket.ask.key(), id);
-                None
-            }
+        if ticket.answer.is_none() {
+            self.leave_lane(ticket.ask.key(), id);
         }
+        Some(ticket)
     }
 
     fn leave_lane(&mut self, key: &str, id: u64) {
