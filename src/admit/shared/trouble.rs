@@ -103,13 +103,20 @@ impl Trouble {
 
     /// Nothing of what the server says is kept but its code: it might repeat what it was told.
     pub(super) fn of(error: &RedisError) -> Self {
-        let Some(code) = error.code() else {
+        // One that came of many commands at once has no code of its own.
+        let of_commands = error.clone().into_server_errors();
+        let first = of_commands.as_deref().and_then(|errors| errors.first());
+        let (code, said) = match first {
+            Some((_, error)) => (Some(error.code()), error.details()),
+            None => (error.code(), error.detail()),
+        };
+        let Some(code) = code else {
             return match error.kind() {
                 redis::ErrorKind::Io => Self::Lost,
                 _ => Self::Nonsense,
             };
         };
-        let said = error.detail().unwrap_or_default();
+        let said = said.unwrap_or_default();
         let words = || said.split(|it: char| !it.is_ascii_uppercase());
         let named = KNOWN
             .iter()

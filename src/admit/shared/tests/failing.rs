@@ -154,6 +154,30 @@ fn trouble_is_told_once_with_what_to_do() {
     }
 }
 
+/// Slots are given back many at a time, and Redis may refuse that, too.
+#[test]
+fn trouble_with_what_is_given_back_is_told_in_the_same_words() {
+    logs::listen();
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = [key("a", concurrency(9))];
+    let held = limits.decide(&demand).expect("granted");
+    let _: Value = server.run("SET {voxgate}:slots:key:a odd");
+    drop(held);
+    until("it is of no use", || {
+        let _ = block_on(limits.ask(&demand, None));
+        !limits.is_up()
+    });
+    let before = limits.failures();
+    until("it is tried again", || limits.failures() >= before + 3);
+    let socket = server.socket().display().to_string();
+    let told = logs::lines_with(&socket);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains("(WRONGTYPE)"), "{told:#?}");
+}
+
 #[test]
 fn nobody_there_is_noticed_at_once_and_waited_for() {
     let Some(mut server) = Server::start(&[]) else {
