@@ -60,7 +60,8 @@ impl ReplicaSettings {
             ca_file,
             namespace: raw.namespace.clone(),
             lease: lease.map(|seconds| Duration::from_secs(seconds.into())),
-            on_failure: on_failure?,
+            // What is none is a problem by now, beside those of the rest.
+            on_failure: on_failure.unwrap_or_default(),
         };
         problems.extend(settings.options().problems().into_iter().map(by_variable));
         Some(settings)
