@@ -14,6 +14,8 @@ use super::ask::{Ask, Hit};
 use super::book::Share;
 use super::book::{Book, Quotas};
 use super::room::{Answer, Room, Ticket};
+#[cfg(feature = "redis")]
+use super::shared::Wait;
 
 /// The counts of a process, and who waits. Cloning shares them.
 ///
@@ -26,7 +28,7 @@ struct Shared {
     /// All times are since then.
     epoch: Instant,
     state: Mutex<State>,
-    wait: Option<Wait>,
+    wait: Option<Patience>,
     /// Whether rates are asked here, and not elsewhere.
     rated: bool,
 }
@@ -37,7 +39,7 @@ struct State {
 }
 
 /// How long a place in the waiting room is kept.
-struct Wait {
+struct Patience {
     longest: Duration,
     /// Tells the thread that watches the time whom to send away, and when.
     overdue: Sender<(Instant, u64)>,
@@ -61,7 +63,7 @@ impl Local {
     /// When there is no thread to be had.
     pub(super) fn with_room(rated: bool, places: usize, longest: Duration) -> io::Result<Self> {
         let (overdue, told) = channel();
-        let wait = Wait { longest, overdue };
+        let wait = Patience { longest, overdue };
         let shared = Arc::new(Shared::new(rated, Room::new(places), Some(wait)));
         let watched = Arc::downgrade(&shared);
         thread::Builder::new()
@@ -111,14 +113,18 @@ impl Local {
         self.0.state().book.confirm(&slot.ask, share, now)
     }
 
-    /// A place in the waiting room for a request that waits elsewhere, and until when; `None` if
-    /// there is none to be had.
+    /// Leave to wait elsewhere, in a place of the waiting room here, for as long as a request may
+    /// that has waited so long already; `None` where nobody waits.
     #[cfg(feature = "redis")]
-    pub(super) fn place(&self) -> Option<(Place, Instant)> {
-        let wait = self.0.wait.as_ref()?;
-        self.0.state().room.enter_elsewhere().then(|| {
-            let place = Place(self.clone());
-            (place, Instant::now() + wait.longest)
+    pub(super) fn leave_to_wait(&self, waited: Duration) -> Option<Wait> {
+        let longest = self.0.wait.as_ref()?.longest;
+        let local = self.clone();
+        Some(Wait {
+            until: Instant::now() + longest.saturating_sub(waited),
+            enter: Box::new(move || {
+                let entered = local.0.state().room.enter_elsewhere();
+                entered.then(|| Box::new(Place(local)) as Box<dyn Send>)
+            }),
         })
     }
 
@@ -152,7 +158,7 @@ impl Local {
 }
 
 impl Shared {
-    fn new(rated: bool, room: Room, wait: Option<Wait>) -> Self {
+    fn new(rated: bool, room: Room, wait: Option<Patience>) -> Self {
         let book = Book::new();
         Self {
             epoch: Instant::now(),
@@ -207,7 +213,7 @@ impl Drop for Slot {
 
 /// A place in the waiting room, until it is dropped.
 #[cfg(feature = "redis")]
-pub(super) struct Place(Local);
+struct Place(Local);
 
 #[cfg(feature = "redis")]
 impl Drop for Place {

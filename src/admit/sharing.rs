@@ -12,7 +12,7 @@ use super::ask::{Ask, Hit, Holder};
 use super::book::{Quota, Quotas, Share};
 use super::bucket::Left;
 use super::local::{Local, Slot};
-use super::shared::{self, Demand, Lease, SharedLimits, SharedOptions, Unavailable, What};
+use super::shared::{self, Demand, Lease, SharedLimits, SharedOptions, Unavailable, Wait, What};
 
 /// What is done about limits that replicas share while they cannot be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,16 +104,16 @@ impl Sharing {
     }
 
     /// Asks for a request that is in flight here whether it may be, of all replicas. Waits for a
-    /// slot until then, if it may wait. Also says whether it waited for a slot of another replica.
+    /// slot, if it may. Also says whether it waited for a slot of another replica.
     pub(super) async fn confirm(
         &self,
         local: &Local,
         ask: &Ask,
         slot: &Slot,
-        wait_until: Option<Instant>,
+        wait: Option<Wait>,
     ) -> (Result<Shared, Hit>, bool) {
         let since = Instant::now();
-        let answer = self.limits.ask(&demands(ask), wait_until).await;
+        let answer = self.limits.ask(&demands(ask), wait).await;
         // Whoever did not wait was answered within the deadline.
         let waited = answer.is_ok() && since.elapsed() > self.deadline;
         let shared = match answer {

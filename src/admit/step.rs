@@ -69,10 +69,8 @@ impl Limiter {
         queued: Option<Duration>,
     ) -> Admitted {
         let since = Instant::now();
-        let (_place, until) = self.local.place().unzip();
-        // Whoever waited here waits for so much less elsewhere.
-        let until = until.and_then(|until| until.checked_sub(queued.unwrap_or_default()));
-        let (shared, waited) = sharing.confirm(&self.local, ask, &slot, until).await;
+        let wait = self.local.leave_to_wait(queued.unwrap_or_default());
+        let (shared, waited) = sharing.confirm(&self.local, ask, &slot, wait).await;
         let queued = match waited {
             true => Some(queued.unwrap_or_default() + since.elapsed()),
             false => queued,

@@ -94,7 +94,7 @@ impl Engine {
         let Question {
             call,
             asked,
-            wait_until,
+            wait,
             answer,
             outbox,
             place,
@@ -106,7 +106,9 @@ impl Engine {
         self.arrived.set(order + 1);
         let waiter = Waiter {
             call,
-            until: wait_until.unwrap_or(asked),
+            until: wait.as_ref().map_or(asked, |wait| wait.until),
+            enter: wait.map(|wait| wait.enter),
+            seat: None,
             order,
             hit: None,
             answer,

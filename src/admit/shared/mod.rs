@@ -41,6 +41,7 @@ use crate::limit::Limits;
 pub(crate) use self::asking::Asking;
 pub(crate) use self::lease::Lease;
 pub use self::options::SharedOptions;
+pub(crate) use self::question::Wait;
 
 use self::call::Call;
 use self::engine::Engine;
@@ -153,11 +154,11 @@ impl SharedLimits {
     /// Asks whether all of these demands can be met, and takes what they ask for if so: a slot of
     /// each concurrency, a request of each rate. Otherwise nothing is taken.
     ///
-    /// With `wait_until` a question for which only a slot is missing waits for one until then, in
-    /// its order among those who wait here for the same; how many may wait is for the caller to say.
+    /// With `wait` a question for which only a slot is missing waits for one, in its order among
+    /// those who wait here for the same.
     ///
     /// The future may be dropped at any time: what was granted to it is given back then.
-    pub(crate) fn ask(&self, demands: &[Demand<'_>], wait_until: Option<Instant>) -> Asking {
+    pub(crate) fn ask(&self, demands: &[Demand<'_>], wait: Option<Wait>) -> Asking {
         let call = Call::new(&self.keys, demands);
         if call.is_empty() {
             return Asking::ready(Ok(Ok(Lease::of_nothing(call.no_quotas()))));
@@ -170,7 +171,7 @@ impl SharedLimits {
         let question = Question {
             call: Arc::new(call),
             asked: Instant::now(),
-            wait_until,
+            wait,
             answer,
             outbox: self.outbox.clone(),
             place,

@@ -23,11 +23,19 @@ pub(super) enum Message {
 pub(super) struct Question {
     pub(super) call: Arc<Call>,
     pub(super) asked: Instant,
-    pub(super) wait_until: Option<Instant>,
+    pub(super) wait: Option<Wait>,
     pub(super) answer: oneshot::Sender<Answer>,
     pub(super) outbox: Outbox,
     /// Until Redis has answered.
     pub(super) place: OwnedSemaphorePermit,
+}
+
+/// Leave to wait for a slot.
+pub(crate) struct Wait {
+    pub(crate) until: Instant,
+    /// Gives the place to wait in, which is kept meanwhile. It is asked once, when it comes to
+    /// that: a question that is answered at once takes nobody's place.
+    pub(crate) enter: Box<dyn FnOnce() -> Option<Box<dyn Send>> + Send>,
 }
 
 /// What the script decided, in force.

@@ -23,6 +23,10 @@ const LATEST: Duration = Duration::from_millis(100);
 pub(super) struct Waiter {
     pub(super) call: Arc<Call>,
     pub(super) until: Instant,
+    /// Gives it a place, unless it has one.
+    pub(super) enter: Option<Box<dyn FnOnce() -> Option<Box<dyn Send>> + Send>>,
+    /// Its place, for as long as it is there.
+    pub(super) seat: Option<Box<dyn Send>>,
     /// Who came earlier has a smaller one.
     pub(super) order: u64,
     /// What it was refused by last.
@@ -125,8 +129,15 @@ impl Engine {
         let _ = waiter.answer.send(answer);
     }
 
-    /// Lets it wait for one of these slots.
-    pub(super) fn wait(self: &Rc<Self>, slots: String, waiter: Waiter) {
+    /// Lets it wait for one of these slots, if there is a place.
+    fn wait(self: &Rc<Self>, slots: String, mut waiter: Waiter) {
+        if let Some(enter) = waiter.enter.take() {
+            waiter.seat = enter();
+            if waiter.seat.is_none() {
+                waiter.send_away();
+                return;
+            }
+        }
         let mut rooms = self.rooms.borrow_mut();
         if let Some(room) = rooms.0.get_mut(&slots) {
             room.waiting.insert(waiter.order, waiter);

@@ -82,7 +82,8 @@ fn nothing_leaks_whenever_a_future_is_dropped() {
                     random = random.wrapping_mul(6_364_136_223_846_793_005) + 1;
                     let dice = random >> 33;
                     let demands = [key("a", concurrency(20)), upstream(concurrency(30))];
-                    let wait = (dice % 3 == 0).then(|| Instant::now() + Duration::from_secs(1));
+                    let wait = (dice % 3 == 0)
+                        .then(|| until_then(Instant::now() + Duration::from_secs(1)));
                     let mut asking = limits.ask(&demands, wait);
                     match dice / 3 % 5 {
                         0 => drop(asking),

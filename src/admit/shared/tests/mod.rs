@@ -34,6 +34,14 @@ fn options(server: &Server) -> SharedOptions {
     }
 }
 
+/// Leave to wait until then. There is always a place.
+fn until_then(until: Instant) -> Wait {
+    Wait {
+        until,
+        enter: Box::new(|| Some(Box::new(()))),
+    }
+}
+
 /// Limits on this server, in use.
 fn started(server: &Server) -> SharedLimits {
     started_with(options(server))

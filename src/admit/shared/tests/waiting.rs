@@ -1,9 +1,11 @@
 //! Those who wait for a slot.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
 
-fn later() -> Option<Instant> {
-    Some(Instant::now() + PATIENCE)
+fn later() -> Option<Wait> {
+    Some(until_then(Instant::now() + PATIENCE))
 }
 
 #[test]
@@ -124,7 +126,9 @@ fn waiting_ends_when_its_time_is_over() {
     let _held = limits.decide(&demand).expect("granted");
     let mut patient = limits.ask(&demand, later());
     let until = Instant::now() + Duration::from_millis(200);
-    let waiting: Vec<_> = (0..3).map(|_| limits.ask(&demand, Some(until))).collect();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| limits.ask(&demand, Some(until_then(until))))
+        .collect();
     for asking in waiting {
         let hit = block_on(asking).expect("an answer").expect_err("refused");
         assert!(Instant::now() >= until);
@@ -190,4 +194,39 @@ fn waiting_ends_when_redis_is_gone() {
     for asking in waiting {
         assert_eq!(block_on(asking).expect_err("nobody to ask"), Unavailable);
     }
+}
+
+/// A place is taken by who waits, and by nobody who is answered at once.
+#[test]
+fn who_finds_no_place_does_not_wait() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = [key("a", concurrency(1))];
+    let asked = Arc::new(AtomicU32::new(0));
+    let seats = |seats: u32| {
+        let asked = Arc::clone(&asked);
+        let enter = move || {
+            let before = asked.fetch_add(1, Ordering::Relaxed);
+            (before < seats).then(|| Box::new(()) as Box<dyn Send>)
+        };
+        Some(Wait {
+            until: Instant::now() + PATIENCE,
+            enter: Box::new(enter),
+        })
+    };
+    let held = block_on(limits.ask(&demand, seats(1)));
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    let mut first = limits.ask(&demand, seats(1));
+    until("the first waits", || {
+        !is_ready(&mut first) && asked.load(Ordering::Relaxed) == 1
+    });
+    let second = block_on(limits.ask(&demand, seats(1)));
+    assert_eq!(
+        second.map(|it| it.map(drop).map_err(|hit| hit.what)),
+        Ok(Err(What::Concurrency))
+    );
+    drop(held);
+    assert!(matches!(block_on(first), Ok(Ok(_))));
 }
