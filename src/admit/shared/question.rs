@@ -35,8 +35,11 @@ pub(crate) struct Wait {
     pub(crate) until: Instant,
     /// Gives the place to wait in, which is kept meanwhile. It is asked once, when it comes to
     /// that: a question that is answered at once takes nobody's place.
-    pub(crate) enter: Box<dyn FnOnce() -> Option<Box<dyn Send>> + Send>,
+    pub(crate) enter: Enter,
 }
+
+pub(crate) type Enter = Box<dyn FnOnce() -> Option<Seat> + Send>;
+pub(crate) type Seat = Box<dyn Send>;
 
 /// What the script decided, in force.
 pub(super) enum Verdict {

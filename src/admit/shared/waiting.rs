@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::call::Call;
 use super::dice::between;
 use super::engine::Engine;
-use super::question::{Answer, Ask, Outbox, Verdict};
+use super::question::{Answer, Ask, Enter, Outbox, Seat, Verdict};
 use super::{Hit, Unavailable};
 
 /// How often the first of a room asks again. What another gateway gives back is not told.
@@ -24,9 +24,9 @@ pub(super) struct Waiter {
     pub(super) call: Arc<Call>,
     pub(super) until: Instant,
     /// Gives it a place, unless it has one.
-    pub(super) enter: Option<Box<dyn FnOnce() -> Option<Box<dyn Send>> + Send>>,
+    pub(super) enter: Option<Enter>,
     /// Its place, for as long as it is there.
-    pub(super) seat: Option<Box<dyn Send>>,
+    pub(super) seat: Option<Seat>,
     /// Who came earlier has a smaller one.
     pub(super) order: u64,
     /// What it was refused by last.
