@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -16,6 +16,9 @@ use super::book::{Book, Quotas};
 use super::room::{Answer, Room, Ticket};
 #[cfg(feature = "redis")]
 use super::shared::Wait;
+
+/// As good as for ever, and a time that can be reckoned with.
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// The counts of a process, and who waits. Cloning shares them.
 ///
@@ -41,8 +44,9 @@ struct State {
 /// How long a place in the waiting room is kept.
 struct Patience {
     longest: Duration,
-    /// Tells the thread that watches the time whom to send away, and when.
-    overdue: Sender<(Instant, u64)>,
+    /// Tells the thread that watches the time that somebody waits. It has room for saying so once,
+    /// however many come and leave.
+    arrived: SyncSender<()>,
 }
 
 /// What a request is told at once.
@@ -62,8 +66,9 @@ impl Local {
     ///
     /// When there is no thread to be had.
     pub(super) fn with_room(rated: bool, places: usize, longest: Duration) -> io::Result<Self> {
-        let (overdue, told) = channel();
-        let wait = Patience { longest, overdue };
+        let (arrived, told) = sync_channel(1);
+        let longest = longest.min(CENTURY);
+        let wait = Patience { longest, arrived };
         let shared = Arc::new(Shared::new(rated, Room::new(places), Some(wait)));
         let watched = Arc::downgrade(&shared);
         thread::Builder::new()
@@ -97,8 +102,8 @@ impl Local {
         drop(state);
         wake.into_iter().for_each(Waker::wake);
         let id = place.ok_or(hit)?;
-        // The thread lives as long as this does.
-        let _ = wait.overdue.send((Instant::now() + wait.longest, id));
+        // The thread lives as long as this does. If it has not listened yet, it will.
+        let _ = wait.arrived.try_send(());
         Ok(Begun::Waits(Waiting {
             local: self.clone(),
             ask: ask.clone(),
@@ -132,6 +137,25 @@ impl Local {
     pub(super) fn usage(&self) -> (u32, usize) {
         let state = self.0.state();
         (state.book.upstream_in_flight(), state.room.waiting())
+    }
+
+    /// Sends those away who have waited too long. All wait equally long, so that the first to come
+    /// is the first to go: says in how long that is, or `None` if nobody waits.
+    fn send_away(&self) -> Option<Duration> {
+        let longest = self.0.wait.as_ref()?.longest;
+        let now = self.0.now();
+        let mut next = None;
+        self.change(|state, wake| {
+            while let Some((id, since)) = state.room.oldest() {
+                let until = since + longest;
+                if until > now {
+                    next = Some(until - now);
+                    return;
+                }
+                state.room.settle(id, None, now, wake);
+            }
+        });
+        next
     }
 
     fn slot(&self, ask: &Ask) -> Slot {
@@ -186,16 +210,12 @@ impl Shared {
     }
 }
 
-/// Sends those away who have waited too long. All wait equally long, so that the first to come is
-/// the first to go.
-fn watch(told: &Receiver<(Instant, u64)>, shared: &Weak<Shared>) {
-    while let Ok((deadline, id)) = told.recv() {
-        thread::sleep(deadline.saturating_duration_since(Instant::now()));
-        let Some(shared) = shared.upgrade() else {
-            return;
-        };
-        let now = shared.now();
-        Local(shared).change(|state, wake| state.room.settle(id, None, now, wake));
+/// Looks after those who wait, whenever somebody does.
+fn watch(told: &Receiver<()>, shared: &Weak<Shared>) {
+    while told.recv().is_ok() {
+        while let Some(next) = shared.upgrade().and_then(|it| Local(it).send_away()) {
+            thread::sleep(next);
+        }
     }
 }
 

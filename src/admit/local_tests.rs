@@ -402,6 +402,41 @@ fn a_request_over_its_rate_does_not_wait_for_a_slot() {
     assert_eq!(local.usage(), (0, 0));
 }
 
+/// Who has left is not waited for, and who comes later is not forgotten.
+#[test]
+fn everybodys_time_is_over_once() {
+    let local = Local::with_room(true, 3, Duration::from_millis(20)).expect("a thread");
+    let one = ask("a", 1, 0);
+    let _slot = begin(&local, &one).expect("the first");
+    let wait = || match local.begin(&one) {
+        Ok(Begun::Waits(waiting)) => Box::pin(waiting),
+        _ => panic!("it has to wait"),
+    };
+    for _ in 0..3 {
+        let mut guests = [wait(), wait(), wait()].map(Some);
+        guests[1] = None;
+        for mut guest in guests.into_iter().flatten() {
+            let answer = loop {
+                match guest.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready((answer, _)) => break answer,
+                    Poll::Pending => thread::sleep(Duration::from_millis(1)),
+                }
+            };
+            assert!(answer.is_err());
+        }
+        assert_eq!(local.usage().1, 0);
+    }
+}
+
+#[test]
+fn a_wait_may_be_as_long_as_one_likes() {
+    let local = Local::with_room(true, 1, Duration::MAX).expect("a thread");
+    let slot = begin(&local, &ask("a", 1, 0)).expect("the first");
+    let mut guest = enter(&local, &ask("a", 1, 0));
+    drop(slot);
+    assert!(guest.look().expect("its turn").is_ok());
+}
+
 /// While the upstream is full nobody else is asked, however many wait, and no turn is lost.
 #[test]
 fn nobody_is_asked_in_vain_while_the_upstream_is_full() {

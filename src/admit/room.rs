@@ -1,6 +1,6 @@
 //! The waiting room: who waits for a slot, and whose turn it is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem;
 use std::task::Waker;
 use std::time::Duration;
@@ -20,7 +20,8 @@ pub(super) struct Room {
     lanes: HashMap<Box<str>, VecDeque<u64>>,
     /// The keys that have a lane, the next first.
     turns: VecDeque<Box<str>>,
-    tickets: HashMap<u64, Ticket>,
+    /// In the order in which they came.
+    tickets: BTreeMap<u64, Ticket>,
     waiting: usize,
     /// How many places are for requests that wait elsewhere.
     elsewhere: usize,
@@ -50,7 +51,7 @@ impl Room {
             places,
             lanes: HashMap::new(),
             turns: VecDeque::new(),
-            tickets: HashMap::new(),
+            tickets: BTreeMap::new(),
             waiting: 0,
             elsewhere: 0,
             next: 0,
@@ -155,6 +156,12 @@ impl Room {
                 }
             }
         }
+    }
+
+    /// Who has waited longest, and since when.
+    pub(super) fn oldest(&self) -> Option<(u64, Duration)> {
+        let mut waiting = self.tickets.iter().filter(|(_, it)| it.answer.is_none());
+        waiting.next().map(|(id, ticket)| (*id, ticket.since))
     }
 
     /// Ends a wait, unless it has ended: with this answer, or with the limit that was hit.
