@@ -118,16 +118,16 @@ impl Local {
         self.0.state().book.confirm(&slot.ask, share, now)
     }
 
-    /// Leave to wait elsewhere, in a place of the waiting room here, for as long as a request may
-    /// that has waited so long already; `None` where nobody waits.
+    /// Leave to wait elsewhere, in a place of the waiting room here, which whoever has waited here
+    /// still has; for as long as a request may that has waited so long. `None` where nobody waits.
     #[cfg(feature = "redis")]
-    pub(super) fn leave_to_wait(&self, waited: Duration) -> Option<Wait> {
+    pub(super) fn leave_to_wait(&self, waited: Option<Duration>) -> Option<Wait> {
         let longest = self.0.wait.as_ref()?.longest;
         let local = self.clone();
         Some(Wait {
-            until: Instant::now() + longest.saturating_sub(waited),
+            until: Instant::now() + longest.saturating_sub(waited.unwrap_or_default()),
             enter: Box::new(move || {
-                let entered = local.0.state().room.enter_elsewhere();
+                let entered = local.0.state().room.enter_elsewhere(waited.is_some());
                 entered.then(|| Box::new(Place(local)) as Box<dyn Send>)
             }),
         })

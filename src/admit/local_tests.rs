@@ -402,6 +402,26 @@ fn a_request_over_its_rate_does_not_wait_for_a_slot() {
     assert_eq!(local.usage(), (0, 0));
 }
 
+/// Who waited for a slot of this process goes on waiting for one of the others, whoever came
+/// meanwhile.
+#[cfg(feature = "redis")]
+#[test]
+fn who_has_waited_here_keeps_the_place_elsewhere() {
+    let local = room(1);
+    let slot = begin(&local, &ask("a", 1, 0)).expect("the first");
+    let mut guest = enter(&local, &ask("a", 1, 0));
+    let place = |waited| local.leave_to_wait(waited).and_then(|wait| (wait.enter)());
+    assert!(place(None).is_none(), "all places are taken");
+    drop(slot);
+    let _slot = guest.look().expect("its turn").expect("a slot");
+    let _newcomer = enter(&local, &ask("a", 1, 0));
+    assert!(place(None).is_none());
+    let own = place(Some(Duration::ZERO)).expect("its place");
+    assert_eq!(local.usage().1, 2);
+    drop(own);
+    assert_eq!(local.usage().1, 1);
+}
+
 /// Who has left is not waited for, and who comes later is not forgotten.
 #[test]
 fn everybodys_time_is_over_once() {

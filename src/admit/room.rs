@@ -62,10 +62,11 @@ impl Room {
         self.waiting + self.elsewhere
     }
 
-    /// Takes a place for a request that waits elsewhere, if there is one.
+    /// Takes a place for a request that waits elsewhere, if there is one. Whoever has waited here
+    /// keeps the place, even if somebody has it by now: there are no more of those than of slots.
     #[cfg(feature = "redis")]
-    pub(super) fn enter_elsewhere(&mut self) -> bool {
-        let free = self.waiting() < self.places;
+    pub(super) fn enter_elsewhere(&mut self, has_waited: bool) -> bool {
+        let free = has_waited || self.waiting() < self.places;
         self.elsewhere += usize::from(free);
         free
     }
