@@ -27,14 +27,20 @@ FAULTS: tuple[Fault, ...] = (
     (
         selectors.ports,
         "standalone",
-        lambda o: get(o, "Service")["spec"]["ports"][0].update(targetPort="x"),
-        "port x",
+        lambda o: get(o, "Service")["spec"]["ports"][0].update(targetPort=9),
+        "port 9",
+    ),
+    (
+        selectors.ports,
+        "sidecar",
+        lambda o: get(o, "Service")["spec"]["ports"][0].update(targetPort="voxgate"),
+        "port voxgate",
     ),
     (
         selectors.ports,
         "standalone",
         lambda o: get(o, "Service")["spec"]["ports"].append(
-            {"name": "m", "targetPort": "voxgate-admin"}
+            {"name": "m", "targetPort": 8081}
         ),
         "clients and metrics",
     ),
