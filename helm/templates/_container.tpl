@@ -2,7 +2,7 @@
 {{- define "voxgate.container" -}}
 {{- include "voxgate.guards" . -}}
 name: voxgate
-image: {{ include "voxgate.image" . }}
+image: {{ include "voxgate.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 args:
   - serve
@@ -70,12 +70,12 @@ seccompProfile:
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.serviceAccountName }}
-serviceAccountName: {{ . }}
+serviceAccountName: {{ . | quote }}
 {{- end }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 securityContext:
@@ -124,14 +124,14 @@ with (list . name url expected with-key). */}}
 {{- define "voxgate.probeContainer" -}}
 {{- $root := index . 0 -}}
 name: {{ index . 1 }}
-image: {{ include "voxgate.image" $root }}
+image: {{ include "voxgate.image" $root | quote }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 args:
   - probe
   - --method
   - {{ $root.Values.test.method }}
   - --url
-  - {{ index . 2 }}
+  - {{ index . 2 | quote }}
   - --dialect
   - {{ $root.Values.dialect }}
   - --expect

@@ -100,7 +100,7 @@
 {{- range include "voxgate.files" . | fromYamlArray }}
 {{- $names = append $names .variable }}
 - name: {{ .variable }}
-  value: /etc/voxgate/{{ .name }}/{{ .key }}
+  value: {{ printf "/etc/voxgate/%s/%s" .name .key | quote }}
 {{- end }}
 {{- range .Values.extraEnv }}
 {{- if has .name (append $names "POD_NAME") }}

@@ -60,15 +60,15 @@ that changes. */}}
 - name: voxgate-{{ .name }}
   {{- if .secret }}
   secret:
-    secretName: {{ .secret }}
+    secretName: {{ .secret | quote }}
   {{- else }}
   configMap:
-    name: {{ .configMap }}
+    name: {{ .configMap | quote }}
   {{- end }}
     defaultMode: {{ $mode }}
     items:
-      - key: {{ .key }}
-        path: {{ .key }}
+      - key: {{ .key | quote }}
+        path: {{ .key | quote }}
 {{- end }}
 {{- with .Values.audit.volume }}
 {{- if eq .type "emptyDir" }}
@@ -78,7 +78,7 @@ that changes. */}}
 {{- else if eq .type "persistentVolumeClaim" }}
 - name: voxgate-audit
   persistentVolumeClaim:
-    claimName: {{ .existingClaim | default (printf "%s-audit" (include "voxgate.fullname" $)) }}
+    claimName: {{ .existingClaim | default (printf "%s-audit" (include "voxgate.fullname" $)) | quote }}
 {{- end }}
 {{- end }}
 {{- with .Values.extraVolumes }}

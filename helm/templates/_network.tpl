@@ -37,7 +37,7 @@
 {{/* A namespace, as a selector. */}}
 {{- define "voxgate.namespace" -}}
 matchLabels:
-  kubernetes.io/metadata.name: {{ . }}
+  kubernetes.io/metadata.name: {{ . | quote }}
 {{- end -}}
 
 {{/* Where the TTS server's pods are. */}}

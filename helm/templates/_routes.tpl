@@ -3,9 +3,9 @@
 {{/* cert-manager's annotation; call with the `tls` values. */}}
 {{- define "voxgate.issuer" -}}
 {{- if .clusterIssuer -}}
-cert-manager.io/cluster-issuer: {{ .clusterIssuer }}
+cert-manager.io/cluster-issuer: {{ .clusterIssuer | quote }}
 {{- else if .issuer -}}
-cert-manager.io/issuer: {{ .issuer }}
+cert-manager.io/issuer: {{ .issuer | quote }}
 {{- end -}}
 {{- end -}}
 

@@ -1,0 +1,55 @@
+"""Names stay what they are, however odd: those that look like numbers, and those that are no names
+of a Service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import chart
+from chart import NEWEST, OLDEST, Refused
+from objects import gateways
+
+# No number that the chart means is as large; all of odd-names.yaml are larger.
+LARGEST = 100_000
+
+
+def render(release: str, namespace: str, *given: object, kubernetes: str = NEWEST) -> list[dict]:
+    command = [chart.helm("4.2.3"), "template", release, chart.CHART, *given]
+    done = chart.run(*command, "--namespace", namespace, "--kube-version", kubernetes)
+    if done.returncode:
+        raise Refused(done.stderr)
+    return chart.parse(done.stdout)
+
+
+def numbers(value: object, place: str) -> Iterator[str]:
+    """Where a number is that was a name."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            assert isinstance(key, str), place
+            yield from numbers(each, f"{place}.{key}")
+    elif isinstance(value, list):
+        for each in value:
+            yield from numbers(each, place)
+    elif isinstance(value, (int, float)) and value > LARGEST:
+        yield f"{place}: {value}"
+
+
+@pytest.mark.parametrize("kubernetes", (OLDEST, NEWEST))
+def test_a_name_that_looks_like_a_number_is_a_name(kubernetes: str) -> None:
+    values = chart.HERE / "odd-names.yaml"
+    objects = render("200001", "200002", "--values", values, kubernetes=kubernetes)
+    for each in objects:
+        assert list(numbers(each, each["kind"])) == []
+        assert each["metadata"]["name"].startswith("true")
+        if not each["apiVersion"].startswith(("monitoring.", "gateway.")):
+            chart.kubernetes_validate.validate(each, kubernetes, strict=True)
+    [pod] = gateways(objects)
+    volumes = {each["name"]: each for each in pod.spec["volumes"]}
+    assert volumes["voxgate-redis"]["secret"]["items"] == [{"key": "null", "path": "null"}]
+    assert volumes["voxgate-redis-ca"]["configMap"]["name"] == "0x100013"
+
+
+def test_a_number_would_be_seen() -> None:
+    assert list(numbers({"a": [{"b": 100_001}]}, "X")) == ["X.a.b: 100001"]
