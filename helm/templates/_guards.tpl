@@ -6,6 +6,7 @@
 {{- include "voxgate.guards.audit" . -}}
 {{- include "voxgate.guards.shutdown" . -}}
 {{- include "voxgate.guards.network" . -}}
+{{- include "voxgate.guards.labels" . -}}
 {{- with .Values.autoscaling -}}
 {{- if gt (int .minReplicas) (int .maxReplicas) -}}
 {{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
@@ -92,6 +93,26 @@
 {{- $closed := and (eq .mode "standalone") .networkPolicy.enabled -}}
 {{- if and $closed $copies (not .networkPolicy.auditCopies.peers) (not .networkPolicy.extraEgress) -}}
 {{- fail "the NetworkPolicy would keep copies of audit records in: name their receiver in networkPolicy.auditCopies, or a rule in networkPolicy.extraEgress" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What selects pods and objects would find others, or none. */}}
+{{- define "voxgate.guards.labels" -}}
+{{- $own := list "helm.sh/chart" -}}
+{{- range list "name" "instance" "version" "component" "managed-by" -}}
+{{- $own = append $own (printf "app.kubernetes.io/%s" .) -}}
+{{- end -}}
+{{- with .Values -}}
+{{- range $value, $labels := dict "commonLabels" .commonLabels "podLabels" .podLabels "metrics.labels" .metrics.labels "alerts.labels" .alerts.labels "dashboard.labels" .dashboard.labels -}}
+{{- range $label, $_ := $labels -}}
+{{- if has $label $own -}}
+{{- fail (printf "%s sets %s, which is the chart's own: choose another label" $value $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if hasKey .podAnnotations "checksum/voxgate-config" -}}
+{{- fail "podAnnotations sets checksum/voxgate-config, which is the chart's own: it restarts pods when the configuration changes" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -28,18 +28,22 @@ app.kubernetes.io/name: {{ include "voxgate.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
-{{/* Name, namespace and labels of an object; call with (list . "suffix"). */}}
+{{/* Name, namespace and labels of an object; call with (list . "suffix"), and labels that it alone has,
+which come before those of all objects. */}}
 {{- define "voxgate.metadata" -}}
 {{- $root := index . 0 -}}
 name: {{ printf "%s%s" (include "voxgate.fullname" $root) (index . 1) | quote }}
 namespace: {{ $root.Release.Namespace | quote }}
+{{ include "voxgate.objectLabels" (list $root (gt (len .) 2 | ternary (last .) dict)) }}
+{{- end -}}
+
+{{/* No label twice; call with (list . labels). */}}
+{{- define "voxgate.objectLabels" -}}
+{{- $root := index . 0 -}}
 labels:
-  {{- include "voxgate.labels" $root | nindent 2 }}
+  {{- merge (include "voxgate.labels" $root | fromYaml) (index . 1) $root.Values.commonLabels | toYaml | nindent 2 }}
 {{- end -}}
 
 {{/* Labels of the pods that the gateway runs in, whichever mode put it there. */}}

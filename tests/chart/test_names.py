@@ -53,3 +53,16 @@ def test_a_name_that_looks_like_a_number_is_a_name(kubernetes: str) -> None:
 
 def test_a_number_would_be_seen() -> None:
     assert list(numbers({"a": [{"b": 100_001}]}, "X")) == ["X.a.b: 100001"]
+
+
+def test_a_label_of_one_object_comes_before_those_of_all() -> None:
+    """The strict reader refuses a label that is there twice."""
+    values = chart.ci("alerts").files[0]
+    shared = {"commonLabels.release": "all", "dashboard.labels.release": "grafana"}
+    given = [part for key, value in shared.items() for part in ("--set-string", f"{key}={value}")]
+    labels = {
+        each["kind"]: each["metadata"]["labels"]["release"]
+        for each in render("rel", "tts", "--values", values, *given)
+        if each["kind"] in ("Deployment", "PrometheusRule", "ConfigMap")
+    }
+    assert labels == {"Deployment": "all", "PrometheusRule": "prometheus", "ConfigMap": "grafana"}

@@ -45,7 +45,7 @@ def test_a_rotated_key_restarts_no_pod() -> None:
 )
 def test_another_configuration_restarts_pods(name: str, changed: dict[str, str]) -> None:
     def checksum(found: dict) -> str:
-        return found["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+        return found["spec"]["template"]["metadata"]["annotations"]["checksum/voxgate-config"]
 
     assert checksum(deployment(name)) != checksum(deployment(name, **changed))
     assert checksum(deployment(name)) == checksum(deployment(name, commonLabels__a="b"))
