@@ -32,6 +32,14 @@ def test_every_alert_is_seen_to_fire_and_to_be_silent() -> None:
     assert fires == silent == {rule["alert"] for rule in rules()}
 
 
+def test_every_alert_says_whose_it_is() -> None:
+    """Alertmanager takes alerts with the same labels for one, whichever release they are of."""
+    for test in TESTS["tests"]:
+        for check in test["alert_rule_test"]:
+            for alert in check["exp_alerts"]:
+                assert {"namespace", "job"} <= alert["exp_labels"].keys(), check["alertname"]
+
+
 def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
     for rule in rules():
