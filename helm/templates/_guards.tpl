@@ -1,9 +1,11 @@
 {{/* What is refused, in sentences; the schema has refused what it can see before. */}}
 {{- define "voxgate.guards" -}}
+{{- include "voxgate.guards.names" . -}}
 {{- include "voxgate.guards.keys" . -}}
 {{- include "voxgate.guards.upstream" . -}}
 {{- include "voxgate.guards.ports" . -}}
 {{- include "voxgate.guards.audit" . -}}
+{{- include "voxgate.guards.redis" . -}}
 {{- include "voxgate.guards.shutdown" . -}}
 {{- include "voxgate.guards.network" . -}}
 {{- include "voxgate.guards.labels" . -}}
@@ -14,6 +16,13 @@
 {{- if and .enabled (not .targetCPUUtilizationPercentage) (not .metrics) -}}
 {{- fail "autoscaling has nothing to go by: set autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics" -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "voxgate.guards.names" -}}
+{{- $name := include "voxgate.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "%s cannot be the name of a Service, which begins with a letter and has no dots: set fullnameOverride" $name) -}}
 {{- end -}}
 {{- end -}}
 
@@ -74,6 +83,29 @@
 {{- if and .required (eq (.promise | default $default) "counted") -}}
 {{- fail "audit.required names a copy, and nothing waits for one with the promise counted: set audit.promise to blocking or durable" -}}
 {{- end -}}
+{{- $there := list (ternary "stdout" "file" (eq .volume.type "none")) -}}
+{{- if .stdout -}}{{- $there = append $there "stdout" -}}{{- end -}}
+{{- if .syslog -}}{{- $there = append $there "syslog" -}}{{- end -}}
+{{- if .http.url -}}{{- $there = append $there "http" -}}{{- end -}}
+{{- range .required -}}
+{{- if not (has . $there) -}}
+{{- fail (printf "audit.required names %s, where no record goes: here it can be %s" . (join ", " $there)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .required (not (has (first $there) .required)) -}}
+{{- fail (printf "audit.required must name %s as well: the promise always binds it" (first $there)) -}}
+{{- end -}}
+{{- if and .caConfigMap (not (hasPrefix "tls://" .syslog)) (not (hasPrefix "https://" .http.url)) -}}
+{{- fail "audit.caConfigMap means nothing without a receiver of copies at tls:// or https://" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "voxgate.guards.redis" -}}
+{{- range $name := list "onFailure" "leaseSeconds" "namespace" -}}
+{{- if and (get $.Values.limits $name) (not $.Values.redis.existingSecret) -}}
+{{- fail (printf "limits.%s means nothing without Redis: name the Secret with its URL in redis.existingSecret" $name) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -93,6 +125,20 @@
 {{- $closed := and (eq .mode "standalone") .networkPolicy.enabled -}}
 {{- if and $closed $copies (not .networkPolicy.auditCopies.peers) (not .networkPolicy.extraEgress) -}}
 {{- fail "the NetworkPolicy would keep copies of audit records in: name their receiver in networkPolicy.auditCopies, or a rule in networkPolicy.extraEgress" -}}
+{{- end -}}
+{{- if and $closed (not .upstream.namespace) (not .networkPolicy.upstream.peers) (not .networkPolicy.extraEgress) -}}
+{{- $hosts := list .upstream.host -}}
+{{- range .upstream.routes -}}{{- $hosts = append $hosts (.host | default $.Values.upstream.host) -}}{{- end -}}
+{{- range ternary (rest $hosts) $hosts (gt (len $hosts) 1) -}}
+{{- $labels := splitList "." . -}}
+{{- $address := or (hasPrefix "[" .) (regexMatch "^[0-9.]+$" .) -}}
+{{- if and (gt (len $labels) 1) (not $address) (ne (index $labels 1) $.Release.Namespace) -}}
+{{- fail (printf "the NetworkPolicy would keep the gateway from %s, which is not in the namespace %s: name its namespace in upstream.namespace, or its peers in networkPolicy.upstream" . $.Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .mode "inject") .inject.namespaceSelector .lockUpstream.enabled -}}
+{{- fail "lockUpstream closes pods of the release's namespace alone, and inject.namespaceSelector has others injected: install the chart in each namespace, or write their NetworkPolicies" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
