@@ -70,6 +70,15 @@ def test_the_way_round_is_told_while_it_is_open() -> None:
     assert "without the gateway" not in notes(chart.ci("lock-upstream"))
 
 
+def test_a_door_that_nobody_outside_reaches_is_told() -> None:
+    told = "lets in pods of the namespace tts alone"
+    assert told not in notes(chart.ci("standalone"))
+    outside = ("--set", "service.type=LoadBalancer")
+    assert told in notes(chart.ci("standalone"), "4.2.3", *outside)
+    named = "networkPolicy.clients[0].ipBlock.cidr=203.0.113.0/24"
+    assert told not in notes(chart.ci("standalone"), "4.2.3", *outside, "--set", named)
+
+
 def test_an_ingress_in_the_clear_is_told() -> None:
     assert "no TLS" in notes(chart.ci("ingress"), "4.2.3", "--set", "ingress.tls.clusterIssuer=")
     assert "no TLS" not in notes(chart.ci("ingress"))
