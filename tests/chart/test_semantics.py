@@ -25,6 +25,8 @@ CHECKS: tuple[Check, ...] = (
     secrets.unhashed,
     network.closed,
     network.reachable,
+    network.needed,
+    network.locked,
     references.kept,
     references.mounts,
     references.routed,

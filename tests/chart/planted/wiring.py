@@ -105,6 +105,46 @@ FAULTS: tuple[Fault, ...] = (
         "ports [9]",
     ),
     (
+        network.needed,
+        "standalone",
+        lambda o: get(o, "NetworkPolicy")["spec"]["egress"][0]["ports"].pop(0),
+        "names by UDP",
+    ),
+    (
+        network.needed,
+        "redis",
+        lambda o: get(o, "NetworkPolicy")["spec"]["egress"].pop(2),
+        "port 6380",
+    ),
+    (
+        network.needed,
+        "audit-copies",
+        lambda o: get(o, "NetworkPolicy")["spec"]["egress"].pop(2),
+        "port 6514",
+    ),
+    (
+        network.needed,
+        "service-monitor",
+        lambda o: get(o, "NetworkPolicy")["spec"]["ingress"].pop(1),
+        "keeps Prometheus",
+    ),
+    (
+        network.locked,
+        "lock-upstream",
+        lambda o: get(o, "NetworkPolicy", "-upstream")["spec"]["ingress"][0].update(
+            {"from": [{"podSelector": {}}]}
+        ),
+        "strangers",
+    ),
+    (
+        network.locked,
+        "sidecar-full",
+        lambda o: get(o, "NetworkPolicy", "-upstream")["spec"]["ingress"][0]["ports"].append(
+            {"port": 8100}
+        ),
+        "server's ports [8100]",
+    ),
+    (
         references.kept,
         "standalone",
         lambda o: spec(o)["volumes"][0]["secret"].update(secretName="x"),
