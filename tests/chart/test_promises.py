@@ -1,0 +1,95 @@
+"""What single values promise, where no check over all cases sees it."""
+
+from __future__ import annotations
+
+import pytest
+
+import chart
+from chart import ci
+from objects import env, gateways, of_kind
+
+
+@pytest.mark.parametrize("name", ("inject", "inject-full"))
+def test_a_labelled_pod_does_not_start_without_its_sidecar(name: str) -> None:
+    [policy] = of_kind(chart.objects(ci(name)), "MutatingAdmissionPolicy")
+    assert policy["spec"]["failurePolicy"] == "Fail"
+
+
+def test_records_outlive_the_release() -> None:
+    [claim] = of_kind(chart.objects(ci("audit-pvc")), "PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_pods_that_share_a_claim_share_no_log() -> None:
+    [pod] = gateways(chart.objects(ci("audit-pvc")))
+    container = pod.gateway()
+    assert env(container)["VOXGATE_AUDIT_DIR"] == "/var/lib/voxgate/audit/$(POD_NAME)"
+    # A reference is resolved only by what stands before it.
+    assert container["env"][0]["name"] == "POD_NAME"
+    assert container["env"][0]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    (
+        ("standalone", ["401"]),
+        ("helm-test", ["401", "success"]),
+        ("preconfigured", ["success"]),
+        ("sidecar", ["401"]),
+        ("inject", ["401"]),
+    ),
+)
+def test_who_is_let_in_is_asked_as_it_is_said(name: str, expected: list[str]) -> None:
+    [pod] = of_kind(chart.objects(ci(name)), "Pod")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    asked = [each["args"] for each in pod["spec"]["containers"]]
+    assert [each[each.index("--expect") + 1] for each in asked] == expected
+    assert ["--key-file" in each for each in asked] == [
+        each == "success" and name == "helm-test" for each in expected
+    ]
+
+
+def test_pods_that_are_not_ready_are_monitored() -> None:
+    services = of_kind(chart.objects(ci("service-monitor")), "Service")
+    [admin] = [each for each in services if each["metadata"]["name"].endswith("-admin")]
+    assert admin["spec"]["publishNotReadyAddresses"] is True
+    assert admin["spec"]["clusterIP"] == "None"
+
+
+def test_one_pod_at_a_time_goes() -> None:
+    [scaler] = of_kind(chart.objects(ci("autoscaling")), "HorizontalPodAutoscaler")
+    down = scaler["spec"]["behavior"]["scaleDown"]
+    assert (down["selectPolicy"], len(down["policies"])) == ("Min", 1)
+
+
+SETTINGS = {
+    "timeouts.connectSeconds": ("11", "VOXGATE_CONNECT_TIMEOUT_SECONDS"),
+    "timeouts.upstreamSeconds": ("12", "VOXGATE_UPSTREAM_TIMEOUT_SECONDS"),
+    "timeouts.headerReadSeconds": ("13", "VOXGATE_HEADER_READ_TIMEOUT_SECONDS"),
+    "shutdown.drainSeconds": ("14", "VOXGATE_DRAIN_SECONDS"),
+    "log.filter": ("debug", "VOXGATE_LOG"),
+    "log.format": ("text", "VOXGATE_LOG_FORMAT"),
+    "limits.rate": ("15/s", "VOXGATE_LIMIT_RATE"),
+    "limits.burst": ("16", "VOXGATE_LIMIT_BURST"),
+    "limits.concurrency": ("17", "VOXGATE_LIMIT_CONCURRENCY"),
+    "limits.upstreamConcurrency": ("18", "VOXGATE_LIMIT_UPSTREAM_CONCURRENCY"),
+    "limits.queue": ("19", "VOXGATE_LIMIT_QUEUE"),
+    "limits.queueTimeoutSeconds": ("20", "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS"),
+    "limits.headers": ("off", "VOXGATE_LIMIT_HEADERS"),
+    # Not the same as not to say it.
+    "limits.authFailures": ("0", "VOXGATE_LIMIT_AUTH_FAILURES"),
+    "limits.onFailure": ("deny", "VOXGATE_LIMIT_ON_FAILURE"),
+    "limits.leaseSeconds": ("21", "VOXGATE_LIMIT_LEASE_SECONDS"),
+    "limits.namespace": ("door", "VOXGATE_LIMIT_NAMESPACE"),
+}
+
+
+@pytest.mark.parametrize("version", chart.HELMS)
+def test_a_value_is_the_setting_of_its_name(version: str) -> None:
+    given = [part for key, (value, _) in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    values = [chart.CHART, "--values", ci("redis").files[0]]
+    [pod] = gateways(chart.parse(chart.template(version, chart.NEWEST, [*values, *given])))
+    found = env(pod.gateway())
+    assert {name: found.get(name) for _, name in SETTINGS.values()} == {
+        name: value for value, name in SETTINGS.values()
+    }
