@@ -93,3 +93,24 @@ def test_a_value_is_the_setting_of_its_name(version: str) -> None:
     assert {name: found.get(name) for _, name in SETTINGS.values()} == {
         name: value for value, name in SETTINGS.values()
     }
+
+
+def test_a_digest_comes_before_a_tag() -> None:
+    [pod] = gateways(chart.objects(ci("image")))
+    values = chart.read(ci("image").files[0])["image"]
+    assert pod.gateway()["image"] == f"{values['repository']}@{values['digest']}"
+
+
+@pytest.mark.parametrize("kind", ("clusterIssuer", "issuer"))
+def test_cert_manager_is_told_which_issuer(kind: str) -> None:
+    names = {"clusterIssuer": "cert-manager.io/cluster-issuer", "issuer": "cert-manager.io/issuer"}
+    given = ["--set", f"ingress.tls.clusterIssuer=,ingress.tls.issuer=,ingress.tls.{kind}=ours"]
+    values = ["--values", ci("ingress").files[0]]
+    objects = chart.parse(chart.template("4.2.3", chart.NEWEST, [chart.CHART, *values, *given]))
+    [ingress] = of_kind(objects, "Ingress")
+    told = {
+        key: value
+        for key, value in ingress["metadata"]["annotations"].items()
+        if key in names.values()
+    }
+    assert told == {names[kind]: "ours"}
