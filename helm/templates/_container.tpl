@@ -16,8 +16,10 @@ ports:
     containerPort: {{ .Values.ports.admin }}
     protocol: TCP
 {{- with .Values.probes }}
+# Not whether it is ready: with a full disk under the audit log it is not, and starting it again
+# would free nothing.
 startupProbe:
-  {{- include "voxgate.probe" "/readyz" | nindent 2 }}
+  {{- include "voxgate.probe" "/livez" | nindent 2 }}
   periodSeconds: 1
   failureThreshold: {{ .startupSeconds }}
 readinessProbe:

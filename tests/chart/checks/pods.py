@@ -62,7 +62,7 @@ def probed(objects: list[dict]) -> list[str]:
     for pod in pods(objects):
         gateway = pod.gateway()
         for kind, path in (
-            ("startupProbe", "/readyz"),
+            ("startupProbe", "/livez"),
             ("readinessProbe", "/readyz"),
             ("livenessProbe", "/livez"),
         ):
