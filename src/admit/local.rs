@@ -121,10 +121,11 @@ impl Local {
     /// Leave to wait elsewhere, in a place of the waiting room here, which whoever has waited here
     /// still has; for as long as a request may that has waited so long. `None` where nobody waits.
     #[cfg(feature = "redis")]
-    pub(super) fn leave_to_wait(&self, waited: Option<Duration>) -> Option<Wait> {
+    pub(super) fn leave_to_wait(&self, ask: &Ask, waited: Option<Duration>) -> Option<Wait> {
         let longest = self.0.wait.as_ref()?.longest;
         let local = self.clone();
         Some(Wait {
+            lane: ask.key().into(),
             until: Instant::now() + longest.saturating_sub(waited.unwrap_or_default()),
             enter: Box::new(move || {
                 let entered = local.0.state().room.enter_elsewhere(waited.is_some());

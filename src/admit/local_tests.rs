@@ -410,7 +410,11 @@ fn who_has_waited_here_keeps_the_place_elsewhere() {
     let local = room(1);
     let slot = begin(&local, &ask("a", 1, 0)).expect("the first");
     let mut guest = enter(&local, &ask("a", 1, 0));
-    let place = |waited| local.leave_to_wait(waited).and_then(|wait| (wait.enter)());
+    let place = |waited| {
+        local
+            .leave_to_wait(&ask("a", 1, 0), waited)
+            .and_then(|wait| (wait.enter)())
+    };
     assert!(place(None).is_none(), "all places are taken");
     drop(slot);
     let _slot = guest.look().expect("its turn").expect("a slot");

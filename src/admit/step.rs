@@ -69,7 +69,7 @@ impl Limiter {
         queued: Option<Duration>,
     ) -> Admitted {
         let since = Instant::now();
-        let wait = self.local.leave_to_wait(queued);
+        let wait = self.local.leave_to_wait(ask, queued);
         let (shared, waited) = sharing.confirm(&self.local, ask, &slot, wait).await;
         let queued = match waited {
             true => Some(queued.unwrap_or_default() + since.elapsed()),

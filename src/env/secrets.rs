@@ -62,7 +62,7 @@ pub(super) fn without_newline(text: &str) -> &str {
 }
 
 pub(super) fn blank(variable: &str) -> Problem {
-    let message = "is empty or blank; set it to a key, or do not set it at all";
+    let message = "is empty or blank; set it, or do not set it at all";
     Problem::new(variable, message)
 }
 

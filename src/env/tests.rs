@@ -106,7 +106,7 @@ fn an_empty_or_blank_key_is_not_an_absent_one() {
     let (_guard, path) = file("\n");
     assert_eq!(
         problems(&[("RIME_API_KEY_FILE", &path)])[0],
-        "RIME_API_KEY_FILE: is empty or blank; set it to a key, or do not set it at all"
+        "RIME_API_KEY_FILE: is empty or blank; set it, or do not set it at all"
     );
 }
 

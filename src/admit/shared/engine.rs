@@ -107,6 +107,9 @@ impl Engine {
         let waiter = Waiter {
             call,
             until: wait.as_ref().map_or(asked, |wait| wait.until),
+            lane: wait
+                .as_ref()
+                .map_or_else(Box::default, |wait| wait.lane.clone()),
             enter: wait.map(|wait| wait.enter),
             seat: None,
             order,

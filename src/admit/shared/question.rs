@@ -33,6 +33,8 @@ pub(super) struct Question {
 /// Leave to wait for a slot.
 pub(crate) struct Wait {
     pub(crate) until: Instant,
+    /// Whose it is: those who wait for the same slots take turns.
+    pub(crate) lane: Box<str>,
     /// Gives the place to wait in, which is kept meanwhile. It is asked once, when it comes to
     /// that: a question that is answered at once takes nobody's place.
     pub(crate) enter: Enter,

@@ -1,6 +1,6 @@
 //! Those who wait for a slot.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ const LATEST: Duration = Duration::from_millis(100);
 pub(super) struct Waiter {
     pub(super) call: Arc<Call>,
     pub(super) until: Instant,
+    pub(super) lane: Box<str>,
     /// Gives it a place, unless it has one.
     pub(super) enter: Option<Enter>,
     /// Its place, for as long as it is there.
@@ -39,9 +40,14 @@ pub(super) struct Waiter {
 #[derive(Default)]
 pub(super) struct Rooms(HashMap<String, Room>);
 
+///
+/// Those of one lane are served in the order in which they came, and lanes take turns.
 #[derive(Default)]
 struct Room {
     waiting: BTreeMap<u64, Waiter>,
+    /// How many of all were served when a lane was last; of lanes that wait.
+    turns: HashMap<Box<str>, u64>,
+    served: u64,
     /// A slot was given back here.
     wake: Rc<Notify>,
 }
@@ -77,14 +83,30 @@ impl Room {
         Some(between(SOONEST, LATEST).min(next - now))
     }
 
-    /// Takes the first out.
+    /// Takes the first out: of the lane that was served longest ago, who came first.
     fn first(&mut self, now: Instant) -> Option<Waiter> {
         loop {
-            let (_, first) = self.waiting.pop_first()?;
+            let turn = |waiter: &Waiter| self.turns.get(&waiter.lane).copied();
+            let next = self
+                .waiting
+                .iter()
+                .min_by_key(|(order, it)| (turn(it), **order));
+            let order = next.map(|(order, _)| *order)?;
+            let first = self.waiting.remove(&order)?;
             if !first.is_over(now) {
                 return Some(first);
             }
             first.send_away();
+        }
+    }
+
+    /// One of this lane is served.
+    fn serve(&mut self, lane: Box<str>) {
+        self.served += 1;
+        self.turns.insert(lane, self.served);
+        if self.turns.len() > 2 * self.waiting.len() + 8 {
+            let waits: HashSet<&str> = self.waiting.values().map(|it| &*it.lane).collect();
+            self.turns.retain(|lane, _| waits.contains(&**lane));
         }
     }
 }
@@ -156,7 +178,7 @@ impl Engine {
         while let Some(pause) = self.sweep(&slots) {
             let _ = timeout(pause, wake.notified()).await;
             while let Some(waiter) = self.first(&slots) {
-                let order = waiter.order;
+                let (order, lane) = (waiter.order, waiter.lane.clone());
                 let ask = Ask {
                     take: true,
                     deadline: Instant::now() + self.settings.deadline,
@@ -164,13 +186,10 @@ impl Engine {
                 };
                 let verdict = self.decide(&waiter, ask).await;
                 self.conclude(waiter, verdict);
-                let rooms = self.rooms.borrow();
-                if rooms
-                    .0
-                    .get(&slots)
-                    .is_some_and(|room| room.waiting.contains_key(&order))
-                {
-                    break;
+                match self.rooms.borrow_mut().0.get_mut(&slots) {
+                    Some(room) if room.waiting.contains_key(&order) => break,
+                    Some(room) => room.serve(lane),
+                    None => {}
                 }
             }
         }

@@ -53,6 +53,13 @@ impl fmt::Display for Description<'_> {
                 "second"
             )
         )?;
+        let limits = auth.limits();
+        if limits.upstream_concurrency().is_some() || !limits.defaults().is_empty() {
+            f.write_str("Callers are limited by the settings; `voxgate limits` shows how.\n")?;
+        }
+        if limits.is_shared() {
+            f.write_str("Replicas share their limits by way of Redis, which was not asked.\n")?;
+        }
         let place = match &audit.log {
             Some(files) => files.directory.display().to_string(),
             None => "standard output".to_owned(),
@@ -131,5 +138,13 @@ mod tests {
             "{open}"
         );
         assert!(!open.contains("hunter2") && !validate.contains("hunter2"));
+        let limited = describe(&[
+            upstream,
+            deployment,
+            ("VOXGATE_LIMIT_RATE", "50/s"),
+            ("VOXGATE_REDIS_URL", "redis://:hunter2@redis"),
+        ]);
+        assert!(limited.contains("`voxgate limits` shows how"), "{limited}");
+        assert!(limited.contains("share their limits") && !limited.contains("hunter2"));
     }
 }

@@ -36,8 +36,13 @@ fn options(server: &Server) -> SharedOptions {
 
 /// Leave to wait until then. There is always a place.
 fn until_then(until: Instant) -> Wait {
+    in_lane("", until)
+}
+
+fn in_lane(lane: &str, until: Instant) -> Wait {
     Wait {
         until,
+        lane: lane.into(),
         enter: Box::new(|| Some(Box::new(()))),
     }
 }

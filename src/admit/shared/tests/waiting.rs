@@ -1,5 +1,6 @@
 //! Those who wait for a slot.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
@@ -213,6 +214,7 @@ fn who_finds_no_place_does_not_wait() {
         };
         Some(Wait {
             until: Instant::now() + PATIENCE,
+            lane: Box::default(),
             enter: Box::new(enter),
         })
     };
@@ -229,4 +231,51 @@ fn who_finds_no_place_does_not_wait() {
     );
     drop(held);
     assert!(matches!(block_on(first), Ok(Ok(_))));
+}
+
+/// Whoever has many requests that wait does not hold up those of others.
+#[test]
+fn lanes_take_turns() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = [upstream(concurrency(1))];
+    let mut held = block_on(limits.ask(&demand, None))
+        .ok()
+        .and_then(Result::ok);
+    let mut waiting: Vec<(char, Asking)> = "aaabb"
+        .chars()
+        .map(|lane| {
+            let wait = in_lane(&lane.to_string(), Instant::now() + PATIENCE);
+            (lane, limits.ask(&demand, Some(wait)))
+        })
+        .collect();
+    // All of them have been asked, and wait.
+    let probe = block_on(limits.ask(&demand, None));
+    assert_eq!(
+        probe.map(|it| it.map(drop).map_err(|hit| hit.what)),
+        Ok(Err(What::Concurrency))
+    );
+    let mut order = String::new();
+    while !waiting.is_empty() {
+        assert!(held.take().is_some());
+        until("one of them is served", || {
+            let at = waiting.iter_mut().position(|(_, asking)| {
+                let polled = Pin::new(asking).poll(&mut Context::from_waker(Waker::noop()));
+                match polled {
+                    Poll::Ready(answer) => {
+                        held = answer.ok().and_then(Result::ok);
+                        true
+                    }
+                    Poll::Pending => false,
+                }
+            });
+            at.is_some_and(|at| {
+                order.push(waiting.remove(at).0);
+                true
+            })
+        });
+    }
+    assert_eq!(order, "ababa");
 }
