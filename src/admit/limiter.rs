@@ -129,6 +129,16 @@ impl Limiter {
         Ok(self)
     }
 
+    /// Tells the other replicas that this process ends, and that what it held is free. To be called
+    /// when nothing is in flight any more, and limits that are shared can be asked no more
+    /// afterwards. Waits for a second at most; does nothing where nothing is shared.
+    pub fn finish(&self) {
+        #[cfg(feature = "redis")]
+        if let Some(sharing) = &self.sharing {
+            sharing.finish();
+        }
+    }
+
     /// How it goes with the limits that replicas share; `None` if they share none.
     #[cfg(feature = "redis")]
     #[must_use]

@@ -103,6 +103,10 @@ impl Sharing {
         }
     }
 
+    pub(super) fn finish(&self) {
+        self.limits.finish(FAREWELL);
+    }
+
     /// Asks for a request that is in flight here whether it may be, of all replicas. Waits for a
     /// slot, if it may. Also says whether it waited for a slot of another replica.
     pub(super) async fn confirm(
@@ -146,6 +150,8 @@ impl Sharing {
     }
 }
 
+/// How long the end of a process waits for Redis.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// When to come back to limits that cannot be asked.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 

@@ -80,14 +80,21 @@ impl Engine {
         started.map(drop).map_err(|error| none("thread", &error))
     }
 
-    async fn listen(self: &Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Message>) {
+    /// Until nobody can tell it anything any more, or somebody tells it to finish, who is told when
+    /// what this gives is dropped.
+    async fn listen(
+        self: &Rc<Self>,
+        mut inbox: mpsc::UnboundedReceiver<Message>,
+    ) -> Option<std::sync::mpsc::Sender<()>> {
         while let Some(message) = inbox.recv().await {
             match message {
+                Message::Finish(told) => return Some(told),
                 Message::Ask(question) => _ = spawn_local(Rc::clone(self).answer(question)),
                 Message::Hold(lease, call) => self.held.borrow_mut().hold_untold(lease, call),
                 Message::Release(lease) => self.release(lease),
             }
         }
+        None
     }
 
     async fn answer(self: Rc<Self>, question: Question) {
@@ -255,7 +262,7 @@ fn run(engine: &Rc<Engine>, runtime: &Runtime, inbox: mpsc::UnboundedReceiver<Me
     let _closed = Closed(Arc::clone(&engine.gauges));
     LocalSet::new().block_on(runtime, async {
         let keeper = spawn_local(Rc::clone(engine).keep());
-        engine.listen(inbox).await;
+        let _told = engine.listen(inbox).await;
         // A task of its own comes after those that still give leases back.
         let farewell = spawn_local(Rc::clone(engine).leave());
         let _ = timeout(PATIENCE, farewell).await;

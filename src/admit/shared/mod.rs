@@ -196,6 +196,16 @@ impl SharedLimits {
         Lease::of(lease, self.outbox.clone(), quotas)
     }
 
+    /// Gives back what is not held any more, and takes leave of the others; waits for so long at
+    /// most. Nothing can be asked afterwards.
+    pub(crate) fn finish(&self, patience: Duration) {
+        let (told, done) = std::sync::mpsc::channel();
+        if self.outbox.send(Message::Finish(told)).is_ok() {
+            // Told by letting go of it.
+            let _ = done.recv_timeout(patience);
+        }
+    }
+
     /// How many gateways share the limits: those heard of in the time of a lease, this one at
     /// least. While Redis is away, as many as there were.
     pub(crate) fn replicas(&self) -> u32 {

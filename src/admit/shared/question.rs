@@ -18,6 +18,8 @@ pub(super) enum Message {
     /// A lease that nobody was asked for.
     Hold(u64, Arc<Call>),
     Release(u64),
+    /// That the gateway ends. Dropped when all is told.
+    Finish(std::sync::mpsc::Sender<()>),
 }
 
 pub(super) struct Question {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, Screen, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, Limiter, Screen, SharedKeyRing};
 
 use super::admin::{self, Readiness};
 use super::config::Config;
@@ -38,6 +38,7 @@ pub(crate) struct Gateway {
     sink: Arc<Sinks>,
     metrics: Metrics,
     keys: Option<SharedKeyRing>,
+    limiter: Limiter,
 }
 
 /// Where a gateway listens.
@@ -114,7 +115,8 @@ impl Gateway {
             Some(pepper) => layer.pepper(pepper),
             None => layer,
         };
-        metrics.follow_limits(layer.limiter().clone());
+        let limiter = layer.limiter().clone();
+        metrics.follow_limits(limiter.clone());
         let keys = layer.verifier().cloned();
         if let Some(keys) = &keys {
             metrics.follow(keys.clone());
@@ -138,6 +140,7 @@ impl Gateway {
             sink,
             metrics,
             keys,
+            limiter,
         })
     }
 
@@ -192,6 +195,7 @@ impl Gateway {
         for worker in workers {
             worker.end();
         }
+        self.limiter.finish();
         self.sink.record(&AuditRecord::Stop(Stop {
             time: SystemTime::now(),
             why: end.why,

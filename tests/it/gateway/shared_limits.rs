@@ -172,6 +172,32 @@ async fn slots_of_a_gateway_that_was_killed_are_free_within_the_lease() {
     until_status(&other, 200).await;
 }
 
+/// What is cut at the end of a gateway is free for the others at once, and not when its lease is
+/// over.
+#[tokio::test]
+async fn a_gateway_that_ends_takes_leave() {
+    let redis = redis!();
+    let upstream = upstream().await;
+    let start = || {
+        gateway(upstream, &redis)
+            .var("VOXGATE_LIMIT_CONCURRENCY", "1")
+            .var("VOXGATE_LIMIT_LEASE_SECONDS", "3600")
+            .var("VOXGATE_DRAIN_SECONDS", "0")
+            .start()
+    };
+    let [mut first, second] = [start(), start()];
+    until_metric(&first, "voxgate_limit_shared_up", 1.0).await;
+    until_metric(&second, "voxgate_limit_shared_up", 1.0).await;
+    let (status, _body) = hold(&first).await;
+    assert_eq!(status, 200);
+    assert_eq!(ask(&second, KEY).await.status, 429);
+    first.terminate();
+    assert!(first.exit_status().await.success());
+    assert_eq!(ask(&second, KEY).await.status, 200);
+    let gateways: Vec<String> = redis.run("ZRANGE {voxgate}:gateways 0 -1");
+    assert_eq!(gateways.len(), 1, "{:?}", redis.keys());
+}
+
 #[tokio::test]
 async fn tunnels_count_across_gateways() {
     let redis = redis!();
