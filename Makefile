@@ -61,7 +61,7 @@ docs: ## Build the documentation; a broken link is an error.
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps $(FEATURES)
 
 clients: ## Run vendors' own clients through the gateway.
-	$(CARGO) build $(LOCKED) $(FEATURES) --bin voxgate --example vendor_door
+	$(CARGO) build $(LOCKED) $(FEATURES) --bin voxgate
 	scripts/clients.sh
 
 chart: ## Render the Helm chart, and hold it against Kubernetes, the gateway and its promises.

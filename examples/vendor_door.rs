@@ -1,8 +1,7 @@
 //! What a refusal looks like in each vendor's dialect, and how to limit callers.
 //!
 //! It shows a dialect chosen at start, and a verifier that wraps another: keys that start with
-//! `limited-` are over their limit, and all others are for the key ring behind it to judge. The
-//! tests of vendors' own clients start it to see how each of them takes a 429.
+//! `limited-` are over their limit, and all others are for the key ring behind it to judge.
 //!
 //! ```sh
 //! VOXGATE_DIALECT=rime cargo run --example vendor_door

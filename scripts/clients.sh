@@ -18,8 +18,7 @@ VOXGATE_NODE_MODULES=$(scripts/node.sh clients) || {
 folder=$("${CARGO:-cargo}" metadata --format-version 1 --no-deps |
     "$python" -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 VOXGATE_BIN=$folder/debug/voxgate
-VOXGATE_DOOR=$folder/debug/examples/vendor_door
-export VOXGATE_BIN VOXGATE_DOOR VOXGATE_NODE_MODULES
+export VOXGATE_BIN VOXGATE_NODE_MODULES
 
 command -v espeak-ng >/dev/null || why=$(scripts/debian-package.sh espeak-ng) ||
     scripts/skipped.sh add espeak-ng "$why; the built-in tone voice was tested instead"

@@ -148,7 +148,7 @@ class Cartesia(HandshakeTest):
         )
 
     def test_too_many_requests_are_a_rate_limit_error(self) -> None:
-        self.refusal(self.door, self.keys.limited, cartesia.RateLimitError, 429)
+        self.refusal(self.busy, self.keys.limited, cartesia.RateLimitError, 429)
 
     def test_the_websocket_is_refused_with_the_same_words(self) -> None:
         for server, key, status in self.refusals():
@@ -218,7 +218,7 @@ class Cartesia(HandshakeTest):
         return [
             (self.gateway, self.keys.unknown, 401),
             (self.gateway, self.keys.reader, 403),
-            (self.door, self.keys.limited, 429),
+            (self.busy, self.keys.limited, 429),
         ]
 
     def expect_request(self, path: str) -> None:

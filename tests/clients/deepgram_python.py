@@ -142,7 +142,7 @@ class Deepgram(HandshakeTest):
         )
 
     def test_too_many_requests_are_an_api_error_429(self) -> None:
-        self.refusal(self.door, 429, api_key=self.keys.limited)
+        self.refusal(self.busy, 429, api_key=self.keys.limited)
 
     def test_the_websocket_is_refused_with_the_same_words(self) -> None:
         # This client waits for an exception that `websockets` raises no more, and so it lets the
@@ -217,7 +217,7 @@ class Deepgram(HandshakeTest):
         return [
             (self.gateway, self.keys.unknown, 401, "INVALID_AUTH"),
             (self.gateway, self.keys.reader, 403, None),
-            (self.door, self.keys.limited, 429, None),
+            (self.busy, self.keys.limited, 429, None),
         ]
 
     def expect_socket(self) -> None:

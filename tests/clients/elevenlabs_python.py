@@ -105,14 +105,14 @@ class ElevenLabs(HandshakeTest):
         self.expect_decision("refused", "insufficient_scope", key_id="reader")
 
     def test_too_many_requests_are_an_api_error_429(self) -> None:
-        detail = self.refusal(self.door, self.keys.limited, 429)
+        detail = self.refusal(self.busy, self.keys.limited, 429)
         self.assertEqual(detail["status"], "too_many_concurrent_requests")
 
     def test_the_websocket_is_refused_with_the_same_words(self) -> None:
         for server, key, status, word in (
             (self.gateway, self.keys.unknown, 401, "invalid_api_key"),
             (self.gateway, self.keys.reader, 403, None),
-            (self.door, self.keys.limited, 429, "too_many_concurrent_requests"),
+            (self.busy, self.keys.limited, 429, "too_many_concurrent_requests"),
         ):
             with self.subTest(status):
                 body = self.expect_refused_handshake(

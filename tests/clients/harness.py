@@ -4,7 +4,6 @@ A test file holds one or more `ClientTest`s and ends with `sys.exit(harness.main
 on its own, with two variables set (scripts/clients.sh does so):
 
     VOXGATE_BIN    the `voxgate` program
-    VOXGATE_DOOR   the example `vendor_door`, which knows how to say 429
 
     client ──▶ voxgate serve ──▶ Upstream, a fake of the vendor that records what reaches it
 
@@ -21,6 +20,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
 import tempfile
@@ -53,15 +53,13 @@ class Keys:
     speaker: str  # may `tts:synthesize`; its id is `speaker`
     reader: str  # may only `usage:read`; its id is `reader`
     unknown: str  # nobody's
-    limited: str  # the door answers it with 429
+    limited: str  # may have one request in flight; its id is `limited`, where it is known
     deployment: str  # what the vendor wants to see in preconfigured mode
 
     @classmethod
     def shaped(cls, shape: Callable[[str], str]) -> Keys:
-        """Fresh keys. `shape` makes a vendor's key of 32 random letters and digits, and has to
-        keep what it is given at the start."""
-        starts = {"limited": "limited-"}
-        return cls(*(shape(starts.get(f.name, "") + secrets.token_hex(16)) for f in fields(cls)))
+        """Fresh keys. `shape` makes a vendor's key of 32 random letters and digits."""
+        return cls(*(shape(secrets.token_hex(16)) for _ in fields(cls)))
 
     @classmethod
     def plain(cls) -> Keys:
@@ -319,6 +317,7 @@ class Gateway(Child):
         keys: Keys | None = None,
         deployment: tuple[str, str] | None = None,
         extra: dict[str, dict[str, object]] | None = None,
+        settings: dict[str, str] | None = None,
     ) -> None:
         environment = {
             "VOXGATE_DIALECT": dialect,
@@ -330,6 +329,7 @@ class Gateway(Child):
             "VOXGATE_LOG": "debug",
             "VOXGATE_LOG_FORMAT": "json",
         }
+        environment |= settings or {}
         if deployment:
             environment[deployment[0]] = deployment[1]
         self._folder = tempfile.TemporaryDirectory()
@@ -387,34 +387,42 @@ class Gateway(Child):
         return self.wait_for(f"decision with {expected} after line {after}", found)
 
 
-class Door(Child):
-    """The example `vendor_door`: it knows one key, and every other that starts with `limited-`
-    is over its limit."""
+class Busy(Gateway):
+    """A gateway before a server that never answers. `keys.limited` may have one request in flight,
+    and has it: every other is one too many."""
 
-    def __init__(self, dialect: str, key: str) -> None:
-        environment = {"VOXGATE_DIALECT": dialect, "VOXGATE_API_KEYS": key, "PORT": "0"}
-        super().__init__([os.environ["VOXGATE_DOOR"]], environment)
-        line = re.compile(r"listening on http://(127\.0\.0\.1:\d+)")
-
-        def found() -> str | None:
-            matches = (line.fullmatch(text) for text in self.lines)
-            return next((match[1] for match in matches if match), None)
-
+    def __init__(self, dialect: str, keys: Keys, as_given: Callable[[str], str]) -> None:
+        self._silent = socket.create_server(("127.0.0.1", 0))
+        host, port = self._silent.getsockname()
+        super().__init__(
+            dialect,
+            f"http://{host}:{port}",
+            keys=keys,
+            extra={"limited": {"secret": keys.limited, "concurrency": 1}},
+            settings={"VOXGATE_UPSTREAM_TIMEOUT_SECONDS": "3600", "VOXGATE_DRAIN_SECONDS": "0"},
+        )
         try:
-            self.address: str = self.wait_for("line saying where it listens", found)
+            file = Path(self._folder.name) / "limited"
+            file.write_text(as_given(keys.limited), encoding="utf-8")
+            # It holds the slot for as long as it waits for the answer.
+            command = [os.environ["VOXGATE_BIN"], "probe", "--url", f"{self.url}/"]
+            command += ["--dialect", dialect, "--key-file", str(file)]
+            command += ["--expect", "success", "--timeout", "3600"]
+            self._holder = Child(command, {})
+            self.wait_for_decision(0, outcome="accepted", key_id="limited")
         except BaseException:
             self.stop()
             raise
-        self.url = f"http://{self.address}"
-        self.ws_url = f"ws://{self.address}"
+
+    def stop(self) -> None:
+        super().stop()
+        if holder := getattr(self, "_holder", None):
+            holder.stop()
+        self._silent.close()
 
     def wait_for_refusal(self, after: int) -> None:
-        """Waits for the record of a 429, `after` that many lines of the log."""
-
-        def found() -> bool | None:
-            return any("rate_limited" in line for line in self.errors[after:]) or None
-
-        self.wait_for(f"refusal after line {after}", found)
+        """Waits for the record of a 429, `after` that many lines of the audit trail."""
+        self.wait_for_decision(after, reason="rate_limited", limit="key_concurrency", status=429)
 
 
 # -- the tests ------------------------------------------------------------------------------------
@@ -430,12 +438,13 @@ class ClientTest(unittest.TestCase):
     dialect: str
     variable: str | None = None  # which holds the deployment key, if the vendor has one
     keys: Keys
+    as_given = staticmethod(lambda key: key)  # a key, as its client is given it
     extra_keys: dict[str, dict[str, object]] = {}
 
     upstream: Upstream
     gateway: Gateway  # with keys
     preconfigured: Gateway  # with a deployment key alone
-    door: Door  # for 429
+    busy: Busy  # for 429
 
     @classmethod
     def routes(cls) -> Iterable[tuple[str, str, Handler]]:
@@ -456,7 +465,7 @@ class ClientTest(unittest.TestCase):
             cls.preconfigured = cls._until_end(
                 Gateway(cls.dialect, cls.upstream.url, deployment=deployment)
             )
-        cls.door = cls._until_end(Door(cls.dialect, cls.keys.speaker))
+        cls.busy = cls._until_end(Busy(cls.dialect, cls.keys, cls.as_given))
 
     @classmethod
     def _until_end(cls, server):
@@ -467,7 +476,7 @@ class ClientTest(unittest.TestCase):
     def _check_silence(cls) -> None:
         """Runs last, when all of them have ended: none has printed a key."""
         keys = set(cls.keys.all()) | {str(table["secret"]) for table in cls.extra_keys.values()}
-        for name in ("gateway", "preconfigured", "door"):
+        for name in ("gateway", "preconfigured", "busy"):
             child = getattr(cls, name, None)
             if child and (lines := child.printed_secrets(keys)):
                 raise AssertionError(f"the {name} printed a key: {lines}")
@@ -533,10 +542,9 @@ def _give_up() -> None:
 
 def main(*cases: type[unittest.TestCase]) -> int:
     """Runs every test of these classes: the exit code."""
-    for variable in ("VOXGATE_BIN", "VOXGATE_DOOR"):
-        if not os.environ.get(variable):
-            print(f"set {variable}; scripts/clients.sh does", file=sys.stderr)
-            return 2
+    if not os.environ.get("VOXGATE_BIN"):
+        print("set VOXGATE_BIN; scripts/clients.sh does", file=sys.stderr)
+        return 2
     watchdog = threading.Timer(RUN_SECONDS, _give_up)
     watchdog.daemon = True
     watchdog.start()

@@ -76,6 +76,7 @@ def list_voices(server, key: str) -> list:
 class InworldLiveKit(harness.ClientTest):
     dialect = "inworld"
     variable = "INWORLD_API_KEY"
+    as_given = staticmethod(as_given)
     extra_keys = {"realtime": {"secret": REALTIME, "kind": "realtime"}}
 
     @classmethod
@@ -154,13 +155,13 @@ class InworldLiveKit(harness.ClientTest):
 
     def test_over_the_limit_is_429(self) -> None:
         given = as_given(self.keys.limited)
-        before = len(self.door.errors)
-        self.check_http_refused(self.door, given, 429)
-        self.door.wait_for_refusal(before)
-        # The error alone would be the same if the door were not there at all.
-        before = len(self.door.errors)
-        self.check_upgrade_refused(self.door, given)
-        self.door.wait_for_refusal(before)
+        before = len(self.busy.lines)
+        self.check_http_refused(self.busy, given, 429)
+        self.busy.wait_for_refusal(before)
+        # The error alone would be the same if the gateway were not there at all.
+        before = len(self.busy.lines)
+        self.check_upgrade_refused(self.busy, given)
+        self.busy.wait_for_refusal(before)
 
     # Preconfigured
 

@@ -51,6 +51,7 @@ def call_each(server, key: str, asked) -> list[dict]:
 class InworldNode(harness.ClientTest):
     dialect = "inworld"
     variable = "INWORLD_API_KEY"
+    as_given = staticmethod(as_given)
     extra_keys = {
         "realtime": {"secret": REALTIME, "kind": "realtime"},
         "voices-reader": {"secret": VOICES_READER, "scopes": ["voices:read"]},
@@ -135,7 +136,7 @@ class InworldNode(harness.ClientTest):
         self.expect_nothing_forwarded()
 
     def test_over_the_limit_is_429(self) -> None:
-        answers = call_each(self.door, as_given(self.keys.limited), SPEAK)
+        answers = call_each(self.busy, as_given(self.keys.limited), SPEAK)
         self.check_errors(SPEAK, answers, 429, 8)
 
     # Preconfigured

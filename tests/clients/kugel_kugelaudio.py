@@ -266,7 +266,7 @@ class Kugel(harness.ClientTest):
         for name, say in {**HTTP, **WEBSOCKETS}.items():
             with self.way(name):
                 with self.assertRaises(RateLimitError) as caught:
-                    say(self.door, self.keys.limited)
+                    say(self.busy, self.keys.limited)
                 self.assertEqual(caught.exception.status_code, 429)
                 self.assertEqual(caught.exception.error_code, "RATE_LIMITED")
                 self.assertEqual(caught.exception.retry_after, 1)

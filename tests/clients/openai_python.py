@@ -74,7 +74,7 @@ class OpenAI(ClientTest):
         )
 
     def test_too_many_requests_are_a_rate_limit_error(self) -> None:
-        error = self.refusal(self.door, self.keys.limited, openai.RateLimitError)
+        error = self.refusal(self.busy, self.keys.limited, openai.RateLimitError)
         self.assertEqual(error.status_code, 429)
         self.assertEqual(error.response.headers["retry-after"], "1")
 

@@ -1,6 +1,6 @@
 """Runs LiveKit's own Rime client against `voxgate demo`.
 
-Usage: scripts/clients.sh, or this file with VOXGATE_BIN and VOXGATE_DOOR set. Everything stays on
+Usage: scripts/clients.sh, or this file with VOXGATE_BIN set. Everything stays on
 the loopback interface. The last line printed is "N passed, N failed".
 """
 

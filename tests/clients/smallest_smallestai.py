@@ -214,7 +214,7 @@ class Smallest(harness.ClientTest):
         # As with 403. These requests are not tried again, whatever `Retry-After` says.
         for name, say in HTTP.items():
             with self.way(name):
-                error = self.check_refused(say, self.door, self.keys.limited, 429, ApiError)
+                error = self.check_refused(say, self.busy, self.keys.limited, 429, ApiError)
                 self.assertEqual(error.headers["retry-after"], "1")
 
     def check_upgrade_refused(self, name: str, server, key: str, status: int) -> None:
@@ -244,7 +244,7 @@ class Smallest(harness.ClientTest):
     def test_websocket_over_the_limit_is_429(self) -> None:
         for name in WEBSOCKETS:
             with self.way(name):
-                self.check_upgrade_refused(name, self.door, self.keys.limited, 429)
+                self.check_upgrade_refused(name, self.busy, self.keys.limited, 429)
 
     # Preconfigured
 
