@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod demo;
 mod gateway;
+mod http_client;
 mod key;
 mod key_changes;
 mod limits_table;

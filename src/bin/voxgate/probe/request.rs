@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Uri};
-use ureq::{Agent, Timeout};
+use ureq::Timeout;
+use ureq::tls::TlsConfig;
 use voxgate::{Dialect, Secret};
 
 use super::expected::Answer;
+use crate::http_client;
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Between two attempts, while nobody is there.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -39,18 +40,7 @@ impl Probe {
     }
 
     fn ask(&self) -> Result<Answer, ureq::Error> {
-        let config = Agent::config_builder()
-            // The environment of a pod can name a proxy, which would answer in the gateway's place.
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .user_agent(concat!("voxgate/", env!("CARGO_PKG_VERSION")))
-            .timeout_resolve(Some(CONNECT_WITHIN))
-            .timeout_connect(Some(CONNECT_WITHIN))
-            .timeout_global(Some(self.timeout))
-            .build();
-        let agent = config.new_agent();
+        let agent = http_client::agent(TlsConfig::default(), self.timeout);
         let begun = Instant::now();
         loop {
             match agent.run(self.request()?) {

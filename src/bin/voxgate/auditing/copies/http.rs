@@ -14,8 +14,8 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use super::copy::Bound;
 use super::courier::{Deliver, Failure};
 use super::tls::{Roots, provider};
+use crate::http_client;
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where to, and as whom.
@@ -45,22 +45,10 @@ impl HttpSink {
             .unversioned_rustls_crypto_provider(provider())
             .root_certs(RootCerts::Specific(Arc::new(roots)))
             .build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            // Only where the setting says, and only what it says.
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .user_agent(concat!("voxgate/", env!("CARGO_PKG_VERSION")))
-            .timeout_resolve(Some(CONNECT_WITHIN))
-            .timeout_connect(Some(CONNECT_WITHIN))
-            .timeout_global(Some(ANSWER_WITHIN))
-            .build();
         Self {
             collector,
             bound,
-            agent: config.new_agent(),
+            agent: http_client::agent(tls, ANSWER_WITHIN),
             is_refusing: false,
         }
     }
