@@ -39,13 +39,15 @@
 //!
 //! # Features
 //!
-//! - `gateway` (default): what the `voxgate` program needs. A library user turns it off with
-//!   `default-features = false`; the layer itself needs neither tokio nor any other runtime.
+//! None is on by default: the layer itself needs neither tokio nor any other runtime.
+//!
 //! - `notify`: a changed keys file is noticed at once, instead of within two seconds.
 //! - `audit-log`: the audit log's chained files, and what verifies them.
 //! - `redis`: limits that hold across replicas, by way of Redis or Valkey; uses tokio on a thread of
 //!   its own.
 //! - `axum`: `Caller` and `Tunnel` as extractors.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admit;
 pub mod audit;
@@ -95,6 +97,6 @@ pub use self::verify::{Outcome, Verdict, Verify};
 pub use self::websocket::{asks_for_websocket, upgrades_to_websocket};
 
 /// The examples of README are tests, too.
-#[cfg(all(doctest, feature = "gateway"))]
+#[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

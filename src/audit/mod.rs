@@ -9,8 +9,6 @@ mod entry;
 mod fingerprint;
 mod json;
 mod line;
-#[cfg(feature = "audit-log")]
-pub mod log;
 mod query;
 mod queue;
 mod receipt;
@@ -29,6 +27,10 @@ use crate::request_id::RequestId;
 
 pub use self::fingerprint::{CredentialFingerprint, Pepper};
 pub use self::query::QueryNames;
+/// The audit log's files: the crate `voxgate-audit-log`.
+#[cfg(feature = "audit-log")]
+pub use voxgate_audit_log as log;
+
 #[cfg(feature = "audit-log")]
 pub use self::queue::LogOutput;
 pub use self::queue::{AuditQueue, AuditThreads, Output, Promise, StreamOutput};

@@ -78,13 +78,11 @@ const NEIGHBOURS: [(&str, &str, &str); 9] = [
     ),
 ];
 
-const MAX_LINES: usize = 300;
-
 #[test]
 fn every_module_imports_only_from_floors_below() {
     let mut violations = Vec::new();
     for (path, text) in sources("src") {
-        if !is_program(&path) && !is_test(&path) {
+        if !is_test(&path) {
             violations.extend(check(&path, &text));
         }
     }
@@ -92,24 +90,9 @@ fn every_module_imports_only_from_floors_below() {
 }
 
 #[test]
-fn the_program_is_not_made_of_the_librarys_files() {
-    let mut violations = Vec::new();
-    let mut program_files = 0;
-    for (path, text) in sources("src") {
-        if is_program(&path) && !is_test(&path) {
-            program_files += 1;
-            violations.extend(foreign_files(&path, production(&text)));
-        }
-    }
-    assert!(program_files > 0, "the program was not found");
-    assert!(violations.is_empty(), "{violations:#?}");
-}
-
-#[test]
 fn every_module_has_a_floor_and_every_floor_its_modules() {
     let modules: BTreeSet<String> = sources("src")
         .into_iter()
-        .filter(|(path, _)| !is_program(path))
         .filter_map(|(path, _)| module_path(&path).into_iter().next())
         .collect();
     let known: BTreeSet<String> = FLOORS.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -127,18 +110,6 @@ fn every_exception_is_between_neighbours_and_still_needed() {
         });
         assert!(used, "{from} does not import {to}; remove the exception");
     }
-}
-
-#[test]
-fn no_file_is_too_long_to_be_read_at_once() {
-    let long: Vec<String> = sources("src")
-        .into_iter()
-        .filter(|(path, _)| !is_test(path))
-        .map(|(path, text)| (path, code_lines(&text)))
-        .filter(|(_, lines)| *lines > MAX_LINES)
-        .map(|(path, lines)| format!("{path}: {lines} lines"))
-        .collect();
-    assert!(long.is_empty(), "more than {MAX_LINES} lines: {long:#?}");
 }
 
 #[test]
@@ -236,15 +207,6 @@ fn the_checker_finds_nothing_else() {
     ] {
         assert_eq!(check(path, text), [""; 0], "{text}");
     }
-}
-
-#[test]
-fn lines_are_counted_up_to_the_tests() {
-    let text = "fn a() {}\n\n#[cfg(test)]\nmod tests {\n}\n";
-    assert_eq!(code_lines(text), 2);
-    assert_eq!(code_lines("fn a() {}\n"), 1);
-    // One item of a test among others does not end the file.
-    assert_eq!(code_lines("#[cfg(test)]\nuse a::b;\nfn a() {}\n"), 3);
 }
 
 /// What `text`, the library's file at `path`, refers to and must not.
@@ -422,24 +384,8 @@ fn module_path(path: &str) -> Vec<String> {
     parts
 }
 
-fn is_program(path: &str) -> bool {
-    path.starts_with("src/bin/")
-}
-
 fn is_test(path: &str) -> bool {
     path.ends_with("/tests.rs") || path.ends_with("_tests.rs") || path.contains("/tests/")
-}
-
-/// How many lines stand before the module of tests at the end.
-fn code_lines(text: &str) -> usize {
-    let lines: Vec<&str> = text.lines().collect();
-    let begins_tests = |at: usize| {
-        let item = lines[at + 1..].iter().find(|line| !line.starts_with("#["));
-        lines[at] == "#[cfg(test)]" && item.is_some_and(|line| line.starts_with("mod "))
-    };
-    (0..lines.len())
-        .find(|at| begins_tests(*at))
-        .unwrap_or(lines.len())
 }
 
 /// Every Rust file below `directory`, with its path from the repository's root.

@@ -310,7 +310,7 @@ async fn without_inotify_the_content_is_polled() {
 }
 
 fn skipped(what: &str, why: &str) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/skipped.sh");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/skipped.sh");
     Command::new(script)
         .args(["add", what, why])
         .status()

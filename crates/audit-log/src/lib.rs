@@ -4,8 +4,12 @@
 //! A [`Log`] takes lines of JSON, adds the chain, and says when they are on the disk;
 //! [`verify()`] reads a directory again. The format is described in `docs/AUDIT.md`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod chain;
 mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod content;
 mod disk;
 mod fields;

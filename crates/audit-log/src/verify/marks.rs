@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::audit::log::chain::Position;
-use crate::audit::log::checkpoint::{Checkpoints, Kept};
-use crate::audit::log::names;
-use crate::audit::log::note::VerifierKey;
+use crate::chain::Position;
+use crate::checkpoint::{Checkpoints, Kept};
+use crate::names;
+use crate::note::VerifierKey;
 
 use super::{Outcome, Problem};
 

@@ -86,7 +86,7 @@ impl Lines {
 /// Reads an audit record, which must be as its schema says.
 pub(crate) fn record(line: &str) -> Value {
     static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
-        let schema = include_str!("../../../../docs/audit.schema.json");
+        let schema = include_str!("../../../../../../docs/audit.schema.json");
         jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap()
     });
     let record = serde_json::from_str(line).unwrap();

@@ -5,11 +5,11 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::{Checkpoints, Outcome, Report, VerifierKey, VerifyOptions, verify};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use voxgate::audit::log::{Checkpoints, Outcome, Report, VerifierKey, VerifyOptions, verify};
 
+use super::EXIT_CONFIG;
 use super::progress::ProgressBar;
-use crate::EXIT_CONFIG;
 
 /// What to verify, and against what.
 #[derive(Debug)]
@@ -123,7 +123,6 @@ fn describe(report: &Report, options: &VerifyOptions) -> String {
         Outcome::Cut(_) => "cut",
         Outcome::Unreadable(_) => "unreadable",
         Outcome::Gap(_) => "incomplete",
-        _ => "not verified",
     };
     let mut text = match report.outcome.problem() {
         Some(problem) => format!("{name}: {problem}\n"),
@@ -172,7 +171,7 @@ fn describe(report: &Report, options: &VerifyOptions) -> String {
 mod tests {
     use std::time::SystemTime;
 
-    use voxgate::audit::log::{Log, LogOptions, Signer};
+    use crate::{Log, LogOptions, Signer};
 
     use super::*;
 

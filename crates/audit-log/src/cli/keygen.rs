@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::Signer;
 use clap::{Arg, ArgMatches, Command, value_parser};
-use voxgate::audit::log::Signer;
 
 /// The command line was wrong.
 const EXIT_USAGE: u8 = 64;

@@ -3,13 +3,13 @@
 use super::sequence::{Repeated, Sequence};
 use super::walk::Walk;
 use super::{Outcome, Problem};
-use crate::audit::log::chain::{Chain, Position};
-use crate::audit::log::checkpoint::Checkpoint;
-use crate::audit::log::names;
-use crate::audit::log::note::Note;
-use crate::audit::log::options::MAX_CHECKPOINT_LINES;
-use crate::audit::log::reading::Event;
-use crate::audit::log::record::{Follows, Open, Own};
+use crate::chain::{Chain, Position};
+use crate::checkpoint::Checkpoint;
+use crate::names;
+use crate::note::Note;
+use crate::options::MAX_CHECKPOINT_LINES;
+use crate::reading::Event;
+use crate::record::{Follows, Open, Own};
 
 impl Walk<'_> {
     pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), Outcome> {

@@ -308,7 +308,7 @@ fn traces(strace: &[&str]) -> bool {
         .output();
     let possible = tried.is_ok_and(|tried| tried.status.success());
     if !possible {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/skipped.sh");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/skipped.sh");
         let why = "strace is not installed, or may not trace";
         Command::new(script)
             .args(["add", "audit log under faults", why])
@@ -426,7 +426,7 @@ impl SmallDisk {
         if mount.is_ok_and(|mount| mount.status.success()) {
             return Some(this);
         }
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/skipped.sh");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/skipped.sh");
         let why = "this user may mount no file system";
         Command::new(script)
             .args(["add", "an audit log on a full disk", why])

@@ -1,4 +1,4 @@
-//! `voxgate audit`: asks the audit log.
+//! The commands of `voxgate audit`: they read and verify the audit log.
 
 mod arguments;
 mod csv;
@@ -30,7 +30,12 @@ use clap::{ArgMatches, Command};
 
 use self::verify::Verify;
 
-pub(crate) fn command() -> Command {
+/// The command line is wrong (`EX_USAGE` of `sysexits.h`).
+const EXIT_CONFIG: u8 = 64;
+
+/// The command `audit`, with its subcommands.
+#[must_use]
+pub fn command() -> Command {
     Command::new("audit")
         .about("Ask the audit log, and verify it")
         .subcommand_required(true)
@@ -43,7 +48,9 @@ pub(crate) fn command() -> Command {
         .subcommand(export::command())
 }
 
-pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
+/// Runs the subcommand that `matches` names. Returns its exit code.
+#[must_use]
+pub fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
         Some(("verify", matches)) => Verify::from_matches(matches).run(),
         Some(("keygen", matches)) => keygen::run(matches),

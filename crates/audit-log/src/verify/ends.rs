@@ -6,10 +6,10 @@ use std::path::Path;
 
 use super::walk::Walk;
 use super::{Outcome, Problem};
-use crate::audit::log::content::sha256;
-use crate::audit::log::names;
-use crate::audit::log::record::{Follows, Recovery};
-use crate::audit::log::scan::{End, Header};
+use crate::content::sha256;
+use crate::names;
+use crate::record::{Follows, Recovery};
+use crate::scan::{End, Header};
 
 impl Walk<'_> {
     /// A segment that was read up to where the next one says that it ends.

@@ -122,7 +122,7 @@ fn python_comes_to_the_same_verdict() {
         }
     }
     let python = |directory: &Path| {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/audit_verify.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/audit_verify.py");
         let output = Command::new("python3")
             .arg(script)
             .arg(directory)

@@ -1,7 +1,6 @@
-//! `voxgate`: the gateway and its command line. It uses the library's public API only.
+//! The `voxgate` program: the gateway and its command line. [`main`] is all of its interface.
 
 mod admin;
-mod audit;
 mod auditing;
 mod check;
 mod cli;
@@ -47,7 +46,10 @@ use self::policy_table::PolicyTable;
 /// The configuration is wrong (`EX_USAGE` of `sysexits.h`).
 const EXIT_CONFIG: u8 = 64;
 
-fn main() -> ExitCode {
+/// Runs the command that the process's arguments name. Returns its exit code: 0 for success, 64 for
+/// a wrong configuration or command line, 1 for any other failure.
+#[must_use]
+pub fn main() -> ExitCode {
     let action = match cli::parse() {
         Ok(action) => action,
         Err(shown) => {
@@ -69,7 +71,7 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         },
-        Action::Audit(matches) => audit::run(&matches),
+        Action::Audit(matches) => voxgate_audit_log::cli::run(&matches),
         Action::Probe(matches) => probe::run(&matches),
     }
 }

@@ -217,7 +217,7 @@ fn copy(directory: &Path) -> TempDir {
 }
 
 fn skipped(what: &str, why: &str) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/skipped.sh");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/skipped.sh");
     let added = std::process::Command::new(script)
         .args(["add", what, why])
         .status();

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::marks::Marks;
 use super::sequence::Sequence;
 use super::{Outcome, Problem, Progress, Report, VerifyOptions};
-use crate::audit::log::chain::Position;
-use crate::audit::log::names;
-use crate::audit::log::reading::Line;
-use crate::audit::log::scan::{End, Header, Scan, Step};
+use crate::chain::Position;
+use crate::names;
+use crate::reading::Line;
+use crate::scan::{End, Header, Scan, Step};
 
 /// Lines between two calls of the progress function.
 const PROGRESS_LINES: u64 = 4096;

@@ -5,7 +5,7 @@ mod program;
 mod receivers;
 /// The same as in the library's own tests.
 #[allow(dead_code)]
-#[path = "../../../../src/admit/shared/tests/server.rs"]
+#[path = "../../../../../../src/admit/shared/tests/server.rs"]
 pub(crate) mod redis_server;
 mod upstream;
 

@@ -6,7 +6,6 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 
-use super::audit;
 use super::key;
 use super::probe;
 use super::settings::{Setting, settings};
@@ -84,7 +83,7 @@ fn command() -> Command {
         ))
         .subcommand(key::command())
         .subcommand(demo())
-        .subcommand(audit::command())
+        .subcommand(voxgate_audit_log::cli::command())
         .subcommand(probe::command())
 }
 

@@ -1,0 +1,7 @@
+//! The `voxgate` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    voxgate_gateway::main()
+}
