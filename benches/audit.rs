@@ -106,7 +106,7 @@ fn request(layer: &AuthLayer) {
 
 /// The time of one of many requests, in nanoseconds.
 fn each(sink: impl AuditSink + 'static) -> f64 {
-    let layer = AuthLayer::preconfigured().audit(sink);
+    let layer = AuthLayer::preconfigured().with_audit_sink(sink);
     let begun = Instant::now();
     for _ in 0..REQUESTS {
         request(&layer);
@@ -122,7 +122,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 /// How long each request took, in ascending order.
 fn commit_all(queue: &AuditQueue, clients: usize) -> Vec<Duration> {
     let stop = AtomicBool::new(false);
-    let layer = AuthLayer::preconfigured().audit(queue.clone());
+    let layer = AuthLayer::preconfigured().with_audit_sink(queue.clone());
     let mut times: Vec<Duration> = thread::scope(|scope| {
         let clients: Vec<_> = (0..clients)
             .map(|_| {

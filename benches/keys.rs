@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use voxgate::{Digest, KeyRing, Outcome, Presented, SharedKeyRing, Verify};
+use voxgate::{Dialect, Digest, KeyRing, RawCredential, SharedKeyRing, Verify, VerifyOutcome};
 
 const SIZES: [usize; 4] = [1, 1_000, 100_000, 1_000_000];
 const ROUNDS: usize = 41;
@@ -56,7 +56,7 @@ fn compare() {
     );
     let rings: Vec<KeyRing> = files
         .iter()
-        .map(|file| KeyRing::load(file).expect("keys"))
+        .map(|file| KeyRing::load(file, Dialect::Bearer).expect("keys"))
         .collect();
     let hits: Vec<f64> = medians(&rings, &SIZES.map(|keys| tokens(0, keys)));
     let misses = medians(&rings, &SIZES.map(|keys| tokens(keys, 2 * keys)));
@@ -74,12 +74,12 @@ fn compare() {
         "{:>12}  {:>9}  {:>12}  {:>11}",
         "", "look-ups", "99.9th", "longest"
     );
-    let shared = SharedKeyRing::new(KeyRing::load(&files[3]).expect("keys"));
+    let shared = SharedKeyRing::new(KeyRing::load(&files[3], Dialect::Bearer).expect("keys"));
     let quiet = while_doing(&shared, || thread::sleep(Duration::from_secs(3)));
     let busy = while_doing(&shared, || burn(Duration::from_secs(3)));
     let other = directory.keys(SIZES[3], 1);
     let exchanged = while_doing(&shared, || {
-        shared.replace(KeyRing::load(&other).expect("keys"));
+        shared.replace(KeyRing::load(&other, Dialect::Bearer).expect("keys"));
     });
     for (what, times) in [
         ("alone", quiet),
@@ -97,7 +97,7 @@ fn compare() {
 /// Loads a file, and tells how long that took and what memory it takes then.
 fn hold(file: &Path) {
     let begun = Instant::now();
-    let ring = KeyRing::load(file).expect("keys");
+    let ring = KeyRing::load(file, Dialect::Bearer).expect("keys");
     let load_ms = begun.elapsed().as_millis();
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let kib = |field: &str| {
@@ -194,9 +194,9 @@ fn burn(time: Duration) {
 }
 
 fn verify<V: Verify>(verifier: &V, token: &str) -> bool {
-    match verifier.verify(Presented::new(token.as_bytes())) {
-        Outcome::Ready(verdict) => verdict.is_ok(),
-        Outcome::Pending(_) => false,
+    match verifier.verify(RawCredential::new(token.as_bytes())) {
+        VerifyOutcome::Ready(verdict) => verdict.is_ok(),
+        VerifyOutcome::Pending(_) => false,
     }
 }
 

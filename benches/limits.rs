@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use tower::{Layer as _, Service, service_fn};
 use voxgate::{
-    Account, AuditRecord, AuditSink, AuthLayer, GateBody, Key, KeyRing, Limiter, Limits, OnFailure,
+    Account, AuditRecord, AuditSink, AuthBody, AuthLayer, Key, KeyRing, Limiter, Limits, OnFailure,
     Principal, Rate, Secret, SharedOptions,
 };
 
@@ -149,20 +149,22 @@ async fn many(layer: &AuthLayer<KeyRing>, at_once: u32) -> (f64, f64) {
 }
 
 fn layer(own: Limits, with_account: bool, limiter: Limiter) -> AuthLayer<KeyRing> {
-    let mut principal = Principal::new("ivr-prod").limits(own);
+    let mut principal = Principal::new("ivr-prod").with_limits(own);
     if with_account {
-        principal = principal.account(Arc::new(Account::new("acme", own)));
+        principal = principal.with_account(Arc::new(Account::new("acme", own)));
     }
     let secret = Secret::new(SECRET).expect("a secret");
     let ring = KeyRing::new([Key::from_secret(&secret, principal)]).expect("one key");
-    AuthLayer::new(ring).audit(Nowhere).limits(limiter)
+    AuthLayer::new(ring)
+        .with_audit_sink(Nowhere)
+        .with_limits(limiter)
 }
 
 type Empty = http_body_util::Empty<bytes::Bytes>;
 
 fn service(
     layer: &AuthLayer<KeyRing>,
-) -> impl Service<Request<()>, Response = Response<GateBody<Empty>>, Error = Infallible> {
+) -> impl Service<Request<()>, Response = Response<AuthBody<Empty>>, Error = Infallible> {
     layer.layer(service_fn(|_: Request<()>| async {
         Ok(Response::new(Empty::new()))
     }))

@@ -1,11 +1,11 @@
-//! A verifier of one's own: keys in a store behind a network, with a time limit.
+//! A custom verifier: it looks keys up in a store behind a network, with a timeout.
 //!
-//! It shows [`Verify`] for whoever keeps keys in a database. A key is `id.secret`: the id finds
-//! the row, the store knows only the digest, and the comparison happens here. A store that is
-//! slow or down means 503 with `Retry-After`, never an open door.
+//! Use [`verify_fn`] like this if your keys are in a database. A key is `id.secret`: the id finds
+//! the row, the store holds the digest alone, and this process compares. If the store is slow or
+//! down, the answer is 503 with `Retry-After`.
 //!
 //! ```sh
-//! cargo run --example custom_store                          # with a store of its own
+//! cargo run --example custom_store                          # with a built-in store
 //! STORE_ADDR=127.0.0.1:1 cargo run --example custom_store   # with a store that is down
 //!
 //! curl -H 'Authorization: Bearer ivr.a-secret-for-trying-out' http://127.0.0.1:3000/
@@ -18,46 +18,42 @@
 use std::error::Error;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::time::Duration;
 
 use axum::{Router, routing::get};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use voxgate::{AuthLayer, Caller, Denial, Digest, Outcome, Presented, Principal, Verdict, Verify};
+use voxgate::{
+    AuthLayer, Caller, Denial, Digest, Principal, RawCredential, Verdict, Verify, verify_fn,
+};
 
 const STORE_TIMEOUT: Duration = Duration::from_millis(500);
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 const MAX_ID_BYTES: usize = 64;
 const MAX_ROW_BYTES: u64 = 256;
 
-/// Asks the store. With a database, this holds its connection pool.
-struct StoreVerifier {
-    store: SocketAddr,
-}
-
-impl Verify for StoreVerifier {
-    // Boxed: a name for an `async` block. Next to a round trip the allocation is nothing.
-    type Future = Pin<Box<dyn Future<Output = Verdict> + Send>>;
-
-    fn verify(&self, presented: Presented<'_>) -> Outcome<Self::Future> {
-        // What cannot be a key is refused here, so that a flood of nonsense never asks the store.
-        let Some(id) = key_id(presented) else {
-            return Outcome::Ready(Err(Denial::unknown_credential()));
-        };
-        // Nothing may be borrowed from the request, and the secret itself is not needed any more.
-        let digest = presented.digest();
-        Outcome::Pending(Box::pin(ask(self.store, id, digest)))
-    }
+/// Verifies keys with the store. With a database, the closure holds its connection pool.
+fn store_verifier(store: SocketAddr) -> impl Verify<Future: Send> {
+    verify_fn(move |credential| {
+        // The future cannot borrow from the request, and it needs the digest alone.
+        let (id, digest) = (key_id(credential), credential.digest());
+        async move {
+            match id {
+                Some(id) => ask(store, id, digest).await,
+                // Text that cannot be a key is refused here and never reaches the store.
+                None => Err(Denial::unknown_credential()),
+            }
+        }
+    })
 }
 
 /// The part before the dot, if it is an id that is safe to send to the store.
-fn key_id(presented: Presented<'_>) -> Option<String> {
+fn key_id(credential: RawCredential<'_>) -> Option<String> {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-    let dot = presented.expose().iter().position(|byte| *byte == b'.')?;
-    let id = &presented.expose()[..dot];
-    let fits = presented.is_plausible() && (1..=MAX_ID_BYTES).contains(&id.len());
+    let dot = credential.expose().iter().position(|byte| *byte == b'.')?;
+    let id = &credential.expose()[..dot];
+    let fits = credential.is_plausible() && (1..=MAX_ID_BYTES).contains(&id.len());
     (fits && id.iter().all(plain)).then(|| String::from_utf8_lossy(id).into_owned())
 }
 
@@ -137,7 +133,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "/",
             get(|caller: Caller| async move { format!("hello, {}\n", caller.key_id()) }),
         )
-        .layer(AuthLayer::new(StoreVerifier { store }));
+        .layer(AuthLayer::new(store_verifier(store)));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, app).await?;

@@ -56,11 +56,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
 fn auth() -> Result<AuthLayer<KeyRing>, Box<dyn Error>> {
     let key = generate_key()?;
     println!("key {}", key.expose());
-    let principal = Principal::new("demo").scopes(Scope::new("greetings:read"));
+    let principal = Principal::new("demo").with_scopes(Scope::new("greetings:read"));
     // The ring keeps the digest of the key; the key itself is gone after this.
     let ring = KeyRing::new([Key::from_secret(&key, principal)])?;
     let policy = Policy::default().route("GET", "/", "greetings:read");
-    Ok(AuthLayer::new(ring).policy(policy))
+    Ok(AuthLayer::new(ring).with_policy(policy))
 }
 
 async fn connection<S, B>(stream: TcpStream, peer: SocketAddr, service: S)

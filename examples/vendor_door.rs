@@ -28,8 +28,8 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::TcpListener;
 use voxgate::{
-    AuthLayer, Caller, Denial, DenialKind, Dialect, Key, KeyRing, Outcome, Presented, Principal,
-    Secret, Verify,
+    AuthLayer, Caller, Denial, DenialKind, Dialect, Key, KeyRing, Principal, RawCredential, Secret,
+    Verify, VerifyOutcome,
 };
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -43,12 +43,12 @@ struct Limited<V> {
 impl<V: Verify> Verify for Limited<V> {
     type Future = V::Future;
 
-    fn verify(&self, presented: Presented<'_>) -> Outcome<Self::Future> {
+    fn verify(&self, presented: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
         // The same bytes in every dialect: the key, without its scheme, and Inworld's `id:secret`
         // without its base64.
         if presented.expose().starts_with(b"limited-") {
             let denial = Denial::new(DenialKind::RateLimited).with_retry_after(RETRY_AFTER);
-            return Outcome::Ready(Err(denial));
+            return VerifyOutcome::Ready(Err(denial));
         }
         self.store.verify(presented)
     }
@@ -76,7 +76,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     };
     let dialect: Dialect = setting("VOXGATE_DIALECT", "rime").parse()?;
     let store = ring(&setting("VOXGATE_API_KEYS", "a-key-for-trying-out"))?;
-    let auth = AuthLayer::new(Limited { store }).dialect(dialect);
+    let auth = AuthLayer::new(Limited { store }).with_dialect(dialect);
 
     // Every path and every method: what matters here is who gets in.
     let app = Router::new().fallback(greet).layer(auth);

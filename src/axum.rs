@@ -7,7 +7,7 @@ use axum_core::extract::FromRequestParts;
 use http::request::Parts;
 use http::{Extensions, StatusCode};
 
-use crate::gate::Tunnel;
+use crate::auth::Tunnel;
 use crate::principal::Caller;
 
 /// Answers 500 when the layer did not run: a route that was left outside it must not look like a

@@ -55,14 +55,14 @@ impl Denial {
     /// Names whose credential it was, for the audit record: it is known, and refused all the same.
     /// The caller is not told.
     #[must_use]
-    pub fn of_principal(mut self, principal: Principal) -> Self {
+    pub fn with_principal(mut self, principal: Principal) -> Self {
         self.principal = Some(principal);
         self
     }
 
     /// Names the limit that was hit, for the audit record.
     #[must_use]
-    pub fn of_limit(mut self, limit: Limit) -> Self {
+    pub fn with_limit(mut self, limit: Limit) -> Self {
         self.limit = Some(limit);
         self
     }

@@ -21,7 +21,7 @@
 //! }
 //!
 //! let key = Key::from_secret(&Secret::new("a-long-secret-of-yours")?, Principal::new("ivr-prod"));
-//! let auth = AuthLayer::new(KeyRing::new([key])?).dialect(Dialect::Rime);
+//! let auth = AuthLayer::new(KeyRing::new([key])?).with_dialect(Dialect::Rime);
 //! let app: Router = Router::new().route("/v1/rime-tts", post(speak)).layer(auth);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -51,6 +51,7 @@
 
 mod admit;
 pub mod audit;
+mod auth;
 #[cfg(feature = "axum")]
 pub mod axum;
 mod declassify;
@@ -59,13 +60,12 @@ mod dialect;
 pub mod env;
 mod error;
 mod files;
-mod gate;
 mod keys;
 mod limit;
 mod policy;
 mod principal;
 mod request_id;
-mod screen;
+mod request_validation;
 mod secret;
 mod toml_file;
 mod verify;
@@ -75,12 +75,12 @@ pub use self::admit::{Limiter, Usage};
 #[cfg(feature = "redis")]
 pub use self::admit::{OnFailure, SharedOptions, SharingState};
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
+pub use self::auth::{Auth, AuthBody, AuthFuture, AuthLayer, PeerAddr, Tunnel};
 #[cfg(voxgate_constant_time)]
 pub use self::declassify::on_declassify;
 pub use self::denial::{Denial, DenialKind};
 pub use self::dialect::{Dialect, IssuedKey, RefusalContext, UnknownDialect, is_grpc};
 pub use self::error::{ConfigError, Problem};
-pub use self::gate::{Auth, AuthFuture, AuthLayer, GateBody, PeerAddr, Tunnel};
 pub use self::keys::{
     InvalidKey, Key, KeyChange, KeyRing, KeysFile, PlainKey, RingChange, SharedKeyRing,
     generate_key,
@@ -88,12 +88,12 @@ pub use self::keys::{
 pub use self::limit::{Limit, Limits, Rate};
 pub use self::policy::{Policy, Rule, Voice};
 pub use self::principal::{
-    Account, AuthMethod, Caller, KeyKind, KeyState, Principal, Scope, Validity,
+    Account, AuthMethod, Caller, InvalidScope, KeyKind, KeyState, Principal, Scope, Validity,
 };
 pub use self::request_id::{RequestId, X_REQUEST_ID};
-pub use self::screen::Screen;
-pub use self::secret::{Digest, InvalidSecret, MAX_CREDENTIAL_BYTES, Presented, Secret};
-pub use self::verify::{Outcome, Verdict, Verify};
+pub use self::request_validation::RequestValidation;
+pub use self::secret::{Digest, InvalidSecret, MAX_CREDENTIAL_BYTES, RawCredential, Secret};
+pub use self::verify::{Verdict, Verify, VerifyFn, VerifyOutcome, verify_fn};
 pub use self::websocket::{asks_for_websocket, upgrades_to_websocket};
 
 /// The examples of README are tests, too.

@@ -16,12 +16,12 @@ pub const MAX_CREDENTIAL_BYTES: usize = 4096;
 
 /// A credential as the caller presented it: untrusted bytes that may hold a secret.
 ///
-/// `Debug` does not show the bytes. There is no `PartialEq`: compare [`Presented::digest`] with
+/// `Debug` does not show the bytes. There is no `PartialEq`: compare [`RawCredential::digest`] with
 /// [`Digest::matches`].
 #[derive(Clone, Copy)]
-pub struct Presented<'a>(&'a [u8]);
+pub struct RawCredential<'a>(&'a [u8]);
 
-impl<'a> Presented<'a> {
+impl<'a> RawCredential<'a> {
     /// Wraps the bytes of a credential, without its scheme.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
@@ -49,9 +49,9 @@ impl<'a> Presented<'a> {
     }
 }
 
-impl fmt::Debug for Presented<'_> {
+impl fmt::Debug for RawCredential<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Presented(..)")
+        f.write_str("RawCredential(..)")
     }
 }
 
@@ -191,17 +191,17 @@ mod tests {
             "{:?} {:?} {:?}",
             secret,
             secret.digest(),
-            Presented::new(b"hunter2hunter2")
+            RawCredential::new(b"hunter2hunter2")
         );
-        assert_eq!(shown, "Secret(..) Digest(..) Presented(..)");
+        assert_eq!(shown, "Secret(..) Digest(..) RawCredential(..)");
     }
 
     #[test]
     fn digests_match_only_the_same_bytes() {
         let digest = Digest::of(b"secret");
-        assert!(digest.matches(&Presented::new(b"secret").digest()));
-        assert!(!digest.matches(&Presented::new(b"secret ").digest()));
-        assert!(!digest.matches(&Presented::new(b"").digest()));
+        assert!(digest.matches(&RawCredential::new(b"secret").digest()));
+        assert!(!digest.matches(&RawCredential::new(b"secret ").digest()));
+        assert!(!digest.matches(&RawCredential::new(b"").digest()));
     }
 
     #[test]

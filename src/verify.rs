@@ -1,41 +1,101 @@
-//! Who does this credential belong to?
+//! The verifier: it finds the owner of a credential.
 
+use std::fmt;
 use std::future::Future;
 
 use crate::denial::Denial;
 use crate::principal::Principal;
-use crate::secret::Presented;
+use crate::secret::RawCredential;
 
-/// The answer of a verifier: who it is, or why not.
+/// The answer of a verifier: the owner of the credential, or the reason to deny it.
 pub type Verdict = Result<Principal, Denial>;
 
-/// Whether a verifier knows at once, or has to ask.
+/// Whether a verifier has its verdict at once or has to wait for it.
 #[derive(Debug)]
-pub enum Outcome<F> {
+pub enum VerifyOutcome<F> {
     /// The verdict. Nothing is boxed, cloned or awaited.
     Ready(Verdict),
     /// A future that resolves to the verdict.
     Pending(F),
 }
 
-/// Looks a credential up.
+/// Finds the owner of a credential.
 ///
-/// [`KeyRing`](crate::KeyRing) answers from memory. A store behind a network names its future and
-/// returns [`Outcome::Pending`].
+/// [`KeyRing`](crate::KeyRing) answers from memory. [`verify_fn`] makes a verifier of an `async`
+/// function. A store behind a network that names its own future implements this trait and returns
+/// [`VerifyOutcome::Pending`].
 ///
 /// # Rules for implementers
 ///
 /// - Compare with [`Digest::matches`](crate::Digest::matches), never with `==`.
-/// - When the store cannot be asked, answer [`Denial::unavailable`]. Never a principal.
-/// - Put a time limit on whatever the future waits for; the layer sets none.
+/// - If the store is down, return [`Denial::unavailable`], never a principal.
+/// - Set a timeout in the future; the layer sets none.
+/// - A request that waited for a slot is verified again before it is forwarded, so that a revoked
+///   key is refused. The verifier may therefore be called twice for one request.
 ///
 /// # Cancel safety
 ///
-/// The future is dropped when the caller goes away. What it started must not matter then.
+/// The future is dropped when the caller disconnects. Work that must finish belongs in a task of its
+/// own.
 pub trait Verify {
-    /// What a pending verdict resolves from.
+    /// The future of a pending verdict.
     type Future: Future<Output = Verdict>;
 
-    /// Looks `presented` up. Must not block.
-    fn verify(&self, presented: Presented<'_>) -> Outcome<Self::Future>;
+    /// Verifies a credential. Must not block.
+    fn verify(&self, credential: RawCredential<'_>) -> VerifyOutcome<Self::Future>;
+}
+
+/// A verifier made of a function that returns a future.
+///
+/// The function gets the credential by reference and must take what it needs, usually its
+/// [digest](RawCredential::digest), before the future starts. The rules of [`Verify`] apply.
+///
+/// ```
+/// use std::time::Duration;
+/// use voxgate::{AuthLayer, Denial, Digest, Principal, verify_fn};
+///
+/// # async fn find(_: Digest) -> Result<Option<String>, std::io::Error> { Ok(None) }
+/// let verifier = verify_fn(|credential| {
+///     let digest = credential.digest();
+///     async move {
+///         match find(digest).await {
+///             Ok(Some(id)) => Ok(Principal::new(&id)),
+///             Ok(None) => Err(Denial::unknown_credential()),
+///             Err(_) => Err(Denial::unavailable(Duration::from_secs(1))),
+///         }
+///     }
+/// });
+/// let auth = AuthLayer::new(verifier);
+/// # let _ = auth;
+/// ```
+pub fn verify_fn<F, T>(function: F) -> VerifyFn<F>
+where
+    F: Fn(RawCredential<'_>) -> T,
+    T: Future<Output = Verdict>,
+{
+    VerifyFn { function }
+}
+
+/// A verifier made by [`verify_fn`].
+#[derive(Clone, Copy)]
+pub struct VerifyFn<F> {
+    function: F,
+}
+
+impl<F, T> Verify for VerifyFn<F>
+where
+    F: Fn(RawCredential<'_>) -> T,
+    T: Future<Output = Verdict>,
+{
+    type Future = T;
+
+    fn verify(&self, credential: RawCredential<'_>) -> VerifyOutcome<T> {
+        VerifyOutcome::Pending((self.function)(credential))
+    }
+}
+
+impl<F> fmt::Debug for VerifyFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VerifyFn")
+    }
 }

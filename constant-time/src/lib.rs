@@ -16,8 +16,8 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response};
 use tower::{Layer, Service};
 use voxgate::{
-    AuthLayer, Denial, Dialect, Digest, Key, KeyRing, Outcome, Presented, Principal, Verdict,
-    Verify,
+    AuthLayer, Denial, Dialect, Digest, Key, KeyRing, Principal, RawCredential, Verdict, Verify,
+    VerifyOutcome,
 };
 
 /// As long as a key of `voxgate`, and not one: without a checksum, every mismatch is looked up.
@@ -44,7 +44,7 @@ pub fn layer<V: Verify>(
     verifier: V,
 ) -> impl Service<Request<()>, Response = Response<impl Sized>, Error = Infallible> {
     AuthLayer::new(verifier)
-        .dialect(dialect)
+        .with_dialect(dialect)
         .layer(tower::service_fn(inner))
 }
 
@@ -106,10 +106,10 @@ impl EarlyExit {
 impl Verify for EarlyExit {
     type Future = Ready<Verdict>;
 
-    fn verify(&self, presented: Presented<'_>) -> Outcome<Self::Future> {
+    fn verify(&self, presented: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
         let mut known = [u8::from(self.knows(presented.expose()))];
         valgrind::mark_defined(&mut known);
-        Outcome::Ready(match known {
+        VerifyOutcome::Ready(match known {
             [0] => Err(Denial::unknown_credential()),
             _ => Ok(Principal::new("key")),
         })

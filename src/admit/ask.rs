@@ -49,9 +49,9 @@ impl Ask {
         defaults: Limits,
         upstream: Option<NonZeroU32>,
     ) -> Option<Self> {
-        let account = principal.member_of();
+        let account = principal.account();
         let limits = [
-            principal.own_limits().or(defaults),
+            principal.limits().or(defaults),
             account.map_or_else(Limits::default, |account| account.limits()),
             Limits {
                 concurrency: upstream,
@@ -75,10 +75,7 @@ impl Ask {
     pub(super) fn id(&self, holder: Holder) -> &str {
         match holder {
             Holder::Key => self.principal.id(),
-            Holder::Account => self
-                .principal
-                .member_of()
-                .map_or("", |account| account.id()),
+            Holder::Account => self.principal.account().map_or("", |account| account.id()),
             Holder::Upstream => "",
         }
     }

@@ -170,8 +170,8 @@ mod tests {
     fn a_caller_is_told_of_its_own_limits_and_its_accounts() {
         let account = Account::new("acme", limits(Some("600/min"), Some(20), None));
         let principal = Principal::new("a")
-            .limits(limits(Some("50/s"), None, Some(4)))
-            .account(Arc::new(account));
+            .with_limits(limits(Some("50/s"), None, Some(4)))
+            .with_account(Arc::new(account));
         let ask = Ask::new(&principal, Limits::default(), NonZeroU32::new(9)).expect("limits");
         let mut book = Book::new();
         let now = Duration::from_secs(1);
@@ -211,7 +211,7 @@ mod tests {
     /// would name a policy that is not there.
     #[test]
     fn the_fields_take_the_place_of_the_upstreams_together() {
-        let principal = Principal::new("a").limits(limits(None, None, Some(4)));
+        let principal = Principal::new("a").with_limits(limits(None, None, Some(4)));
         let ask = Ask::new(&principal, Limits::default(), None).expect("a limit");
         let mut quotas = Book::new().begin(&ask, Duration::ZERO).expect("the first");
         for quota in quotas.0.iter_mut().flatten() {

@@ -29,7 +29,7 @@ use super::sharing::{OnFailure, Sharing, SharingState};
 /// let limiter = Limiter::new()
 ///     .defaults(Limits { rate: Rate::parse("50/s"), ..Limits::default() })
 ///     .upstream_concurrency(NonZeroU32::new(32).ok_or("not zero")?);
-/// let auth = AuthLayer::new(KeyRing::new([])?).limits(limiter);
+/// let auth = AuthLayer::new(KeyRing::new([])?).with_limits(limiter);
 /// # let _ = auth;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

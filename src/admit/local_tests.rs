@@ -21,7 +21,7 @@ fn ask(key: &str, concurrency: u32, upstream: u32) -> Ask {
         concurrency: number(concurrency),
         ..Limits::default()
     };
-    let principal = Principal::new(key).limits(limits);
+    let principal = Principal::new(key).with_limits(limits);
     Ask::new(&principal, Limits::default(), number(upstream)).expect("a limit")
 }
 
@@ -34,8 +34,8 @@ fn member(key: &str, own: &str, shared: &str) -> Ask {
     };
     let account = Account::new("acme", limits(shared));
     let principal = Principal::new(key)
-        .limits(limits(own))
-        .account(Arc::new(account));
+        .with_limits(limits(own))
+        .with_account(Arc::new(account));
     Ask::new(&principal, Limits::default(), None).expect("a limit")
 }
 
@@ -117,7 +117,7 @@ fn a_request_over_its_concurrency_uses_up_no_rate() {
         burst: number(2),
         concurrency: number(1),
     };
-    let principal = Principal::new("a").limits(limits);
+    let principal = Principal::new("a").with_limits(limits);
     let ask = Ask::new(&principal, Limits::default(), None).expect("limits");
     let slot = begin(&local, &ask).expect("the first");
     for _ in 0..5 {
@@ -147,7 +147,7 @@ fn a_request_over_its_accounts_rate_uses_up_none_of_its_keys() {
         burst: number(2),
         ..Limits::default()
     };
-    let alone = Principal::new("b").limits(limits);
+    let alone = Principal::new("b").with_limits(limits);
     let alone = Ask::new(&alone, Limits::default(), None).expect("a limit");
     for _ in 0..2 {
         begin(&local, &alone).expect("its own is untouched");
@@ -388,7 +388,7 @@ fn a_request_over_its_rate_does_not_wait_for_a_slot() {
         concurrency: number(1),
         ..Limits::default()
     };
-    let principal = Principal::new("a").limits(limits);
+    let principal = Principal::new("a").with_limits(limits);
     let one = Ask::new(&principal, Limits::default(), None).expect("limits");
     let first = begin(&local, &one).expect("the first");
     let guest = enter(&local, &one);

@@ -102,7 +102,7 @@ impl Limiter {
     fn refuse(&self, ask: &Ask, hit: Hit, queued: Option<Duration>) -> Box<Refused> {
         let wait = hit.retry_after.unwrap_or(SLOT_RETRY_AFTER);
         let denial = match hit.limit {
-            Limit::Shared => Denial::unavailable(wait).of_limit(hit.limit),
+            Limit::Shared => Denial::unavailable(wait).with_limit(hit.limit),
             limit => denial(limit, wait),
         };
         Box::new(Refused {
@@ -124,5 +124,5 @@ impl Limiter {
 fn denial(limit: Limit, retry_after: Duration) -> Denial {
     Denial::new(DenialKind::RateLimited)
         .with_retry_after(retry_after)
-        .of_limit(limit)
+        .with_limit(limit)
 }

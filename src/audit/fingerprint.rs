@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::declassify::declassify;
-use crate::secret::Presented;
+use crate::secret::RawCredential;
 
 /// The key of the fingerprints of one process, or of all that share it.
 ///
@@ -36,7 +36,7 @@ impl Pepper {
 
     /// The HMAC-SHA256 of a credential under this pepper, cut to 64 bits (RFC 2104 §5).
     #[must_use]
-    pub fn fingerprint(&self, credential: Presented<'_>) -> CredentialFingerprint {
+    pub fn fingerprint(&self, credential: RawCredential<'_>) -> CredentialFingerprint {
         let mut mac = self.0.clone();
         mac.update(credential.expose());
         let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(mac.finalize().into_bytes());
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_fingerprint_is_of_the_credential_and_of_the_pepper() {
         let pepper = |text: &[u8]| Pepper::new(text).expect("long enough");
-        let of = |pepper: &Pepper, text: &[u8]| pepper.fingerprint(Presented::new(text));
+        let of = |pepper: &Pepper, text: &[u8]| pepper.fingerprint(RawCredential::new(text));
         let (one, other) = (pepper(b"0123456789abcdef"), pepper(b"0123456789abcdeF"));
         assert_eq!(of(&one, b"key"), of(&one, b"key"));
         assert_ne!(of(&one, b"key"), of(&one, b"kez"));

@@ -187,13 +187,13 @@ fn write_text(
 
 fn write_principal(object: &mut Object<'_>, principal: &Principal, share: usize) {
     object.text("key_id", principal.id().as_bytes(), 64);
-    if let Some(account) = principal.member_of() {
+    if let Some(account) = principal.account() {
         object.text("account", account.id().as_bytes(), 64);
     }
-    if let Some(label) = principal.display_label() {
+    if let Some(label) = principal.label() {
         object.text("label", label.as_bytes(), MAX_LABEL_BYTES / share);
     }
-    if let Some(scopes) = principal.granted() {
+    if let Some(scopes) = principal.scopes() {
         let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
         object.text(
             "scopes",

@@ -11,7 +11,7 @@ use crate::denial::{Denial, DenialKind};
 use crate::limit::Limits;
 use crate::principal::{Account, AuthMethod, Scope};
 use crate::request_id::RequestId;
-use crate::secret::Presented;
+use crate::secret::RawCredential;
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     let schema = include_str!("../../docs/audit.schema.json");
@@ -68,9 +68,9 @@ fn decision<'a>(method: &'a Method, path: &'a str) -> Decision<'a> {
 fn a_decision_says_all_of_it_in_a_fixed_order() {
     let account = Arc::new(Account::new("acme", Limits::default()));
     let principal = Principal::new("ivr")
-        .label("IVR, \"production\"")
-        .scopes(["a", "b"].map(|scope| Scope::new(scope).expect("a scope")))
-        .account(account);
+        .with_label("IVR, \"production\"")
+        .with_scopes(["a", "b"].map(|scope| Scope::new(scope).expect("a scope")))
+        .with_account(account);
     let pepper = Pepper::new(b"0123456789abcdef").expect("a pepper");
     let denial = Denial::new(DenialKind::InsufficientScope);
     let record = Decision {
@@ -84,7 +84,7 @@ fn a_decision_says_all_of_it_in_a_fixed_order() {
         query: Some(QueryNames::of("speaker=cove&hunter2&api_key=hunter2")),
         trace_parent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         rule: Some(("POST", "/v1/*")),
-        credential: Some(pepper.fingerprint(Presented::new(b"hunter2"))),
+        credential: Some(pepper.fingerprint(RawCredential::new(b"hunter2"))),
         ..decision(&Method::POST, "/v1/rime-tts")
     };
     let line = line(&AuditRecord::Decision(record));
@@ -95,7 +95,7 @@ fn a_decision_says_all_of_it_in_a_fixed_order() {
             .map_or("", |at| &at[..id.len()]),
         "ID",
     );
-    let fingerprint = pepper.fingerprint(Presented::new(b"hunter2"));
+    let fingerprint = pepper.fingerprint(RawCredential::new(b"hunter2"));
     assert_eq!(
         shown,
         format!(
@@ -158,7 +158,7 @@ fn the_other_records_are_as_the_schema_says() {
         time,
         generation: 2,
         change: "added",
-        principal: &principal.clone().valid(validity),
+        principal: &principal.clone().with_validity(validity),
     }));
     let mut gap = String::new();
     LineWriter::new("0123456789abcdef".to_owned()).write_gap(&mut gap, time, 3..=5);
@@ -177,7 +177,7 @@ proptest! {
         query in "[\\x00\"&;=é🦀a]{0,400}",
         label in "[\u{7f}é🦀\"]{0,300}",
     ) {
-        let principal = Principal::new("ivr").label(&label);
+        let principal = Principal::new("ivr").with_label(&label);
         let method = Method::from_bytes(&[b'M'; 60]).expect("a method");
         let record = Decision {
             principal: Some(&principal),

@@ -7,13 +7,13 @@ use http::header::AUTHORIZATION;
 
 use crate::policy::Policy;
 
-use super::carrier::{Case, Form};
+use super::credential_location::{Case, Form};
 use super::{Dialect, Profile, as_it_is, bearer};
 
-/// It has no carriers of its own: what it cannot tell is refused before a credential is read.
+/// It has no credential_locations of its own: what it cannot tell is refused before a credential is read.
 pub(super) static PROFILE: Profile = Profile {
     name: "auto",
-    carriers: &[],
+    credential_locations: &[],
     canonical: as_it_is,
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
@@ -30,7 +30,7 @@ static POLICIES: LazyLock<Vec<(Dialect, Policy)>> = LazyLock::new(|| {
 });
 
 /// The one vendor whose routes name the path and, if several vendors have it, one of whose
-/// carriers holds something. `None` when that is nobody, or more than one.
+/// credential_locations holds something. `None` when that is nobody, or more than one.
 pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
     let (method, path) = (request.method(), request.uri().path());
     let of_path = POLICIES
@@ -41,8 +41,8 @@ pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
         return Some(*only);
     }
     let carries = |dialect: &&Dialect| {
-        let mut carriers = dialect.profile().carriers.iter();
-        carriers.any(|carrier| carrier.is_there(request))
+        let mut credential_locations = dialect.profile().credential_locations.iter();
+        credential_locations.any(|carrier| carrier.is_there(request))
     };
     let mut carrying = candidates.iter().filter(carries);
     carrying

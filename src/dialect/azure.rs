@@ -5,7 +5,7 @@
 
 use http::HeaderName;
 
-use super::carrier::{Carrier, Form};
+use super::credential_location::{CredentialLocation, Form};
 use super::refusal::sentence;
 use super::route::{READ_VOICES, Route, SPEAK, route};
 use super::{Profile, Refusal, RefusalContext, as_it_is};
@@ -13,11 +13,11 @@ use crate::denial::DenialKind;
 
 const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
 
-static CARRIERS: [Carrier; 1] = [Carrier::Header(SUBSCRIPTION_KEY, &[Form::Raw])];
+static CARRIERS: [CredentialLocation; 1] = [CredentialLocation::Header(SUBSCRIPTION_KEY, &[Form::Raw])];
 
 pub(super) static PROFILE: Profile = Profile {
     name: "azure",
-    carriers: &CARRIERS,
+    credential_locations: &CARRIERS,
     canonical: as_it_is,
     upstream: (SUBSCRIPTION_KEY, Form::Raw),
     deployment_variable: None,

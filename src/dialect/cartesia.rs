@@ -7,7 +7,7 @@
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 
-use super::carrier::{Carrier, Case, Form};
+use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence, word};
 use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext, as_it_is};
@@ -15,16 +15,16 @@ use crate::denial::DenialKind;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-static CARRIERS: [Carrier; 4] = [
-    Carrier::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
-    Carrier::Header(X_API_KEY, &[Form::Raw]),
-    Carrier::Query("api_key"),
-    Carrier::Query("access_token"),
+static CARRIERS: [CredentialLocation; 4] = [
+    CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
+    CredentialLocation::Header(X_API_KEY, &[Form::Raw]),
+    CredentialLocation::Query("api_key"),
+    CredentialLocation::Query("access_token"),
 ];
 
 pub(super) static PROFILE: Profile = Profile {
     name: "cartesia",
-    carriers: &CARRIERS,
+    credential_locations: &CARRIERS,
     canonical: as_it_is,
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,

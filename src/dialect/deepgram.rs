@@ -6,7 +6,7 @@
 
 use http::header::AUTHORIZATION;
 
-use super::carrier::{Carrier, Case, Form};
+use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, Route, SPEAK, route};
 use super::subprotocol::Offer;
@@ -15,12 +15,12 @@ use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "deepgram",
-    carriers: &[
-        Carrier::Header(
+    credential_locations: &[
+        CredentialLocation::Header(
             AUTHORIZATION,
             &[Form::Scheme("Token", Case::Any), Form::Scheme("Bearer", Case::Any)],
         ),
-        Carrier::Subprotocol(Offer::After(&["token", "bearer"])),
+        CredentialLocation::Subprotocol(Offer::After(&["token", "bearer"])),
     ],
     canonical: as_it_is,
     upstream: (AUTHORIZATION, Form::Scheme("Token", Case::Any)),

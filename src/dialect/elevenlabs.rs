@@ -4,7 +4,7 @@
 
 use http::HeaderName;
 
-use super::carrier::{Carrier, Form};
+use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext, as_it_is};
@@ -12,11 +12,11 @@ use crate::denial::DenialKind;
 
 const XI_API_KEY: HeaderName = HeaderName::from_static("xi-api-key");
 
-static CARRIERS: [Carrier; 1] = [Carrier::Header(XI_API_KEY, &[Form::Raw])];
+static CARRIERS: [CredentialLocation; 1] = [CredentialLocation::Header(XI_API_KEY, &[Form::Raw])];
 
 pub(super) static PROFILE: Profile = Profile {
     name: "elevenlabs",
-    carriers: &CARRIERS,
+    credential_locations: &CARRIERS,
     canonical: as_it_is,
     upstream: (XI_API_KEY, Form::Raw),
     deployment_variable: None,

@@ -8,7 +8,7 @@
 use http::StatusCode;
 use http::header::AUTHORIZATION;
 
-use super::carrier::{Carrier, Case, Form};
+use super::credential_location::{CredentialLocation, Case, Form};
 use super::grpc;
 use super::refusal::sentence;
 use super::route::{READ_VOICES, Route, WRITE_VOICES, any_key, route};
@@ -18,9 +18,9 @@ use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "inworld",
-    carriers: &[
-        Carrier::Header(AUTHORIZATION, &[Form::Basic, Form::Scheme("Bearer", Case::Any)]),
-        Carrier::Subprotocol(Offer::Prefix("bearer_")),
+    credential_locations: &[
+        CredentialLocation::Header(AUTHORIZATION, &[Form::Basic, Form::Scheme("Bearer", Case::Any)]),
+        CredentialLocation::Subprotocol(Offer::Prefix("bearer_")),
     ],
     canonical: as_it_is,
     upstream: (AUTHORIZATION, Form::Basic),

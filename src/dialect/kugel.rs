@@ -8,7 +8,7 @@
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 
-use super::carrier::{Carrier, Case, Form};
+use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext};
@@ -17,15 +17,15 @@ use crate::denial::DenialKind;
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const REGIONS: [&[u8]; 3] = [b"eu-", b"us-", b"global-"];
 
-static CARRIERS: [Carrier; 3] = [
-    Carrier::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
-    Carrier::Header(X_API_KEY, &[Form::Raw]),
-    Carrier::Query("api_key"),
+static CARRIERS: [CredentialLocation; 3] = [
+    CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
+    CredentialLocation::Header(X_API_KEY, &[Form::Raw]),
+    CredentialLocation::Query("api_key"),
 ];
 
 pub(super) static PROFILE: Profile = Profile {
     name: "kugel",
-    carriers: &CARRIERS,
+    credential_locations: &CARRIERS,
     canonical: without_region,
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: Some("KUGELAUDIO_API_KEY"),

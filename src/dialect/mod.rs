@@ -7,7 +7,7 @@
 mod auto;
 mod basic;
 mod caller_key;
-mod carrier;
+mod credential_location;
 mod grpc;
 mod query;
 mod refusal;
@@ -25,7 +25,7 @@ use crate::denial::{Denial, DenialKind};
 use crate::policy::Policy;
 use crate::secret::{Digest, Secret};
 
-use self::carrier::{Canonical, Carrier, Credential, Form};
+use self::credential_location::{Canonical, Credential, CredentialLocation, Form};
 use self::refusal::Refusal;
 use self::route::Route;
 
@@ -45,7 +45,7 @@ pub(crate) const DEPLOYMENT_VARIABLES: [&str; 5] = [
 /// Everything that differs from vendor to vendor.
 struct Profile {
     name: &'static str,
-    carriers: &'static [Carrier],
+    credential_locations: &'static [CredentialLocation],
     canonical: Canonical,
     /// Where a deployment key goes on the way upstream, and in which form.
     upstream: (HeaderName, Form),
@@ -147,14 +147,14 @@ impl Dialect {
         }
     }
 
-    /// Reads the credential from the carriers of this dialect.
+    /// Reads the credential from the credential_locations of this dialect.
     pub(crate) fn credential<B>(self, request: &Request<B>) -> Result<Credential<'_>, DenialKind> {
         let Profile {
-            carriers,
+            credential_locations,
             canonical,
             ..
         } = self.profile();
-        carrier::read(carriers, *canonical, request)
+        credential_location::read(credential_locations, *canonical, request)
     }
 
     /// Whether a deployment key can be written in the vendor's form.
@@ -173,7 +173,7 @@ impl Dialect {
     /// HTTP/2 does not index it.
     pub(crate) fn mark_sensitive(self, headers: &mut HeaderMap) {
         for dialect in self.each() {
-            for carrier in dialect.profile().carriers {
+            for carrier in dialect.profile().credential_locations {
                 carrier.mark_sensitive(headers);
             }
         }
@@ -195,11 +195,11 @@ impl Dialect {
         let credential = self.credential(request).ok();
         let digest = credential.map(|credential| credential.presented().digest());
         for dialect in Self::ALL {
-            for carrier in dialect.profile().carriers {
+            for carrier in dialect.profile().credential_locations {
                 carrier.strip(request);
             }
         }
-        carrier::remove_headers(request.headers_mut());
+        credential_location::remove_headers(request.headers_mut());
         if let Some(digest) = digest {
             let canonical = self.profile().canonical;
             let is_known = |bytes: &[u8]| Digest::of(canonical(bytes)).matches(&digest);
@@ -216,8 +216,8 @@ impl Dialect {
     /// one of those that these headers offer does. Ask before the credential is stripped.
     #[must_use]
     pub fn subprotocol(self, headers: &HeaderMap) -> Option<&'static str> {
-        let mut carriers = self.profile().carriers.iter();
-        carriers.find_map(|carrier| carrier.subprotocol(headers))
+        let mut credential_locations = self.profile().credential_locations.iter();
+        credential_locations.find_map(|carrier| carrier.subprotocol(headers))
     }
 
     /// Adds a deployment key in the vendor's own form. The header is marked sensitive.

@@ -8,14 +8,14 @@ use std::borrow::Cow;
 
 use http::header::AUTHORIZATION;
 
-use super::carrier::{Carrier, Case, Form};
+use super::credential_location::{CredentialLocation, Case, Form};
 use super::route::{READ_VOICES, Route, SPEAK, route};
 use super::{Profile, Refusal, RefusalContext, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "rime",
-    carriers: &[Carrier::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Exact)])],
+    credential_locations: &[CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Exact)])],
     canonical: as_it_is,
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Exact)),
     deployment_variable: Some("RIME_API_KEY"),

@@ -55,10 +55,10 @@ impl Route {
     pub(super) fn rule(&self) -> Rule {
         let mut rule = Rule::new(self.method, self.path);
         if let Some(scope) = self.scope {
-            rule = rule.scope(scope);
+            rule = rule.with_scope(scope);
         }
         if let Some(segment) = self.voice {
-            rule = rule.voice(Voice::Path(segment.into()));
+            rule = rule.with_voice(Voice::Path(segment.into()));
         }
         if self.realtime { rule.realtime() } else { rule }
     }

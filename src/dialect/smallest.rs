@@ -5,7 +5,7 @@
 
 use http::header::AUTHORIZATION;
 
-use super::carrier::{Carrier, Case, Form};
+use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence};
 use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext, as_it_is};
@@ -13,7 +13,7 @@ use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "smallest",
-    carriers: &[Carrier::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)])],
+    credential_locations: &[CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)])],
     canonical: as_it_is,
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: Some("SMALLEST_API_KEY"),

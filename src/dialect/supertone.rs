@@ -6,7 +6,7 @@
 
 use http::HeaderName;
 
-use super::carrier::{Carrier, Form};
+use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{reason, sentence};
 use super::route::{READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext, as_it_is};
@@ -14,11 +14,11 @@ use crate::denial::DenialKind;
 
 const X_SUP_API_KEY: HeaderName = HeaderName::from_static("x-sup-api-key");
 
-static CARRIERS: [Carrier; 1] = [Carrier::Header(X_SUP_API_KEY, &[Form::Raw])];
+static CARRIERS: [CredentialLocation; 1] = [CredentialLocation::Header(X_SUP_API_KEY, &[Form::Raw])];
 
 pub(super) static PROFILE: Profile = Profile {
     name: "supertone",
-    carriers: &CARRIERS,
+    credential_locations: &CARRIERS,
     canonical: as_it_is,
     upstream: (X_SUP_API_KEY, Form::Raw),
     deployment_variable: Some("SUPERTONE_API_KEY"),

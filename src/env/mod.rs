@@ -39,8 +39,8 @@ mod routes;
 mod secrets;
 mod settings;
 
+use crate::auth::AuthLayer;
 use crate::error::ConfigError;
-use crate::gate::AuthLayer;
 
 pub use self::environment::Environment;
 pub use self::limits::LimitSettings;

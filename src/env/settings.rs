@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::auth::AuthLayer;
 use crate::dialect::Dialect;
 use crate::error::{ConfigError, Problem};
 use crate::files::Fingerprint;
-use crate::gate::AuthLayer;
 use crate::keys::{KeyRing, SharedKeyRing, Source};
 use crate::policy::Policy;
 use crate::principal::Principal;
@@ -235,8 +235,8 @@ impl Settings {
             }
             Mode::Preconfigured => AuthLayer::preconfigured(),
         };
-        let layer = layer.dialect(self.dialect).policy(self.policy);
-        Ok(layer.limits(limiter))
+        let layer = layer.with_dialect(self.dialect).with_policy(self.policy);
+        Ok(layer.with_limits(limiter))
     }
 }
 

@@ -12,8 +12,8 @@ use crate::denial::{Denial, DenialKind};
 use crate::dialect::Dialect;
 use crate::error::{ConfigError, Problem};
 use crate::principal::{KeyState, Principal};
-use crate::secret::{Digest, Presented};
-use crate::verify::{Outcome, Verdict, Verify};
+use crate::secret::{Digest, RawCredential};
+use crate::verify::{Verdict, Verify, VerifyOutcome};
 
 use super::file::KeysFile;
 use super::key::Key;
@@ -108,13 +108,13 @@ impl KeyRing {
     /// rate = "200/s"
     /// ```
     ///
-    /// A secret in the clear is known as it stands; [`KeysFile`] reads a vendor's forms.
+    /// A secret in the clear is accepted in each form in which the clients of `dialect` send it.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with the file, each with its line, none with a value.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        KeysFile::load(path, Dialect::Bearer)?.into_ring()
+    pub fn load(path: impl AsRef<Path>, dialect: Dialect) -> Result<Self, ConfigError> {
+        KeysFile::load(path, dialect)?.into_ring()
     }
 
     /// How many keys there are, disabled and expired ones included.
@@ -163,7 +163,7 @@ impl KeyRing {
         keys.any(|principal| !principal.is_unlimited())
     }
 
-    fn look_up(&self, presented: Presented<'_>) -> Verdict {
+    fn look_up(&self, presented: RawCredential<'_>) -> Verdict {
         if !presented.is_plausible() {
             return Err(Denial::unknown_credential());
         }
@@ -196,7 +196,7 @@ impl KeyRing {
             KeyState::Expired => DenialKind::ExpiredCredential,
             KeyState::NotYetValid => DenialKind::NotYetValidCredential,
         };
-        Err(Denial::new(kind).of_principal(principal.clone()))
+        Err(Denial::new(kind).with_principal(principal.clone()))
     }
 }
 
@@ -245,8 +245,8 @@ fn index(
 impl Verify for KeyRing {
     type Future = Ready<Verdict>;
 
-    fn verify(&self, presented: Presented<'_>) -> Outcome<Self::Future> {
-        Outcome::Ready(self.look_up(presented))
+    fn verify(&self, presented: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
+        VerifyOutcome::Ready(self.look_up(presented))
     }
 }
 

@@ -10,7 +10,7 @@ fn key(id: &str, secret: &str) -> Key {
 }
 
 fn ask(ring: &KeyRing, presented: &[u8]) -> Result<String, DenialKind> {
-    let verdict = ring.look_up(Presented::new(presented));
+    let verdict = ring.look_up(RawCredential::new(presented));
     verdict
         .map(|principal| principal.id().to_owned())
         .map_err(|denial| denial.kind())
@@ -49,7 +49,7 @@ fn a_key_that_does_not_count_is_told_apart_from_an_unknown_one() {
     let now = SystemTime::now();
     let hour = Duration::from_secs(3600);
     let valid = |id: &str, not_before, expires| {
-        let principal = Principal::new(id).valid(Validity {
+        let principal = Principal::new(id).with_validity(Validity {
             not_before,
             expires,
         });
@@ -95,10 +95,14 @@ fn a_mistyped_key_of_ours_is_refused_before_it_is_looked_up() {
 #[test]
 fn what_was_let_in_is_found_again_in_a_later_ring() {
     let first = KeyRing::new([key("a", "secret-a"), key("b", "secret-b")]).expect("a ring");
-    let principal = |secret: &[u8]| first.look_up(Presented::new(secret)).expect("a principal");
+    let principal = |secret: &[u8]| {
+        first
+            .look_up(RawCredential::new(secret))
+            .expect("a principal")
+    };
     let (a, b) = (principal(b"secret-a"), principal(b"secret-b"));
     let soon = SystemTime::now() + Duration::from_secs(60);
-    let expiring = Principal::new("renamed").valid(Validity {
+    let expiring = Principal::new("renamed").with_validity(Validity {
         not_before: None,
         expires: Some(soon),
     });
@@ -147,7 +151,10 @@ fn a_digest_tells_rings_apart_and_says_nothing_of_secrets_in_the_clear() {
         vec![of("b", Principal::new("a"))],
         vec![of("a", Principal::new("b"))],
         vec![a().disabled(true)],
-        vec![of("a", Principal::new("a").scopes([]))],
+        vec![of(
+            "a",
+            Principal::new("a").with_scopes::<crate::principal::Scope>([]),
+        )],
     ] {
         assert_ne!(first, digest(other));
     }
@@ -166,9 +173,9 @@ fn a_ring_that_was_replaced_is_gone() {
     let observer = Arc::clone(&told);
     shared.on_replace(move |_| _ = observer.fetch_add(1, Ordering::Relaxed));
     let old = Arc::downgrade(&shared.ring());
-    let verify = |secret: &[u8]| match shared.verify(Presented::new(secret)) {
-        Outcome::Ready(verdict) => verdict.is_ok(),
-        Outcome::Pending(_) => false,
+    let verify = |secret: &[u8]| match shared.verify(RawCredential::new(secret)) {
+        VerifyOutcome::Ready(verdict) => verdict.is_ok(),
+        VerifyOutcome::Pending(_) => false,
     };
     assert!(verify(b"secret-a") && !verify(b"secret-b"));
     shared.replace(KeyRing::new([key("b", "secret-b")]).expect("a ring"));

@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 
 use crate::dialect::Dialect;
 use crate::error::ConfigError;
-use crate::secret::Presented;
-use crate::verify::{Outcome, Verdict, Verify};
+use crate::secret::RawCredential;
+use crate::verify::{Verdict, Verify, VerifyOutcome};
 
 use super::change::RingChange;
 use super::reload::Source;
@@ -31,7 +31,7 @@ const LAST_LOOK_UPS: Duration = Duration::from_secs(1);
 ///
 /// // The file is read again whenever it changes.
 /// let keys = SharedKeyRing::watch("keys.toml", Dialect::Rime)?;
-/// let auth = AuthLayer::new(keys.clone()).dialect(Dialect::Rime);
+/// let auth = AuthLayer::new(keys.clone()).with_dialect(Dialect::Rime);
 /// # let _ = auth;
 /// # Ok::<(), voxgate::ConfigError>(())
 /// ```
@@ -179,7 +179,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Verify for SharedKeyRing {
     type Future = Ready<Verdict>;
 
-    fn verify(&self, presented: Presented<'_>) -> Outcome<Self::Future> {
+    fn verify(&self, presented: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
         self.0.current.load().verify(presented)
     }
 }

@@ -71,10 +71,10 @@ fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule
     }
     let mut rule = Rule::new(&method, &path);
     if let Some(scope) = scope {
-        rule = rule.scope(&scope);
+        rule = rule.with_scope(&scope);
     }
     if let Some(voice) = voice {
-        rule = rule.voice(voice);
+        rule = rule.with_voice(voice);
     }
     Some(if realtime { rule.realtime() } else { rule })
 }
@@ -109,8 +109,8 @@ mod tests {
         ";
         let expected = [
             Rule::new("POST", "/v1/tts/{voice_id}")
-                .scope("tts:synthesize")
-                .voice(Voice::Path("voice_id".into())),
+                .with_scope("tts:synthesize")
+                .with_voice(Voice::Path("voice_id".into())),
             Rule::new("*", "/live/*").realtime(),
         ];
         assert_eq!(load_text(text).expect("a good file"), expected);

@@ -47,7 +47,7 @@ impl Policy {
     /// Requires `scope` for the requests that [`Rule::new`] names by `method` and `pattern`.
     #[must_use]
     pub fn route(self, method: &str, pattern: &str, scope: &str) -> Self {
-        self.rule(Rule::new(method, pattern).scope(scope))
+        self.rule(Rule::new(method, pattern).with_scope(scope))
     }
 
     /// Adds a rule behind those that are there.
@@ -146,7 +146,7 @@ mod tests {
         let policy = Policy::default()
             .route("POST", "/v1/rime-tts", "tts:synthesize")
             .route("*", "/open", "other");
-        let speaker = Principal::new("a").scopes(Scope::new("tts:synthesize"));
+        let speaker = Principal::new("a").with_scopes(Scope::new("tts:synthesize"));
         assert!(may(&policy, &speaker, "POST", "/v1/rime-tts"));
         assert!(may(&policy, &speaker, "POST", "/v1/rime%2Dtts?x"));
         assert!(!may(&policy, &speaker, "GET", "/v1/rime-tts"));
@@ -161,19 +161,24 @@ mod tests {
         let anyone = || Principal::new("a");
         assert!(!may(
             &empty,
-            &anyone().scopes(Scope::new("tts:synthesize")),
+            &anyone().with_scopes(Scope::new("tts:synthesize")),
             "GET",
             "/"
         ));
-        assert!(!may(&empty, &anyone().voices(["*"]), "GET", "/"));
-        assert!(!may(&empty, &anyone().kind(KeyKind::Realtime), "GET", "/"));
+        assert!(!may(&empty, &anyone().with_voices(["*"]), "GET", "/"));
+        assert!(!may(
+            &empty,
+            &anyone().with_kind(KeyKind::Realtime),
+            "GET",
+            "/"
+        ));
     }
 
     #[test]
     fn one_scope_can_stand_for_the_whole_service() {
         let policy = Policy::default().require("tts:synthesize");
-        let speaker = Principal::new("a").scopes(Scope::new("tts:synthesize"));
-        let reader = Principal::new("b").scopes(Scope::new("voices:read"));
+        let speaker = Principal::new("a").with_scopes(Scope::new("tts:synthesize"));
+        let reader = Principal::new("b").with_scopes(Scope::new("voices:read"));
         assert!(may(&policy, &speaker, "GET", "/any"));
         assert!(!may(&policy, &reader, "GET", "/any"));
     }
@@ -183,11 +188,11 @@ mod tests {
         let policy = Policy::default()
             .rule(Rule::new("GET", "/session").realtime())
             .rule(Rule::new("POST", "/tts"));
-        let realtime = Principal::new("a").kind(KeyKind::Realtime);
+        let realtime = Principal::new("a").with_kind(KeyKind::Realtime);
         assert!(may(&policy, &realtime, "GET", "/session"));
         assert!(!may(&policy, &realtime, "POST", "/tts"));
         assert!(!may(&policy, &realtime, "GET", "/unnamed"));
-        let nothing = Principal::new("b").scopes([]);
+        let nothing = Principal::new("b").with_scopes::<Scope>([]);
         assert!(
             may(&policy, &nothing, "POST", "/tts"),
             "the rule asks for no scope"
@@ -197,13 +202,13 @@ mod tests {
     #[test]
     fn a_key_of_some_voices_speaks_with_no_other() {
         let voice = |place: &str| Voice::parse(place).expect("a place");
-        let tts = |path: &str| Rule::new("POST", path).scope("tts:synthesize");
+        let tts = |path: &str| Rule::new("POST", path).with_scope("tts:synthesize");
         let policy = Policy::default()
-            .rule(tts("/tts/{voice_id}").voice(voice("path:voice_id")))
-            .rule(tts("/query").voice(voice("query:voice")))
+            .rule(tts("/tts/{voice_id}").with_voice(voice("path:voice_id")))
+            .rule(tts("/query").with_voice(voice("query:voice")))
             .rule(tts("/body"))
             .route("GET", "/voices", "voices:read");
-        let some = Principal::new("a").voices(["cove", "team-*"]);
+        let some = Principal::new("a").with_voices(["cove", "team-*"]);
         for (method, uri, expected) in [
             ("POST", "/tts/cove", true),
             ("POST", "/tts/c%6Fve", true),
@@ -219,7 +224,7 @@ mod tests {
         ] {
             assert_eq!(may(&policy, &some, method, uri), expected, "{method} {uri}");
         }
-        let scoped = some.scopes(Scope::new("voices:read"));
+        let scoped = some.with_scopes(Scope::new("voices:read"));
         assert!(!may(&policy, &scoped, "POST", "/tts/cove"));
     }
 

@@ -18,8 +18,8 @@ const SPEAKING: &str = "tts:synthesize";
 /// use voxgate::{Rule, Voice};
 ///
 /// let rule = Rule::new("POST", "/v1/text-to-speech/{voice_id}")
-///     .scope("tts:synthesize")
-///     .voice(Voice::Path("voice_id".into()));
+///     .with_scope("tts:synthesize")
+///     .with_voice(Voice::Path("voice_id".into()));
 /// # let _ = rule;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Rule {
 
     /// Requires `scope` of a key that is limited to scopes.
     #[must_use]
-    pub fn scope(mut self, scope: &str) -> Self {
+    pub fn with_scope(mut self, scope: &str) -> Self {
         self.scope = Some(scope.into());
         self
     }
@@ -76,7 +76,7 @@ impl Rule {
 
     /// Says where the voice is, for keys that are limited to some.
     #[must_use]
-    pub fn voice(mut self, voice: Voice) -> Self {
+    pub fn with_voice(mut self, voice: Voice) -> Self {
         self.voice = Some(voice);
         self
     }
@@ -95,7 +95,7 @@ impl Rule {
 
     /// The scope that is required, or `None` when every standard key may.
     #[must_use]
-    pub fn required(&self) -> Option<&str> {
+    pub fn scope(&self) -> Option<&str> {
         self.scope.as_deref()
     }
 
@@ -107,7 +107,7 @@ impl Rule {
 
     /// Where the voice is, if the rule says so.
     #[must_use]
-    pub fn voice_binding(&self) -> Option<&Voice> {
+    pub fn voice(&self) -> Option<&Voice> {
         self.voice.as_ref()
     }
 
@@ -117,11 +117,9 @@ impl Rule {
 
     /// Whether this limited principal may do what this rule, which names the request, is about.
     pub(super) fn permits(&self, principal: &Principal, uri: &Uri) -> bool {
-        let by_kind = match principal.key_kind() {
+        let by_kind = match principal.kind() {
             KeyKind::Realtime => self.realtime,
-            KeyKind::Standard => self
-                .required()
-                .is_none_or(|scope| principal.has_scope(scope)),
+            KeyKind::Standard => self.scope().is_none_or(|scope| principal.has_scope(scope)),
         };
         by_kind && (!principal.is_limited_to_voices() || self.permits_voice(principal, uri))
     }
@@ -129,7 +127,7 @@ impl Rule {
     /// A voice that cannot be seen could be any; only what does not speak needs none.
     fn permits_voice(&self, principal: &Principal, uri: &Uri) -> bool {
         match &self.voice {
-            None => self.required().is_some_and(|scope| scope != SPEAKING),
+            None => self.scope().is_some_and(|scope| scope != SPEAKING),
             Some(voice) => voice
                 .of(&self.pattern, uri)
                 .is_some_and(|voice| principal.has_voice(&voice)),

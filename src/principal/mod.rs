@@ -14,7 +14,7 @@ use crate::secret::Digest;
 
 pub use self::account::Account;
 pub use self::caller::{AuthMethod, Caller};
-pub use self::scope::Scope;
+pub use self::scope::{InvalidScope, Scope};
 pub use self::validity::{KeyState, Validity};
 
 /// Who a credential belongs to: what a [`Verify`](crate::Verify) answers with.
@@ -58,7 +58,7 @@ pub enum KeyKind {
 
 impl Principal {
     /// A principal that is known by `id`, without a label and **unscoped**: no policy refuses it.
-    /// Give it [`scopes`](Self::scopes) to limit what it may do.
+    /// Give it [scopes](Self::with_scopes) to limit what it may do.
     #[must_use]
     pub fn new(id: &str) -> Self {
         Self(Arc::new(Record {
@@ -73,19 +73,29 @@ impl Principal {
 
     /// Adds a label for people, such as `"IVR, production"`.
     #[must_use]
-    pub fn label(self, label: &str) -> Self {
+    pub fn with_label(self, label: &str) -> Self {
         self.with(|details| details.label = Some(label.into()))
     }
 
-    /// Limits the principal to these scopes. An empty list permits nothing.
+    /// Limits the principal to these scopes, given as `&str` or [`Scope`]. An empty list permits
+    /// nothing.
+    ///
+    /// # Panics
+    ///
+    /// If a text is not a scope token (RFC 6749 §3.3). Use [`Scope::new`] for text that is not a
+    /// constant of the program.
     #[must_use]
-    pub fn scopes(self, scopes: impl IntoIterator<Item = Scope>) -> Self {
-        self.with(|details| details.scopes = Some(scopes.into_iter().collect()))
+    pub fn with_scopes<T: TryInto<Scope>>(self, scopes: impl IntoIterator<Item = T>) -> Self {
+        let scope = |text: T| {
+            let scope = text.try_into();
+            scope.unwrap_or_else(|_| panic!("a scope is not a scope token of RFC 6749 §3.3"))
+        };
+        self.with(|details| details.scopes = Some(scopes.into_iter().map(scope).collect()))
     }
 
     /// Sets what the key is for.
     #[must_use]
-    pub fn kind(mut self, kind: KeyKind) -> Self {
+    pub fn with_kind(mut self, kind: KeyKind) -> Self {
         Arc::make_mut(&mut self.0).kind = kind;
         self
     }
@@ -93,21 +103,21 @@ impl Principal {
     /// Limits the principal to these voices, on the routes whose rule names where the voice is.
     /// A `*` at the end stands for any rest. An empty list permits none.
     #[must_use]
-    pub fn voices<T: AsRef<str>>(self, voices: impl IntoIterator<Item = T>) -> Self {
+    pub fn with_voices<T: AsRef<str>>(self, voices: impl IntoIterator<Item = T>) -> Self {
         let voices = voices.into_iter().map(|voice| voice.as_ref().into());
         self.with(|details| details.voices = Some(voices.collect()))
     }
 
     /// Sets when its key counts. A [`KeyRing`](crate::KeyRing) refuses it at any other time.
     #[must_use]
-    pub fn valid(mut self, validity: Validity) -> Self {
+    pub fn with_validity(mut self, validity: Validity) -> Self {
         Arc::make_mut(&mut self.0).validity = validity;
         self
     }
 
     /// Adds names and values for attribution, such as `team` and `ivr`.
     #[must_use]
-    pub fn labels<N: AsRef<str>, T: AsRef<str>>(
+    pub fn with_labels<N: AsRef<str>, T: AsRef<str>>(
         self,
         labels: impl IntoIterator<Item = (N, T)>,
     ) -> Self {
@@ -118,13 +128,13 @@ impl Principal {
 
     /// Limits how much it may do.
     #[must_use]
-    pub fn limits(self, limits: Limits) -> Self {
+    pub fn with_limits(self, limits: Limits) -> Self {
         self.with(|details| details.limits = limits)
     }
 
     /// Puts it into an account, whose limits it shares with the other keys there.
     #[must_use]
-    pub fn account(self, account: Arc<Account>) -> Self {
+    pub fn with_account(self, account: Arc<Account>) -> Self {
         self.with(|details| details.account = Some(account))
     }
 
@@ -141,19 +151,19 @@ impl Principal {
 
     /// The label for people, if there is one.
     #[must_use]
-    pub fn display_label(&self) -> Option<&str> {
+    pub fn label(&self) -> Option<&str> {
         self.details()?.label.as_deref()
     }
 
     /// The scopes it is limited to, or `None` when it is unscoped.
     #[must_use]
-    pub fn granted(&self) -> Option<&[Scope]> {
+    pub fn scopes(&self) -> Option<&[Scope]> {
         self.details()?.scopes.as_deref()
     }
 
     /// What the key is for.
     #[must_use]
-    pub fn key_kind(&self) -> KeyKind {
+    pub fn kind(&self) -> KeyKind {
         self.0.kind
     }
 
@@ -173,21 +183,21 @@ impl Principal {
     }
 
     /// Names and values for attribution, in the order in which they were given.
-    pub fn attribution(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         let labels = self.details().map_or(&[][..], |details| &details.labels);
         labels.iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// How much it may do.
     #[must_use]
-    pub fn own_limits(&self) -> Limits {
+    pub fn limits(&self) -> Limits {
         self.details()
             .map_or_else(Limits::default, |details| details.limits)
     }
 
     /// The account that it belongs to, if it does to any.
     #[must_use]
-    pub fn member_of(&self) -> Option<&Arc<Account>> {
+    pub fn account(&self) -> Option<&Arc<Account>> {
         self.details()?.account.as_ref()
     }
 
@@ -198,25 +208,25 @@ impl Principal {
     /// Whether nothing limits it: neither scopes, nor voices, nor its kind.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
-        self.granted().is_none() && !self.is_limited_to_voices() && self.0.kind == KeyKind::Standard
+        self.scopes().is_none() && !self.is_limited_to_voices() && self.0.kind == KeyKind::Standard
     }
 
     /// Whether it is limited to some voices.
     #[must_use]
     pub fn is_limited_to_voices(&self) -> bool {
-        self.permitted_voices().is_some()
+        self.voices().is_some()
     }
 
     /// The voices it is limited to, or `None` when it has them all.
     #[must_use]
-    pub fn permitted_voices(&self) -> Option<&[Box<str>]> {
+    pub fn voices(&self) -> Option<&[Box<str>]> {
         self.details()?.voices.as_deref()
     }
 
     /// Whether it may speak with this voice.
     #[must_use]
     pub fn has_voice(&self, voice: &str) -> bool {
-        self.permitted_voices().is_none_or(|voices| {
+        self.voices().is_none_or(|voices| {
             voices.iter().any(|own| match own.strip_suffix('*') {
                 // What stands for `*` is a name, and not the beginning of something else.
                 Some(start) => voice.strip_prefix(start).is_some_and(is_plain),
@@ -228,19 +238,19 @@ impl Principal {
     /// Whether it may do what `scope` names.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.granted()
+        self.scopes()
             .is_none_or(|granted| granted.iter().any(|own| own.as_str() == scope))
     }
 
     /// Whether it may do less than `before`, or is somebody else.
     #[must_use]
     pub fn may_less_than(&self, before: &Self) -> bool {
-        let lost_scope = self.granted().is_some_and(|now| {
-            let before = before.granted();
+        let lost_scope = self.scopes().is_some_and(|now| {
+            let before = before.scopes();
             before.is_none_or(|before| before.iter().any(|scope| !now.contains(scope)))
         });
-        let lost_voice = self.permitted_voices().is_some_and(|now| {
-            let before = before.permitted_voices();
+        let lost_voice = self.voices().is_some_and(|now| {
+            let before = before.voices();
             before.is_none_or(|before| before.iter().any(|voice| !now.contains(voice)))
         });
         self.id() != before.id() || self.0.kind != before.0.kind || lost_scope || lost_voice
@@ -301,9 +311,9 @@ mod tests {
     fn unscoped_may_everything_and_an_empty_list_nothing() {
         let unscoped = Principal::new("a");
         assert!(unscoped.has_scope("tts:synthesize"));
-        let nothing = unscoped.clone().scopes([]);
+        let nothing = unscoped.clone().with_scopes::<Scope>([]);
         assert!(!nothing.has_scope("tts:synthesize"));
-        let one = unscoped.scopes(Scope::new("tts:synthesize"));
+        let one = unscoped.with_scopes(Scope::new("tts:synthesize"));
         assert!(one.has_scope("tts:synthesize"));
         assert!(!one.has_scope("tts:synthesize2"));
     }
@@ -312,7 +322,7 @@ mod tests {
     fn rights_that_are_lost_are_noticed() {
         let scoped = |names: &[&str]| {
             let scopes = names.iter().filter_map(|name| Scope::new(name));
-            Principal::new("a").scopes(scopes)
+            Principal::new("a").with_scopes(scopes)
         };
         let anything = Principal::new("a");
         for (now, before, less) in [
@@ -321,9 +331,13 @@ mod tests {
             (&scoped(&["x"]), &scoped(&["x", "y"]), true),
             (&scoped(&["x"]), &anything, true),
             (&scoped(&[]), &anything, true),
-            (&anything.clone().voices(["a"]), &anything, true),
-            (&anything.clone().label("new"), &anything, false),
-            (&anything.clone().kind(KeyKind::Realtime), &anything, true),
+            (&anything.clone().with_voices(["a"]), &anything, true),
+            (&anything.clone().with_label("new"), &anything, false),
+            (
+                &anything.clone().with_kind(KeyKind::Realtime),
+                &anything,
+                true,
+            ),
             (&Principal::new("b"), &anything, true),
         ] {
             assert_eq!(now.may_less_than(before), less, "{now:?} {before:?}");
@@ -334,7 +348,7 @@ mod tests {
     fn voices_are_named_or_begun() {
         let anyone = Principal::new("a");
         assert!(anyone.has_voice("x") && anyone.is_unlimited());
-        let some = anyone.voices(["cove", "team-*"]);
+        let some = anyone.with_voices(["cove", "team-*"]);
         assert!(!some.is_unlimited());
         for (voice, expected) in [
             ("cove", true),

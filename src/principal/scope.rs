@@ -21,6 +21,27 @@ impl Scope {
     }
 }
 
+impl TryFrom<&str> for Scope {
+    type Error = InvalidScope;
+
+    fn try_from(text: &str) -> Result<Self, InvalidScope> {
+        Self::new(text).ok_or(InvalidScope)
+    }
+}
+
+/// A text that is not a scope token (RFC 6749 §3.3): one or more visible ASCII characters other than
+/// `"` and `\\`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidScope;
+
+impl fmt::Display for InvalidScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("must be visible ASCII characters without quotes or backslashes")
+    }
+}
+
+impl std::error::Error for InvalidScope {}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -22,13 +22,13 @@ const FLOORS: [(&str, usize); 20] = [
     ("toml_file", 0),
     ("websocket", 0),
     ("verify", 1),
-    ("screen", 1),
+    ("request_validation", 1),
     ("policy", 1),
     ("audit", 1),
     ("admit", 1),
     ("dialect", 2),
     ("keys", 2),
-    ("gate", 3),
+    ("auth", 3),
     ("axum", 4),
     ("env", 4),
 ];
@@ -115,7 +115,7 @@ fn every_exception_is_between_neighbours_and_still_needed() {
 #[test]
 fn the_checker_finds_what_must_not_be() {
     for (path, text, expected) in [
-        ("src/verify.rs", "use crate::gate::AuthLayer;", "gate"),
+        ("src/verify.rs", "use crate::auth::AuthLayer;", "auth"),
         (
             "src/verify.rs",
             "use crate::{denial::Denial, keys};",
@@ -123,16 +123,16 @@ fn the_checker_finds_what_must_not_be() {
         ),
         (
             "src/verify.rs",
-            "use crate::{denial::{Denial, self}, gate};",
-            "gate",
+            "use crate::{denial::{Denial, self}, auth};",
+            "auth",
         ),
         (
             "src/verify.rs",
-            "fn f() -> crate::gate::Auth { g() }",
-            "gate",
+            "fn f() -> crate::auth::Auth { g() }",
+            "auth",
         ),
         ("src/verify.rs", "fn f() { m!(a, crate::env::Mode) }", "env"),
-        ("src/verify.rs", "use super::gate::AuthLayer;", "gate"),
+        ("src/verify.rs", "use super::auth::AuthLayer;", "auth"),
         ("src/verify.rs", "use super::*;", "*"),
         ("src/verify.rs", "use crate::*;", "*"),
         ("src/verify.rs", "use crate::KeyRing;", "KeyRing"),
@@ -141,19 +141,19 @@ fn the_checker_finds_what_must_not_be() {
         ("src/verify.rs", "use super as root;", "super"),
         ("src/verify.rs", "use crate::audit::AuditSink;", "audit"),
         ("src/verify.rs", "use voxgate::AuthLayer;", "voxgate"),
-        ("src/verify.rs", "include!(\"gate/mod.rs\");", "include"),
+        ("src/verify.rs", "include!(\"auth/mod.rs\");", "include"),
         (
             "src/verify.rs",
             "#[path = \"bin/voxgate/main.rs\"] mod m;",
             "path",
         ),
-        ("src/gate/body.rs", "use super::super::env::Mode;", "env"),
+        ("src/auth/body.rs", "use super::super::env::Mode;", "env"),
         (
-            "src/gate/body.rs",
+            "src/auth/body.rs",
             "use super::{exchange, super::env::Mode};",
             "env",
         ),
-        ("src/gate/mod.rs", "use super::env::Mode;", "env"),
+        ("src/auth/mod.rs", "use super::env::Mode;", "env"),
         ("src/dialect/auto.rs", "use crate::keys::KeyRing;", "keys"),
         ("src/lib.rs", "use crate::bin::main;", "bin"),
         (
@@ -174,36 +174,36 @@ fn the_checker_finds_what_must_not_be() {
 fn the_checker_finds_nothing_else() {
     for (path, text) in [
         (
-            "src/gate/body.rs",
+            "src/auth/body.rs",
             "use crate::audit::Ended; use super::exchange::Exchange;",
         ),
         (
-            "src/gate/body.rs",
+            "src/auth/body.rs",
             "use super::{exchange::Exchange, super::audit::Ended};",
         ),
         (
-            "src/gate/mod.rs",
-            "pub(crate) mod body; pub(super) fn f() {} pub(in crate::gate) fn g() {}",
+            "src/auth/mod.rs",
+            "pub(crate) mod body; pub(super) fn f() {} pub(in crate::auth) fn g() {}",
         ),
         ("src/toml_file.rs", "use crate::error::Problem;"),
         (
             "src/verify.rs",
-            "//! [x](crate::gate)\n// use crate::gate;\n/* crate::gate */ /// crate::gate\nfn f() {}",
+            "//! [x](crate::auth)\n// use crate::auth;\n/* crate::auth */ /// crate::auth\nfn f() {}",
         ),
         (
             "src/verify.rs",
-            "const A: &str = \"use crate::gate;\"; const B: &str = r#\"crate::gate\"#;",
+            "const A: &str = \"use crate::auth;\"; const B: &str = r#\"crate::auth\"#;",
         ),
         (
             "src/verify.rs",
-            "#[cfg(test)] mod tests { use super::*; use crate::gate::Auth; }",
+            "#[cfg(test)] mod tests { use super::*; use crate::auth::Auth; }",
         ),
-        ("src/verify.rs", "#[cfg(test)] use crate::gate::Auth;"),
+        ("src/verify.rs", "#[cfg(test)] use crate::auth::Auth;"),
         (
             "src/verify.rs",
             "#[cfg(test)] #[path = \"file_tests.rs\"] mod tests;",
         ),
-        ("src/lib.rs", "pub use self::gate::AuthLayer;"),
+        ("src/lib.rs", "pub use self::auth::AuthLayer;"),
     ] {
         assert_eq!(check(path, text), [""; 0], "{text}");
     }
@@ -374,7 +374,7 @@ fn without_tests(tokens: TokenStream) -> TokenStream {
     kept.into_iter().collect()
 }
 
-/// `src/gate/body.rs` is `["gate", "body"]`, `src/gate/mod.rs` is `["gate"]`, the root is empty.
+/// `src/auth/body.rs` is `["auth", "body"]`, `src/auth/mod.rs` is `["auth"]`, the root is empty.
 fn module_path(path: &str) -> Vec<String> {
     let path = path.trim_start_matches("src/").trim_end_matches(".rs");
     let mut parts: Vec<String> = path.split('/').map(str::to_owned).collect();

@@ -175,8 +175,8 @@ async fn check<V: Verify>(
 ) {
     let records = Records::default();
     let service = layer
-        .dialect(dialect)
-        .audit(records.clone())
+        .with_dialect(dialect)
+        .with_audit_sink(records.clone())
         .layer(service_fn(speak));
     for (form, values) in presented() {
         let context = format!("{dialect}: {form}");
@@ -236,7 +236,7 @@ async fn bearer_has_one_answer_to_each_form() {
 async fn a_request_identifier_of_the_callers_is_not_adopted() {
     let records = Records::default();
     let service = AuthLayer::new(ring())
-        .audit(records.clone())
+        .with_audit_sink(records.clone())
         .layer(service_fn(speak));
     let mut request = presenting(&[]);
     let own = HeaderValue::from_static("01890a5d-ac96-774b-bcce-b302099a8057");
@@ -258,8 +258,8 @@ async fn an_ambiguous_path_is_refused_before_the_credential_is_looked_at() {
         for layer in [AuthLayer::new(ring().into()), AuthLayer::preconfigured()] {
             let records = Records::default();
             let service = layer
-                .dialect(dialect)
-                .audit(records.clone())
+                .with_dialect(dialect)
+                .with_audit_sink(records.clone())
                 .layer(service_fn(speak));
             let mut request = presenting(&[format!("Bearer {KEY}").into_bytes()]);
             *request.uri_mut() = "/v1/%2e%2e/admin".parse().expect("a path");
@@ -332,8 +332,8 @@ proptest! {
         };
         let records = Records::default();
         let service = AuthLayer::new(ring())
-            .dialect(Dialect::Rime)
-            .audit(records.clone())
+            .with_dialect(Dialect::Rime)
+            .with_audit_sink(records.clone())
             .layer(service_fn(speak));
         let mut request = Request::new(());
         request.headers_mut().insert("authorization", header);

@@ -17,8 +17,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use voxgate::env::{Environment, Settings};
 use voxgate::{
-    AuditRecord, AuditSink, AuthLayer, Caller, Dialect, Digest, Key, KeyRing, Outcome, Presented,
-    Principal, Secret, TracingSink, Verify,
+    AuditRecord, AuditSink, AuthLayer, Caller, Dialect, Digest, Key, KeyRing, Principal,
+    RawCredential, Secret, TracingSink, Verify, VerifyOutcome,
 };
 
 use crate::refusals::{presented, presenting};
@@ -176,7 +176,7 @@ async fn converse<V: Verify>(layer: AuthLayer<V>, evidence: &Evidence) {
         tracing::trace!(?caller, "let in");
         Ok::<_, Infallible>(Response::new("spoken".to_owned()))
     };
-    let layer = layer.audit(Showing(evidence.clone()));
+    let layer = layer.with_audit_sink(Showing(evidence.clone()));
     evidence.debug(&layer);
     let mut service = layer.layer(service_fn(handler));
     evidence.debug(&service);
@@ -205,13 +205,17 @@ fn requests_leave_no_secret() {
         let evidence = Evidence::default();
         evidence.of_logs(|| {
             block_on(async {
-                converse(AuthLayer::new(ring()).dialect(dialect), &evidence).await;
-                converse(AuthLayer::new(Asking(ring())).dialect(dialect), &evidence).await;
+                converse(AuthLayer::new(ring()).with_dialect(dialect), &evidence).await;
+                converse(
+                    AuthLayer::new(Asking(ring())).with_dialect(dialect),
+                    &evidence,
+                )
+                .await;
                 for at_once in [true, false] {
                     let down = AuthLayer::new(Down { at_once });
-                    converse(down.dialect(dialect), &evidence).await;
+                    converse(down.with_dialect(dialect), &evidence).await;
                 }
-                converse(AuthLayer::preconfigured().dialect(dialect), &evidence).await;
+                converse(AuthLayer::preconfigured().with_dialect(dialect), &evidence).await;
             });
         });
         evidence.holds_no_secret(&[
@@ -228,7 +232,7 @@ fn requests_leave_no_secret() {
             "unavailable",
             "deployment_key",
             "AuthFuture",
-            "GateBody",
+            "AuthBody",
             "\"authorization\": Sensitive",
         ]);
     }
@@ -238,18 +242,18 @@ fn requests_leave_no_secret() {
 fn values_show_no_secret() {
     let evidence = Evidence::default();
     let secret = Secret::new(KEY).expect("a valid secret");
-    let key = Key::from_secret(&secret, Principal::new("ivr").label("IVR"));
+    let key = Key::from_secret(&secret, Principal::new("ivr").with_label("IVR"));
     evidence.debug(&secret);
     evidence.debug(&secret.digest());
     evidence.debug(&Digest::of(KEY.as_bytes()));
-    evidence.debug(&Presented::new(KEY.as_bytes()));
-    evidence.debug(&Presented::new(KEY.as_bytes()).digest());
+    evidence.debug(&RawCredential::new(KEY.as_bytes()));
+    evidence.debug(&RawCredential::new(KEY.as_bytes()).digest());
     evidence.debug(&key);
     evidence.debug(&ring());
-    evidence.debug(&ring().verify(Presented::new(KEY.as_bytes())));
-    evidence.debug(&ring().verify(Presented::new(WRONG_KEY.as_bytes())));
-    let denial = match ring().verify(Presented::new(DISABLED_KEY.as_bytes())) {
-        Outcome::Ready(Err(denial)) => denial,
+    evidence.debug(&ring().verify(RawCredential::new(KEY.as_bytes())));
+    evidence.debug(&ring().verify(RawCredential::new(WRONG_KEY.as_bytes())));
+    let denial = match ring().verify(RawCredential::new(DISABLED_KEY.as_bytes())) {
+        VerifyOutcome::Ready(Err(denial)) => denial,
         other => panic!("a disabled key is refused at once: {other:?}"),
     };
     evidence.debug(&denial);
@@ -278,7 +282,7 @@ fn values_show_no_secret() {
     evidence.holds_no_secret(&[
         "Secret(..)",
         "Digest(..)",
-        "Presented(..)",
+        "RawCredential(..)",
         "same secret",
         "ivr",
     ]);
@@ -441,7 +445,7 @@ fn a_keys_file_with_a_slip_anywhere_shows_no_secret() {
     let mut refused = 0;
     for slip in &slips {
         std::fs::write(file.path(), slip).expect("to write it");
-        match KeyRing::load(file.path()) {
+        match KeyRing::load(file.path(), Dialect::Bearer) {
             Ok(ring) => evidence.debug(&ring),
             Err(error) => {
                 refused += 1;

@@ -20,8 +20,8 @@ use tokio::sync::watch;
 use tower::Service;
 use voxgate::audit::Ended;
 use voxgate::{
-    AuditRecord, AuditSink, AuthMethod, Denial, Key, KeyRing, Outcome, Presented, Principal, Scope,
-    Secret, Verdict, Verify,
+    AuditRecord, AuditSink, AuthMethod, Denial, Key, KeyRing, Principal, RawCredential, Scope,
+    Secret, Verdict, Verify, VerifyOutcome,
 };
 
 /// Belongs to `ivr`, who may everything.
@@ -41,7 +41,7 @@ pub(crate) fn ring() -> KeyRing {
         let secret = Secret::new(secret).expect("a valid secret");
         Key::from_secret(&secret, principal)
     };
-    let scoped = Principal::new("speaker").scopes(Scope::new("tts:synthesize"));
+    let scoped = Principal::new("speaker").with_scopes(Scope::new("tts:synthesize"));
     KeyRing::new([
         key(KEY, Principal::new("ivr")),
         key(SCOPED_KEY, scoped),
@@ -50,17 +50,17 @@ pub(crate) fn ring() -> KeyRing {
     .expect("different keys")
 }
 
-/// Knows what the ring knows, but has to wait for it.
-pub(crate) struct Asking(pub(crate) KeyRing);
+/// Gives the verdicts of a ring, but asynchronously.
+pub(crate) struct Asking<V = KeyRing>(pub(crate) V);
 
-impl Verify for Asking {
+impl<V: Verify> Verify for Asking<V> {
     type Future = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
-    fn verify(&self, presented: Presented<'_>) -> Outcome<Self::Future> {
-        let Outcome::Ready(verdict) = self.0.verify(presented) else {
+    fn verify(&self, presented: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
+        let VerifyOutcome::Ready(verdict) = self.0.verify(presented) else {
             panic!("a ring answers at once");
         };
-        Outcome::Pending(Box::pin(async {
+        VerifyOutcome::Pending(Box::pin(async {
             tokio::task::yield_now().await;
             verdict
         }))
@@ -75,11 +75,11 @@ pub(crate) struct Down {
 impl Verify for Down {
     type Future = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
-    fn verify(&self, _: Presented<'_>) -> Outcome<Self::Future> {
+    fn verify(&self, _: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
         let denial = Denial::unavailable(Duration::from_millis(1500));
         match self.at_once {
-            true => Outcome::Ready(Err(denial)),
-            false => Outcome::Pending(Box::pin(async {
+            true => VerifyOutcome::Ready(Err(denial)),
+            false => VerifyOutcome::Pending(Box::pin(async {
                 tokio::task::yield_now().await;
                 Err(denial)
             })),

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, Limiter, Screen, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, Limiter, RequestValidation, SharedKeyRing};
 
 use super::admin::{self, Readiness};
 use super::config::Config;
@@ -112,7 +112,7 @@ impl Gateway {
         let layer = config.auth.into_layer().map_err(io::Error::other);
         let layer = layer.map_err(cannot("cannot follow the keys"))?;
         let layer = match config.audit.pepper {
-            Some(pepper) => layer.pepper(pepper),
+            Some(pepper) => layer.with_pepper(pepper),
             None => layer,
         };
         let limiter = layer.limiter().clone();
@@ -129,7 +129,9 @@ impl Gateway {
             timeouts: config.timeouts,
             places: Arc::new(Semaphore::new(open_files::connections())),
             upstream_places: Arc::new(Semaphore::new(open_files::connections())),
-            layer: layer.screen(Screen::Proxy).audit(Arc::clone(&sink)),
+            layer: layer
+                .with_request_validation(RequestValidation::Proxy)
+                .with_audit_sink(Arc::clone(&sink)),
         };
         Ok(Self {
             listeners,

@@ -58,8 +58,8 @@ fn keys(principals: &[&Principal], defaults: Limits) -> String {
     let headings = ["KEY", "ACCOUNT", "RATE", "BURST", "CONCURRENCY"];
     let mut rows = vec![headings.map(str::to_owned)];
     rows.extend(principals.iter().map(|principal| {
-        let own = principal.own_limits();
-        let account = principal.member_of().map_or(NONE, |account| account.id());
+        let own = principal.limits();
+        let account = principal.account().map_or(NONE, |account| account.id());
         let [rate, burst, concurrency] = cells(own.or(defaults));
         let marked = |cell: String, own: bool| match cell == NONE || own {
             true => cell,
@@ -79,7 +79,7 @@ fn keys(principals: &[&Principal], defaults: Limits) -> String {
 fn accounts(f: &mut fmt::Formatter<'_>, principals: &[&Principal]) -> fmt::Result {
     let accounts = principals
         .iter()
-        .filter_map(|principal| principal.member_of());
+        .filter_map(|principal| principal.account());
     let accounts: BTreeMap<&str, Limits> = accounts
         .map(|account| (account.id(), account.limits()))
         .collect();

@@ -17,14 +17,11 @@ impl fmt::Display for PolicyTable<'_> {
             rows.push([method, path, "nothing: it is public", ""].map(str::to_owned));
         }
         for rule in self.0.rules() {
-            let mut requires = rule.required().unwrap_or("any key").to_owned();
+            let mut requires = rule.scope().unwrap_or("any key").to_owned();
             if rule.is_realtime() {
                 requires.push_str(", or a realtime key");
             }
-            let voice = rule
-                .voice_binding()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let voice = rule.voice().map(ToString::to_string).unwrap_or_default();
             rows.push([
                 rule.method().to_owned(),
                 rule.pattern().to_owned(),

@@ -44,12 +44,12 @@ pub(super) fn read(
             "secret" => secrets.push(secret(reading, file, value)),
             "label" => {
                 if let Some(label) = values::label(file, value) {
-                    principal = principal.label(&label);
+                    principal = principal.with_label(&label);
                 }
             }
             "kind" => match value.get_ref().as_str() {
                 Some("standard") => {}
-                Some("realtime") => principal = principal.kind(KeyKind::Realtime),
+                Some("realtime") => principal = principal.with_kind(KeyKind::Realtime),
                 _ => file.problem(
                     value.span().start,
                     "kind must be \"standard\" or \"realtime\"",
@@ -57,14 +57,14 @@ pub(super) fn read(
             },
             "scopes" => {
                 let wrong = "scopes must be a list of strings such as \"tts:synthesize\"";
-                principal = principal.scopes(values::names(file, value, wrong, Scope::new));
+                principal = principal.with_scopes(values::names(file, value, wrong, Scope::new));
             }
             "voices" => {
                 let wrong = "voices must be a list of voices such as \"cove\" or \"team-*\"";
                 let voice = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-                principal = principal.voices(values::names(file, value, wrong, voice));
+                principal = principal.with_voices(values::names(file, value, wrong, voice));
             }
-            "labels" => principal = principal.labels(values::labels(file, value)),
+            "labels" => principal = principal.with_labels(values::labels(file, value)),
             "created" => created = values::moment(file, value, name),
             "not_before" => validity.not_before = values::moment(file, value, name),
             "expires" => validity.expires = values::moment(file, value, name),
@@ -99,9 +99,9 @@ pub(super) fn read(
         return None;
     };
     if !limits.is_empty() {
-        principal = principal.limits(limits);
+        principal = principal.with_limits(limits);
     }
-    principal = principal.valid(validity);
+    principal = principal.with_validity(validity);
     let mut key = match found {
         Found::Digest(digest) => Key::from_digest(digest, principal),
         Found::Secret(secret, more) => {

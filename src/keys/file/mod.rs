@@ -158,7 +158,7 @@ impl Reading {
                 continue;
             };
             let key = &mut self.keys[*at];
-            key.principal = key.principal.clone().account(Arc::clone(account));
+            key.principal = key.principal.clone().with_account(Arc::clone(account));
             if matches!(
                 key.principal.state(now),
                 KeyState::Active | KeyState::NotYetValid

@@ -30,7 +30,7 @@ fn a_file_gives_its_keys() {
     let [first, second] = file.keys() else {
         panic!("two keys");
     };
-    assert_eq!(first.principal().display_label(), Some("IVR"));
+    assert_eq!(first.principal().label(), Some("IVR"));
     assert_eq!(first.fingerprint(), "9f86d081884c");
     assert_eq!(second.principal().state(UNIX_EPOCH), KeyState::Disabled);
     assert_eq!(lines(file.notices()), [10], "a weak secret");
@@ -72,8 +72,8 @@ fn every_field_is_read() {
     assert_eq!(key.created(), Some(UNIX_EPOCH));
     assert_eq!(key.line().map(u32::from), Some(2));
     let principal = key.principal();
-    assert_eq!(principal.key_kind(), KeyKind::Realtime);
-    assert_eq!(principal.granted().map(<[_]>::len), Some(2));
+    assert_eq!(principal.kind(), KeyKind::Realtime);
+    assert_eq!(principal.scopes().map(<[_]>::len), Some(2));
     assert!(principal.has_voice("team-a") && !principal.has_voice("other"));
     let validity = principal.validity();
     assert_eq!(
@@ -88,16 +88,16 @@ fn every_field_is_read() {
         KeyState::Active
     );
     assert_eq!(principal.state(end), KeyState::Expired);
-    let limits = principal.own_limits();
+    let limits = principal.limits();
     assert_eq!(
         limits.rate.map(|rate| rate.to_string()).as_deref(),
         Some("50/s")
     );
     let counts = [limits.burst, limits.concurrency].map(|count| count.map(u32::from));
     assert_eq!(counts, [Some(100), Some(8)]);
-    let labels: Vec<_> = principal.attribution().collect();
+    let labels: Vec<_> = principal.labels().collect();
     assert_eq!(labels, [("cost-centre", "42 é"), ("team", "ivr")]);
-    let account = principal.member_of().expect("an account");
+    let account = principal.account().expect("an account");
     assert_eq!(account.id(), "acme");
     let rate = account.limits().rate.expect("a rate");
     assert_eq!(rate.to_string(), "600/min");
@@ -179,7 +179,7 @@ fn broken_toml_is_reported_without_quoting_it() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let error = KeyRing::load("no/such/keys.toml").expect_err("no such file");
+    let error = KeyRing::load("no/such/keys.toml", Dialect::Bearer).expect_err("no such file");
     let shown = error.to_string();
     assert!(
         shown.starts_with("no/such/keys.toml: cannot be read"),
@@ -223,10 +223,10 @@ fn a_large_file_is_read_as_a_whole() {
     let whole = format!("{text}[[account]]\nid = \"late\"\n");
     let file = parse(&whole).expect("a good file");
     assert_eq!(file.keys().len(), 4000);
-    assert!(file.keys()[0].principal().member_of().is_some());
+    assert!(file.keys()[0].principal().account().is_some());
     let last = file.keys()[3999].principal();
-    assert_eq!(last.attribution().count(), 1);
-    assert_eq!(last.display_label(), Some("[[key]]id = 'no header'"));
+    assert_eq!(last.labels().count(), 1);
+    assert_eq!(last.label(), Some("[[key]]id = 'no header'"));
 
     let line = whole.lines().count() + 1;
     let bad = format!(

@@ -27,7 +27,9 @@ async fn key_id<B>(request: Request<B>) -> Result<Response<String>, Infallible> 
 
 async fn service_function<V: Verify>(layer: AuthLayer<V>) {
     let records = Records::default();
-    let service = layer.audit(records.clone()).layer(service_fn(key_id));
+    let service = layer
+        .with_audit_sink(records.clone())
+        .layer(service_fn(key_id));
     let accepted = service.clone().oneshot(request(KEY, ())).await;
     let body = accepted.expect("an answer").into_body().collect().await;
     assert_eq!(body.expect("a whole body").to_bytes(), "ivr");
@@ -95,7 +97,7 @@ async fn a_caller_is_never_made_up() {
 async fn in_a_server_on_a_real_socket() {
     let records = Records::default();
     let service = AuthLayer::new(Asking(ring()))
-        .audit(records.clone())
+        .with_audit_sink(records.clone())
         .layer(service_fn(key_id::<Incoming>));
     let address = serve(service).await;
     for http2 in [false, true] {
@@ -161,11 +163,12 @@ struct OutOfVoices;
 
 async fn own_error<V: Verify>(layer: AuthLayer<V>) {
     let records = Records::default();
-    let service = layer
-        .audit(records.clone())
-        .layer(service_fn(|_: Request<()>| async {
-            Err::<Response<String>, _>(OutOfVoices)
-        }));
+    let service =
+        layer
+            .with_audit_sink(records.clone())
+            .layer(service_fn(|_: Request<()>| async {
+                Err::<Response<String>, _>(OutOfVoices)
+            }));
     let failed = service.oneshot(request(KEY, ())).await;
     assert_eq!(failed.err(), Some(OutOfVoices));
     let (_, completed) = records.take_exchange();
@@ -195,8 +198,8 @@ async fn a_preconfigured_layer_does_not_look_at_the_credential() {
     for dialect in Dialect::ALL {
         let records = Records::default();
         let service = AuthLayer::preconfigured()
-            .dialect(dialect)
-            .audit(records.clone())
+            .with_dialect(dialect)
+            .with_audit_sink(records.clone())
             .layer(service_fn(key_id));
         for values in cases {
             let mut request = Request::new(());
@@ -244,9 +247,9 @@ async fn scoped<V: Verify>(layer: AuthLayer<V>, dialect: Dialect, refusal: &str)
         .route("POST", "/v1/rime-tts", "tts:synthesize")
         .route("GET", "/data/voices/*", "voices:read");
     let service = layer
-        .dialect(dialect)
-        .policy(policy)
-        .audit(records.clone())
+        .with_dialect(dialect)
+        .with_policy(policy)
+        .with_audit_sink(records.clone())
         .layer(counting(&calls));
     for (method, path, accepted) in [
         ("POST", "/v1/rime-tts", true),
@@ -314,8 +317,8 @@ async fn a_verifier_that_cannot_answer_is_503_and_never_a_yes() {
             let calls = Arc::new(AtomicUsize::new(0));
             let records = Records::default();
             let service = AuthLayer::new(Down { at_once })
-                .dialect(dialect)
-                .audit(records.clone())
+                .with_dialect(dialect)
+                .with_audit_sink(records.clone())
                 .layer(counting(&calls));
             let response = service.oneshot(request(KEY, ())).await.expect("an answer");
             assert_eq!(response.status(), 503);
@@ -333,7 +336,7 @@ async fn the_other_ends_address_is_recorded() {
     let records = Records::default();
     let peer = "192.0.2.1:4711".parse().expect("an address");
     let service = AuthLayer::new(ring())
-        .audit(records.clone())
+        .with_audit_sink(records.clone())
         .layer(service_fn(key_id));
     let mut request = request(KEY, ());
     request.extensions_mut().insert(PeerAddr(peer));

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Bytes, Frame};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use voxgate::audit::Ended;
-use voxgate::{AuthLayer, Outcome, Presented, Tunnel, Verdict, Verify};
+use voxgate::{AuthLayer, RawCredential, Tunnel, Verdict, Verify, VerifyOutcome};
 
 use crate::support::{Asking, KEY, Records, client, request, ring, serve};
 
@@ -85,7 +85,7 @@ fn get<B>(path: &str, body: B) -> Request<B> {
 /// byte that the header announced. The record must not depend on it.
 async fn served(http2: bool, method: &str, path: &str, status: u16, bytes: u64) {
     let records = Records::default();
-    let layer = AuthLayer::new(ring()).audit(records.clone());
+    let layer = AuthLayer::new(ring()).with_audit_sink(records.clone());
     let address = serve(layer.layer(service_fn(answer))).await;
     let mut request = get(&format!("http://{address}{path}"), Empty::<Bytes>::new());
     *request.method_mut() = method.parse().expect("a method");
@@ -139,7 +139,7 @@ async fn a_stream_of_a_declared_length_that_a_server_polls_no_further() {
 #[tokio::test]
 async fn many_requests_on_one_connection_leave_one_pair_each() {
     let records = Records::default();
-    let layer = AuthLayer::new(Asking(ring())).audit(records.clone());
+    let layer = AuthLayer::new(Asking(ring())).with_audit_sink(records.clone());
     let address = serve(layer.layer(service_fn(answer))).await;
     for http2 in [false, true] {
         let client = client(http2);
@@ -157,7 +157,7 @@ async fn many_requests_on_one_connection_leave_one_pair_each() {
 async fn a_caller_that_hangs_up_is_a_client_abort() {
     for http2 in [false, true] {
         let records = Records::default();
-        let layer = AuthLayer::new(ring()).audit(records.clone());
+        let layer = AuthLayer::new(ring()).with_audit_sink(records.clone());
         let address = serve(layer.layer(service_fn(answer))).await;
         let request = get(&format!("http://{address}/endless"), Empty::<Bytes>::new());
         let client = client(http2);
@@ -181,11 +181,11 @@ macro_rules! around {
     ($records:ident, $inner:expr, |$service:ident| $run:block) => {{
         let $records = Records::default();
         let $service = AuthLayer::new(ring())
-            .audit($records.clone())
+            .with_audit_sink($records.clone())
             .layer($inner);
         $run
         let $service = AuthLayer::new(Asking(ring()))
-            .audit($records.clone())
+            .with_audit_sink($records.clone())
             .layer($inner);
         $run
     }};
@@ -316,8 +316,8 @@ struct Silent;
 impl Verify for Silent {
     type Future = std::future::Pending<Verdict>;
 
-    fn verify(&self, _: Presented<'_>) -> Outcome<Self::Future> {
-        Outcome::Pending(pending())
+    fn verify(&self, _: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
+        VerifyOutcome::Pending(pending())
     }
 }
 
@@ -325,7 +325,7 @@ impl Verify for Silent {
 async fn a_caller_that_leaves_before_the_verdict_is_not_let_in() {
     let records = Records::default();
     let mut service = AuthLayer::new(Silent)
-        .audit(records.clone())
+        .with_audit_sink(records.clone())
         .layer(service_fn(|_: Request<()>| async {
             panic!("called without a verdict");
             #[allow(unreachable_code, reason = "it names the type of the answer")]

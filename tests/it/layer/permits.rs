@@ -5,6 +5,8 @@ use std::io;
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,7 +17,8 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Bytes, Frame};
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 use voxgate::{
-    Auth, AuthFuture, AuthLayer, GateBody, KeyRing, Limiter, Policy, SharedKeyRing, Tunnel, Verify,
+    Auth, AuthBody, AuthFuture, AuthLayer, KeyRing, Limiter, Policy, RawCredential, SharedKeyRing,
+    Tunnel, Verify, VerifyOutcome,
 };
 
 use crate::support::{Asking, KEY, Records, request, ring};
@@ -76,8 +79,8 @@ fn in_flight(limiter: &Limiter) -> u32 {
 async fn a_permit_is_given_back_however_a_request_ends() {
     let limiter = one_slot();
     let layer = AuthLayer::new(ring())
-        .audit(Records::default())
-        .limits(limiter.clone());
+        .with_audit_sink(Records::default())
+        .with_limits(limiter.clone());
     let mut service = layer.layer(service_fn(answer));
 
     let whole = service.call(to("/")).await.unwrap();
@@ -139,15 +142,15 @@ type Answering = tower::util::BoxCloneSyncService<Request<()>, Response<TestBody
 
 fn limited<V: Verify>(verifier: V, limiter: &Limiter) -> Limited<V> {
     AuthLayer::new(verifier)
-        .policy(Policy::default().public("GET", "/health"))
-        .audit(Records::default())
-        .limits(limiter.clone())
+        .with_policy(Policy::default().public("GET", "/health"))
+        .with_audit_sink(Records::default())
+        .with_limits(limiter.clone())
         .layer(Answering::new(service_fn(answer)))
 }
 
 fn look<V: Verify>(
     answer: &mut Pin<Box<AuthFuture<Answering, V, ()>>>,
-) -> Option<Response<GateBody<TestBody>>> {
+) -> Option<Response<AuthBody<TestBody>>> {
     match answer
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()))
@@ -175,28 +178,80 @@ async fn who_waits_is_asked_for_its_key_again() {
     assert_eq!((in_flight(&limiter), limiter.usage().waiting), (0, 0));
 }
 
-#[tokio::test]
-async fn a_verifier_that_has_to_be_asked_is_asked_once() {
-    let limiter = one_slot()
-        .waiting_room(1, Duration::from_secs(3600))
-        .unwrap();
-    let mut service = limited(Asking(ring()), &limiter);
-    let first = service.call(to("/")).await.unwrap();
-    let mut second = Box::pin(service.call(to("/")));
+/// Counts how often it is asked.
+struct Counting<V>(V, Arc<AtomicU32>);
+
+impl<V: Verify> Verify for Counting<V> {
+    type Future = V::Future;
+
+    fn verify(&self, credential: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.verify(credential)
+    }
+}
+
+/// Polls until the request is in the wait queue.
+async fn queued<V: Verify>(limiter: &Limiter, answer: &mut Pin<Box<AuthFuture<Answering, V, ()>>>) {
     poll_fn(|cx| {
-        let polled = second.as_mut().poll(cx);
-        assert!(polled.is_pending());
+        assert!(answer.as_mut().poll(cx).is_pending());
         match limiter.usage().waiting {
             1 => Poll::Ready(()),
             _ => Poll::Pending,
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_asynchronous_verifier_is_asked_again_after_a_wait() {
+    for revoked in [false, true] {
+        let limiter = one_slot()
+            .waiting_room(1, Duration::from_secs(3600))
+            .unwrap();
+        let keys = SharedKeyRing::new(ring());
+        let asked = Arc::<AtomicU32>::default();
+        let verifier = Counting(Asking(keys.clone()), Arc::clone(&asked));
+        let mut service = limited(verifier, &limiter);
+        let first = service.call(to("/")).await.unwrap();
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            1,
+            "a request that does not wait"
+        );
+        let mut second = Box::pin(service.call(to("/")));
+        queued(&limiter, &mut second).await;
+        if revoked {
+            keys.replace(KeyRing::new([]).unwrap());
+        }
+        drop(first);
+        let answer = second.await.unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
+        if revoked {
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        } else {
+            assert_eq!(answer.status(), StatusCode::OK);
+            let fields = answer.headers().contains_key("ratelimit");
+            assert!(!fields, "the upstream's limit is no caller's quota");
+            answer.into_body().collect().await.unwrap();
+        }
+        assert_eq!((in_flight(&limiter), limiter.usage().waiting), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_leaves_while_it_is_verified_again_gives_its_permit_back() {
+    let limiter = one_slot()
+        .waiting_room(1, Duration::from_secs(3600))
+        .unwrap();
+    let mut service = limited(Asking(ring()), &limiter);
+    let first = service.call(to("/")).await.unwrap();
+    let mut second = Box::pin(service.call(to("/")));
+    queued(&limiter, &mut second).await;
     drop(first);
-    let served = look(&mut second).expect("its turn");
-    assert_eq!(served.status(), StatusCode::OK);
-    let fields = served.headers().contains_key("ratelimit");
-    assert!(!fields, "the upstream's limit is nobody's quota");
+    assert!(look(&mut second).is_none(), "the verifier takes its time");
+    assert_eq!((in_flight(&limiter), limiter.usage().waiting), (1, 0));
+    drop(second);
+    assert_eq!(in_flight(&limiter), 0);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tower::util::ServiceFn;
 use voxgate::audit::AuditRecord;
 use voxgate::env::{Environment, Settings};
 use voxgate::{
-    Auth, AuthFuture, AuthLayer, Caller, ConfigError, Denial, GateBody, Key, KeyRing, Policy,
+    Auth, AuthBody, AuthFuture, AuthLayer, Caller, ConfigError, Denial, Key, KeyRing, Policy,
     Principal, RequestId, Secret, TracingSink, Tunnel,
 };
 
@@ -27,7 +27,7 @@ const _: () = {
     is_send_sync::<AuthLayer<Asking>>();
     is_send_sync::<Auth<Inner<String>, KeyRing>>();
     is_send_sync::<Auth<Inner<String>, Asking>>();
-    is_send_sync::<GateBody<String>>();
+    is_send_sync::<AuthBody<String>>();
     is_send_sync::<Caller>();
     is_send_sync::<Tunnel>();
     is_send_sync::<Principal>();
@@ -43,7 +43,7 @@ const _: () = {
     // A request body need not be shared for its future to be sent.
     is_send::<AuthFuture<Inner<String>, KeyRing, String>>();
     is_send::<AuthFuture<Inner<Cell<u8>>, Asking, Cell<u8>>>();
-    is_send::<GateBody<Cell<u8>>>();
+    is_send::<AuthBody<Cell<u8>>>();
     // A verifier is shared, so the layer is cheap to clone whatever it is.
     is_clone::<AuthLayer<Asking>>();
     is_clone::<Auth<Inner<String>, Asking>>();

@@ -51,7 +51,9 @@ impl Service<Request<()>> for Strict {
 
 async fn strict<V: Verify>(layer: AuthLayer<V>) {
     let records = Records::default();
-    let mut service = layer.audit(records.clone()).layer(Strict::default());
+    let mut service = layer
+        .with_audit_sink(records.clone())
+        .layer(Strict::default());
     for _ in 0..3 {
         let ready = service.ready().await.expect("a ready service");
         let response = ready.call(request(KEY, ())).await.expect("an answer");

@@ -51,8 +51,8 @@ async fn ask<V: Verify>(
         async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"speech")))) }
     });
     let layer = AuthLayer::new(verifier)
-        .dialect(Dialect::Rime)
-        .audit(sink.clone());
+        .with_dialect(Dialect::Rime)
+        .with_audit_sink(sink.clone());
     let mut service = layer.layer(service);
     let answer = service.ready().await.unwrap().call(request(key, ()));
     let mut answer = Box::pin(answer);
@@ -120,8 +120,8 @@ async fn a_caller_that_leaves_while_its_record_waits_was_never_served() {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
     });
     let layer = AuthLayer::new(ring())
-        .dialect(Dialect::Rime)
-        .audit(sink.clone());
+        .with_dialect(Dialect::Rime)
+        .with_audit_sink(sink.clone());
     let mut service = layer.layer(service);
     let answer = service.ready().await.unwrap().call(request(KEY, ()));
     drop(answer);

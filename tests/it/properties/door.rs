@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use http::{Request, Response, StatusCode};
 use tower::{Layer, ServiceExt, service_fn};
 use voxgate::{
-    AuditRecord, AuditSink, AuthLayer, Dialect, Key, KeyRing, Outcome, Presented, Principal,
-    Secret, Verdict, Verify,
+    AuditRecord, AuditSink, AuthLayer, Dialect, Key, KeyRing, Principal, RawCredential, Secret,
+    Verdict, Verify, VerifyOutcome,
 };
 
 /// Belongs to `key`. Nothing that is made up at random comes near it.
@@ -75,7 +75,7 @@ pub(crate) struct Recording {
 impl Verify for Recording {
     type Future = Ready<Verdict>;
 
-    fn verify(&self, presented: Presented<'_>) -> Outcome<Self::Future> {
+    fn verify(&self, presented: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
         let credential = presented.expose().to_vec();
         self.heard.told().credentials.push(credential);
         self.ring.verify(presented)
@@ -99,7 +99,7 @@ pub(crate) struct Door {
 impl Door {
     /// One that knows `KEY` and `PAIR`.
     pub(crate) fn new(dialect: Dialect) -> Self {
-        Self::build(Principal::new("key"), |layer| layer.dialect(dialect))
+        Self::build(Principal::new("key"), |layer| layer.with_dialect(dialect))
     }
 
     /// One with settings of its own, where `KEY` belongs to `principal`.
@@ -118,7 +118,7 @@ impl Door {
             ring,
             heard: heard.clone(),
         };
-        let layer = set(AuthLayer::new(verifier)).audit(heard.clone());
+        let layer = set(AuthLayer::new(verifier)).with_audit_sink(heard.clone());
         Self { layer, heard }
     }
 

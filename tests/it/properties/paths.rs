@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use voxgate::{Dialect, KeyKind, Policy, Principal, Rule, Scope, Screen};
+use voxgate::{Dialect, KeyKind, Policy, Principal, RequestValidation, Rule, Scope};
 
 use super::door::{Door, KEY};
 use super::draft::{Draft, vendors};
@@ -33,8 +33,10 @@ fn is_accepted(door: &Door, method: &'static str, path: &str) -> Option<bool> {
     (request.uri().path() == path).then(|| door.ask(request).is_accepted())
 }
 
-fn screened(screen: Screen) -> Door {
-    Door::build(Principal::new("key"), |layer| layer.screen(screen))
+fn screened(request_validation: RequestValidation) -> Door {
+    Door::build(Principal::new("key"), |layer| {
+        layer.with_request_validation(request_validation)
+    })
 }
 
 fn names(rule: &Rule, method: &str, path: &str) -> bool {
@@ -65,18 +67,18 @@ fn limited(policy: &Policy) -> [Principal; 3] {
     let scopes = policy
         .rules()
         .iter()
-        .filter_map(Rule::required)
+        .filter_map(Rule::scope)
         .filter_map(Scope::new);
     let key = || Principal::new("key");
     [
-        key().scopes(scopes),
-        key().voices(["*"]),
-        key().kind(KeyKind::Realtime),
+        key().with_scopes(scopes),
+        key().with_voices(["*"]),
+        key().with_kind(KeyKind::Realtime),
     ]
 }
 
 fn door(policy: &Policy, principal: Principal) -> Door {
-    Door::build(principal, |layer| layer.policy(policy.clone()))
+    Door::build(principal, |layer| layer.with_policy(policy.clone()))
 }
 
 /// A path that the rule names.
@@ -96,7 +98,11 @@ fn rule() -> impl Strategy<Value = Rule> {
     (method, pattern, any::<bool>(), any::<bool>()).prop_map(
         |(method, pattern, scope, realtime)| {
             let rule = Rule::new(method, &pattern);
-            let rule = if scope { rule.scope("speak") } else { rule };
+            let rule = if scope {
+                rule.with_scope("speak")
+            } else {
+                rule
+            };
             if realtime { rule.realtime() } else { rule }
         },
     )
@@ -137,7 +143,7 @@ proptest! {
 
     #[test]
     fn what_passes_the_screen_has_one_reading(path in path()) {
-        for screen in [Screen::Server, Screen::Proxy] {
+        for screen in [RequestValidation::Server, RequestValidation::Proxy] {
             if is_accepted(&screened(screen), "GET", &path) != Some(true) {
                 continue;
             }
@@ -158,7 +164,7 @@ proptest! {
     #[test]
     fn plain_paths_pass(segments in vec("[a-z0-9_~-]{1,5}[a-z0-9._~:-]{0,5}", 0..5)) {
         let path = format!("/{}", segments.join("/"));
-        for screen in [Screen::Server, Screen::Proxy] {
+        for screen in [RequestValidation::Server, RequestValidation::Proxy] {
             prop_assert_eq!(is_accepted(&screened(screen), "GET", &path), Some(true));
         }
     }

@@ -93,7 +93,7 @@ pub(crate) fn stripped(dialect: Dialect, request: &Request<()>) -> Request<()> {
 /// Strips `request`, and asks that all else is as it was, and that `door` finds no credential then.
 pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
     let presented = match dialect {
-        // It has no carriers; whoever strips asks the dialect that was recognised.
+        // It has no credential_locations; whoever strips asks the dialect that was recognised.
         Dialect::Auto => None,
         _ => model::presented(dialect, before).ok(),
     };
@@ -123,11 +123,11 @@ pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
     let offered = offers_without(offers(before.headers()), is_secret);
     let mut left = after.headers().clone();
     let mut expected = before.headers().clone();
-    let carriers = before
+    let credential_locations = before
         .headers()
         .keys()
         .filter(|name| is_carrier(name.as_str()));
-    carriers.for_each(|name| _ = expected.remove(name));
+    credential_locations.for_each(|name| _ = expected.remove(name));
     if offered != offers(before.headers()) {
         // Lines of offers that lost one are written anew, as one line.
         assert_eq!(

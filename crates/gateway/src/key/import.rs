@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use voxgate::{
-    Dialect, Digest, Key, KeyRing, Outcome, PlainKey, Presented, Principal, Problem, Verify as _,
+    Dialect, Digest, Key, KeyRing, PlainKey, Principal, Problem, RawCredential, Verify as _,
+    VerifyOutcome,
 };
 
 use super::change::{self, Change};
@@ -188,10 +189,10 @@ fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<()
         let readings = dialect.readings(plain.as_bytes());
         readings
             .into_iter()
-            .find_map(|reading| match ring.verify(Presented::new(&reading)) {
-                Outcome::Ready(Ok(principal)) => Some(principal),
-                Outcome::Ready(Err(denial)) => denial.principal().cloned(),
-                Outcome::Pending(_) => None,
+            .find_map(|reading| match ring.verify(RawCredential::new(&reading)) {
+                VerifyOutcome::Ready(Ok(principal)) => Some(principal),
+                VerifyOutcome::Ready(Err(denial)) => denial.principal().cloned(),
+                VerifyOutcome::Pending(_) => None,
             })
     };
     let taken: HashSet<&str> = ids_of(file).collect();

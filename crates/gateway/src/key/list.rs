@@ -45,7 +45,7 @@ fn table(file: &KeysFile, now: SystemTime) -> String {
 
 fn row(key: &Key, now: SystemTime) -> [String; HEADINGS.len()] {
     let principal = key.principal();
-    let label = principal.display_label().unwrap_or("-");
+    let label = principal.label().unwrap_or("-");
     [
         principal.id().to_owned(),
         printable::text(label),
@@ -62,7 +62,7 @@ fn rights(principal: &Principal) -> String {
         return "(all)".to_owned();
     }
     let mut limits = Vec::new();
-    match principal.granted() {
+    match principal.scopes() {
         None => {}
         Some([]) => limits.push("(none)".to_owned()),
         Some(scopes) => {
@@ -70,10 +70,10 @@ fn rights(principal: &Principal) -> String {
             limits.push(scopes.join(","));
         }
     }
-    if let Some(voices) = principal.permitted_voices() {
+    if let Some(voices) = principal.voices() {
         limits.push(format!("voices {}", voices.join(",")));
     }
-    if principal.key_kind() == KeyKind::Realtime {
+    if principal.kind() == KeyKind::Realtime {
         limits.push("realtime".to_owned());
     }
     limits.join("; ")
@@ -88,33 +88,33 @@ fn object(key: &Key, now: SystemTime) -> Value {
     let principal = key.principal();
     let validity = principal.validity();
     let written = |moment: Option<SystemTime>| moment.map(moment::written);
-    let scopes = principal.granted();
+    let scopes = principal.scopes();
     let scopes = scopes.map(|scopes| scopes.iter().map(Scope::as_str).collect::<Vec<_>>());
-    let limits = principal.own_limits();
+    let limits = principal.limits();
     json!({
         "id": principal.id(),
-        "label": principal.display_label(),
+        "label": principal.label(),
         "scopes": scopes,
-        "voices": principal.permitted_voices(),
+        "voices": principal.voices(),
         "kind": kind(principal),
         "state": principal.state(now).as_str().replace(' ', "_"),
         "created": written(key.created()),
         "not_before": written(validity.not_before),
         "expires": written(validity.expires),
         "fingerprint": key.fingerprint(),
-        "account": principal.member_of().map(|account| account.id()),
+        "account": principal.account().map(|account| account.id()),
         "rate": limits.rate.map(|rate| rate.to_string()),
         "burst": limits.burst,
         "concurrency": limits.concurrency,
         "labels": principal
-            .attribution()
+            .labels()
             .map(|(name, value)| (name.to_owned(), value.into()))
             .collect::<Map<_, _>>(),
     })
 }
 
 fn kind(principal: &Principal) -> &'static str {
-    match principal.key_kind() {
+    match principal.kind() {
         KeyKind::Realtime => "realtime",
         _ => "standard",
     }

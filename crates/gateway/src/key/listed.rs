@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 
 use voxgate::env::Environment;
-use voxgate::{Dialect, Digest, KeyRing, KeysFile, Outcome, Presented, Verify as _};
+use voxgate::{Dialect, Digest, KeyRing, KeysFile, RawCredential, Verify as _, VerifyOutcome};
 
 const LIST: &str = "VOXGATE_API_KEYS";
 const FILE: &str = "VOXGATE_API_KEYS_FILE";
@@ -62,10 +62,10 @@ impl Listed {
         for (id, forms) in &self.forms {
             let known = forms
                 .iter()
-                .find_map(|form| match ring.verify(Presented::new(form)) {
-                    Outcome::Ready(Ok(principal)) => Some(principal),
-                    Outcome::Ready(Err(denial)) => denial.principal().cloned(),
-                    Outcome::Pending(_) => None,
+                .find_map(|form| match ring.verify(RawCredential::new(form)) {
+                    VerifyOutcome::Ready(Ok(principal)) => Some(principal),
+                    VerifyOutcome::Ready(Err(denial)) => denial.principal().cloned(),
+                    VerifyOutcome::Pending(_) => None,
                 });
             if let Some(principal) = known {
                 warnings.push(format!(

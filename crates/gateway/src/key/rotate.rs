@@ -72,14 +72,14 @@ fn check_counts(old: &Key, now: SystemTime) -> Result<(), Problem> {
 
 /// That the account may have one more active key, as long as both count.
 fn check_room(file: &Text<'_>, old: &Key, now: SystemTime, end: SystemTime) -> Result<(), Problem> {
-    let account = old.principal().member_of();
+    let account = old.principal().account();
     let most = account.and_then(|account| account.max_active_keys());
     let Some(most) = most.filter(|_| end > now) else {
         return Ok(());
     };
     let counts = |key: &&Key| {
         let state = key.principal().state(now);
-        key.principal().member_of() == account
+        key.principal().account() == account
             && matches!(state, KeyState::Active | KeyState::NotYetValid)
     };
     if file.file.keys().iter().filter(counts).count() < most.get() as usize {

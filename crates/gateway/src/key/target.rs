@@ -82,7 +82,7 @@ impl Source {
         given: impl Iterator<Item = &'a String>,
     ) -> Vec<String> {
         let rules = self.policy.rules().iter();
-        let known: BTreeSet<&str> = rules.filter_map(Rule::required).collect();
+        let known: BTreeSet<&str> = rules.filter_map(Rule::scope).collect();
         let unknown = given.filter(|scope| !known.contains(scope.as_str()));
         let list = known.iter().copied().collect::<Vec<_>>().join(", ");
         let warning = |scope: &String| {

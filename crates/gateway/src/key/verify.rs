@@ -8,7 +8,8 @@ use clap::ArgMatches;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::runtime::Builder;
 use voxgate::{
-    Denial, DenialKind, KeyRing, MAX_CREDENTIAL_BYTES, Outcome, Presented, Principal, Verify as _,
+    Denial, DenialKind, KeyRing, MAX_CREDENTIAL_BYTES, Principal, RawCredential, Verify as _,
+    VerifyOutcome,
 };
 
 use super::failure::Failure;
@@ -50,10 +51,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
 }
 
 fn verdict(keys: &KeyRing, token: &[u8]) -> Result<Principal, Denial> {
-    match keys.verify(Presented::new(token)) {
-        Outcome::Ready(verdict) => verdict,
+    match keys.verify(RawCredential::new(token)) {
+        VerifyOutcome::Ready(verdict) => verdict,
         // A ring knows at once.
-        Outcome::Pending(_) => Err(Denial::unknown_credential()),
+        VerifyOutcome::Pending(_) => Err(Denial::unknown_credential()),
     }
 }
 

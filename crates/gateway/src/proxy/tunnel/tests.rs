@@ -413,7 +413,9 @@ async fn upgrade(ends: &Ends) -> (DuplexStream, OnUpgrade, Tunnel) {
         }
         async { Ok::<_, Infallible>(response) }
     });
-    let gate = AuthLayer::preconfigured().audit(ends.clone()).layer(switch);
+    let gate = AuthLayer::preconfigured()
+        .with_audit_sink(ends.clone())
+        .layer(switch);
     let served = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(near), TowerToHyperService::new(gate))
         .with_upgrades();

@@ -1,6 +1,6 @@
 //! `voxgate key import`.
 
-use voxgate::{Dialect, Outcome, Presented, Verify as _};
+use voxgate::{Dialect, RawCredential, Verify as _, VerifyOutcome};
 
 use super::{DIGEST, Place};
 
@@ -34,7 +34,7 @@ fn plain_keys_are_known_by_their_digests_from_then_on() {
         file.keys()
             .iter()
             .skip(1)
-            .all(|key| key.principal().granted().is_some())
+            .all(|key| key.principal().scopes().is_some())
     );
     let fingerprints: Vec<String> = file.keys().iter().map(voxgate::Key::fingerprint).collect();
     assert!(
@@ -57,8 +57,8 @@ fn plain_keys_are_known_by_their_digests_from_then_on() {
         "weak-weak-weak-weak",
         "padded+padded+padded+base64/==",
     ] {
-        let verdict = ring.verify(Presented::new(plain.as_bytes()));
-        assert!(matches!(verdict, Outcome::Ready(Ok(_))));
+        let verdict = ring.verify(RawCredential::new(plain.as_bytes()));
+        assert!(matches!(verdict, VerifyOutcome::Ready(Ok(_))));
         assert!(!place.text().contains(plain) && !ran.error.contains(plain));
     }
 }
@@ -191,8 +191,10 @@ fn keys_are_known_in_the_form_of_their_vendor() {
             .run(&["import", &flag, "--prefix=old", path.to_str().unwrap()])
             .done();
         let ring = place.keys().into_ring().unwrap();
-        let verdict = ring.verify(Presented::new(presented.as_bytes()));
-        assert!(matches!(verdict, Outcome::Ready(Ok(principal)) if principal.id() == "old-1"));
+        let verdict = ring.verify(RawCredential::new(presented.as_bytes()));
+        assert!(
+            matches!(verdict, VerifyOutcome::Ready(Ok(principal)) if principal.id() == "old-1")
+        );
         place.run_with(&plain, &["verify", &flag]).done();
         let error = place.refuses(64, &plain, &["import", &flag]);
         assert!(error.contains("`old-1`"), "{error}");

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use voxgate::{Digest, Outcome, Presented, Verify as _};
+use voxgate::{Digest, RawCredential, Verify as _, VerifyOutcome};
 
 use super::{DIGEST, Place};
 
@@ -80,9 +80,9 @@ fn no_moment_is_a_bad_one() {
         );
         let ring = file.into_ring().unwrap();
         for token in &tokens {
-            let verdict = ring.verify(Presented::new(token.as_bytes()));
+            let verdict = ring.verify(RawCredential::new(token.as_bytes()));
             assert!(
-                matches!(verdict, Outcome::Ready(Ok(_))),
+                matches!(verdict, VerifyOutcome::Ready(Ok(_))),
                 "round {round}: {text}"
             );
         }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
 
-use voxgate::{KeyState, Outcome, Presented, Verify as _};
+use voxgate::{KeyState, RawCredential, Verify as _, VerifyOutcome};
 
 use super::{DIGEST, Place};
 
@@ -21,8 +21,8 @@ fn a_token_is_printed_once_and_only_its_digest_is_kept() {
         assert!(said.contains(wanted), "no {wanted} in {said}");
     }
     let ring = file.into_ring().unwrap();
-    let verdict = ring.verify(Presented::new(token.as_bytes()));
-    assert!(matches!(verdict, Outcome::Ready(Ok(principal)) if principal.id() == "ivr-prod"));
+    let verdict = ring.verify(RawCredential::new(token.as_bytes()));
+    assert!(matches!(verdict, VerifyOutcome::Ready(Ok(principal)) if principal.id() == "ivr-prod"));
     let mode = std::fs::metadata(place.path())
         .unwrap()
         .permissions()

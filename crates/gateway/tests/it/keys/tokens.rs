@@ -29,8 +29,8 @@ async fn answer(place: &Place, dialect: Dialect, key: &str) -> (StatusCode, Stri
         .into_ring()
         .unwrap();
     let layer = AuthLayer::new(ring)
-        .dialect(dialect)
-        .policy(Policy::default());
+        .with_dialect(dialect)
+        .with_policy(Policy::default());
     let inner = service_fn(async |request: Request<Empty<Bytes>>| {
         let caller = request.extensions().get::<Caller>().unwrap();
         let answer = Response::new(Empty::<Bytes>::new());

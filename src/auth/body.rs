@@ -1,4 +1,4 @@
-//! The body of an answer that passed the gate.
+//! The response body of the layer.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,47 +10,47 @@ use pin_project_lite::pin_project;
 
 use crate::audit::Ended;
 
-use super::exchange::Exchange;
+use super::request_guard::RequestGuard;
 
 pin_project! {
-    /// The inner service's body, or the few bytes of a refusal.
+    /// The inner service's body, or the bytes of a refusal.
     ///
-    /// It counts what is sent, and the end record is written when it ends or is dropped.
-    pub struct GateBody<R> {
+    /// It counts the bytes sent. The completion record is written when it ends or is dropped.
+    pub struct AuthBody<R> {
         #[pin]
-        kind: Kind<R>,
+        kind: BodyKind<R>,
     }
 }
 
 pin_project! {
     #[project = Projected]
-    enum Kind<R> {
+    enum BodyKind<R> {
         Inner {
             #[pin]
             body: R,
-            // `None` when a tunnel has taken it over.
-            exchange: Option<Exchange>,
+            // `None` for a refusal, and when a `Tunnel` has taken the guard.
+            guard: Option<RequestGuard>,
         },
         Refusal { bytes: Option<Bytes> },
     }
 }
 
-impl<R> GateBody<R> {
+impl<R> AuthBody<R> {
     pub(super) fn refusal(bytes: Bytes) -> Self {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
         Self {
-            kind: Kind::Refusal { bytes },
+            kind: BodyKind::Refusal { bytes },
         }
     }
 
-    pub(super) fn inner(body: R, exchange: Option<Exchange>) -> Self {
+    pub(super) fn inner(body: R, guard: Option<RequestGuard>) -> Self {
         Self {
-            kind: Kind::Inner { body, exchange },
+            kind: BodyKind::Inner { body, guard },
         }
     }
 }
 
-impl<R> Body for GateBody<R>
+impl<R> Body for AuthBody<R>
 where
     R: Body,
     R::Data: From<Bytes>,
@@ -66,9 +66,9 @@ where
             Projected::Refusal { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
-            Projected::Inner { mut body, exchange } => {
+            Projected::Inner { mut body, guard } => {
                 let polled = ready!(body.as_mut().poll_frame(cx));
-                let Some(open) = exchange else {
+                let Some(open) = guard else {
                     return Poll::Ready(polled);
                 };
                 match &polled {
@@ -81,11 +81,11 @@ where
                     }
                     Some(Err(_)) => {
                         open.end(Ended::UpstreamAbort);
-                        *exchange = None;
+                        *guard = None;
                     }
                     None => {
                         open.end(Ended::Ok);
-                        *exchange = None;
+                        *guard = None;
                     }
                 }
                 Poll::Ready(polled)
@@ -95,23 +95,23 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Refusal { bytes } => bytes.is_none(),
-            Kind::Inner { body, .. } => body.is_end_stream(),
+            BodyKind::Refusal { bytes } => bytes.is_none(),
+            BodyKind::Inner { body, .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Refusal { bytes } => {
+            BodyKind::Refusal { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Kind::Inner { body, .. } => body.size_hint(),
+            BodyKind::Inner { body, .. } => body.size_hint(),
         }
     }
 }
 
-impl<R> fmt::Debug for GateBody<R> {
+impl<R> fmt::Debug for AuthBody<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GateBody")
+        f.write_str("AuthBody")
     }
 }

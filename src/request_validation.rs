@@ -12,7 +12,7 @@ use crate::denial::DenialKind;
 /// How much of a request is checked before its credential is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Screen {
+pub enum RequestValidation {
     /// For a server that answers by itself: the path must be unambiguous.
     #[default]
     Server,
@@ -22,7 +22,7 @@ pub enum Screen {
     Proxy,
 }
 
-impl Screen {
+impl RequestValidation {
     pub(crate) fn check(
         self,
         method: &Method,
@@ -180,7 +180,7 @@ mod tests {
         }
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let uri: Uri = uri.parse().expect("a target");
-        Screen::Proxy.check(&method, &uri, version, &headers)
+        RequestValidation::Proxy.check(&method, &uri, version, &headers)
     }
 
     #[test]

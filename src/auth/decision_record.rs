@@ -1,4 +1,4 @@
-//! The record of a decision.
+//! The audit record of a decision.
 
 use std::time::Duration;
 
@@ -10,41 +10,33 @@ use crate::audit::{
     AuditRecord, AuditSink as _, CredentialFingerprint, Decision, QueryNames, Receipt,
 };
 use crate::denial::{Denial, DenialKind};
-use crate::dialect::Dialect;
-use crate::principal::{AuthMethod, Principal};
 
-use super::arrival::Arrival;
-use super::pipeline::Gate;
+use super::pipeline::Pipeline;
+use super::stages::DecisionContext;
 
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// What was found out about a request, for its record.
-pub(super) struct Found<'a> {
-    pub(super) arrival: Arrival,
-    pub(super) dialect: Dialect,
-    pub(super) known: Option<&'a Principal>,
-    pub(super) method: AuthMethod,
-}
-
-impl<V> Gate<V> {
-    /// `decided` is how long an accepted request waited for its permit, or why it was refused.
-    pub(super) fn audit<B>(
+impl<V> Pipeline<V> {
+    /// Commits the decision to the audit sink. `decided` is the time that an accepted request
+    /// waited for its permit, or the reason of a refusal.
+    pub(super) fn record_decision<B>(
         &self,
         request: &Request<B>,
-        found: &Found<'_>,
+        context: &DecisionContext,
         decided: Result<Option<Duration>, (&Refused, StatusCode)>,
     ) -> Receipt {
         let refused = decided.err();
         let (uri, headers) = (request.uri(), request.headers());
         let bytes = |name| headers.get(name).map(HeaderValue::as_bytes);
-        let limited = found.known.filter(|known| !known.is_unlimited());
+        let principal = context.principal.as_ref();
+        let limited = principal.filter(|principal| !principal.is_unlimited());
         let rule = limited.and_then(|_| self.policy.find(request.method(), uri.path()));
         self.sink.commit(&AuditRecord::Decision(Decision {
-            time: found.arrival.time,
-            request_id: found.arrival.request_id,
-            dialect: found.dialect.as_str(),
-            auth_method: refused.is_none().then_some(found.method),
-            principal: found.known,
+            time: context.start.time,
+            request_id: context.start.request_id,
+            dialect: context.dialect.as_str(),
+            auth_method: refused.is_none().then_some(context.method),
+            principal,
             denial: refused.map(|(refused, _)| &refused.denial),
             limit: refused.and_then(|(refused, _)| refused.told().limit()),
             queued: decided.unwrap_or_else(|(refused, _)| refused.queued),
@@ -59,29 +51,28 @@ impl<V> Gate<V> {
             trace_parent: bytes(TRACE_PARENT).and_then(trace_parent),
             rule: rule.map(|rule| (rule.method(), rule.pattern())),
             credential: refused
-                .and_then(|(refused, _)| self.fingerprint(request, found, &refused.denial)),
+                .and_then(|(refused, _)| self.fingerprint(request, context, &refused.denial)),
         }))
     }
 
-    /// Of a credential that nobody has.
+    /// The fingerprint of an unknown credential, which links attempts with the same one.
     fn fingerprint<B>(
         &self,
         request: &Request<B>,
-        found: &Found<'_>,
+        context: &DecisionContext,
         denial: &Denial,
     ) -> Option<CredentialFingerprint> {
         use DenialKind::{MistypedCredential, UnknownCredential};
         if ![MistypedCredential, UnknownCredential].contains(&denial.kind()) {
             return None;
         }
-        let credential = found.dialect.credential(request).ok()?;
+        let credential = context.dialect.credential(request).ok()?;
         let pepper = self.pepper.as_ref()?;
         Some(pepper.fingerprint(credential.presented()))
     }
 }
 
-/// A `traceparent` as W3C Trace Context §3.2 has it: `00-` and three hexadecimal numbers. Later
-/// versions may have more behind it.
+/// A `traceparent` in the form of W3C Trace Context §3.2: a version and three hexadecimal numbers.
 fn trace_parent(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value).ok()?;
     let lengths = text.split('-').map(str::len);

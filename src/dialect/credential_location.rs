@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request};
 
 use crate::declassify::declassify;
 use crate::denial::DenialKind;
-use crate::secret::{Presented, Secret};
+use crate::secret::{RawCredential, Secret};
 use crate::websocket::asks_for_websocket;
 
 use super::Dialect;
@@ -17,7 +17,7 @@ use super::query;
 use super::subprotocol::Offer;
 
 /// One place in a request that can hold a credential.
-pub(super) enum Carrier {
+pub(super) enum CredentialLocation {
     /// A header, in one of these forms.
     Header(HeaderName, &'static [Form]),
     /// A query parameter, which counts only on a WebSocket upgrade: browsers can set no header
@@ -48,8 +48,8 @@ pub(super) enum Case {
 pub(crate) struct Credential<'a>(Cow<'a, [u8]>);
 
 impl Credential<'_> {
-    pub(crate) fn presented(&self) -> Presented<'_> {
-        Presented::new(&self.0)
+    pub(crate) fn presented(&self) -> RawCredential<'_> {
+        RawCredential::new(&self.0)
     }
 
     fn same_as(&self, other: &Self) -> bool {
@@ -60,16 +60,16 @@ impl Credential<'_> {
 }
 
 /// Reads the one credential that the request presents, as `canonical` has it. The same one on two
-/// carriers counts once; two of one carrier are refused whatever they hold, because servers
+/// credential_locations counts once; two of one carrier are refused whatever they hold, because servers
 /// differ in which of them they read.
 pub(super) fn read<'a, B>(
-    carriers: &[Carrier],
+    credential_locations: &[CredentialLocation],
     canonical: Canonical,
     request: &'a Request<B>,
 ) -> Result<Credential<'a>, DenialKind> {
     let upgrade = asks_for_websocket(request);
     let mut found: Option<Credential<'a>> = None;
-    for carrier in carriers {
+    for carrier in credential_locations {
         let Some(held) = carrier.read(request, upgrade)? else {
             continue;
         };
@@ -90,8 +90,10 @@ pub(super) fn read<'a, B>(
 /// The names of the headers that are a carrier of any dialect.
 static HEADERS: LazyLock<Vec<&'static HeaderName>> = LazyLock::new(|| {
     let dialects = Dialect::ALL.into_iter();
-    let carriers = dialects.flat_map(|dialect| dialect.profile().carriers);
-    let mut names: Vec<_> = carriers.filter_map(Carrier::header).collect();
+    let credential_locations = dialects.flat_map(|dialect| dialect.profile().credential_locations);
+    let mut names: Vec<_> = credential_locations
+        .filter_map(CredentialLocation::header)
+        .collect();
     names.sort_unstable_by_key(|name| name.as_str());
     names.dedup();
     names
@@ -122,7 +124,7 @@ pub(super) fn remove_headers(headers: &mut HeaderMap) {
 /// Brings a credential into the one form in which it is known.
 pub(super) type Canonical = fn(&[u8]) -> &[u8];
 
-impl Carrier {
+impl CredentialLocation {
     fn read<'a, B>(
         &self,
         request: &'a Request<B>,

@@ -1,4 +1,4 @@
-//! An accepted request, until its end is on record.
+//! An accepted request, from its decision to its completion record.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +14,11 @@ use crate::denial::DenialKind;
 use crate::principal::Principal;
 use crate::request_id::RequestId;
 
-use super::arrival::Arrival;
+use super::request_start::RequestStart;
 
-/// An accepted request. Dropping it is its end: the completion record is written then, on every
-/// way out, panics included.
-pub(super) struct Exchange {
+/// An accepted request. Dropping the guard writes the completion record and gives the permit back,
+/// on every way out, panics included.
+pub(super) struct RequestGuard {
     sink: Arc<dyn AuditSink>,
     principal: Principal,
     request_id: RequestId,
@@ -26,31 +26,31 @@ pub(super) struct Exchange {
     bodiless: bool,
     status: Option<StatusCode>,
     failure: Option<DenialKind>,
-    /// How long the answer's header, or else its body, says that it is.
+    /// Length of the response body in bytes, as its header or else the body announces it.
     announced: Option<u64>,
     first_byte: Option<Duration>,
     bytes_sent: u64,
     bytes_received: Option<u64>,
     ended: Ended,
-    /// What the inner service said of the end, which is then the truth.
-    told: Option<Ended>,
-    /// Given up behind the record.
+    /// How the request ended according to the inner service. It has precedence.
+    reported_end: Option<Ended>,
+    /// Dropped after the record is written.
     permit: Permit,
 }
 
-impl Exchange {
-    pub(super) fn open(
+impl RequestGuard {
+    pub(super) fn new(
         sink: &Arc<dyn AuditSink>,
         principal: &Principal,
-        arrival: Arrival,
+        start: RequestStart,
         method: &Method,
         permit: Permit,
     ) -> Self {
         Self {
             sink: Arc::clone(sink),
             principal: principal.clone(),
-            request_id: arrival.request_id,
-            started: arrival.instant,
+            request_id: start.request_id,
+            started: start.instant,
             bodiless: method == Method::HEAD,
             status: None,
             failure: None,
@@ -58,9 +58,9 @@ impl Exchange {
             first_byte: None,
             bytes_sent: 0,
             bytes_received: None,
-            // Whoever is dropped before its end was given up by the caller.
+            // A guard that is dropped early belongs to a request that its caller abandoned.
             ended: Ended::ClientAbort,
-            told: None,
+            reported_end: None,
             permit,
         }
     }
@@ -70,7 +70,7 @@ impl Exchange {
         let status = response.status();
         self.status = Some(status);
         self.failure = response.extensions().get::<DenialKind>().copied();
-        self.told = response.extensions().get::<Ended>().copied();
+        self.reported_end = response.extensions().get::<Ended>().copied();
         self.announced = content_length(response).or_else(|| response.body().size_hint().exact());
         // RFC 9110 §6.4.1: servers do not send these bodies, and need not read them to their end.
         let no_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
@@ -80,8 +80,8 @@ impl Exchange {
         }
     }
 
-    /// Counts what is sent. A server need not poll past the last byte that was announced, so the
-    /// end is noted there.
+    /// Counts bytes sent. A server does not have to poll past the last announced byte, so the request
+    /// counts as complete there.
     pub(super) fn sent(&mut self, bytes: usize) {
         if bytes > 0 && self.first_byte.is_none() {
             self.first_byte = Some(self.started.elapsed());
@@ -92,7 +92,7 @@ impl Exchange {
         }
     }
 
-    /// The decision could not be put on record, so that the caller was refused after all.
+    /// The decision could not be recorded, so the caller is refused.
     pub(super) fn unrecorded(&mut self, status: StatusCode) {
         self.status = Some(status);
         self.failure = Some(DenialKind::Unavailable);
@@ -104,13 +104,13 @@ impl Exchange {
     }
 }
 
-/// The length that a server sends by, whatever the body says of itself.
+/// The value of `Content-Length`, by which a server frames the response.
 fn content_length<R>(response: &Response<R>) -> Option<u64> {
     let value = response.headers().get(CONTENT_LENGTH)?;
     value.to_str().ok()?.parse().ok()
 }
 
-impl Drop for Exchange {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         if self.ended == Ended::ClientAbort && std::thread::panicking() {
             self.ended = Ended::UpstreamAbort;
@@ -121,7 +121,7 @@ impl Drop for Exchange {
             principal: &self.principal,
             status: self.status,
             failure: self.failure,
-            ended: self.told.unwrap_or(self.ended),
+            ended: self.reported_end.unwrap_or(self.ended),
             duration: self.started.elapsed(),
             queued: self.permit.queued(),
             first_byte: self.first_byte,
@@ -131,19 +131,19 @@ impl Drop for Exchange {
     }
 }
 
-/// Keeps the record of an upgraded connection open.
+/// Delays the completion record of an upgraded connection until the connection closes.
 ///
-/// A request that asks for an upgrade carries one in its extensions. The body of a `101` answer
-/// ends at once, but the connection lives on; whoever serves it holds the `Tunnel` for that time,
-/// and the completion record is written when the last clone is dropped. Nobody has to: without a
-/// holder, the record is written when the answer is. Upgrades are those of HTTP/1.1; an extended
-/// `CONNECT` of HTTP/2 (RFC 8441) carries none.
+/// A request for an upgrade has a `Tunnel` in its extensions. The body of a `101` response ends at
+/// once, but the connection stays open. The task that serves the connection keeps the `Tunnel`, and
+/// the completion record is written when the last clone is dropped. If no task keeps it, the record
+/// is written with the response. This covers upgrades of HTTP/1.1; an extended `CONNECT` of HTTP/2
+/// (RFC 8441) has no `Tunnel`.
 #[derive(Clone)]
-pub struct Tunnel(Arc<Mutex<Held>>);
+pub struct Tunnel(Arc<Mutex<TunnelState>>);
 
 #[derive(Default)]
-struct Held {
-    exchange: Option<Exchange>,
+struct TunnelState {
+    guard: Option<RequestGuard>,
     bytes_sent: u64,
     bytes_received: u64,
     ended: Option<Ended>,
@@ -154,36 +154,35 @@ impl Tunnel {
         Self(Arc::default())
     }
 
-    /// From here on the tunnel, not the answer's body, decides when the exchange ends.
-    pub(super) fn take_over(self, exchange: Exchange) {
-        self.held().exchange = Some(exchange);
+    /// From now on the request ends with the tunnel, not with the response body.
+    pub(super) fn take_over(self, guard: RequestGuard) {
+        self.state().guard = Some(guard);
     }
 
-    /// Says how many bytes went to the caller and came from it, in all. They are part of the
-    /// completion record.
+    /// Sets the total bytes sent to the caller and received from it, for the completion record.
     pub fn carried(&self, bytes_sent: u64, bytes_received: u64) {
-        let mut held = self.held();
-        held.bytes_sent = bytes_sent;
-        held.bytes_received = bytes_received;
+        let mut state = self.state();
+        state.bytes_sent = bytes_sent;
+        state.bytes_received = bytes_received;
     }
 
-    /// Says how the tunnel ended. Without it, it ended well.
+    /// Sets how the tunnel ended. The default is [`Ended::Ok`].
     pub fn end(&self, ended: Ended) {
-        self.held().ended = Some(ended);
+        self.state().ended = Some(ended);
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        // Nothing in here is left half-changed by a panic.
+    fn state(&self) -> MutexGuard<'_, TunnelState> {
+        // A panic leaves no half-changed state behind.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Held {
+impl Drop for TunnelState {
     fn drop(&mut self) {
-        if let Some(exchange) = &mut self.exchange {
-            exchange.bytes_sent = self.bytes_sent;
-            exchange.bytes_received = Some(self.bytes_received);
-            exchange.end(self.ended.unwrap_or(Ended::Ok));
+        if let Some(guard) = &mut self.guard {
+            guard.bytes_sent = self.bytes_sent;
+            guard.bytes_received = Some(self.bytes_received);
+            guard.end(self.ended.unwrap_or(Ended::Ok));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! When a request came, and from where.
+//! The start of a request: its time, its identifier, and the address of its sender.
 
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -7,15 +7,15 @@ use http::Extensions;
 
 use crate::request_id::RequestId;
 
-/// When a request came, and what it is called from then on.
+/// The time at which a request arrived, and its identifier.
 #[derive(Clone, Copy)]
-pub(super) struct Arrival {
+pub(super) struct RequestStart {
     pub(super) request_id: RequestId,
     pub(super) time: SystemTime,
     pub(super) instant: Instant,
 }
 
-impl Arrival {
+impl RequestStart {
     pub(super) fn now() -> Self {
         let time = SystemTime::now();
         Self {
@@ -26,8 +26,8 @@ impl Arrival {
     }
 }
 
-/// The address of the other end of the connection. A server puts it into the request's extensions
-/// so that audit records can name it.
+/// The address of the client's end of the connection. A server puts it into the request's
+/// extensions so that audit records can name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 

@@ -1,0 +1,22 @@
+//! The layer.
+//!
+//! [`AuthLayer`] holds the settings, [`Auth`] is the service, [`AuthFuture`] its response future and
+//! [`AuthBody`] the body of its responses. `pipeline.rs` has the path of a request in one function;
+//! `stages/` has its stages as types.
+
+mod body;
+mod decision_record;
+mod future;
+mod layer;
+mod pipeline;
+mod request_guard;
+mod request_start;
+mod service;
+mod stages;
+
+pub use self::body::AuthBody;
+pub use self::future::AuthFuture;
+pub use self::layer::AuthLayer;
+pub use self::request_guard::Tunnel;
+pub use self::request_start::PeerAddr;
+pub use self::service::Auth;

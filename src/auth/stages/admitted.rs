@@ -1,0 +1,49 @@
+//! Fourth stage: the request holds its permit.
+
+use http::Request;
+
+use crate::admit::Permit;
+use crate::principal::{Caller, Principal};
+use crate::verify::Verify;
+
+use super::super::pipeline::Pipeline;
+use super::super::request_guard::RequestGuard;
+use super::{DecisionContext, Recorded};
+
+/// A request that the limits let begin.
+pub(in super::super) struct Admitted {
+    context: DecisionContext,
+    principal: Principal,
+    permit: Permit,
+}
+
+impl Admitted {
+    /// Called by [`Authorized`](super::Authorized) alone.
+    pub(super) fn new(context: DecisionContext, principal: Principal, permit: Permit) -> Self {
+        Self {
+            context,
+            principal,
+            permit,
+        }
+    }
+
+    /// Records the decision, and tells the handler who the caller is.
+    pub(in super::super) fn record<V: Verify, B>(
+        self,
+        pipeline: &Pipeline<V>,
+        request: &mut Request<B>,
+    ) -> Recorded {
+        let Self {
+            context,
+            principal,
+            permit,
+        } = self;
+        let start = context.start;
+        let receipt = pipeline.record_decision(request, &context, Ok(permit.queued()));
+        let guard = RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
+        let caller = Caller::new(principal, context.method, start.request_id);
+        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(context.dialect);
+        Recorded::accepted(receipt, guard, context.dialect)
+    }
+}

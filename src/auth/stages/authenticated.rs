@@ -1,0 +1,63 @@
+//! Second stage: it is known who sent the request.
+
+use http::Request;
+
+use crate::admit::Permit;
+use crate::dialect::Dialect;
+use crate::principal::{AuthMethod, Principal};
+
+use super::super::pipeline::Pipeline;
+use super::{Authorized, DecisionContext, Denied};
+
+/// A request whose sender is known.
+pub(in super::super) struct Authenticated {
+    context: DecisionContext,
+    dialect: Option<Dialect>,
+    principal: Principal,
+    permit: Option<Permit>,
+    /// Whether the verifier had to be waited for.
+    asked: bool,
+}
+
+impl Authenticated {
+    /// Called by [`Validated`](super::Validated) alone.
+    pub(super) fn new(
+        mut context: DecisionContext,
+        dialect: Option<Dialect>,
+        principal: Principal,
+        permit: Option<Permit>,
+        asked: bool,
+    ) -> Self {
+        context.principal = Some(principal.clone());
+        Self {
+            context,
+            dialect,
+            principal,
+            permit,
+            asked,
+        }
+    }
+
+    /// Asks the policy whether the principal may send this request.
+    pub(in super::super) fn authorize<V, B>(
+        self,
+        pipeline: &Pipeline<V>,
+        request: &Request<B>,
+    ) -> Result<Authorized, Box<Denied>> {
+        let policy = &pipeline.policy;
+        let judged = match self.context.method {
+            AuthMethod::Public => Ok(()),
+            _ => policy.authorize(&self.principal, request.method(), request.uri()),
+        };
+        match judged {
+            Ok(()) => Ok(Authorized::new(
+                self.context,
+                self.dialect,
+                self.principal,
+                self.permit,
+                self.asked,
+            )),
+            Err(kind) => Err(Denied::new(self.context, kind.into())),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What is known about a request while it is decided.
+
+use crate::dialect::Dialect;
+use crate::principal::{AuthMethod, Principal};
+
+use super::super::request_start::RequestStart;
+
+/// What is known about a request, for its audit record and its refusal.
+pub(in super::super) struct DecisionContext {
+    pub(in super::super) start: RequestStart,
+    /// The dialect of the request; the layer's own if `auto` could not tell.
+    pub(in super::super) dialect: Dialect,
+    pub(in super::super) method: AuthMethod,
+    /// The owner of the credential, also when the request is denied.
+    pub(in super::super) principal: Option<Principal>,
+}

@@ -1,0 +1,59 @@
+//! Last stage: the decision is with the audit sink.
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::audit::Receipt;
+use crate::dialect::Dialect;
+
+use super::super::request_guard::RequestGuard;
+
+/// A decision, and the receipt of its audit record. The request continues when the receipt has
+/// resolved.
+pub(in super::super) struct Recorded {
+    receipt: Receipt,
+    decision: Decision,
+    dialect: Dialect,
+}
+
+/// An accepted request's guard, or the response that refuses it.
+pub(in super::super) type Decision = Result<RequestGuard, Response<Bytes>>;
+
+impl Recorded {
+    /// Called by [`Admitted`](super::Admitted) alone.
+    pub(super) fn accepted(receipt: Receipt, guard: RequestGuard, dialect: Dialect) -> Self {
+        Self {
+            receipt,
+            decision: Ok(guard),
+            dialect,
+        }
+    }
+
+    /// Called by [`Denied`](super::Denied) alone.
+    pub(super) fn refused(receipt: Receipt, response: Response<Bytes>, dialect: Dialect) -> Self {
+        Self {
+            receipt,
+            decision: Err(response),
+            dialect,
+        }
+    }
+
+    /// Resolves when the decision is recorded, or cannot be.
+    pub(in super::super) fn receipt(&mut self) -> &mut Receipt {
+        &mut self.receipt
+    }
+
+    /// The decision, if there is nothing to wait for.
+    pub(in super::super) fn ready(self) -> Result<Decision, Self> {
+        if self.receipt.is_recorded() {
+            Ok(self.decision)
+        } else {
+            Err(self)
+        }
+    }
+
+    /// The decision and the dialect of the request, once the receipt has resolved.
+    pub(in super::super) fn into_decision(self) -> (Decision, Dialect) {
+        (self.decision, self.dialect)
+    }
+}

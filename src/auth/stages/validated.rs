@@ -1,0 +1,144 @@
+//! First stage: the request has one meaning, and it is known where its credential would be.
+
+use http::Request;
+use http::header::UPGRADE;
+
+use crate::admit::Permit;
+use crate::denial::DenialKind;
+use crate::dialect::Dialect;
+use crate::principal::{AuthMethod, Principal};
+use crate::verify::{Verdict, Verify, VerifyOutcome};
+
+use super::super::pipeline::{Mode, Pipeline};
+use super::super::request_start::RequestStart;
+use super::{Authenticated, DecisionContext, Denied};
+
+/// A request whose path, host and method are unambiguous.
+pub(in super::super) struct Validated {
+    context: DecisionContext,
+    /// The dialect that reads the credential; `None` if `auto` recognised none.
+    dialect: Option<Dialect>,
+    /// The permit of a request that was admitted before and is authenticated again, because it
+    /// waited for the permit.
+    permit: Option<Permit>,
+}
+
+/// The result of asking the verifier.
+pub(in super::super) enum Authentication<F> {
+    Done(Result<Authenticated, Box<Denied>>),
+    Pending(PendingAuthentication<F>),
+}
+
+/// A validated request that waits for the verifier.
+pub(in super::super) struct PendingAuthentication<F> {
+    pub(in super::super) verdict: F,
+    pub(in super::super) request: Validated,
+}
+
+impl Validated {
+    /// Checks the request's path, host and method, and finds its dialect.
+    pub(in super::super) fn check<V: Verify, B>(
+        pipeline: &Pipeline<V>,
+        request: &mut Request<B>,
+        start: RequestStart,
+    ) -> Result<Self, Box<Denied>> {
+        let recognized = pipeline.dialect.recognize(request);
+        pipeline.dialect.mark_sensitive(request.headers_mut());
+        let context = DecisionContext {
+            start,
+            dialect: recognized.unwrap_or(pipeline.dialect),
+            method: auth_method(pipeline, request),
+            principal: None,
+        };
+        let checked = pipeline.request_validation.check(
+            request.method(),
+            request.uri(),
+            request.version(),
+            request.headers(),
+        );
+        match checked {
+            Ok(()) => Ok(Self {
+                context,
+                dialect: recognized,
+                permit: None,
+            }),
+            Err(kind) => Err(Denied::new(context, kind.into())),
+        }
+    }
+
+    /// A request that waited for its permit, to be authenticated again: its key may have been
+    /// revoked meanwhile.
+    pub(super) fn again(
+        mut context: DecisionContext,
+        dialect: Option<Dialect>,
+        permit: Permit,
+    ) -> Self {
+        context.principal = None;
+        Self {
+            context,
+            dialect,
+            permit: Some(permit),
+        }
+    }
+
+    /// Finds out who sent the request.
+    pub(in super::super) fn authenticate<V: Verify, B>(
+        self,
+        pipeline: &Pipeline<V>,
+        request: &Request<B>,
+    ) -> Authentication<V::Future> {
+        let verdict = match (self.context.method, &pipeline.mode) {
+            (AuthMethod::Public, _) => Ok(Principal::new("public")),
+            (_, Mode::Preconfigured(principal)) => Ok(principal.clone()),
+            (_, Mode::Validate(verifier)) => match self.ask(&**verifier, request) {
+                VerifyOutcome::Ready(verdict) => verdict,
+                VerifyOutcome::Pending(verdict) => {
+                    let request = self;
+                    return Authentication::Pending(PendingAuthentication { verdict, request });
+                }
+            },
+        };
+        Authentication::Done(self.decided(verdict, false))
+    }
+
+    fn ask<V: Verify, B>(&self, verifier: &V, request: &Request<B>) -> VerifyOutcome<V::Future> {
+        let Some(dialect) = self.dialect else {
+            return VerifyOutcome::Ready(Err(DenialKind::UnrecognizedDialect.into()));
+        };
+        match dialect.credential(request) {
+            Ok(credential) => verifier.verify(credential.presented()),
+            Err(kind) => VerifyOutcome::Ready(Err(kind.into())),
+        }
+    }
+
+    /// Continues with a verdict that the request waited for.
+    pub(in super::super) fn verified(self, verdict: Verdict) -> Result<Authenticated, Box<Denied>> {
+        self.decided(verdict, true)
+    }
+
+    fn decided(self, verdict: Verdict, asked: bool) -> Result<Authenticated, Box<Denied>> {
+        let Self {
+            context,
+            dialect,
+            permit,
+        } = self;
+        match verdict {
+            Ok(principal) => Ok(Authenticated::new(
+                context, dialect, principal, permit, asked,
+            )),
+            Err(denial) => Err(Denied::new(context, denial)),
+        }
+    }
+}
+
+/// A public route answers requests, and opens no tunnel.
+fn auth_method<V, B>(pipeline: &Pipeline<V>, request: &Request<B>) -> AuthMethod {
+    let public = pipeline
+        .policy
+        .is_public(request.method(), request.uri().path());
+    match pipeline.mode {
+        _ if public && !request.headers().contains_key(UPGRADE) => AuthMethod::Public,
+        Mode::Validate(_) => AuthMethod::ApiKey,
+        Mode::Preconfigured(_) => AuthMethod::DeploymentKey,
+    }
+}
