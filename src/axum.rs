@@ -38,7 +38,7 @@ impl<S: Sync> FromRequestParts<S> for Tunnel {
 }
 
 /// The peer's address as axum's own [`ConnectInfo`] has it, for
-/// [`AuthLayer::peer_address`](crate::AuthLayer::peer_address) in a server that is started with
+/// [`AuthLayer::with_peer_address`](crate::AuthLayer::with_peer_address) in a server that is started with
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
 #[must_use]
 pub fn connect_info(extensions: &Extensions) -> Option<SocketAddr> {

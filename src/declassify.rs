@@ -1,4 +1,4 @@
-//! What is declared to be no secret, although it was computed from one.
+//! Declares values that were computed from a secret and are not secret themselves.
 //!
 //! Neither the instructions that run nor the memory that is read may depend on a secret, except
 //! through a value that was handed to [`declassify`]. It stands where such a value is made and does

@@ -32,13 +32,13 @@ impl Denial {
         }
     }
 
-    /// The credential belongs to nobody.
+    /// No key matches the credential.
     #[must_use]
     pub fn unknown_credential() -> Self {
         Self::new(DenialKind::UnknownCredential)
     }
 
-    /// What is needed to decide cannot be reached: 503, never a silent yes.
+    /// A system that the decision needs is unreachable: 503.
     #[must_use]
     pub fn unavailable(retry_after: Duration) -> Self {
         Self::new(DenialKind::Unavailable).with_retry_after(retry_after)
@@ -116,21 +116,21 @@ impl std::error::Error for Denial {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DenialKind {
-    /// The path can be read in two ways, so that what is judged might not be what is served.
+    /// The path has more than one meaning, so the policy could judge another path than is served.
     AmbiguousPath,
     /// The request's target and its `Host` do not name one plain authority (RFC 9112 §3.2).
     InvalidHost,
     /// `TRACE` or `CONNECT`: neither may pass a server that adds a secret to what it forwards.
     MethodNotAllowed,
-    /// No dialect could be recognised, so that nobody knows where to look for a credential.
+    /// The dialect was not recognised, so it is unknown where the credential would be.
     UnrecognizedDialect,
-    /// No carrier of the dialect holds a credential.
+    /// No credential location of the dialect holds a credential.
     MissingCredential,
-    /// A carrier is there, but not in the form that the dialect demands.
+    /// A credential location is used, but not in the form that the dialect requires.
     MalformedCredential,
     /// More than one credential was presented.
     ConflictingCredentials,
-    /// The credential belongs to nobody.
+    /// No key matches the credential.
     UnknownCredential,
     /// The credential has the form of [our own keys](crate::generate_key) and not their checksum:
     /// a part of it is missing, or it was typed.
@@ -147,7 +147,7 @@ pub enum DenialKind {
     ContentTooLarge,
     /// The caller sends more than its limit.
     RateLimited,
-    /// What is needed to decide, or to serve, cannot be reached at the moment.
+    /// A system that the decision or the response needs is unreachable at the moment.
     Unavailable,
     /// No upstream serves this path.
     NoUpstream,
@@ -158,8 +158,8 @@ pub enum DenialKind {
 }
 
 impl DenialKind {
-    /// The kind as callers are told: whoever holds a key that is refused does not learn whether
-    /// anybody knows it.
+    /// The kind that the caller sees. A caller with a refused key does not learn whether the key is
+    /// known.
     pub(crate) fn as_told(self) -> Self {
         match self {
             Self::MistypedCredential
@@ -170,7 +170,7 @@ impl DenialKind {
         }
     }
 
-    /// Whether somebody failed to say who they are.
+    /// Whether the caller failed to authenticate.
     pub(crate) fn is_failed_authentication(self) -> bool {
         self.status() == StatusCode::UNAUTHORIZED
     }

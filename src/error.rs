@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// More would help nobody.
+/// The rest is only counted.
 const MAX_PROBLEMS: usize = 1000;
 
-/// Everything that is wrong with a configuration, never only the first thing, and never a value.
+/// All problems of a configuration at once. No problem shows a value.
 ///
 /// Shown one problem a line.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct ConfigError {
     problems: Vec<Problem>,
 }
 
-/// One thing that is wrong: where, and what to do about it.
+/// One problem: its place, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     place: String,
@@ -22,7 +22,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem at `place` (a variable's name, or file and line). The `message` says what is
-    /// wrong and how to mend it, and holds no value that might be secret.
+    /// wrong and how to fix it. It must not contain a value that might be secret.
     #[must_use]
     pub fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Problem {
         &self.place
     }
 
-    /// What is wrong, and how to mend it.
+    /// The problem, and how to fix it.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -73,7 +73,7 @@ impl ConfigError {
         if problems.len() > MAX_PROBLEMS {
             let more = problems.len() - MAX_PROBLEMS;
             problems.truncate(MAX_PROBLEMS);
-            let message = format!("{more} more problems are not shown; mend these first");
+            let message = format!("{more} more problems are not shown; fix these first");
             problems.push(Problem::new("configuration", message));
         }
         match value {

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 /// Longest file that is read: that of more than two million keys.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
-/// What tells whether anything about some files has changed.
+/// A fingerprint that changes when one of some files changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint([u8; 32]);
 
@@ -25,7 +25,7 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Opens a regular file. Of anything else, such as a pipe, nobody knows when it ends.
+/// Opens a regular file. Other kinds, such as pipes, may never end.
 fn open(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));

@@ -1,51 +1,53 @@
-//! The missing door for self-hosted text-to-speech: a tower [`Layer`](tower_layer::Layer) that
-//! asks callers for their key in constant time, speaks the dialect of the vendor whose SDK is
-//! calling, and leaves an audit record of every decision.
+//! Authentication for self-hosted text-to-speech: a tower [`Layer`](tower_layer::Layer) that checks
+//! callers' keys in constant time, speaks the dialect of the vendor whose SDK is calling, and
+//! writes an audit record of every decision.
 //!
 //! ```text
-//!           ┌────────────┐  ┌────────┐  ┌───────────┐  ┌───────┐
-//! request ─▶│ credential │─▶│ verify │─▶│ authorize │─▶│ audit │─▶ inner service (with a Caller)
-//!           └────────────┘  └────────┘  └───────────┘  └───────┘        │
-//!             dialect:        key ring,   policy:        decision        ▼
-//!             which header,   or your     method+path    record       response ─▶ completion
-//!             which scheme    own store   → scope                                 record
-//!                  └──────────────┴────────────┴─▶ Denial ─▶ audit ─▶ the dialect renders it
+//!            Validated       Authenticated    Authorized     Admitted    Recorded
+//!           ┌──────────┐    ┌────────────┐   ┌──────────┐   ┌───────┐   ┌───────┐
+//! request ─▶│ validate │───▶│authenticate│──▶│authorize │──▶│ admit │──▶│record │──▶ inner service
+//!           └──────────┘    └────────────┘   └──────────┘   └───────┘   └───────┘    (with a Caller)
+//!            one path,       dialect:         policy:        limits:     audit            │
+//!            one host        where the        method and     slots and   decision         ▼
+//!                            credential is,   path → scope   rates                    response ─▶
+//!                            verifier: owner                                      completion record
+//!                 └───────────────┴───────────────┴─────────────┴─▶ Denial ─▶ the dialect's refusal
 //! ```
 //!
 //! ```
-//! use axum::{Router, routing::post};
-//! use voxgate::{AuthLayer, Caller, Dialect, Key, KeyRing, Principal, Secret};
-//!
-//! async fn speak(caller: Caller) -> String {
-//!     format!("hello, {}", caller.key_id())
-//! }
+//! use voxgate::{AuthLayer, Dialect, Key, KeyRing, Principal, Secret};
 //!
 //! let key = Key::from_secret(&Secret::new("a-long-secret-of-yours")?, Principal::new("ivr-prod"));
 //! let auth = AuthLayer::new(KeyRing::new([key])?).with_dialect(Dialect::Rime);
-//! let app: Router = Router::new().route("/v1/rime-tts", post(speak)).layer(auth);
+//! # let _ = auth;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Where to look
 //!
-//! - [`AuthLayer`] is the layer; [`AuthLayer::from_env`] reads its settings from the environment
-//!   ([`mod@env`]).
-//! - [`KeyRing`] holds keys in memory, and a [`SharedKeyRing`] follows their file;
-//!   [`Verify`] is the trait for a store of your own.
-//! - [`Dialect`] says where a vendor's clients put their credential, and how they are refused.
-//! - [`Policy`] says which scope a request requires.
-//! - [`AuditSink`] takes the [records](audit); the default one emits `tracing` events.
-//! - [`Caller`] is what a handler sees: proof that the layer ran.
+//! - [`AuthLayer`] is the layer. [`AuthLayer::from_env`] reads its settings from the environment
+//!   ([`mod@env`]). [`guide::layer_order`] shows its place among other layers.
+//! - [`KeyRing`] holds keys in memory, and a [`SharedKeyRing`] follows a keys file. For a store of
+//!   your own, see [`guide::custom_verifier`].
+//! - [`Dialect`] is a vendor's way to send a credential and to refuse a request.
+//! - [`Policy`] maps requests to the scopes that they require.
+//! - [`Limiter`] enforces limits: [`guide::limits`].
+//! - [`audit`] has the records and their sinks: [`guide::audit_trail`].
+//! - [`Caller`] is what a handler sees. Only the layer makes one, so a handler that takes a `Caller`
+//!   cannot be reached without the layer.
 //!
 //! # Features
 //!
-//! None is on by default: the layer itself needs neither tokio nor any other runtime.
+//! None is on by default. The layer itself needs neither tokio nor any other runtime.
 //!
+//! - `axum`: [`Caller`] and [`Tunnel`] as extractors.
 //! - `notify`: a changed keys file is noticed at once, instead of within two seconds.
-//! - `audit-log`: the audit log's chained files, and what verifies them.
-//! - `redis`: limits that hold across replicas, by way of Redis or Valkey; uses tokio on a thread of
-//!   its own.
-//! - `axum`: `Caller` and `Tunnel` as extractors.
+//! - `audit-log`: the audit queue writes hash-chained files.
+//!
+//! # Stability
+//!
+//! Types that may get more fields or variants are `#[non_exhaustive]`. The format of audit records
+//! is versioned by their field `v`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -60,6 +62,7 @@ mod dialect;
 pub mod env;
 mod error;
 mod files;
+pub mod guide;
 mod keys;
 mod limit;
 mod policy;

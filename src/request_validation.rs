@@ -1,7 +1,9 @@
-//! Requests that can be read in two ways, and are therefore not read at all.
+//! Request validation: a request with two possible meanings is refused.
 //!
-//! What is judged must be what is served. Two readings of one path have opened gateways before
-//! (GHSA-p224-6x5r-fjpm, CVE-2019-9901), so a path with more than one is refused, not normalised.
+//! The path that the policy judges must be the path that is served. Gateways were bypassed where it
+//! was not
+//! (GHSA-p224-6x5r-fjpm, CVE-2019-9901), so an ambiguous path is refused, never
+//! normalised.
 
 use http::header::HOST;
 use http::uri::Authority;
@@ -9,14 +11,14 @@ use http::{HeaderMap, Method, Uri, Version};
 
 use crate::denial::DenialKind;
 
-/// How much of a request is checked before its credential is looked at.
+/// The checks of a request that run before its credential is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequestValidation {
-    /// For a server that answers by itself: the path must be unambiguous.
+    /// For a server that answers requests itself: the path must be unambiguous.
     #[default]
     Server,
-    /// For a server that forwards what it accepts: also the `Host` rules of RFC 9112 §3.2 and
+    /// For a proxy: additionally the `Host` rules of RFC 9112 §3.2 and
     /// RFC 9113 §8.3.1, and neither `TRACE` (it would echo the secret that is added on the way)
     /// nor `CONNECT`.
     Proxy,
@@ -44,7 +46,7 @@ impl RequestValidation {
     }
 }
 
-/// One absolute path, every octet of which means the same to every reader (RFC 3986 §3.3, §6.2.2).
+/// Checks that the path is absolute and that each octet has one meaning (RFC 3986 §3.3, §6.2.2).
 fn path_is_unambiguous(path: &str) -> Result<(), DenialKind> {
     let ambiguous = Err(DenialKind::AmbiguousPath);
     let Some(rest) = path.strip_prefix('/') else {

@@ -1,4 +1,4 @@
-//! What is secret, and the only comparison of secrets.
+//! Secrets as types, and the only comparison of secrets.
 //!
 //! Credentials are compared as SHA-256 digests. Two digests have the same length whatever was
 //! presented, so that neither the length of a secret nor the place of the first differing byte
@@ -40,7 +40,7 @@ impl<'a> RawCredential<'a> {
         !self.0.is_empty() && self.0.len() <= MAX_CREDENTIAL_BYTES
     }
 
-    /// The secret bytes themselves, for a verifier that must hand them to somebody else.
+    /// The secret bytes, for a verifier that must send them to another system.
     ///
     /// Never log them, and never compare them with `==`.
     #[must_use]
@@ -121,7 +121,7 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// [`InvalidSecret`] says what is wrong and never shows the secret.
+    /// [`InvalidSecret`] names the problem and never shows the secret.
     pub fn new(text: &str) -> Result<Self, InvalidSecret> {
         if text.trim().is_empty() {
             return Err(InvalidSecret::Blank);

@@ -18,9 +18,9 @@ use crate::files::read_text;
 
 /// A part ends at the first table header behind this.
 const PART_BYTES: usize = 64 * 1024;
-/// What no part of a file that anybody wrote needs.
+/// More than any real file needs.
 const MAX_PART_BYTES: usize = 4 * 1024 * 1024;
-/// More would help nobody.
+/// The rest is only counted.
 const MAX_PROBLEMS: usize = 100;
 
 /// That the file at `path`, which should be a `kind`, cannot be read.
@@ -116,7 +116,7 @@ impl<'a> TomlFile<'a> {
                 self.problems.push(Problem::new(place, message));
             }
             MAX_PROBLEMS => {
-                let message = "has more problems than are shown; mend these first";
+                let message = "has more problems than are shown; fix these first";
                 self.problems.push(Problem::new(self.name, message));
             }
             _ => {}

@@ -26,7 +26,7 @@ use super::service::Auth;
 /// Cloning is cheap. Clones share all state, so one layer can guard many routes.
 ///
 /// ```
-/// use voxpipeline::{AuthLayer, Dialect, Key, KeyRing, Policy, Principal, Secret};
+/// use voxgate::{AuthLayer, Dialect, Key, KeyRing, Policy, Principal, Secret};
 ///
 /// let secret = Secret::new("a-secret-of-our-own")?;
 /// let ring = KeyRing::new([Key::from_secret(&secret, Principal::new("ivr-prod"))])?;

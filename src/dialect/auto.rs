@@ -10,7 +10,7 @@ use crate::policy::Policy;
 use super::credential_location::{Case, Form};
 use super::{Dialect, Profile, as_it_is, bearer};
 
-/// It has no credential_locations of its own: what it cannot tell is refused before a credential is read.
+/// It has no credential locations of its own: what it cannot tell is refused before a credential is read.
 pub(super) static PROFILE: Profile = Profile {
     name: "auto",
     credential_locations: &[],
@@ -30,7 +30,7 @@ static POLICIES: LazyLock<Vec<(Dialect, Policy)>> = LazyLock::new(|| {
 });
 
 /// The one vendor whose routes name the path and, if several vendors have it, one of whose
-/// credential_locations holds something. `None` when that is nobody, or more than one.
+/// credential locations holds something. `None` when that is nobody, or more than one.
 pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
     let (method, path) = (request.method(), request.uri().path());
     let of_path = POLICIES

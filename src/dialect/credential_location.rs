@@ -60,7 +60,7 @@ impl Credential<'_> {
 }
 
 /// Reads the one credential that the request presents, as `canonical` has it. The same one on two
-/// credential_locations counts once; two of one carrier are refused whatever they hold, because servers
+/// credential locations counts once; two of one credential location are refused whatever they hold, because servers
 /// differ in which of them they read.
 pub(super) fn read<'a, B>(
     credential_locations: &[CredentialLocation],
@@ -87,7 +87,7 @@ pub(super) fn read<'a, B>(
     found.ok_or(DenialKind::MissingCredential)
 }
 
-/// The names of the headers that are a carrier of any dialect.
+/// The names of the headers that are a credential location of any dialect.
 static HEADERS: LazyLock<Vec<&'static HeaderName>> = LazyLock::new(|| {
     let dialects = Dialect::ALL.into_iter();
     let credential_locations = dialects.flat_map(|dialect| dialect.profile().credential_locations);
@@ -99,7 +99,7 @@ static HEADERS: LazyLock<Vec<&'static HeaderName>> = LazyLock::new(|| {
     names
 });
 
-/// Removes every header that is a carrier of any dialect. Some servers read `_` or `.` as `-`.
+/// Removes every header that is a credential location of any dialect. Some servers read `_` or `.` as `-`.
 pub(super) fn remove_headers(headers: &mut HeaderMap) {
     let plain = |byte: u8| {
         if byte.is_ascii_alphanumeric() {

@@ -47,7 +47,7 @@ struct Profile {
     name: &'static str,
     credential_locations: &'static [CredentialLocation],
     canonical: Canonical,
-    /// Where a deployment key goes on the way upstream, and in which form.
+    /// The header and form in which a deployment key is sent upstream.
     upstream: (HeaderName, Form),
     /// The variable that a deployment key is read from.
     deployment_variable: Option<&'static str>,
@@ -99,7 +99,7 @@ vendors! {
     Kugel: kugel,
     /// Inworld: `Authorization: Basic`.
     Inworld: inworld,
-    /// OpenAI and what is compatible with it: `Authorization: Bearer`.
+    /// OpenAI and compatible servers: `Authorization: Bearer`.
     OpenAi: openai,
     /// ElevenLabs: `xi-api-key`.
     ElevenLabs: elevenlabs,
@@ -147,7 +147,7 @@ impl Dialect {
         }
     }
 
-    /// Reads the credential from the credential_locations of this dialect.
+    /// Reads the credential from the credential locations of this dialect.
     pub(crate) fn credential<B>(self, request: &Request<B>) -> Result<Credential<'_>, DenialKind> {
         let Profile {
             credential_locations,
@@ -187,7 +187,7 @@ impl Dialect {
         }
     }
 
-    /// Removes the caller's credential: whatever stands where any dialect has a carrier, headers in
+    /// Removes the caller's credential: whatever stands where any dialect has a credential location, headers in
     /// every spelling that a server might take for one, and whichever parameter or subprotocol
     /// repeats the credential that this dialect reads. Everything else stays as it is, byte for
     /// byte.
@@ -228,7 +228,7 @@ impl Dialect {
         }
     }
 
-    /// The answer to a refused request, in the vendor's own words, with the request's identifier
+    /// The response to a refused request, in the vendor's form, with the request's identifier
     /// and, where the denial has one, `Retry-After` in whole seconds, rounded up. A gRPC call is
     /// refused in gRPC's form.
     #[must_use]

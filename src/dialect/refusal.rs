@@ -1,4 +1,4 @@
-//! Refusals, as a vendor words them.
+//! Refusals in the form of each vendor.
 
 use std::borrow::Cow;
 
@@ -27,14 +27,14 @@ impl RefusalContext {
     pub fn of<B>(request: &Request<B>, request_id: RequestId) -> Self {
         Self {
             request_id,
-            // gRPC is spoken in HTTP/2 only; anybody can write the content type.
+            // gRPC needs HTTP/2; a client can send the content type over any version.
             grpc: request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers()),
             streams: request.uri().path().ends_with(":stream"),
         }
     }
 }
 
-/// An answer in a vendor's own words.
+/// A response in the vendor's form.
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
@@ -53,7 +53,7 @@ impl Refusal {
         }
     }
 
-    /// Names what to authenticate with, if that is what is missing (RFC 9110 §11.6.1).
+    /// The challenge of a 401 (RFC 9110 §11.6.1).
     pub(super) fn challenge(mut self, challenge: &'static str) -> Self {
         self.challenge = (self.status == StatusCode::UNAUTHORIZED).then_some(challenge);
         self
@@ -94,7 +94,7 @@ fn http(refusal: Refusal) -> Response<Bytes> {
     response
 }
 
-/// What happened, in a sentence for people. Vendors that document words of their own use those.
+/// The reason as a sentence. A vendor that documents its own text uses that instead.
 pub(super) fn sentence(kind: DenialKind) -> &'static str {
     match kind {
         DenialKind::AmbiguousPath => "The path is ambiguous.",

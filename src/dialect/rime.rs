@@ -47,7 +47,7 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         | Kind::NotYetValidCredential => "invalid api key",
         Kind::InsufficientScope => "access forbidden",
         Kind::RateLimited => "Currently at websocket limit",
-        // Rime documents no words for what only a gateway can answer.
+        // Rime documents no text for errors that only a gateway sends.
         Kind::AmbiguousPath => "bad request: the path is ambiguous",
         Kind::InvalidHost => "bad request: the Host header is invalid",
         Kind::MethodNotAllowed => "method not allowed",

@@ -214,7 +214,7 @@ fn the_credential_is_removed_from_every_carrier_and_nothing_else_is() {
         "/p?a=%2f&&b",
         "what is another's carrier goes, too"
     );
-    // A carrier of another dialect is none of ours to read, and none of the upstream's to see.
+    // A credential location of another dialect is none of ours to read, and none of the upstream's to see.
     assert!(!kugel.headers().contains_key("xi-api-key"));
     assert!(!kugel.headers().contains_key("x-api-key"));
     assert_eq!(

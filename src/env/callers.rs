@@ -215,7 +215,7 @@ fn in_key_sources(problem: Problem) -> Problem {
 pub(super) fn useless_keys(keys: &KeyRing, policy: &Policy, mode: Option<Mode>) -> Vec<Problem> {
     let mut notices = Vec::new();
     if mode == Some(Mode::Validate) && !keys.has_active() {
-        let message = "holds no key that is enabled and counts now: every request is refused";
+        let message = "contains no key that is enabled and valid now: every request is refused";
         notices.push(Problem::new(KEY_SOURCES, message));
     }
     if keys.has_limited() && policy.rules().is_empty() {

@@ -60,9 +60,9 @@ pub(super) fn decide(
         (None, false, false) => problem(
             "VOXGATE_API_KEYS",
             match variable {
-                None => format!("nobody could be let in; set {KEY_SOURCES}"),
+                None => format!("no caller could authenticate; set {KEY_SOURCES}"),
                 Some(name) => format!(
-                    "nobody could be let in; set {KEY_SOURCES} to ask callers for a key, or only \
+                    "no caller could authenticate; set {KEY_SOURCES} to ask callers for a key, or only \
                      {name} to ask for none"
                 ),
             },

@@ -18,7 +18,7 @@ pub(super) fn dialect(given: Option<&str>, problems: &mut Vec<Problem>) -> Optio
     }
 }
 
-/// The dialect's policy behind the file's rules, with what is public.
+/// The rules of the file, then those of the dialect, and the public routes.
 pub(super) fn policy(
     dialect: Dialect,
     file: Option<&str>,

@@ -93,7 +93,7 @@ impl Settings {
             variable,
         ));
 
-        // A dialect or mode that could not be read says nothing about what is missing.
+        // An invalid dialect or mode is a problem of its own.
         let readable = dialect.is_some() && (asked.is_some() || raw.mode.is_none());
         let decided = mode::decide(asked, has_callers, deployment.is_set(), variable);
         let mode = match decided {
@@ -134,8 +134,7 @@ impl Settings {
         ConfigError::check(settings, problems)
     }
 
-    /// Reads and validates only what makes the policy: the dialect, the policy file and what is
-    /// public.
+    /// Reads and validates the settings of the policy only: dialect, policy file and public routes.
     ///
     /// # Errors
     ///
@@ -168,7 +167,7 @@ impl Settings {
         self.keys.len()
     }
 
-    /// What tells the set of keys apart; empty where callers need none.
+    /// The digest of the key ring; empty in preconfigured mode.
     #[must_use]
     pub fn key_ring_digest(&self) -> String {
         match self.mode {
@@ -198,7 +197,7 @@ impl Settings {
         &self.policy
     }
 
-    /// The methods and paths that are open to everybody, as `GET /health`.
+    /// The public methods and paths, such as `GET /health`.
     #[must_use]
     pub fn public_routes(&self) -> Vec<String> {
         let routes = self.policy.public_routes();
@@ -213,7 +212,7 @@ impl Settings {
         self.deployment_key.as_ref()
     }
 
-    /// What is set and has no effect, or is allowed and unwise. Worth a warning in the log.
+    /// Warnings: settings without effect, and unsafe settings.
     #[must_use]
     pub fn notices(&self) -> &[Problem] {
         &self.notices
@@ -224,7 +223,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// When there is no thread to be had for that, or for watching those who wait.
+    /// If a thread cannot be started.
     pub fn into_layer(self) -> Result<AuthLayer, ConfigError> {
         let limiter = self.limits.limiter()?;
         let layer = match self.mode {

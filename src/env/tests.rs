@@ -49,7 +49,7 @@ fn the_mode_follows_from_the_keys_and_silence_is_an_error() {
         assert_eq!(settings.deployment_key().is_some(), vars.contains(&RIME));
     }
     for (vars, expected) in [
-        (&[][..], "VOXGATE_API_KEYS: nobody could be let in"),
+        (&[][..], "VOXGATE_API_KEYS: no caller could authenticate"),
         (
             &[KEYS, RIME],
             "VOXGATE_MODE: must be set, because there are caller keys and RIME_API_KEY",
@@ -68,7 +68,7 @@ fn the_mode_follows_from_the_keys_and_silence_is_an_error() {
         ),
         (
             &[RIME, ("VOXGATE_DIALECT", "bearer")],
-            "VOXGATE_API_KEYS: nobody could be let in",
+            "VOXGATE_API_KEYS: no caller could authenticate",
         ),
         (
             &[

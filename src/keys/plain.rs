@@ -1,4 +1,4 @@
-//! Keys that somebody else made.
+//! Keys that another system made.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ impl PlainKey {
     }
 
     /// Whether it has less than about 128 bits of randomness: its digest is then as good as the
-    /// key itself to whoever can guess.
+    /// key itself to a reader who can guess.
     #[must_use]
     pub fn is_weak(&self) -> bool {
         strength::is_weak(self.secret.expose())

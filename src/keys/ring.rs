@@ -23,7 +23,7 @@ use super::version::RingDigest;
 /// An immutable set of keys, looked up in constant time.
 ///
 /// A look-up takes the SHA-256 of what was presented, finds at most one candidate by a keyed hash
-/// of that digest (the key is random per ring, so that nobody outside can aim at a slot), and
+/// of that digest (the key is random per ring, so that no caller can aim at a slot), and
 /// compares 32 bytes once, on a miss with a stand-in. Its time depends neither on which key it is
 /// nor on how much of it matched.
 pub struct KeyRing {
@@ -129,7 +129,7 @@ impl KeyRing {
         self.len() == 0
     }
 
-    /// Tells rings apart: 12 hexadecimal digits that are the same in every process that holds the
+    /// The digest of the ring: 12 hexadecimal digits that are the same in every process that holds the
     /// same keys with the same rights in the same order. Secrets that were given in the clear, and
     /// might be guessed, are not part of it.
     #[must_use]
@@ -151,7 +151,7 @@ impl KeyRing {
         )
     }
 
-    /// Whether some key can let anybody in.
+    /// Whether at least one key is valid and enabled.
     pub(crate) fn has_active(&self) -> bool {
         let mut keys = self.principals();
         keys.any(|principal| principal.current_state() == KeyState::Active)

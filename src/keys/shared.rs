@@ -1,4 +1,4 @@
-//! The ring that is in force, which another may take the place of.
+//! The key ring in use, which can be replaced.
 
 use std::fmt;
 use std::future::Ready;
@@ -19,7 +19,7 @@ use super::change::RingChange;
 use super::reload::Source;
 use super::ring::KeyRing;
 
-/// How long to wait for the last look-ups in a ring that is not in force any more.
+/// How long to wait for the last look-ups in a replaced ring.
 const LAST_LOOK_UPS: Duration = Duration::from_secs(1);
 
 /// A [`KeyRing`] that can be replaced while requests are served. Cloning shares it.
@@ -64,16 +64,16 @@ impl SharedKeyRing {
         }))
     }
 
-    /// Reads a [keys file](KeyRing::load), and goes on reading it whenever its content changes,
-    /// until the last clone is dropped. That is noticed within about two seconds; with the feature
-    /// `notify`, and where the system has it, at once.
+    /// Reads a [keys file](KeyRing::load), and reads it again whenever its content changes, until
+    /// the last clone is dropped. A change is noticed within about two seconds; with the feature
+    /// `notify`, at once where the operating system supports it.
     ///
-    /// A file that is bad, missing or empty leaves the last good ring in force; a warning in the
-    /// log says why. A thread of its own does the work, without any runtime.
+    /// If the file becomes invalid, missing or empty, the last valid ring stays in use, and a warning
+    /// is logged. A separate thread reads the file; no runtime is needed.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the file now, or that there is no thread to be had.
+    /// All problems of the file, or that the thread could not be started.
     pub fn watch(path: impl AsRef<Path>, dialect: Dialect) -> Result<Self, ConfigError> {
         let source = Source::keys_file(path.as_ref(), dialect);
         let (loaded, fingerprint) = source.load();
@@ -86,17 +86,16 @@ impl SharedKeyRing {
         Ok(shared)
     }
 
-    /// The ring that is in force.
+    /// The ring in use.
     #[must_use]
     pub fn ring(&self) -> Arc<KeyRing> {
         self.0.current.load_full()
     }
 
-    /// Puts another ring into force, for every request that is not yet verified.
+    /// Replaces the ring, for every request that is not verified yet.
     ///
-    /// Waits until nobody looks into the old one any more, a second at most, so that it is this
-    /// thread that frees it: that takes its time for a large one. Do not call it where requests are
-    /// served.
+    /// Waits until no request uses the old ring, one second at most, so that this thread frees it.
+    /// Freeing a large ring takes time. Do not call it on a thread that serves requests.
     pub fn replace(&self, ring: KeyRing) {
         let new = Arc::new(ring);
         let old = self.0.current.swap(Arc::clone(&new));

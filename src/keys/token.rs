@@ -9,10 +9,11 @@ use subtle::ConstantTimeEq as _;
 use crate::declassify::declassify;
 use crate::secret::Secret;
 
-/// Lets secret scanners, and people, tell our keys from others.
+/// The prefix by which secret scanners and people recognise a Voxgate key.
 const PREFIX: &str = "vxg_";
 /// Why a secret in a configuration cannot be right.
-pub(crate) const MISTYPED: &str = "begins as a key of ours and is none; copy the whole key";
+pub(crate) const MISTYPED: &str =
+    "starts like a Voxgate key, but its checksum is wrong; copy the whole key";
 const RANDOM_BYTES: usize = 32;
 const CHECKSUM_CHARACTERS: usize = 6;
 const LENGTH: usize = PREFIX.len() + (RANDOM_BYTES * 8).div_ceil(6) + CHECKSUM_CHARACTERS;

@@ -1,4 +1,4 @@
-//! What tells two rings apart.
+//! The digest of a ring.
 
 use std::fmt;
 use std::hash::Hasher;

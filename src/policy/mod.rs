@@ -14,7 +14,7 @@ use crate::principal::Principal;
 
 pub use self::rule::{Rule, Voice};
 
-/// Which scope a request requires, and which requests are open to everybody.
+/// Maps a method and path to the scope that the request requires, and lists public routes.
 ///
 /// A principal that nothing limits is not limited by any policy. One with scopes, voices or a
 /// kind may do only what a rule names: **a request that no rule names is refused to it**, and so
@@ -78,8 +78,8 @@ impl Policy {
         Ok(self)
     }
 
-    /// Opens this very method and path to everybody, without a credential. There are no patterns
-    /// here: what is open is named. A request that asks for an upgrade is not opened by it.
+    /// Makes exactly this method and path public: no credential is required. Patterns are not
+    /// supported. A request for an upgrade still needs a credential.
     #[must_use]
     pub fn public(mut self, method: &str, path: &str) -> Self {
         self.public.push((method.into(), path.into()));
@@ -92,7 +92,7 @@ impl Policy {
         &self.rules
     }
 
-    /// Methods and paths that are open to everybody.
+    /// The public methods and paths.
     pub fn public_routes(&self) -> impl Iterator<Item = (&str, &str)> {
         self.public
             .iter()
@@ -217,7 +217,7 @@ mod tests {
             ("POST", "/query?voice=cove", true),
             ("POST", "/query?voice=cove&voice=other", false),
             ("POST", "/query", false),
-            // Nobody sees which voice a body asks for.
+            // The voice in a body is not visible here.
             ("POST", "/body", false),
             ("GET", "/voices", true),
             ("GET", "/unnamed", false),

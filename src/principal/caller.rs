@@ -11,7 +11,7 @@ pub enum AuthMethod {
     ApiKey,
     /// A deployment key is preconfigured, and the caller's credential was not looked at.
     DeploymentKey,
-    /// The operator has opened this very method and path to everybody.
+    /// The operator made this method and path public.
     Public,
 }
 
@@ -29,7 +29,7 @@ impl AuthMethod {
 
 /// The principal of an accepted request, as a handler sees it.
 ///
-/// Only the layer makes one, so that whoever holds a `Caller` knows that the layer ran and let
+/// Only the layer makes one, so a `Caller` proves that the layer ran and let
 /// the request in. It travels in the request's extensions; with the `axum` feature it is an
 /// extractor.
 #[derive(Clone, Debug)]

@@ -242,7 +242,7 @@ impl Principal {
             .is_none_or(|granted| granted.iter().any(|own| own.as_str() == scope))
     }
 
-    /// Whether it may do less than `before`, or is somebody else.
+    /// Whether it has fewer rights than `before`, or another id.
     #[must_use]
     pub fn may_less_than(&self, before: &Self) -> bool {
         let lost_scope = self.scopes().is_some_and(|now| {

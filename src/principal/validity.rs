@@ -39,7 +39,7 @@ impl KeyState {
 }
 
 impl Validity {
-    /// Whether it counts always, so that nobody need look at a clock.
+    /// Whether it is always valid, so that no clock is needed.
     pub(super) fn is_unbounded(&self) -> bool {
         *self == Self::default()
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// Every module of the library and its floor. A new module must be given one.
-const FLOORS: [(&str, usize); 20] = [
+const FLOORS: [(&str, usize); 21] = [
     ("declassify", 0),
     ("secret", 0),
     ("request_id", 0),
@@ -29,6 +29,7 @@ const FLOORS: [(&str, usize); 20] = [
     ("dialect", 2),
     ("keys", 2),
     ("auth", 3),
+    ("guide", 4),
     ("axum", 4),
     ("env", 4),
 ];

@@ -53,7 +53,7 @@ impl KeysFile {
         Ok(file)
     }
 
-    /// Reads what can be read, and notes what is wrong, but for keys that repeat each other.
+    /// Reads all keys and collects all problems, except keys that repeat each other.
     pub(crate) fn read(
         text: &str,
         name: &str,
@@ -73,7 +73,7 @@ impl KeysFile {
         &self.keys
     }
 
-    /// What is allowed and unwise, such as a secret that might be guessed.
+    /// Warnings, such as for a secret that might be guessed.
     #[must_use]
     pub fn notices(&self) -> &[Problem] {
         &self.notices

@@ -10,7 +10,7 @@ use crate::limit::{Limits, Rate};
 use crate::toml_file::TomlFile;
 
 const MAX_ID_BYTES: usize = 64;
-/// Who is let in without a key is on record under these.
+/// Audit records use these ids for callers without a key.
 const RESERVED_IDS: [&str; 2] = ["public", "deployment"];
 /// The year 10000 begins, in Unix time.
 const END_OF_9999: u64 = 253_402_300_800;
@@ -28,7 +28,7 @@ pub(super) fn id(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String> {
     let wrong = if id.is_empty() || id.len() > MAX_ID_BYTES || !id.bytes().all(plain) {
         format!("id must be 1 to {MAX_ID_BYTES} characters of A-Z a-z 0-9 . _ : @ / -")
     } else if RESERVED_IDS.contains(&id.as_str()) {
-        "id stands for callers without a key; choose another".to_owned()
+        "id is reserved for callers without a key; choose another id".to_owned()
     } else {
         return Some(id);
     };
@@ -47,7 +47,7 @@ pub(super) fn label(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String
     Some(label)
 }
 
-/// Scopes or voices: not more of them than anybody needs.
+/// The largest number of scopes or voices of one key.
 pub(super) fn names<T>(
     file: &mut TomlFile<'_>,
     value: &Value<'_>,

@@ -1,4 +1,4 @@
-//! What the system tells of the files' directories.
+//! File events from the operating system.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use super::News;
 /// The link behind which Kubernetes exchanges all files of a mounted volume at once.
 const VOLUME_LINK: &str = "..data";
 
-/// Tells for as long as it lives.
+/// Reports events until it is dropped.
 pub(super) type Directories = RecommendedWatcher;
 
 /// Tells of what happens to these files. Their directories are watched, because files are

@@ -24,7 +24,7 @@ const POLL_EVERY: Duration = Duration::from_secs(2);
 const POLL_SHARE: u32 = 50;
 /// … but is never put off for longer.
 const POLL_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
-/// Where nobody tells that a file is whole, it has to look the same twice, so long apart.
+/// Without file events, a file must look the same twice, this long apart, to count as complete.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// What happens in one go is looked at once.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -34,19 +34,22 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
 /// Messages that may wait.
 const NEWS: usize = 64;
 
-/// What is heard of a file.
-#[cfg_attr(not(feature = "notify"), expect(dead_code, reason = "nobody tells"))]
+/// An event of a file.
+#[cfg_attr(
+    not(feature = "notify"),
+    expect(dead_code, reason = "without `notify` there are no events")
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum News {
-    /// Somebody writes it where it stands.
+    /// It is being written in place.
     BeingWritten,
     /// It was put in its place, or its writer has closed it.
     Whole,
-    /// Somebody wants it to be looked at.
+    /// A reload was requested.
     Asked,
 }
 
-/// A ring, and what is worth a warning about it.
+/// A ring, and the warnings about it.
 pub(crate) type Loaded = Result<(KeyRing, Vec<Problem>), ConfigError>;
 type Parse = Box<dyn Fn(&[io::Result<String>]) -> Loaded + Send + Sync>;
 
@@ -87,7 +90,7 @@ impl Source {
         })
     }
 
-    /// Reads the keys, and what tells whether there is something else to read.
+    /// Reads the keys, and the fingerprint of their files.
     pub(crate) fn load(&self) -> (Loaded, Fingerprint) {
         let texts = read_together(&self.paths);
         ((self.parse)(&texts), Fingerprint::of(&texts))
@@ -98,7 +101,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// When there is no thread to be had.
+    /// If the thread cannot be started.
     pub(crate) fn watch(self, ring: &SharedKeyRing, seen: Fingerprint) -> Result<(), ConfigError> {
         if self.paths.is_empty() {
             return Ok(());
@@ -124,7 +127,8 @@ impl Source {
         match thread.spawn(move || watcher.run()) {
             Ok(_) => Ok(()),
             Err(error) => {
-                let message = format!("cannot be watched: no thread to be had ({error})");
+                let message =
+                    format!("cannot be watched: the thread could not be started ({error})");
                 Err(Problem::new(place, message).into())
             }
         }
@@ -139,7 +143,7 @@ struct Watcher {
     last_look: Fingerprint,
     /// What is wrong with what was seen last, and with what; `None` when it is in force.
     complaint: Option<(Fingerprint, String)>,
-    /// Since when somebody has been writing one of the files.
+    /// Since when one of the files is being written.
     being_written: Option<Instant>,
     told: Receiver<News>,
     /// Keeps waiting for news from ending before its time.
@@ -148,7 +152,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Goes on until nobody has the ring any more.
+    /// Runs until the last clone of the ring is dropped.
     fn run(mut self) {
         let mut pause = POLL_EVERY;
         loop {
@@ -158,7 +162,7 @@ impl Watcher {
             };
             let since = Instant::now();
             let now = Fingerprint::now(&self.source.paths);
-            // What is told is told at once. What is only seen may be seen half-written.
+            // An event says that the file is complete. A change found by polling may be half-written.
             let is_whole = match news {
                 Some(News::Whole | News::Asked) => true,
                 _ if self.directories.is_some() && self.is_being_written() => false,
@@ -212,7 +216,7 @@ impl Watcher {
         let loaded = loaded.and_then(|(new, notices)| {
             if new.is_empty() && !ring.ring().is_empty() {
                 let place = self.source.paths[0].display().to_string();
-                let message = "holds no keys; to refuse everybody, disable each key";
+                let message = "contains no keys; to refuse all callers, disable each key";
                 return Err(Problem::new(place, message).into());
             }
             Ok((new, notices))
@@ -261,7 +265,7 @@ mod directories {
 
     pub(super) enum Directories {}
 
-    /// Nobody tells.
+    /// There are no events.
     pub(super) fn watch(_: &[PathBuf], _: SyncSender<News>) -> Option<Directories> {
         None
     }

@@ -185,7 +185,7 @@ async fn bad_keys_leave_the_last_good_ones_in_force() {
         assert_eq!(admin(&gateway, "/readyz").await.0, 200);
     }
     gateway.wait_for_log("keys.toml:4: ");
-    gateway.wait_for_log("holds no keys; to refuse everybody, disable each key");
+    gateway.wait_for_log("contains no keys; to refuse all callers, disable each key");
     gateway.wait_for_log("the last good ones stay in force");
     assert_eq!(metric(&gateway, "voxgate_key_ring_generation").await, 1.0);
     assert!(!gateway.printed().contains("hunter2"));
