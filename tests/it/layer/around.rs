@@ -354,3 +354,22 @@ async fn a_future_that_is_sent_needs_no_more_than_its_parts() {
     let answer = tokio::spawn(future).await.expect("no panic");
     assert_eq!(answer.expect("an answer").status(), 200);
 }
+
+#[tokio::test]
+async fn a_policy_that_was_set_stays_whatever_the_order() {
+    let policy = || Policy::default().require("admin");
+    let dialect_last = AuthLayer::new(ring())
+        .with_policy(policy())
+        .with_dialect(Dialect::Bearer);
+    let dialect_first = AuthLayer::new(ring())
+        .with_dialect(Dialect::Bearer)
+        .with_policy(policy());
+    for layer in [dialect_last, dialect_first] {
+        let service = layer
+            .with_audit_sink(Records::default())
+            .layer(service_fn(key_id));
+        let answer = service.oneshot(request(SCOPED_KEY, ())).await;
+        let status = answer.expect("an answer").status();
+        assert_eq!(status, StatusCode::FORBIDDEN);
+    }
+}
