@@ -36,6 +36,6 @@ admissionregistration.k8s.io/v1
 {{- else if .Capabilities.APIVersions.Has (printf "admissionregistration.k8s.io/v1beta1/%s" $kind) -}}
 admissionregistration.k8s.io/v1beta1
 {{- else -}}
-{{- fail (printf "mode inject needs %s, and this cluster (Kubernetes %s) does not serve it: it is on by default from 1.36 on, and behind a feature gate in 1.34 and 1.35; use mode sidecar instead. Without a cluster, say --api-versions admissionregistration.k8s.io/v1/%s" $kind .Capabilities.KubeVersion.Version $kind) -}}
+{{- fail (printf "mode is inject, which needs %s, but this cluster (Kubernetes %s) does not serve it. Upgrade to 1.36, enable the feature gate in 1.34 or 1.35, or use mode sidecar instead. To render without a cluster, add --api-versions admissionregistration.k8s.io/v1/%s." $kind .Capabilities.KubeVersion.Version $kind) -}}
 {{- end -}}
 {{- end -}}

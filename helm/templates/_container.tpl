@@ -16,8 +16,8 @@ ports:
     containerPort: {{ .Values.ports.admin }}
     protocol: TCP
 {{- with .Values.probes }}
-# Not whether it is ready: with a full disk under the audit log it is not, and starting it again
-# would free nothing.
+# Liveness does not use /readyz: with a full audit volume the gateway is not ready, and a restart would
+# not free any space.
 startupProbe:
   {{- include "voxgate.probe" "/livez" | nindent 2 }}
   periodSeconds: 1

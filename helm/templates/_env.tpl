@@ -104,7 +104,7 @@
 {{- end }}
 {{- range .Values.extraEnv }}
 {{- if has .name (append $names "POD_NAME") }}
-{{- fail (printf "extraEnv sets %s, which the chart sets: use the value for it" .name) }}
+{{- fail (printf "extraEnv sets %s, which the chart sets itself. Remove it, and set the chart's value for it." .name) }}
 {{- end }}
 {{- end }}
 {{- with .Values.extraEnv }}

@@ -1,4 +1,5 @@
-{{/* What is refused, in sentences; the schema has refused what it can see before. */}}
+{{/* Checks across values, each with a sentence that names the value and the fix. values.schema.json
+checks each value alone, and runs first. */}}
 {{- define "voxgate.guards" -}}
 {{- include "voxgate.guards.names" . -}}
 {{- include "voxgate.guards.keys" . -}}
@@ -9,12 +10,35 @@
 {{- include "voxgate.guards.shutdown" . -}}
 {{- include "voxgate.guards.network" . -}}
 {{- include "voxgate.guards.labels" . -}}
+{{- include "voxgate.guards.routes" . -}}
+{{- include "voxgate.guards.scaling" . -}}
+{{- end -}}
+
+{{/* Fails in `helm lint` as well, which only logs what `fail` says. Call with the message. A check that
+depends on the release or the cluster calls `fail` itself, because `helm lint` knows neither; so does one
+that the default values do not pass. */}}
+{{- define "voxgate.refuse" -}}
+{{- fail . -}}
+{{- include (printf "(none, refused: %s)" .) . -}}
+{{- end -}}
+
+{{- define "voxgate.guards.scaling" -}}
 {{- with .Values.autoscaling -}}
 {{- if gt (int .minReplicas) (int .maxReplicas) -}}
-{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
+{{- fail (printf "autoscaling.minReplicas (%d) is greater than autoscaling.maxReplicas (%d). Lower minReplicas or raise maxReplicas." (int .minReplicas) (int .maxReplicas)) -}}
 {{- end -}}
 {{- if and .enabled (not .targetCPUUtilizationPercentage) (not .metrics) -}}
-{{- fail "autoscaling has nothing to go by: set autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics" -}}
+{{- fail "autoscaling.enabled needs a metric. Set autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics." -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values -}}
+{{- if ne .mode "standalone" -}}
+{{- if .autoscaling.enabled -}}
+{{- include "voxgate.refuse" (printf "autoscaling.enabled is true, but mode %s creates no Deployment. Set autoscaling.enabled to false, and scale the TTS server's workload." .mode) -}}
+{{- end -}}
+{{- if .extraContainers -}}
+{{- include "voxgate.refuse" (printf "extraContainers is set, but mode %s creates no pods. Add the containers to the TTS server's workload, and leave extraContainers empty." .mode) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -22,25 +46,35 @@
 {{- define "voxgate.guards.names" -}}
 {{- $name := include "voxgate.fullname" . -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
-{{- fail (printf "%s cannot be the name of a Service, which begins with a letter and has no dots: set fullnameOverride" $name) -}}
+{{- fail (printf "%s is not a valid Service name: it must begin with a letter and contain no dots. Set fullnameOverride to a valid name." $name) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Silence must not open the door. */}}
+{{/* The chart never guesses whether callers need a key. */}}
 {{- define "voxgate.guards.keys" -}}
 {{- with .Values -}}
 {{- $callers := or .keys.existingSecret .keys.inline -}}
 {{- if and .keys.existingSecret .keys.inline -}}
-{{- fail "keys.inline stands beside keys.existingSecret: keep the Secret, and empty keys.inline" -}}
+{{- fail "keys.inline and keys.existingSecret are both set. Keep keys.existingSecret, and leave keys.inline empty." -}}
 {{- end -}}
 {{- if not (or $callers .deploymentKey.existingSecret) -}}
-{{- fail "nobody could be let in: name a Secret with callers' keys in keys.existingSecret, or one with the deployment key in deploymentKey.existingSecret" -}}
+{{- fail "No keys are set, so every request would be refused. Set keys.existingSecret to the Secret with the callers' keys, or deploymentKey.existingSecret to the Secret with the deployment key." -}}
 {{- end -}}
 {{- if and $callers .deploymentKey.existingSecret (not .auth.mode) -}}
-{{- fail "there are callers' keys and a deployment key: set auth.mode to validate (callers need a key) or preconfigured (they need none)" -}}
+{{- fail "auth.mode is empty, but callers' keys and a deployment key are both set. Set auth.mode to validate (callers need a key) or preconfigured (callers need no key)." -}}
 {{- end -}}
 {{- if and (eq .auth.mode "validate") (not $callers) -}}
-{{- fail "auth.mode is validate, and there are no keys of callers: name their Secret in keys.existingSecret" -}}
+{{- fail "auth.mode is validate, but no callers' keys are set. Set keys.existingSecret to the Secret with the callers' keys." -}}
+{{- end -}}
+{{- if and (eq .auth.mode "preconfigured") (not .deploymentKey.existingSecret) -}}
+{{- include "voxgate.refuse" "auth.mode is preconfigured, but deploymentKey.existingSecret is empty. Set it to the Secret with the key for the TTS server." -}}
+{{- end -}}
+{{- $vendors := list "rime" "supertone" "smallest" "kugel" "inworld" -}}
+{{- if and .deploymentKey.existingSecret (not (has .dialect $vendors)) -}}
+{{- include "voxgate.refuse" (printf "deploymentKey.existingSecret is set, but dialect %s has no deployment key. Leave it empty, or set dialect to one of: %s." .dialect (join ", " $vendors)) -}}
+{{- end -}}
+{{- if and .policy.inline .policy.existingConfigMap -}}
+{{- include "voxgate.refuse" "policy.inline and policy.existingConfigMap are both set. Keep one, and leave the other empty." -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -48,18 +82,25 @@
 {{- define "voxgate.guards.upstream" -}}
 {{- with .Values.upstream -}}
 {{- if and (eq $.Values.mode "standalone") (not .host) -}}
-{{- fail "upstream.host is empty: name the TTS server's Service" -}}
+{{- fail "upstream.host is empty. Set it to the name of the TTS server's Service." -}}
+{{- end -}}
+{{- if not .podLabels -}}
+{{- if eq $.Values.mode "sidecar" -}}
+{{- include "voxgate.refuse" "upstream.podLabels is empty, but mode sidecar needs it to select the pods. Set it to the labels of the TTS server's pods." -}}
+{{- else if and (eq $.Values.mode "standalone") $.Values.lockUpstream.enabled -}}
+{{- include "voxgate.refuse" "upstream.podLabels is empty, but lockUpstream.enabled needs it to select the pods. Set it to the labels of the TTS server's pods." -}}
+{{- end -}}
 {{- end -}}
 {{- $hosts := list .host -}}
 {{- range .routes -}}{{- $hosts = append $hosts (.host | default "") -}}{{- end -}}
 {{- range $hosts -}}
 {{- if and (ne $.Values.mode "standalone") (not (has . (list "" "127.0.0.1" "[::1]"))) -}}
-{{- fail (printf "upstream host %s is not in the pod: with mode %s the TTS server is at 127.0.0.1; leave the host empty" . $.Values.mode) -}}
+{{- fail (printf "upstream.host (or a host in upstream.routes) is %s, but in mode %s the TTS server is in the same pod, at 127.0.0.1. Leave the host empty." . $.Values.mode) -}}
 {{- end -}}
 {{- end -}}
 {{- $prefixes := list -}}
 {{- range .routes -}}
-{{- if has .prefix $prefixes -}}{{- fail (printf "upstream.routes has the prefix %s twice" .prefix) -}}{{- end -}}
+{{- if has .prefix $prefixes -}}{{- fail (printf "upstream.routes has the prefix %s twice. Remove one of the two entries." .prefix) -}}{{- end -}}
 {{- $prefixes = append $prefixes .prefix -}}
 {{- end -}}
 {{- end -}}
@@ -68,11 +109,11 @@
 {{- define "voxgate.guards.ports" -}}
 {{- $own := list (int .Values.ports.http) (int .Values.ports.admin) -}}
 {{- if ne (len (uniq $own)) 2 -}}
-{{- fail "ports.http and ports.admin are the same: clients must not reach metrics" -}}
+{{- fail "ports.http and ports.admin are the same port. Set ports.admin to another one: clients must not reach metrics." -}}
 {{- end -}}
 {{- range include "voxgate.upstreamPorts" . | fromYamlArray -}}
 {{- if and (ne $.Values.mode "standalone") (has (int .) $own) -}}
-{{- fail (printf "port %d is the TTS server's, which is in the same pod: give ports.http and ports.admin others" (int .)) -}}
+{{- fail (printf "Port %d is the TTS server's port, and the gateway runs in the same pod. Set ports.http and ports.admin to other ports." (int .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -81,7 +122,7 @@
 {{- with .Values.audit -}}
 {{- $default := ternary "counted" "blocking" (eq .volume.type "none") -}}
 {{- if and .required (eq (.promise | default $default) "counted") -}}
-{{- fail "audit.required names a copy, and nothing waits for one with the promise counted: set audit.promise to blocking or durable" -}}
+{{- fail "audit.required is set, but audit.promise counted does not wait for any record. Set audit.promise to blocking or durable." -}}
 {{- end -}}
 {{- $there := list (ternary "stdout" "file" (eq .volume.type "none")) -}}
 {{- if .stdout -}}{{- $there = append $there "stdout" -}}{{- end -}}
@@ -89,14 +130,54 @@
 {{- if .http.url -}}{{- $there = append $there "http" -}}{{- end -}}
 {{- range .required -}}
 {{- if not (has . $there) -}}
-{{- fail (printf "audit.required names %s, where no record goes: here it can be %s" . (join ", " $there)) -}}
+{{- fail (printf "audit.required names %s, but no audit records are sent there. Configure that copy, or use only: %s." . (join ", " $there)) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .required (not (has (first $there) .required)) -}}
-{{- fail (printf "audit.required must name %s as well: the promise always binds it" (first $there)) -}}
+{{- fail (printf "audit.required does not name %s, which is always required. Add %s to audit.required." (first $there) (first $there)) -}}
 {{- end -}}
 {{- if and .caConfigMap (not (hasPrefix "tls://" .syslog)) (not (hasPrefix "https://" .http.url)) -}}
-{{- fail "audit.caConfigMap means nothing without a receiver of copies at tls:// or https://" -}}
+{{- fail "audit.caConfigMap is set, but no copy is sent by TLS. Set audit.syslog to tls://… or audit.http.url to https://…, or leave audit.caConfigMap empty." -}}
+{{- end -}}
+{{- if and .http.existingSecret (not .http.url) -}}
+{{- include "voxgate.refuse" "audit.http.existingSecret is set, but audit.http.url is empty. Set audit.http.url to the collector's URL, or leave audit.http.existingSecret empty." -}}
+{{- end -}}
+{{- end -}}
+{{- include "voxgate.guards.auditVolume" . -}}
+{{- end -}}
+
+{{- define "voxgate.guards.auditVolume" -}}
+{{- with .Values.audit -}}
+{{- if eq .volume.type "none" -}}
+{{- if eq .promise "durable" -}}
+{{- include "voxgate.refuse" "audit.promise is durable, but there is no volume to sync records to. Set audit.volume.type to persistentVolumeClaim or emptyDir, or audit.promise to blocking." -}}
+{{- end -}}
+{{- range $value, $set := dict "audit.segment" .segment "audit.retention" .retention "audit.signingKey.existingSecret" .signingKey.existingSecret "audit.stdout" .stdout -}}
+{{- if $set -}}
+{{- include "voxgate.refuse" (printf "%s is set, but there is no volume for the audit log. Set audit.volume.type to persistentVolumeClaim or emptyDir, or remove %s." $value $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .volume.type "emptyDir") (not .retention) -}}
+{{- include "voxgate.refuse" "audit.retention is empty, so the log would fill the emptyDir and the pod would be evicted. Set audit.retention, such as 30d." -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values -}}
+{{- if eq .audit.volume.type "persistentVolumeClaim" -}}
+{{- if ne .keys.fileMode "0440" -}}
+{{- include "voxgate.refuse" (printf "keys.fileMode is %s, but a persistentVolumeClaim needs the pod's fsGroup. Set keys.fileMode to \"0440\"." .keys.fileMode) -}}
+{{- end -}}
+{{- if and (ne .mode "standalone") (ne .audit.volume.accessMode "ReadWriteMany") -}}
+{{- include "voxgate.refuse" (printf "audit.volume.accessMode is %s, but in mode %s several pods may share the claim. Set audit.volume.accessMode to ReadWriteMany." .audit.volume.accessMode .mode) -}}
+{{- end -}}
+{{- if and (eq .mode "standalone") (has .audit.volume.accessMode (list "ReadWriteOnce" "ReadWriteOncePod")) -}}
+{{- if gt (int .replicaCount) 1 -}}
+{{- include "voxgate.refuse" (printf "replicaCount is %d, but only one pod can use a claim with audit.volume.accessMode %s. Set replicaCount to 1, or audit.volume.accessMode to ReadWriteMany." (int .replicaCount) .audit.volume.accessMode) -}}
+{{- end -}}
+{{- if .autoscaling.enabled -}}
+{{- include "voxgate.refuse" (printf "autoscaling.enabled is true, but only one pod can use a claim with audit.volume.accessMode %s. Set autoscaling.enabled to false, or audit.volume.accessMode to ReadWriteMany." .audit.volume.accessMode) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -104,17 +185,25 @@
 {{- define "voxgate.guards.redis" -}}
 {{- range $name := list "onFailure" "leaseSeconds" "namespace" -}}
 {{- if and (get $.Values.limits $name) (not $.Values.redis.existingSecret) -}}
-{{- fail (printf "limits.%s means nothing without Redis: name the Secret with its URL in redis.existingSecret" $name) -}}
+{{- fail (printf "limits.%s is set, but redis.existingSecret is empty. Set redis.existingSecret to the Secret with the URL of Redis, or leave limits.%s empty." $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values -}}
+{{- if and .redis.caConfigMap (not .redis.existingSecret) -}}
+{{- include "voxgate.refuse" "redis.caConfigMap is set, but redis.existingSecret is empty. Set redis.existingSecret to the Secret with the URL of Redis, or leave redis.caConfigMap empty." -}}
+{{- end -}}
+{{- if and .limits.burst (not .limits.rate) -}}
+{{- include "voxgate.refuse" "limits.burst is set, but limits.rate is empty. Set limits.rate, such as 50/s, or leave limits.burst empty." -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Six seconds: the audit trail has five after the drain. */}}
+{{/* Six seconds: after the drain, the gateway writes audit records for up to five seconds. */}}
 {{- define "voxgate.guards.shutdown" -}}
 {{- with .Values.shutdown -}}
 {{- $needed := add (int .preStopSleepSeconds) (int .drainSeconds) 6 -}}
 {{- if and .gracePeriodSeconds (lt (int .gracePeriodSeconds) (int $needed)) -}}
-{{- fail (printf "shutdown.gracePeriodSeconds is %d, and pods would be killed while they drain: it needs at least %d, six more than preStopSleepSeconds and drainSeconds together" (int .gracePeriodSeconds) (int $needed)) -}}
+{{- fail (printf "shutdown.gracePeriodSeconds is %d, so Kubernetes would kill pods while they drain. Set it to at least %d: six more than preStopSleepSeconds and drainSeconds together." (int .gracePeriodSeconds) (int $needed)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -124,7 +213,7 @@
 {{- $copies := or .audit.http.url (hasPrefix "t" .audit.syslog) -}}
 {{- $closed := and (eq .mode "standalone") .networkPolicy.enabled -}}
 {{- if and $closed $copies (not .networkPolicy.auditCopies.peers) (not .networkPolicy.extraEgress) -}}
-{{- fail "the NetworkPolicy would keep copies of audit records in: name their receiver in networkPolicy.auditCopies, or a rule in networkPolicy.extraEgress" -}}
+{{- fail "The NetworkPolicy would block copies of audit records. Add their receiver to networkPolicy.auditCopies.peers, or a rule to networkPolicy.extraEgress." -}}
 {{- end -}}
 {{- if and $closed (not .upstream.namespace) (not .networkPolicy.upstream.peers) (not .networkPolicy.extraEgress) -}}
 {{- $hosts := list .upstream.host -}}
@@ -133,17 +222,17 @@
 {{- $labels := splitList "." . -}}
 {{- $address := or (hasPrefix "[" .) (regexMatch "^[0-9.]+$" .) -}}
 {{- if and (gt (len $labels) 1) (not $address) (ne (index $labels 1) $.Release.Namespace) -}}
-{{- fail (printf "the NetworkPolicy would keep the gateway from %s, which is not in the namespace %s: name its namespace in upstream.namespace, or its peers in networkPolicy.upstream" . $.Release.Namespace) -}}
+{{- fail (printf "The NetworkPolicy would block connections to %s, which is not in the namespace %s. Set upstream.namespace to its namespace, or networkPolicy.upstream.peers to its peers." . $.Release.Namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and (eq .mode "inject") .inject.namespaceSelector .lockUpstream.enabled -}}
-{{- fail "lockUpstream closes pods of the release's namespace alone, and inject.namespaceSelector has others injected: install the chart in each namespace, or write their NetworkPolicies" -}}
+{{- fail "lockUpstream.enabled protects pods in the release namespace only, but inject.namespaceSelector selects other namespaces. Install the chart in each namespace, or set lockUpstream.enabled to false and create NetworkPolicies there." -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* What selects pods and objects would find others, or none. */}}
+{{/* Selectors use these labels: with other values, they would select the wrong objects. */}}
 {{- define "voxgate.guards.labels" -}}
 {{- $own := list "helm.sh/chart" -}}
 {{- range list "name" "instance" "version" "component" "managed-by" -}}
@@ -153,12 +242,39 @@
 {{- range $value, $labels := dict "commonLabels" .commonLabels "podLabels" .podLabels "metrics.labels" .metrics.labels "alerts.labels" .alerts.labels "dashboard.labels" .dashboard.labels -}}
 {{- range $label, $_ := $labels -}}
 {{- if has $label $own -}}
-{{- fail (printf "%s sets %s, which is the chart's own: choose another label" $value $label) -}}
+{{- fail (printf "%s sets %s, which the chart sets itself. Use another label." $value $label) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if hasKey .podAnnotations "checksum/voxgate-config" -}}
-{{- fail "podAnnotations sets checksum/voxgate-config, which is the chart's own: it restarts pods when the configuration changes" -}}
+{{- fail "podAnnotations sets checksum/voxgate-config, which the chart sets itself to restart pods when the configuration changes. Remove it." -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "voxgate.guards.routes" -}}
+{{- with .Values -}}
+{{- if and .ingress.enabled (not .ingress.hosts) -}}
+{{- include "voxgate.refuse" "ingress.enabled is true, but ingress.hosts is empty. Add at least one host name." -}}
+{{- end -}}
+{{- if and .httpRoute.enabled (not .httpRoute.gateway.enabled) (not .httpRoute.parentRefs) -}}
+{{- include "voxgate.refuse" "httpRoute.enabled is true, but httpRoute.parentRefs is empty. Add the Gateway to it, or set httpRoute.gateway.enabled to create one." -}}
+{{- end -}}
+{{- if .httpRoute.gateway.enabled -}}
+{{- if not .httpRoute.enabled -}}
+{{- include "voxgate.refuse" "httpRoute.gateway.enabled is true, but httpRoute.enabled is false. Set httpRoute.enabled to true." -}}
+{{- end -}}
+{{- if not .httpRoute.gateway.className -}}
+{{- include "voxgate.refuse" "httpRoute.gateway.className is empty. Set it to the name of a GatewayClass in the cluster." -}}
+{{- end -}}
+{{- if not .httpRoute.hostnames -}}
+{{- include "voxgate.refuse" "httpRoute.gateway.enabled is true, but httpRoute.hostnames is empty. Add the host names of the TLS certificate." -}}
+{{- end -}}
+{{- end -}}
+{{- range $value, $tls := dict "ingress.tls" .ingress.tls "httpRoute.gateway.tls" .httpRoute.gateway.tls -}}
+{{- if and $tls.clusterIssuer $tls.issuer -}}
+{{- include "voxgate.refuse" (printf "%s.clusterIssuer and %s.issuer are both set. Keep one, and leave the other empty." $value $value) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

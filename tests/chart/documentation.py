@@ -1,5 +1,5 @@
-"""The table of values in the chart's README, made from values.yaml: `# -- …` above a value says
-what it means. Run as a program, it writes the table."""
+"""The table of values in the chart's README, generated from values.yaml: the comment above a value
+begins with `# --` and may continue on further lines. Run as a program, it writes the table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 HELM = Path(__file__).resolve().parents[2] / "helm"
 README = HELM / "README.md"
 BEGIN, END = (
-    "<!-- values: made from values.yaml by tests/chart/documentation.py -->\n",
+    "<!-- values: generated from values.yaml by tests/chart/documentation.py -->\n",
     "<!-- end of values -->",
 )
 
@@ -27,6 +27,8 @@ def documented() -> dict[str, str]:
     for line in (HELM / "values.yaml").read_text().splitlines():
         if match := re.match(r"\s*# -- (.*)$", line):
             comment = match[1]
+        elif comment and (match := re.match(r"\s*# (.*)$", line)):
+            comment += f" {match[1]}"
         elif match := re.match(r"( *)([A-Za-z]\w*):", line):
             path = [*path[: len(match[1]) // 2], match[2]]
             if comment:

@@ -49,14 +49,14 @@ def test_the_next_command_is_that_of_the_mode(version: str, name: str, command: 
 
 def test_an_open_door_is_told() -> None:
     assert "WARNING: callers need no key" in notes(chart.ci("preconfigured"))
-    assert "no NetworkPolicy" not in notes(chart.ci("preconfigured"))
-    assert "no NetworkPolicy" in notes(
+    assert "creates no NetworkPolicy" not in notes(chart.ci("preconfigured"))
+    assert "creates no NetworkPolicy" in notes(
         chart.ci("preconfigured"), "4.2.3", "--set", "networkPolicy.enabled=false"
     )
 
 
 def test_keys_that_are_not_used_are_told() -> None:
-    assert "are not used" in notes(chart.ci("both-kinds"))
+    assert "keys in these values are not used" in notes(chart.ci("both-kinds"))
     assert "are not used" not in notes(chart.ci("preconfigured"))
 
 
@@ -71,7 +71,7 @@ def test_the_way_round_is_told_while_it_is_open() -> None:
 
 
 def test_a_door_that_nobody_outside_reaches_is_told() -> None:
-    told = "lets in pods of the namespace tts alone"
+    told = "allows only pods of the namespace tts"
     assert told not in notes(chart.ci("standalone"))
     outside = ("--set", "service.type=LoadBalancer")
     assert told in notes(chart.ci("standalone"), "4.2.3", *outside)

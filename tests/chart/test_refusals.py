@@ -1,8 +1,8 @@
-"""What the chart refuses, and whether it says why so that somebody can mend it.
+"""The chart refuses wrong values with a message that names the value and the fix.
 
-Each file in wrong/ begins with `# says: …`: what Helm says, or two variants where its versions have
-words of their own for what a schema refuses. `# at: …` before it is the value that they blame. The
-rest would render if it were not for the one mistake."""
+Each file in wrong/ has one mistake and begins with `# says: …`, a part of the message. For errors of
+the schema, it has two variants, because the versions of Helm use different words, and `# at: …` names
+the value. `# lint: refuses` means that `helm lint` reports the mistake, too."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import chart
 from chart import HELMS, NEWEST, Refused
 
 WRONG = sorted((chart.HERE / "wrong").glob("*.yaml"))
+LINTED = [file for file in WRONG if "# lint: refuses\n" in file.read_text()]
 
 
 @pytest.mark.parametrize("file", WRONG, ids=lambda file: file.stem)
@@ -29,8 +30,20 @@ def test_wrong_values_are_refused_in_words(file: Path, version: str) -> None:
         assert f"at '/{place.replace('.', '/')}'" in message or f"- {place}: " in message, message
 
 
+@pytest.mark.parametrize("file", LINTED, ids=lambda file: file.stem)
+@pytest.mark.parametrize("version", HELMS)
+def test_lint_refuses_them_as_well(file: Path, version: str) -> None:
+    """`helm lint` only logs `fail`."""
+    [says] = re.findall(r"^# says: (.*)$", file.read_text(), re.MULTILINE)
+    given = ["lint", chart.CHART, "--values", file, "--kube-version", chart.OLDEST]
+    done = chart.run(chart.helm(version), *given)
+    assert done.returncode != 0
+    assert says in done.stdout, done.stdout + done.stderr
+
+
 def test_there_are_enough() -> None:
     assert len(WRONG) >= 15
+    assert len(LINTED) >= 15
 
 
 @pytest.mark.parametrize("version", HELMS)
