@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verifies the chain of an audit log: python3 audit_verify.py DIRECTORY
 
-Everything it knows is in AUDIT.md, section "The file". It prints the first bad place as file:line
+Everything it knows is in reference/audit-log.md, section "The file". It prints the first bad place as file:line
 and ends with 1, or says how long the log is. It looks at no signature and no `seq`, and takes a
 line that a crash has torn for a bad one."""
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Shows with valgrind that the layer takes constant time: that nothing depends on a secret but what
-# is declared, and that a mismatch takes as many instructions wherever it is. docs/CONSTANT_TIME.md
+# is declared, and that a mismatch takes as many instructions wherever it is. docs/explanation/constant-time.md
 # says what that means. Each has a positive control, without which silence would mean nothing.
 set -eu
 cd -- "$(dirname -- "$0")/.."

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Measures with dudect whether the layer's time tells where the stored secret differs from what is
 # presented: |t| must stay below 10 in each of three runs, and a comparison that ends at the first
-# difference must be far above. docs/CONSTANT_TIME.md says what that means.
+# difference must be far above. docs/explanation/constant-time.md says what that means.
 #
 # A statistical test of times, so it is no part of `make test`. It wants a quiet machine.
 set -eu

@@ -3,7 +3,7 @@
 //! Neither the instructions that run nor the memory that is read may depend on a secret, except
 //! through a value that was handed to [`declassify`]. It stands where such a value is made and does
 //! nothing: it is for the reader, and for the tests of `constant-time/`, which mark secrets and
-//! find whatever else depends on them. `docs/CONSTANT_TIME.md` has the list.
+//! find whatever else depends on them. `docs/explanation/constant-time.md` has the list.
 
 /// What can be declassified: one fact, and never the bytes of a credential or of a digest.
 pub(crate) trait Fact: Copy {

@@ -1,6 +1,6 @@
 //! What the programs share: the whole layer, a request, and a verifier that is not in constant time.
 //!
-//! `scripts/constant-time.sh` and `scripts/dudect.sh` run them; `docs/CONSTANT_TIME.md` says what
+//! `scripts/constant-time.sh` and `scripts/dudect.sh` run them; `docs/explanation/constant-time.md` says what
 //! they show.
 
 pub mod valgrind;

@@ -2,7 +2,7 @@
 //! rewritten, with signed checkpoints, and what verifies them.
 //!
 //! A [`Log`] takes lines of JSON, adds the chain, and says when they are on the disk;
-//! [`verify()`] reads a directory again. The format is described in `docs/AUDIT.md`.
+//! [`verify()`] reads a directory again. The format is described in `docs/reference/audit-log.md`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -624,7 +624,7 @@ async fn the_examples_of_the_documentation_work() {
     let log = Log::written().await;
     let directory = log.directory.path();
     fs::rename(log.path(), directory.join("audit-000000000001.jsonl")).unwrap();
-    let documentation = include_str!("../../../../../docs/AUDIT.md");
+    let documentation = include_str!("../../../../../docs/reference/audit-log.md");
     let commands =
         ["query", "report", "tail", "export"].map(|name| format!("voxgate audit {name} "));
     let is_example = |line: &&str| commands.iter().any(|command| line.starts_with(command));
