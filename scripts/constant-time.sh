@@ -19,7 +19,8 @@ if ! command -v valgrind >/dev/null && ! why=$(scripts/debian-package.sh valgrin
     exit 0
 fi
 
-set -- build --manifest-path constant-time/Cargo.toml --locked --release --target-dir "$work"
+set -- build -p voxgate-constant-time --locked --profile constant-time --target-dir "$work"
+built=$work/constant-time
 
 fail() {
     echo "$1" >&2
@@ -30,11 +31,11 @@ fail() {
 memcheck() {
     status=0
     valgrind --quiet --error-exitcode=99 --num-callers=8 --log-file="$work/memcheck-$1.log" \
-        "$work/release/memcheck" "$1" || status=$?
+        "$built/memcheck" "$1" || status=$?
 }
 
 # Only this program is built with the cfg, which lets it know what is declassified.
-RUSTFLAGS="${RUSTFLAGS-} --cfg voxgate_constant_time" "$cargo" "$@" --bin memcheck
+RUSTFLAGS="${RUSTFLAGS-} --cfg voxgate_constant_time" "$cargo" "$@" --features memcheck --bin memcheck
 memcheck layer
 [ "$status" -eq 0 ] || {
     cat "$work/memcheck-layer.log" >&2
@@ -49,7 +50,7 @@ done
 "$cargo" "$@" --bin callgrind
 counts=$work/callgrind.out
 valgrind --tool=callgrind --quiet --collect-atstart=no --combine-dumps=yes \
-    --callgrind-out-file="$counts" --log-file="$work/callgrind.log" "$work/release/callgrind"
+    --callgrind-out-file="$counts" --log-file="$work/callgrind.log" "$built/callgrind"
 # For each kind of request and position the fewest instructions, and how many different there are.
 awk '
 /^desc: Trigger: Client Request: / { what = $5; position = $6 }

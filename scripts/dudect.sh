@@ -10,12 +10,12 @@ cargo=${CARGO:-cargo}
 work=target/constant-time
 log=$work/dudect.log
 
-"$cargo" build --manifest-path constant-time/Cargo.toml --locked --release --target-dir "$work" \
+"$cargo" build -p voxgate-constant-time --locked --profile constant-time --target-dir "$work" \
     --features dudect --bin dudect
 : >"$log"
 for run in 1 2 3; do
     echo "run $run of 3"
-    "$work/release/dudect" | sed -n 's/^bench \([a-z_]*\) .*max t = \([^,]*\),.*/\1 \2/p' |
+    "$work/constant-time/dudect" | sed -n 's/^bench \([a-z_]*\) .*max t = \([^,]*\),.*/\1 \2/p' |
         tee -a "$log"
 done
 awk '

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Fuzzes each parser of what a stranger sends, for FUZZ_SECONDS (30): with libFuzzer, guided by
-# coverage, or at random where no C++ compiler is to be had to build libFuzzer with.
+# Fuzzes each parser of untrusted input for FUZZ_SECONDS (30): with libFuzzer, guided by coverage, or
+# with random input if there is no C++ compiler to build libFuzzer.
 #
-# What is found is in target/fuzz/crashes/TARGET/; the program that this prints runs it again. Fixed,
-# it belongs into fuzz/seeds/TARGET/, under a name that says what it is.
+# Crashes are in target/fuzz/crashes/TARGET/; the program that this prints runs one again. When it is
+# fixed, move it to fuzz/seeds/TARGET/ under a name that describes it.
 set -eu
 cd -- "$(dirname -- "$0")/.."
 cargo=${CARGO:-cargo}
@@ -15,18 +15,18 @@ builds_cxx() {
 int main() { return std::min(0, 1); }' | "${CXX:-c++}" -x c++ - -o /dev/null 2>/dev/null
 }
 
-set -- build --manifest-path fuzz/Cargo.toml --locked --release --bins --target-dir "$work"
+set -- build -p voxgate-fuzz --locked --profile fuzz --bins --target-dir "$work"
 if builds_cxx || { why=$(scripts/debian-package.sh g++) && builds_cxx; }; then
     # With --target, this build and the other one do not take each other's place.
     host=$(rustc -vV | sed -n 's/^host: //p')
     RUSTC_WRAPPER=$PWD/scripts/fuzz-rustc.sh \
         "$cargo" "$@" --target "$host" --features libfuzzer
-    programs=$work/$host/release
+    programs=$work/$host/fuzz
 else
     scripts/skipped.sh add 'coverage-guided fuzzing' \
         "no C++ compiler (g++: ${why:-of no help}); the same targets ran on random inputs"
     "$cargo" "$@"
-    programs=$work/release
+    programs=$work/fuzz
 fi
 
 for seeds in fuzz/seeds/*/; do
