@@ -157,7 +157,9 @@ class Session:
             )
         until = time.monotonic() + DEADLINE
         while not self._ready():
-            if self._gateway.poll() is not None or time.monotonic() > until:
+            ended = self._gateway.poll() is not None
+            if ended or time.monotonic() > until:
+                self._gateway = None if ended else self._gateway
                 said = self._log.read_text(errors="replace")
                 raise Failed(f"the gateway did not start: {command}\n{said}")
             time.sleep(0.05)
