@@ -61,6 +61,8 @@ use crate::gate::AuthLayer;
 pub use self::environment::Environment;
 pub use self::limits::LimitSettings;
 pub use self::mode::Mode;
+#[doc(hidden)]
+pub use self::secrets::path_to_show;
 pub use self::settings::Settings;
 pub use self::table::{SETTINGS, Setting};
 

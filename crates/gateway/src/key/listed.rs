@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 
-use voxgate::env::Environment;
+use voxgate::env::{Environment, path_to_show};
 use voxgate::{Dialect, Digest, KeyRing, KeysFile, Outcome, Presented, Verify as _};
 
 const LIST: &str = "VOXGATE_API_KEYS";
@@ -25,7 +26,7 @@ impl Listed {
         } else if let Some(path) = environment.get(FILE) {
             match std::fs::read_to_string(path) {
                 Ok(text) => listed.add(text.lines(), dialect),
-                Err(error) => listed.note = Some(unread(&error)),
+                Err(error) => listed.note = Some(unread(path, &error)),
             }
         }
         listed
@@ -79,7 +80,7 @@ impl Listed {
     }
 }
 
-/// The path is not shown: it may be a key, set in the wrong variable.
-fn unread(error: &io::Error) -> String {
-    format!("note: {FILE} cannot be read ({error}), so its keys were not compared with the file's")
+fn unread(path: &str, error: &io::Error) -> String {
+    let path = path_to_show(Path::new(path)).map_or(String::new(), |path| format!(" ({path})"));
+    format!("note: {FILE}{path} cannot be read ({error}), so its keys were not compared")
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use http::{Method, Uri};
+use voxgate::env::path_to_show;
 use voxgate::{Dialect, MAX_CREDENTIAL_BYTES, Secret};
 
 use self::expected::Expected;
@@ -200,8 +201,11 @@ fn key(path: &Path) -> Result<Secret, String> {
     } else {
         File::open(path).and_then(|file| file.take(most).read_to_string(&mut text))
     };
-    // The path is not shown: it may be the key itself.
-    read.map_err(|error| format!("--key-file cannot be read: {error}"))?;
+    read.map_err(|error| match path_to_show(path) {
+        Some(path) => format!("--key-file: cannot read {path} ({error}); name a readable file"),
+        // It may be the key itself.
+        None => format!("--key-file cannot be read ({error}); name a readable file"),
+    })?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     Secret::new(line).map_err(|error| format!("--key-file {error}"))

@@ -294,7 +294,12 @@ async fn wrong_usage_is_64_and_shows_no_value() {
         (with(&["--method", "BREW"]), "", "POST"),
         (with(&["--timeout", "0"]), "", "--timeout"),
         (
-            with(&["--key-file", "/nonexistent/hunter2"]),
+            with(&["--key-file", "/nonexistent/token"]),
+            "",
+            "--key-file: cannot read /nonexistent/token",
+        ),
+        (
+            with(&["--key-file", "hunter2"]),
             "",
             "--key-file cannot be read",
         ),

@@ -162,8 +162,13 @@ fn a_key_that_the_environment_lists_is_a_duplicate() {
         );
         assert!(!ran.error.contains(OTHER), "{ran:?}");
     }
-    let ran = run(&import, "VOXGATE_API_KEYS_FILE", "/absent-hunter2").done();
+    let ran = run(&import, "VOXGATE_API_KEYS_FILE", "hunter2").done();
     assert!(ran.error.contains("cannot be read") && !ran.error.contains("hunter2"));
+    let ran = run(&import, "VOXGATE_API_KEYS_FILE", "/absent/keys").done();
+    assert!(
+        ran.error
+            .contains("VOXGATE_API_KEYS_FILE (/absent/keys) cannot be read")
+    );
 }
 
 #[test]
