@@ -237,7 +237,12 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
                 .get_one::<String>("mode")
                 .is_some_and(|mode| mode == "preconfigured"),
         },
-        None => return Err(command().error(ErrorKind::MissingSubcommand, "name a command")),
+        None => {
+            return Err(command().error(
+                ErrorKind::MissingSubcommand,
+                "give a command; see `voxgate --help`",
+            ));
+        }
     })
 }
 

@@ -94,14 +94,17 @@ impl Config {
         let listen = read.address(LISTEN, raw.listen);
         let admin_listen = read.address(ADMIN_LISTEN, raw.admin_listen);
         if listen.is_some_and(|listen| listen.port() != 0) && listen == admin_listen {
-            let message = format!("is the address of {LISTEN}; give it its own port");
+            let message = format!("is also the address of {LISTEN}; give it its own port");
             read.problem(ADMIN_LISTEN, message);
         }
         let upstreams = read.upstreams(raw.upstream);
         for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
             let circle = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
             if upstreams.as_ref().is_some_and(circle) {
-                let message = format!("is the address of {variable}: requests would go in circles");
+                let message = format!(
+                    "is the address of {variable}, so the gateway would forward requests to itself; \
+                name the TTS server"
+                );
                 read.problem(UPSTREAM, message);
             }
         }
@@ -161,8 +164,7 @@ impl Reader {
 
     fn upstreams(&mut self, given: Option<String>) -> Option<Upstreams> {
         let Some(given) = given else {
-            let message =
-                "is not set; name the TTS server to forward to, such as http://127.0.0.1:8000";
+            let message = "is not set; set it to the TTS server, such as http://127.0.0.1:8000";
             self.problem(UPSTREAM, message);
             return None;
         };
@@ -194,7 +196,7 @@ impl Reader {
         if !readable {
             self.problem(
                 LOG,
-                "must be a level (error, warn, info, debug, trace), or a list of `target=level`",
+                "must be a level (error, warn, info, debug, trace) or a list of `target=level`",
             );
         }
         let json = match format.as_deref().map(str::trim) {

@@ -14,7 +14,7 @@ impl fmt::Display for PolicyTable<'_> {
         let heading = ["METHOD", "PATH", "REQUIRES", "VOICE"].map(str::to_owned);
         let mut rows = vec![heading];
         for (method, path) in self.0.public_routes() {
-            rows.push([method, path, "nothing: it is public", ""].map(str::to_owned));
+            rows.push([method, path, "nothing (public)", ""].map(str::to_owned));
         }
         for rule in self.0.rules() {
             let mut requires = rule.required().unwrap_or("any key").to_owned();
@@ -34,8 +34,9 @@ impl fmt::Display for PolicyTable<'_> {
         }
         f.write_str(&columns(&rows))?;
         f.write_str(
-            "\nThe first row that names a request decides. A key without scopes, voices or kind is \
-             not limited;\na limited key is refused on every request that no row names.\n",
+            "\nThe first row that matches a request decides. A key without scopes, voices or \
+                kind is not limited.\nA limited key is refused on every request that no row \
+                matches.\n",
         )
     }
 }

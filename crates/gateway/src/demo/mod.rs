@@ -140,14 +140,14 @@ impl Banner<'_> {
         )?;
         writeln!(
             out,
-            "  server    http://{} speaks with {}",
+            "  server    http://{} voice: {}",
             self.upstream, self.voice
         )?;
         writeln!(out, "  metrics   http://{admin}/metrics")?;
         if data.port() != PORT {
             writeln!(
                 out,
-                "\n  port {PORT} is taken, so the gateway took {}",
+                "\n  port {PORT} is in use, so the gateway uses port {}",
                 data.port()
             )?;
         }
@@ -156,7 +156,7 @@ impl Banner<'_> {
             Some(key) => {
                 self.curl(
                     out,
-                    "With the key: speech",
+                    "With the key: audio",
                     "-sSo hello.wav",
                     Some(key.expose()),
                 )?;
@@ -169,21 +169,17 @@ impl Banner<'_> {
                 )?;
             }
             None => {
+                self.curl(out, "Without a key: audio", "-sSo hello.wav", None)?;
                 self.curl(
                     out,
-                    "Without a key: speech all the same",
-                    "-sSo hello.wav",
-                    None,
-                )?;
-                self.curl(
-                    out,
-                    "With any key: it is not looked at",
+                    "With any key: audio, because the key is not checked",
                     "-sSo hello.wav",
                     Some("any"),
                 )?;
                 writeln!(
                     out,
-                    "  # The server behind demands the deployment key, which the gateway adds: 401"
+                    "  # Directly to the server: 401, because only the gateway adds the deployment \
+                key"
                 )?;
                 writeln!(
                     out,
@@ -194,7 +190,7 @@ impl Banner<'_> {
         }
         writeln!(
             out,
-            "Every decision appears below as it is made. Ctrl-C ends the demo.\n"
+            "Each audit record appears below. Press Ctrl-C to stop.\n"
         )?;
         out.flush()
     }

@@ -92,7 +92,7 @@ pub(super) fn apply(
         }
         return finish(target, &source, &change, old, &keys);
     }
-    let message = "is changed by somebody else again and again; nothing was done";
+    let message = "another process keeps changing the file; nothing was done; try again later";
     Err(Failure::failed(&source.name, message))
 }
 
@@ -111,8 +111,8 @@ fn finish(
         Target::Manifest(manifest, _) => {
             if source.path.is_some() {
                 said.push(format!(
-                    "note: {} itself was left as it is: the change is in the manifest alone, and \
-                     is lost if the next one starts from this file",
+                    "note: {} was not changed: the change is only in the manifest; apply the \
+                manifest before the next change, or the change is lost",
                     source.name
                 ));
             }
@@ -139,8 +139,8 @@ fn print(text: &str, issued: Option<&Issued>) -> Result<(), Failure> {
     printed.map_err(|error| {
         let lost = issued.map_or(String::new(), |issued| {
             format!(
-                "; the token of `{0}` is lost, and its key is in the file: run `voxgate key revoke \
-                 {0}`, and make another",
+                "; the token of `{0}` is lost, but its key is in the file: run `voxgate key \
+                revoke {0}`, and make a new key",
                 issued.id
             )
         });

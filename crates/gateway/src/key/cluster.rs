@@ -34,18 +34,18 @@ fn parse(json: &str) -> Result<Secret, &'static str> {
     // Whoever cannot ask the cluster must not be taken for one that has no keys.
     if json.trim().is_empty() {
         return Err(
-            "holds nothing: kubectl has failed, or there is no such Secret (`key new` and \
-             `key import` begin one with --empty)",
+            "is empty: kubectl failed, or the Secret does not exist (`key new` and `key \
+                import` start a new one with --empty)",
         );
     }
     // The error of the parser would quote what it found.
     let Ok(secret) = serde_json::from_str::<Value>(json) else {
-        return Err("is not JSON; give what `kubectl get secret NAME -o json` prints");
+        return Err("is not JSON; give the output of `kubectl get secret NAME -o json`");
     };
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let (Some("Secret"), Some(name)) = (secret["kind"].as_str(), text(&secret["metadata"]["name"]))
     else {
-        return Err("is not one Secret; give what `kubectl get secret NAME -o json` prints");
+        return Err("is not one Secret; give the output of `kubectl get secret NAME -o json`");
     };
     let plain = text(&secret["stringData"][FIELD]);
     let encoded = || {
@@ -55,9 +55,9 @@ fn parse(json: &str) -> Result<Secret, &'static str> {
     Ok(Secret {
         name,
         namespace: text(&secret["metadata"]["namespace"]),
-        text: plain.or_else(encoded).ok_or(
-            "has no keys.toml, or none that is text; say --empty if it shall begin with this key",
-        )?,
+        text: plain
+            .or_else(encoded)
+            .ok_or("has no keys.toml, or it is not text; give --empty to start with this key")?,
     })
 }
 
@@ -76,7 +76,7 @@ mod tests {
                 r#"{"kind":"Secret","metadata":{"name":"k"},"data":{"keys.toml":"YQo="},"stringData":{"keys.toml":"b"}}"#,
                 Ok("b"),
             ),
-            (" \n", Err("holds nothing")),
+            (" \n", Err("is empty")),
             ("kind: Secret", Err("is not JSON")),
             ("[]", Err("is not one Secret")),
             (r#"{"kind":"List","items":[]}"#, Err("is not one Secret")),

@@ -115,7 +115,8 @@ impl Text<'_> {
 
     fn too_hard(&self, key: &Key) -> Problem {
         let message = format!(
-            "`{}` can be changed by hand only, as it is written; make it a {HEADER} table",
+            "the entry of `{}` has a form that this command cannot edit; write it as a \
+                {HEADER} table",
             key.principal().id()
         );
         Problem::new(format!("{}:{}", self.name, line_of(key)), message)

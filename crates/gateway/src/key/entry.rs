@@ -23,7 +23,7 @@ const RIGHTS: [&str; 9] = [
 ];
 
 const MAX_LABEL: usize = 256;
-const SPECIAL: &str = "holds a control character, or one that is not seen; leave it out";
+const SPECIAL: &str = "contains a control character or an invisible character; remove it";
 
 /// When a new key counts.
 #[derive(Clone, Copy, Default)]
@@ -137,7 +137,7 @@ fn labels(matches: &ArgMatches) -> Result<InlineTable, Problem> {
             return Err(wrong(SPECIAL));
         }
         if labels.insert(name, text.into()).is_some() {
-            return Err(wrong("gives one name two values; give it one"));
+            return Err(wrong("gives one name two values; give each name once"));
         }
     }
     Ok(labels)
@@ -167,7 +167,7 @@ pub(super) fn expires(
     }
     let expires = moment::read("--expires", text, now)?;
     if expires <= now {
-        let message = "is not in the future; the key would never count";
+        let message = "is not in the future; the key would never be valid";
         return Err(Problem::new("--expires", message));
     }
     Ok(Some(Some(expires)))

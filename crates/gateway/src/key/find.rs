@@ -31,7 +31,7 @@ pub(super) fn existing<'a>(file: &Text<'a>, id: &str) -> Result<&'a Key, Problem
             .map(|(_, other)| format!("`{other}`"))
             .collect();
         let fix = match near.as_slice() {
-            [] => "`voxgate key list` shows those that there are".to_owned(),
+            [] => "`voxgate key list` shows all ids".to_owned(),
             near => format!("did you mean {}?", near.join(" or ")),
         };
         Problem::new(
@@ -50,8 +50,8 @@ pub(super) fn unused(file: &Text<'_>, flag: &str, id: &str) -> Result<(), Proble
         None => Ok(()),
         Some(_) => {
             let message = format!(
-                "is the id of a key in {} already; choose another, or make that key's successor: \
-                 voxgate key rotate {id}",
+                "is already the id of a key in {}; choose another id, or replace that key: \
+                voxgate key rotate {id}",
                 file.name
             );
             Err(Problem::new(flag, message))

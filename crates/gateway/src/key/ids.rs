@@ -11,13 +11,13 @@ const LONG: usize = 32;
 pub(super) fn wrong(id: &str) -> Option<&'static str> {
     let number = id.strip_prefix("env-");
     if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
-        return Some("is kept for the keys of VOXGATE_API_KEYS; choose another");
+        return Some("is reserved for the keys in VOXGATE_API_KEYS; choose another id");
     }
     if looks_secret(id) {
-        return Some("looks like a secret, and ids stand in every audit record; choose a name");
+        return Some("looks like a secret, but every audit record shows the id; choose a name");
     }
     if id.ends_with(':') {
-        return Some("ends in a colon; write the id alone");
+        return Some("ends in a colon; remove it");
     }
     None
 }

@@ -70,8 +70,8 @@ impl Listed {
                 });
             if let Some(principal) = known {
                 warnings.push(format!(
-                    "warning: key `{}` has the secret of `{id}` of {LIST}, and the gateway takes \
-                     no two keys with one; take it from that list",
+                    "warning: key `{}` has the same secret as `{id}` in {LIST}; the keys file \
+                decides; remove it from that list",
                     principal.id()
                 ));
             }

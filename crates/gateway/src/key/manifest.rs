@@ -36,12 +36,13 @@ impl Manifest {
     /// The next version of a Secret that is there: under its name, and where it is.
     pub(super) fn following(mut self, secret: &Secret) -> Result<Self, Problem> {
         if self.name != secret.name {
-            let message = "is another than the one of --from-secret; give the same name";
+            let message = "is not the name of the Secret in --from-secret; give that name";
             return Err(Problem::new("--kubernetes-secret", message));
         }
         if self.namespace.is_some() && secret.namespace.is_some() {
             if self.namespace != secret.namespace {
-                let message = "is another than that of --from-secret; give the same, or none";
+                let message = "is not the namespace of the Secret in --from-secret; give that namespace, or \
+                none";
                 return Err(Problem::new("--namespace", message));
             }
         } else if self.namespace.is_none() {
@@ -61,12 +62,12 @@ impl Manifest {
         if let Some(issued) = issued {
             let name = self.name_for(issued, file);
             if name.len() > MAX_NAME {
-                let message = "is too long for a second Secret that has the key's id behind it";
+                let message = "is too long: the second Secret adds the id of the key to this name";
                 return Err(Problem::new("--kubernetes-secret", message));
             }
             yaml.push_str(&format!(
-                "---\n# The token of key {}, for the pods that call. The gateway does not need it: \
-                 give it\n# no access to this Secret.\n",
+                "---\n# The token of key {}, for the pods of the caller. The gateway does not need \
+                it: do\n# not give it access to this Secret.\n",
                 issued.id
             ));
             yaml.push_str(&self.secret(&name, "api-key", &word(issued.secret.expose())));

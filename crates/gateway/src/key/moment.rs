@@ -23,8 +23,8 @@ pub(super) fn read(flag: &str, text: &str, now: SystemTime) -> Result<SystemTime
         Err(_) => rfc3339(text),
     };
     moment.ok_or_else(|| {
-        let message = "must be a duration from now such as 90d or 12h, or a moment such as \
-                       2027-03-01T00:00:00Z";
+        let message = "must be a duration from now such as 90d or 12h, or a time such as \
+                2027-03-01T00:00:00Z";
         Problem::new(flag, message)
     })
 }

@@ -62,7 +62,8 @@ fn check_counts(old: &Key, now: SystemTime) -> Result<(), Problem> {
         _ => return Ok(()),
     };
     let message = format!(
-        "{state}, and a successor would give its rights back; --force makes one all the same"
+        "{state}, and a new key would restore its rights; give --force to make one \
+                anyway"
     );
     Err(Problem::new(
         format!("key {}", old.principal().id()),
@@ -86,8 +87,8 @@ fn check_room(file: &Text<'_>, old: &Key, now: SystemTime, end: SystemTime) -> R
         return Ok(());
     }
     let message = format!(
-        "the account may have {most} active keys, and has them; give --overlap 0s, so that the old \
-         key ends at once, or raise its max_active_keys"
+        "the account already has its maximum of {most} active keys; give --overlap 0s \
+                to end the old key at once, or raise max_active_keys"
     );
     Err(Problem::new("--overlap", message))
 }
@@ -105,11 +106,11 @@ fn shortened(
     match state {
         KeyState::Active => {}
         KeyState::NotYetValid => {
-            let message = "does not count yet, so nobody uses it: revoke it and make another";
+            let message = "is not valid yet, so it is not in use; revoke it and make a new key";
             return Err(Failure::wrong(format!("key {id}"), message));
         }
         state => {
-            said.push(format!("key {id}: is {} and stays so", state.as_str()));
+            said.push(format!("key {id}: remains {}", state.as_str()));
             return Ok(None);
         }
     }
@@ -142,14 +143,14 @@ fn inherited(
         }
     } else if expires > now {
         said.push(
-            "note: for how long the old key was made is not known, so the new one ends when the \
-             old one would have; --expires says otherwise"
+            "note: the lifetime of the old key is unknown, so the new key expires when the \
+                old key would have; --expires overrides this"
                 .to_owned(),
         );
         return Ok(Some(expires));
     }
-    let message = "for how long the old key was made is not known: say when the new one ends, such \
-                   as 90d";
+    let message = "is required, because the lifetime of the old key is unknown; give a time such \
+                as 90d";
     Err(Problem::new("--expires", message))
 }
 

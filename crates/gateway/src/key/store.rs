@@ -59,7 +59,7 @@ impl Store {
     /// Waits for whoever writes, but not for long, and only if `is_locked`.
     pub(super) fn open(path: &Path, name: &str, is_locked: bool) -> Result<Self, Failure> {
         let failed = |error: io::Error| {
-            Failure::failed(name, format!("its directory cannot be opened ({error})"))
+            Failure::failed(name, format!("cannot open its directory ({error})"))
         };
         let path = resolve(path).map_err(failed)?;
         let (Some(parent), Some(file_name)) = (path.parent(), path.file_name()) else {
@@ -114,8 +114,10 @@ impl Store {
             return Ok(false);
         }
         self.directory.sync_all().map_err(|error| {
-            let message =
-                format!("was written, but may be lost if the machine stops now ({error})");
+            let message = format!(
+                "was written but not synced to disk ({error}); it may be lost if the machine \
+                stops now"
+            );
             Failure::failed(&self.name, message)
         })?;
         Ok(true)
@@ -137,7 +139,7 @@ impl Store {
         }
         let mut random = [0; 8];
         getrandom::fill(&mut random)
-            .map_err(|error| Failure::failed("the system has no randomness to give", error))?;
+            .map_err(|error| Failure::failed("cannot read random bytes from the system", error))?;
         let mut next = self.next.clone().into_os_string();
         next.push(format!("-{:016x}", u64::from_be_bytes(random)));
         let file = options
@@ -177,8 +179,8 @@ impl Store {
         });
         kept.map_err(|error| {
             let message = format!(
-                "its owner and permissions cannot be kept ({error}); run this as its owner, user \
-                 {}",
+                "its owner and permissions cannot be preserved ({error}); run this as its \
+                owner, user {}",
                 metadata.uid()
             );
             Failure::failed(&self.name, message)
@@ -188,8 +190,8 @@ impl Store {
     fn unwritable(&self, error: &io::Error) -> Failure {
         let fix = match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                "; if it is mounted from a Kubernetes Secret, apply what `--kubernetes-secret \
-                 NAME` prints, or edit what the Secret is made from"
+                "; if it is mounted from a Kubernetes Secret, apply the output of \
+                `--kubernetes-secret NAME`, or edit the source of the Secret"
             }
             _ => "",
         };

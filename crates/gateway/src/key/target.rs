@@ -17,9 +17,9 @@ use crate::settings;
 const FILE: &str = "VOXGATE_KEYS_FILE";
 const DIALECT: &str = "VOXGATE_DIALECT";
 const NO_CONTENT: &str = "\
-needs to know what the Secret holds now, or its keys would be lost: pipe `kubectl get secret NAME \
--o json` into --from-secret -, or give the --file that it is made from; `key new` and `key import` \
-begin a new one with --empty";
+needs the current content of the Secret, or its keys would be lost: pipe \
+                `kubectl get secret NAME -o json` into --from-secret -, or give its source \
+                with --file; `key new` and `key import` start a new Secret with --empty";
 
 /// Which keys file is meant.
 pub(super) struct Source {
@@ -86,7 +86,10 @@ impl Source {
         let unknown = given.filter(|scope| !known.contains(scope.as_str()));
         let list = known.iter().copied().collect::<Vec<_>>().join(", ");
         let warning = |scope: &String| {
-            format!("warning: no rule of the policy asks for the scope {scope}; known are {list}")
+            format!(
+                "warning: no rule of the policy requires the scope {scope}; the policy knows \
+                {list}"
+            )
         };
         unknown.map(warning).collect()
     }
@@ -147,7 +150,7 @@ impl Target {
         };
         match (&read.text, absent) {
             (None, Absent::IsWrong) => {
-                let message = "is not there; give the keys file that has the key";
+                let message = "does not exist; give the keys file that has the key";
                 Err(Failure::wrong(&source.place, message))
             }
             _ => Ok(read),

@@ -21,15 +21,15 @@ const MIN_TOKEN: usize = 16;
 
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     if matches.get_many::<String>("token").is_some() {
-        let message = "is read from standard input only, because other users of the machine can \
-                       see command lines";
+        let message = "must come from standard input, because other users of the machine can see \
+                command lines";
         return Err(Failure::wrong("token", message));
     }
     let source = Source::given(matches)?;
     let keys = source.load()?.into_ring()?;
     let token = read()?;
     if token.is_empty() {
-        return Err(Failure::wrong("standard input", "holds no token"));
+        return Err(Failure::wrong("standard input", "contains no token"));
     }
     let verdicts = source.dialect.readings(&token);
     let verdicts = verdicts.iter().map(|reading| verdict(&keys, reading));
@@ -71,9 +71,9 @@ fn refused(denial: &Denial, now: SystemTime) -> String {
     match (denial.principal(), denial.kind()) {
         (Some(principal), _) => told(principal, now),
         (None, DenialKind::MistypedCredential) => {
-            "mistyped key: it begins as a key of ours and is none; copy the whole key".to_owned()
+            "mistyped key: its length or checksum is wrong; copy the whole key".to_owned()
         }
-        _ => "unknown key: the file has none with this token".to_owned(),
+        _ => "unknown key: no key in the file has this token".to_owned(),
     }
 }
 
@@ -85,11 +85,11 @@ fn hint(token: &[u8]) -> &'static str {
         start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     };
     if SCHEMES.iter().any(begins) {
-        "; it begins with a header's scheme: give what stands behind"
+        "; it begins with the scheme of a header: remove the scheme"
     } else if token.trim_ascii().len() < token.len() {
-        "; there are blanks around it: give it without"
+        "; it has blanks around it: remove them"
     } else if token.len() < MIN_TOKEN {
-        "; it is too short to be a token: copy the whole"
+        "; it is too short to be a token: copy the whole token"
     } else {
         ""
     }

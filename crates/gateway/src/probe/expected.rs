@@ -60,13 +60,13 @@ impl Answer {
     /// Why nobody behind the gateway has served this request.
     fn hindrance(self) -> Option<&'static str> {
         match self.status {
-            StatusCode::UNAUTHORIZED => Some("no key that counts was presented"),
-            StatusCode::FORBIDDEN => Some("the key is not known, or may not do this"),
-            StatusCode::TOO_MANY_REQUESTS => Some("too much was asked"),
-            status if status.is_server_error() => Some("nobody could serve the request"),
+            StatusCode::UNAUTHORIZED => Some("no valid key was presented"),
+            StatusCode::FORBIDDEN => Some("the key is unknown, or not allowed to do this"),
+            StatusCode::TOO_MANY_REQUESTS => Some("a rate limit was exceeded"),
+            status if status.is_server_error() => Some("the server could not serve the request"),
             // RFC 6750 §3.1: a credential in a form that is none of the dialect's is a 400.
             _ if self.is_challenge => {
-                Some("the key is presented in another form than is asked for")
+                Some("the key was presented in a form that the gateway does not accept")
             }
             _ => None,
         }
@@ -78,9 +78,9 @@ impl Answer {
         match self.hindrance() {
             _ if self.meets(expected) => format!("{status}, as expected ({expected})"),
             Some(why) if expected == Expected::Success => {
-                format!("{status}, and not success: {why}")
+                format!("{status} instead of success: {why}")
             }
-            _ => format!("{status}, and not {expected}"),
+            _ => format!("{status} instead of {expected}"),
         }
     }
 }

@@ -34,7 +34,7 @@ impl Probe {
     pub(super) fn answer(&self) -> Result<Answer, String> {
         self.ask().map_err(|error| match error {
             ureq::Error::Io(error) => error.to_string(),
-            ureq::Error::Timeout(_) => "nothing came in time".to_owned(),
+            ureq::Error::Timeout(_) => "no answer before the timeout".to_owned(),
             error => error.to_string(),
         })
     }
