@@ -1,4 +1,4 @@
-//! What the gateway would do, in sentences.
+//! `voxgate check`: a description of the configuration.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use voxgate::env::Mode;
 
 use super::config::Config;
 
-/// Says in a few sentences what the gateway would do. No secret is in it.
+/// Describes in a few sentences what the gateway would do. It contains no secret.
 pub(crate) struct Description<'a>(pub(crate) &'a Config);
 
 impl fmt::Display for Description<'_> {

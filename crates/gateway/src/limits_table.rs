@@ -1,4 +1,4 @@
-//! `voxgate limits`: how much each key may do, as a table.
+//! `voxgate limits`: the limits of each key, as a table.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -23,7 +23,7 @@ impl fmt::Display for LimitsTable<'_> {
                 f.write_str(&keys(&principals, defaults))?;
                 accounts(f, &principals)?;
             }
-            // Nobody is told apart: what a key may that names nothing, all of them may together.
+            // Callers are not distinguished: the default limits apply to all of them together.
             Mode::Preconfigured => {
                 f.write_str(&keys(&[&Principal::new("deployment")], defaults))?;
             }

@@ -1,4 +1,4 @@
-//! `voxgate policy`: what each route requires, as a table.
+//! `voxgate policy`: the requirements of each route, as a table.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use voxgate::Policy;
 
 use super::table::columns;
 
-/// The rules in the order in which they are asked, and what is public.
+/// The public routes, and the rules in the order in which they are checked.
 pub(crate) struct PolicyTable<'a>(pub(crate) &'a Policy);
 
 impl fmt::Display for PolicyTable<'_> {

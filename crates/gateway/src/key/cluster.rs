@@ -1,4 +1,4 @@
-//! A Secret of Kubernetes as it is now, from `kubectl get secret NAME -o json`.
+//! The current state of a Kubernetes Secret, from `kubectl get secret NAME -o json`.
 
 use std::io;
 use std::path::Path;
@@ -13,15 +13,15 @@ use super::store;
 
 const FLAG: &str = "--from-secret";
 
-/// What is of interest in it.
+/// The fields of a Secret that the commands use.
 pub(super) struct Secret {
     pub(super) name: String,
     pub(super) namespace: Option<String>,
-    /// Its keys file.
+    /// The text of its keys file.
     pub(super) text: String,
 }
 
-/// Reads it from a file, or from standard input, `-`.
+/// Reads the Secret from a file, or from standard input (`-`).
 pub(super) fn read(path: &Path) -> Result<Secret, Failure> {
     let json = match path.to_str() {
         Some("-") => store::read_from(io::stdin(), "standard input")?,
@@ -31,14 +31,14 @@ pub(super) fn read(path: &Path) -> Result<Secret, Failure> {
 }
 
 fn parse(json: &str) -> Result<Secret, &'static str> {
-    // Whoever cannot ask the cluster must not be taken for one that has no keys.
+    // Empty output means that kubectl failed, not that the Secret has no keys.
     if json.trim().is_empty() {
         return Err(
             "is empty: kubectl failed, or the Secret does not exist (`key new` and `key \
                 import` start a new one with --empty)",
         );
     }
-    // The error of the parser would quote what it found.
+    // The error of the parser would quote the content, which may be secret.
     let Ok(secret) = serde_json::from_str::<Value>(json) else {
         return Err("is not JSON; give the output of `kubectl get secret NAME -o json`");
     };

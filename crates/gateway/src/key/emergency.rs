@@ -1,4 +1,4 @@
-//! A revocation in a file in which something else is wrong.
+//! Revoking a key in a file that has other problems.
 
 use clap::ArgMatches;
 use voxgate::Problem;
@@ -7,8 +7,8 @@ use super::edit;
 use super::failure::Failure;
 use super::target::{Absent, Source, Target};
 
-/// Disables the key in its entry, which is found by its text: the file cannot be read as a whole.
-/// It always fails: a gateway that runs does not take such a file.
+/// Disables the key in its entry, which is found by its text because the file cannot be parsed as a
+/// whole. Always returns a failure, because a running gateway does not load such a file.
 pub(super) fn revoke(
     matches: &ArgMatches,
     id: &str,

@@ -102,7 +102,7 @@ fn place(number: usize) -> String {
     format!("line {number}")
 }
 
-/// The keys of the input, or what is wrong with it.
+/// The keys of the input, or its problems.
 fn lines(text: &str, dialect: Dialect) -> Result<Vec<Line<'_>>, Failure> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (mut lines, mut problems) = (Vec::new(), Vec::new());
@@ -152,7 +152,8 @@ fn one(number: usize, line: &str, dialect: Dialect) -> Result<Line<'_>, String> 
     })
 }
 
-/// Why a line is in the form of another program, which would make a key of what is none.
+/// Why a line looks like the input of another program, so that part of it would wrongly become a
+/// key.
 fn other_form(id: Option<&str>, plain: &str) -> Option<&'static str> {
     const FIRST_WORDS: [&str; 4] = ["export", "bearer", "basic", "token"];
     if plain.contains(',') || id.is_some_and(|id| id.contains(',')) {
@@ -175,7 +176,8 @@ fn other_form(id: Option<&str>, plain: &str) -> Option<&'static str> {
     ids::wrong(id)
 }
 
-/// Whether there is a `=` that does not fill up base64; behind an id only if a name is before it.
+/// Whether the word contains a `=` that is not base64 padding. After an id, only if a name precedes
+/// it.
 fn is_assignment(word: &str, is_second: bool) -> bool {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     match word.trim_end_matches('=').split_once('=') {
@@ -184,7 +186,7 @@ fn is_assignment(word: &str, is_second: bool) -> bool {
     }
 }
 
-/// That no key is there already, neither in the file nor in an earlier line.
+/// Checks that each key is new: neither in the file nor in an earlier line.
 fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<(), Failure> {
     let ring = KeyRing::new(file.file.keys().iter().cloned())?;
     let known = |plain: &str| {
@@ -234,7 +236,7 @@ fn ids_of<'a>(file: &Text<'a>) -> impl Iterator<Item = &'a str> {
     file.file.keys().iter().map(|key| key.principal().id())
 }
 
-/// Ids for those who have none.
+/// Ids for keys without one.
 struct Ids<'a> {
     prefix: &'a str,
     number: usize,

@@ -1,4 +1,4 @@
-//! The keys that `VOXGATE_API_KEYS` lists: the gateway starts with none that is in the file, too.
+//! The keys in `VOXGATE_API_KEYS`. If a key is also in the keys file, the keys file decides.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,11 +10,11 @@ use voxgate::{Dialect, Digest, KeyRing, KeysFile, Outcome, Presented, Verify as 
 const LIST: &str = "VOXGATE_API_KEYS";
 const FILE: &str = "VOXGATE_API_KEYS_FILE";
 
-/// The forms in which clients present each key.
+/// The ids of the keys, and the forms in which clients present them.
 #[derive(Default)]
 pub(super) struct Listed {
     forms: Vec<(String, Vec<Vec<u8>>)>,
-    /// What is to be said of the list.
+    /// A note about the list, for the user.
     pub(super) note: Option<String>,
 }
 
@@ -41,7 +41,7 @@ impl Listed {
         }
     }
 
-    /// By the digests of what clients present.
+    /// The ids, by the digest of each form.
     pub(super) fn by_digest(&self) -> HashMap<String, &str> {
         let forms = self.forms.iter();
         let digests = forms.flat_map(|(id, forms)| {
@@ -51,7 +51,7 @@ impl Listed {
         digests.collect()
     }
 
-    /// What is to be said of a file that has one of these keys.
+    /// Warnings about keys that are in this list and in the file.
     pub(super) fn warnings(&self, file: &KeysFile) -> Vec<String> {
         let mut warnings: Vec<String> = self.note.clone().into_iter().collect();
         if self.forms.is_empty() {

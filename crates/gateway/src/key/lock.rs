@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 
-/// Longest wait for others who write.
+/// The longest wait for other processes that write.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 

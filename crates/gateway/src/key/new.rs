@@ -25,7 +25,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     })
 }
 
-/// A text with one more key of a new token.
+/// The text with one more key that has a new token.
 pub(super) fn add(
     text: &str,
     id: &str,

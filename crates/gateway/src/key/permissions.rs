@@ -1,4 +1,4 @@
-//! Who else can open the keys file.
+//! Checks which other users can open the keys file.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,7 +7,7 @@ use std::path::Path;
 const WRITABLE: u32 = 0o022;
 const READABLE: u32 = 0o004;
 
-/// What is unwise about the file's permissions.
+/// A warning about the permissions of the file, if they are too wide.
 pub(super) fn warning(path: &Path, name: &str) -> Option<String> {
     let mode = fs::metadata(path).ok()?.permissions().mode();
     if mode & WRITABLE != 0 {

@@ -54,7 +54,7 @@ fn overlap(text: &str, now: SystemTime) -> Result<SystemTime, Problem> {
         .ok_or_else(|| Problem::new("--overlap", "must be a duration such as 24h, 30m or 0s"))
 }
 
-/// That the old key was not taken from whoever has it: a successor would give its rights back.
+/// Checks that the old key is neither revoked nor expired: a new key would restore its rights.
 fn check_counts(old: &Key, now: SystemTime) -> Result<(), Problem> {
     let state = match old.principal().state(now) {
         KeyState::Disabled => "is revoked",
@@ -71,7 +71,7 @@ fn check_counts(old: &Key, now: SystemTime) -> Result<(), Problem> {
     ))
 }
 
-/// That the account may have one more active key, as long as both count.
+/// Checks that the account may have one more active key while both keys are valid.
 fn check_room(file: &Text<'_>, old: &Key, now: SystemTime, end: SystemTime) -> Result<(), Problem> {
     let account = old.principal().member_of();
     let most = account.and_then(|account| account.max_active_keys());
@@ -93,7 +93,7 @@ fn check_room(file: &Text<'_>, old: &Key, now: SystemTime, end: SystemTime) -> R
     Err(Problem::new("--overlap", message))
 }
 
-/// The text in which the old key ends with the overlap, unless it ends earlier anyway.
+/// The text in which the old key expires after the overlap. `None` if it expires earlier anyway.
 fn shortened(
     file: &Text<'_>,
     old: &Key,
@@ -126,7 +126,7 @@ fn shortened(
     Ok(Some(file.with(old, &[("expires", written)])?))
 }
 
-/// When a successor ends that was told nothing else.
+/// The default expiry of a new key: after the lifetime of the old key.
 fn inherited(
     old: &Key,
     now: SystemTime,
@@ -154,11 +154,11 @@ fn inherited(
     Err(Problem::new("--expires", message))
 }
 
-/// `ivr` is followed by `ivr-2`, and that by `ivr-3`, or by the next that is free.
+/// The next id: `ivr-2` after `ivr`, then `ivr-3`, or the next one that is not in use.
 fn counted_up(file: &Text<'_>, id: &str) -> String {
     let counted = id.rsplit_once('-').and_then(|(stem, digits)| {
         let number: u32 = digits.parse().ok()?;
-        // A year or a ticket is a name, and so is 07.
+        // A year, a ticket number or 07 is part of the name, not a counter.
         (number > 1 && number < 1000 && digits == number.to_string()).then_some((stem, number))
     });
     let (stem, first) = counted.map_or((id, 2), |(stem, number)| (stem, number + 1));
@@ -166,6 +166,6 @@ fn counted_up(file: &Text<'_>, id: &str) -> String {
     let taken: HashSet<&str> = keys.map(|key| key.principal().id()).collect();
     let mut ids = (first..).map(|number| format!("{stem}-{number}"));
     let free = ids.find(|id| !taken.contains(id.as_str()));
-    // Nobody has four thousand million keys.
+    // There are fewer than four thousand million keys.
     free.unwrap_or_else(|| format!("{id}-next"))
 }

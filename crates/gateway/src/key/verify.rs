@@ -16,7 +16,7 @@ use super::moment;
 use super::target::Source;
 use crate::signals::Signals;
 
-/// Shorter keys are refused in a keys file.
+/// The minimum length of a key in a keys file.
 const MIN_TOKEN: usize = 16;
 
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
@@ -52,12 +52,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
 fn verdict(keys: &KeyRing, token: &[u8]) -> Result<Principal, Denial> {
     match keys.verify(Presented::new(token)) {
         Outcome::Ready(verdict) => verdict,
-        // A ring knows at once.
+        // A key ring always answers immediately.
         Outcome::Pending(_) => Err(Denial::unknown_credential()),
     }
 }
 
-/// The best thing that can be said of a token comes first.
+/// Orders verdicts, the most useful one first.
 fn rank(verdict: &Result<Principal, Denial>) -> u8 {
     match verdict {
         Ok(_) => 0,
@@ -77,7 +77,7 @@ fn refused(denial: &Denial, now: SystemTime) -> String {
     }
 }
 
-/// What is often given instead of a token.
+/// A hint about common mistakes.
 fn hint(token: &[u8]) -> &'static str {
     const SCHEMES: [&[u8]; 3] = [b"bearer ", b"basic ", b"token "];
     let begins = |scheme: &&[u8]| {
@@ -112,7 +112,7 @@ fn told(principal: &Principal, now: SystemTime) -> String {
     )
 }
 
-/// The token, without the end of its line.
+/// Reads the token, without its line ending.
 fn read() -> Result<Vec<u8>, Failure> {
     let stdin = io::stdin();
     let mut token = Vec::new();
@@ -133,8 +133,8 @@ fn read() -> Result<Vec<u8>, Failure> {
     Ok(token)
 }
 
-/// A line that is not shown. A signal ends the wait and not the process, which would leave the
-/// terminal as it is.
+/// Reads a line without echo. A signal ends the wait instead of the process, so that the terminal
+/// is restored.
 fn typed() -> io::Result<String> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let typed = runtime.block_on(async {
@@ -150,12 +150,12 @@ fn typed() -> io::Result<String> {
             signal = signals.end(|| false) => Err(io::Error::other(signal)),
         }
     });
-    // The thread that reads may still do so.
+    // The thread may still be reading.
     runtime.shutdown_background();
     typed
 }
 
-/// A terminal that does not show what is typed, while this is alive.
+/// Turns off the echo of the terminal until it is dropped.
 struct Hidden(Option<Termios>);
 
 impl Hidden {

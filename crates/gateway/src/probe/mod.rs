@@ -106,7 +106,7 @@ pub(crate) fn command() -> Command {
         .arg(seconds("timeout", 1, "Timeout for the answer"))
 }
 
-/// Does what was asked for.
+/// Runs the command.
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     let (probe, expected) = match given(matches) {
         Ok(given) => given,
@@ -161,7 +161,7 @@ fn method(text: &str) -> Result<Method, &'static str> {
         .ok_or("must be GET, HEAD or POST")
 }
 
-/// The value is not shown when it is wrong: a URL can hold a password.
+/// Reads the URL. Errors do not show it, because it can contain a password.
 fn url(text: &str) -> Result<Uri, &'static str> {
     let wrong = "must be a URL such as http://voxgate:8080/";
     let url: Uri = text.parse().map_err(|_| wrong)?;
@@ -180,7 +180,7 @@ fn url(text: &str) -> Result<Uri, &'static str> {
     if authority.ok_or(wrong)?.as_str().contains('@') {
         return Err("contains a user name or password; give the key with --key-file");
     }
-    // The gateway's own 400 would be taken for the answer of somebody behind it.
+    // The gateway itself answers 400, which would look like an answer of the server behind it.
     if !upstreams::is_plain(url.path()) {
         return Err(
             "has a path that is not plain, so the gateway itself would refuse it; give a \
@@ -200,7 +200,7 @@ fn dialect(matches: &ArgMatches) -> Result<Dialect, String> {
     name.parse().map_err(|error| format!("{place} {error}"))
 }
 
-/// The key, without the end of its line.
+/// Reads the key, without its line ending.
 fn key(path: &Path) -> Result<Secret, String> {
     let most = MAX_CREDENTIAL_BYTES as u64 + 3;
     let mut text = String::new();
