@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::dialect::{DEPLOYMENT_VARIABLES, Dialect};
 use crate::error::{ConfigError, Problem};
@@ -47,24 +47,26 @@ impl Callers {
             None => (None, None),
         };
         let has_listed_file = listed_file.is_some();
-        let paths = listed_file.into_iter().chain(self.keys_file.clone());
+        let paths = listed_file.iter().cloned().chain(self.keys_file.clone());
         Source::new(paths.collect(), move |texts| {
             let mut reading = Reading::new(dialect);
             if let Some(text) = &listed {
                 reading.list(API_KEYS, text, false);
             }
             let (first, rest) = texts.split_at(usize::from(has_listed_file));
-            for text in first {
+            for (text, path) in first.iter().zip(&listed_file) {
                 match text {
                     Ok(text) => reading.list(API_KEYS_FILE, secrets::without_newline(text), true),
-                    Err(error) => reading
-                        .problems
-                        .push(secrets::unreadable(API_KEYS_FILE, error)),
+                    Err(error) => {
+                        reading
+                            .problems
+                            .push(secrets::unreadable(API_KEYS_FILE, path, error))
+                    }
                 }
             }
             let listed = reading.keys.len();
             for (text, path) in rest.iter().zip(&self.keys_file) {
-                reading.keys_file(text, &path.display().to_string());
+                reading.keys_file(text, path);
             }
             reading.prefer_the_file(listed);
             reading.finish()
@@ -92,8 +94,8 @@ impl Reading {
         }
     }
 
-    fn keys_file(&mut self, text: &io::Result<String>, path: &str) {
-        self.file_name = format!("{KEYS_FILE}: {path}");
+    fn keys_file(&mut self, text: &io::Result<String>, path: &Path) {
+        self.file_name = format!("{KEYS_FILE}: {}", path.display());
         match text {
             Ok(text) => {
                 let (name, problems) = (&self.file_name, &mut self.problems);
@@ -102,11 +104,9 @@ impl Reading {
                 self.keys.extend(keys);
                 self.notices.extend(notices);
             }
-            // The path is not shown: it may be a key, set in the wrong variable.
-            Err(error) => {
-                let message = format!("cannot be read ({error}); give a readable keys file");
-                self.problems.push(Problem::new(KEYS_FILE, message));
-            }
+            Err(error) => self
+                .problems
+                .push(secrets::unreadable(KEYS_FILE, path, error)),
         }
     }
 

@@ -6,60 +6,39 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
-use crate::dialect::DEPLOYMENT_VARIABLES;
 use crate::error::{ConfigError, Problem};
+
+use super::table::SETTINGS;
 
 const PREFIX: &str = "VOXGATE_";
 
-/// The layer's own variables.
-const OWN: [&str; 21] = [
-    "VOXGATE_DIALECT",
-    "VOXGATE_MODE",
-    "VOXGATE_API_KEYS",
-    "VOXGATE_API_KEYS_FILE",
-    "VOXGATE_KEYS_FILE",
-    "VOXGATE_POLICY_FILE",
-    "VOXGATE_PUBLIC",
-    "VOXGATE_LIMIT_RATE",
-    "VOXGATE_LIMIT_BURST",
-    "VOXGATE_LIMIT_CONCURRENCY",
-    "VOXGATE_LIMIT_UPSTREAM_CONCURRENCY",
-    "VOXGATE_LIMIT_QUEUE",
-    "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS",
-    "VOXGATE_LIMIT_HEADERS",
-    "VOXGATE_LIMIT_AUTH_FAILURES",
-    "VOXGATE_LIMIT_ON_FAILURE",
-    "VOXGATE_LIMIT_LEASE_SECONDS",
-    "VOXGATE_LIMIT_NAMESPACE",
-    "VOXGATE_REDIS_URL",
-    "VOXGATE_REDIS_URL_FILE",
-    "VOXGATE_REDIS_CA_FILE",
-];
-
-/// A snapshot of the variables that concern Voxgate: those that begin with `VOXGATE_`, and the
-/// vendors' deployment keys. `Debug` shows names only.
+/// A snapshot of the variables that belong to Voxgate: those that begin with `VOXGATE_`, and the
+/// deployment keys of the vendors. `Debug` shows names only.
 pub struct Environment {
     values: BTreeMap<String, String>,
     problems: Vec<Problem>,
 }
 
 impl Environment {
-    /// The process's own environment. Variables that are not text are fine as long as they are
-    /// somebody else's.
+    /// The environment of the process. Variables of other programs may hold anything.
     #[must_use]
     pub fn current() -> Self {
         Self::new(std::env::vars_os(), &[])
     }
 
-    /// The given variables. A program around the layer names its own settings in `also_known`;
-    /// any other variable that begins with `VOXGATE_` is a problem, so that a misspelt setting
-    /// cannot be a silent default. Variables that Kubernetes injects for a Service whose name
-    /// begins with `voxgate` are passed over.
+    /// The given variables. A program around the layer names its own settings in `also_known`.
+    /// Any other variable that begins with `VOXGATE_` is a problem, so that a misspelt setting is
+    /// not silently ignored. Variables that Kubernetes injects for a Service whose name begins
+    /// with `voxgate` are ignored.
     pub fn new<K, V>(vars: impl IntoIterator<Item = (K, V)>, also_known: &[&str]) -> Self
     where
         K: Into<OsString>,
         V: Into<OsString>,
     {
+        let known = || {
+            let own = SETTINGS.iter().map(|setting| setting.variable);
+            own.chain(also_known.iter().copied())
+        };
         let mut environment = Self {
             values: BTreeMap::new(),
             problems: Vec::new(),
@@ -67,19 +46,19 @@ impl Environment {
         for (name, value) in vars {
             let name = match name.into().into_string() {
                 Ok(name) => name,
-                // Nobody's but ours may begin like ours.
+                // Only variables of Voxgate begin with its prefix.
                 Err(name) => match name.to_string_lossy() {
                     shown if shown.starts_with(PREFIX) => shown.into_owned(),
                     _ => continue,
                 },
             };
-            let known = OWN.contains(&name.as_str())
-                || also_known.contains(&name.as_str())
-                || is_deployment_key(&name);
-            if known {
+            if known().any(|setting| setting == name) {
                 environment.take(name, value.into());
             } else if name.starts_with(PREFIX) && !injected_by_kubernetes(&name, &value.into()) {
-                let message = "is not a setting; mend its name or remove it";
+                let message = match nearest(&name, known()) {
+                    Some(setting) => format!("is not a setting; did you mean {setting}?"),
+                    None => "is not a setting; correct its name or remove it".to_owned(),
+                };
                 environment.problems.push(Problem::new(name, message));
             }
         }
@@ -114,12 +93,12 @@ impl Environment {
         self.values.get(name).map(String::as_str)
     }
 
-    /// Fills `T`, whose fields are all `Option<String>`, from the variables that begin with
-    /// `prefix`. Empty ones count as not set.
+    /// Fills `T`, whose fields must all be `Option<String>`, from the variables that begin with
+    /// `prefix`. Empty variables count as not set.
     ///
     /// # Errors
     ///
-    /// Only when `T` has a field of another type.
+    /// When `T` has a field of another type.
     pub fn fill<T: DeserializeOwned>(&self, prefix: &str) -> Result<T, ConfigError> {
         let set = self
             .values
@@ -133,8 +112,24 @@ impl Environment {
     }
 }
 
-fn is_deployment_key(name: &str) -> bool {
-    DEPLOYMENT_VARIABLES.contains(&name.strip_suffix("_FILE").unwrap_or(name))
+/// The setting that `name` is probably meant to be: `name` with its unit or `_FILE` at the end, or
+/// else the one with the smallest edit distance, if that is at most a third of the name without its
+/// prefix.
+fn nearest<'a>(name: &str, settings: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let bare = |name: &str| {
+        let name = name.to_ascii_uppercase();
+        name.strip_prefix(PREFIX).unwrap_or(&name).to_owned()
+    };
+    let name = bare(name);
+    let distance = |setting: &str| match bare(setting).strip_prefix(&name) {
+        Some("_SECONDS" | "_FILE") => 0,
+        _ => strsim::osa_distance(&name, &bare(setting)),
+    };
+    settings
+        .map(|setting| (distance(setting), setting))
+        .filter(|(distance, _)| *distance <= name.len() / 3)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, setting)| setting)
 }
 
 /// What Kubernetes sets for every Service in the namespace: `…_SERVICE_HOST`, `…_SERVICE_PORT`,
@@ -191,7 +186,32 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_injects_for_a_service_is_passed_over() {
+    fn a_misspelt_setting_gets_a_suggestion() {
+        let suggestion = |name: &str| {
+            let environment = Environment::new([(name, "x")], &["VOXGATE_LISTEN"]);
+            environment.problems()[0].to_string()
+        };
+        for (name, setting) in [
+            ("VOXGATE_LISTN", "VOXGATE_LISTEN"),
+            ("VOXGATE_LISTNE", "VOXGATE_LISTEN"),
+            ("VOXGATE_api_keys", "VOXGATE_API_KEYS"),
+            ("VOXGATE_RIME_API_KEY", "RIME_API_KEY"),
+            (
+                "VOXGATE_LIMIT_QUEUE_TIMEOUT",
+                "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS",
+            ),
+        ] {
+            let expected = format!("{name}: is not a setting; did you mean {setting}?");
+            assert_eq!(suggestion(name), expected);
+        }
+        for name in ["VOXGATE_", "VOXGATE_X", "VOXGATE_TLS_CERTIFICATE"] {
+            let expected = format!("{name}: is not a setting; correct its name or remove it");
+            assert_eq!(suggestion(name), expected);
+        }
+    }
+
+    #[test]
+    fn variables_that_kubernetes_injects_are_ignored() {
         for name in [
             "VOXGATE_SERVICE_HOST",
             "VOXGATE_SERVICE_PORT",

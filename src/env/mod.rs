@@ -1,33 +1,48 @@
-//! Settings from the environment: [`AuthLayer::from_env`], and what it is made of.
+//! Settings from the environment: [`AuthLayer::from_env`] and its parts.
+//!
+//! [`SETTINGS`] is the table of all variables:
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `VOXGATE_DIALECT` | the vendor whose clients call: the name of a [`Dialect`](crate::Dialect) | `rime` |
-//! | `VOXGATE_MODE` | `validate` or `preconfigured` | by which keys are set |
-//! | `VOXGATE_API_KEYS` | the callers' keys in the clear, separated by commas | |
-//! | `VOXGATE_KEYS_FILE` | a [keys file](crate::KeyRing::load) | |
-//! | `VOXGATE_POLICY_FILE` | a [policy file](crate::Policy::load), whose rules come before the dialect's | |
-//! | `VOXGATE_PUBLIC` | methods and paths that need no key, as `GET /health, …` | |
-//! | `VOXGATE_LIMIT_RATE`, `VOXGATE_LIMIT_BURST`, `VOXGATE_LIMIT_CONCURRENCY` | the limits of keys that name none | |
-//! | `VOXGATE_LIMIT_UPSTREAM_CONCURRENCY` | how many requests and tunnels may be in flight, of all callers together | |
-//! | `VOXGATE_LIMIT_QUEUE` | how many requests may wait for a slot | `0` |
-//! | `VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS` | how long each of them waits at most | `2` |
-//! | `VOXGATE_LIMIT_HEADERS` | `on` or `off`: whether callers are told of their limits | `on` |
-//! | `VOXGATE_LIMIT_AUTH_FAILURES` | how often one address may fail to authenticate in a minute before it is slowed down; `0` for as often as it likes | `60` |
-//! | `VOXGATE_REDIS_URL` | the Redis or Valkey that replicas share their limits by (feature `redis`) | |
-//! | `VOXGATE_REDIS_CA_FILE` | the certificates, in PEM, that it is trusted by | the system's |
-//! | `VOXGATE_LIMIT_ON_FAILURE` | what is done without it: `local`, `deny` or `allow` ([`OnFailure`](crate::Limiter)) | `local` |
-//! | `VOXGATE_LIMIT_LEASE_SECONDS` | after how long the slots of a process that is gone are free again | `30` |
-//! | `VOXGATE_LIMIT_NAMESPACE` | what its keys begin with; the same for all replicas | `voxgate` |
-//! | `RIME_API_KEY`, `SUPERTONE_API_KEY`, `SMALLEST_API_KEY`, `KUGELAUDIO_API_KEY`, `INWORLD_API_KEY` | the deployment key of the dialect in use | |
+//! | `VOXGATE_DIALECT` | Vendor whose clients call: the name of a dialect, `bearer` for no vendor, or `auto` to detect the vendor from each request | rime |
+//! | `VOXGATE_MODE` | `validate` (every caller needs a key) or `preconfigured` (no caller needs a key) | depends on which keys are set |
+//! | `VOXGATE_API_KEYS` | Keys of the callers in plain text, separated by commas | |
+//! | `VOXGATE_API_KEYS_FILE` | File with one caller key per line | |
+//! | `VOXGATE_KEYS_FILE` | Keys file (`keys.toml`) with ids, labels and scopes | |
+//! | `RIME_API_KEY` | Key that the TTS server requires, in the dialect `rime` | |
+//! | `RIME_API_KEY_FILE` | File that contains `RIME_API_KEY` | |
+//! | `SUPERTONE_API_KEY` | Key that the TTS server requires, in the dialect `supertone` | |
+//! | `SUPERTONE_API_KEY_FILE` | File that contains `SUPERTONE_API_KEY` | |
+//! | `SMALLEST_API_KEY` | Key that the TTS server requires, in the dialect `smallest` | |
+//! | `SMALLEST_API_KEY_FILE` | File that contains `SMALLEST_API_KEY` | |
+//! | `KUGELAUDIO_API_KEY` | Key that the TTS server requires, in the dialect `kugel` | |
+//! | `KUGELAUDIO_API_KEY_FILE` | File that contains `KUGELAUDIO_API_KEY` | |
+//! | `INWORLD_API_KEY` | Key that the TTS server requires, in the dialect `inworld` | |
+//! | `INWORLD_API_KEY_FILE` | File that contains `INWORLD_API_KEY` | |
+//! | `VOXGATE_POLICY_FILE` | Policy file; its rules are checked before the rules of the dialect | |
+//! | `VOXGATE_PUBLIC` | Methods and exact paths that need no key, such as `GET /health`, separated by commas | |
+//! | `VOXGATE_LIMIT_RATE` | Default rate for keys without their own: `50/s`, `600/min` or `10000/h` | |
+//! | `VOXGATE_LIMIT_BURST` | Requests of one key that may start at once before the default rate applies | the number in the rate |
+//! | `VOXGATE_LIMIT_CONCURRENCY` | Default number of requests and tunnels in flight, for keys without their own | |
+//! | `VOXGATE_LIMIT_UPSTREAM_CONCURRENCY` | Maximum number of requests and tunnels in flight for all callers together | |
+//! | `VOXGATE_LIMIT_QUEUE` | Size of the wait queue: requests that wait for a slot instead of being refused | 0 |
+//! | `VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS` | Longest time that a request waits in the queue | 2 |
+//! | `VOXGATE_LIMIT_HEADERS` | `on` or `off`: whether responses have the headers `RateLimit-Policy` and `RateLimit` | on |
+//! | `VOXGATE_LIMIT_AUTH_FAILURES` | Failed authentications per minute that one address may cause before it gets 429; `0` disables this limit | 60 |
+//! | `VOXGATE_REDIS_URL` | Redis or Valkey server that keeps the limits of all replicas, such as `rediss://:password@host:6379/0` | |
+//! | `VOXGATE_REDIS_URL_FILE` | File that contains `VOXGATE_REDIS_URL` | |
+//! | `VOXGATE_REDIS_CA_FILE` | CA bundle (PEM) used to verify Redis | the CA certificates of the system |
+//! | `VOXGATE_LIMIT_ON_FAILURE` | What happens while Redis is unavailable: `local` (this replica applies its share of the limits), `deny` (answer 503) or `allow` | local |
+//! | `VOXGATE_LIMIT_LEASE_SECONDS` | Time after which the slots of a replica that disappeared are free again | 30 |
+//! | `VOXGATE_LIMIT_NAMESPACE` | Prefix of all keys in Redis; it must be the same for all replicas | voxgate |
 //!
-//! `VOXGATE_API_KEYS` and the deployment key have a twin with `_FILE` at its end, which names a
-//! file to read the secret from, such as a mounted Kubernetes Secret: one trailing newline is not
-//! part of it, and `VOXGATE_API_KEYS_FILE` holds one key a line.
+//! The variables for Redis need the feature `redis`. A variable that ends in `_FILE` names a file
+//! to read the value from, such as a mounted Kubernetes Secret. One trailing newline of that file
+//! is ignored.
 //!
-//! With a deployment key alone the mode is *preconfigured*: no credential is asked for. With
-//! caller keys alone it is *validate*. Both need `VOXGATE_MODE`, and neither is an error: silence
-//! never opens the door.
+//! With only a deployment key, the mode is *preconfigured*: callers need no credential. With only
+//! caller keys, the mode is *validate*. With both, `VOXGATE_MODE` must be set. With neither, the
+//! settings are wrong: a missing setting never lets callers in.
 
 mod callers;
 mod environment;
@@ -38,6 +53,7 @@ mod replicas;
 mod routes;
 mod secrets;
 mod settings;
+mod table;
 
 use crate::auth::AuthLayer;
 use crate::error::ConfigError;
@@ -45,20 +61,23 @@ use crate::error::ConfigError;
 pub use self::environment::Environment;
 pub use self::limits::LimitSettings;
 pub use self::mode::Mode;
+#[doc(hidden)]
+pub use self::secrets::path_to_show;
 pub use self::settings::Settings;
+pub use self::table::{SETTINGS, Setting};
 
 /// Where callers' keys come from, as problems name it.
 const KEY_SOURCES: &str = "VOXGATE_API_KEYS or VOXGATE_KEYS_FILE";
 
 impl AuthLayer {
-    /// The layer that the environment describes: see [`env`](mod@crate::env) for the variables.
+    /// Builds the layer from the process's environment: see [`env`](mod@crate::env) for the
+    /// variables.
     ///
-    /// Notices are logged as warnings. Files with keys are read again whenever their content
-    /// changes.
+    /// Notices are logged as warnings. Files with keys are read again when they change.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong, each with its variable and none with a value.
+    /// All problems, each with the name of its variable. No value is shown.
     pub fn from_env() -> Result<Self, ConfigError> {
         let settings = Settings::from_environment(&Environment::current())?;
         for notice in settings.notices() {

@@ -1,7 +1,7 @@
 //! Settings that are secret, and their `_FILE` twins.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::dialect::Dialect;
 use crate::error::Problem;
@@ -66,10 +66,40 @@ pub(super) fn blank(variable: &str) -> Problem {
     Problem::new(variable, message)
 }
 
-/// The path is not shown: it may be the secret, set in the wrong variable.
-pub(super) fn unreadable(variable: &str, error: &io::Error) -> Problem {
-    let message = format!("cannot be read ({error}); set it to the path of a readable file");
+/// The problem that the file at `path`, which `variable` names, cannot be read.
+///
+/// The path is shown only if it is surely a path: the value may also be a key, set in the wrong
+/// variable.
+pub(super) fn unreadable(variable: &str, path: &Path, error: &io::Error) -> Problem {
+    let message = match path_to_show(path) {
+        Some(path) => {
+            format!("cannot read {path} ({error}); set it to the path of a readable file")
+        }
+        None => format!(
+            "cannot be read ({error}); set it to the path of a readable file (its value is not \
+             shown, because it may be a key)"
+        ),
+    };
     Problem::new(variable, message)
+}
+
+/// The path to show in an error, if the text is surely no key: it begins with `/`, `./` or `../`, or ends in `.toml`, and none
+/// of its parts looks random, as a key does.
+#[must_use]
+pub fn path_to_show(path: &Path) -> Option<&str> {
+    const RANDOM: usize = 16;
+    let path = path.to_str()?;
+    let is_path = ["/", "./", "../"]
+        .iter()
+        .any(|start| path.starts_with(start))
+        || path.ends_with(".toml");
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-@ ".contains(&byte);
+    let looks_random = |part: &str| {
+        let has = |class: fn(&u8) -> bool| part.as_bytes().iter().any(class);
+        part.len() >= RANDOM && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+    };
+    let mut parts = path.split(|letter: char| !letter.is_ascii_alphanumeric());
+    (is_path && path.bytes().all(is_plain) && !parts.any(looks_random)).then_some(path)
 }
 
 pub(super) fn deployment_key(
@@ -93,10 +123,14 @@ pub(super) fn secret(
         Given::No => return Given::No,
         Given::Wrong => return Given::Wrong,
         Given::Yes(Origin::Text(text)) => (name.to_owned(), Ok(text)),
-        Given::Yes(Origin::File(path)) => (format!("{name}_FILE"), read_text(&path)),
+        Given::Yes(Origin::File(path)) => {
+            let variable = format!("{name}_FILE");
+            let text = read_text(&path).map_err(|error| unreadable(&variable, &path, &error));
+            (variable, text)
+        }
     };
     let problem = match text.as_deref().map(without_newline) {
-        Err(error) => unreadable(&variable, error),
+        Err(problem) => problem.clone(),
         Ok(text) if text.trim().is_empty() => blank(&variable),
         Ok(text) => {
             let secret = Secret::new(text).map_err(|error| error.to_string());
@@ -109,4 +143,38 @@ pub(super) fn secret(
     };
     problems.push(problem);
     Given::Wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sure_path_is_shown() {
+        let shown = |path: &'static str| path_to_show(Path::new(path));
+        for path in [
+            "/etc/voxgate/keys.toml",
+            "./rime.key",
+            "../secrets/token",
+            "keys.toml",
+            "/var/run/secrets/kubernetes.io/serviceaccount/token",
+            "/tmp/.tmpa8Xk2Q/keys.toml",
+        ] {
+            assert_eq!(shown(path), Some(path));
+        }
+        for key in [
+            "hunter2",
+            "secrets/token",
+            "vox_3kTz9QpLw8",
+            "c2VjcmV0/c2VjcmV0+c2VjcmV0==",
+            "/9j4AAQSkZJRgABAQAAAQABAAD2wBDAAMC",
+            "/aGVsbG8/d29ybGQ=",
+            "0123456789abcdef0123.toml",
+            "rediss://:hunter2@redis:6379/0",
+            "/etc/\u{1b}[31m",
+            "",
+        ] {
+            assert_eq!(shown(key), None, "{key}");
+        }
+    }
 }

@@ -130,7 +130,7 @@ fn secrets_are_read_from_mounted_files() {
     assert_eq!(
         problems(&[("RIME_API_KEY_FILE", "/no/such/file")]),
         [
-            "RIME_API_KEY_FILE: cannot be read (No such file or directory (os error 2)); set it to the path of a readable file"
+            "RIME_API_KEY_FILE: cannot read /no/such/file (No such file or directory (os error 2)); set it to the path of a readable file"
         ]
     );
     let (_guard, path) = file("one,two\n");

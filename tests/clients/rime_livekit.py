@@ -35,9 +35,7 @@ class Demo(harness.Child):
     """`voxgate demo`, and what it says about itself before the first request."""
 
     def __init__(self, *arguments: str) -> None:
-        # The voice is looked for on PATH.
-        environment = {"PATH": os.environ.get("PATH", "")}
-        super().__init__([os.environ["VOXGATE_BIN"], "demo", *arguments], environment)
+        super().__init__([os.environ["VOXGATE_BIN"], "demo", *arguments], {})
         try:
             self.gateway = self._announced("gateway", r"http://127\.0\.0\.1:\d+")
             self.key = self._announced("key", r"vxg_\S+|not needed \(preconfigured\)")

@@ -1,4 +1,4 @@
-//! What the gateway would do, in sentences.
+//! `voxgate check`: a description of the configuration.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use voxgate::env::Mode;
 
 use super::config::Config;
 
-/// Says in a few sentences what the gateway would do. No secret is in it.
+/// Describes in a few sentences what the gateway would do. It contains no secret.
 pub(crate) struct Description<'a>(pub(crate) &'a Config);
 
 impl fmt::Display for Description<'_> {
@@ -35,14 +35,14 @@ impl fmt::Display for Description<'_> {
                     keys => format!("one of {keys} keys"),
                 },
                 match auth.deployment_key() {
-                    Some(_) => "the upstream sees the deployment key in its place",
-                    None => "the upstream sees no key",
+                    Some(_) => "the upstream gets the deployment key instead",
+                    None => "the upstream gets no key",
                 }
             )?,
             Mode::Preconfigured => writeln!(
                 f,
-                "No request needs a key: whoever reaches {listen} is served, and the upstream sees \
-                 the deployment key."
+                "No request needs a key: every client that can connect to {listen} is served, \
+                and the upstream gets the deployment key."
             )?,
         }
         writeln!(
@@ -55,10 +55,12 @@ impl fmt::Display for Description<'_> {
         )?;
         let limits = auth.limits();
         if limits.upstream_concurrency().is_some() || !limits.defaults().is_empty() {
-            f.write_str("Callers are limited by the settings; `voxgate limits` shows how.\n")?;
+            f.write_str("The settings limit callers; `voxgate limits` shows how.\n")?;
         }
         if limits.is_shared() {
-            f.write_str("Replicas share their limits by way of Redis, which was not asked.\n")?;
+            f.write_str(
+                "Replicas share their limits through Redis. The connection was not tested.\n",
+            )?;
         }
         let place = match &audit.log {
             Some(files) => files.directory.display().to_string(),
@@ -67,22 +69,18 @@ impl fmt::Display for Description<'_> {
         let promise = audit.promise.as_str();
         writeln!(
             f,
-            "Audit records go to {place}; what holds of them is `{promise}`."
+            "Audit records go to {place}; the delivery guarantee is `{promise}`."
         )?;
         if auth.mode() == Mode::Preconfigured && !listen.ip().is_loopback() {
             writeln!(
                 f,
-                "warning: {listen} is not a loopback address, and nobody is asked for a key; make \
-                 sure that only your own clients can reach it"
+                "warning: {listen} is not a loopback address, and no caller needs a key; make \
+                sure that only your own clients can reach it"
             )?;
         }
         let public = auth.public_routes();
         if !public.is_empty() {
-            writeln!(
-                f,
-                "Open to everybody, without a key: {}.",
-                public.join(", ")
-            )?;
+            writeln!(f, "These routes need no key: {}.", public.join(", "))?;
         }
         for notice in auth.notices() {
             writeln!(f, "note: {notice}")?;
@@ -124,13 +122,15 @@ mod tests {
         assert_eq!(
             validate,
             "voxgate would listen on 127.0.0.1:8080, speak rime to clients and forward to http://tts:8000.\n\
-             Every request needs one of 2 keys; the upstream sees the deployment key in its place.\n\
+             Every request needs one of 2 keys; the upstream gets the deployment key instead.\n\
              Health and metrics are on 127.0.0.1:8081. At shutdown, requests in flight get up to 30 seconds.\n\
-             Audit records go to standard output; what holds of them is `counted`.\n"
+             Audit records go to standard output; the delivery guarantee is `counted`.\n"
         );
         let open = describe(&[upstream, deployment, ("VOXGATE_LISTEN", "0.0.0.0:80")]);
         assert!(
-            open.contains("No request needs a key: whoever reaches 0.0.0.0:80 is served"),
+            open.contains(
+                "No request needs a key: every client that can connect to 0.0.0.0:80 is served"
+            ),
             "{open}"
         );
         assert!(

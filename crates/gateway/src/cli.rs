@@ -1,14 +1,17 @@
-//! The command line. Its flags are the settings of the environment; a flag wins.
+//! The command line. Each setting is also a flag, which takes precedence over the variable.
 
 use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command, value_parser};
+use clap_complete::Shell;
 
 use super::key;
 use super::probe;
-use super::settings::{Setting, settings};
+use super::settings::{Setting, concerns_limits, concerns_policy, flag, settings};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -16,27 +19,28 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default())
     .placeholder(AnsiColor::Cyan.on_default());
 
-const ABOUT: &str = "The missing door for self-hosted text-to-speech: it asks callers for their \
-                     key, speaks the dialect of their vendor's SDK, and writes an audit record of \
-                     every decision.";
+const ABOUT: &str = "\
+An authenticating gateway for self-hosted text-to-speech servers. It checks the key of each caller, \
+answers in the form that the vendor's SDK expects, and writes an audit record of each decision.";
 
 const AFTER: &str = "\
 Start here:
-  voxgate demo                    see it at work, with nothing to set up
+  voxgate demo                    run a sample TTS server behind the gateway; needs no setup
 
 In front of your own TTS server:
   export VOXGATE_UPSTREAM=http://127.0.0.1:8000
   export VOXGATE_API_KEYS=\"$(openssl rand -hex 32)\"
-  voxgate check                   what would it do?
+  voxgate check                   check the configuration without serving
   voxgate serve
 
-Keys, and what was done with them:
-  voxgate key new --id ivr-prod   a key for a caller; see also list, rotate, revoke
-  voxgate audit query             who used which key; see also report, verify
+Keys and audit records:
+  voxgate key new --id ivr-prod   make a key for a caller; see also list, rotate, revoke
+  voxgate audit query             show who used which key; see also report, verify
 
-Exit status: 0 after an orderly shutdown, 64 when the configuration is wrong, 1 otherwise.";
+Exit status: 0 after an orderly shutdown, 64 if the configuration or the command line is wrong,
+1 for any other failure.";
 
-/// What the user asked for.
+/// The command to run, with its arguments.
 #[derive(Debug)]
 pub(crate) enum Action {
     Serve(Flags),
@@ -47,21 +51,25 @@ pub(crate) enum Action {
     Demo { preconfigured: bool },
     Audit(ArgMatches),
     Probe(ArgMatches),
+    Completions(Shell),
+    Man { directory: Option<PathBuf> },
 }
 
-/// Settings given as flags: the variable, and its value.
+/// Settings given as flags: the name of the variable, and the value.
 pub(crate) type Flags = Vec<(&'static str, OsString)>;
 
 /// Reads the command line.
 ///
 /// # Errors
 ///
-/// What to print instead: the help, the version, or what is wrong.
+/// The text to print instead: the help, the version, or an error.
 pub(crate) fn parse() -> Result<Action, clap::Error> {
     action(&command().try_get_matches()?)
 }
 
-fn command() -> Command {
+/// The whole command line, with every subcommand.
+pub(crate) fn command() -> Command {
+    let everything = |_: &Setting| true;
     Command::new("voxgate")
         .version(env!("CARGO_PKG_VERSION"))
         .styles(STYLES)
@@ -71,20 +79,27 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(with_settings(
             Command::new("serve").about("Run the gateway in front of a TTS server"),
-        ))
-        .subcommand(with_settings(Command::new("check").about(
-            "Check the configuration and say what the gateway would do with it",
-        )))
-        .subcommand(with_settings(
-            Command::new("policy").about("Show which scope each route requires"),
+            everything,
         ))
         .subcommand(with_settings(
-            Command::new("limits").about("Show how much each key may do"),
+            Command::new("check")
+                .about("Check the configuration and describe what the gateway would do"),
+            everything,
+        ))
+        .subcommand(with_settings(
+            Command::new("policy").about("Show the scope that each route requires"),
+            concerns_policy,
+        ))
+        .subcommand(with_settings(
+            Command::new("limits").about("Show the limits of each key"),
+            concerns_limits,
         ))
         .subcommand(key::command())
         .subcommand(demo())
         .subcommand(voxgate_audit_log::cli::command())
         .subcommand(probe::command())
+        .subcommand(completions())
+        .subcommand(man())
 }
 
 fn demo() -> Command {
@@ -93,53 +108,112 @@ fn demo() -> Command {
         .value_name("MODE")
         .value_parser(["validate", "preconfigured"])
         .default_value("validate")
-        .help("Whether callers need the demo's key, or a deployment key is preconfigured");
+        .help("`validate`: callers need the demo's key; `preconfigured`: callers need no key");
     Command::new("demo")
-        .about("See it at work: a sample TTS server behind the gateway, with a fresh key")
+        .about("Run a sample TTS server behind the gateway, with a fresh key")
         .long_about(
-            "Starts a sample TTS server in Rime's shape and the gateway in front of it, on \
-             127.0.0.1 only, prints commands to try, and shows each audit record as it happens. \
-             Nothing needs to be installed or configured, and the environment is not read.",
+            "Starts a sample TTS server with the API of Rime and the gateway in front of it, on \
+             127.0.0.1 only. Prints commands to try, and shows each audit record when it is \
+             written. The demo needs no installation and no configuration, and it does not read \
+             the environment.",
         )
         .arg(mode)
 }
 
-fn with_settings(command: Command) -> Command {
+fn completions() -> Command {
+    let shell = Arg::new("shell")
+        .value_name("SHELL")
+        .required(true)
+        .value_parser(value_parser!(Shell))
+        .help("The shell that will read the script");
+    Command::new("completions")
+        .about("Print a completion script for a shell")
+        .after_help(
+            "\
+Examples:
+  voxgate completions bash > ~/.local/share/bash-completion/completions/voxgate
+  voxgate completions zsh > \"${fpath[1]}/_voxgate\"
+  voxgate completions fish > ~/.config/fish/completions/voxgate.fish",
+        )
+        .arg(shell)
+}
+
+fn man() -> Command {
+    let directory = Arg::new("dir")
+        .long("dir")
+        .value_name("DIRECTORY")
+        .value_parser(value_parser!(PathBuf))
+        .help("Write the pages of all commands into this directory, which must exist");
+    Command::new("man")
+        .about("Print the manual page, or write the manual pages of all commands")
+        .after_help(
+            "\
+Examples:
+  voxgate man | man -l -
+  voxgate man --dir /usr/local/share/man/man1",
+        )
+        .arg(directory)
+}
+
+/// The completion script for a shell.
+pub(crate) fn completion_script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "voxgate", &mut script);
+    script
+}
+
+/// The manual page of the program.
+pub(crate) fn manual_page() -> Vec<u8> {
+    let mut page = Vec::new();
+    // Writing into memory does not fail.
+    let _ = clap_mangen::Man::new(command()).render(&mut page);
+    page
+}
+
+/// Writes the manual pages of the program and of its commands.
+///
+/// # Errors
+///
+/// When a file cannot be written.
+pub(crate) fn write_manual_pages(directory: &Path) -> io::Result<()> {
+    clap_mangen::generate_to(command(), directory)
+}
+
+/// Adds a flag for each setting. The help of the command lists those that concern it; the others
+/// are accepted, so that all commands can have the same arguments.
+fn with_settings(command: Command, concerns: impl Fn(&Setting) -> bool) -> Command {
     let secrets: Vec<&str> = settings()
-        .filter(|setting| setting.secret)
+        .filter(|setting| setting.secret && concerns(setting))
         .map(|setting| setting.variable)
         .collect();
-    let after = format!(
-        "Every flag has an environment variable of the same name, and wins over it. {} have no \
-         flag, because other users of the machine can see command lines.",
-        secrets.join(" and ")
-    );
-    command
-        .args(settings().filter_map(argument))
-        .after_help(after)
+    let mut after =
+        "Each flag has an environment variable, over which it takes precedence.".to_owned();
+    if !secrets.is_empty() {
+        after.push_str(&format!(
+            " {} have no flag, because other users of the machine can see command lines.",
+            secrets.join(", ")
+        ));
+    }
+    let arguments =
+        settings().filter_map(|setting| Some(argument(setting)?.hide(!concerns(setting))));
+    command.args(arguments).after_help(after)
 }
 
 fn argument(setting: &Setting) -> Option<Arg> {
-    let mut help = capitalised(setting.meaning);
-    help.push_str(&match setting.default {
-        "" => format!(" [env: {}]", setting.variable),
-        "required" => format!(" [env: {}, required]", setting.variable),
-        default => format!(" [env: {}, default: {default}]", setting.variable),
-    });
-    let flag = setting.flag()?;
+    let (meaning, variable) = (setting.meaning, setting.variable);
+    let help = match setting.default {
+        "" => format!("{meaning} [env: {variable}]"),
+        "required" => format!("{meaning} [env: {variable}, required]"),
+        default => format!("{meaning} [env: {variable}, default: {default}]"),
+    };
     Some(
-        Arg::new(setting.variable)
-            .long(flag)
+        Arg::new(variable)
+            .long(flag(setting)?)
             .value_name(setting.value)
-            .value_parser(clap::value_parser!(OsString))
+            .value_parser(value_parser!(OsString))
+            .help_heading(setting.group)
             .help(help),
     )
-}
-
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
 }
 
 fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
@@ -151,12 +225,24 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
         Some(("key", matches)) => Action::Key(matches.clone()),
         Some(("audit", matches)) => Action::Audit(matches.clone()),
         Some(("probe", matches)) => Action::Probe(matches.clone()),
+        Some(("completions", matches)) => match matches.get_one::<Shell>("shell") {
+            Some(shell) => Action::Completions(*shell),
+            None => return Err(command().error(ErrorKind::MissingRequiredArgument, "name a shell")),
+        },
+        Some(("man", matches)) => Action::Man {
+            directory: matches.get_one::<PathBuf>("dir").cloned(),
+        },
         Some((_, matches)) => Action::Demo {
             preconfigured: matches
                 .get_one::<String>("mode")
                 .is_some_and(|mode| mode == "preconfigured"),
         },
-        None => return Err(command().error(ErrorKind::MissingSubcommand, "name a command")),
+        None => {
+            return Err(command().error(
+                ErrorKind::MissingSubcommand,
+                "give a command; see `voxgate --help`",
+            ));
+        }
     })
 }
 
@@ -177,6 +263,38 @@ mod tests {
     #[test]
     fn the_command_is_well_formed() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_only_the_settings_that_concern_the_command() {
+        let flags = |name: &str| -> Vec<String> {
+            let mut command = command();
+            let command = command.find_subcommand_mut(name).expect("the command");
+            let help = command.render_long_help().to_string();
+            let lines = help.lines().map(str::trim_start);
+            let flags = lines
+                .filter_map(|line| Some(line.strip_prefix("--")?.split_once(' ')?.0.to_owned()));
+            flags.collect()
+        };
+        assert_eq!(flags("policy"), ["dialect", "policy-file", "public"]);
+        assert!(flags("limits").contains(&"limit-rate".to_owned()));
+        assert!(!flags("limits").contains(&"audit-dir".to_owned()));
+        let line = ["voxgate", "policy", "--audit-dir=x"];
+        assert!(command().try_get_matches_from(line).is_ok());
+    }
+
+    #[test]
+    fn there_are_completions_and_manual_pages() {
+        for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+            let shell = shell.parse().expect("a shell");
+            let script = String::from_utf8(completion_script(shell)).expect("text");
+            assert!(script.contains("voxgate") && script.contains("kubernetes-secret"));
+        }
+        let page = String::from_utf8(manual_page()).expect("text");
+        assert!(page.contains(".TH voxgate 1"), "{page}");
+        let directory = tempfile::tempdir().expect("a directory");
+        write_manual_pages(directory.path()).expect("written");
+        assert!(directory.path().join("voxgate-key-new.1").exists());
     }
 
     #[test]

@@ -1,10 +1,9 @@
-//! The program's configuration: read once, validated wholly, reported with all its problems.
+//! The configuration of the program: read once, validated completely, with all problems reported.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, Problem};
@@ -16,7 +15,7 @@ use super::settings::{
 };
 use super::upstreams::Upstreams;
 
-/// What the gateway does, once everything about it is known to be right.
+/// The validated configuration of the gateway.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) auth: Settings,
@@ -26,11 +25,11 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
-    /// What tells this configuration apart; secrets are not part of it.
+    /// Identifies this configuration. Secrets are not part of it.
     pub(crate) digest: String,
 }
 
-/// How long the gateway waits for others.
+/// The timeouts of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timeouts {
     pub(crate) connect: Duration,
@@ -39,49 +38,34 @@ pub(crate) struct Timeouts {
     pub(crate) drain: Duration,
 }
 
-/// What is logged, and how.
+/// Which log lines are written, and in which format.
 #[derive(Debug)]
 pub(crate) struct Logging {
-    /// Which lines, as `EnvFilter` reads it.
+    /// A filter in the syntax of `EnvFilter`.
     pub(crate) filter: String,
-    /// `None` decides by whether the stream is a terminal.
+    /// `None` means JSON unless the stream is a terminal.
     pub(crate) json: Option<bool>,
 }
 
 impl Logging {
-    /// Whether a stream's lines are JSON.
+    /// Whether lines on this stream are JSON.
     pub(crate) fn is_json(&self, stream: &impl std::io::IsTerminal) -> bool {
         self.json.unwrap_or_else(|| !stream.is_terminal())
     }
 }
 
-/// The gateway's own variables as they come; the layer's are read by the library.
-#[derive(Deserialize)]
-struct Raw {
-    listen: Option<String>,
-    admin_listen: Option<String>,
-    upstream: Option<String>,
-    connect_timeout_seconds: Option<String>,
-    upstream_timeout_seconds: Option<String>,
-    header_read_timeout_seconds: Option<String>,
-    drain_seconds: Option<String>,
-    log: Option<String>,
-    log_format: Option<String>,
-}
-
 impl Config {
-    /// Reads and validates everything.
+    /// Reads and validates the configuration.
     ///
     /// # Errors
     ///
-    /// All problems at once, the library's and the gateway's.
+    /// All problems at once, those of the library and those of the gateway.
     pub(crate) fn from_vars(
         vars: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let vars: Vec<(OsString, OsString)> = vars.into_iter().collect();
         let digest = settings::digest(&vars);
         let environment = Environment::new(vars, &names());
-        let raw: Raw = environment.fill("VOXGATE_")?;
         let mut problems = Vec::new();
         let auth = match Settings::from_environment(&environment) {
             Ok(settings) => Some(settings),
@@ -90,28 +74,34 @@ impl Config {
                 None
             }
         };
-        let mut read = Reader { problems };
-        let listen = read.address(LISTEN, raw.listen);
-        let admin_listen = read.address(ADMIN_LISTEN, raw.admin_listen);
+        let mut read = ConfigReader {
+            environment: &environment,
+            problems,
+        };
+        let listen = read.address(LISTEN);
+        let admin_listen = read.address(ADMIN_LISTEN);
         if listen.is_some_and(|listen| listen.port() != 0) && listen == admin_listen {
-            let message = format!("is the address of {LISTEN}; give it its own port");
+            let message = format!("is also the address of {LISTEN}; give it its own port");
             read.problem(ADMIN_LISTEN, message);
         }
-        let upstreams = read.upstreams(raw.upstream);
+        let upstreams = read.upstreams();
         for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
-            let circle = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
-            if upstreams.as_ref().is_some_and(circle) {
-                let message = format!("is the address of {variable}: requests would go in circles");
+            let is_own = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
+            if upstreams.as_ref().is_some_and(is_own) {
+                let message = format!(
+                    "is the address of {variable}, so the gateway would forward requests to \
+                     itself; name the TTS server"
+                );
                 read.problem(UPSTREAM, message);
             }
         }
         let timeouts = Timeouts {
-            connect: read.seconds(CONNECT_TIMEOUT, raw.connect_timeout_seconds, 1),
-            upstream: read.seconds(UPSTREAM_TIMEOUT, raw.upstream_timeout_seconds, 1),
-            header_read: read.seconds(HEADER_READ_TIMEOUT, raw.header_read_timeout_seconds, 1),
-            drain: read.seconds(DRAIN, raw.drain_seconds, 0),
+            connect: read.seconds(CONNECT_TIMEOUT, 1),
+            upstream: read.seconds(UPSTREAM_TIMEOUT, 1),
+            header_read: read.seconds(HEADER_READ_TIMEOUT, 1),
+            drain: read.seconds(DRAIN, 0),
         };
-        let logging = read.logging(raw.log, raw.log_format);
+        let logging = read.logging();
         let audit = Audit::read(&environment, &mut read.problems)?;
         let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
             (
@@ -137,19 +127,25 @@ impl Config {
     }
 }
 
-/// Reads one setting after the other, and collects what is wrong.
-struct Reader {
+/// Reads one setting after the other, and collects the problems.
+struct ConfigReader<'a> {
+    environment: &'a Environment,
     problems: Vec<Problem>,
 }
 
-impl Reader {
+impl<'a> ConfigReader<'a> {
     fn problem(&mut self, variable: &str, message: impl Into<String>) {
         self.problems.push(Problem::new(variable, message));
     }
 
-    fn address(&mut self, variable: &str, given: Option<String>) -> Option<SocketAddr> {
-        let given = given.unwrap_or_else(|| default_of(variable).to_owned());
-        let address = given.trim().parse().ok();
+    /// The value of a setting, or its default.
+    fn value(&self, variable: &str) -> &'a str {
+        let given = self.environment.get(variable);
+        given.unwrap_or_else(|| default_of(variable)).trim()
+    }
+
+    fn address(&mut self, variable: &str) -> Option<SocketAddr> {
+        let address = self.value(variable).parse().ok();
         if address.is_none() {
             self.problem(
                 variable,
@@ -159,14 +155,13 @@ impl Reader {
         address
     }
 
-    fn upstreams(&mut self, given: Option<String>) -> Option<Upstreams> {
-        let Some(given) = given else {
-            let message =
-                "is not set; name the TTS server to forward to, such as http://127.0.0.1:8000";
+    fn upstreams(&mut self) -> Option<Upstreams> {
+        let Some(given) = self.environment.get(UPSTREAM) else {
+            let message = "is not set; set it to the TTS server, such as http://127.0.0.1:8000";
             self.problem(UPSTREAM, message);
             return None;
         };
-        match Upstreams::parse(&given) {
+        match Upstreams::parse(given) {
             Ok(upstreams) => Some(upstreams),
             Err(problems) => {
                 self.problems.extend(problems);
@@ -175,10 +170,9 @@ impl Reader {
         }
     }
 
-    fn seconds(&mut self, variable: &str, given: Option<String>, least: u32) -> Duration {
+    fn seconds(&mut self, variable: &str, least: u32) -> Duration {
         const MOST: u32 = 86_400;
-        let given = given.unwrap_or_else(|| default_of(variable).to_owned());
-        match given.trim().parse::<u32>() {
+        match self.value(variable).parse::<u32>() {
             Ok(seconds) if (least..=MOST).contains(&seconds) => Duration::from_secs(seconds.into()),
             _ => {
                 let message = format!("must be a whole number of seconds from {least} to {MOST}");
@@ -188,16 +182,16 @@ impl Reader {
         }
     }
 
-    fn logging(&mut self, filter: Option<String>, format: Option<String>) -> Option<Logging> {
-        let filter = filter.unwrap_or_else(|| default_of(LOG).to_owned());
-        let readable = EnvFilter::builder().parse(filter.trim()).is_ok();
-        if !readable {
+    fn logging(&mut self) -> Option<Logging> {
+        let filter = self.value(LOG);
+        let is_valid = EnvFilter::builder().parse(filter).is_ok();
+        if !is_valid {
             self.problem(
                 LOG,
-                "must be a level (error, warn, info, debug, trace), or a list of `target=level`",
+                "must be a level (error, warn, info, debug, trace) or a list of `target=level`",
             );
         }
-        let json = match format.as_deref().map(str::trim) {
+        let json = match self.environment.get(LOG_FORMAT).map(str::trim) {
             None => Some(None),
             Some("json") => Some(Some(true)),
             Some("text") => Some(Some(false)),
@@ -207,7 +201,7 @@ impl Reader {
             }
         };
         Some(Logging {
-            filter: readable.then_some(filter)?,
+            filter: is_valid.then(|| filter.to_owned())?,
             json: json?,
         })
     }

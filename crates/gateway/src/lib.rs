@@ -1,4 +1,4 @@
-//! The `voxgate` program: the gateway and its command line. [`main`] is all of its interface.
+//! The `voxgate` program: the gateway and its command line. [`main`] is its whole interface.
 
 mod admin;
 mod auditing;
@@ -20,6 +20,8 @@ mod policy_table;
 mod probe;
 mod proxy;
 mod queue_writer;
+#[doc(hidden)]
+pub mod reference;
 mod settings;
 mod signals;
 mod sinks;
@@ -46,8 +48,8 @@ use self::policy_table::PolicyTable;
 /// The configuration is wrong (`EX_USAGE` of `sysexits.h`).
 const EXIT_CONFIG: u8 = 64;
 
-/// Runs the command that the process's arguments name. Returns its exit code: 0 for success, 64 for
-/// a wrong configuration or command line, 1 for any other failure.
+/// Runs the command in the arguments of the process. Returns the exit code: 0 for success, 64 for a
+/// wrong configuration or command line, 1 for any other failure.
 #[must_use]
 pub fn main() -> ExitCode {
     let action = match cli::parse() {
@@ -73,6 +75,24 @@ pub fn main() -> ExitCode {
         },
         Action::Audit(matches) => voxgate_audit_log::cli::run(&matches),
         Action::Probe(matches) => probe::run(&matches),
+        Action::Completions(shell) => {
+            print(&cli::completion_script(shell));
+            ExitCode::SUCCESS
+        }
+        Action::Man { directory: None } => {
+            print(&cli::manual_page());
+            ExitCode::SUCCESS
+        }
+        Action::Man {
+            directory: Some(directory),
+        } => match cli::write_manual_pages(&directory) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&format_args!(
+                "cannot write manual pages into {} ({error}); name a directory that exists and is \
+                 writable",
+                directory.display()
+            )),
+        },
     }
 }
 
@@ -124,16 +144,20 @@ fn limits(flags: Flags) -> ExitCode {
     show(settings.map(|settings| LimitsTable(&settings).to_string()))
 }
 
-/// Prints what there is to say, or what is wrong with the configuration.
+/// Prints the text, or the problems of the configuration.
 fn show(text: Result<String, ConfigError>) -> ExitCode {
     match text {
         Ok(text) => {
-            // Whoever closed the pipe has read enough.
-            let _ = io::stdout().write_all(text.as_bytes());
+            print(text.as_bytes());
             ExitCode::SUCCESS
         }
         Err(error) => misconfigured(&error),
     }
+}
+
+/// Writes to standard output. A reader that closes the pipe early is not an error.
+fn print(text: &[u8]) {
+    let _ = io::stdout().write_all(text);
 }
 
 fn misconfigured(error: &ConfigError) -> ExitCode {

@@ -1,4 +1,4 @@
-//! `voxgate limits`: how much each key may do, as a table.
+//! `voxgate limits`: the limits of each key, as a table.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -23,23 +23,28 @@ impl fmt::Display for LimitsTable<'_> {
                 f.write_str(&keys(&principals, defaults))?;
                 accounts(f, &principals)?;
             }
-            // Nobody is told apart: what a key may that names nothing, all of them may together.
+            // Callers are not distinguished: the default limits apply to all of them together.
             Mode::Preconfigured => {
                 f.write_str(&keys(&[&Principal::new("deployment")], defaults))?;
             }
         }
         f.write_char('\n')?;
         match settings.limits().upstream_concurrency() {
-            Some(most) => writeln!(f, "All callers together may have {most} in flight.")?,
-            None => f.write_str("Nothing limits what all callers together have in flight.\n")?,
+            Some(most) => writeln!(
+                f,
+                "At most {most} requests and tunnels of all callers together may be in flight."
+            )?,
+            None => f.write_str("There is no limit for all callers together.\n")?,
         }
         match settings.limits().queue() {
             Some((places, longest)) => writeln!(
                 f,
-                "{places} may wait for a slot, {} s each at most.",
+                "The wait queue holds {places} requests, each for at most {} s.",
                 longest.as_secs()
             )?,
-            None => f.write_str("Nobody waits for a slot: who exceeds a limit is refused.\n")?,
+            None => {
+                f.write_str("There is no wait queue: a request that exceeds a limit is refused.\n")?
+            }
         }
         if settings.limits().is_shared() {
             f.write_str("All replicas share these limits.\n")?;
@@ -47,9 +52,9 @@ impl fmt::Display for LimitsTable<'_> {
         match settings.limits().auth_failures() {
             Some(most) => writeln!(
                 f,
-                "One address may fail to authenticate {most} times a minute."
+                "One address may fail to authenticate {most} times per minute."
             ),
-            None => f.write_str("One address may fail to authenticate as often as it likes.\n"),
+            None => f.write_str("Failed authentications are not limited.\n"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Where log lines are written: to standard error, by a thread of their own, so that no request
-//! waits for a slow reader. What is lost is counted.
+//! Writes log lines to standard error, on a separate thread, so that no request waits for a slow
+//! reader. Lost lines are counted.
 
 use std::fmt;
 use std::fs::File;
@@ -14,7 +14,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use super::config::Logging;
 use super::queue_writer::{QueueGuard, queue};
 
-/// Bytes that wait to be written.
+/// Maximum number of bytes that wait to be written.
 const QUEUE: usize = 32 * 1024 * 1024;
 
 /// The process's logging cannot be set up.
@@ -29,11 +29,11 @@ impl fmt::Display for LoggingError {
 
 impl std::error::Error for LoggingError {}
 
-/// Sets the process's logging up. Call it once.
+/// Sets up the logging of the process. Call it once.
 ///
 /// # Errors
 ///
-/// When it has been set up before, or there is no thread to have.
+/// When logging is already set up, or no thread can be started.
 pub(crate) fn start(logging: &Logging) -> Result<QueueGuard, LoggingError> {
     let failed = |error: io::Error| LoggingError(error.to_string());
     let is_json = logging.is_json(&io::stderr());
@@ -58,7 +58,7 @@ pub(crate) fn start(logging: &Logging) -> Result<QueueGuard, LoggingError> {
     Ok(guard)
 }
 
-/// The stream itself, without the buffer that writes each line alone and keeps what failed.
+/// The stream without its buffer, which would write each line separately and keep failed lines.
 fn unbuffered(stream: &impl AsFd) -> io::Result<File> {
     Ok(stream.as_fd().try_clone_to_owned()?.into())
 }

@@ -1,4 +1,4 @@
-//! `voxgate policy`: what each route requires, as a table.
+//! `voxgate policy`: the requirements of each route, as a table.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use voxgate::Policy;
 
 use super::table::columns;
 
-/// The rules in the order in which they are asked, and what is public.
+/// The public routes, and the rules in the order in which they are checked.
 pub(crate) struct PolicyTable<'a>(pub(crate) &'a Policy);
 
 impl fmt::Display for PolicyTable<'_> {
@@ -14,7 +14,7 @@ impl fmt::Display for PolicyTable<'_> {
         let heading = ["METHOD", "PATH", "REQUIRES", "VOICE"].map(str::to_owned);
         let mut rows = vec![heading];
         for (method, path) in self.0.public_routes() {
-            rows.push([method, path, "nothing: it is public", ""].map(str::to_owned));
+            rows.push([method, path, "nothing (public)", ""].map(str::to_owned));
         }
         for rule in self.0.rules() {
             let mut requires = rule.scope().unwrap_or("any key").to_owned();
@@ -31,8 +31,9 @@ impl fmt::Display for PolicyTable<'_> {
         }
         f.write_str(&columns(&rows))?;
         f.write_str(
-            "\nThe first row that names a request decides. A key without scopes, voices or kind is \
-             not limited;\na limited key is refused on every request that no row names.\n",
+            "\nThe first row that matches a request decides. A key without scopes, voices or \
+                kind is not limited.\nA limited key is refused on every request that no row \
+                matches.\n",
         )
     }
 }

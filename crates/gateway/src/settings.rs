@@ -1,72 +1,45 @@
-//! Every setting of the program, in one table: the environment, the flags, the help and the
-//! README all follow from it.
+//! The table of settings: the library's rows, and those of the gateway. The accepted environment
+//! variables, the flags, the help, and docs/reference/settings.md all come from this table.
 
 mod audit;
-mod limits;
 mod serving;
 mod vars;
 
+use std::iter;
+
+use voxgate::env::SETTINGS;
+pub(crate) use voxgate::env::Setting;
+
 pub(crate) use self::audit::*;
-use self::limits::LIMITS;
 pub(crate) use self::serving::*;
 pub(crate) use self::vars::{digest, environment};
 
-/// One setting: an environment variable and its flag.
-#[derive(Debug)]
-pub(crate) struct Setting {
-    /// The environment variable.
-    pub(crate) variable: &'static str,
-    /// What a value looks like, in the help.
-    pub(crate) value: &'static str,
-    /// What it means, in one sentence without a full stop.
-    pub(crate) meaning: &'static str,
-    /// What holds when it is not set, in words or as a value.
-    pub(crate) default: &'static str,
-    /// A secret has no flag: the command line of a process is visible to every user of the
-    /// machine. Its `_FILE` twin has one.
-    pub(crate) secret: bool,
-}
-
-pub(super) const fn plain(
-    variable: &'static str,
-    value: &'static str,
-    meaning: &'static str,
-    default: &'static str,
-) -> Setting {
-    Setting {
-        variable,
-        value,
-        meaning,
-        default,
-        secret: false,
-    }
-}
-
-pub(super) const fn secret(variable: &'static str, meaning: &'static str) -> Setting {
-    Setting {
-        variable,
-        value: "KEY",
-        meaning,
-        default: "",
-        secret: true,
-    }
-}
-
-/// Every setting, in the order in which they are shown.
+/// Every setting, group by group, in the order in which they are shown.
 pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
-    let groups = [SERVING, LIMITS, AUDITING];
-    groups.into_iter().flatten()
+    iter::empty()
+        .chain(SERVING)
+        .chain(SETTINGS)
+        .chain(AUDITING)
+        .chain(LOGGING)
 }
 
-impl Setting {
-    /// The name of the flag, without its dashes: `VOXGATE_LISTEN` is `listen`.
-    pub(crate) fn flag(&self) -> Option<String> {
-        let name = self
-            .variable
-            .strip_prefix("VOXGATE_")
-            .unwrap_or(self.variable);
-        (!self.secret).then(|| name.to_ascii_lowercase().replace('_', "-"))
-    }
+/// The settings that decide what each route requires.
+pub(crate) fn concerns_policy(setting: &Setting) -> bool {
+    setting.group == "Policy" || setting.variable == "VOXGATE_DIALECT"
+}
+
+/// The settings that decide how much each key may do, and which keys there are.
+pub(crate) fn concerns_limits(setting: &Setting) -> bool {
+    let group = setting.group;
+    group.starts_with("Limits") || group == "Callers and keys" || group == "Deployment key"
+}
+
+/// The name of a setting's flag, without its dashes: `VOXGATE_LISTEN` is `listen`. A secret has no
+/// flag, because every user of the machine can see the command line of a process.
+pub(crate) fn flag(setting: &Setting) -> Option<String> {
+    let variable = setting.variable;
+    let name = variable.strip_prefix("VOXGATE_").unwrap_or(variable);
+    (!setting.secret).then(|| name.to_ascii_lowercase().replace('_', "-"))
 }
 
 /// The names of all settings.
@@ -74,7 +47,7 @@ pub(crate) fn names() -> Vec<&'static str> {
     settings().map(|setting| setting.variable).collect()
 }
 
-/// What a setting is when nobody sets it. Only for settings whose default is a value.
+/// The default of a setting whose default is a value.
 pub(crate) fn default_of(variable: &str) -> &'static str {
     let setting = settings().find(|setting| setting.variable == variable);
     setting.map_or("", |setting| setting.default)
@@ -82,41 +55,30 @@ pub(crate) fn default_of(variable: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::HashSet;
 
-    /// The rows of README's table of settings are this table's, word for word.
-    #[test]
-    fn readme_lists_exactly_these_settings() {
-        let readme = include_str!("../../../README.md");
-        let section = readme
-            .split("\n## ")
-            .find(|section| section.starts_with("Settings\n"));
-        let lines = section.unwrap_or_default().lines();
-        let rows: Vec<&str> = lines.filter(|line| line.starts_with("| `")).collect();
-        let expected: Vec<String> = settings()
-            .map(|setting| {
-                let Setting {
-                    variable,
-                    meaning,
-                    default,
-                    ..
-                } = setting;
-                format!("| `{variable}` | {meaning} | {default} |").replace("|  |", "| |")
-            })
-            .collect();
-        assert_eq!(rows, expected);
-    }
+    use super::*;
 
     #[test]
     fn no_secret_has_a_flag() {
         for setting in settings() {
-            let flag = setting.flag();
-            assert_eq!(flag.is_none(), setting.secret, "{}", setting.variable);
-            let twin = format!("{}_FILE", setting.variable);
+            let variable = setting.variable;
+            assert_eq!(flag(setting).is_none(), setting.secret, "{variable}");
+            let file = format!("{variable}_FILE");
             assert!(
-                !setting.secret || names().contains(&twin.as_str()),
-                "{twin}"
+                !setting.secret || names().contains(&file.as_str()),
+                "{file}"
             );
         }
+    }
+
+    #[test]
+    fn each_setting_is_in_the_table_once_and_groups_are_not_split() {
+        let variables: HashSet<&str> = names().into_iter().collect();
+        assert_eq!(variables.len(), names().len());
+        let mut groups: Vec<&str> = settings().map(|setting| setting.group).collect();
+        groups.dedup();
+        let distinct: HashSet<&str> = groups.iter().copied().collect();
+        assert_eq!(distinct.len(), groups.len(), "{groups:?}");
     }
 }

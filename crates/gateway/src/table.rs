@@ -11,7 +11,7 @@ pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut table = String::new();
     for row in rows {
         let cells = row.iter().zip(widths);
-        // A width of a format string would have a limit, and a label has none.
+        // The width in a format string has a limit; a label has none.
         let cells = cells.map(|(cell, width)| {
             let missing = width - cell.chars().count();
             format!("{cell}{}", " ".repeat(missing))

@@ -91,11 +91,15 @@ pub(super) fn read(
             "burst means nothing without a rate; add rate = \"…\"",
         );
     }
-    let Ok([found]) = <[Option<Found>; 1]>::try_from(secrets) else {
-        file.problem(start, "give each key exactly one of sha256 and secret");
-        return None;
+    let found = match <[Option<Found>; 1]>::try_from(secrets) {
+        Ok([found]) => found,
+        Err(_) => {
+            file.problem(start, "give each key exactly one of sha256 and secret");
+            None
+        }
     };
-    let (Some(found), Some(_)) = (found, id) else {
+    let (Some(found), Some(_)) = (found, &id) else {
+        reading.unusable.extend(id.map(|id| (line, id)));
         return None;
     };
     if !limits.is_empty() {

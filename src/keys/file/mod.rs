@@ -100,6 +100,8 @@ struct Reading {
     /// Which key names which account, and in which line.
     members: Vec<(usize, u32, String)>,
     accounts: HashMap<String, (u32, Arc<Account>)>,
+    /// The line and id of each key without a usable secret or digest.
+    unusable: Vec<(u32, String)>,
     notices: Vec<Problem>,
 }
 
@@ -110,6 +112,7 @@ impl Reading {
             keys: Vec::new(),
             members: Vec::new(),
             accounts: HashMap::new(),
+            unusable: Vec::new(),
             notices: Vec::new(),
         }
     }
@@ -177,9 +180,46 @@ impl Reading {
                 problems.push(Problem::new(format!("{name}:{line}"), message));
             }
         }
+        self.repeated_ids(name, problems);
         KeysFile {
             keys: self.keys,
             notices: self.notices,
+        }
+    }
+
+    /// Reports ids that a key shares with an unusable key. The ring, which unusable keys do not
+    /// reach, reports ids that usable keys share.
+    fn repeated_ids(&self, name: &str, problems: &mut Vec<Problem>) {
+        if self.unusable.is_empty() {
+            return;
+        }
+        let unusable = self.unusable.iter();
+        let unusable = unusable.map(|(line, id)| (*line, id.as_str(), false));
+        let usable = self.keys.iter().filter_map(|key| {
+            let line = key.line()?.get();
+            Some((line, key.principal.id(), true))
+        });
+        let mut all: Vec<(u32, &str, bool)> = unusable.chain(usable).collect();
+        all.sort_unstable();
+        let mut seen: HashMap<&str, (u32, bool)> = HashMap::new();
+        for (line, id, is_usable) in all {
+            match seen.entry(id) {
+                Slot::Vacant(free) => _ = free.insert((line, is_usable)),
+                Slot::Occupied(mut first) => {
+                    let (first_line, first_is_usable) = *first.get();
+                    if is_usable && first_is_usable {
+                        continue;
+                    }
+                    let message = format!(
+                        "has the same id as the key in line {first_line}; give each key its own"
+                    );
+                    problems.push(Problem::new(format!("{name}:{line}"), message));
+                    // The ring compares later keys with this one.
+                    if is_usable {
+                        first.insert((line, true));
+                    }
+                }
+            }
         }
     }
 }

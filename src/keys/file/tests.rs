@@ -162,6 +162,35 @@ hunter2 = 1
 }
 
 #[test]
+fn a_repeated_id_is_reported_beside_other_problems_of_the_key() {
+    let text = format!(
+        "[[key]]\nid = \"a\"\nsha256 = \"zz\"\n\
+         [[key]]\nid = \"a\"\nsha256 = \"{:064x}\"\n\
+         [[key]]\nid = \"a\"\nsha256 = \"{:064x}\"\n\
+         [[key]]\nid = \"a\"\n",
+        1, 2
+    );
+    let error = parse(&text).expect_err("one id for four keys");
+    let mut shown: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+    shown.sort();
+    let repeats = |line, first| {
+        format!(
+            "keys.toml:{line}: has the same id as the key in line {first}; give each key its own"
+        )
+    };
+    let expected = [
+        repeats(10, 4),
+        "keys.toml:10: give each key exactly one of sha256 and secret".to_owned(),
+        "keys.toml:3: sha256 must be 64 hexadecimal digits".to_owned(),
+        repeats(4, 1),
+        repeats(7, 4),
+    ];
+    let mut expected = expected.to_vec();
+    expected.sort();
+    assert_eq!(shown, expected);
+}
+
+#[test]
 fn broken_toml_is_reported_without_quoting_it() {
     for text in [
         "hunter2hunter2",

@@ -1,12 +1,11 @@
-//! `voxgate demo`: the main job at work, with nothing to set up.
+//! `voxgate demo`: the gateway in front of a sample TTS server, without any setup.
 //!
-//! A sample TTS server in Rime's shape stands behind the very gateway that `serve` runs, on
-//! 127.0.0.1 only, with a key made for this run.
+//! The gateway is the one that `serve` runs. The sample server has the API of Rime. Both listen only
+//! on 127.0.0.1, with a key made for this run.
 
-mod audio;
 mod printer;
 mod rime;
-mod voice;
+mod tone;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -16,7 +15,6 @@ use std::thread;
 use voxgate::{Secret, generate_key};
 
 use self::printer::Printer;
-use self::voice::Voice;
 use super::auditing::Copies;
 use super::config::{Config, Logging};
 use super::gateway::{Addresses, Gateway};
@@ -24,28 +22,26 @@ use super::metrics::Metrics;
 use super::settings::{ADMIN_LISTEN, DRAIN, LISTEN, UPSTREAM};
 use super::{listener, logging};
 
-/// Where the demo listens, if nobody else does.
+/// The usual ports of the demo.
 const PORT: u16 = 8080;
 const ADMIN_PORT: u16 = 8081;
 
-/// What the commands to try say.
+/// The request body of the printed commands.
 const BODY: &str = r#"{"speaker":"cove","modelId":"mistv2","text":"Hello from behind the door."}"#;
 
 /// Runs until Ctrl-C or SIGTERM.
 ///
 /// # Errors
 ///
-/// When there is no free port, no randomness, or no thread.
+/// When a port, random bytes or a thread are not available.
 pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
     let writers = logging::start(&Logging {
         filter: "warn".to_owned(),
         json: Some(false),
     })?;
     let key = generate_key()?;
-    let voice = Voice::detect();
-    let voice_name = voice.name();
     let required = preconfigured.then(|| key.expose().to_owned());
-    let upstream = start_server(voice, required)?;
+    let upstream = start_server(required)?;
 
     let key_variable = if preconfigured {
         "RIME_API_KEY"
@@ -64,7 +60,7 @@ pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
     };
     let bind = |config| Gateway::bind(config, Printer, Metrics::new(None, Copies::default(), || 0));
     let gateway = match bind(config(free_or_any(PORT), free_or_any(ADMIN_PORT))?) {
-        // Somebody was quicker.
+        // Another process has taken a port in the meantime.
         Err(_) => bind(config(local(0), local(0))?).map_err(|error| error.to_string())?,
         Ok(gateway) => gateway,
     };
@@ -72,7 +68,6 @@ pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
     let banner = Banner {
         addresses: gateway.addresses(),
         upstream,
-        voice: &voice_name,
         key: (!preconfigured).then_some(&key),
     };
     banner.print(&mut io::stdout().lock())?;
@@ -85,7 +80,7 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// The port if it is free, and any other if it is not.
+/// The address with this port if it is free, otherwise with any free port.
 fn free_or_any(port: u16) -> SocketAddr {
     match listener::bind(local(port), 1) {
         Ok(_) => local(port),
@@ -93,8 +88,8 @@ fn free_or_any(port: u16) -> SocketAddr {
     }
 }
 
-/// Serves the sample TTS server on a thread of its own, for as long as the process lives.
-fn start_server(voice: Voice, required_key: Option<String>) -> io::Result<SocketAddr> {
+/// Serves the sample TTS server on its own thread until the process ends.
+fn start_server(required_key: Option<String>) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(local(0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
@@ -106,7 +101,7 @@ fn start_server(voice: Voice, required_key: Option<String>) -> io::Result<Socket
         .spawn(move || {
             let served = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                axum::serve(listener, rime::router(voice, required_key)).await
+                axum::serve(listener, rime::router(required_key)).await
             });
             if let Err(error) = served {
                 tracing::error!(%error, "the sample TTS server stopped");
@@ -115,11 +110,10 @@ fn start_server(voice: Voice, required_key: Option<String>) -> io::Result<Socket
     Ok(address)
 }
 
-/// What the demo says before the first request.
+/// The text that the demo prints before the first request.
 struct Banner<'a> {
     addresses: Addresses,
     upstream: SocketAddr,
-    voice: &'a str,
     /// `None` in preconfigured mode.
     key: Option<&'a Secret>,
 }
@@ -140,14 +134,14 @@ impl Banner<'_> {
         )?;
         writeln!(
             out,
-            "  server    http://{} speaks with {}",
-            self.upstream, self.voice
+            "  server    http://{} (speaks in tones)",
+            self.upstream
         )?;
         writeln!(out, "  metrics   http://{admin}/metrics")?;
         if data.port() != PORT {
             writeln!(
                 out,
-                "\n  port {PORT} is taken, so the gateway took {}",
+                "\n  port {PORT} is in use, so the gateway uses port {}",
                 data.port()
             )?;
         }
@@ -156,7 +150,7 @@ impl Banner<'_> {
             Some(key) => {
                 self.curl(
                     out,
-                    "With the key: speech",
+                    "With the key: audio",
                     "-sSo hello.wav",
                     Some(key.expose()),
                 )?;
@@ -169,21 +163,17 @@ impl Banner<'_> {
                 )?;
             }
             None => {
+                self.curl(out, "Without a key: audio", "-sSo hello.wav", None)?;
                 self.curl(
                     out,
-                    "Without a key: speech all the same",
-                    "-sSo hello.wav",
-                    None,
-                )?;
-                self.curl(
-                    out,
-                    "With any key: it is not looked at",
+                    "With any key: audio, because the key is not checked",
                     "-sSo hello.wav",
                     Some("any"),
                 )?;
                 writeln!(
                     out,
-                    "  # The server behind demands the deployment key, which the gateway adds: 401"
+                    "  # Directly to the server: 401, because only the gateway adds the deployment \
+                key"
                 )?;
                 writeln!(
                     out,
@@ -194,7 +184,7 @@ impl Banner<'_> {
         }
         writeln!(
             out,
-            "Every decision appears below as it is made. Ctrl-C ends the demo.\n"
+            "Each audit record appears below. Press Ctrl-C to stop.\n"
         )?;
         out.flush()
     }

@@ -1,4 +1,4 @@
-//! Audit records as lines for people.
+//! Audit records as readable lines.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -9,7 +9,7 @@ use voxgate::{AuditRecord, AuditSink, Principal};
 
 const MAX_PATH_BYTES: usize = 60;
 
-/// Prints each record on standard output, as it happens.
+/// Prints each record to standard output when it is made.
 pub(super) struct Printer;
 
 impl AuditSink for Printer {
@@ -20,7 +20,7 @@ impl AuditSink for Printer {
             AuditRecord::Completion(completion) => completed(completion),
             _ => return,
         };
-        // Whoever closed the terminal does not read any more.
+        // A closed terminal is not an error.
         let _ = writeln!(io::stdout(), "{line}");
     }
 }

@@ -1,4 +1,4 @@
-//! One change of a keys file, from its reading to what is said of it.
+//! One change of a keys file: read, edit, validate, replace, report.
 
 use std::io::{self, Write as _};
 
@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::permissions;
 use super::target::{Absent, Source, Target};
 
-/// How messages of the library begin that are about a field, and the flag that gave it.
+/// The first words of the library's messages about a field, and the flag that sets the field.
 const FLAGS: [(&str, &str); 9] = [
     ("id ", "--id"),
     ("account ", "--account"),
@@ -23,29 +23,29 @@ const FLAGS: [(&str, &str); 9] = [
     ("there may be ", "--set-label"),
 ];
 
-/// As often is begun anew when somebody else changes the file meanwhile.
+/// How often a change is tried again when another process changes the file at the same time.
 const MAX_TRIES: u32 = 10;
 
-/// What a command makes of a file.
+/// The result of a command: the changed file and the text to print.
 pub(super) struct Change {
-    /// The new text, if it is another.
+    /// The new text, if it differs from the old one.
     pub(super) text: Option<String>,
-    /// Where new keys begin, in ascending order, and what to call each.
+    /// The first line of each new key, in ascending order, and the place to name in its problems.
     pub(super) added: Vec<(usize, String)>,
     pub(super) issued: Option<Issued>,
-    /// For people: what was done.
+    /// Lines for standard error that say what was done.
     pub(super) said: Vec<String>,
 }
 
-/// A new token, and whose it is.
+/// A new token and its key.
 pub(super) struct Issued {
     pub(super) id: String,
     pub(super) secret: Secret,
     pub(super) fingerprint: String,
 }
 
-/// Reads the file, changes it, and prints what is to be printed: the token only when its digest
-/// is kept.
+/// Reads the file, changes it, and prints the result. A token is printed only after its digest is
+/// stored.
 pub(super) fn apply(
     matches: &ArgMatches,
     absent: Absent,
@@ -92,11 +92,11 @@ pub(super) fn apply(
         }
         return finish(target, &source, &change, old, &keys);
     }
-    let message = "is changed by somebody else again and again; nothing was done";
+    let message = "another process keeps changing the file; nothing was done; try again later";
     Err(Failure::failed(&source.name, message))
 }
 
-/// Prints what came of it.
+/// Prints the result.
 fn finish(
     target: Target,
     source: &Source,
@@ -111,21 +111,21 @@ fn finish(
         Target::Manifest(manifest, _) => {
             if source.path.is_some() {
                 said.push(format!(
-                    "note: {} itself was left as it is: the change is in the manifest alone, and \
-                     is lost if the next one starts from this file",
+                    "note: {} was not changed: the change is only in the manifest; apply the \
+                manifest before the next change, or the change is lost",
                     source.name
                 ));
             }
             (manifest.render(text, keys, issued)?, None)
         }
-        // Here its lock ends: whoever waits need not wait for a pipe to be read.
+        // This releases the lock, so that other processes do not wait until the pipe is read.
         Target::File(_) => {
             let token = issued.map(|issued| format!("{}\n", issued.secret.expose()));
             (token.unwrap_or_default(), issued)
         }
     };
     let printed = print(&printed, kept);
-    // What was done to the file was done, even if nobody has the token.
+    // The file was changed, even if the token could not be printed.
     if printed.is_ok() || kept.is_some() {
         let said: String = said.into_iter().map(|line| line + "\n").collect();
         let _ = io::stderr().write_all(said.as_bytes());
@@ -139,8 +139,8 @@ fn print(text: &str, issued: Option<&Issued>) -> Result<(), Failure> {
     printed.map_err(|error| {
         let lost = issued.map_or(String::new(), |issued| {
             format!(
-                "; the token of `{0}` is lost, and its key is in the file: run `voxgate key revoke \
-                 {0}`, and make another",
+                "; the token of `{0}` is lost, but its key is in the file: run `voxgate key \
+                revoke {0}`, and make a new key",
                 issued.id
             )
         });
@@ -151,7 +151,8 @@ fn print(text: &str, issued: Option<&Issued>) -> Result<(), Failure> {
     })
 }
 
-/// Problems of what was added are of its flags or lines: the file does not have those lines.
+/// Problems of new keys name their flags or input lines, because the file does not have their lines
+/// yet.
 fn mapped(problems: Vec<Problem>, name: &str, added: &[(usize, String)]) -> Failure {
     let map = |problem: Problem| match place(&problem, name, added) {
         Some("") => {
@@ -166,7 +167,7 @@ fn mapped(problems: Vec<Problem>, name: &str, added: &[(usize, String)]) -> Fail
     Failure::Wrong(problems.into_iter().map(map).collect())
 }
 
-/// What to call the new key that a problem is of.
+/// The place to name for a problem of a new key.
 fn place<'a>(problem: &Problem, name: &str, added: &'a [(usize, String)]) -> Option<&'a str> {
     let rest = problem.place().strip_prefix(name)?.strip_prefix(':')?;
     let line: usize = rest.parse().ok()?;
@@ -174,7 +175,7 @@ fn place<'a>(problem: &Problem, name: &str, added: &'a [(usize, String)]) -> Opt
     Some(key.1.as_str())
 }
 
-/// What is unwise about the change, and was not so before.
+/// The notices that the change causes.
 fn new_notices(
     old: &KeysFile,
     new: &KeysFile,

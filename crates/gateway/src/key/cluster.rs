@@ -1,4 +1,4 @@
-//! A Secret of Kubernetes as it is now, from `kubectl get secret NAME -o json`.
+//! The current state of a Kubernetes Secret, from `kubectl get secret NAME -o json`.
 
 use std::io;
 use std::path::Path;
@@ -13,15 +13,15 @@ use super::store;
 
 const FLAG: &str = "--from-secret";
 
-/// What is of interest in it.
+/// The fields of a Secret that the commands use.
 pub(super) struct Secret {
     pub(super) name: String,
     pub(super) namespace: Option<String>,
-    /// Its keys file.
+    /// The text of its keys file.
     pub(super) text: String,
 }
 
-/// Reads it from a file, or from standard input, `-`.
+/// Reads the Secret from a file, or from standard input (`-`).
 pub(super) fn read(path: &Path) -> Result<Secret, Failure> {
     let json = match path.to_str() {
         Some("-") => store::read_from(io::stdin(), "standard input")?,
@@ -31,21 +31,21 @@ pub(super) fn read(path: &Path) -> Result<Secret, Failure> {
 }
 
 fn parse(json: &str) -> Result<Secret, &'static str> {
-    // Whoever cannot ask the cluster must not be taken for one that has no keys.
+    // Empty output means that kubectl failed, not that the Secret has no keys.
     if json.trim().is_empty() {
         return Err(
-            "holds nothing: kubectl has failed, or there is no such Secret (`key new` and \
-             `key import` begin one with --empty)",
+            "is empty: kubectl failed, or the Secret does not exist (`key new` and `key \
+                import` start a new one with --empty)",
         );
     }
-    // The error of the parser would quote what it found.
+    // The error of the parser would quote the content, which may be secret.
     let Ok(secret) = serde_json::from_str::<Value>(json) else {
-        return Err("is not JSON; give what `kubectl get secret NAME -o json` prints");
+        return Err("is not JSON; give the output of `kubectl get secret NAME -o json`");
     };
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let (Some("Secret"), Some(name)) = (secret["kind"].as_str(), text(&secret["metadata"]["name"]))
     else {
-        return Err("is not one Secret; give what `kubectl get secret NAME -o json` prints");
+        return Err("is not one Secret; give the output of `kubectl get secret NAME -o json`");
     };
     let plain = text(&secret["stringData"][FIELD]);
     let encoded = || {
@@ -55,9 +55,9 @@ fn parse(json: &str) -> Result<Secret, &'static str> {
     Ok(Secret {
         name,
         namespace: text(&secret["metadata"]["namespace"]),
-        text: plain.or_else(encoded).ok_or(
-            "has no keys.toml, or none that is text; say --empty if it shall begin with this key",
-        )?,
+        text: plain
+            .or_else(encoded)
+            .ok_or("has no keys.toml, or it is not text; give --empty to start with this key")?,
     })
 }
 
@@ -76,7 +76,7 @@ mod tests {
                 r#"{"kind":"Secret","metadata":{"name":"k"},"data":{"keys.toml":"YQo="},"stringData":{"keys.toml":"b"}}"#,
                 Ok("b"),
             ),
-            (" \n", Err("holds nothing")),
+            (" \n", Err("is empty")),
             ("kind: Secret", Err("is not JSON")),
             ("[]", Err("is not one Secret")),
             (r#"{"kind":"List","items":[]}"#, Err("is not one Secret")),

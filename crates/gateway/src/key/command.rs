@@ -3,13 +3,13 @@
 use clap::{Arg, ArgAction, Command, value_parser};
 
 const ABOUT: &str = "\
-Makes and keeps callers' keys in a keys file (`keys.toml`), which holds their digests only.
+Makes and manages the keys of callers in a keys file (`keys.toml`). The file stores only digests.
 
-A running gateway follows the file. Whatever changes it replaces it at once and as a whole, keeps \
-its comments, order and permissions, and may run beside others of its kind.
+A running gateway reads the file again when it changes. Each command replaces the file atomically, \
+keeps its comments, order and permissions, and can run at the same time as other commands.
 
-Exit status: 0 when it is done, 64 when the command line or the file is wrong, 1 when the system \
-refuses, or `verify` finds that a token does not count.";
+Exit status: 0 for success, 64 if the command line or the file is wrong, 1 if the system reports an \
+error or `verify` finds that a token is not valid.";
 
 const AFTER: &str = "\
 Examples:
@@ -41,12 +41,19 @@ fn new() -> Command {
     let command = Command::new("new")
         .about("Make a key: print its token once, and append its digest to the file")
         .long_about(
-            "Makes a key, appends its digest to the file, and prints its token to standard \
-             output, once and alone. The token is what the vendor's client is given as its API \
-             key; nobody can read it from the file. A file that is not there is made, for its \
-             owner only.",
+            "Makes a key, appends its digest to the keys file, and prints its token once, \
+                to standard output. Configure the token as the API key of the vendor's client. \
+                The token cannot be recovered from the file. If the file does not exist, it is \
+                created with access for its owner only.",
         )
-        .arg(text("id", "ID", "What stands in audit records; unused so far").required(true));
+        .arg(
+            text(
+                "id",
+                "ID",
+                "Id of the new key, which audit records show; it must be unique",
+            )
+            .required(true),
+        );
     with_new_target(with_rights(command))
 }
 
@@ -65,7 +72,7 @@ fn list() -> Command {
 fn revoke() -> Command {
     with_target(
         Command::new("revoke")
-            .about("Disable a key; it stays in the file, so that its id keeps its meaning")
+            .about("Disable a key; its entry stays in the file, so that the id is not used again")
             .arg(id())
             .arg(
                 Arg::new("without-lock")
@@ -73,8 +80,8 @@ fn revoke() -> Command {
                     .action(ArgAction::SetTrue)
                     .conflicts_with("kubernetes-secret")
                     .help(
-                        "Do not wait for somebody who holds the lock of the file's directory; a \
-                         change of theirs that is seen is kept",
+                        "Do not wait for the lock of the file's directory; a concurrent change that is \
+                detected is kept",
                     ),
             ),
     )
@@ -82,52 +89,55 @@ fn revoke() -> Command {
 
 fn rotate() -> Command {
     let command = Command::new("rotate")
-        .about("Make a successor of a key with the same rights; the old one expires soon")
+        .about("Replace a key by a new one with the same rights; the old key expires soon")
         .long_about(
-            "Makes a key with all that the old one has but its id and token, prints the new \
-             token to standard output, once and alone, and lets the old key expire after the \
-             overlap, or when it would have expired anyway. Ids are unique, so that records tell \
-             old and new apart: the successor of `ivr-prod` is `ivr-prod-2`, its successor \
-             `ivr-prod-3`, unless --new-id says otherwise. The new key lasts as long from now on \
-             as the old one did from `created`, or else `not_before`, to `expires`; where neither \
-             is known it ends when the old one would have, and an old one without `expires` has a \
-             successor without. --expires says otherwise.",
+            "Makes a new key with the rights of the old key but its own id and token, and \
+                prints the new token once, to standard output. The old key expires after the \
+                overlap, or earlier if its own expiry is earlier. Ids are unique, so that \
+                audit records distinguish the keys: `ivr-prod` is followed by `ivr-prod-2`, \
+                then `ivr-prod-3`, unless --new-id is given. The new key has the lifetime of \
+                the old key: from its `created` (or `not_before`) to its `expires`. If neither \
+                start is known, the new key expires when the old key would have. If the old \
+                key has no `expires`, the new key never expires. --expires overrides this.",
         )
         .arg(id())
         .arg(
             text(
                 "overlap",
                 "DURATION",
-                "How long the old key still counts, such as 24h or 0s",
+                "How long the old key remains valid, such as 24h or 0s",
             )
             .default_value("24h"),
         )
         .arg(text(
             "new-id",
             "ID",
-            "The id of the new key [default: the old one, counted up]",
+            "Id of the new key [default: the old id with the next number]",
         ))
         .arg(text(
             "expires",
             "TIME",
-            format!("When the new key ends: {MOMENT}, or never"),
+            format!(
+                "When the new key expires: {MOMENT}, or never [default: the lifetime of the old \
+                key]"
+            ),
         ));
     let force = Arg::new("force")
         .long("force")
         .action(ArgAction::SetTrue)
-        .help("Make a successor of a key that is revoked or expired, too");
+        .help("Also replace a key that is revoked or expired");
     with_target(command.arg(force))
 }
 
 fn verify() -> Command {
-    // Whoever gives the token here is told why not, without seeing it again.
+    // A token on the command line gets an explanation, and is not repeated.
     let token = Arg::new("token").hide(true).num_args(0..);
     with_file(
         Command::new("verify")
-            .about("Read a token from standard input, and say whose it is and whether it counts")
+            .about("Read a token from standard input, and show its key and whether it is valid")
             .long_about(
-                "Reads a token, as it was printed or as a client has it, from standard input. \
-                 Exit status: 0 when it is of a key that counts now, 1 when it is not.",
+                "Reads a token from standard input, as it was printed or as a client sends it. \
+                Exit status: 0 if it belongs to a key that is valid now, otherwise 1.",
             )
             .arg(token),
     )
@@ -135,23 +145,24 @@ fn verify() -> Command {
 
 fn import() -> Command {
     let command = Command::new("import")
-        .about("Add keys that exist already, of which the file then has the digest")
+        .about("Add existing keys; the file stores only their digests")
         .long_about(
-            "Reads plain keys, one a line: `key`, or `id key` with a space between. Blank lines \
-             and lines that begin with # are passed over. Keys without an id are numbered: \
-             imported-1, imported-2, …. Either all of them are added or none. The rights that \
-             flags give are given to each.\n\n\
-             Only digests are stored, but whoever can guess a key can also find it by its \
-             digest: keys of less than 16 characters are refused, and weak ones warned of.",
+            "Reads plain keys, one per line: `key`, or `id key` separated by a space. Blank \
+                lines and lines that begin with # are ignored. Keys without an id get a \
+                number: imported-1, imported-2, …. Either all keys are added or none. The \
+                flags apply to every key.\n\n\
+             Only digests are stored, but a key that can be guessed can also be found from \
+                its digest: keys shorter than 16 characters are refused, and weak keys cause a \
+                warning.",
         )
         .arg(
             Arg::new("keys")
                 .value_name("PATH")
                 .value_parser(value_parser!(std::path::PathBuf))
-                .help("The plain keys [default: standard input]"),
+                .help("File with the plain keys [default: standard input]"),
         )
         .arg(
-            text("prefix", "PREFIX", "How the ids of keys without one begin")
+            text("prefix", "PREFIX", "Prefix of the ids of keys without one")
                 .default_value("imported"),
         );
     with_new_target(with_rights(command))
@@ -161,7 +172,7 @@ fn id() -> Arg {
     Arg::new("id")
         .value_name("ID")
         .required(true)
-        .help("The key's id")
+        .help("Id of the key")
 }
 
 fn text(name: &'static str, value: &'static str, help: impl Into<String>) -> Arg {
@@ -179,13 +190,13 @@ fn with_rights(command: Command) -> Command {
         .arg(text(
             "label",
             "TEXT",
-            "A name for people, such as \"IVR, production\"",
+            "Display name, such as \"IVR, production\"",
         ))
         .arg(
             text(
                 "scope",
                 "SCOPE",
-                "Limit it to a scope, such as tts:synthesize; may be repeated",
+                "Limit the key to a scope, such as tts:synthesize; may be repeated",
             )
             .action(ArgAction::Append),
         )
@@ -193,7 +204,7 @@ fn with_rights(command: Command) -> Command {
             text(
                 "voice",
                 "VOICE",
-                "Limit it to a voice, or voices such as team-*; may be repeated",
+                "Limit the key to a voice, or to voices such as team-*; may be repeated",
             )
             .action(ArgAction::Append),
         )
@@ -201,43 +212,43 @@ fn with_rights(command: Command) -> Command {
             text(
                 "kind",
                 "KIND",
-                "What it is for: realtime is for realtime sessions only",
+                "Kind of key; `realtime` allows only realtime sessions",
             )
             .value_parser(["standard", "realtime"]),
         )
         .arg(text(
             "account",
             "ID",
-            "The [[account]] of the file that it belongs to",
+            "Id of the [[account]] in the file that the key belongs to",
         ))
         .arg(text(
             "not-before",
             "TIME",
-            format!("From when on it counts: {MOMENT}"),
+            format!("When the key becomes valid: {MOMENT} [default: now]"),
         ))
         .arg(text(
             "expires",
             "TIME",
-            format!("When it ends: {MOMENT} [default: never]"),
+            format!("When the key expires: {MOMENT} [default: never]"),
         ))
         .arg(text(
             "rate",
             "RATE",
-            "How often a request may begin: 50/s, 600/min or 10000/h",
+            "Rate limit of the key: 50/s, 600/min or 10000/h",
         ))
         .arg(count(
             "burst",
-            "How many may begin at once before the rate counts",
+            "Requests that may start at once before the rate applies",
         ))
         .arg(count(
             "concurrency",
-            "How many requests and tunnels may be in flight",
+            "Maximum number of requests and tunnels in flight",
         ))
         .arg(
             text(
                 "set-label",
                 "NAME=VALUE",
-                "A label for attribution, as team=ivr; may be repeated",
+                "Label for attribution, such as team=ivr; may be repeated",
             )
             .action(ArgAction::Append),
         )
@@ -249,7 +260,7 @@ fn with_new_target(command: Command) -> Command {
         .action(ArgAction::SetTrue)
         .requires("kubernetes-secret")
         .conflicts_with_all(["from-secret", "file"])
-        .help("Begin a Secret that is not there yet, or has no keys");
+        .help("Start with no keys, for a Secret that does not exist yet");
     with_target(command).arg(empty)
 }
 
@@ -258,22 +269,23 @@ fn with_target(command: Command) -> Command {
         .arg(text(
             "kubernetes-secret",
             "NAME",
-            "Print a manifest of this Secret instead of writing a file: what --from-secret or \
-             --file holds, with the change; a new token is in a second Secret, for the caller",
+            "Print a manifest of this Secret instead of writing a file. It contains the \
+                keys of --from-secret or --file, with the change. A new token goes into a \
+                second Secret, for the caller",
         ))
         .arg(
             text(
                 "from-secret",
                 "PATH",
-                "The Secret as it is now, from `kubectl get secret NAME -o json`; - is standard \
-                 input",
+                "The current Secret, from `kubectl get secret NAME -o json`; - reads standard \
+                input",
             )
             .value_parser(value_parser!(std::path::PathBuf))
             .requires("kubernetes-secret")
             .conflicts_with("file"),
         )
         .arg(
-            text("namespace", "NAMESPACE", "The namespace in the manifest")
+            text("namespace", "NAMESPACE", "Namespace in the manifest")
                 .requires("kubernetes-secret"),
         )
 }
@@ -281,12 +293,12 @@ fn with_target(command: Command) -> Command {
 fn with_file(command: Command) -> Command {
     command
         .arg(
-            text("file", "PATH", "The keys file [env: VOXGATE_KEYS_FILE]")
+            text("file", "PATH", "Keys file [env: VOXGATE_KEYS_FILE]")
                 .value_parser(value_parser!(std::path::PathBuf)),
         )
         .arg(text(
             "dialect",
             "NAME",
-            "The vendor whose clients hold the keys [env: VOXGATE_DIALECT, default: rime]",
+            "Dialect of the clients that use the keys [env: VOXGATE_DIALECT, default: rime]",
         ))
 }

@@ -1,4 +1,4 @@
-//! Changes of a keys file's text that leave every other byte as it is.
+//! Edits of a keys file's text that keep every other byte.
 
 use std::ops::Range;
 
@@ -8,19 +8,19 @@ use voxgate::{Key, KeysFile, Problem};
 use super::listed::Listed;
 
 const HEADER: &str = "[[key]]";
-/// How far an entry may go on behind lines of it that look like headers.
+/// The maximum number of lines in one entry that look like headers but are part of a string.
 const MAX_HEADERS_IN_A_TEXT: usize = 16;
 
-/// The text of a keys file, and where its keys are.
+/// The text of a keys file, and the keys in it.
 pub(super) struct Text<'a> {
     pub(super) name: &'a str,
     pub(super) text: &'a str,
     pub(super) file: &'a KeysFile,
-    /// Keys that the gateway has from elsewhere.
+    /// The keys that the gateway gets from the environment.
     pub(super) listed: &'a Listed,
 }
 
-/// What the lines of a text end in.
+/// The line ending of a text.
 fn newline(text: &str) -> &'static str {
     match text.split_once('\n') {
         Some((first, _)) if first.ends_with('\r') => "\r\n",
@@ -28,11 +28,11 @@ fn newline(text: &str) -> &'static str {
     }
 }
 
-/// A text that grows by keys.
+/// A text to which keys are appended.
 pub(super) struct Growing {
     text: String,
     newline: &'static str,
-    /// How many lines it has so far.
+    /// The number of lines so far.
     lines: usize,
 }
 
@@ -45,7 +45,7 @@ impl Growing {
         }
     }
 
-    /// Appends a key with these fields, after a blank line; and says in which line it begins.
+    /// Appends a key with these fields after a blank line. Returns its first line.
     pub(super) fn append(&mut self, fields: &Table) -> usize {
         if !self.text.is_empty() && !self.text.ends_with('\n') {
             self.push("\n");
@@ -64,7 +64,7 @@ impl Growing {
     }
 
     fn push(&mut self, lines: &str) {
-        // A text of several lines may have line ends of its own.
+        // A multi-line string may have other line endings.
         let lines = lines.replace("\r\n", "\n");
         self.text.push_str(&lines.replace('\n', self.newline));
         self.lines += lines.matches('\n').count();
@@ -72,7 +72,7 @@ impl Growing {
 }
 
 impl Text<'_> {
-    /// The text with these fields of this key, whose values are TOML.
+    /// The text in which this key has these fields. The values are TOML.
     pub(super) fn with(&self, key: &Key, fields: &[(&str, String)]) -> Result<String, Problem> {
         let range = self.range(key);
         let entry = with_fields(&self.text[range.clone()], fields, newline(self.text));
@@ -94,8 +94,8 @@ impl Text<'_> {
         table.cloned().ok_or_else(|| self.too_hard(key))
     }
 
-    /// From its header to the next key's, or to the end. A tree of the whole text would take
-    /// twenty times its size.
+    /// The range from the header of the key to the next key or the end. Parsing the whole text into
+    /// a tree would take twenty times its size in memory.
     fn range(&self, key: &Key) -> Range<usize> {
         let line = line_of(key);
         let later = self
@@ -115,7 +115,8 @@ impl Text<'_> {
 
     fn too_hard(&self, key: &Key) -> Problem {
         let message = format!(
-            "`{}` can be changed by hand only, as it is written; make it a {HEADER} table",
+            "the entry of `{}` has a form that this command cannot edit; write it as a \
+                {HEADER} table",
             key.principal().id()
         );
         Problem::new(format!("{}:{}", self.name, line_of(key)), message)
@@ -127,10 +128,10 @@ fn line_of(key: &Key) -> usize {
     key.line().map_or(1, |line| line.get() as usize)
 }
 
-/// The text of one `[[key]]` table with these fields, unless it is written in another way.
+/// The text of one `[[key]]` table with these fields. `None` if the entry has another form.
 ///
-/// They come before its secret, behind the id where that is possible: a file that was cut off
-/// somewhere holds the key with them, or not at all.
+/// The fields come before the secret, and after the id if possible, so that a truncated file has
+/// the key with these fields or not at all.
 pub(super) fn with_fields(entry: &str, fields: &[(&str, String)], newline: &str) -> Option<String> {
     let document = Document::parse(entry).ok()?;
     let table = only_key(document.get("key")?.as_array_of_tables())?;
@@ -149,7 +150,7 @@ pub(super) fn with_fields(entry: &str, fields: &[(&str, String)], newline: &str)
     for (field, value) in fields {
         match span(field) {
             Some(span) if span.start < secret => edits.push((span, value.clone())),
-            // Moved, with its comment.
+            // Moved together with its comment.
             Some(span) => {
                 let line = line_start(entry, span.start)..lines_end(entry, span.end);
                 let ahead = &entry[line.start..span.start];
@@ -169,8 +170,8 @@ pub(super) fn with_fields(entry: &str, fields: &[(&str, String)], newline: &str)
     Some(text)
 }
 
-/// The text in which every entry with this id is disabled, if there is one. What begins as a header
-/// may be a line of a text; then no table ends before the text does.
+/// The text in which every entry with this id is disabled, if there is one. A line that looks like
+/// a header may be part of a string; then the table ends after the string.
 pub(super) fn disabled_by_text(text: &str, id: &str) -> Option<String> {
     let lines = text.split_inclusive('\n').scan(0, |at, line| {
         let start = *at;
@@ -211,7 +212,7 @@ fn line_start(text: &str, at: usize) -> usize {
     text[..at].rfind('\n').map_or(0, |newline| newline + 1)
 }
 
-/// Behind the line of `at`.
+/// The position after the line of `at`.
 fn lines_end(text: &str, at: usize) -> usize {
     text[at..]
         .find('\n')

@@ -1,4 +1,4 @@
-//! A revocation in a file in which something else is wrong.
+//! Revoking a key in a file that has other problems.
 
 use clap::ArgMatches;
 use voxgate::Problem;
@@ -7,8 +7,8 @@ use super::edit;
 use super::failure::Failure;
 use super::target::{Absent, Source, Target};
 
-/// Disables the key in its entry, which is found by its text: the file cannot be read as a whole.
-/// It always fails: a gateway that runs does not take such a file.
+/// Disables the key in its entry, which is found by its text because the file cannot be parsed as a
+/// whole. Always returns a failure, because a running gateway does not load such a file.
 pub(super) fn revoke(
     matches: &ArgMatches,
     id: &str,
@@ -25,7 +25,7 @@ pub(super) fn revoke(
         return Err(Failure::Broken(problems));
     };
     if new != old && !store.replace(&read, &new)? {
-        let message = "was changed by somebody else meanwhile; run this again";
+        let message = "another process changed the file at the same time; run this command again";
         return Err(Failure::failed(&source.name, message));
     }
     let problems: Vec<String> = problems
@@ -33,8 +33,9 @@ pub(super) fn revoke(
         .map(|problem| format!("\n  {problem}"))
         .collect();
     let message = format!(
-        "the entry of `{id}` is disabled now, BUT NOT IN FORCE: the file has other problems, so a \
-         gateway that runs keeps its last good keys, and takes this one until they are mended:{}",
+        "the entry of `{id}` is disabled, BUT THIS IS NOT IN FORCE: the file has other \
+                problems, so a running gateway keeps its last good keys and accepts this key \
+                until you fix the file:{}",
         problems.concat()
     );
     Err(Failure::failed(&source.name, message))

@@ -9,7 +9,7 @@ use voxgate::{Digest, Problem};
 use super::failure::Failure;
 use super::{moment, printable};
 
-/// What a successor has from its predecessor; the rest is its own.
+/// The fields that a new key takes over from the key it replaces.
 const RIGHTS: [&str; 9] = [
     "label",
     "kind",
@@ -23,9 +23,9 @@ const RIGHTS: [&str; 9] = [
 ];
 
 const MAX_LABEL: usize = 256;
-const SPECIAL: &str = "holds a control character, or one that is not seen; leave it out";
+const SPECIAL: &str = "contains a control character or an invisible character; remove it";
 
-/// When a new key counts.
+/// The validity of a new key.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Life {
     pub(super) created: Option<SystemTime>,
@@ -33,11 +33,11 @@ pub(super) struct Life {
     pub(super) expires: Option<SystemTime>,
 }
 
-/// What flags, or an older key, give to a new one.
+/// The rights of a new key, from flags or from an older key.
 pub(super) struct Rights(Table);
 
 impl Rights {
-    /// What the flags say.
+    /// The rights that the flags give.
     pub(super) fn given(matches: &ArgMatches) -> Result<Self, Failure> {
         let mut table = Table::new();
         let one = |name| matches.get_one::<String>(name).map(String::as_str);
@@ -76,7 +76,7 @@ impl Rights {
         Ok(Self(table))
     }
 
-    /// What a key of these fields has.
+    /// The rights in the fields of a key.
     pub(super) fn of(fields: &Table) -> Self {
         let mut table = Table::new();
         for field in RIGHTS {
@@ -89,8 +89,8 @@ impl Rights {
         Self(table)
     }
 
-    /// The fields of a key that has them. The digest comes last: a file that was cut off holds no
-    /// key that may do more than the whole one.
+    /// The fields of a key with these rights. The digest comes last, so that a truncated file has
+    /// no key with more rights than intended.
     pub(super) fn fields(&self, id: &str, digest: &Digest, life: Life) -> Table {
         let mut fields = Table::new();
         fields.insert("id", Item::Value(id.into()));
@@ -117,7 +117,7 @@ fn value(moment: SystemTime) -> Value {
     let written = moment::written(moment);
     match written.parse::<Datetime>() {
         Ok(datetime) => datetime.into(),
-        // A keys file takes it in quotes, too.
+        // A keys file also accepts a time in quotes.
         Err(_) => written.into(),
     }
 }
@@ -137,13 +137,13 @@ fn labels(matches: &ArgMatches) -> Result<InlineTable, Problem> {
             return Err(wrong(SPECIAL));
         }
         if labels.insert(name, text.into()).is_some() {
-            return Err(wrong("gives one name two values; give it one"));
+            return Err(wrong("gives one name two values; give each name once"));
         }
     }
     Ok(labels)
 }
 
-/// When the flags say that a key counts.
+/// The validity that the flags give.
 pub(super) fn life(matches: &ArgMatches, now: SystemTime) -> Result<Life, Problem> {
     let given = |name: &str| matches.get_one::<String>(name);
     let not_before = given("not-before").map(|text| moment::read("--not-before", text, now));
@@ -154,7 +154,7 @@ pub(super) fn life(matches: &ArgMatches, now: SystemTime) -> Result<Life, Proble
     })
 }
 
-/// When `--expires` says that a key ends, if it is there.
+/// The expiry from `--expires`, if the flag is given. `Some(None)` means never.
 pub(super) fn expires(
     matches: &ArgMatches,
     now: SystemTime,
@@ -167,7 +167,7 @@ pub(super) fn expires(
     }
     let expires = moment::read("--expires", text, now)?;
     if expires <= now {
-        let message = "is not in the future; the key would never count";
+        let message = "is not in the future; the key would never be valid";
         return Err(Problem::new("--expires", message));
     }
     Ok(Some(Some(expires)))

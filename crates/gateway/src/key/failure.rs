@@ -1,4 +1,4 @@
-//! Why a command did nothing.
+//! The failures of the commands.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -8,14 +8,14 @@ use voxgate::{ConfigError, Problem};
 
 use crate::EXIT_CONFIG;
 
-/// Why a command did nothing, or not all.
+/// Why a command failed.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The command line or a file is wrong.
     Wrong(Vec<Problem>),
-    /// The keys file that is there is wrong.
+    /// The existing keys file is wrong.
     Broken(Vec<Problem>),
-    /// The system refused.
+    /// The system reported an error.
     Failed(String),
 }
 
@@ -28,7 +28,7 @@ impl Failure {
         Self::Failed(format!("{place}: {message}"))
     }
 
-    /// Says it on standard error.
+    /// Prints the failure to standard error.
     pub(super) fn report(&self) -> ExitCode {
         match self {
             Self::Wrong(problems) | Self::Broken(problems) => {

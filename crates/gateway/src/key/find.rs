@@ -1,4 +1,4 @@
-//! Keys by their id.
+//! Finding keys by id.
 
 use clap::ArgMatches;
 use voxgate::{Key, Problem};
@@ -8,7 +8,7 @@ use super::ids;
 
 const MAX_SUGGESTIONS: usize = 3;
 
-/// A required argument, or one with a default: the parser sees to it that it is there.
+/// An argument that is required or has a default, so that the parser guarantees its presence.
 pub(super) fn argument<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
     matches.get_one::<String>(name).map_or("", String::as_str)
 }
@@ -18,7 +18,7 @@ pub(super) fn key<'a>(file: &Text<'a>, id: &str) -> Option<&'a Key> {
     keys.find(|key| key.principal().id() == id)
 }
 
-/// The key with this id; if there is none, those whose ids are like it.
+/// The key with this id. If there is none, the problem suggests similar ids.
 pub(super) fn existing<'a>(file: &Text<'a>, id: &str) -> Result<&'a Key, Problem> {
     key(file, id).ok_or_else(|| {
         let ids = file.file.keys().iter().map(|key| key.principal().id());
@@ -31,7 +31,7 @@ pub(super) fn existing<'a>(file: &Text<'a>, id: &str) -> Result<&'a Key, Problem
             .map(|(_, other)| format!("`{other}`"))
             .collect();
         let fix = match near.as_slice() {
-            [] => "`voxgate key list` shows those that there are".to_owned(),
+            [] => "`voxgate key list` shows all ids".to_owned(),
             near => format!("did you mean {}?", near.join(" or ")),
         };
         Problem::new(
@@ -41,7 +41,7 @@ pub(super) fn existing<'a>(file: &Text<'a>, id: &str) -> Result<&'a Key, Problem
     })
 }
 
-/// That a new key may have this id, which `flag` gave.
+/// Checks that a new key may have this id, which comes from `flag`.
 pub(super) fn unused(file: &Text<'_>, flag: &str, id: &str) -> Result<(), Problem> {
     if let Some(wrong) = ids::wrong(id) {
         return Err(Problem::new(flag, wrong));
@@ -50,8 +50,8 @@ pub(super) fn unused(file: &Text<'_>, flag: &str, id: &str) -> Result<(), Proble
         None => Ok(()),
         Some(_) => {
             let message = format!(
-                "is the id of a key in {} already; choose another, or make that key's successor: \
-                 voxgate key rotate {id}",
+                "is already the id of a key in {}; choose another id, or replace that key: \
+                voxgate key rotate {id}",
                 file.name
             );
             Err(Problem::new(flag, message))

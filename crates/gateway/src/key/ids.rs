@@ -1,39 +1,39 @@
-//! Ids that a command does not give.
+//! Ids that the commands refuse for new keys.
 
 use voxgate::{Dialect, PlainKey};
 
-/// A token of chance has as many characters without a separator.
+/// A random token has at least this many characters without a separator.
 const RUN: usize = 20;
 /// 128 bits in hexadecimal digits.
 const LONG: usize = 32;
 
-/// Why a new key should not have this id. What else an id must be, the file's reader says.
+/// Why a new key cannot have this id. The reader of the file checks its characters.
 pub(super) fn wrong(id: &str) -> Option<&'static str> {
     let number = id.strip_prefix("env-");
     if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
-        return Some("is kept for the keys of VOXGATE_API_KEYS; choose another");
+        return Some("is reserved for the keys in VOXGATE_API_KEYS; choose another id");
     }
     if looks_secret(id) {
-        return Some("looks like a secret, and ids stand in every audit record; choose a name");
+        return Some("looks like a secret, but every audit record shows the id; choose a name");
     }
     if id.ends_with(':') {
-        return Some("ends in a colon; write the id alone");
+        return Some("ends in a colon; remove it");
     }
     None
 }
 
-/// Whether it is a token of ours, or long and of chance.
+/// Whether the id is a token of Voxgate, or long and random.
 fn looks_secret(id: &str) -> bool {
     id.to_ascii_lowercase().starts_with("vxg_") || (id.len() >= LONG && is_random(id))
 }
 
-/// Whether it is of chance, which long names of several words are not.
+/// Whether the text is random. Long names of several words are not.
 pub(super) fn is_random(text: &str) -> bool {
     let runs = text.split(|letter: char| !letter.is_ascii_alphanumeric());
     runs.map(str::len).any(|length| length >= RUN) && is_strong(text)
 }
 
-/// Whether it has about 128 bits of randomness.
+/// Whether the text has about 128 bits of randomness.
 pub(super) fn is_strong(text: &str) -> bool {
     PlainKey::new(text, Dialect::Bearer).is_ok_and(|key| !key.is_weak())
 }

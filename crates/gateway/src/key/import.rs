@@ -26,7 +26,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let path = matches.get_one::<PathBuf>("keys");
     let secret = matches.get_one::<PathBuf>("from-secret");
     if path.is_none() && secret.is_some_and(|secret| secret.as_os_str() == "-") {
-        let message = "is standard input, and so are the keys; give those as a PATH";
+        let message = "is standard input, which the keys also need; give the keys as a PATH";
         return Err(Failure::wrong("--from-secret", message));
     }
     let given = read(path)?;
@@ -48,8 +48,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
             said.push(format!("key {id}: fingerprint {fingerprint}"));
             if line.key.is_weak() {
                 said.push(format!(
-                    "warning: {}: has less than about 128 bits of randomness and might be \
-                     guessed, and found by its digest as well; replace it: voxgate key rotate {id}",
+                    "warning: {}: has less than about 128 bits of randomness, so it can be guessed or found from \
+                its digest; replace it: voxgate key rotate {id}",
                     line.place()
                 ));
             }
@@ -103,7 +103,7 @@ fn place(number: usize) -> String {
     format!("line {number}")
 }
 
-/// The keys of the input, or what is wrong with it.
+/// The keys of the input, or its problems.
 fn lines(text: &str, dialect: Dialect) -> Result<Vec<Line<'_>>, Failure> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (mut lines, mut problems) = (Vec::new(), Vec::new());
@@ -118,7 +118,10 @@ fn lines(text: &str, dialect: Dialect) -> Result<Vec<Line<'_>>, Failure> {
         }
     }
     if lines.is_empty() && problems.is_empty() {
-        return Err(Failure::wrong("the input", "holds no key; give one a line"));
+        return Err(Failure::wrong(
+            "the input",
+            "contains no key; give one key per line",
+        ));
     }
     match problems.is_empty() {
         true => Ok(lines),
@@ -138,7 +141,7 @@ fn one(number: usize, line: &str, dialect: Dialect) -> Result<Line<'_>, String> 
     }
     let key = PlainKey::new(plain, dialect).map_err(|error| error.to_string())?;
     let Some(digest) = key.digest() else {
-        let message = "may be a key of one vendor or another; say which with --dialect";
+        let message = "could belong to several vendors; choose one with --dialect";
         return Err(message.to_owned());
     };
     Ok(Line {
@@ -150,22 +153,23 @@ fn one(number: usize, line: &str, dialect: Dialect) -> Result<Line<'_>, String> 
     })
 }
 
-/// Why a line is in the form of another program, which would make a key of what is none.
+/// Why a line looks like the input of another program, so that part of it would wrongly become a
+/// key.
 fn other_form(id: Option<&str>, plain: &str) -> Option<&'static str> {
     const FIRST_WORDS: [&str; 4] = ["export", "bearer", "basic", "token"];
     if plain.contains(',') || id.is_some_and(|id| id.contains(',')) {
-        return Some("holds a comma; write one key a line, and `id key` with a space");
+        return Some("contains a comma; write one key per line, and `id key` with a space");
     }
     if plain.contains(['"', '\'', '`']) {
-        return Some("holds a quotation mark; write the key without");
+        return Some("contains a quotation mark; remove it");
     }
     if is_assignment(plain, id.is_some()) {
-        let message = "might be `id=key`, or a key with = in it; write `id key`, with a space";
+        let message = "could be `id=key` or a key that contains `=`; write `id key` with a space";
         return Some(message);
     }
     let id = id?;
     if FIRST_WORDS.contains(&id.to_ascii_lowercase().as_str()) {
-        return Some("begins with a word of a shell or a header; write `key` or `id key`");
+        return Some("begins with a word of a shell command or a header; write `key` or `id key`");
     }
     if id.starts_with("vxg_") || (ids::is_random(id) && !ids::is_strong(plain)) {
         return Some("has a secret where the id belongs; write `id key`");
@@ -173,7 +177,8 @@ fn other_form(id: Option<&str>, plain: &str) -> Option<&'static str> {
     ids::wrong(id)
 }
 
-/// Whether there is a `=` that does not fill up base64; behind an id only if a name is before it.
+/// Whether the word contains a `=` that is not base64 padding. After an id, only if a name precedes
+/// it.
 fn is_assignment(word: &str, is_second: bool) -> bool {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     match word.trim_end_matches('=').split_once('=') {
@@ -182,7 +187,7 @@ fn is_assignment(word: &str, is_second: bool) -> bool {
     }
 }
 
-/// That no key is there already, neither in the file nor in an earlier line.
+/// Checks that each key is new: neither in the file nor in an earlier line.
 fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<(), Failure> {
     let ring = KeyRing::new(file.file.keys().iter().cloned())?;
     let known = |plain: &str| {
@@ -203,21 +208,23 @@ fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<()
         let mut wrong = |message| problems.push(Problem::new(line.place(), message));
         if let Some(principal) = known(line.plain) {
             wrong(format!(
-                "is the key `{}` of the file already; leave it out",
+                "is already in the file, as key `{}`; remove this line",
                 principal.id()
             ));
         } else if let Some(id) = listed.get(&line.digest.to_hex()) {
             wrong(format!(
-                "is `{id}` of VOXGATE_API_KEYS already; take it from that list first"
+                "is already in VOXGATE_API_KEYS, as `{id}`; remove it from that list first"
             ));
         } else if let Some(first) = keys.insert(line.digest.to_hex(), line.number) {
-            wrong(format!("is the same key as line {first}; leave it out"));
+            wrong(format!("is the same key as line {first}; remove this line"));
         }
         let Some(id) = line.id else { continue };
         if taken.contains(id) {
-            wrong("has an id of the file already; choose another".to_owned());
+            wrong("has an id that is already in the file; choose another id".to_owned());
         } else if let Some(first) = ids.insert(id, line.number) {
-            wrong(format!("has the same id as line {first}; choose another"));
+            wrong(format!(
+                "has the same id as line {first}; choose another id"
+            ));
         }
     }
     match problems.is_empty() {
@@ -230,7 +237,7 @@ fn ids_of<'a>(file: &Text<'a>) -> impl Iterator<Item = &'a str> {
     file.file.keys().iter().map(|key| key.principal().id())
 }
 
-/// Ids for those who have none.
+/// Ids for keys without one.
 struct Ids<'a> {
     prefix: &'a str,
     number: usize,

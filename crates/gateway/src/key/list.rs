@@ -22,7 +22,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         true => printable::json(&format!("{:#}\n", array(&file, now))),
         false => table(&file, now),
     };
-    // Whoever closed the pipe has read enough.
+    // A closed pipe is not an error.
     let _ = io::stdout().write_all(text.as_bytes());
     for notice in file.notices() {
         let _ = writeln!(io::stderr(), "note: {notice}");
@@ -56,7 +56,7 @@ fn row(key: &Key, now: SystemTime) -> [String; HEADINGS.len()] {
     ]
 }
 
-/// What limits it: scopes, voices and its kind.
+/// The restrictions of a key: scopes, voices and kind.
 fn rights(principal: &Principal) -> String {
     if principal.is_unlimited() {
         return "(all)".to_owned();
@@ -83,7 +83,7 @@ fn array(file: &KeysFile, now: SystemTime) -> Value {
     file.keys().iter().map(|key| object(key, now)).collect()
 }
 
-/// What is not limited, or not there, is `null`.
+/// A field is `null` if it does not restrict the key or is not set.
 fn object(key: &Key, now: SystemTime) -> Value {
     let principal = key.principal();
     let validity = principal.validity();

@@ -1,19 +1,20 @@
-//! The keys that `VOXGATE_API_KEYS` lists: the gateway starts with none that is in the file, too.
+//! The keys in `VOXGATE_API_KEYS`. If a key is also in the keys file, the keys file decides.
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 
-use voxgate::env::Environment;
+use voxgate::env::{Environment, path_to_show};
 use voxgate::{Dialect, Digest, KeyRing, KeysFile, RawCredential, Verify as _, VerifyOutcome};
 
 const LIST: &str = "VOXGATE_API_KEYS";
 const FILE: &str = "VOXGATE_API_KEYS_FILE";
 
-/// The forms in which clients present each key.
+/// The ids of the keys, and the forms in which clients present them.
 #[derive(Default)]
 pub(super) struct Listed {
     forms: Vec<(String, Vec<Vec<u8>>)>,
-    /// What is to be said of the list.
+    /// A note about the list, for the user.
     pub(super) note: Option<String>,
 }
 
@@ -25,7 +26,7 @@ impl Listed {
         } else if let Some(path) = environment.get(FILE) {
             match std::fs::read_to_string(path) {
                 Ok(text) => listed.add(text.lines(), dialect),
-                Err(error) => listed.note = Some(unread(&error)),
+                Err(error) => listed.note = Some(unread(path, &error)),
             }
         }
         listed
@@ -40,7 +41,7 @@ impl Listed {
         }
     }
 
-    /// By the digests of what clients present.
+    /// The ids, by the digest of each form.
     pub(super) fn by_digest(&self) -> HashMap<String, &str> {
         let forms = self.forms.iter();
         let digests = forms.flat_map(|(id, forms)| {
@@ -50,7 +51,7 @@ impl Listed {
         digests.collect()
     }
 
-    /// What is to be said of a file that has one of these keys.
+    /// Warnings about keys that are in this list and in the file.
     pub(super) fn warnings(&self, file: &KeysFile) -> Vec<String> {
         let mut warnings: Vec<String> = self.note.clone().into_iter().collect();
         if self.forms.is_empty() {
@@ -69,8 +70,8 @@ impl Listed {
                 });
             if let Some(principal) = known {
                 warnings.push(format!(
-                    "warning: key `{}` has the secret of `{id}` of {LIST}, and the gateway takes \
-                     no two keys with one; take it from that list",
+                    "warning: key `{}` has the same secret as `{id}` in {LIST}; the keys file \
+                decides; remove it from that list",
                     principal.id()
                 ));
             }
@@ -79,7 +80,7 @@ impl Listed {
     }
 }
 
-/// The path is not shown: it may be a key, set in the wrong variable.
-fn unread(error: &io::Error) -> String {
-    format!("note: {FILE} cannot be read ({error}), so its keys were not compared with the file's")
+fn unread(path: &str, error: &io::Error) -> String {
+    let path = path_to_show(Path::new(path)).map_or(String::new(), |path| format!(" ({path})"));
+    format!("note: {FILE}{path} cannot be read ({error}), so its keys were not compared")
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 
-/// Longest wait for others who write.
+/// The longest wait for other processes that write.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -18,16 +18,16 @@ pub(super) fn wait_for(directory: &File, name: &str) -> Result<(), Failure> {
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(ASK_AGAIN),
             Err(TryLockError::WouldBlock) => {
                 let message = format!(
-                    "somebody else has held its directory's lock for {} seconds; try again when \
-                     they are done; `voxgate key revoke ID --without-lock` does not wait",
+                    "another process has held the lock of its directory for {} seconds; try again \
+                later; `voxgate key revoke ID --without-lock` does not wait",
                     PATIENCE.as_secs()
                 );
                 return Err(Failure::failed(name, message));
             }
             Err(TryLockError::Error(error)) => {
                 let message = format!(
-                    "its directory cannot be locked ({error}), so that a change of somebody else \
-                     might be lost; keep the file on a disk of this machine"
+                    "its directory cannot be locked ({error}), so a concurrent change might be \
+                lost; keep the file on a local disk"
                 );
                 return Err(Failure::failed(name, message));
             }

@@ -1,16 +1,16 @@
-//! Secrets of Kubernetes, as YAML.
+//! Kubernetes Secrets as YAML.
 
 use voxgate::{KeysFile, Problem};
 
 use super::change::Issued;
 use super::cluster::Secret;
 
-/// Where a Secret has the keys file.
+/// The field of a Secret that contains the keys file.
 pub(super) const FIELD: &str = "keys.toml";
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
-/// What a Secret is called.
+/// The name and namespace of a Secret.
 pub(super) struct Manifest {
     name: String,
     namespace: Option<String>,
@@ -33,15 +33,16 @@ impl Manifest {
         })
     }
 
-    /// The next version of a Secret that is there: under its name, and where it is.
+    /// The next version of an existing Secret, with the same name and namespace.
     pub(super) fn following(mut self, secret: &Secret) -> Result<Self, Problem> {
         if self.name != secret.name {
-            let message = "is another than the one of --from-secret; give the same name";
+            let message = "is not the name of the Secret in --from-secret; give that name";
             return Err(Problem::new("--kubernetes-secret", message));
         }
         if self.namespace.is_some() && secret.namespace.is_some() {
             if self.namespace != secret.namespace {
-                let message = "is another than that of --from-secret; give the same, or none";
+                let message = "is not the namespace of the Secret in --from-secret; give that namespace, or \
+                none";
                 return Err(Problem::new("--namespace", message));
             }
         } else if self.namespace.is_none() {
@@ -50,7 +51,7 @@ impl Manifest {
         Ok(self)
     }
 
-    /// The Secret with this keys file; and another with a new token, for whoever calls.
+    /// The Secret with this keys file, and a second Secret with a new token for the caller.
     pub(super) fn render(
         &self,
         text: &str,
@@ -61,12 +62,12 @@ impl Manifest {
         if let Some(issued) = issued {
             let name = self.name_for(issued, file);
             if name.len() > MAX_NAME {
-                let message = "is too long for a second Secret that has the key's id behind it";
+                let message = "is too long: the second Secret adds the id of the key to this name";
                 return Err(Problem::new("--kubernetes-secret", message));
             }
             yaml.push_str(&format!(
-                "---\n# The token of key {}, for the pods that call. The gateway does not need it: \
-                 give it\n# no access to this Secret.\n",
+                "---\n# The token of key {}, for the pods of the caller. The gateway does not need \
+                it: do\n# not give it access to this Secret.\n",
                 issued.id
             ));
             yaml.push_str(&self.secret(&name, "api-key", &word(issued.secret.expose())));
@@ -86,7 +87,7 @@ impl Manifest {
         )
     }
 
-    /// The id as a label, unless another key's id looks the same as one.
+    /// The id as a DNS label, made unique if the id of another key gives the same label.
     fn name_for(&self, issued: &Issued, file: &KeysFile) -> String {
         let label = label(&issued.id);
         let same = |id: &str| self::label(id) == label;
@@ -108,7 +109,7 @@ fn is_label(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(plain) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-/// What a DNS label makes of an id.
+/// The id as a DNS label.
 fn label(id: &str) -> String {
     let plain = |letter: char| match letter.to_ascii_lowercase() {
         letter if letter.is_ascii_alphanumeric() => letter,
@@ -121,9 +122,9 @@ fn label(id: &str) -> String {
         .to_owned()
 }
 
-/// A text as a block, where that says the same.
+/// The text as a YAML block if that preserves it, otherwise quoted.
 fn scalar(text: &str) -> String {
-    // What YAML 1.1 or 1.2 takes for a break, or does not allow.
+    // Characters that YAML 1.1 or 1.2 treats as line breaks or does not allow.
     let special = |letter: char| {
         (letter.is_control() && letter != '\n' && letter != '\t')
             || matches!(
@@ -139,7 +140,7 @@ fn scalar(text: &str) -> String {
         (false, true) => "",
         (false, false) => "-",
     };
-    // Otherwise the first line says how far the block is indented.
+    // Without this number, the first line would define the indentation.
     let indentation = if text.starts_with([' ', '\t', '\n']) {
         "2"
     } else {
@@ -158,7 +159,7 @@ fn scalar(text: &str) -> String {
     block
 }
 
-/// A name or a token as it stands, where nobody takes it for a number, a date or a truth value.
+/// A name or a token without quotes if YAML cannot read it as a number, a date or a boolean.
 fn word(text: &str) -> String {
     const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+/=".contains(&byte);
@@ -170,7 +171,7 @@ fn word(text: &str) -> String {
     }
 }
 
-/// A text in double quotes, of plain ASCII.
+/// The text in double quotes, in ASCII.
 fn quoted(text: &str) -> String {
     let mut quoted = "\"".to_owned();
     for letter in text.chars() {

@@ -1,4 +1,4 @@
-//! `voxgate key`: callers' keys in a keys file.
+//! `voxgate key`: manages the keys of callers in a keys file.
 
 mod change;
 mod cluster;
@@ -30,7 +30,7 @@ use clap::ArgMatches;
 
 pub(crate) use self::command::command;
 
-/// Does what was asked for.
+/// Runs the subcommand.
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result = match matches.subcommand() {
@@ -40,7 +40,7 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
         Some(("rotate", matches)) => rotate::run(matches).map(done),
         Some(("import", matches)) => import::run(matches).map(done),
         Some((_, matches)) => verify::run(matches),
-        // The parser asks for a command.
+        // The parser requires a subcommand.
         None => Ok(ExitCode::from(crate::EXIT_CONFIG)),
     };
     result.unwrap_or_else(|failure| failure.report())

@@ -1,30 +1,30 @@
-//! Moments: how they are given, written and told.
+//! Times: reading, writing and describing them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use toml_edit::{Datetime, Offset};
 use voxgate::Problem;
 
-/// RFC 3339 has four digits for a year.
+/// The first time that RFC 3339, with its four digits for a year, cannot write.
 const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
-/// The offset of a clock from UTC, at most.
+/// The largest offset of a clock from UTC.
 const FARTHEST: Duration = Duration::from_secs((23 * 60 + 59) * 60);
 
-/// The current moment in whole seconds: what a file shows.
+/// The current time in whole seconds, as a file contains it.
 pub(super) fn now() -> SystemTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     UNIX_EPOCH + Duration::from_secs(since.unwrap_or_default().as_secs())
 }
 
-/// Reads what `flag` was given: a duration from `now` on, or a moment.
+/// Reads the value of `flag`: a duration from `now`, or a time.
 pub(super) fn read(flag: &str, text: &str, now: SystemTime) -> Result<SystemTime, Problem> {
     let moment = match humantime::parse_duration(text) {
         Ok(duration) => after(now, duration),
         Err(_) => rfc3339(text),
     };
     moment.ok_or_else(|| {
-        let message = "must be a duration from now such as 90d or 12h, or a moment such as \
-                       2027-03-01T00:00:00Z";
+        let message = "must be a duration from now such as 90d or 12h, or a time such as \
+                2027-03-01T00:00:00Z";
         Problem::new(flag, message)
     })
 }
@@ -55,8 +55,8 @@ fn rfc3339(text: &str) -> Option<SystemTime> {
     }
 }
 
-/// As a file and people read it (RFC 3339). `humantime` would panic before 1970, and behind the year
-/// 9999; a clock elsewhere may show such a moment all the same.
+/// The time in RFC 3339. `humantime` would panic before 1970 and after 9999, so such times are
+/// written with an offset from UTC.
 pub(super) fn written(moment: SystemTime) -> String {
     let end = UNIX_EPOCH + YEAR_10000;
     let (clock, zone) = match moment {
@@ -64,13 +64,13 @@ pub(super) fn written(moment: SystemTime) -> String {
         moment if moment >= end => (moment - FARTHEST, "-23:59"),
         moment => (moment, "Z"),
     };
-    // No file has one beyond that.
+    // A file cannot contain a time beyond that.
     let clock = clock.clamp(UNIX_EPOCH, end - Duration::from_nanos(1));
     let clock = humantime::format_rfc3339(clock).to_string();
     format!("{}{zone}", clock.trim_end_matches('Z'))
 }
 
-/// How long it is until then: `89d`, or `expired 2d ago`.
+/// The remaining time: `89d`, or `expired 2d ago`.
 pub(super) fn left(expires: Option<SystemTime>, now: SystemTime) -> String {
     let Some(expires) = expires else {
         return "never".to_owned();

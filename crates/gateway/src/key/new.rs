@@ -25,7 +25,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     })
 }
 
-/// A text with one more key of a new token.
+/// The text with one more key that has a new token.
 pub(super) fn add(
     text: &str,
     id: &str,
@@ -34,7 +34,7 @@ pub(super) fn add(
     dialect: Dialect,
 ) -> Result<Change, Failure> {
     let token = generate_key()
-        .map_err(|error| Failure::failed("the system has no randomness to give", error))?;
+        .map_err(|error| Failure::failed("cannot read random bytes from the system", error))?;
     let issued = dialect
         .issue(id, &token)
         .map_err(|error| Failure::wrong("--id", format!("{error}; choose another")))?;
@@ -47,8 +47,8 @@ pub(super) fn add(
     let mut said = vec![format!("key {id}: fingerprint {fingerprint}, {until}")];
     if dialect == Dialect::Auto {
         said.push(
-            "note: the token is for clients of every vendor but Inworld; for theirs, give \
-             --dialect inworld"
+            "note: the token works with the clients of every vendor except Inworld; for \
+                Inworld, give --dialect inworld"
                 .to_owned(),
         );
     }

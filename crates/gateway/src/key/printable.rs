@@ -1,8 +1,10 @@
-//! What may go to a terminal: nothing that it obeys, and nothing that shows another text.
+//! Text that is safe on a terminal: no control characters, and no characters that disguise the
+//! text.
 
 use std::fmt::Write as _;
 
-/// A control character, or one that turns or hides what stands beside it (UAX #9, and the like).
+/// A control character, or a character that reorders or hides other characters (such as those of
+/// UAX #9).
 pub(super) fn is_special(letter: char) -> bool {
     letter.is_control()
         || matches!(
@@ -30,7 +32,7 @@ pub(super) fn text(text: &str) -> String {
     text.chars().map(replaced).collect()
 }
 
-/// JSON that says the same; its own line ends are the only control characters outside of texts.
+/// Equivalent JSON in which special characters are escaped. Its line ends stay as they are.
 pub(super) fn json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for letter in json.chars() {

@@ -13,7 +13,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let done = change::apply(matches, Absent::IsWrong, |file, _| {
         let key = find::existing(file, id)?;
         let (text, said) = match key.principal().state(moment::now()) {
-            KeyState::Disabled => (None, format!("key {id}: was revoked already")),
+            KeyState::Disabled => (None, format!("key {id}: is already revoked")),
             _ => {
                 let text = file.with(key, &[("disabled", "true".to_owned())])?;
                 (Some(text), format!("key {id}: revoked"))

@@ -54,7 +54,7 @@ fn overlap(text: &str, now: SystemTime) -> Result<SystemTime, Problem> {
         .ok_or_else(|| Problem::new("--overlap", "must be a duration such as 24h, 30m or 0s"))
 }
 
-/// That the old key was not taken from whoever has it: a successor would give its rights back.
+/// Checks that the old key is neither revoked nor expired: a new key would restore its rights.
 fn check_counts(old: &Key, now: SystemTime) -> Result<(), Problem> {
     let state = match old.principal().state(now) {
         KeyState::Disabled => "is revoked",
@@ -62,7 +62,8 @@ fn check_counts(old: &Key, now: SystemTime) -> Result<(), Problem> {
         _ => return Ok(()),
     };
     let message = format!(
-        "{state}, and a successor would give its rights back; --force makes one all the same"
+        "{state}, and a new key would restore its rights; give --force to make one \
+                anyway"
     );
     Err(Problem::new(
         format!("key {}", old.principal().id()),
@@ -70,7 +71,7 @@ fn check_counts(old: &Key, now: SystemTime) -> Result<(), Problem> {
     ))
 }
 
-/// That the account may have one more active key, as long as both count.
+/// Checks that the account may have one more active key while both keys are valid.
 fn check_room(file: &Text<'_>, old: &Key, now: SystemTime, end: SystemTime) -> Result<(), Problem> {
     let account = old.principal().account();
     let most = account.and_then(|account| account.max_active_keys());
@@ -86,13 +87,13 @@ fn check_room(file: &Text<'_>, old: &Key, now: SystemTime, end: SystemTime) -> R
         return Ok(());
     }
     let message = format!(
-        "the account may have {most} active keys, and has them; give --overlap 0s, so that the old \
-         key ends at once, or raise its max_active_keys"
+        "the account already has its maximum of {most} active keys; give --overlap 0s \
+                to end the old key at once, or raise max_active_keys"
     );
     Err(Problem::new("--overlap", message))
 }
 
-/// The text in which the old key ends with the overlap, unless it ends earlier anyway.
+/// The text in which the old key expires after the overlap. `None` if it expires earlier anyway.
 fn shortened(
     file: &Text<'_>,
     old: &Key,
@@ -105,11 +106,11 @@ fn shortened(
     match state {
         KeyState::Active => {}
         KeyState::NotYetValid => {
-            let message = "does not count yet, so nobody uses it: revoke it and make another";
+            let message = "is not valid yet, so it is not in use; revoke it and make a new key";
             return Err(Failure::wrong(format!("key {id}"), message));
         }
         state => {
-            said.push(format!("key {id}: is {} and stays so", state.as_str()));
+            said.push(format!("key {id}: remains {}", state.as_str()));
             return Ok(None);
         }
     }
@@ -125,7 +126,7 @@ fn shortened(
     Ok(Some(file.with(old, &[("expires", written)])?))
 }
 
-/// When a successor ends that was told nothing else.
+/// The default expiry of a new key: after the lifetime of the old key.
 fn inherited(
     old: &Key,
     now: SystemTime,
@@ -142,22 +143,22 @@ fn inherited(
         }
     } else if expires > now {
         said.push(
-            "note: for how long the old key was made is not known, so the new one ends when the \
-             old one would have; --expires says otherwise"
+            "note: the lifetime of the old key is unknown, so the new key expires when the \
+                old key would have; --expires overrides this"
                 .to_owned(),
         );
         return Ok(Some(expires));
     }
-    let message = "for how long the old key was made is not known: say when the new one ends, such \
-                   as 90d";
+    let message = "is required, because the lifetime of the old key is unknown; give a time such \
+                as 90d";
     Err(Problem::new("--expires", message))
 }
 
-/// `ivr` is followed by `ivr-2`, and that by `ivr-3`, or by the next that is free.
+/// The next id: `ivr-2` after `ivr`, then `ivr-3`, or the next one that is not in use.
 fn counted_up(file: &Text<'_>, id: &str) -> String {
     let counted = id.rsplit_once('-').and_then(|(stem, digits)| {
         let number: u32 = digits.parse().ok()?;
-        // A year or a ticket is a name, and so is 07.
+        // A year, a ticket number or 07 is part of the name, not a counter.
         (number > 1 && number < 1000 && digits == number.to_string()).then_some((stem, number))
     });
     let (stem, first) = counted.map_or((id, 2), |(stem, number)| (stem, number + 1));
@@ -165,6 +166,6 @@ fn counted_up(file: &Text<'_>, id: &str) -> String {
     let taken: HashSet<&str> = keys.map(|key| key.principal().id()).collect();
     let mut ids = (first..).map(|number| format!("{stem}-{number}"));
     let free = ids.find(|id| !taken.contains(id.as_str()));
-    // Nobody has four thousand million keys.
+    // There are fewer than four thousand million keys.
     free.unwrap_or_else(|| format!("{id}-next"))
 }

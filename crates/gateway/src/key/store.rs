@@ -1,4 +1,4 @@
-//! The keys file on its disk: one writer at a time, and never half a file.
+//! The keys file on disk: one writer at a time, and atomic replacement.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -8,37 +8,37 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::lock;
 
-/// As many links as Linux follows.
+/// The number of symbolic links that Linux follows.
 const MAX_LINKS: usize = 40;
-/// What the gateway reads at most, too.
+/// The same limit as in the gateway.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
-/// For its owner only.
+/// Access for the owner only.
 const NEW_MODE: u32 = 0o600;
 
-/// A keys file that nobody else who asks for its lock writes until this is dropped.
+/// A keys file, locked against other writers that use the lock, until this is dropped.
 ///
-/// The lock is on the directory: the file itself is replaced, and a lock of its own beside it would
+/// The lock is on the directory, because the file itself is replaced and a separate lock file would
 /// be left behind.
 pub(super) struct Store {
     path: PathBuf,
     directory: File,
-    /// Where the next content is written. The lock makes one name enough, and one that was left by
-    /// a process that was killed is found again.
+    /// The path of the new content. Because of the lock, one name is enough, and a file that a
+    /// killed process left behind is found again.
     next: PathBuf,
     is_locked: bool,
-    /// What people call it.
+    /// The name of the file in messages.
     name: String,
 }
 
-/// A file as it was read.
+/// The state of a file when it was read.
 pub(super) struct Read {
-    /// Of the file, if it is there.
+    /// The metadata of the file, if it exists.
     metadata: Option<Metadata>,
     pub(super) text: Option<String>,
 }
 
 impl Read {
-    /// A text that is not a file's.
+    /// A text that does not come from a file.
     pub(super) fn of(text: String) -> Self {
         Self {
             metadata: None,
@@ -56,10 +56,10 @@ impl Read {
 }
 
 impl Store {
-    /// Waits for whoever writes, but not for long, and only if `is_locked`.
+    /// Waits a short time for other writers, and only if `is_locked`.
     pub(super) fn open(path: &Path, name: &str, is_locked: bool) -> Result<Self, Failure> {
         let failed = |error: io::Error| {
-            Failure::failed(name, format!("its directory cannot be opened ({error})"))
+            Failure::failed(name, format!("cannot open its directory ({error})"))
         };
         let path = resolve(path).map_err(failed)?;
         let (Some(parent), Some(file_name)) = (path.parent(), path.file_name()) else {
@@ -81,7 +81,7 @@ impl Store {
         })
     }
 
-    /// The content, if the file is there.
+    /// The content of the file, if it exists.
     pub(super) fn read(&self) -> Result<Read, Failure> {
         let metadata = match fs::metadata(&self.path) {
             Ok(metadata) if !metadata.is_file() => {
@@ -101,33 +101,35 @@ impl Store {
         Ok(Read { metadata, text })
     }
 
-    /// Puts `text` in the file's place, at once and for good, unless the file is another by now
-    /// than the one that was read: an editor asks for no lock. Says whether it was replaced.
+    /// Replaces the file by `text`, atomically and synced to disk. Returns `false` if the file
+    /// changed since it was read, because editors do not use the lock.
     pub(super) fn replace(&self, read: &Read, text: &str) -> Result<bool, Failure> {
         let (mut file, next) = self.create()?;
         let written = self.write(&mut file, &next, read, text);
         if !matches!(written, Ok(true)) {
-            // What is wrong is known already.
+            // The first error is reported.
             let _ = fs::remove_file(&next);
         }
         if !written? {
             return Ok(false);
         }
         self.directory.sync_all().map_err(|error| {
-            let message =
-                format!("was written, but may be lost if the machine stops now ({error})");
+            let message = format!(
+                "was written but not synced to disk ({error}); it may be lost if the machine \
+                stops now"
+            );
             Failure::failed(&self.name, message)
         })?;
         Ok(true)
     }
 
-    /// A new file beside it, under a name that nobody can have foreseen if the usual one is taken:
-    /// in a directory of many, by somebody who will not let it be removed.
+    /// Creates the new file in the same directory. If another user of a shared directory owns a
+    /// file with the usual name, the name is random.
     fn create(&self) -> Result<(File, PathBuf), Failure> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(NEW_MODE);
         if self.is_locked {
-            // If it cannot be removed, it cannot be made either.
+            // If the removal fails, the creation fails as well.
             let _ = fs::remove_file(&self.next);
             match options.open(&self.next) {
                 Ok(file) => return Ok((file, self.next.clone())),
@@ -137,7 +139,7 @@ impl Store {
         }
         let mut random = [0; 8];
         getrandom::fill(&mut random)
-            .map_err(|error| Failure::failed("the system has no randomness to give", error))?;
+            .map_err(|error| Failure::failed("cannot read random bytes from the system", error))?;
         let mut next = self.next.clone().into_os_string();
         next.push(format!("-{:016x}", u64::from_be_bytes(random)));
         let file = options
@@ -166,7 +168,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Owner first: a change of it takes some permissions away.
+    /// Sets the owner first, because changing the owner clears some permissions.
     fn keep(&self, metadata: &Metadata, file: &File) -> Result<(), Failure> {
         let kept = file.metadata().and_then(|new| {
             if (new.uid(), new.gid()) != (metadata.uid(), metadata.gid()) {
@@ -177,8 +179,8 @@ impl Store {
         });
         kept.map_err(|error| {
             let message = format!(
-                "its owner and permissions cannot be kept ({error}); run this as its owner, user \
-                 {}",
+                "its owner and permissions cannot be preserved ({error}); run this as its \
+                owner, user {}",
                 metadata.uid()
             );
             Failure::failed(&self.name, message)
@@ -188,8 +190,8 @@ impl Store {
     fn unwritable(&self, error: &io::Error) -> Failure {
         let fix = match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                "; if it is mounted from a Kubernetes Secret, apply what `--kubernetes-secret \
-                 NAME` prints, or edit what the Secret is made from"
+                "; if it is mounted from a Kubernetes Secret, apply the output of \
+                `--kubernetes-secret NAME`, or edit the source of the Secret"
             }
             _ => "",
         };
@@ -197,18 +199,19 @@ impl Store {
     }
 }
 
-/// What `setfacl` says is part of the permissions: by it, the gateway may be who reads the file.
+/// Copies the access control list (`setfacl`), which may be what allows the gateway to read the
+/// file.
 #[cfg(target_os = "linux")]
 fn keep_access_list(from: &Path, to: &File) -> io::Result<()> {
     use rustix::fs::{XattrFlags, fremovexattr, fsetxattr, getxattr};
     use rustix::io::Errno;
 
     const NAME: &str = "system.posix_acl_access";
-    // Linux has no longer ones.
+    // The maximum size in Linux.
     let mut list = vec![0; 64 * 1024];
     match getxattr(from, NAME, &mut list[..]) {
         Ok(length) => Ok(fsetxattr(to, NAME, &list[..length], XattrFlags::empty())?),
-        // The new file may have one all the same, from its directory (`setfacl -d`).
+        // The new file may have inherited a list from its directory (`setfacl -d`).
         Err(Errno::NODATA) => match fremovexattr(to, NAME) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),
@@ -223,13 +226,13 @@ fn keep_access_list(_: &Path, _: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the text of a file within the bound.
+/// Reads the text of a file, up to the size limit.
 pub(super) fn read(path: &Path, name: &str) -> Result<String, Failure> {
     let file = File::open(path).map_err(|error| unreadable(name, &error))?;
     read_from(file, name)
 }
 
-/// Reads a text within the bound.
+/// Reads a text, up to the size limit.
 pub(super) fn read_from(input: impl io::Read, name: &str) -> Result<String, Failure> {
     let mut text = String::new();
     match input.take(MAX_BYTES + 1).read_to_string(&mut text) {
@@ -250,7 +253,7 @@ pub(super) fn unreadable(name: &str, error: &io::Error) -> Failure {
     }
 }
 
-/// The file behind all links, whether or not it is there.
+/// The target of all symbolic links, whether or not it exists.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {

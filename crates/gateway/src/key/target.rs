@@ -1,4 +1,4 @@
-//! What a command reads, and what becomes of its change.
+//! The source and the target of a change.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,22 +17,23 @@ use crate::settings;
 const FILE: &str = "VOXGATE_KEYS_FILE";
 const DIALECT: &str = "VOXGATE_DIALECT";
 const NO_CONTENT: &str = "\
-needs to know what the Secret holds now, or its keys would be lost: pipe `kubectl get secret NAME \
--o json` into --from-secret -, or give the --file that it is made from; `key new` and `key import` \
-begin a new one with --empty";
+needs the current content of the Secret, or its keys would be lost: pipe \
+                `kubectl get secret NAME -o json` into --from-secret -, or give its source \
+                with --file; `key new` and `key import` start a new Secret with --empty";
 
-/// Which keys file is meant.
+/// The keys file and the settings around it.
 pub(super) struct Source {
     pub(super) path: Option<PathBuf>,
-    /// What people call it when it is there: its path.
+    /// The name of the file in messages about its content: its path.
     pub(super) name: String,
-    /// What they call it otherwise. A path in a variable may be a key, set in the wrong one.
+    /// The name in other messages. A path from a variable is not shown, because it may be a key,
+    /// set in the wrong variable.
     place: String,
-    /// In which a new key is issued, and a plain one read.
+    /// The dialect for new keys and for plain keys in the input.
     pub(super) dialect: Dialect,
-    /// In which the gateway reads the file, as far as is known here.
+    /// The dialect in which the gateway reads the file, as far as it is known here.
     pub(super) gateways: Dialect,
-    /// What the gateway knows beside the file.
+    /// The keys that the gateway gets from the environment.
     pub(super) listed: Listed,
     policy: Policy,
 }
@@ -76,7 +77,8 @@ impl Source {
             .ok_or_else(|| Failure::wrong("--file", message))
     }
 
-    /// That scopes are none of the policy's, as far as that can be read here.
+    /// Warnings about scopes that no rule of the policy requires, as far as the policy can be read
+    /// here.
     pub(super) fn unknown_scopes<'a>(
         &self,
         given: impl Iterator<Item = &'a String>,
@@ -86,7 +88,10 @@ impl Source {
         let unknown = given.filter(|scope| !known.contains(scope.as_str()));
         let list = known.iter().copied().collect::<Vec<_>>().join(", ");
         let warning = |scope: &String| {
-            format!("warning: no rule of the policy asks for the scope {scope}; known are {list}")
+            format!(
+                "warning: no rule of the policy requires the scope {scope}; the policy knows \
+                {list}"
+            )
         };
         unknown.map(warning).collect()
     }
@@ -98,15 +103,15 @@ impl Source {
     }
 }
 
-/// What a change starts from, and where it goes.
+/// Where a change is written.
 pub(super) enum Target {
     File(Store),
-    /// A Secret with this content, which the file or the cluster has.
+    /// A manifest of a Secret, with the current content from the file or the cluster.
     Manifest(Manifest, String),
 }
 
 impl Target {
-    /// A file is kept from being changed by others as long as this lives.
+    /// Opens the target. A file stays locked until this is dropped.
     pub(super) fn open(matches: &ArgMatches, source: &mut Source) -> Result<Self, Failure> {
         let text = |name| matches.get_one::<String>(name).map(String::as_str);
         let Some(name) = text("kubernetes-secret") else {
@@ -125,7 +130,7 @@ impl Target {
             source.path = None;
             return Ok(Self::Manifest(manifest, String::new()));
         }
-        // Taken for an empty one, a file that is not there would cost all others their keys.
+        // If a missing file counted as empty, the manifest would delete all other keys.
         let Some(path) = &source.path else {
             return Err(Failure::wrong("--kubernetes-secret", NO_CONTENT));
         };
@@ -139,7 +144,7 @@ impl Target {
         }
     }
 
-    /// What to start from.
+    /// The current content.
     pub(super) fn read(&self, source: &Source, absent: Absent) -> Result<Read, Failure> {
         let read = match self {
             Self::File(store) => store.read()?,
@@ -147,7 +152,7 @@ impl Target {
         };
         match (&read.text, absent) {
             (None, Absent::IsWrong) => {
-                let message = "is not there; give the keys file that has the key";
+                let message = "does not exist; give the keys file that has the key";
                 Err(Failure::wrong(&source.place, message))
             }
             _ => Ok(read),
@@ -155,13 +160,13 @@ impl Target {
     }
 }
 
-/// Whether a flag is given that not every command has.
+/// Whether a flag is given. Not every command has it.
 fn flag(matches: &ArgMatches, name: &str) -> bool {
     let given = matches.try_get_one::<bool>(name);
     given.is_ok_and(|given| given.copied().unwrap_or_default())
 }
 
-/// What it means that there is no file.
+/// How a command treats a missing file.
 #[derive(Clone, Copy)]
 pub(super) enum Absent {
     IsEmpty,

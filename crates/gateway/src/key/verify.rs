@@ -17,20 +17,20 @@ use super::moment;
 use super::target::Source;
 use crate::signals::Signals;
 
-/// Shorter keys are refused in a keys file.
+/// The minimum length of a key in a keys file.
 const MIN_TOKEN: usize = 16;
 
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     if matches.get_many::<String>("token").is_some() {
-        let message = "is read from standard input only, because other users of the machine can \
-                       see command lines";
+        let message = "must come from standard input, because other users of the machine can see \
+                command lines";
         return Err(Failure::wrong("token", message));
     }
     let source = Source::given(matches)?;
     let keys = source.load()?.into_ring()?;
     let token = read()?;
     if token.is_empty() {
-        return Err(Failure::wrong("standard input", "holds no token"));
+        return Err(Failure::wrong("standard input", "contains no token"));
     }
     let verdicts = source.dialect.readings(&token);
     let verdicts = verdicts.iter().map(|reading| verdict(&keys, reading));
@@ -53,12 +53,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
 fn verdict(keys: &KeyRing, token: &[u8]) -> Result<Principal, Denial> {
     match keys.verify(RawCredential::new(token)) {
         VerifyOutcome::Ready(verdict) => verdict,
-        // A ring knows at once.
+        // A key ring always answers immediately.
         VerifyOutcome::Pending(_) => Err(Denial::unknown_credential()),
     }
 }
 
-/// The best thing that can be said of a token comes first.
+/// Orders verdicts, the most useful one first.
 fn rank(verdict: &Result<Principal, Denial>) -> u8 {
     match verdict {
         Ok(_) => 0,
@@ -72,13 +72,13 @@ fn refused(denial: &Denial, now: SystemTime) -> String {
     match (denial.principal(), denial.kind()) {
         (Some(principal), _) => told(principal, now),
         (None, DenialKind::MistypedCredential) => {
-            "mistyped key: it begins as a key of ours and is none; copy the whole key".to_owned()
+            "mistyped key: its length or checksum is wrong; copy the whole key".to_owned()
         }
-        _ => "unknown key: the file has none with this token".to_owned(),
+        _ => "unknown key: no key in the file has this token".to_owned(),
     }
 }
 
-/// What is often given instead of a token.
+/// A hint about common mistakes.
 fn hint(token: &[u8]) -> &'static str {
     const SCHEMES: [&[u8]; 3] = [b"bearer ", b"basic ", b"token "];
     let begins = |scheme: &&[u8]| {
@@ -86,11 +86,11 @@ fn hint(token: &[u8]) -> &'static str {
         start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     };
     if SCHEMES.iter().any(begins) {
-        "; it begins with a header's scheme: give what stands behind"
+        "; it begins with the scheme of a header: remove the scheme"
     } else if token.trim_ascii().len() < token.len() {
-        "; there are blanks around it: give it without"
+        "; it has blanks around it: remove them"
     } else if token.len() < MIN_TOKEN {
-        "; it is too short to be a token: copy the whole"
+        "; it is too short to be a token: copy the whole token"
     } else {
         ""
     }
@@ -113,7 +113,7 @@ fn told(principal: &Principal, now: SystemTime) -> String {
     )
 }
 
-/// The token, without the end of its line.
+/// Reads the token, without its line ending.
 fn read() -> Result<Vec<u8>, Failure> {
     let stdin = io::stdin();
     let mut token = Vec::new();
@@ -134,8 +134,8 @@ fn read() -> Result<Vec<u8>, Failure> {
     Ok(token)
 }
 
-/// A line that is not shown. A signal ends the wait and not the process, which would leave the
-/// terminal as it is.
+/// Reads a line without echo. A signal ends the wait instead of the process, so that the terminal
+/// is restored.
 fn typed() -> io::Result<String> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let typed = runtime.block_on(async {
@@ -151,12 +151,12 @@ fn typed() -> io::Result<String> {
             signal = signals.end(|| false) => Err(io::Error::other(signal)),
         }
     });
-    // The thread that reads may still do so.
+    // The thread may still be reading.
     runtime.shutdown_background();
     typed
 }
 
-/// A terminal that does not show what is typed, while this is alive.
+/// Turns off the echo of the terminal until it is dropped.
 struct Hidden(Option<Termios>);
 
 impl Hidden {

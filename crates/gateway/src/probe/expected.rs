@@ -1,14 +1,14 @@
-//! What a probe is to find, and what it has found.
+//! The expected answer and the actual answer of a probe.
 
 use std::fmt;
 
 use http::header::WWW_AUTHENTICATE;
 use http::{Response, StatusCode};
 
-/// What the answer is to be.
+/// The expected answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// That of somebody behind the gateway, to whom it let the request through.
+    /// An answer of the server behind the gateway, to which the gateway forwarded the request.
     Success,
     Status(StatusCode),
 }
@@ -34,11 +34,11 @@ impl fmt::Display for Expected {
     }
 }
 
-/// An answer, as far as it matters.
+/// The parts of an answer that a probe checks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answer {
     status: StatusCode,
-    /// It asks for a credential (RFC 9110 §11.6.1).
+    /// Whether it asks for a credential (RFC 9110 §11.6.1).
     is_challenge: bool,
 }
 
@@ -57,30 +57,30 @@ impl Answer {
         }
     }
 
-    /// Why nobody behind the gateway has served this request.
+    /// Why the request was not served by the server behind the gateway.
     fn hindrance(self) -> Option<&'static str> {
         match self.status {
-            StatusCode::UNAUTHORIZED => Some("no key that counts was presented"),
-            StatusCode::FORBIDDEN => Some("the key is not known, or may not do this"),
-            StatusCode::TOO_MANY_REQUESTS => Some("too much was asked"),
-            status if status.is_server_error() => Some("nobody could serve the request"),
-            // RFC 6750 §3.1: a credential in a form that is none of the dialect's is a 400.
+            StatusCode::UNAUTHORIZED => Some("no valid key was presented"),
+            StatusCode::FORBIDDEN => Some("the key is unknown, or not allowed to do this"),
+            StatusCode::TOO_MANY_REQUESTS => Some("a rate limit was exceeded"),
+            status if status.is_server_error() => Some("the server could not serve the request"),
+            // RFC 6750 §3.1: a credential in a form that the dialect does not have gets a 400.
             _ if self.is_challenge => {
-                Some("the key is presented in another form than is asked for")
+                Some("the key was presented in a form that the gateway does not accept")
             }
             _ => None,
         }
     }
 
-    /// What was found, beside what was expected.
+    /// Describes the answer and the expectation.
     pub(super) fn beside(self, expected: Expected) -> String {
         let status = self.status;
         match self.hindrance() {
             _ if self.meets(expected) => format!("{status}, as expected ({expected})"),
             Some(why) if expected == Expected::Success => {
-                format!("{status}, and not success: {why}")
+                format!("{status} instead of success: {why}")
             }
-            _ => format!("{status}, and not {expected}"),
+            _ => format!("{status} instead of {expected}"),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! `voxgate probe`: asks a gateway once, and says whether it answers as it should.
+//! `voxgate probe`: sends one request to a gateway, and checks the answer.
 //!
-//! It is for `helm test`, a container's health check and an air-gapped cluster, where the gateway's
-//! own image is all there is. What it asks has no body, so that nothing is synthesised.
+//! It is for `helm test`, health checks of containers, and clusters without internet access, in
+//! which only the gateway's own image is available. The request has no body, so that the TTS server
+//! synthesises nothing.
 
 mod expected;
 mod request;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use http::{Method, Uri};
+use voxgate::env::path_to_show;
 use voxgate::{Dialect, MAX_CREDENTIAL_BYTES, Secret};
 
 use self::expected::Expected;
@@ -25,19 +27,21 @@ use super::upstreams;
 const DIALECT: &str = "VOXGATE_DIALECT";
 
 const ABOUT: &str = "\
-Sends one request without a body to a gateway, says in one line how it was answered, and exits with 0 \
-if that is what was expected: for `helm test` and health checks, with nothing but the gateway's own \
-image. Only http:// is spoken: ask the gateway itself, behind whatever terminates TLS.
+Sends one request without a body to a gateway, prints the answer in one line, and exits with 0 if \
+the answer is as expected. For `helm test` and health checks, in which only the gateway's own image \
+is available. It supports only http:// URLs: ask the gateway itself, not the proxy that terminates \
+TLS.
 
-With `--expect success` every answer will do but 401, 403, 429, 5xx, and one that asks for a key: \
-whoever is let in may well ask for a path that the TTS server does not have, or that wants a body, \
-and reads 404, 405 or 400. A key that is limited by scopes is let in only where a rule of the policy \
-names method and path, so ask for one of those (`voxgate policy`).
+With `--expect success`, every answer is a success except 401, 403, 429, 5xx, and a challenge for a \
+key: a caller with a valid key may ask for a path that the TTS server does not have, or that needs a \
+body, and get 404, 405 or 400. A key that is limited by scopes is accepted only on a method and path \
+that a rule of the policy names, so ask for one of those (`voxgate policy`).
 
-While nobody is there to answer, it asks again for --wait seconds; an answer is final.
+While the connection fails, the probe tries again for --wait seconds. It does not repeat a request \
+that was answered.
 
-Exit status: 0 when the answer is as expected, 1 when it is not or does not come, 64 when the command \
-line or the key is wrong.";
+Exit status: 0 if the answer is as expected, 1 if it is not or there is none, 64 if the command line \
+or the key is wrong.";
 
 const AFTER: &str = "\
 Examples:
@@ -55,14 +59,14 @@ pub(crate) fn command() -> Command {
             .default_value("10")
     };
     Command::new("probe")
-        .about("Ask a gateway once, with or without a key, and say whether it answers as expected")
+        .about("Send one request to a gateway, with or without a key, and check the answer")
         .long_about(ABOUT)
         .after_help(AFTER)
         .arg(
             text(
                 "url",
                 "URL",
-                "What to ask for, such as http://voxgate:8080/",
+                "URL of the request, such as http://voxgate:8080/",
             )
             .required(true),
         )
@@ -70,7 +74,7 @@ pub(crate) fn command() -> Command {
             text(
                 "expect",
                 "STATUS",
-                "The status of the answer, such as 401, or `success`",
+                "Expected status, such as 401, or `success`",
             )
             .required(true)
             .value_parser(Expected::parse),
@@ -79,30 +83,30 @@ pub(crate) fn command() -> Command {
             text(
                 "key-file",
                 "PATH",
-                "A file with the key to present, as its client is given it; - is standard input",
+                "File with the key to present; - reads standard input",
             )
             .value_parser(value_parser!(PathBuf)),
         )
         .arg(text(
             "dialect",
             "NAME",
-            "The vendor as whose clients the key is presented; `auto` is as `bearer` \
-             [env: VOXGATE_DIALECT, default: rime]",
+            "Dialect in which the key is presented; `auto` means `bearer` [env: \
+                VOXGATE_DIALECT, default: rime]",
         ))
         .arg(
-            text("method", "METHOD", "How to ask")
+            text("method", "METHOD", "Method of the request")
                 .value_parser(method)
                 .default_value("GET"),
         )
         .arg(seconds(
             "wait",
             0,
-            "How long to wait for somebody to be there",
+            "How long to try again while the connection fails",
         ))
-        .arg(seconds("timeout", 1, "How long to wait for the answer"))
+        .arg(seconds("timeout", 1, "Timeout for the answer"))
 }
 
-/// Does what was asked for.
+/// Runs the command.
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     let (probe, expected) = match given(matches) {
         Ok(given) => given,
@@ -157,14 +161,16 @@ fn method(text: &str) -> Result<Method, &'static str> {
         .ok_or("must be GET, HEAD or POST")
 }
 
-/// The value is not shown when it is wrong: a URL can hold a password.
+/// Reads the URL. Errors do not show it, because it can contain a password.
 fn url(text: &str) -> Result<Uri, &'static str> {
     let wrong = "must be a URL such as http://voxgate:8080/";
     let url: Uri = text.parse().map_err(|_| wrong)?;
     match url.scheme_str() {
         Some("http") => {}
         Some("https") => {
-            return Err("is an https URL: ask the gateway itself, behind what terminates TLS");
+            return Err(
+                "is an https URL; ask the gateway itself, not the proxy that terminates TLS",
+            );
         }
         _ => return Err(wrong),
     }
@@ -172,11 +178,14 @@ fn url(text: &str) -> Result<Uri, &'static str> {
         .authority()
         .filter(|authority| !authority.host().is_empty());
     if authority.ok_or(wrong)?.as_str().contains('@') {
-        return Err("holds a user name or password; present a key by --key-file");
+        return Err("contains a user name or password; give the key with --key-file");
     }
-    // The gateway's own 400 would be taken for the answer of somebody behind it.
+    // The gateway itself answers 400, which would look like an answer of the server behind it.
     if !upstreams::is_plain(url.path()) {
-        return Err("has a path that is not plain, which no gateway lets through");
+        return Err(
+            "has a path that is not plain, so the gateway itself would refuse it; give a \
+                plain path",
+        );
     }
     Ok(url)
 }
@@ -191,7 +200,7 @@ fn dialect(matches: &ArgMatches) -> Result<Dialect, String> {
     name.parse().map_err(|error| format!("{place} {error}"))
 }
 
-/// The key, without the end of its line.
+/// Reads the key, without its line ending.
 fn key(path: &Path) -> Result<Secret, String> {
     let most = MAX_CREDENTIAL_BYTES as u64 + 3;
     let mut text = String::new();
@@ -200,8 +209,11 @@ fn key(path: &Path) -> Result<Secret, String> {
     } else {
         File::open(path).and_then(|file| file.take(most).read_to_string(&mut text))
     };
-    // The path is not shown: it may be the key itself.
-    read.map_err(|error| format!("--key-file cannot be read: {error}"))?;
+    read.map_err(|error| match path_to_show(path) {
+        Some(path) => format!("--key-file: cannot read {path} ({error}); name a readable file"),
+        // It may be the key itself.
+        None => format!("--key-file cannot be read ({error}); name a readable file"),
+    })?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     Secret::new(line).map_err(|error| format!("--key-file {error}"))

@@ -13,7 +13,7 @@ use voxgate::{Dialect, Secret};
 use super::expected::Answer;
 use crate::http_client;
 
-/// Between two attempts, while nobody is there.
+/// The pause between two attempts while the connection fails.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// One request, and how long it may take.
@@ -26,15 +26,15 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// The answer, whoever gives it.
+    /// Sends the request and returns the answer.
     ///
     /// # Errors
     ///
-    /// Why there is none.
+    /// A description of why there is no answer.
     pub(super) fn answer(&self) -> Result<Answer, String> {
         self.ask().map_err(|error| match error {
             ureq::Error::Io(error) => error.to_string(),
-            ureq::Error::Timeout(_) => "nothing came in time".to_owned(),
+            ureq::Error::Timeout(_) => "no answer before the timeout".to_owned(),
             error => error.to_string(),
         })
     }
@@ -45,7 +45,7 @@ impl Probe {
         loop {
             match agent.run(self.request()?) {
                 Ok(response) => return Ok(Answer::of(&response)),
-                Err(error) if !nobody_is_there(&error) => return Err(error),
+                Err(error) if !is_not_connected(&error) => return Err(error),
                 Err(error) if begun.elapsed() + PAUSE > self.wait => return Err(error),
                 Err(_) => thread::sleep(PAUSE),
             }
@@ -61,14 +61,14 @@ impl Probe {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         if let Some((key, dialect)) = &self.key {
-            // Towards a server, a gateway is a client of its vendor.
+            // To its upstream, a gateway is a client of the vendor.
             dialect.add_deployment_key(key, request.headers_mut());
         }
         Ok(request)
     }
 }
 
-/// What is asked for, without the query: some put keys there.
+/// Shows the request without its query, which may contain a key.
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self
@@ -83,8 +83,8 @@ impl fmt::Display for Probe {
     }
 }
 
-/// Whether it makes sense to ask again: a gateway that starts is not there yet.
-fn nobody_is_there(error: &ureq::Error) -> bool {
+/// Whether to try again: a gateway that is starting does not listen yet.
+fn is_not_connected(error: &ureq::Error) -> bool {
     matches!(
         error,
         ureq::Error::Io(_)

@@ -1,6 +1,6 @@
-//! The audit trail, and the log of the process.
+//! The audit trail and the log of the process.
 
-use super::{Setting, plain};
+use super::Setting;
 
 pub(crate) const AUDIT: &str = "VOXGATE_AUDIT";
 pub(crate) const AUDIT_DIR: &str = "VOXGATE_AUDIT_DIR";
@@ -17,89 +17,32 @@ pub(crate) const AUDIT_REQUIRED: &str = "VOXGATE_AUDIT_REQUIRED";
 pub(crate) const LOG: &str = "VOXGATE_LOG";
 pub(crate) const LOG_FORMAT: &str = "VOXGATE_LOG_FORMAT";
 
+const AUDIT_GROUP: &str = "Audit";
+const LOG_GROUP: &str = "Logging";
+
 pub(super) const AUDITING: &[Setting] = &[
-    plain(
-        AUDIT,
-        "PROMISE",
-        "what holds of a decision's record before the request goes on: `durable`, `blocking` or `counted`",
-        "`blocking` with a directory, else `counted`",
-    ),
-    plain(
-        AUDIT_DIR,
-        "PATH",
-        "the directory of the audit log; without it, records go to standard output",
-        "",
-    ),
-    plain(
-        AUDIT_SEGMENT,
-        "SIZE",
-        "how large a file of the audit log gets, in `KiB`, `MiB` or `GiB`",
-        "64MiB",
-    ),
-    plain(
-        AUDIT_RETENTION,
-        "TIME",
-        "how long closed files of the audit log are kept, such as `400d`",
-        "for ever",
-    ),
-    plain(
-        AUDIT_SIGNING_KEY_FILE,
-        "PATH",
-        "a file with the Ed25519 key that signs checkpoints of the audit log",
-        "",
-    ),
-    plain(
-        AUDIT_PEPPER_FILE,
-        "PATH",
-        "a file with the key of the fingerprints of unknown credentials",
-        "a random one for each start",
-    ),
-    plain(
-        AUDIT_SYSLOG,
-        "URL",
-        "a syslog server for a copy of the records: `unix:///dev/log`, `tcp://host:port` or `tls://host:port`",
-        "",
-    ),
-    plain(
-        AUDIT_HTTP,
-        "URL",
-        "a collector for a copy of the records, which takes lines of JSON by `POST`",
-        "",
-    ),
-    plain(
-        AUDIT_HTTP_TOKEN_FILE,
-        "PATH",
-        "a file with the bearer token that the collector wants to see",
-        "",
-    ),
-    plain(
-        AUDIT_CA_FILE,
-        "PATH",
-        "a file with the certificates, in PEM, of whom copies by TLS trust",
-        "the system's",
-    ),
-    plain(
-        AUDIT_STDOUT,
-        "BOOLEAN",
-        "whether a copy of the records goes to standard output, beside the directory",
-        "false",
-    ),
-    plain(
-        AUDIT_REQUIRED,
-        "LIST",
-        "what the promise binds: `file` (or `stdout` without a directory) and any of `stdout`, `syslog`, `http`, separated by commas",
-        "no copy",
-    ),
-    plain(
+    Setting::new(AUDIT_GROUP, AUDIT, "GUARANTEE", "Delivery guarantee required before a request is forwarded: `durable`, `blocking` or `counted`").with_default("`blocking` with a directory, otherwise `counted`"),
+    Setting::new(AUDIT_GROUP, AUDIT_DIR, "PATH", "Directory of the audit log; without it, records go to standard output"),
+    Setting::new(AUDIT_GROUP, AUDIT_SEGMENT, "SIZE", "Maximum size of one file of the audit log, in `KiB`, `MiB` or `GiB`").with_default("64MiB"),
+    Setting::new(AUDIT_GROUP, AUDIT_RETENTION, "TIME", "How long closed files of the audit log are kept, such as `400d`").with_default("they are never deleted"),
+    Setting::new(AUDIT_GROUP, AUDIT_SIGNING_KEY_FILE, "PATH", "File with the Ed25519 key that signs checkpoints of the audit log"),
+    Setting::new(AUDIT_GROUP, AUDIT_PEPPER_FILE, "PATH", "File with the secret that is mixed into fingerprints of unknown credentials").with_default("a random secret for each start"),
+    Setting::new(AUDIT_GROUP, AUDIT_SYSLOG, "URL", "Syslog server that receives a copy of the records: `unix:///dev/log`, `tcp://host:port` or `tls://host:port`"),
+    Setting::new(AUDIT_GROUP, AUDIT_HTTP, "URL", "HTTP collector that receives a copy of the records, as lines of JSON by `POST`"),
+    Setting::new(AUDIT_GROUP, AUDIT_HTTP_TOKEN_FILE, "PATH", "File with the bearer token that the HTTP collector requires"),
+    Setting::new(AUDIT_GROUP, AUDIT_CA_FILE, "PATH", "CA bundle (PEM) used to verify syslog servers and HTTP collectors").with_default("the CA certificates of the system"),
+    Setting::new(AUDIT_GROUP, AUDIT_STDOUT, "BOOLEAN", "Whether standard output receives a copy of the records, in addition to the directory").with_default("false"),
+    Setting::new(AUDIT_GROUP, AUDIT_REQUIRED, "LIST", "Outputs that the delivery guarantee covers: `file` (`stdout` without a directory), and any of `stdout`, `syslog` and `http`, separated by commas").with_default("`file`, or `stdout` without a directory"),
+];
+
+pub(super) const LOGGING: &[Setting] = &[
+    Setting::new(
+        LOG_GROUP,
         LOG,
         "FILTER",
-        "which log lines go to standard error, as `level` or `target=level,...`",
-        "info",
-    ),
-    plain(
-        LOG_FORMAT,
-        "FORMAT",
-        "`text` or `json`",
-        "text on a terminal, else json",
-    ),
+        "Log lines to write to standard error: a `level`, or a list of `target=level`",
+    )
+    .with_default("info"),
+    Setting::new(LOG_GROUP, LOG_FORMAT, "FORMAT", "`text` or `json`")
+        .with_default("`text` on a terminal, otherwise `json`"),
 ];

@@ -1,4 +1,4 @@
-//! The variables that are set.
+//! The values of settings, from the environment and from flags.
 
 use std::ffi::OsString;
 
@@ -6,11 +6,14 @@ use voxgate::Digest;
 
 use super::settings;
 
-/// Tells configurations apart: 12 hexadecimal digits of the SHA-256 of all settings that are set. Of
-/// a secret it is only part that it is set; of a file only its path.
+/// Identifies a configuration: 12 hexadecimal digits of the SHA-256 of all settings that are set, in
+/// the order of their names. For a secret, only the fact that it is set counts; for a file, only its
+/// path.
 pub(crate) fn digest(vars: &[(OsString, OsString)]) -> String {
     let mut text = Vec::new();
-    for setting in settings() {
+    let mut settings: Vec<_> = settings().collect();
+    settings.sort_unstable_by_key(|setting| setting.variable);
+    for setting in settings {
         let given = vars.iter().rfind(|(name, _)| name == setting.variable);
         if let Some((_, value)) = given {
             text.extend(setting.variable.as_bytes());
@@ -23,7 +26,7 @@ pub(crate) fn digest(vars: &[(OsString, OsString)]) -> String {
     Digest::of(&text).to_hex()[..12].to_owned()
 }
 
-/// The process's environment, with what was given on the command line in its place.
+/// The process's environment, in which the given flags replace their variables.
 pub(crate) fn environment(flags: Vec<(&'static str, OsString)>) -> Vec<(OsString, OsString)> {
     let given: Vec<&str> = flags.iter().map(|(variable, _)| *variable).collect();
     std::env::vars_os()

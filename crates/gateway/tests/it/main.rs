@@ -6,3 +6,4 @@
 mod gateway;
 mod keys;
 mod probe;
+mod reference;

@@ -84,7 +84,7 @@ async fn every_dialects_key_is_presented_as_its_clients_do() {
         let with_key = [&asked("success")[..], &["--key-file", "-"]].concat();
         let let_in = "404 Not Found, as expected (success)";
         says(0, let_in, &with_key, TWO_PARTS).await;
-        says(1, "and not success", &with_key, "nobodys:key-4711").await;
+        says(1, "instead of success", &with_key, "nobodys:key-4711").await;
     }
 }
 
@@ -98,8 +98,8 @@ async fn a_key_in_another_dialects_form_is_no_success() {
     let asked = ["--url", &url, "--expect", "success", "--key-file", "-"];
     for (dialect, code, said) in [
         ("bearer", 0, "404 Not Found, as expected"),
-        ("deepgram", 1, "400 Bad Request, and not success"),
-        ("azure", 1, "401 Unauthorized, and not success"),
+        ("deepgram", 1, "400 Bad Request instead of success"),
+        ("azure", 1, "401 Unauthorized instead of success"),
     ] {
         says(
             code,
@@ -148,7 +148,7 @@ async fn a_limited_key_is_asked_for_what_it_may_do() {
             "/elsewhere",
             "GET",
             1,
-            "403 Forbidden, and not success: the key",
+            "403 Forbidden instead of success: the key",
         ),
         (
             "/v1/rime-tts?speaker=cove",
@@ -193,7 +193,7 @@ async fn what_nobody_could_serve_is_no_success_and_a_redirect_is_not_followed() 
     drop(nobody);
     let gateway = Program::validating(address).start();
     let url = format!("http://{}/", gateway.address);
-    let said = "502 Bad Gateway, and not success: nobody could serve the request";
+    let said = "502 Bad Gateway instead of success: the server could not serve the request";
     says(1, said, &[&stdin[..], &[&url]].concat(), KEY).await;
 }
 
@@ -203,7 +203,7 @@ async fn a_probe_is_a_health_check() {
     let url = format!("http://{}/readyz", gateway.admin);
     let said = format!("GET {url} without a key: 200 OK, as expected (200)");
     says(0, &said, &["--url", &url, "--expect", "200"], "").await;
-    let said = "200 OK, and not 503";
+    let said = "200 OK instead of 503";
     says(1, said, &["--url", &url, "--expect", "503"], "").await;
 }
 
@@ -250,7 +250,7 @@ async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_was_said() {
     .await;
     let url = format!("http://{silent}/");
     let asked = ["--url", &url, "--expect", "success", "--timeout", "1"];
-    says(1, "no answer: nothing came in time", &asked, "").await;
+    says(1, "no answer: no answer before the timeout", &asked, "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,7 +294,12 @@ async fn wrong_usage_is_64_and_shows_no_value() {
         (with(&["--method", "BREW"]), "", "POST"),
         (with(&["--timeout", "0"]), "", "--timeout"),
         (
-            with(&["--key-file", "/nonexistent/hunter2"]),
+            with(&["--key-file", "/nonexistent/token"]),
+            "",
+            "--key-file: cannot read /nonexistent/token",
+        ),
+        (
+            with(&["--key-file", "hunter2"]),
             "",
             "--key-file cannot be read",
         ),

@@ -1,41 +1,81 @@
-//! The JSON websocket `GET /ws3` of the sample server.
+//! The JSON WebSocket `GET /ws3` of the sample server.
 //!
-//! Text frames collect in one buffer that is spoken sentence by sentence (or as
-//! the `segment` parameter says) and emptied by `flush` and `eos`.
+//! Text frames are collected in one buffer, which is spoken as the parameter `segment` says, and
+//! completely on `flush` and `eos`.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::audio;
-use super::super::voice::{self, Voice};
-use super::protocol::{Frame, Segment, read_frame, read_query, sentences_end, word_timestamps};
-use super::{CHUNK_BYTES, MAX_MESSAGE, Refusal};
+use super::{CHUNK_BYTES, DEFAULT_RATE, MAX_MESSAGE, MAX_TEXT, Refusal, check_rate, speak};
+
+/// The query parameters that this server uses.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Parameters {
+    audio_format: Option<String>,
+    sampling_rate: Option<u32>,
+    #[serde(default)]
+    segment: Segment,
+}
+
+/// When buffered text is spoken without a `flush`.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Segment {
+    Immediate,
+    #[default]
+    BySentence,
+    Never,
+}
+
+/// A frame of the client.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Frame {
+    text: Option<String>,
+    operation: Option<Operation>,
+    context_id: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Operation {
+    /// Speak the buffer and send `done`.
+    Flush,
+    /// Discard the buffer.
+    Clear,
+    /// Speak the buffer and close.
+    Eos,
+}
 
 /// Serves `GET /ws3`: checks the query, then upgrades.
 pub(super) async fn upgrade(
-    State(voice): State<Arc<Voice>>,
-    query: Result<Query<HashMap<String, String>>, QueryRejection>,
+    query: Result<Query<Parameters>, QueryRejection>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(|error| (error.status(), error.body_text()))?;
-    let (segment, rate) = read_query(&query).map_err(|text| (StatusCode::BAD_REQUEST, text))?;
+    let bad = |text| (StatusCode::BAD_REQUEST, text);
+    if query.audio_format.is_some_and(|format| format != "pcm") {
+        return Err(bad(
+            "audioFormat: this sample server sends only pcm".to_owned()
+        ));
+    }
+    let rate = query.sampling_rate.unwrap_or(DEFAULT_RATE);
+    check_rate(rate).map_err(bad)?;
     Ok(upgrade
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
         .on_upgrade(move |socket| {
             let session = Session {
                 socket,
-                voice,
-                segment,
+                segment: query.segment,
                 rate,
                 buffer: String::new(),
                 context: None,
@@ -45,88 +85,87 @@ pub(super) async fn upgrade(
         }))
 }
 
-/// The peer is gone; there is nobody left to answer.
+/// The client is gone.
 struct Gone;
 
-/// One websocket connection.
 struct Session {
-    /// The upgraded connection.
     socket: WebSocket,
-    /// What speaks.
-    voice: Arc<Voice>,
-    /// When it speaks without being told to.
     segment: Segment,
     /// Samples per second.
     rate: u32,
-    /// Text that has not been spoken, at most [`voice::MAX_TEXT_CHARS`].
+    /// Text that is not spoken yet, at most [`MAX_TEXT`] characters.
     buffer: String,
     /// The `contextId` of the buffered text.
     context: Option<String>,
-    /// Seconds of audio sent since the last `done`.
+    /// Seconds of audio since the last `done`.
     elapsed: f64,
 }
 
 impl Session {
-    /// Serves the connection to its end.
     async fn serve(mut self) {
         while let Some(message) = self.socket.recv().await {
-            let outcome = match message {
-                Ok(Message::Text(frame)) => match read_frame(&frame) {
-                    Ok((Frame::Eos, context)) => {
-                        let _ = self.take(Frame::Eos, context).await;
-                        return self.close(close_code::NORMAL, "eos").await;
-                    }
-                    Ok((frame, context)) => self.take(frame, context).await,
-                    Err(message) => self.complain(&message).await,
-                },
-                Ok(Message::Binary(_)) => self.complain("frame: must be text, not binary").await,
-                Ok(Message::Ping(_) | Message::Pong(_)) => Ok(()),
+            let frame = match message {
+                Ok(Message::Text(frame)) => serde_json::from_str(&frame),
+                Ok(Message::Binary(frame)) => serde_json::from_slice(&frame),
+                Ok(Message::Ping(_) | Message::Pong(_)) => continue,
                 Ok(Message::Close(_)) => return,
                 Err(_) => {
-                    return self
-                        .close(close_code::SIZE, "at most 64 KiB of UTF-8")
-                        .await;
+                    let reason = "at most 64 KiB of UTF-8";
+                    return self.close(close_code::SIZE, reason).await;
                 }
             };
-            if outcome.is_err() {
+            let is_last = matches!(
+                &frame,
+                Ok(Frame {
+                    operation: Some(Operation::Eos),
+                    ..
+                })
+            );
+            let done = match frame {
+                Ok(frame) => self.take(frame).await,
+                Err(error) => self.fail(&format!("frame: {error}")).await,
+            };
+            if is_last {
+                return self.close(close_code::NORMAL, "eos").await;
+            }
+            if done.is_err() {
                 return;
             }
         }
     }
 
-    /// Acts on one frame.
-    async fn take(&mut self, frame: Frame, context: Option<String>) -> Result<(), Gone> {
-        match frame {
-            Frame::Text(text) => {
-                if self.context != context {
-                    self.speak(self.buffer.len()).await?;
-                    self.context = context;
-                }
-                let waiting = self.buffer.chars().count() + text.chars().count();
-                if waiting > voice::MAX_TEXT_CHARS {
-                    let most = voice::MAX_TEXT_CHARS;
-                    let message =
-                        format!("text: would make more than {most} characters wait; flush");
-                    return self.complain(&message).await;
-                }
-                self.buffer.push_str(&text);
-                match self.segment {
-                    Segment::Immediate => self.speak(self.buffer.len()).await,
-                    Segment::BySentence => self.speak(sentences_end(&self.buffer)).await,
-                    Segment::Never => Ok(()),
-                }
-            }
-            Frame::Flush | Frame::Eos => {
-                self.speak(self.buffer.len()).await?;
-                self.elapsed = 0.0;
-                let context = context.or_else(|| self.context.clone());
-                self.send(&json!({"type": "done", "contextId": context}))
-                    .await
-            }
-            Frame::Clear => {
+    async fn take(&mut self, frame: Frame) -> Result<(), Gone> {
+        match (frame.operation, frame.text) {
+            (None, Some(text)) => self.add(&text, frame.context_id).await,
+            (Some(Operation::Clear), None) => {
                 self.buffer.clear();
                 Ok(())
             }
+            (Some(Operation::Flush | Operation::Eos), None) => {
+                self.speak(self.buffer.len()).await?;
+                self.elapsed = 0.0;
+                let context = frame.context_id.or_else(|| self.context.clone());
+                self.send(&json!({"type": "done", "contextId": context}))
+                    .await
+            }
+            _ => self.fail("frame: must have either text or operation").await,
+        }
+    }
+
+    async fn add(&mut self, text: &str, context: Option<String>) -> Result<(), Gone> {
+        if self.context != context {
+            self.speak(self.buffer.len()).await?;
+            self.context = context;
+        }
+        if self.buffer.chars().count() + text.chars().count() > MAX_TEXT {
+            let message = format!("text: is longer than {MAX_TEXT} characters; flush earlier");
+            return self.fail(&message).await;
+        }
+        self.buffer.push_str(text);
+        match self.segment {
+            Segment::Immediate => self.speak(self.buffer.len()).await,
+            Segment::BySentence => self.speak(end_of_sentences(&self.buffer)).await,
+            Segment::Never => Ok(()),
         }
     }
 
@@ -137,44 +176,64 @@ impl Session {
         if text.trim().is_empty() {
             return Ok(());
         }
-        let samples = match self.voice.speak(&text, self.rate).await {
-            Ok(samples) => samples,
-            Err(error) => return self.complain(&error.to_string()).await,
+        let sound = match speak(text.clone(), self.rate).await {
+            Ok(sound) => sound,
+            Err(message) => return self.fail(&message).await,
         };
-        for piece in samples.chunks(CHUNK_BYTES / 2) {
-            let data = STANDARD.encode(audio::pcm_bytes(piece));
-            let chunk = json!({"type": "chunk", "data": data, "contextId": self.context});
-            self.send(&chunk).await?;
+        let context = self.context.clone();
+        for piece in sound.chunks(CHUNK_BYTES) {
+            let data = STANDARD.encode(piece);
+            self.send(&json!({"type": "chunk", "data": data, "contextId": context}))
+                .await?;
         }
-        let seconds = samples.len() as f64 / f64::from(self.rate);
+        let seconds = sound.len() as f64 / 2.0 / f64::from(self.rate);
         let times = word_timestamps(&text, self.elapsed, seconds);
         self.elapsed += seconds;
-        self.send(
-            &json!({"type": "timestamps", "word_timestamps": times, "contextId": self.context}),
-        )
-        .await
+        self.send(&json!({"type": "timestamps", "word_timestamps": times, "contextId": context}))
+            .await
     }
 
-    /// Reports a mistake of the client; the connection goes on.
-    async fn complain(&mut self, message: &str) -> Result<(), Gone> {
+    /// Reports an error of the client; the connection stays open.
+    async fn fail(&mut self, message: &str) -> Result<(), Gone> {
         self.send(&json!({"type": "error", "message": message}))
             .await
     }
 
-    /// Sends one JSON message.
     async fn send(&mut self, message: &Value) -> Result<(), Gone> {
         let message = Message::Text(message.to_string().into());
         self.socket.send(message).await.map_err(|_| Gone)
     }
 
-    /// Says goodbye; dropping the socket does the rest.
     async fn close(mut self, code: u16, reason: &'static str) {
-        let frame = CloseFrame {
-            code,
-            reason: reason.into(),
-        };
+        let reason = reason.into();
+        let frame = CloseFrame { code, reason };
         let _ = self.socket.send(Message::Close(Some(frame))).await;
     }
+}
+
+/// The end of the last complete sentence, in bytes.
+fn end_of_sentences(text: &str) -> usize {
+    let letters = text.char_indices().zip(text.chars().skip(1));
+    letters
+        .filter(|((_, end), next)| ".!?…".contains(*end) && next.is_whitespace())
+        .map(|((at, end), _)| at + end.len_utf8())
+        .last()
+        .unwrap_or_default()
+}
+
+/// The words of `text`, with times in proportion to their lengths.
+fn word_timestamps(text: &str, offset: f64, seconds: f64) -> Value {
+    let length = |word: &str| f64::from(u32::try_from(word.chars().count()).unwrap_or(0));
+    let whole = text.split_whitespace().map(length).sum::<f64>().max(1.0);
+    let (mut words, mut start, mut end) = (Vec::new(), Vec::new(), Vec::new());
+    let mut spoken = 0.0;
+    for word in text.split_whitespace() {
+        words.push(word);
+        start.push(offset + seconds * spoken / whole);
+        spoken += length(word);
+        end.push(offset + seconds * spoken / whole);
+    }
+    json!({"words": words, "start": start, "end": end})
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ async fn a_port_that_is_taken_is_replaced_and_said() {
     let demo = Demo::start(turn, &[]);
     assert_ne!(demo.gateway.port(), 8080);
     let said = format!(
-        "  port 8080 is taken, so the gateway took {}",
+        "  port 8080 is in use, so the gateway uses port {}",
         demo.gateway.port()
     );
     assert!(demo.banner.contains(&said), "{:#?}", demo.banner);

@@ -202,7 +202,7 @@ async fn a_file_that_vanishes_and_returns_is_read_again() {
     fs::write(&path, a.table()).unwrap();
     let gateway = gateway(&path).await;
     fs::remove_file(&path).unwrap();
-    gateway.wait_for_log("cannot be read (No such file");
+    gateway.wait_for_log("keys.toml (No such file");
     assert_eq!(status(&gateway, &a).await, 200);
     fs::write(&path, b.table()).unwrap();
     until_status(&gateway, &b, 200).await;

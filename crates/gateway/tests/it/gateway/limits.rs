@@ -415,9 +415,9 @@ env-1  -        50/s (default)  50     2 (default)
 ACCOUNT (all its keys)  RATE     BURST  CONCURRENCY
 acme                    600/min  20     -
 
-All callers together may have 32 in flight.
-20 may wait for a slot, 2 s each at most.
-One address may fail to authenticate 60 times a minute.
+At most 32 requests and tunnels of all callers together may be in flight.
+The wait queue holds 20 requests, each for at most 2 s.
+One address may fail to authenticate 60 times per minute.
 ";
     assert_eq!(output, expected);
 }

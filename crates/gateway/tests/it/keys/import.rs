@@ -81,7 +81,7 @@ fn one_bad_line_and_nothing_is_added() {
     let input = format!("{STRONG}\nold {OTHER}\nb {OTHER}\nb 0{OTHER}\n");
     let error = place.refuses(64, &input, &["import"]);
     for wanted in [
-        "line 1: is the key `old`",
+        "line 1: is already in the file, as key `old`",
         "line 2: has an id",
         "line 3: is the same key as line 2",
         "line 4: has the same id as line 3",
@@ -104,15 +104,15 @@ fn one_bad_line_and_nothing_is_added() {
 fn forms_of_other_programs_are_refused_with_their_lines() {
     let place = Place::new();
     for (line, wanted) in [
-        (format!("export {STRONG}"), "a shell or a header"),
-        (format!("Bearer {STRONG}"), "a shell or a header"),
-        (format!("token {STRONG}"), "a shell or a header"),
+        (format!("export {STRONG}"), "a shell command or a header"),
+        (format!("Bearer {STRONG}"), "a shell command or a header"),
+        (format!("token {STRONG}"), "a shell command or a header"),
         (format!("ivr: {STRONG}"), "ends in a colon"),
-        (format!("ivr,{STRONG}"), "holds a comma"),
-        (format!("ivr, {STRONG}"), "holds a comma"),
+        (format!("ivr,{STRONG}"), "contains a comma"),
+        (format!("ivr, {STRONG}"), "contains a comma"),
         (format!("ivr \"{STRONG}\""), "quotation mark"),
         (format!("'{STRONG}'"), "quotation mark"),
-        (format!("export API_KEY={STRONG}"), "might be `id=key`"),
+        (format!("export API_KEY={STRONG}"), "could be `id=key`"),
         (format!("{STRONG} ivr-prod"), "where the id belongs"),
         (
             format!("{STRONG} ivr-prod-and-a-longer-name"),
@@ -154,16 +154,26 @@ fn a_key_that_the_environment_lists_is_a_duplicate() {
     ] {
         let ran = run(&import, variable, &value);
         assert_eq!(ran.code, Some(64), "{ran:?}");
-        assert!(ran.error.contains("line 1: is `env-2`"), "{ran:?}");
+        assert!(
+            ran.error
+                .contains("line 1: is already in VOXGATE_API_KEYS, as `env-2`"),
+            "{ran:?}"
+        );
         let ran = run(&["list"], variable, &value).done();
         assert!(
-            ran.error.contains("key `old` has the secret of `env-1`"),
+            ran.error
+                .contains("key `old` has the same secret as `env-1`"),
             "{ran:?}"
         );
         assert!(!ran.error.contains(OTHER), "{ran:?}");
     }
-    let ran = run(&import, "VOXGATE_API_KEYS_FILE", "/absent-hunter2").done();
+    let ran = run(&import, "VOXGATE_API_KEYS_FILE", "hunter2").done();
     assert!(ran.error.contains("cannot be read") && !ran.error.contains("hunter2"));
+    let ran = run(&["list"], "VOXGATE_API_KEYS_FILE", "/absent/keys").done();
+    assert!(
+        ran.error
+            .contains("VOXGATE_API_KEYS_FILE (/absent/keys) cannot be read")
+    );
 }
 
 #[test]

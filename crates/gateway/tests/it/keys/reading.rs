@@ -124,7 +124,7 @@ fn a_revoked_key_stays_and_is_off() {
     assert!(error.contains("voxgate key list"), "{error}");
     let absent = Place::new();
     let error = absent.refuses(64, "", &["revoke", "active"]);
-    assert!(error.contains("is not there"), "{error}");
+    assert!(error.contains("does not exist"), "{error}");
     assert!(!absent.path().exists());
 }
 
@@ -245,7 +245,7 @@ fn no_special_character_reaches_the_terminal() {
     assert_eq!(json[0]["label"], "a\u{202e}b\u{9b}c\u{200b}d\u{e0041}");
     for flag in ["--label=a\u{202e}b", "--set-label=a=\u{2066}b"] {
         let error = place.refuses(64, "", &["new", "--id=b", flag]);
-        assert!(error.contains("not seen"), "{error}");
+        assert!(error.contains("invisible"), "{error}");
     }
     let long = format!("--label={}", "\u{e9}".repeat(257));
     let error = place.refuses(64, "", &["new", "--id=b", &long]);
@@ -260,8 +260,8 @@ fn what_is_pasted_beside_a_token_is_named() {
     let place = Place::new();
     let token = place.run(&["new", "--id=a"]).token();
     for (input, wanted) in [
-        (format!("Bearer {token}"), "a header's scheme"),
-        (format!("token {token}\n"), "a header's scheme"),
+        (format!("Bearer {token}"), "the scheme of a header"),
+        (format!("token {token}\n"), "the scheme of a header"),
         (format!(" {token}\n"), "blanks around"),
         (format!("{token} \n"), "blanks around"),
         ("short".to_owned(), "too short"),
@@ -282,7 +282,7 @@ fn permissions_and_scopes_that_may_be_mistakes_are_named() {
         .done();
     for wanted in [
         "made the file",
-        "tts:synthesise; known are ",
+        "tts:synthesise; the policy knows ",
         "tts:synthesize",
     ] {
         assert!(ran.error.contains(wanted), "no {wanted} in {}", ran.error);
@@ -290,10 +290,10 @@ fn permissions_and_scopes_that_may_be_mistakes_are_named() {
     let ran = place
         .run(&["new", "--id=b", "--scope=tts:synthesize"])
         .done();
-    assert!(!ran.error.contains("known are") && !ran.error.contains("made the file"));
+    assert!(!ran.error.contains("the policy knows") && !ran.error.contains("made the file"));
     for (mode, wanted) in [
-        (0o666, "written by other users"),
-        (0o644, "read by every user"),
+        (0o666, "other users can write"),
+        (0o644, "every user of the machine can read"),
         (0o640, ""),
     ] {
         let mode = std::fs::Permissions::from_mode(mode);

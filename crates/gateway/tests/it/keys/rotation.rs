@@ -172,7 +172,7 @@ fn the_new_key_lasts_as_long_as_the_old_one_was_made_for() {
     assert!(error.contains("--new-id: "), "{error}");
     let place = Place::with(&entry(&format!("not_before = {}\n", at(1))));
     let error = place.refuses(64, "", &["rotate", "a"]);
-    assert!(error.contains("does not count yet"), "{error}");
+    assert!(error.contains("is not valid yet"), "{error}");
     for flag in ["--overlap=soon", "--overlap=-1s", "--expires=0s"] {
         let error = place.refuses(64, "", &["rotate", "a", flag]);
         assert!(error.contains(&flag[..9]), "{error}");

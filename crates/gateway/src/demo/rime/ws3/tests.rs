@@ -1,4 +1,4 @@
-//! Drives the websocket over a real loopback connection.
+//! Drives the WebSocket over a real loopback connection.
 
 use std::error::Error;
 use std::time::Duration;
@@ -12,7 +12,6 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::*;
 
-/// Longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -21,7 +20,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 /// Serves on a loopback port and connects with this path and key.
 async fn connect(path: &str, key: &str) -> Outcome<Client> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let router = super::super::router(Voice::Tone, Some("deploy".to_owned()));
+    let router = super::super::router(Some("deploy".to_owned()));
     let mut request = format!("ws://{}{path}", listener.local_addr()?).into_client_request()?;
     tokio::spawn(async move { axum::serve(listener, router).await });
     let bearer = format!("Bearer {key}").parse()?;
@@ -112,7 +111,7 @@ async fn mistakes_are_answered_and_the_connection_survives() -> Outcome {
         let (_, error) = until(&mut client, "error").await?;
         assert!(error["message"].is_string());
     }
-    for wait in ["a".repeat(voice::MAX_TEXT_CHARS), "b".to_owned()] {
+    for wait in ["a".repeat(MAX_TEXT), "b".to_owned()] {
         send(&mut client, json!({"text": wait})).await?;
     }
     let (sound, _) = until(&mut client, "error").await?;
@@ -141,4 +140,13 @@ async fn bad_handshakes_are_refused() {
         };
         assert_eq!(answer.status(), status, "{path}");
     }
+}
+
+#[test]
+fn words_share_the_time_of_their_segment() {
+    let times = word_timestamps(" aa  bbb ", 1.0, 5.0);
+    let wanted = json!({"words": ["aa", "bbb"], "start": [1.0, 3.0], "end": [3.0, 6.0]});
+    assert_eq!(times, wanted);
+    assert_eq!(end_of_sentences("3.5 is one. Two"), 11);
+    assert_eq!(end_of_sentences("end."), 0);
 }

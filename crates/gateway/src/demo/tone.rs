@@ -1,8 +1,7 @@
-//! The built-in voice: one soft tone per syllable.
+//! The voice of the sample server: one soft tone per syllable.
 //!
-//! It does not speak, but it has the rhythm of speech: about
-//! [`LETTER_MILLIS`] a letter, pauses between words and sentences, a pitch that
-//! depends on the letters and falls towards the end of a sentence. The same
+//! The voice has the rhythm of speech: about [`LETTER_MILLIS`] per letter, pauses between words and
+//! sentences, and a pitch that depends on the letters and falls at the end of a sentence. The same
 //! text always gives the same samples.
 
 /// How long one letter sounds.

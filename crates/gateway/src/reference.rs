@@ -1,0 +1,194 @@
+//! The reference pages docs/reference/settings.md and docs/reference/cli.md, made from the table of
+//! settings and from the command line itself.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, ArgAction, Command};
+
+use crate::cli;
+use crate::settings::{Setting, flag, settings};
+
+const SETTINGS_HEAD: &str = "\
+<!-- Made from the table of settings; `UPDATE_REFERENCE=1 cargo test reference` writes it anew. -->
+# Settings
+
+Every setting is an environment variable. Most settings are also a flag of `voxgate serve` and
+`voxgate check`; a flag takes precedence over its variable. Secrets have no flag, because other users
+of a machine can see command lines: use the variable that ends in `_FILE`.
+
+A variable that is empty counts as not set, unless it holds or names keys: an empty key is an error.
+An unknown variable that begins with `VOXGATE_` is an error, except for the variables that Kubernetes
+injects for a Service. `voxgate check` reports all problems at once.
+";
+
+const CLI_HEAD: &str = "\
+<!-- Made from the command line; `UPDATE_REFERENCE=1 cargo test reference` writes it anew. -->
+# Command line
+
+Exit status, unless a command lists its own: 0 for success, 64 if the command line, the configuration
+or a file is wrong, 1 for any other failure.
+";
+
+/// The page about settings.
+#[must_use]
+pub fn settings_page() -> String {
+    let mut page = SETTINGS_HEAD.to_owned();
+    let mut group = "";
+    for setting in settings() {
+        if setting.group != group {
+            group = setting.group;
+            let _ = write!(
+                page,
+                "\n## {group}\n\n| variable | flag | value | meaning | default |\n|---|---|---|---|---|\n"
+            );
+        }
+        page.push_str(&row(setting));
+    }
+    page
+}
+
+fn row(setting: &Setting) -> String {
+    let Setting {
+        variable,
+        value,
+        meaning,
+        default,
+        ..
+    } = setting;
+    let flag = flag(setting).map_or("(secret)".to_owned(), |flag| format!("`--{flag}`"));
+    let default = match *default {
+        "" | "required" => (*default).to_owned(),
+        one if !one.contains(' ') => format!("`{one}`"),
+        words => words.to_owned(),
+    };
+    format!("| `{variable}` | {flag} | {value} | {meaning} | {default} |\n").replace("|  |", "| |")
+}
+
+/// The page about the command line.
+#[must_use]
+pub fn cli_page() -> String {
+    let mut root = cli::command().term_width(0).disable_help_subcommand(true);
+    root.build();
+    let mut page = CLI_HEAD.to_owned();
+    describe(&mut page, &root, &[]);
+    page
+}
+
+fn describe(page: &mut String, command: &Command, parents: &[&str]) {
+    let path: Vec<&str> = parents
+        .iter()
+        .copied()
+        .chain([command.get_name()])
+        .collect();
+    let name = path.join(" ");
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage:").trim();
+    let about = command.get_long_about().or(command.get_about());
+    let about = about.map(ToString::to_string).unwrap_or_default();
+    let _ = write!(
+        page,
+        "\n## {name}\n\n{}\n\n```text\n{usage}\n```\n",
+        escaped(&about)
+    );
+    let is_setting =
+        |argument: &Arg| settings().any(|row| row.variable == argument.get_id().as_str());
+    let shown = |argument: &&Arg| {
+        let builtin = matches!(
+            argument.get_action(),
+            ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+        );
+        !argument.is_hide_set() && !builtin
+    };
+    let arguments: Vec<&Arg> = command.get_arguments().filter(shown).collect();
+    let (flags, own): (Vec<&Arg>, Vec<&Arg>) = arguments
+        .into_iter()
+        .partition(|argument| is_setting(argument));
+    if !own.is_empty() {
+        page.push_str("\n| argument | meaning | default |\n|---|---|---|\n");
+        for argument in own {
+            page.push_str(&argument_row(argument));
+        }
+    }
+    let settings = settings().filter(|setting| flag(setting).is_some()).count();
+    if !flags.is_empty() && flags.len() == settings {
+        page.push_str("\nThe flags are those of all [settings](settings.md).\n");
+    } else if !flags.is_empty() {
+        let names = flags.iter().filter_map(|flag| flag.get_long());
+        let names: Vec<String> = names.map(|name| format!("`--{name}`")).collect();
+        let _ = write!(
+            page,
+            "\nThe flags are [settings](settings.md): {}. Flags of other settings are accepted and \
+             have no effect.\n",
+            names.join(", ")
+        );
+    }
+    if let Some(after) = command.get_after_long_help().or(command.get_after_help()) {
+        let after = after.to_string();
+        match after.contains("\n  ") {
+            true => _ = write!(page, "\n```text\n{after}\n```\n"),
+            false => _ = write!(page, "\n{}\n", escaped(&after)),
+        }
+    }
+    for each in command.get_subcommands().filter(|each| !each.is_hide_set()) {
+        describe(page, each, &path);
+    }
+}
+
+fn argument_row(argument: &Arg) -> String {
+    let values: Vec<&str> = argument
+        .get_value_names()
+        .unwrap_or_default()
+        .iter()
+        .map(AsRef::as_ref)
+        .collect();
+    let takes_value = argument.get_action().takes_values();
+    let short = argument.get_short();
+    let short = short.map_or(String::new(), |short| format!("-{short}, "));
+    let shown = match (argument.get_long(), takes_value) {
+        (Some(long), true) => format!("{short}--{long} {}", values.join(" ")),
+        (Some(long), false) => format!("{short}--{long}"),
+        (None, _) => values.join(" "),
+    };
+    let help = argument.get_long_help().or(argument.get_help());
+    let mut help = help.map(ToString::to_string).unwrap_or_default();
+    let mut default = String::new();
+    if argument.is_required_set() {
+        "required".clone_into(&mut default);
+    } else if let Some((meaning, words)) = help.split_once(" [default: ") {
+        words.trim_end_matches(']').clone_into(&mut default);
+        help = meaning.to_owned();
+    } else if takes_value {
+        let values = argument.get_default_values().iter();
+        let values = values.map(|value| format!("`{}`", value.to_string_lossy()));
+        default = values.collect::<Vec<_>>().join(" ");
+    }
+    let choices: Vec<String> = match takes_value {
+        true => argument.get_possible_values(),
+        false => Vec::new(),
+    }
+    .iter()
+    .filter(|choice| !choice.is_hide_set())
+    .map(|choice| format!("`{}`", choice.get_name()))
+    .collect();
+    if !choices.is_empty() {
+        let _ = write!(help, " ({})", choices.join(", "));
+    }
+    format!(
+        "| `{shown}` | {} | {default} |\n",
+        escaped(&help).replace('|', "\\|").replace('\n', " ")
+    )
+    .replace("|  |", "| |")
+}
+
+/// Text in which nothing outside backquotes is markup.
+fn escaped(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    let parts = parts.map(|(index, part)| match index % 2 {
+        0 => part
+            .replace('<', "\\<")
+            .replace('*', "\\*")
+            .replace('[', "\\["),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("`")
+}

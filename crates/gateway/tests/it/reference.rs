@@ -1,0 +1,32 @@
+//! The reference pages are those that the program describes.
+
+use std::fs;
+use std::path::Path;
+
+use voxgate_gateway::reference;
+
+#[test]
+fn the_page_of_settings_is_current() {
+    compare("settings.md", &reference::settings_page());
+}
+
+#[test]
+fn the_page_of_the_command_line_is_current() {
+    compare("cli.md", &reference::cli_page());
+}
+
+/// `UPDATE_REFERENCE=1` writes the page.
+fn compare(name: &str, expected: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
+    let page = folder.join(name);
+    let written = fs::read_to_string(&page).unwrap_or_default();
+    if written == expected {
+        return;
+    }
+    assert!(
+        std::env::var_os("UPDATE_REFERENCE").is_some(),
+        "docs/reference/{name} is out of date; run: UPDATE_REFERENCE=1 cargo test reference"
+    );
+    fs::create_dir_all(folder).unwrap();
+    fs::write(page, expected).unwrap();
+}
