@@ -1,8 +1,8 @@
 """The chart refuses wrong values with a message that names the value and the fix.
 
-Each file in wrong/ has one mistake and begins with `# says: …`, a part of the message. For errors of
-the schema, it has two variants, because the versions of Helm use different words, and `# at: …` names
-the value. `# lint: refuses` means that `helm lint` reports the mistake, too."""
+Each file in wrong/ has one mistake and begins with `# says: …`, a part of the message. For errors
+of the schema, it has two variants, because the versions of Helm use different words, and `# at: …`
+names the value. `# lint: refuses` means that `helm lint` reports the mistake, too."""
 
 from __future__ import annotations
 

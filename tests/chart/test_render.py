@@ -125,5 +125,5 @@ def test_the_policy_is_of_the_version_that_the_cluster_has(version: str) -> None
 def test_what_is_repeated_or_refused_is_told() -> None:
     with pytest.raises(Exception, match="repeated keys"):
         chart.parse("a: 1\na: 2\n")
-    with pytest.raises(Refused, match="nobody could be let in"):
+    with pytest.raises(Refused, match="No keys are set"):
         chart.template("4.2.3", NEWEST, [chart.CHART])
