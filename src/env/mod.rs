@@ -14,16 +14,14 @@
 //! | `VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS` | how long each of them waits at most | `2` |
 //! | `VOXGATE_LIMIT_HEADERS` | `on` or `off`: whether callers are told of their limits | `on` |
 //! | `VOXGATE_LIMIT_AUTH_FAILURES` | how often one address may fail to authenticate in a minute before it is slowed down; `0` for as often as it likes | `60` |
-//! | `VOXGATE_REDIS_URL` | the Redis or Valkey that replicas share their limits by (feature `redis`) | |
-//! | `VOXGATE_REDIS_CA_FILE` | the certificates, in PEM, that it is trusted by | the system's |
-//! | `VOXGATE_LIMIT_ON_FAILURE` | what is done without it: `local`, `deny` or `allow` ([`OnFailure`](crate::Limiter)) | `local` |
-//! | `VOXGATE_LIMIT_LEASE_SECONDS` | after how long the slots of a process that is gone are free again | `30` |
-//! | `VOXGATE_LIMIT_NAMESPACE` | what its keys begin with; the same for all replicas | `voxgate` |
 //! | `RIME_API_KEY`, `SUPERTONE_API_KEY`, `SMALLEST_API_KEY`, `KUGELAUDIO_API_KEY`, `INWORLD_API_KEY` | the deployment key of the dialect in use | |
 //!
 //! `VOXGATE_API_KEYS` and the deployment key have a twin with `_FILE` at its end, which names a
 //! file to read the secret from, such as a mounted Kubernetes Secret: one trailing newline is not
 //! part of it, and `VOXGATE_API_KEYS_FILE` holds one key a line.
+//!
+//! The settings of limits that replicas share (`VOXGATE_REDIS_URL` and others) belong to the crate
+//! `voxgate-limits-redis`. Without it they are an error.
 //!
 //! With a deployment key alone the mode is *preconfigured*: no credential is asked for. With
 //! caller keys alone it is *validate*. Both need `VOXGATE_MODE`, and neither is an error: silence
@@ -33,8 +31,6 @@ mod callers;
 mod environment;
 mod limits;
 mod mode;
-#[cfg(feature = "redis")]
-mod replicas;
 mod routes;
 mod secrets;
 mod settings;
@@ -60,7 +56,13 @@ impl AuthLayer {
     ///
     /// Everything that is wrong, each with its variable and none with a value.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let settings = Settings::from_environment(&Environment::current())?;
+        let environment = Environment::current();
+        let (settings, mut problems) = match Settings::from_environment(&environment) {
+            Ok(settings) => (Some(settings), Vec::new()),
+            Err(error) => (None, error.into_problems()),
+        };
+        problems.extend(limits::needs_store(&environment));
+        let settings = ConfigError::check(settings, problems)?;
         for notice in settings.notices() {
             tracing::warn!("{notice}");
         }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, Problem};
+use voxgate_limits_redis::RedisSettings;
 
 use super::auditing::Audit;
 use super::settings::{
@@ -20,6 +21,8 @@ use super::upstreams::Upstreams;
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) auth: Settings,
+    /// The store in which replicas share their limits.
+    pub(crate) redis: Option<RedisSettings>,
     pub(crate) listen: SocketAddr,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
@@ -90,6 +93,7 @@ impl Config {
                 None
             }
         };
+        let redis = RedisSettings::read(&environment, &mut problems);
         let mut read = Reader { problems };
         let listen = read.address(LISTEN, raw.listen);
         let admin_listen = read.address(ADMIN_LISTEN, raw.admin_listen);
@@ -123,6 +127,7 @@ impl Config {
                 Some(audit),
             ) => Some(Self {
                 auth,
+                redis,
                 listen,
                 admin_listen,
                 upstreams,
