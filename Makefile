@@ -39,14 +39,13 @@ clippy: ## Lint everything; a warning is an error.
 		set -x; $(CARGO) clippy $(LOCKED) --all-targets $(FEATURES) -- -D warnings; \
 	else scripts/skipped.sh add clippy 'not installed (rustup component add clippy)'; fi
 
-features: ## Check each feature alone: the bare layer, axum, notify, the audit log, redis, everything.
+features: ## Check each feature alone: the bare layer, axum, notify, the audit log, everything.
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then lint=clippy deny='-- -D warnings'; \
 	else lint=check deny=; fi; set -ex; \
 	$(CARGO) $$lint $(LOCKED) --no-default-features --lib $$deny; \
 	$(CARGO) $$lint $(LOCKED) --no-default-features --features axum --lib $$deny; \
 	$(CARGO) $$lint $(LOCKED) --no-default-features --features notify --lib $$deny; \
 	$(CARGO) $$lint $(LOCKED) --no-default-features --features audit-log --lib $$deny; \
-	$(CARGO) $$lint $(LOCKED) --no-default-features --features redis --lib $$deny; \
 	$(CARGO) $$lint $(LOCKED) --all-features $$deny
 
 unit: ## Run the tests of the library, the program and the examples, and the integration tests.

@@ -28,22 +28,18 @@ fn a_rate_lets_through_exactly_what_it_says() {
         return;
     };
     let limits = started(&server);
-    let demand = [key("a", rate("7/h"))];
-    let remaining = |told: &[Option<Quota>]| told[0].expect("a rate").remaining;
+    let demand = key("a", rate("7/h"));
     for left in (0..7).rev() {
         let lease = limits.decide(&demand).expect("granted");
-        assert_eq!(remaining(lease.quotas()), left);
-        assert_eq!(lease.quotas()[0].expect("a rate").limit, 7);
+        assert_eq!(rate_of(&lease, LimitScope::Key).requests, left);
     }
     for _ in 0..3 {
         let hit = limits.decide(&demand).expect_err("refused");
-        assert_eq!((hit.demand, hit.what), (0, What::Rate));
+        assert_eq!(hit.limit, Limit::KeyRate);
         assert!(
             hit.retry_after
                 .is_some_and(|it| it <= Duration::from_secs(3600 / 7 + 1))
         );
-        assert_eq!(remaining(&hit.quotas), 0);
-        assert!(hit.quotas[0].expect("a rate").full_in <= Duration::from_secs(3600));
     }
     let level = "{voxgate}:rate:7/3600000000:key:a";
     for _ in 0..5 {
@@ -75,7 +71,7 @@ fn a_rate_is_reckoned_without_rounding() {
     };
     let limits = started(&server);
     for (text, drain, unit) in [("7/h", 7, HOUR), ("13/h", 13, HOUR), ("10/h", 1, HOUR / 10)] {
-        let demand = [account("a", rate(text))];
+        let demand = account("a", rate(text));
         let level = format!("{{voxgate}}:rate:{drain}/{unit}:account:a");
         assert_eq!(limits.grants(1, &demand), 1);
         let mut before = state(&server, &level);
@@ -108,7 +104,7 @@ fn a_burst_is_what_may_begin_at_once() {
             ..super::rate(rate)
         };
         assert_eq!(
-            limits.grants(30, &[account(rate, limited)]),
+            limits.grants(30, &account(rate, limited)),
             expected,
             "{rate}"
         );
@@ -128,13 +124,9 @@ fn the_greatest_numbers_are_no_trouble() {
             ..rate(text)
         };
         for _ in 0..3 {
-            let lease = limits.decide(&[key("a", greatest)]).expect("granted");
-            let quota = lease.quotas()[0].expect("a rate");
-            assert_eq!(quota.limit, u64::from(u32::MAX));
-            assert!(
-                (quota.limit - 4..quota.limit + 1).contains(&quota.remaining),
-                "{quota:?}"
-            );
+            let lease = limits.decide(&key("a", greatest)).expect("granted");
+            let left = rate_of(&lease, LimitScope::Key).requests;
+            assert!(left >= u32::MAX - 4, "{left}");
         }
     }
 }
@@ -145,7 +137,7 @@ fn a_clock_that_is_set_back_locks_nobody_out() {
         return;
     };
     let limits = started(&server);
-    let demand = [key("a", rate("2/h"))];
+    let demand = key("a", rate("2/h"));
     assert_eq!(limits.grants(1, &demand), 1);
     let level = "{voxgate}:rate:1/1800000000:key:a";
     let (used, at) = state(&server, level);
@@ -163,37 +155,33 @@ fn a_refused_question_takes_nothing() {
         concurrency: NonZeroU32::new(most),
         ..rate(rate_of)
     };
-    let _all = limits.decide(&[upstream(concurrency(1))]).expect("granted");
-    let demands = [
-        key("k", both("5/h", 3)),
-        account("a", both("5/h", 3)),
-        upstream(concurrency(1)),
-    ];
+    let _all = limits.decide(&upstream(1)).expect("granted");
+    let both_of = |id, limits| member("k", both("5/h", 3), id, limits);
+    let demand = request(&both_of("a", both("5/h", 3)), NonZeroU32::new(1));
     for _ in 0..20 {
-        let hit = limits.decide(&demands).expect_err("refused");
-        let full = |quota: &Option<Quota>| quota.map(|it| it.remaining);
+        let hit = limits.decide(&demand).expect_err("refused");
         assert_eq!(
-            (hit.demand, hit.what, hit.retry_after),
-            (2, What::Concurrency, None)
+            (hit.limit, hit.retry_after),
+            (Limit::UpstreamConcurrency, None)
         );
-        let quotas: Vec<_> = hit.quotas.iter().map(full).collect();
-        assert_eq!(quotas, [Some(5), Some(5), None]);
     }
+    let used = server.keys();
+    assert_eq!(used, ["{voxgate}:gateways", "{voxgate}:slots:upstream"]);
     // The rate of the last refuses: neither slots nor rates of the others are used.
-    assert_eq!(limits.grants(1, &[account("b", rate("1/h"))]), 1);
-    let demands = [key("k", both("5/h", 3)), account("b", rate("1/h"))];
+    assert_eq!(limits.grants(1, &account("b", rate("1/h"))), 1);
+    let demand = request(&both_of("b", rate("1/h")), None);
     for _ in 0..20 {
-        let hit = limits.decide(&demands).expect_err("refused");
-        assert_eq!((hit.demand, hit.what), (1, What::Rate));
+        let hit = limits.decide(&demand).expect_err("refused");
+        assert_eq!(hit.limit, Limit::AccountRate);
     }
     assert_eq!(server.taken("{voxgate}:slots:key:k"), 0);
     assert_eq!(
-        limits.grants(9, &demands[..1]),
+        limits.grants(9, &key("k", both("5/h", 3))),
         3,
         "three slots, and rate to spare"
     );
     assert_eq!(
-        limits.grants(9, &[key("k", rate("5/h"))]),
+        limits.grants(9, &key("k", rate("5/h"))),
         2,
         "what is left of five"
     );
@@ -205,16 +193,16 @@ fn missing_a_slot_and_a_rate_is_told_as_both() {
         return;
     };
     let limits = started(&server);
-    let demand = [key(
+    let demand = key(
         "k",
         Limits {
             concurrency: NonZeroU32::new(1),
             ..rate("1/h")
         },
-    )];
+    );
     let _held = limits.decide(&demand).expect("granted");
     let hit = limits.decide(&demand).expect_err("refused");
-    assert_eq!((hit.demand, hit.what), (0, What::Concurrency));
+    assert_eq!(hit.limit, Limit::KeyConcurrency);
     assert!(
         hit.retry_after
             .is_some_and(|it| it > Duration::from_secs(3000)),
@@ -258,15 +246,20 @@ fn nobody_is_taken_for_somebody_else() {
     };
     let mut all: Vec<_> = names.iter().map(|name| key(name, one())).collect();
     all.extend(names.iter().map(|name| account(name, one())));
-    all.push(upstream(one()));
+    all.push(upstream(1));
     let leases: Vec<_> = all
         .iter()
-        .map(|demand| limits.decide(&[*demand]).expect("granted"))
+        .map(|demand| limits.decide(demand).expect("granted"))
         .collect();
     assert_eq!(leases.len(), server.keys().len() / 2, "{:?}", server.keys());
     for demand in all {
-        let hit = limits.decide(&[demand]).expect_err("it was its own");
-        assert_eq!(hit.what, What::Concurrency);
+        let hit = limits.decide(&demand).expect_err("it was its own");
+        let of = [
+            Limit::KeyConcurrency,
+            Limit::AccountConcurrency,
+            Limit::UpstreamConcurrency,
+        ];
+        assert!(of.contains(&hit.limit), "{hit:?}");
     }
 }
 
@@ -276,13 +269,13 @@ fn namespaces_do_not_meet() {
         return;
     };
     let of = |namespace: &str| {
-        started_with(SharedOptions {
+        started_with(RedisOptions {
             namespace: namespace.to_owned(),
             ..options(&server)
         })
     };
     let (one, other) = (of("one"), of("other"));
-    let demand = [upstream(concurrency(1))];
+    let demand = upstream(1);
     let _held = one.decide(&demand).expect("granted");
     let _held = other.decide(&demand).expect("granted");
     assert!(one.decide(&demand).is_err());
@@ -296,10 +289,13 @@ fn what_is_not_limited_is_not_asked() {
     };
     let limits = started(&server);
     server.kill();
-    for demands in [&[][..], &[key("a", Limits::default())]] {
-        let lease = limits.decide(demands).expect("granted");
-        assert_eq!(lease.quotas(), vec![None; demands.len()]);
-    }
+    // A burst without a rate limits nothing.
+    let burst = Limits {
+        burst: NonZeroU32::new(1),
+        ..Limits::default()
+    };
+    let granted = limits.decide(&account("a", burst)).expect("granted");
+    assert_eq!(granted.remaining, Remaining::default());
 }
 
 #[test]
@@ -307,7 +303,7 @@ fn what_nobody_uses_vanishes() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let limits = started_with(SharedOptions {
+    let limits = started_with(RedisOptions {
         lease: Duration::from_secs(1),
         ..options(&server)
     });
@@ -315,14 +311,14 @@ fn what_nobody_uses_vanishes() {
         concurrency: NonZeroU32::new(1),
         ..rate("2/s")
     };
-    drop(limits.decide(&[key("a", both)]).expect("granted"));
-    let others = [account(
+    drop(limits.decide(&key("a", both)).expect("granted"));
+    let others = account(
         "a",
         Limits {
             burst: NonZeroU32::new(9),
             ..rate("1/h")
         },
-    )];
+    );
     drop(limits.decide(&others).expect("granted"));
     // A half-used rate is kept until it is unused again, for an hour at the most.
     let expiry: i64 = server.run("PTTL {voxgate}:rate:1/3600000000:account:a");
@@ -343,7 +339,7 @@ fn a_cluster_takes_every_question() {
         state.contains("cluster_state:ok")
     };
     until("the cluster is up", is_ok);
-    let limits = started_with(SharedOptions {
+    let limits = started_with(RedisOptions {
         lease: Duration::from_secs(1),
         ..options(&server)
     });
@@ -351,8 +347,8 @@ fn a_cluster_takes_every_question() {
         concurrency: NonZeroU32::new(1),
         ..rate("2/h")
     };
-    let demands = [key("{k}", both()), account("}a{", both()), upstream(both())];
-    let lease = limits.decide(&demands).expect("granted");
+    let demand = request(&member("{k}", both(), "}a{", both()), NonZeroU32::new(1));
+    let lease = limits.decide(&demand).expect("granted");
     // It outlives its expiry, so heartbeats are taken, too.
     thread::sleep(Duration::from_millis(2500));
     assert_eq!(server.taken("{voxgate}:slots:upstream"), 1);
@@ -360,7 +356,7 @@ fn a_cluster_takes_every_question() {
     until("it is given back", || {
         server.taken("{voxgate}:slots:upstream") == 0
     });
-    assert_eq!(limits.grants(2, &demands), 1);
+    assert_eq!(limits.grants(2, &demand), 1);
     assert_eq!(limits.failures(), 0);
     let mut slots = std::collections::BTreeSet::new();
     for key in server.keys() {

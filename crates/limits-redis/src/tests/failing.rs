@@ -13,10 +13,13 @@ use super::*;
 const SLOTS: &str = "{voxgate}:slots:key:a";
 
 /// Asks as many as are asked before the first can be answered.
-fn unanswered(limits: &SharedLimits, demands: &[Demand<'_>], count: usize) {
-    let asked: Vec<_> = (0..count).map(|_| limits.ask(demands, None)).collect();
+fn unanswered(limits: &RedisStore, demand: &AcquireRequest, count: usize) {
+    let asked: Vec<_> = (0..count).map(|_| limits.ask(demand, None)).collect();
     for asking in asked {
-        assert_eq!(block_on(asking).expect_err("no answer"), Unavailable);
+        assert_eq!(
+            block_on(asking).result.expect_err("no answer"),
+            AcquireError::Unavailable
+        );
     }
 }
 
@@ -28,7 +31,7 @@ fn what_is_granted_too_late_is_given_back() {
     };
     // Shorter and longer than a silent connection is kept.
     for (id, frozen) in [("a", 300), ("b", 3000)] {
-        let limits = started_with(SharedOptions {
+        let limits = started_with(RedisOptions {
             deadline: Duration::from_millis(200),
             namespace: id.to_owned(),
             ..options(&server)
@@ -38,9 +41,9 @@ fn what_is_granted_too_late_is_given_back() {
             burst: NonZeroU32::new(1000),
             ..rate("1/h")
         };
-        let demand = [key("a", limited)];
+        let demand = key("a", limited);
         // A machine may be too slow for the deadline, but not always.
-        let in_time = || block_on(limits.ask(&demand, None)).is_ok();
+        let in_time = || block_on(limits.ask(&demand, None)).result.is_ok();
         until("it is asked in time", in_time);
         let counted = || server.counted(&format!("{{{id}}}:rate:1/3600000000:key:a"));
         let before = counted();
@@ -67,7 +70,7 @@ fn the_scripts_may_be_forgotten() {
         return;
     };
     let limits = started(&server);
-    let demand = [key("a", concurrency(40))];
+    let demand = key("a", concurrency(40));
     for _ in 0..3 {
         let _: String = server.run("SCRIPT FLUSH");
         assert_eq!(limits.grants(40, &demand), 40);
@@ -81,7 +84,7 @@ fn a_lost_connection_is_made_again() {
         return;
     };
     let limits = started(&server);
-    let demand = [key("a", concurrency(1))];
+    let demand = key("a", concurrency(1));
     let held = limits.decide(&demand).expect("granted");
     for _ in 0..3 {
         let before = limits.failures();
@@ -115,25 +118,25 @@ fn trouble_is_told_once_with_what_to_do() {
         let Some(server) = Server::start(&[]) else {
             return;
         };
-        let limits = started_with(SharedOptions {
+        let limits = started_with(RedisOptions {
             lease: Duration::from_secs(1),
             ..options(&server)
         });
-        let demands = [key(
+        let demand = key(
             "a",
             Limits {
                 concurrency: NonZeroU32::new(9),
                 ..rate("999/h")
             },
-        )];
+        );
         for round in 1..=2 {
-            assert_eq!(limits.grants(1, &demands), 1);
+            assert_eq!(limits.grants(1, &demand), 1);
             let _: Value = server.run(cause);
             until(code, || {
-                let _ = block_on(limits.ask(&demands, None));
+                let _ = block_on(limits.ask(&demand, None));
                 !limits.is_up()
             });
-            unanswered(&limits, &demands, 100);
+            unanswered(&limits, &demand, 100);
             let socket = server.socket().display().to_string();
             let told = |level: &str| {
                 let mut lines = logs::lines_with(&socket);
@@ -162,7 +165,7 @@ fn trouble_with_what_is_given_back_is_told_in_the_same_words() {
         return;
     };
     let limits = started(&server);
-    let demand = [key("a", concurrency(9))];
+    let demand = key("a", concurrency(9));
     let held = limits.decide(&demand).expect("granted");
     let _: Value = server.run("SET {voxgate}:slots:key:a odd");
     drop(held);
@@ -184,8 +187,8 @@ fn nobody_there_is_noticed_at_once_and_waited_for() {
         return;
     };
     server.kill();
-    let limits = SharedLimits::start(options(&server)).expect("started all the same");
-    let demand = [key("a", concurrency(1))];
+    let limits = RedisStore::start(options(&server)).expect("started all the same");
+    let demand = key("a", concurrency(1));
     unanswered(&limits, &demand, 10);
     assert!(!limits.is_up());
     assert_eq!(limits.replicas(), 1);
@@ -203,11 +206,11 @@ fn a_password_is_used_and_never_shown() {
     };
     let set = format!("ACL SETUSER limits on >{RIGHT} ~* +@all");
     let _: String = server.run(&set);
-    let with = |query: &str| SharedOptions {
+    let with = |query: &str| RedisOptions {
         url: Secret::new(&format!("{}?{query}", server.url())).expect("a URL"),
         ..options(&server)
     };
-    let demand = [key("a", concurrency(1))];
+    let demand = key("a", concurrency(1));
     let right = with("user=limits&pass=the-right%2Fpassword&db=3");
     assert!(!format!("{right:?}").contains("password"));
     let limits = started_with(right);
@@ -221,7 +224,7 @@ fn a_password_is_used_and_never_shown() {
         ("user=limits&pass=wrong-password", "(WRONGPASS)"),
         ("user=nobody&pass=wrong-password", "(WRONGPASS)"),
     ] {
-        let limits = SharedLimits::start(with(query)).expect("started");
+        let limits = RedisStore::start(with(query)).expect("started");
         unanswered(&limits, &demand, 3);
         let socket = server.socket().display().to_string();
         until("it is told", || {
@@ -234,7 +237,7 @@ fn a_password_is_used_and_never_shown() {
         );
     }
     let _: String = server.run("ACL SETUSER default resetpass >unknown");
-    let limits = SharedLimits::start(options(&server)).expect("started");
+    let limits = RedisStore::start(options(&server)).expect("started");
     unanswered(&limits, &demand, 3);
     let socket = server.socket().display().to_string();
     until("it is told", || {
@@ -245,7 +248,7 @@ fn a_password_is_used_and_never_shown() {
     for line in logs::lines_with(&socket) {
         let line = line
             .replace("redis://:<password>", "")
-            .replace("wants a password", "");
+            .replace("requires a password", "");
         let line = line.replace("name and password of the URL", "");
         assert!(!line.contains("password"), "{line}");
     }
@@ -257,16 +260,19 @@ fn a_full_queue_is_no_place_to_wait() {
         return;
     };
     let limits = started(&server);
-    let demand = [key("a", concurrency(u32::MAX))];
+    let demand = key("a", concurrency(u32::MAX));
     server.freeze();
     let mut asked: Vec<_> = (0..UNANSWERED).map(|_| limits.ask(&demand, None)).collect();
     let one_more = block_on(limits.ask(&demand, None));
-    assert_eq!(one_more.expect_err("full"), Unavailable);
+    assert_eq!(
+        one_more.result.expect_err("full"),
+        AcquireError::Unavailable
+    );
     assert!(!is_ready(&mut asked[0]));
     server.thaw();
     let held: Vec<_> = asked.into_iter().map(block_on).collect();
     until("there is room again", || {
-        block_on(limits.ask(&demand, None)).is_ok()
+        block_on(limits.ask(&demand, None)).result.is_ok()
     });
     drop(held);
 }
@@ -278,11 +284,11 @@ fn round_trips_are_told() {
     };
     let told = Arc::new(Mutex::new(0));
     let count = Arc::clone(&told);
-    let limits = started_with(SharedOptions {
+    let limits = started_with(RedisOptions {
         on_round_trip: Some(Box::new(move |_| *count.lock().expect("a lock") += 1)),
         ..options(&server)
     });
-    limits.grants(7, &[key("a", rate("5/h"))]);
+    limits.grants(7, &key("a", rate("5/h")));
     assert_eq!(*told.lock().expect("a lock"), 7);
 }
 
@@ -343,8 +349,8 @@ fn tls_is_spoken_with_whom_the_authority_vouches_for() {
     let Some((server, port, ca_file)) = with_tls() else {
         return;
     };
-    let demand = [key("a", concurrency(1))];
-    let to = |url: String, ca_file: Option<&std::path::Path>| SharedOptions {
+    let demand = key("a", concurrency(1));
+    let to = |url: String, ca_file: Option<&std::path::Path>| RedisOptions {
         url: Secret::new(&url).expect("a URL"),
         ca_file: ca_file.map(std::path::Path::to_owned),
         ..options(&server)
@@ -358,22 +364,22 @@ fn tls_is_spoken_with_whom_the_authority_vouches_for() {
         (
             format!("valkeys://127.0.0.1:{port}"),
             Some(&*ca_file),
-            "no TLS with it",
+            "TLS failed",
         ),
         (
             format!("rediss://localhost:{port}/2"),
             None,
-            "no TLS with it",
+            "TLS failed",
         ),
         (
             format!("redis://localhost:{port}"),
             None,
-            "whether it wants TLS",
+            "whether it requires TLS",
         ),
     ] {
         let told = |line: &String| line.contains(&port) && line.contains(complaint);
         let before = logs::lines_with(&port).iter().filter(|it| told(it)).count();
-        let limits = SharedLimits::start(to(url, ca_file)).expect("started");
+        let limits = RedisStore::start(to(url, ca_file)).expect("started");
         unanswered(&limits, &demand, 3);
         until("it is told", || {
             logs::lines_with(&port).iter().filter(|it| told(it)).count() > before

@@ -95,28 +95,31 @@ fn a_grant_after_its_release_is_given_back_again() {
     };
     let network = Network::to(&server.socket());
     let url = format!("unix://{}", network.socket().display());
-    let limits = started_with(SharedOptions {
+    let limits = started_with(RedisOptions {
         url: Secret::new(&url).expect("a URL"),
         deadline: Duration::from_secs(5),
         lease: Duration::from_secs(9),
         ..options(&server)
     });
     let slots = "{voxgate}:slots:key:a";
-    let demand = [key(
+    let demand = key(
         "a",
         Limits {
             concurrency: NonZeroU32::new(100),
             burst: NonZeroU32::new(100),
             ..rate("1/h")
         },
-    )];
+    );
     let _kept = limits.decide(&demand).expect("granted");
     let counted = || server.counted("{voxgate}:rate:1/3600000000:key:a");
     assert_eq!(counted(), 1);
     network.hold();
     let asked: Vec<_> = (0..20).map(|_| limits.ask(&demand, None)).collect();
     for asking in asked {
-        assert_eq!(block_on(asking).expect_err("no answer"), Unavailable);
+        assert_eq!(
+            block_on(asking).result.expect_err("no answer"),
+            AcquireError::Unavailable
+        );
     }
     until("there is another connection", || limits.is_up());
     assert!(network.connections() > 1);

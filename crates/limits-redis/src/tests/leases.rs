@@ -7,8 +7,8 @@ use super::*;
 
 const SLOTS: &str = "{voxgate}:slots:key:a";
 
-fn short(server: &Server) -> SharedOptions {
-    SharedOptions {
+fn short(server: &Server) -> RedisOptions {
+    RedisOptions {
         lease: Duration::from_secs(1),
         ..options(server)
     }
@@ -20,7 +20,7 @@ fn gateways_share_what_is_in_flight() {
         return;
     };
     let (one, other) = (started(&server), started(&server));
-    let demand = [key("a", concurrency(3))];
+    let demand = key("a", concurrency(3));
     let mut held = vec![
         one.decide(&demand).expect("granted"),
         other.decide(&demand).expect("granted"),
@@ -28,7 +28,7 @@ fn gateways_share_what_is_in_flight() {
     ];
     for limits in [&one, &other] {
         let hit = limits.decide(&demand).expect_err("refused");
-        assert_eq!((hit.what, hit.retry_after), (What::Concurrency, None));
+        assert_eq!((hit.limit, hit.retry_after), (Limit::KeyConcurrency, None));
     }
     drop(held.swap_remove(0));
     until("a slot is free", || server.taken(SLOTS) == 2);
@@ -44,7 +44,7 @@ fn who_gives_back_may_ask_at_once() {
     };
     let limits = started(&server);
     for _ in 0..200 {
-        drop(limits.decide(&[key("a", concurrency(1))]).expect("granted"));
+        drop(limits.decide(&key("a", concurrency(1))).expect("granted"));
     }
 }
 
@@ -81,10 +81,11 @@ fn nothing_leaks_whenever_a_future_is_dropped() {
                 for _ in 0..1500 {
                     random = random.wrapping_mul(6_364_136_223_846_793_005) + 1;
                     let dice = random >> 33;
-                    let demands = [key("a", concurrency(20)), upstream(concurrency(30))];
+                    let principal = Principal::new("a").with_limits(concurrency(20));
+                    let demand = request(&principal, NonZeroU32::new(30));
                     let wait = (dice % 3 == 0)
                         .then(|| until_then(Instant::now() + Duration::from_secs(1)));
-                    let mut asking = limits.ask(&demands, wait);
+                    let mut asking = limits.ask(&demand, wait);
                     match dice / 3 % 5 {
                         0 => drop(asking),
                         1 => {
@@ -104,7 +105,7 @@ fn nothing_leaks_whenever_a_future_is_dropped() {
         server.taken(SLOTS) == 0 && server.taken("{voxgate}:slots:upstream") == 0
     });
     assert_eq!(limits.failures(), 0);
-    assert_eq!(limits.grants(20, &[key("a", concurrency(20))]), 20);
+    assert_eq!(limits.grants(20, &key("a", concurrency(20))), 20);
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn a_lease_lives_for_as_long_as_it_is_held() {
     };
     let limits = started_with(short(&server));
     // More than go into one batch.
-    let demand = [key("a", concurrency(250))];
+    let demand = key("a", concurrency(250));
     let held: Vec<_> = (0..250)
         .map(|_| limits.decide(&demand).expect("granted"))
         .collect();
@@ -135,7 +136,7 @@ fn the_slots_of_a_gateway_that_is_gone_come_free() {
     let is_stuck = Arc::new(AtomicBool::new(false));
     let (stuck, is_released) = channel::<()>();
     let tell = Arc::clone(&is_stuck);
-    let gone = started_with(SharedOptions {
+    let gone = started_with(RedisOptions {
         on_round_trip: Some(Box::new(move |_| {
             if tell.load(Ordering::SeqCst) {
                 let _ = is_released.recv();
@@ -144,13 +145,13 @@ fn the_slots_of_a_gateway_that_is_gone_come_free() {
         ..short(&server)
     });
     let alive = started_with(short(&server));
-    let demand = [key("a", concurrency(2))];
+    let demand = key("a", concurrency(2));
     let _kept = alive.decide(&demand).expect("granted");
     let lost = gone.decide(&demand).expect("granted");
     assert!(alive.decide(&demand).is_err());
     until("they know of each other", || alive.replicas() == 2);
     is_stuck.store(true, Ordering::SeqCst);
-    let _unanswered = gone.ask(&[upstream(concurrency(1))], None);
+    let _unanswered = gone.ask(&upstream(1), None);
     std::mem::forget(lost);
     until("the slot comes free", || alive.decide(&demand).is_ok());
     until("nobody counts on it", || alive.replicas() == 1);
@@ -164,26 +165,26 @@ fn leases_are_put_back_when_redis_has_lost_them() {
         return;
     };
     let limits = started_with(short(&server));
-    let demands = [key("a", concurrency(250)), upstream(concurrency(300))];
+    let principal = Principal::new("a").with_limits(concurrency(250));
+    let demand = request(&principal, NonZeroU32::new(300));
     let mut held: Vec<_> = (0..250)
-        .map(|_| limits.decide(&demands).expect("granted"))
+        .map(|_| limits.decide(&demand).expect("granted"))
         .collect();
     for _ in 0..2 {
         server.kill();
         until("it is missed", || !limits.is_up());
-        let _ = block_on(limits.ask(&demands, None)).expect_err("nobody to ask");
+        let _ = block_on(limits.ask(&demand, None))
+            .result
+            .expect_err("nobody to ask");
         // What is given back meanwhile is not put back.
         held.truncate(held.len() - 10);
         server.start_again();
         until("it is found", || limits.is_up());
         assert_eq!(server.taken(SLOTS), held.len());
         assert_eq!(server.taken("{voxgate}:slots:upstream"), held.len());
-        let demands = [key(
-            "a",
-            concurrency(u32::try_from(held.len()).expect("few")),
-        )];
-        let hit = limits.decide(&demands).expect_err("refused");
-        assert_eq!(hit.what, What::Concurrency);
+        let demand = key("a", concurrency(u32::try_from(held.len()).expect("few")));
+        let hit = limits.decide(&demand).expect_err("refused");
+        assert_eq!(hit.limit, Limit::KeyConcurrency);
     }
     // While it is up, too.
     let _: String = server.run("FLUSHALL");
@@ -198,7 +199,7 @@ fn the_last_to_go_takes_leave() {
         return;
     };
     let limits = started(&server);
-    let lease = limits.decide(&[key("a", concurrency(1))]).expect("granted");
+    let lease = limits.decide(&key("a", concurrency(1))).expect("granted");
     drop(limits);
     assert_eq!(server.taken("{voxgate}:gateways"), 1);
     assert_eq!(server.taken(SLOTS), 1);

@@ -29,7 +29,7 @@ struct Listener;
 
 impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().contains("admit::shared")
+        metadata.target().starts_with("voxgate_limits_redis")
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

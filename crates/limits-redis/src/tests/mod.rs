@@ -1,4 +1,4 @@
-//! Against a real server.
+//! Tests against a real server.
 
 mod deciding;
 mod failing;
@@ -16,9 +16,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use voxgate::rate_limit::{LimitExceeded, LimitScope, RateRemaining, WaitPlace};
+use voxgate::{Account, Limit, Limits, Principal, Rate, Secret};
+
 use super::*;
-use crate::limit::Rate;
-use crate::secret::Secret;
 
 use self::server::Server;
 
@@ -27,33 +28,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// More than any answer takes.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-fn options(server: &Server) -> SharedOptions {
-    SharedOptions {
+fn options(server: &Server) -> RedisOptions {
+    RedisOptions {
         deadline: DEADLINE,
-        ..SharedOptions::new(Secret::new(&server.url()).expect("a URL"))
+        ..RedisOptions::new(Secret::new(&server.url()).expect("a URL"))
     }
 }
 
-/// Leave to wait until then. There is always a place.
-fn until_then(until: Instant) -> Wait {
-    in_lane("", until)
+/// Permission to wait until then. There is always a place.
+fn until_then(until: Instant) -> WaitPermission {
+    WaitPermission::new(until, || Some(WaitPlace::new(())))
 }
 
-fn in_lane(lane: &str, until: Instant) -> Wait {
-    Wait {
-        until,
-        lane: lane.into(),
-        enter: Box::new(|| Some(Box::new(()))),
-    }
-}
-
-/// Limits on this server, in use.
-fn started(server: &Server) -> SharedLimits {
+/// A store on this server that is available.
+fn started(server: &Server) -> RedisStore {
     started_with(options(server))
 }
 
-fn started_with(options: SharedOptions) -> SharedLimits {
-    let limits = SharedLimits::start(options).expect("started");
+fn started_with(options: RedisOptions) -> RedisStore {
+    let limits = RedisStore::start(options).expect("started");
     until("it is up", || limits.is_up());
     limits
 }
@@ -88,8 +81,8 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Whether it has its answer already.
-fn is_ready(asking: &mut Asking) -> bool {
+/// Whether the answer is there already.
+fn is_ready(asking: &mut AcquireFuture) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     pin!(asking).poll(&mut context).is_ready()
 }
@@ -108,41 +101,84 @@ fn concurrency(most: u32) -> Limits {
     }
 }
 
-fn key(id: &str, limits: Limits) -> Demand<'_> {
-    Demand {
-        holder: Holder::Key(id),
-        limits,
+fn key(id: &str, limits: Limits) -> AcquireRequest {
+    request(&Principal::new(id).with_limits(limits), None)
+}
+
+fn account(id: &str, limits: Limits) -> AcquireRequest {
+    request(&member("some-key", Limits::default(), id, limits), None)
+}
+
+/// A request of a key without limits of its own.
+fn upstream(most: u32) -> AcquireRequest {
+    upstream_of("some-key", most)
+}
+
+fn upstream_of(key: &str, most: u32) -> AcquireRequest {
+    request(&Principal::new(key), NonZeroU32::new(most))
+}
+
+fn member(key: &str, own: Limits, account: &str, shared: Limits) -> Principal {
+    Principal::new(key)
+        .with_limits(own)
+        .with_account(Arc::new(Account::new(account, shared)))
+}
+
+fn request(principal: &Principal, upstream: Option<NonZeroU32>) -> AcquireRequest {
+    AcquireRequest::new(principal, Limits::default(), upstream).expect("a limit")
+}
+
+/// What is left of the rate.
+fn rate_of(granted: &Granted, scope: LimitScope) -> RateRemaining {
+    let remaining = granted.remaining.get(scope).expect("a scope");
+    remaining.rate.expect("a rate")
+}
+
+/// The limit that refused a request.
+#[track_caller]
+fn refused(result: Result<Granted, AcquireError>) -> LimitExceeded {
+    match result {
+        Err(AcquireError::Exceeded(exceeded)) => exceeded,
+        other => panic!("not refused: {other:?}"),
     }
 }
 
-fn account(id: &str, limits: Limits) -> Demand<'_> {
-    Demand {
-        holder: Holder::Account(id),
-        limits,
+impl RedisStore {
+    fn ask(&self, request: &AcquireRequest, wait: Option<WaitPermission>) -> AcquireFuture {
+        self.acquire(request, wait)
     }
-}
 
-fn upstream(limits: Limits) -> Demand<'static> {
-    Demand {
-        holder: Holder::Upstream,
-        limits,
+    fn is_up(&self) -> bool {
+        self.status().is_up
     }
-}
 
-impl SharedLimits {
+    fn replicas(&self) -> u32 {
+        self.status().replicas
+    }
+
+    fn failures(&self) -> u64 {
+        self.status().failures
+    }
+
     /// Asks, and waits for an answer of Redis.
     #[track_caller]
-    fn decide(&self, demands: &[Demand<'_>]) -> Result<Lease, Hit> {
-        block_on(self.ask(demands, None)).expect("an answer")
+    fn decide(&self, request: &AcquireRequest) -> Result<Granted, LimitExceeded> {
+        match block_on(self.acquire(request, None)).result {
+            Ok(granted) => Ok(granted),
+            Err(AcquireError::Exceeded(exceeded)) => Err(exceeded),
+            Err(error) => panic!("no answer: {error:?}"),
+        }
     }
 
-    /// How many of so many questions at once are granted. Nothing stays held.
-    fn grants(&self, count: usize, demands: &[Demand<'_>]) -> usize {
-        let asked: Vec<_> = (0..count).map(|_| self.ask(demands, None)).collect();
+    /// How many of so many requests at once are granted. Nothing stays held.
+    fn grants(&self, count: usize, request: &AcquireRequest) -> usize {
+        let asked: Vec<_> = (0..count).map(|_| self.acquire(request, None)).collect();
         let told: Vec<_> = asked
             .into_iter()
-            .map(|asking| block_on(asking).expect("an answer"))
+            .map(|asking| block_on(asking).result)
             .collect();
+        let no_answer = |it: &Result<_, _>| matches!(it, Err(AcquireError::Unavailable));
+        assert!(!told.iter().any(no_answer), "an answer");
         told.iter().filter(|told| told.is_ok()).count()
     }
 }

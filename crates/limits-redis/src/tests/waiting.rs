@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-fn later() -> Option<Wait> {
+fn later() -> Option<WaitPermission> {
     Some(until_then(Instant::now() + PATIENCE))
 }
 
@@ -15,7 +15,7 @@ fn they_are_served_in_the_order_in_which_they_came() {
         return;
     };
     let limits = started(&server);
-    let demand = [key("a", concurrency(1))];
+    let demand = key("a", concurrency(1));
     let mut held = limits.decide(&demand).expect("granted");
     let mut waiting: Vec<_> = (0..6).map(|_| limits.ask(&demand, later())).collect();
     drop(waiting.remove(3));
@@ -23,14 +23,12 @@ fn they_are_served_in_the_order_in_which_they_came() {
         // Who comes now comes last, and who does not want to wait is refused.
         waiting.push(limits.ask(&demand, later()));
         assert_eq!(
-            limits.decide(&demand).expect_err("refused").what,
-            What::Concurrency
+            limits.decide(&demand).expect_err("refused").limit,
+            Limit::KeyConcurrency
         );
         assert!(waiting.iter_mut().all(|it| !is_ready(it)), "{round}");
         drop(held);
-        held = block_on(waiting.remove(0))
-            .expect("an answer")
-            .expect("granted");
+        held = block_on(waiting.remove(0)).result.expect("granted");
     }
     drop(waiting);
     drop(held);
@@ -46,20 +44,20 @@ fn who_comes_later_takes_nothing_away() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let limits = started_with(SharedOptions {
+    let limits = started_with(RedisOptions {
         // No heartbeat puts back what the test takes away.
         lease: Duration::from_secs(3600),
         ..options(&server)
     });
     let burst = NonZeroU32::new(1000);
-    let demand = [key(
+    let demand = key(
         "a",
         Limits {
             concurrency: NonZeroU32::new(1),
             burst,
             ..rate("1/h")
         },
-    )];
+    );
     let mut held = vec![limits.decide(&demand).expect("granted")];
     let mut first = limits.ask(&demand, later());
     for round in 1..=20 {
@@ -67,9 +65,9 @@ fn who_comes_later_takes_nothing_away() {
         assert!(limits.decide(&demand).is_err());
         let _: i64 = server.run("ZREMRANGEBYRANK {voxgate}:slots:key:a 0 -1");
         let mut second = limits.ask(&demand, later());
-        let lease = block_on(first).expect("an answer").expect("granted");
+        let lease = block_on(first).result.expect("granted");
         assert!(!is_ready(&mut second));
-        let left = lease.quotas()[0].expect("a rate").remaining;
+        let left = rate_of(&lease, LimitScope::Key).requests;
         assert_eq!(left, 1000 - 1 - round, "each request counts once");
         held.push(lease);
         first = second;
@@ -82,13 +80,13 @@ fn a_slot_may_come_from_another_gateway() {
         return;
     };
     let (one, other) = (started(&server), started(&server));
-    let demand = [upstream(concurrency(1))];
+    let demand = upstream(1);
     let held = one.decide(&demand).expect("granted");
     let waiting = other.ask(&demand, later());
     // It is asked about again, and again refused.
     thread::sleep(Duration::from_millis(300));
     drop(held);
-    let _held = block_on(waiting).expect("an answer").expect("granted");
+    let _held = block_on(waiting).result.expect("granted");
 }
 
 /// What another gateway gives back is for those who wait, not for whoever comes next and finds no
@@ -101,7 +99,7 @@ fn who_may_not_wait_does_not_go_before_those_who_do() {
     let (one, other) = (started(&server), started(&server));
     for round in 0..5 {
         let id = round.to_string();
-        let demand = [key(&id, concurrency(1))];
+        let demand = key(&id, concurrency(1));
         let held = other.decide(&demand).expect("granted");
         let mut waiting = one.ask(&demand, later());
         // Asked one after the other, so that the first has been refused when this is answered.
@@ -113,7 +111,7 @@ fn who_may_not_wait_does_not_go_before_those_who_do() {
             assert!(one.decide(&demand).is_err(), "round {round}: it went first");
             thread::sleep(Duration::from_millis(2));
         }
-        let _held = block_on(waiting).expect("an answer").expect("granted");
+        let _held = block_on(waiting).result.expect("granted");
     }
 }
 
@@ -123,7 +121,7 @@ fn waiting_ends_when_its_time_is_over() {
         return;
     };
     let limits = started(&server);
-    let demand = [key("a", concurrency(1))];
+    let demand = key("a", concurrency(1));
     let _held = limits.decide(&demand).expect("granted");
     let mut patient = limits.ask(&demand, later());
     let until = Instant::now() + Duration::from_millis(200);
@@ -131,9 +129,9 @@ fn waiting_ends_when_its_time_is_over() {
         .map(|_| limits.ask(&demand, Some(until_then(until))))
         .collect();
     for asking in waiting {
-        let hit = block_on(asking).expect("an answer").expect_err("refused");
+        let hit = refused(block_on(asking).result);
         assert!(Instant::now() >= until);
-        assert_eq!((hit.demand, hit.what), (0, What::Concurrency));
+        assert_eq!(hit.limit, Limit::KeyConcurrency);
     }
     assert!(!is_ready(&mut patient));
 }
@@ -144,13 +142,13 @@ fn nobody_waits_for_what_waiting_does_not_bring() {
         return;
     };
     let limits = started(&server);
-    let both = [key("a", concurrency(1)), account("b", rate("1/h"))];
+    let both = request(&member("a", concurrency(1), "b", rate("1/h")), None);
     let _held = limits.decide(&both).expect("granted");
-    let mut waiting = limits.ask(&both[..1], later());
+    let mut waiting = limits.ask(&key("a", concurrency(1)), later());
     // With others waiting for the slot, and without.
-    for demands in [&both[..], &both[1..]] {
-        let asking = limits.ask(demands, later());
-        let hit = block_on(asking).expect("an answer").expect_err("refused");
+    for demand in [both, account("b", rate("1/h"))] {
+        let asking = limits.ask(&demand, later());
+        let hit = refused(block_on(asking).result);
         assert!(hit.retry_after.is_some(), "{hit:?}");
     }
     assert!(!is_ready(&mut waiting));
@@ -163,23 +161,23 @@ fn rooms_do_not_get_in_each_others_way() {
         return;
     };
     let limits = started(&server);
-    let a = limits.decide(&[key("a", concurrency(1))]).expect("granted");
-    let up = limits.decide(&[upstream(concurrency(1))]).expect("granted");
-    let both = [key("a", concurrency(1)), upstream(concurrency(1))];
-    let mut two = limits.ask(&both, later());
-    let mut other = limits.ask(
-        &[key("b", concurrency(1)), upstream(concurrency(1))],
-        later(),
-    );
+    let a = limits.decide(&key("a", concurrency(1))).expect("granted");
+    let up = limits.decide(&upstream(1)).expect("granted");
+    let both = |key| {
+        let principal = Principal::new(key).with_limits(concurrency(1));
+        request(&principal, NonZeroU32::new(1))
+    };
+    let mut two = limits.ask(&both("a"), later());
+    let mut other = limits.ask(&both("b"), later());
     drop(a);
     // The first has moved on to the other room, where it comes before the second.
     thread::sleep(Duration::from_millis(300));
     assert!(!is_ready(&mut two) && !is_ready(&mut other));
     drop(up);
-    let first = block_on(two).expect("an answer").expect("granted");
+    let first = block_on(two).result.expect("granted");
     assert!(!is_ready(&mut other));
     drop(first);
-    let _second = block_on(other).expect("an answer").expect("granted");
+    let _second = block_on(other).result.expect("granted");
 }
 
 #[test]
@@ -188,12 +186,15 @@ fn waiting_ends_when_redis_is_gone() {
         return;
     };
     let limits = started(&server);
-    let demand = [key("a", concurrency(1))];
+    let demand = key("a", concurrency(1));
     let _held = limits.decide(&demand).expect("granted");
     let waiting: Vec<_> = (0..3).map(|_| limits.ask(&demand, later())).collect();
     server.kill();
     for asking in waiting {
-        assert_eq!(block_on(asking).expect_err("nobody to ask"), Unavailable);
+        assert_eq!(
+            block_on(asking).result.expect_err("nobody to ask"),
+            AcquireError::Unavailable
+        );
     }
 }
 
@@ -204,19 +205,15 @@ fn who_finds_no_place_does_not_wait() {
         return;
     };
     let limits = started(&server);
-    let demand = [key("a", concurrency(1))];
+    let demand = key("a", concurrency(1));
     let asked = Arc::new(AtomicU32::new(0));
     let seats = |seats: u32| {
         let asked = Arc::clone(&asked);
         let enter = move || {
             let before = asked.fetch_add(1, Ordering::Relaxed);
-            (before < seats).then(|| Box::new(()) as Box<dyn Send>)
+            (before < seats).then(|| WaitPlace::new(()))
         };
-        Some(Wait {
-            until: Instant::now() + PATIENCE,
-            lane: Box::default(),
-            enter: Box::new(enter),
-        })
+        Some(WaitPermission::new(Instant::now() + PATIENCE, enter))
     };
     let held = block_on(limits.ask(&demand, seats(1)));
     assert_eq!(asked.load(Ordering::Relaxed), 0);
@@ -225,38 +222,30 @@ fn who_finds_no_place_does_not_wait() {
         !is_ready(&mut first) && asked.load(Ordering::Relaxed) == 1
     });
     let second = block_on(limits.ask(&demand, seats(1)));
-    assert_eq!(
-        second.map(|it| it.map(drop).map_err(|hit| hit.what)),
-        Ok(Err(What::Concurrency))
-    );
+    assert!(refused(second.result).can_wait());
     drop(held);
-    assert!(matches!(block_on(first), Ok(Ok(_))));
+    assert!(block_on(first).result.is_ok());
 }
 
 /// Whoever has many requests that wait does not hold up those of others.
 #[test]
-fn lanes_take_turns() {
+fn keys_take_turns() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started(&server);
-    let demand = [upstream(concurrency(1))];
-    let mut held = block_on(limits.ask(&demand, None))
-        .ok()
-        .and_then(Result::ok);
-    let mut waiting: Vec<(char, Asking)> = "aaabb"
+    let demand = upstream(1);
+    let mut held = block_on(limits.ask(&demand, None)).result.ok();
+    let mut waiting: Vec<(char, AcquireFuture)> = "aaabb"
         .chars()
-        .map(|lane| {
-            let wait = in_lane(&lane.to_string(), Instant::now() + PATIENCE);
-            (lane, limits.ask(&demand, Some(wait)))
+        .map(|key| {
+            let demand = upstream_of(&key.to_string(), 1);
+            (key, limits.ask(&demand, later()))
         })
         .collect();
     // All of them have been asked, and wait.
     let probe = block_on(limits.ask(&demand, None));
-    assert_eq!(
-        probe.map(|it| it.map(drop).map_err(|hit| hit.what)),
-        Ok(Err(What::Concurrency))
-    );
+    assert!(refused(probe.result).can_wait());
     let mut order = String::new();
     while !waiting.is_empty() {
         assert!(held.take().is_some());
@@ -265,7 +254,7 @@ fn lanes_take_turns() {
                 let polled = Pin::new(asking).poll(&mut Context::from_waker(Waker::noop()));
                 match polled {
                     Poll::Ready(answer) => {
-                        held = answer.ok().and_then(Result::ok);
+                        held = answer.result.ok();
                         true
                     }
                     Poll::Pending => false,
