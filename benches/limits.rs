@@ -1,32 +1,28 @@
-//! What limits cost a request, through the whole layer.
+//! The cost of limits for a request, through the whole layer.
 //!
-//! `make bench` runs it. Where a `redis-server` is installed, the limits that replicas share are
-//! measured, too: each request waits for one answer from it over loopback.
+//! `make bench` runs it. The benchmark of limits that replicas share is in `voxgate-limits-redis`.
 
 #![allow(clippy::print_stdout, clippy::expect_used, missing_docs)]
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
 use http::{Request, Response};
 use tower::{Layer as _, Service, service_fn};
 use voxgate::{
-    Account, AuditRecord, AuditSink, AuthBody, AuthLayer, Key, KeyRing, Limiter, Limits, OnFailure,
-    Principal, Rate, Secret, SharedOptions,
+    Account, AuditRecord, AuditSink, AuthBody, AuthLayer, Key, KeyRing, Limiter, Limits, Principal,
+    Rate, Secret,
 };
 
 const REQUESTS: u32 = 20_000;
-const SHARED_REQUESTS: u32 = 6_400;
 const ROUNDS: usize = 21;
 const SECRET: &str = "a-key-that-is-long-enough";
 
-/// Takes records and does nothing with them.
+/// Drops all records.
 struct Nowhere;
 
 impl AuditSink for Nowhere {
@@ -44,21 +40,28 @@ fn main() {
         rate: Rate::parse("4000000000/s"),
         ..concurrent
     };
-    let silent = || Limiter::new().header_fields(false);
+    let builder = || Limiter::builder().with_header_fields(false);
+    let silent = || builder().build().expect("a limiter");
     let cases = [
-        ("no limits", layer(Limits::default(), false, Limiter::new())),
+        (
+            "no limits",
+            layer(Limits::default(), false, Limiter::default()),
+        ),
         (
             "the upstream's concurrency",
             layer(
                 Limits::default(),
                 false,
-                silent().upstream_concurrency(many),
+                builder()
+                    .with_upstream_concurrency(many)
+                    .build()
+                    .expect("a limiter"),
             ),
         ),
         ("a key's concurrency", layer(concurrent, false, silent())),
         ("a key's rate and concurrency", layer(all, false, silent())),
-        ("those of its account, too", layer(all, true, silent())),
-        ("and header fields", layer(all, true, Limiter::new())),
+        ("those of its account as well", layer(all, true, silent())),
+        ("and header fields", layer(all, true, Limiter::default())),
     ];
     let mut times = cases.each_ref().map(|_| Vec::new());
     for _ in 0..ROUNDS {
@@ -77,75 +80,6 @@ fn main() {
         let time = median((0..5).map(|_| at_once(&layer, count)).collect());
         println!("{count:>32}  {time:>6.0} ns");
     }
-    shared(all);
-}
-
-/// The same limits, shared by way of a Redis that this starts, on a socket of its own.
-fn shared(limits: Limits) {
-    println!("\nwith limits that replicas share, by requests at once");
-    let directory = tempfile::tempdir().expect("a directory");
-    let socket = directory.path().join("redis.sock");
-    let server = Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--unixsocket"])
-        .arg(&socket)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(server) = server else {
-        println!("{:>32}", "skipped: there is no redis-server");
-        return;
-    };
-    let _server = Server(server);
-    let url = Secret::new(&format!("unix://{}", socket.display())).expect("a URL");
-    let mut options = SharedOptions::new(url);
-    // What is measured is how long it takes, not how long anybody would wait for it.
-    options.deadline = Duration::from_secs(10);
-    let limiter = Limiter::new()
-        .header_fields(false)
-        .shared(options, OnFailure::Deny)
-        .expect("options that are right");
-    let layer = layer(limits, true, limiter.clone());
-    while !limiter.sharing().is_some_and(|sharing| sharing.is_up) {
-        thread::sleep(Duration::from_millis(10));
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.expect("a runtime");
-    for at_once in [1, 8, 64] {
-        let mut times: Vec<(f64, f64)> = (0..5)
-            .map(|_| runtime.block_on(many(&layer, at_once)))
-            .collect();
-        times.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (each, wait) = times[times.len() / 2];
-        println!("{at_once:>32}  {each:>6.0} ns each, which waits {wait:.0} µs");
-    }
-}
-
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Nanoseconds for each request of so many at once, and microseconds that one of them takes.
-async fn many(layer: &AuthLayer<KeyRing>, at_once: u32) -> (f64, f64) {
-    let rounds = SHARED_REQUESTS / at_once;
-    let one = async || {
-        for _ in 0..rounds {
-            let answer = service(layer).call(request()).await.expect("never fails");
-            assert!(answer.status().is_success());
-        }
-    };
-    let since = Instant::now();
-    join_all((0..at_once).map(|_| one())).await;
-    let took = since.elapsed();
-    let requests = f64::from(rounds * at_once);
-    (
-        took.as_nanos() as f64 / requests,
-        took.as_micros() as f64 / f64::from(rounds),
-    )
 }
 
 fn layer(own: Limits, with_account: bool, limiter: Limiter) -> AuthLayer<KeyRing> {

@@ -51,7 +51,6 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod admit;
 pub mod audit;
 mod auth;
 #[cfg(feature = "axum")]
@@ -67,6 +66,7 @@ mod keys;
 mod limit;
 mod policy;
 mod principal;
+pub mod rate_limit;
 mod request_id;
 mod request_validation;
 mod secret;
@@ -74,9 +74,6 @@ mod toml_file;
 mod verify;
 mod websocket;
 
-pub use self::admit::{Limiter, Usage};
-#[cfg(feature = "redis")]
-pub use self::admit::{OnFailure, SharedOptions, SharingState};
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
 pub use self::auth::{Auth, AuthBody, AuthFuture, AuthLayer, PeerAddr, Tunnel};
 #[cfg(voxgate_constant_time)]
@@ -93,6 +90,7 @@ pub use self::policy::{Policy, Rule, Voice};
 pub use self::principal::{
     Account, AuthMethod, Caller, InvalidScope, KeyKind, KeyState, Principal, Scope, Validity,
 };
+pub use self::rate_limit::Limiter;
 pub use self::request_id::{RequestId, X_REQUEST_ID};
 pub use self::request_validation::RequestValidation;
 pub use self::secret::{Digest, InvalidSecret, MAX_CREDENTIAL_BYTES, RawCredential, Secret};

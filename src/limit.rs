@@ -1,29 +1,29 @@
-//! How much a caller may do: the words. Their enforcement is the step `admit`.
+//! The types of limits. The module `rate_limit` enforces them.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// What limits a key or an account. Whatever is `None` is not limited by it.
+/// The limits of a key or an account. A field that is `None` limits nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// How often a request may begin.
+    /// How often requests may start.
     pub rate: Option<Rate>,
-    /// How many may begin at once, when none began for long; without it, as many as the rate
-    /// names.
+    /// How many requests may start at once after a pause. Without it, as many as the rate has in a
+    /// period.
     pub burst: Option<NonZeroU32>,
     /// How many requests and tunnels may be in flight.
     pub concurrency: Option<NonZeroU32>,
 }
 
 impl Limits {
-    /// Whether it limits nothing.
+    /// Whether there is no limit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// These limits, and where they name none, those of `defaults`. A burst belongs to its rate.
+    /// These limits, and those of `defaults` where these have none. A burst belongs to its rate.
     #[must_use]
     pub fn or(self, defaults: Self) -> Self {
         let rated = if self.rate.is_some() { self } else { defaults };
@@ -34,14 +34,14 @@ impl Limits {
         }
     }
 
-    /// The rate, and how many may begin at once under it.
+    /// The rate, and how many requests may start at once.
     pub(crate) fn rate_and_burst(self) -> Option<(Rate, NonZeroU32)> {
         let rate = self.rate?;
         Some((rate, self.burst.unwrap_or(rate.requests())))
     }
 }
 
-/// A limit that a request may hit.
+/// A limit that can refuse a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {
@@ -57,7 +57,7 @@ pub enum Limit {
     UpstreamConcurrency,
     /// Failed authentications from one address.
     PeerFailures,
-    /// None: the limits that replicas share could not be asked.
+    /// The shared store was unavailable, and no limit was checked.
     Shared,
 }
 
@@ -73,7 +73,12 @@ impl Limit {
         Self::Shared,
     ];
 
-    /// The name that stands in audit records and metrics.
+    /// Whether it limits requests in a period.
+    pub(crate) fn is_rate(self) -> bool {
+        matches!(self, Self::KeyRate | Self::AccountRate)
+    }
+
+    /// Its name in audit records and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -88,7 +93,7 @@ impl Limit {
     }
 }
 
-/// So many requests in a period: `50/s`, `600/min`, `10000/h`.
+/// A number of requests in a period: `50/s`, `600/min`, `10000/h`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     requests: NonZeroU32,
@@ -103,7 +108,7 @@ enum Period {
 }
 
 impl Rate {
-    /// Reads `50/s`, `600/min` or `10000/h`. `None` for anything else, and for zero.
+    /// Parses `50/s`, `600/min` or `10000/h`. `None` for anything else, and for zero.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (requests, period) = text.split_once('/')?;
@@ -119,18 +124,18 @@ impl Rate {
         })
     }
 
-    /// The time from one request to the next at this rate, a nanosecond at least.
+    /// The time from one request to the next at this rate, at least a nanosecond.
     pub(crate) fn interval(self) -> Duration {
         (self.period() / self.requests.get()).max(Duration::from_nanos(1))
     }
 
-    /// How many requests.
+    /// The number of requests.
     #[must_use]
     pub fn requests(self) -> NonZeroU32 {
         self.requests
     }
 
-    /// In which time.
+    /// The period.
     #[must_use]
     pub fn period(self) -> Duration {
         Duration::from_secs(match self.period {

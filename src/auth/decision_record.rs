@@ -5,11 +5,11 @@ use std::time::Duration;
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 
-use crate::admit::Refused;
 use crate::audit::{
     AuditRecord, AuditSink as _, CredentialFingerprint, Decision, QueryNames, Receipt,
 };
 use crate::denial::{Denial, DenialKind};
+use crate::rate_limit::Refused;
 
 use super::pipeline::Pipeline;
 use super::stages::DecisionContext;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use http::Extensions;
 use tower_layer::Layer;
 
-use crate::admit::Limiter;
 use crate::audit::{AuditSink, Pepper, TracingSink};
 use crate::dialect::Dialect;
 use crate::keys::SharedKeyRing;
 use crate::policy::Policy;
 use crate::principal::Principal;
+use crate::rate_limit::Limiter;
 use crate::request_validation::RequestValidation;
 use crate::verify::Verify;
 
@@ -67,7 +67,7 @@ impl<V> AuthLayer<V> {
                 sink: Arc::new(TracingSink),
                 pepper: Pepper::random().ok(),
                 request_validation: RequestValidation::default(),
-                limiter: Limiter::new(),
+                limiter: Limiter::default(),
                 peer: PeerAddr::of,
             }),
         }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Extensions, Request, Response};
 
-use crate::admit::Limiter;
 use crate::audit::{AuditSink, Pepper};
 use crate::denial::Denial;
 use crate::dialect::{Dialect, RefusalContext};
 use crate::policy::Policy;
 use crate::principal::Principal;
+use crate::rate_limit::Limiter;
 use crate::request_validation::RequestValidation;
 use crate::verify::Verify;
 

@@ -8,10 +8,10 @@ use http::header::CONTENT_LENGTH;
 use http::{Method, Response, StatusCode};
 use http_body::Body;
 
-use crate::admit::Permit;
 use crate::audit::{AuditRecord, AuditSink, Completion, Ended};
 use crate::denial::DenialKind;
 use crate::principal::Principal;
+use crate::rate_limit::Permit;
 use crate::request_id::RequestId;
 
 use super::request_start::RequestStart;

@@ -7,7 +7,9 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ConfigError, Problem};
+use crate::secret::Secret;
 
+use super::secrets;
 use super::table::SETTINGS;
 
 const PREFIX: &str = "VOXGATE_";
@@ -91,6 +93,19 @@ impl Environment {
     /// A variable's value, blank or not.
     pub(super) fn as_given(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
+    }
+
+    /// A secret: the variable `name`, or the content of the file that `name_FILE` names. `None` if
+    /// it is not set, or if it is wrong, which is then one of the problems.
+    pub fn secret(&self, name: &str, problems: &mut Vec<Problem>) -> Option<Secret> {
+        secrets::secret(self, name, problems, |_| Ok(())).value()
+    }
+
+    /// Whether a secret is set, by the variable `name` or by a file.
+    #[must_use]
+    pub fn has_secret(&self, name: &str) -> bool {
+        let file = format!("{name}_FILE");
+        self.as_given(name).or(self.as_given(&file)).is_some()
     }
 
     /// Fills `T`, whose fields must all be `Option<String>`, from the variables that begin with

@@ -1,26 +1,23 @@
-//! The limits that an operator sets.
+//! The settings of limits.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::admit::Limiter;
 use crate::error::{ConfigError, Problem};
 use crate::limit::{Limits, Rate};
+use crate::rate_limit::{Limiter, LimiterBuilder};
 
 use super::environment::Environment;
-#[cfg(feature = "redis")]
-use super::replicas::ReplicaSettings;
 
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 const AUTH_FAILURES: u32 = 60;
 const MOST_PLACES: u32 = 100_000;
 const MOST_SECONDS: u32 = 3600;
 
-/// The settings that only a program with Redis knows.
-#[cfg(not(feature = "redis"))]
-const OF_REPLICAS: [&str; 6] = [
+/// The settings of a store that replicas share. The crate of the store reads them.
+const SHARED_STORE: [&str; 6] = [
     "VOXGATE_REDIS_URL",
     "VOXGATE_REDIS_URL_FILE",
     "VOXGATE_REDIS_CA_FILE",
@@ -29,7 +26,7 @@ const OF_REPLICAS: [&str; 6] = [
     "VOXGATE_LIMIT_NAMESPACE",
 ];
 
-/// What limits callers, beside the limits of their keys and accounts.
+/// The limits in addition to those of keys and accounts.
 #[derive(Debug)]
 pub struct LimitSettings {
     defaults: Limits,
@@ -38,16 +35,12 @@ pub struct LimitSettings {
     queue_timeout: Duration,
     header_fields: bool,
     auth_failures: Option<NonZeroU32>,
-    #[cfg(feature = "redis")]
-    replicas: Option<ReplicaSettings>,
+    /// The settings of a shared store that are set.
+    shared_store: Vec<&'static str>,
 }
 
 #[derive(Deserialize)]
-#[cfg_attr(
-    not(feature = "redis"),
-    expect(dead_code, reason = "nothing is shared")
-)]
-pub(super) struct Raw {
+struct Raw {
     rate: Option<String>,
     burst: Option<String>,
     concurrency: Option<String>,
@@ -56,13 +49,10 @@ pub(super) struct Raw {
     queue_timeout_seconds: Option<String>,
     headers: Option<String>,
     auth_failures: Option<String>,
-    pub(super) on_failure: Option<String>,
-    pub(super) lease_seconds: Option<String>,
-    pub(super) namespace: Option<String>,
 }
 
 /// A whole number in a range.
-pub(super) fn count(
+fn count(
     variable: &str,
     given: Option<&str>,
     [least, most]: [u32; 2],
@@ -78,37 +68,41 @@ pub(super) fn count(
 }
 
 impl LimitSettings {
-    /// The limits of keys that name none of their own.
+    /// The limits of keys without limits of their own.
     #[must_use]
     pub fn defaults(&self) -> Limits {
         self.defaults
     }
 
-    /// How many requests and tunnels may be in flight, of all callers together.
+    /// How many requests and tunnels of all callers together may be in flight.
     #[must_use]
     pub fn upstream_concurrency(&self) -> Option<NonZeroU32> {
         self.upstream
     }
 
-    /// How many requests may wait for a slot, and for how long each; `None` if none may.
+    /// How many requests may wait for a concurrency permit, and for how long each; `None` if no
+    /// request waits.
     #[must_use]
     pub fn queue(&self) -> Option<(u32, Duration)> {
         (self.queue > 0).then_some((self.queue, self.queue_timeout))
     }
 
-    /// How often one address may fail to authenticate in a minute; `None` for as often as it likes.
+    /// How often authentication may fail from one address in a minute; `None` without a limit.
     #[must_use]
     pub fn auth_failures(&self) -> Option<NonZeroU32> {
         self.auth_failures
     }
 
-    /// Whether replicas share the limits.
+    /// Whether replicas share the limits in a store.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        #[cfg(feature = "redis")]
-        return self.replicas.is_some();
-        #[cfg(not(feature = "redis"))]
-        return false;
+        let url = |variable: &&str| variable.starts_with("VOXGATE_REDIS_URL");
+        self.shared_store.iter().any(url)
+    }
+
+    /// What is wrong if there is no shared store: each of its settings that is set.
+    pub(super) fn without_store(&self) -> Vec<Problem> {
+        problems_without_store(&self.shared_store)
     }
 
     pub(super) fn read(
@@ -156,18 +150,8 @@ impl LimitSettings {
                 true
             }
         };
-        #[cfg(feature = "redis")]
-        let replicas = ReplicaSettings::read(environment, &raw, problems);
-        #[cfg(not(feature = "redis"))]
-        for variable in OF_REPLICAS {
-            if environment.get(variable).is_some() {
-                let message = "cannot be used: this program was built without the feature `redis`";
-                problems.push(Problem::new(variable, message));
-            }
-        }
         Ok(Self {
-            #[cfg(feature = "redis")]
-            replicas,
+            shared_store: shared_store(environment),
             defaults: Limits {
                 rate: rate.flatten(),
                 burst: burst.and_then(NonZeroU32::new),
@@ -182,33 +166,39 @@ impl LimitSettings {
         })
     }
 
-    /// What holds callers to all of this.
-    ///
-    /// # Errors
-    ///
-    /// When there is no thread to be had.
-    pub(super) fn limiter(&self) -> Result<Limiter, ConfigError> {
-        let mut limiter = Limiter::new()
-            .defaults(self.defaults)
-            .header_fields(self.header_fields);
+    /// A limiter with these settings, and without a shared store.
+    pub(super) fn builder(&self) -> LimiterBuilder {
+        let mut builder = Limiter::builder()
+            .with_default_limits(self.defaults)
+            .with_header_fields(self.header_fields);
         if let Some(most) = self.upstream {
-            limiter = limiter.upstream_concurrency(most);
+            builder = builder.with_upstream_concurrency(most);
         }
         if let Some(most) = self.auth_failures {
-            limiter = limiter.auth_failures(most);
+            builder = builder.with_auth_failure_limit(most);
         }
         if let Some((places, longest)) = self.queue() {
-            limiter = limiter
-                .waiting_room(places as usize, longest)
-                .map_err(|error| {
-                    let message = format!("cannot be watched: no thread to be had ({error})");
-                    Problem::new("VOXGATE_LIMIT_QUEUE", message)
-                })?;
+            builder = builder.with_wait_queue(places as usize, longest);
         }
-        #[cfg(feature = "redis")]
-        if let Some(replicas) = &self.replicas {
-            limiter = replicas.share(limiter)?;
-        }
-        Ok(limiter)
+        builder
     }
+}
+
+/// The settings of a shared store that are set.
+fn shared_store(environment: &Environment) -> Vec<&'static str> {
+    let set = SHARED_STORE.into_iter();
+    set.filter(|variable| environment.get(variable).is_some())
+        .collect()
+}
+
+/// What is wrong with an environment that is used without a shared store.
+pub(super) fn needs_store(environment: &Environment) -> Vec<Problem> {
+    problems_without_store(&shared_store(environment))
+}
+
+fn problems_without_store(variables: &[&str]) -> Vec<Problem> {
+    let message = "cannot be used, because this program has no shared store: build it with the crate \
+                   `voxgate-limits-redis`, or remove the variable";
+    let problem = |variable: &&str| Problem::new(*variable, message);
+    variables.iter().map(problem).collect()
 }

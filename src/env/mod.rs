@@ -36,7 +36,7 @@
 //! | `VOXGATE_LIMIT_LEASE_SECONDS` | Time after which the slots of a replica that disappeared are free again | 30 |
 //! | `VOXGATE_LIMIT_NAMESPACE` | Prefix of all keys in Redis; it must be the same for all replicas | voxgate |
 //!
-//! The variables for Redis need the feature `redis`. A variable that ends in `_FILE` names a file
+//! The variables for Redis need the crate `voxgate-limits-redis`; without it they are an error. A variable that ends in `_FILE` names a file
 //! to read the value from, such as a mounted Kubernetes Secret. One trailing newline of that file
 //! is ignored.
 //!
@@ -48,8 +48,6 @@ mod callers;
 mod environment;
 mod limits;
 mod mode;
-#[cfg(feature = "redis")]
-mod replicas;
 mod routes;
 mod secrets;
 mod settings;
@@ -79,7 +77,13 @@ impl AuthLayer {
     ///
     /// All problems, each with the name of its variable. No value is shown.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let settings = Settings::from_environment(&Environment::current())?;
+        let environment = Environment::current();
+        let (settings, mut problems) = match Settings::from_environment(&environment) {
+            Ok(settings) => (Some(settings), Vec::new()),
+            Err(error) => (None, error.into_problems()),
+        };
+        problems.extend(limits::needs_store(&environment));
+        let settings = ConfigError::check(settings, problems)?;
         for notice in settings.notices() {
             tracing::warn!("{notice}");
         }

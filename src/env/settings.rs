@@ -11,6 +11,7 @@ use crate::files::Fingerprint;
 use crate::keys::{KeyRing, SharedKeyRing, Source};
 use crate::policy::Policy;
 use crate::principal::Principal;
+use crate::rate_limit::LimiterBuilder;
 use crate::secret::Secret;
 
 use super::KEY_SOURCES;
@@ -223,9 +224,31 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// If a thread cannot be started.
+    /// If a thread cannot be started, or if there are settings of a shared store: use
+    /// [`into_layer_with`](Self::into_layer_with).
     pub fn into_layer(self) -> Result<AuthLayer, ConfigError> {
-        let limiter = self.limits.limiter()?;
+        self.into_layer_with(Ok)
+    }
+
+    /// As [`into_layer`](Self::into_layer), with a limiter that `limits` completes, for example
+    /// with a store that replicas share.
+    ///
+    /// # Errors
+    ///
+    /// The error of `limits`, or if a thread cannot be started, or if there are settings of a
+    /// shared store and `limits` added none.
+    pub fn into_layer_with(
+        self,
+        limits: impl FnOnce(LimiterBuilder) -> Result<LimiterBuilder, ConfigError>,
+    ) -> Result<AuthLayer, ConfigError> {
+        let builder = limits(self.limits.builder())?;
+        if !builder.has_store() {
+            ConfigError::check(Some(()), self.limits.without_store())?;
+        }
+        let limiter = builder.build().map_err(|error| {
+            let message = format!("cannot start the timer thread ({error}); try again");
+            Problem::new("VOXGATE_LIMIT_QUEUE", message)
+        })?;
         let layer = match self.mode {
             Mode::Validate => {
                 let keys = SharedKeyRing::new(self.keys);

@@ -25,7 +25,7 @@ const FLOORS: [(&str, usize); 21] = [
     ("request_validation", 1),
     ("policy", 1),
     ("audit", 1),
-    ("admit", 1),
+    ("rate_limit", 1),
     ("dialect", 2),
     ("keys", 2),
     ("auth", 3),

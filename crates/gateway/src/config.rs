@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, Problem};
+use voxgate_limits_redis::RedisSettings;
 
 use super::auditing::Audit;
 use super::settings::{
@@ -19,6 +20,8 @@ use super::upstreams::Upstreams;
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) auth: Settings,
+    /// The store in which replicas share their limits.
+    pub(crate) redis: Option<RedisSettings>,
     pub(crate) listen: SocketAddr,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
@@ -74,6 +77,7 @@ impl Config {
                 None
             }
         };
+        let redis = RedisSettings::read(&environment, &mut problems);
         let mut read = ConfigReader {
             environment: &environment,
             problems,
@@ -113,6 +117,7 @@ impl Config {
                 Some(audit),
             ) => Some(Self {
                 auth,
+                redis,
                 listen,
                 admin_listen,
                 upstreams,

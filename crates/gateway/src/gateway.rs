@@ -109,8 +109,12 @@ impl Gateway {
         };
         let sink = Arc::new(Sinks::new(sink, metrics.clone()));
         let deployment_key = config.auth.deployment_key().cloned();
-        let layer = config.auth.into_layer().map_err(io::Error::other);
-        let layer = layer.map_err(cannot("cannot follow the keys"))?;
+        let layer = config.auth.into_layer_with(|limiter| match config.redis {
+            Some(redis) => redis.add_to(limiter),
+            None => Ok(limiter),
+        });
+        let layer = layer.map_err(io::Error::other);
+        let layer = layer.map_err(cannot("cannot start the authentication layer"))?;
         let layer = match config.audit.pepper {
             Some(pepper) => layer.with_pepper(pepper),
             None => layer,
@@ -197,7 +201,7 @@ impl Gateway {
         for worker in workers {
             worker.end();
         }
-        self.limiter.finish();
+        self.limiter.shutdown();
         self.sink.record(&AuditRecord::Stop(Stop {
             time: SystemTime::now(),
             why: end.why,

@@ -2,8 +2,8 @@
 
 use http::Request;
 
-use crate::admit::Permit;
 use crate::principal::{Caller, Principal};
+use crate::rate_limit::Permit;
 use crate::verify::Verify;
 
 use super::super::pipeline::Pipeline;

@@ -2,9 +2,9 @@
 
 use http::Request;
 
-use crate::admit::Permit;
 use crate::dialect::Dialect;
 use crate::principal::{AuthMethod, Principal};
+use crate::rate_limit::Permit;
 
 use super::super::pipeline::Pipeline;
 use super::{Authorized, DecisionContext, Denied};

@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::admit::{self, Permit};
 use crate::dialect::Dialect;
 use crate::principal::{AuthMethod, Principal};
+use crate::rate_limit::{self, Permit};
 
 use super::super::pipeline::{Pipeline, Stage};
 use super::{Admitted, DecisionContext, Denied, Validated};
@@ -27,7 +27,7 @@ pub(in super::super) enum Admission {
 
 /// An authorized request that waits for a permit.
 pub(in super::super) struct PendingAdmission {
-    pub(in super::super) permit: Pin<Box<dyn Future<Output = admit::Admitted> + Send>>,
+    pub(in super::super) permit: Pin<Box<dyn Future<Output = rate_limit::Admitted> + Send>>,
     pub(in super::super) request: Authorized,
 }
 
@@ -52,13 +52,13 @@ impl Authorized {
     /// Takes a permit from the limits, unless the request has one already.
     pub(in super::super) fn admit<V>(mut self, pipeline: &Pipeline<V>) -> Admission {
         let admission = match (self.permit.take(), self.context.method) {
-            (Some(permit), _) => admit::Admission::Ready(Ok(permit)),
-            (None, AuthMethod::Public) => admit::Admission::Ready(Ok(Permit::default())),
+            (Some(permit), _) => rate_limit::Admission::Ready(Ok(permit)),
+            (None, AuthMethod::Public) => rate_limit::Admission::Ready(Ok(Permit::default())),
             (None, _) => pipeline.limiter.admit(&self.principal),
         };
         match admission {
-            admit::Admission::Ready(admitted) => Admission::Done(self.decided(admitted)),
-            admit::Admission::Pending(permit) => {
+            rate_limit::Admission::Ready(admitted) => Admission::Done(self.decided(admitted)),
+            rate_limit::Admission::Pending(permit) => {
                 let request = self;
                 Admission::Pending(PendingAdmission { permit, request })
             }
@@ -69,7 +69,7 @@ impl Authorized {
     /// authenticated and authorized again, whatever the verifier is: its key may have been revoked
     /// meanwhile. A verifier that takes time is not asked twice for a request that found a slot at
     /// once and only waited for the answer of a shared store, which is bounded by milliseconds.
-    pub(in super::super) fn admitted(self, admitted: admit::Admitted) -> Stage {
+    pub(in super::super) fn admitted(self, admitted: rate_limit::Admitted) -> Stage {
         match admitted {
             Ok(permit) if permit.queued().is_some() || !self.asked => {
                 Validated::again(self.context, self.dialect, permit).into()
@@ -78,7 +78,7 @@ impl Authorized {
         }
     }
 
-    fn decided(self, admitted: admit::Admitted) -> Result<Admitted, Box<Denied>> {
+    fn decided(self, admitted: rate_limit::Admitted) -> Result<Admitted, Box<Denied>> {
         match admitted {
             Ok(permit) => Ok(Admitted::new(self.context, self.principal, permit)),
             Err(refused) => Err(Denied::by_limit(self.context, *refused)),

@@ -2,9 +2,9 @@
 
 use http::Request;
 
-use crate::admit::Refused;
 use crate::denial::Denial;
 use crate::dialect::RefusalContext;
+use crate::rate_limit::Refused;
 use crate::verify::Verify;
 
 use super::super::pipeline::Pipeline;

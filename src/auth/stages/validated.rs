@@ -3,10 +3,10 @@
 use http::Request;
 use http::header::UPGRADE;
 
-use crate::admit::Permit;
 use crate::denial::DenialKind;
 use crate::dialect::Dialect;
 use crate::principal::{AuthMethod, Principal};
+use crate::rate_limit::Permit;
 use crate::verify::{Verdict, Verify, VerifyOutcome};
 
 use super::super::pipeline::{Mode, Pipeline};

@@ -16,6 +16,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Bytes, Frame};
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
+use voxgate::rate_limit::LimiterBuilder;
 use voxgate::{
     Auth, AuthBody, AuthFuture, AuthLayer, KeyRing, Limiter, Policy, RawCredential, SharedKeyRing,
     Tunnel, Verify, VerifyOutcome,
@@ -66,9 +67,13 @@ fn to(path: &str) -> Request<()> {
     request
 }
 
-/// One slot for all callers.
-fn one_slot() -> Limiter {
-    Limiter::new().upstream_concurrency(NonZeroU32::MIN)
+/// One permit for all callers.
+fn builder() -> LimiterBuilder {
+    Limiter::builder().with_upstream_concurrency(NonZeroU32::MIN)
+}
+
+fn one_permit() -> Limiter {
+    builder().build().unwrap()
 }
 
 fn in_flight(limiter: &Limiter) -> u32 {
@@ -77,7 +82,7 @@ fn in_flight(limiter: &Limiter) -> u32 {
 
 #[tokio::test]
 async fn a_permit_is_given_back_however_a_request_ends() {
-    let limiter = one_slot();
+    let limiter = one_permit();
     let layer = AuthLayer::new(ring())
         .with_audit_sink(Records::default())
         .with_limits(limiter.clone());
@@ -162,8 +167,9 @@ fn look<V: Verify>(
 
 #[tokio::test]
 async fn who_waits_is_asked_for_its_key_again() {
-    let limiter = one_slot()
-        .waiting_room(1, Duration::from_secs(3600))
+    let limiter = builder()
+        .with_wait_queue(1, Duration::from_secs(3600))
+        .build()
         .unwrap();
     let keys = SharedKeyRing::new(ring());
     let mut service = limited(keys.clone(), &limiter);
@@ -205,8 +211,9 @@ async fn queued<V: Verify>(limiter: &Limiter, answer: &mut Pin<Box<AuthFuture<An
 #[tokio::test]
 async fn an_asynchronous_verifier_is_asked_again_after_a_wait() {
     for revoked in [false, true] {
-        let limiter = one_slot()
-            .waiting_room(1, Duration::from_secs(3600))
+        let limiter = builder()
+            .with_wait_queue(1, Duration::from_secs(3600))
+            .build()
             .unwrap();
         let keys = SharedKeyRing::new(ring());
         let asked = Arc::<AtomicU32>::default();
@@ -240,8 +247,9 @@ async fn an_asynchronous_verifier_is_asked_again_after_a_wait() {
 
 #[tokio::test]
 async fn a_request_that_leaves_while_it_is_verified_again_gives_its_permit_back() {
-    let limiter = one_slot()
-        .waiting_room(1, Duration::from_secs(3600))
+    let limiter = builder()
+        .with_wait_queue(1, Duration::from_secs(3600))
+        .build()
         .unwrap();
     let mut service = limited(Asking(ring()), &limiter);
     let first = service.call(to("/")).await.unwrap();
@@ -256,7 +264,7 @@ async fn a_request_that_leaves_while_it_is_verified_again_gives_its_permit_back(
 
 #[tokio::test]
 async fn what_is_public_needs_no_permit() {
-    let limiter = one_slot();
+    let limiter = one_permit();
     let mut service = limited(ring(), &limiter);
     let _busy = service.call(to("/")).await.unwrap();
     let request = Request::get("/health").body(()).unwrap();

@@ -10,7 +10,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use voxgate::audit::AuditQueue;
-use voxgate::{Limiter, SharedKeyRing, SharingState};
+use voxgate::rate_limit::StoreStatus;
+use voxgate::{Limiter, SharedKeyRing};
 
 use crate::auditing::{Copies, Copy};
 
@@ -84,10 +85,10 @@ impl Collector for InUse {
             "Requests that wait for a slot",
             &ConstGauge::new(i64::try_from(usage.waiting).unwrap_or(i64::MAX)),
         )?;
-        if let Some(sharing) = limiter.sharing() {
-            shared(encoder, &sharing)?;
+        if let Some(status) = limiter.store_status() {
+            shared(encoder, &status)?;
         }
-        let Some(most) = limiter.most_in_flight() else {
+        let Some(most) = limiter.upstream_concurrency() else {
             return Ok(());
         };
         write(
@@ -105,36 +106,36 @@ impl Collector for InUse {
     }
 }
 
-fn shared(encoder: &mut DescriptorEncoder<'_>, sharing: &SharingState) -> fmt::Result {
+fn shared(encoder: &mut DescriptorEncoder<'_>, status: &StoreStatus) -> fmt::Result {
     write(
         encoder,
         "limit_shared_up",
         "1 when the limits that replicas share can be asked",
-        &ConstGauge::new(i64::from(sharing.is_up)),
+        &ConstGauge::new(i64::from(status.is_up)),
     )?;
     write(
         encoder,
         "limit_replicas",
         "Replicas that share limits, as seen last",
-        &ConstGauge::new(i64::from(sharing.replicas)),
+        &ConstGauge::new(i64::from(status.replicas)),
     )?;
     write(
         encoder,
         "limit_shared_failures",
         "Times that the shared limits could not be asked",
-        &ConstCounter::new(sharing.failures),
+        &ConstCounter::new(status.failures),
     )?;
     write(
         encoder,
         "limit_shared_answers",
         "Answers of the shared limits",
-        &ConstCounter::new(sharing.answers),
+        &ConstCounter::new(status.answers),
     )?;
     write(
         encoder,
         "limit_shared_answer_seconds",
         "Time from question to answer, of all answers together",
-        &ConstCounter::new(sharing.answer_time.as_secs_f64()),
+        &ConstCounter::new(status.answer_time.as_secs_f64()),
     )
 }
 

@@ -401,7 +401,7 @@ async fn the_password_is_shown_nowhere() {
         .var("VOXGATE_LIMIT_RATE", "5/h")
         .var("VOXGATE_LOG", "trace")
         .start();
-    gateway.wait_for_log("limits are not shared while Redis is of no use");
+    gateway.wait_for_log("Redis is unavailable, so limits are not shared");
     assert_eq!(
         ask(&gateway, KEY).await.status,
         200,

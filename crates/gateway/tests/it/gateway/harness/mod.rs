@@ -3,9 +3,9 @@
 mod http;
 mod program;
 mod receivers;
-/// The same as in the library's own tests.
+/// The same as in the tests of `voxgate-limits-redis`.
 #[allow(dead_code)]
-#[path = "../../../../../../src/admit/shared/tests/server.rs"]
+#[path = "../../../../../limits-redis/src/tests/server.rs"]
 pub(crate) mod redis_server;
 mod upstream;
 

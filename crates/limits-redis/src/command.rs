@@ -1,0 +1,172 @@
+//! A request as the script receives it, and the script's reply.
+
+use std::time::Duration;
+
+use voxgate::rate_limit::{
+    AcquireRequest, LimitExceeded, LimitScope, RateRemaining, Remaining, ScopeRemaining,
+};
+
+use crate::keys::Keys;
+
+/// The cost of a request in a rate.
+const COST: u64 = 1;
+
+/// A request, encoded for the script.
+#[derive(Debug)]
+pub(crate) struct EncodedCommand {
+    keys: Vec<String>,
+    numbers: Vec<u64>,
+    scopes: Vec<EncodedScope>,
+}
+
+/// One scope of a request.
+#[derive(Debug)]
+struct EncodedScope {
+    scope: LimitScope,
+    /// The key of its leases, if it has a concurrency limit.
+    slots: Option<String>,
+    has_rate: bool,
+}
+
+/// The script's reply.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// The limits allow the request. Its cost is taken, if the script was to take it.
+    Granted(Remaining),
+    Refused(Refusal),
+}
+
+/// Why the script refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) exceeded: LimitExceeded,
+    /// Whose limit it is.
+    pub(crate) scope: LimitScope,
+}
+
+impl EncodedCommand {
+    pub(crate) fn new(keys: &Keys, request: &AcquireRequest) -> Self {
+        let mut command = Self {
+            keys: Vec::new(),
+            numbers: Vec::new(),
+            scopes: Vec::new(),
+        };
+        for (scope, limits) in request.scopes() {
+            let slots = limits.concurrency.map(|_| keys.slots(request, scope));
+            command.keys.extend(slots.clone());
+            let concurrency = limits.concurrency.map_or(0, |it| it.get().into());
+            let (mut drain, mut unit, mut burst) = (0, 0, 0);
+            if let Some(rate) = limits.rate {
+                let requests = rate.requests();
+                (drain, unit) = lowest_terms(requests.get().into(), micros(rate.period()));
+                burst = limits.burst.unwrap_or(requests).get().into();
+                command.keys.push(keys.level(request, scope, drain, unit));
+            }
+            command
+                .numbers
+                .extend([concurrency, drain, unit, burst, COST]);
+            command.scopes.push(EncodedScope {
+                scope,
+                slots,
+                has_rate: limits.rate.is_some(),
+            });
+        }
+        command
+    }
+
+    /// Whether there is nothing to ask Redis.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    pub(crate) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    pub(crate) fn numbers(&self) -> &[u64] {
+        &self.numbers
+    }
+
+    /// The keys of its leases; none if only rates limit it.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &str> {
+        self.scopes.iter().filter_map(|it| it.slots.as_deref())
+    }
+
+    /// The key of this scope's leases.
+    pub(crate) fn slots_of(&self, scope: LimitScope) -> Option<&str> {
+        let mut scopes = self.scopes.iter();
+        scopes.find(|it| it.scope == scope)?.slots.as_deref()
+    }
+
+    /// The refusal of a request that must queue behind others that wait for these slots.
+    pub(crate) fn refused_by(&self, slots: &str) -> Refusal {
+        let mut scopes = self.scopes.iter();
+        let scope = scopes.find(|it| it.slots.as_deref() == Some(slots));
+        let scope = scope.map_or(LimitScope::Upstream, |it| it.scope);
+        Refusal {
+            exceeded: LimitExceeded::concurrency(scope),
+            scope,
+        }
+    }
+
+    /// Parses a reply. `None` if it is not one of the script's.
+    pub(crate) fn parse(&self, reply: &[i64]) -> Option<Reply> {
+        let [outcome, index, wait, ref quotas @ ..] = *reply else {
+            return None;
+        };
+        let (quotas, rest) = quotas.as_chunks::<2>();
+        if quotas.len() != self.scopes.len() || !rest.is_empty() {
+            return None;
+        }
+        let mut remaining = Remaining::default();
+        for (quota, scope) in quotas.iter().zip(&self.scopes) {
+            // Only Redis knows how many slots are left.
+            let scope_remaining = ScopeRemaining::new(scope.rate_remaining(*quota)?, None);
+            remaining.set(scope.scope, scope_remaining);
+        }
+        let wait = Duration::from_micros(wait.try_into().ok()?);
+        let refused_by = |exceeded: fn(LimitScope, Duration) -> LimitExceeded| {
+            let index = usize::try_from(index).ok()?;
+            let scope = self.scopes.get(index)?.scope;
+            Some(Reply::Refused(Refusal {
+                exceeded: exceeded(scope, wait),
+                scope,
+            }))
+        };
+        match outcome {
+            0 => Some(Reply::Granted(remaining)),
+            1 => refused_by(LimitExceeded::rate),
+            2 => refused_by(|scope, _| LimitExceeded::concurrency(scope)),
+            3 => refused_by(|scope, wait| LimitExceeded::concurrency(scope).and_rate(wait)),
+            _ => None,
+        }
+    }
+}
+
+impl EncodedScope {
+    /// `None` if the reply makes no sense, `Some(None)` without a rate.
+    fn rate_remaining(&self, [left, full_after]: [i64; 2]) -> Option<Option<RateRemaining>> {
+        if !self.has_rate {
+            return Some(None);
+        }
+        let left = u64::try_from(left).ok()?;
+        Some(Some(RateRemaining::new(
+            u32::try_from(left).unwrap_or(u32::MAX),
+            Duration::from_micros(full_after.try_into().ok()?),
+        )))
+    }
+}
+
+/// The script's numbers are whole up to 2^53 only, so that smaller ones are better.
+fn lowest_terms(a: u64, b: u64) -> (u64, u64) {
+    let (mut divisor, mut rest) = (a, b);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    (a / divisor.max(1), b / divisor.max(1))
+}
+
+/// A time in whole microseconds, the unit of the scripts.
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,50 @@
+//! The keys in Redis.
+
+use voxgate::rate_limit::{AcquireRequest, LimitScope};
+
+/// The keys of one deployment. All of them have one hash tag, so that a cluster keeps them on one
+/// node, where one script may use them together.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    tag: String,
+}
+
+impl Keys {
+    pub(crate) fn new(namespace: &str) -> Self {
+        Self {
+            tag: format!("{{{namespace}}}"),
+        }
+    }
+
+    /// The sorted set of a scope's leases, by the time at which they expire.
+    pub(crate) fn slots(&self, request: &AcquireRequest, scope: LimitScope) -> String {
+        format!("{}:slots:{}", self.tag, name(request, scope))
+    }
+
+    /// How much of a scope's rate is used. Each rate has a key of its own, because its level has a
+    /// unit of its own.
+    pub(crate) fn level(
+        &self,
+        request: &AcquireRequest,
+        scope: LimitScope,
+        drain: u64,
+        unit: u64,
+    ) -> String {
+        format!("{}:rate:{drain}/{unit}:{}", self.tag, name(request, scope))
+    }
+
+    /// The sorted set of gateways, by the time until which they are considered alive.
+    pub(crate) fn gateways(&self) -> String {
+        format!("{}:gateways", self.tag)
+    }
+}
+
+/// The operator's identifier stands last, and no other kind of key has the same beginning, so it
+/// needs no escapes.
+fn name(request: &AcquireRequest, scope: LimitScope) -> String {
+    match scope {
+        LimitScope::Key => format!("key:{}", request.id(scope)),
+        LimitScope::Account => format!("account:{}", request.id(scope)),
+        _ => "upstream".to_owned(),
+    }
+}

@@ -1,0 +1,159 @@
+//! The leases of this process, and those that Redis must still be told to release.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::command::EncodedCommand;
+use crate::script::Slot;
+
+/// The leases that are in force here, and pending releases. Redis follows.
+#[derive(Default)]
+pub(crate) struct LeaseTable {
+    last: u64,
+    leases: HashMap<u64, HeldLease>,
+    pending_releases: Vec<PendingRelease>,
+}
+
+/// A lease that is in force here.
+struct HeldLease {
+    command: Arc<EncodedCommand>,
+    /// Redis may know of it.
+    sent: bool,
+}
+
+/// A lease that Redis must be told to release.
+pub(crate) struct PendingRelease {
+    pub(crate) lease: u64,
+    pub(crate) command: Arc<EncodedCommand>,
+    /// The lease has expired by itself then.
+    pub(crate) until: Instant,
+    /// Redis may grant the lease after it was released: a command on a lost connection can arrive
+    /// later than what was sent on the next connection.
+    pub(crate) may_come_late: bool,
+}
+
+impl LeaseTable {
+    pub(crate) fn next_lease(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Adds a lease that Redis has granted.
+    pub(crate) fn hold(&mut self, lease: u64, command: Arc<EncodedCommand>) {
+        let sent = true;
+        self.leases.insert(lease, HeldLease { command, sent });
+    }
+
+    /// Adds a lease that Redis does not know of.
+    pub(crate) fn hold_unsent(&mut self, lease: u64, command: Arc<EncodedCommand>) {
+        let sent = false;
+        self.leases.insert(lease, HeldLease { command, sent });
+    }
+
+    /// Removes a lease. Returns what Redis must be told to release: nothing if the lease was not
+    /// held, or if Redis never knew of it. So requests that start and end while Redis is unavailable
+    /// leave nothing behind.
+    pub(crate) fn release(&mut self, lease: u64) -> Option<Arc<EncodedCommand>> {
+        let held = self.leases.remove(&lease)?;
+        held.sent.then_some(held.command)
+    }
+
+    pub(crate) fn leases(&self) -> Vec<u64> {
+        self.leases.keys().copied().collect()
+    }
+
+    /// The slots of those leases that are still held. They are about to be sent to Redis.
+    pub(crate) fn slots_to_send(&mut self, leases: &[u64]) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        for &lease in leases {
+            let Some(held) = self.leases.get_mut(&lease) else {
+                continue;
+            };
+            held.sent = true;
+            let slot = |key: &str| Slot {
+                lease,
+                key: key.to_owned(),
+            };
+            slots.extend(held.command.slots().map(slot));
+        }
+        slots
+    }
+
+    /// The missing slots, by index, whose leases were not released meanwhile.
+    pub(crate) fn still_held(&self, slots: Vec<Slot>, missing: &[i64]) -> Vec<Slot> {
+        let missing = (0..)
+            .zip(slots)
+            .filter(|(index, _)| missing.contains(index));
+        let held = missing.filter(|(_, slot)| self.leases.contains_key(&slot.lease));
+        held.map(|(_, slot)| slot).collect()
+    }
+
+    pub(crate) fn add_pending(&mut self, release: PendingRelease) {
+        self.pending_releases.push(release);
+    }
+
+    /// Takes the pending releases, except those of expired leases.
+    pub(crate) fn take_pending(&mut self, now: Instant) -> Vec<PendingRelease> {
+        let mut pending = std::mem::take(&mut self.pending_releases);
+        pending.retain(|release| release.until > now);
+        pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use voxgate::Principal;
+    use voxgate::rate_limit::{AcquireRequest, Limits};
+
+    use super::*;
+    use crate::keys::Keys;
+
+    fn command(namespace: &str, key: Limits) -> Arc<EncodedCommand> {
+        let principal = Principal::new("k").with_limits(key);
+        let request = AcquireRequest::new(&principal, Limits::default(), NonZeroU32::new(9));
+        let request = request.expect("a limit");
+        Arc::new(EncodedCommand::new(&Keys::new(namespace), &request))
+    }
+
+    #[test]
+    fn a_lease_that_redis_never_knew_is_not_released_there() {
+        let command = || command("voxgate", Limits::default());
+        let mut table = LeaseTable::default();
+        table.hold_unsent(1, command());
+        assert!(table.release(1).is_none(), "it came and went without Redis");
+        table.hold_unsent(2, command());
+        assert_eq!(table.slots_to_send(&[1, 2, 3]).len(), 1);
+        assert!(table.release(2).is_some(), "a heartbeat has sent it");
+        table.hold(3, command());
+        assert!(table.release(3).is_some(), "Redis has granted it");
+        assert!(table.release(3).is_none(), "it is released once");
+    }
+
+    #[test]
+    fn a_lease_that_was_released_meanwhile_is_not_put_back() {
+        let limits = Limits {
+            concurrency: NonZeroU32::new(9),
+            ..Limits::default()
+        };
+        let command = command("n", limits);
+        let mut table = LeaseTable::default();
+        let leases: Vec<u64> = (0..4).map(|_| table.next_lease()).collect();
+        for lease in &leases {
+            table.hold(*lease, Arc::clone(&command));
+        }
+        let slots = table.slots_to_send(&leases);
+        assert_eq!(slots.len(), 8);
+        assert!(table.release(leases[1]).is_some());
+        assert!(table.release(leases[1]).is_none(), "it is released once");
+        let lost = table.still_held(slots, &[0, 2, 3, 7]);
+        let lost: Vec<_> = lost.iter().map(|it| (it.lease, it.key.as_str())).collect();
+        let expected = [
+            (leases[0], "{n}:slots:key:k"),
+            (leases[3], "{n}:slots:upstream"),
+        ];
+        assert_eq!(lost, expected);
+    }
+}

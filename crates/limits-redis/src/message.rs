@@ -1,0 +1,36 @@
+//! What the connection thread receives.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use voxgate::rate_limit::{AcquireError, Granted, WaitPermission};
+
+use crate::command::EncodedCommand;
+
+/// Sends to the connection thread. Messages of one sender arrive in order.
+pub(crate) type Outbox = mpsc::UnboundedSender<Message>;
+
+pub(crate) type Answer = Result<Granted, AcquireError>;
+
+pub(crate) enum Message {
+    Acquire(Request),
+    /// A lease that was taken without asking Redis.
+    Hold(u64, Arc<EncodedCommand>),
+    Release(u64),
+    /// The process ends. The sender is dropped when Redis has been told.
+    Shutdown(std::sync::mpsc::Sender<()>),
+}
+
+/// A request to be decided.
+pub(crate) struct Request {
+    pub(crate) command: Arc<EncodedCommand>,
+    /// The identifier of the caller's key: requests that wait are queued by it.
+    pub(crate) key: Box<str>,
+    pub(crate) asked: Instant,
+    pub(crate) wait: Option<WaitPermission>,
+    pub(crate) answer: oneshot::Sender<Answer>,
+    pub(crate) outbox: Outbox,
+    /// Held until Redis has answered.
+    pub(crate) unanswered: OwnedSemaphorePermit,
+}

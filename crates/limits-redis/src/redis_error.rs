@@ -1,0 +1,208 @@
+//! Errors of Redis, and how to fix them.
+
+use std::fmt;
+use std::io;
+
+/// Why Redis did not answer as expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RedisError {
+    /// The host name has no address.
+    UnknownHost,
+    /// Nothing listens at the address.
+    Refused,
+    /// No answer in time.
+    Timeout,
+    /// The connection was closed.
+    Lost,
+    Io(io::ErrorKind),
+    Tls(String),
+    /// A reply that the scripts do not give.
+    Unexpected,
+    /// Redis answered with an error, which has this code.
+    Server(String),
+}
+
+/// Known codes: what is wrong, and how to fix it. In older versions of Redis, the error of a script
+/// has them anywhere in its text.
+const KNOWN: [(&str, &str); 14] = [
+    (
+        "NOAUTH",
+        "Redis requires a password: add it to the URL, redis://:<password>@<host>",
+    ),
+    (
+        "WRONGPASS",
+        "Redis does not accept the user name and password of the URL: correct them",
+    ),
+    (
+        "NOPERM",
+        "the user of the URL lacks permissions: \
+         allow +eval +evalsha +@sortedset +@read +@write +time on the keys of the namespace",
+    ),
+    (
+        "LOADING",
+        "Redis is loading its data: wait until it has finished",
+    ),
+    (
+        "READONLY",
+        "Redis is a read-only replica: change the URL to the primary",
+    ),
+    (
+        "OOM",
+        "the memory of Redis is full: raise maxmemory, or use a separate server for limits",
+    ),
+    (
+        "MISCONF",
+        "Redis cannot save its data and refuses writes: see its log",
+    ),
+    (
+        "NOREPLICAS",
+        "Redis has too few replicas and refuses writes: see min-replicas-to-write",
+    ),
+    (
+        "MOVED",
+        "Redis is a cluster, and another node has the keys of the namespace: \
+         change the URL to that node",
+    ),
+    (
+        "ASK",
+        "Redis is a cluster that is moving the keys of the namespace: wait until it has finished",
+    ),
+    (
+        "CLUSTERDOWN",
+        "the Redis cluster is down: check that every slot has a node",
+    ),
+    (
+        "MASTERDOWN",
+        "Redis is a replica that has lost its primary: check the primary",
+    ),
+    (
+        "BUSY",
+        "a long script of another program blocks Redis: find and stop it",
+    ),
+    (
+        "WRONGTYPE",
+        "another program uses keys of the namespace: choose another namespace",
+    ),
+];
+
+impl RedisError {
+    pub(crate) fn from_io(error: &io::Error) -> Self {
+        match error.kind() {
+            // A Unix socket that does not exist is the same as one that nothing listens on.
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Refused,
+            io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::UnexpectedEof => Self::Lost,
+            kind => Self::Io(kind),
+        }
+    }
+
+    pub(crate) fn from_tls(error: &io::Error) -> Self {
+        let tls = error.get_ref().and_then(|it| it.downcast_ref());
+        match tls {
+            Some(error) => Self::Tls(rustls::Error::to_string(error)),
+            None => Self::from_io(error),
+        }
+    }
+
+    /// Keeps only the code of the server's error: its text may repeat the command.
+    pub(crate) fn from_redis(error: &redis::RedisError) -> Self {
+        // The error of a pipeline has no code of its own.
+        let of_commands = error.clone().into_server_errors();
+        let first = of_commands.as_deref().and_then(|errors| errors.first());
+        let (code, said) = match first {
+            Some((_, error)) => (Some(error.code()), error.details()),
+            None => (error.code(), error.detail()),
+        };
+        let Some(code) = code else {
+            return match error.kind() {
+                redis::ErrorKind::Io => Self::Lost,
+                _ => Self::Unexpected,
+            };
+        };
+        let said = said.unwrap_or_default();
+        let words = || said.split(|it: char| !it.is_ascii_uppercase());
+        let named = KNOWN
+            .iter()
+            .find(|(known, _)| code == *known || words().any(|word| word == *known));
+        let is_code = |it: &char| it.is_ascii_alphanumeric() || *it == '_';
+        Self::Server(match named {
+            Some((known, _)) => (*known).to_owned(),
+            None => code.chars().filter(is_code).take(32).collect(),
+        })
+    }
+}
+
+impl fmt::Display for RedisError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownHost => {
+                f.write_str("the host name has no address: check the URL and the DNS")
+            }
+            Self::Refused => f.write_str(
+                "connection refused: check that Redis runs, and the host and port of the URL",
+            ),
+            Self::Timeout => f.write_str(
+                "no answer in time: check that Redis runs, the network, and the load of Redis",
+            ),
+            Self::Lost => f.write_str(
+                "Redis closed the connection: see its log and maxclients, and check whether it requires TLS",
+            ),
+            Self::Io(kind) => write!(f, "Redis cannot be reached ({kind}): check the network"),
+            Self::Tls(error) => {
+                write!(f, "TLS failed ({error}): check the certificate of Redis and the CA file")
+            }
+            Self::Unexpected => f.write_str("unexpected reply: check that the URL is that of a Redis"),
+            Self::Server(code) => {
+                let known = KNOWN.iter().find(|(known, _)| known == code);
+                let advice = known.map_or("see the log of Redis", |(_, advice)| advice);
+                write!(f, "{advice} ({code})")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_found_anywhere_and_nothing_else_is_kept() {
+        for (code, detail, expected) in [
+            ("WRONGPASS", "invalid username-password pair", "WRONGPASS"),
+            (
+                "ERR",
+                "Error running script: -READONLY You can't write",
+                "READONLY",
+            ),
+            (
+                "ERR",
+                "Error running script: @user_script:54: OOM command not allowed",
+                "OOM",
+            ),
+            ("ERR", "unknown command 'EVALSHA', with args: secret", "ERR"),
+            ("ODD=CODE", "secret", "ODDCODE"),
+        ] {
+            let reply = format!("-{code} {detail}\r\n");
+            let value = redis::parse_redis_value(reply.as_bytes()).expect("a reply");
+            let error = RedisError::from_redis(&value.extract_error().expect_err("an error"));
+            assert_eq!(error, RedisError::Server(expected.to_owned()), "{detail}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_told_from_one_that_fails() {
+        for (kind, expected) in [
+            (io::ErrorKind::ConnectionRefused, RedisError::Refused),
+            (io::ErrorKind::NotFound, RedisError::Refused),
+            (io::ErrorKind::ConnectionReset, RedisError::Lost),
+            (
+                io::ErrorKind::HostUnreachable,
+                RedisError::Io(io::ErrorKind::HostUnreachable),
+            ),
+        ] {
+            assert_eq!(RedisError::from_io(&kind.into()), expected);
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! What becomes of questions when Redis fails.
+
+use std::fs;
+use std::net::TcpListener;
+use std::sync::Mutex;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use redis::Value;
+use tempfile::TempDir;
+
+use super::*;
+
+const SLOTS: &str = "{voxgate}:slots:key:a";
+
+/// Asks as many as are asked before the first can be answered.
+fn unanswered(limits: &RedisStore, demand: &AcquireRequest, count: usize) {
+    let asked: Vec<_> = (0..count).map(|_| limits.ask(demand, None)).collect();
+    for asking in asked {
+        assert_eq!(
+            block_on(asking).result.expect_err("no answer"),
+            AcquireError::Unavailable
+        );
+    }
+}
+
+/// Redis may hang, and go on later with what it was asked. Its grants are given back then.
+#[test]
+fn what_is_granted_too_late_is_given_back() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    // Shorter and longer than a silent connection is kept.
+    for (id, frozen) in [("a", 300), ("b", 3000)] {
+        let limits = started_with(RedisOptions {
+            deadline: Duration::from_millis(200),
+            namespace: id.to_owned(),
+            ..options(&server)
+        });
+        let limited = Limits {
+            concurrency: NonZeroU32::new(1000),
+            burst: NonZeroU32::new(1000),
+            ..rate("1/h")
+        };
+        let demand = key("a", limited);
+        // A machine may be too slow for the deadline, but not always.
+        let in_time = || block_on(limits.ask(&demand, None)).result.is_ok();
+        until("it is asked in time", in_time);
+        let counted = || server.counted(&format!("{{{id}}}:rate:1/3600000000:key:a"));
+        let before = counted();
+        server.freeze();
+        unanswered(&limits, &demand, 20);
+        assert!(!limits.is_up());
+        let failures = limits.failures();
+        assert!(failures >= 5, "{failures}");
+        unanswered(&limits, &demand, 1);
+        thread::sleep(Duration::from_millis(frozen));
+        server.thaw();
+        until("it is asked again", || limits.is_up());
+        until("what it was asked was granted late", || counted() > before);
+        let slots = format!("{{{id}}}:slots:key:a");
+        until("all is given back", || server.taken(&slots) == 0);
+        until("it is asked in time", in_time);
+        until("all is given back", || server.taken(&slots) == 0);
+    }
+}
+
+#[test]
+fn the_scripts_may_be_forgotten() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = key("a", concurrency(40));
+    for _ in 0..3 {
+        let _: String = server.run("SCRIPT FLUSH");
+        assert_eq!(limits.grants(40, &demand), 40);
+    }
+    assert_eq!(limits.failures(), 0);
+}
+
+#[test]
+fn a_lost_connection_is_made_again() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = key("a", concurrency(1));
+    let held = limits.decide(&demand).expect("granted");
+    for _ in 0..3 {
+        let before = limits.failures();
+        let _: i64 = server.run("CLIENT KILL TYPE normal SKIPME yes");
+        until("it is noticed", || limits.failures() > before);
+        until("it is made again", || limits.is_up());
+        assert!(limits.decide(&demand).is_err());
+    }
+    drop(held);
+    until("it is given back", || server.taken(SLOTS) == 0);
+}
+
+/// Says what is wrong with Redis once, whatever it is, and goes on when it is mended.
+#[test]
+fn trouble_is_told_once_with_what_to_do() {
+    logs::listen();
+    for (cause, cure, code) in [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "(OOM)"),
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "(READONLY)"),
+        (
+            "SET {voxgate}:gateways odd",
+            "DEL {voxgate}:gateways",
+            "(WRONGTYPE)",
+        ),
+        (
+            "ACL SETUSER default -evalsha -eval",
+            "ACL SETUSER default +@all",
+            "(NOPERM)",
+        ),
+    ] {
+        let Some(server) = Server::start(&[]) else {
+            return;
+        };
+        let limits = started_with(RedisOptions {
+            lease: Duration::from_secs(1),
+            ..options(&server)
+        });
+        let demand = key(
+            "a",
+            Limits {
+                concurrency: NonZeroU32::new(9),
+                ..rate("999/h")
+            },
+        );
+        for round in 1..=2 {
+            assert_eq!(limits.grants(1, &demand), 1);
+            let _: Value = server.run(cause);
+            until(code, || {
+                let _ = block_on(limits.ask(&demand, None));
+                !limits.is_up()
+            });
+            unanswered(&limits, &demand, 100);
+            let socket = server.socket().display().to_string();
+            let told = |level: &str| {
+                let mut lines = logs::lines_with(&socket);
+                lines.retain(|line| line.starts_with(level));
+                lines
+            };
+            until("it is told", || told("WARN").len() == round);
+            // Several probes later it is still told once.
+            let before = limits.failures();
+            until("it is tried again", || limits.failures() >= before + 3);
+            let warnings = told("WARN");
+            assert_eq!(warnings.len(), round, "{warnings:#?}");
+            assert!(warnings[round - 1].contains(code), "{warnings:#?}");
+            let _: Value = server.run(cure);
+            until("it is mended", || told("INFO").len() == round);
+            assert!(limits.is_up());
+        }
+    }
+}
+
+/// Slots are given back many at a time, and Redis may refuse that, too.
+#[test]
+fn trouble_with_what_is_given_back_is_told_in_the_same_words() {
+    logs::listen();
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = key("a", concurrency(9));
+    let held = limits.decide(&demand).expect("granted");
+    let _: Value = server.run("SET {voxgate}:slots:key:a odd");
+    drop(held);
+    until("it is of no use", || {
+        let _ = block_on(limits.ask(&demand, None));
+        !limits.is_up()
+    });
+    let before = limits.failures();
+    until("it is tried again", || limits.failures() >= before + 3);
+    let socket = server.socket().display().to_string();
+    let told = logs::lines_with(&socket);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains("(WRONGTYPE)"), "{told:#?}");
+}
+
+#[test]
+fn nobody_there_is_noticed_at_once_and_waited_for() {
+    let Some(mut server) = Server::start(&[]) else {
+        return;
+    };
+    server.kill();
+    let limits = RedisStore::start(options(&server)).expect("started all the same");
+    let demand = key("a", concurrency(1));
+    unanswered(&limits, &demand, 10);
+    assert!(!limits.is_up());
+    assert_eq!(limits.replicas(), 1);
+    server.start_again();
+    until("it is found", || limits.is_up());
+    assert!(limits.decide(&demand).is_ok());
+}
+
+#[test]
+fn a_password_is_used_and_never_shown() {
+    logs::listen();
+    const RIGHT: &str = "the-right/password";
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let set = format!("ACL SETUSER limits on >{RIGHT} ~* +@all");
+    let _: String = server.run(&set);
+    let with = |query: &str| RedisOptions {
+        url: Secret::new(&format!("{}?{query}", server.url())).expect("a URL"),
+        ..options(&server)
+    };
+    let demand = key("a", concurrency(1));
+    let right = with("user=limits&pass=the-right%2Fpassword&db=3");
+    assert!(!format!("{right:?}").contains("password"));
+    let limits = started_with(right);
+    assert!(limits.decide(&demand).is_ok());
+    let databases: String = server.run("INFO keyspace");
+    assert!(
+        databases.contains("db3:") && !databases.contains("db0:"),
+        "{databases}"
+    );
+    for (query, code) in [
+        ("user=limits&pass=wrong-password", "(WRONGPASS)"),
+        ("user=nobody&pass=wrong-password", "(WRONGPASS)"),
+    ] {
+        let limits = RedisStore::start(with(query)).expect("started");
+        unanswered(&limits, &demand, 3);
+        let socket = server.socket().display().to_string();
+        until("it is told", || {
+            logs::lines_with(&socket).iter().any(|it| it.contains(code))
+        });
+        let shown = format!("{limits:?}");
+        assert!(
+            shown.contains(&socket) && !shown.contains("password"),
+            "{shown}"
+        );
+    }
+    let _: String = server.run("ACL SETUSER default resetpass >unknown");
+    let limits = RedisStore::start(options(&server)).expect("started");
+    unanswered(&limits, &demand, 3);
+    let socket = server.socket().display().to_string();
+    until("it is told", || {
+        logs::lines_with(&socket)
+            .iter()
+            .any(|it| it.contains("(NOAUTH)"))
+    });
+    for line in logs::lines_with(&socket) {
+        let line = line
+            .replace("redis://:<password>", "")
+            .replace("requires a password", "");
+        let line = line.replace("name and password of the URL", "");
+        assert!(!line.contains("password"), "{line}");
+    }
+}
+
+#[test]
+fn a_full_queue_is_no_place_to_wait() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = key("a", concurrency(u32::MAX));
+    server.freeze();
+    let mut asked: Vec<_> = (0..UNANSWERED).map(|_| limits.ask(&demand, None)).collect();
+    let one_more = block_on(limits.ask(&demand, None));
+    assert_eq!(
+        one_more.result.expect_err("full"),
+        AcquireError::Unavailable
+    );
+    assert!(!is_ready(&mut asked[0]));
+    server.thaw();
+    let held: Vec<_> = asked.into_iter().map(block_on).collect();
+    until("there is room again", || {
+        block_on(limits.ask(&demand, None)).result.is_ok()
+    });
+    drop(held);
+}
+
+#[test]
+fn round_trips_are_told() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let told = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&told);
+    let limits = started_with(RedisOptions {
+        on_round_trip: Some(Box::new(move |_| *count.lock().expect("a lock") += 1)),
+        ..options(&server)
+    });
+    limits.grants(7, &key("a", rate("5/h")));
+    assert_eq!(*told.lock().expect("a lock"), 7);
+}
+
+/// A server with TLS, and the file of its authority.
+fn with_tls() -> Option<(Server, String, std::path::PathBuf)> {
+    let directory = TempDir::new().expect("a directory");
+    let key_pair = || KeyPair::generate().expect("a key");
+    let mut authority = CertificateParams::new([]).expect("parameters");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = key_pair();
+    let root = authority
+        .self_signed(&authority_key)
+        .expect("a certificate");
+    let issuer = Issuer::new(authority, authority_key);
+    let server_key = key_pair();
+    let certificate = CertificateParams::new(["localhost".to_owned()])
+        .and_then(|it| it.signed_by(&server_key, &issuer))
+        .expect("a certificate");
+    for (name, text) in [
+        ("ca.pem", root.pem()),
+        ("server.pem", certificate.pem()),
+        ("server.key", server_key.serialize_pem()),
+    ] {
+        fs::write(directory.path().join(name), text).expect("written");
+    }
+    let ca_file = directory.path().join("ca.pem");
+    // Nobody else is given a port that was just in use.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener
+        .local_addr()
+        .expect("an address")
+        .port()
+        .to_string();
+    drop(listener);
+    let server = Server::start_in(
+        directory,
+        &[
+            "--bind",
+            "127.0.0.1",
+            "--tls-port",
+            &port,
+            "--tls-cert-file",
+            "server.pem",
+            "--tls-key-file",
+            "server.key",
+            "--tls-ca-cert-file",
+            "ca.pem",
+            "--tls-auth-clients",
+            "no",
+        ],
+    )?;
+    Some((server, port, ca_file))
+}
+
+#[test]
+fn tls_is_spoken_with_whom_the_authority_vouches_for() {
+    logs::listen();
+    let Some((server, port, ca_file)) = with_tls() else {
+        return;
+    };
+    let demand = key("a", concurrency(1));
+    let to = |url: String, ca_file: Option<&std::path::Path>| RedisOptions {
+        url: Secret::new(&url).expect("a URL"),
+        ca_file: ca_file.map(std::path::Path::to_owned),
+        ..options(&server)
+    };
+    let limits = started_with(to(format!("rediss://localhost:{port}/1"), Some(&ca_file)));
+    let _held = limits.decide(&demand).expect("granted");
+    let tcp: String = server.run("CLIENT LIST");
+    assert!(tcp.contains("laddr=127.0.0.1:"), "{tcp}");
+    // Another name, another authority, and no TLS at all.
+    for (url, ca_file, complaint) in [
+        (
+            format!("valkeys://127.0.0.1:{port}"),
+            Some(&*ca_file),
+            "TLS failed",
+        ),
+        (format!("rediss://localhost:{port}/2"), None, "TLS failed"),
+        (
+            format!("redis://localhost:{port}"),
+            None,
+            "whether it requires TLS",
+        ),
+    ] {
+        let told = |line: &String| line.contains(&port) && line.contains(complaint);
+        let before = logs::lines_with(&port).iter().filter(|it| told(it)).count();
+        let limits = RedisStore::start(to(url, ca_file)).expect("started");
+        unanswered(&limits, &demand, 3);
+        until("it is told", || {
+            logs::lines_with(&port).iter().filter(|it| told(it)).count() > before
+        });
+        assert!(!limits.is_up());
+    }
+}

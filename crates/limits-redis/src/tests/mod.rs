@@ -1,0 +1,184 @@
+//! Tests against a real server.
+
+mod deciding;
+mod failing;
+mod late;
+mod leases;
+mod logs;
+mod server;
+mod waiting;
+
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use voxgate::rate_limit::{LimitExceeded, LimitScope, RateRemaining, WaitPlace};
+use voxgate::{Account, Limit, Limits, Principal, Rate, Secret};
+
+use super::*;
+
+use self::server::Server;
+
+/// More than any test waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// More than any answer takes.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn options(server: &Server) -> RedisOptions {
+    RedisOptions {
+        deadline: DEADLINE,
+        ..RedisOptions::new(Secret::new(&server.url()).expect("a URL"))
+    }
+}
+
+/// Permission to wait until then. There is always a place.
+fn until_then(until: Instant) -> WaitPermission {
+    WaitPermission::new(until, || Some(WaitPlace::new(())))
+}
+
+/// A store on this server that is available.
+fn started(server: &Server) -> RedisStore {
+    started_with(options(server))
+}
+
+fn started_with(options: RedisOptions) -> RedisStore {
+    let limits = RedisStore::start(options).expect("started");
+    until("it is up", || limits.is_up());
+    limits
+}
+
+/// Waits for a condition.
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// No runtime at all.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+/// Whether the answer is there already.
+fn is_ready(asking: &mut AcquireFuture) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    pin!(asking).poll(&mut context).is_ready()
+}
+
+fn rate(text: &str) -> Limits {
+    Limits {
+        rate: Some(Rate::parse(text).expect("a rate")),
+        ..Limits::default()
+    }
+}
+
+fn concurrency(most: u32) -> Limits {
+    Limits {
+        concurrency: NonZeroU32::new(most),
+        ..Limits::default()
+    }
+}
+
+fn key(id: &str, limits: Limits) -> AcquireRequest {
+    request(&Principal::new(id).with_limits(limits), None)
+}
+
+fn account(id: &str, limits: Limits) -> AcquireRequest {
+    request(&member("some-key", Limits::default(), id, limits), None)
+}
+
+/// A request of a key without limits of its own.
+fn upstream(most: u32) -> AcquireRequest {
+    upstream_of("some-key", most)
+}
+
+fn upstream_of(key: &str, most: u32) -> AcquireRequest {
+    request(&Principal::new(key), NonZeroU32::new(most))
+}
+
+fn member(key: &str, own: Limits, account: &str, shared: Limits) -> Principal {
+    Principal::new(key)
+        .with_limits(own)
+        .with_account(Arc::new(Account::new(account, shared)))
+}
+
+fn request(principal: &Principal, upstream: Option<NonZeroU32>) -> AcquireRequest {
+    AcquireRequest::new(principal, Limits::default(), upstream).expect("a limit")
+}
+
+/// What is left of the rate.
+fn rate_of(granted: &Granted, scope: LimitScope) -> RateRemaining {
+    let remaining = granted.remaining.get(scope).expect("a scope");
+    remaining.rate.expect("a rate")
+}
+
+/// The limit that refused a request.
+#[track_caller]
+fn refused(result: Result<Granted, AcquireError>) -> LimitExceeded {
+    match result {
+        Err(AcquireError::Exceeded(exceeded)) => exceeded,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+impl RedisStore {
+    fn ask(&self, request: &AcquireRequest, wait: Option<WaitPermission>) -> AcquireFuture {
+        self.acquire(request, wait)
+    }
+
+    fn is_up(&self) -> bool {
+        self.status().is_up
+    }
+
+    fn replicas(&self) -> u32 {
+        self.status().replicas
+    }
+
+    fn failures(&self) -> u64 {
+        self.status().failures
+    }
+
+    /// Asks, and waits for an answer of Redis.
+    #[track_caller]
+    fn decide(&self, request: &AcquireRequest) -> Result<Granted, LimitExceeded> {
+        match block_on(self.acquire(request, None)).result {
+            Ok(granted) => Ok(granted),
+            Err(AcquireError::Exceeded(exceeded)) => Err(exceeded),
+            Err(error) => panic!("no answer: {error:?}"),
+        }
+    }
+
+    /// How many of so many requests at once are granted. Nothing stays held.
+    fn grants(&self, count: usize, request: &AcquireRequest) -> usize {
+        let asked: Vec<_> = (0..count).map(|_| self.acquire(request, None)).collect();
+        let told: Vec<_> = asked
+            .into_iter()
+            .map(|asking| block_on(asking).result)
+            .collect();
+        let no_answer = |it: &Result<_, _>| matches!(it, Err(AcquireError::Unavailable));
+        assert!(!told.iter().any(no_answer), "an answer");
+        told.iter().filter(|told| told.is_ok()).count()
+    }
+}

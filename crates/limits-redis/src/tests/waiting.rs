@@ -1,0 +1,270 @@
+//! Those who wait for a slot.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+
+fn later() -> Option<WaitPermission> {
+    Some(until_then(Instant::now() + PATIENCE))
+}
+
+#[test]
+fn they_are_served_in_the_order_in_which_they_came() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = key("a", concurrency(1));
+    let mut held = limits.decide(&demand).expect("granted");
+    let mut waiting: Vec<_> = (0..6).map(|_| limits.ask(&demand, later())).collect();
+    drop(waiting.remove(3));
+    for round in 0..5 {
+        // Who comes now comes last, and who does not want to wait is refused.
+        waiting.push(limits.ask(&demand, later()));
+        assert_eq!(
+            limits.decide(&demand).expect_err("refused").limit,
+            Limit::KeyConcurrency
+        );
+        assert!(waiting.iter_mut().all(|it| !is_ready(it)), "{round}");
+        drop(held);
+        held = block_on(waiting.remove(0)).result.expect("granted");
+    }
+    drop(waiting);
+    drop(held);
+    until("nobody waits, and all is given back", || {
+        server.taken("{voxgate}:slots:key:a") == 0
+    });
+}
+
+/// A slot that comes free in silence is for who waits, even if somebody asks before he does; and
+/// who only looked has used up nothing.
+#[test]
+fn who_comes_later_takes_nothing_away() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started_with(RedisOptions {
+        // No heartbeat puts back what the test takes away.
+        lease: Duration::from_secs(3600),
+        ..options(&server)
+    });
+    let burst = NonZeroU32::new(1000);
+    let demand = key(
+        "a",
+        Limits {
+            concurrency: NonZeroU32::new(1),
+            burst,
+            ..rate("1/h")
+        },
+    );
+    let mut held = vec![limits.decide(&demand).expect("granted")];
+    let mut first = limits.ask(&demand, later());
+    for round in 1..=20 {
+        // It is refused, and waits.
+        assert!(limits.decide(&demand).is_err());
+        let _: i64 = server.run("ZREMRANGEBYRANK {voxgate}:slots:key:a 0 -1");
+        let mut second = limits.ask(&demand, later());
+        let lease = block_on(first).result.expect("granted");
+        assert!(!is_ready(&mut second));
+        let left = rate_of(&lease, LimitScope::Key).requests;
+        assert_eq!(left, 1000 - 1 - round, "each request counts once");
+        held.push(lease);
+        first = second;
+    }
+}
+
+#[test]
+fn a_slot_may_come_from_another_gateway() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (one, other) = (started(&server), started(&server));
+    let demand = upstream(1);
+    let held = one.decide(&demand).expect("granted");
+    let waiting = other.ask(&demand, later());
+    // It is asked about again, and again refused.
+    thread::sleep(Duration::from_millis(300));
+    drop(held);
+    let _held = block_on(waiting).result.expect("granted");
+}
+
+/// What another gateway gives back is for those who wait, not for whoever comes next and finds no
+/// place to wait.
+#[test]
+fn who_may_not_wait_does_not_go_before_those_who_do() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (one, other) = (started(&server), started(&server));
+    for round in 0..5 {
+        let id = round.to_string();
+        let demand = key(&id, concurrency(1));
+        let held = other.decide(&demand).expect("granted");
+        let mut waiting = one.ask(&demand, later());
+        // Asked one after the other, so that the first has been refused when this is answered.
+        one.decide(&demand).expect_err("refused");
+        assert!(!is_ready(&mut waiting));
+        drop(held);
+        // Whoever waits looks less often than that.
+        for _ in 0..30 {
+            assert!(one.decide(&demand).is_err(), "round {round}: it went first");
+            thread::sleep(Duration::from_millis(2));
+        }
+        let _held = block_on(waiting).result.expect("granted");
+    }
+}
+
+#[test]
+fn waiting_ends_when_its_time_is_over() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = key("a", concurrency(1));
+    let _held = limits.decide(&demand).expect("granted");
+    let mut patient = limits.ask(&demand, later());
+    let until = Instant::now() + Duration::from_millis(200);
+    let waiting: Vec<_> = (0..3)
+        .map(|_| limits.ask(&demand, Some(until_then(until))))
+        .collect();
+    for asking in waiting {
+        let hit = refused(block_on(asking).result);
+        assert!(Instant::now() >= until);
+        assert_eq!(hit.limit, Limit::KeyConcurrency);
+    }
+    assert!(!is_ready(&mut patient));
+}
+
+#[test]
+fn nobody_waits_for_what_waiting_does_not_bring() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let both = request(&member("a", concurrency(1), "b", rate("1/h")), None);
+    let _held = limits.decide(&both).expect("granted");
+    let mut waiting = limits.ask(&key("a", concurrency(1)), later());
+    // With others waiting for the slot, and without.
+    for demand in [both, account("b", rate("1/h"))] {
+        let asking = limits.ask(&demand, later());
+        let hit = refused(block_on(asking).result);
+        assert!(hit.retry_after.is_some(), "{hit:?}");
+    }
+    assert!(!is_ready(&mut waiting));
+}
+
+/// Who waits for one slot after another keeps nobody from what he does not get.
+#[test]
+fn rooms_do_not_get_in_each_others_way() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let a = limits.decide(&key("a", concurrency(1))).expect("granted");
+    let up = limits.decide(&upstream(1)).expect("granted");
+    let both = |key| {
+        let principal = Principal::new(key).with_limits(concurrency(1));
+        request(&principal, NonZeroU32::new(1))
+    };
+    let mut two = limits.ask(&both("a"), later());
+    let mut other = limits.ask(&both("b"), later());
+    drop(a);
+    // The first has moved on to the other room, where it comes before the second.
+    thread::sleep(Duration::from_millis(300));
+    assert!(!is_ready(&mut two) && !is_ready(&mut other));
+    drop(up);
+    let first = block_on(two).result.expect("granted");
+    assert!(!is_ready(&mut other));
+    drop(first);
+    let _second = block_on(other).result.expect("granted");
+}
+
+#[test]
+fn waiting_ends_when_redis_is_gone() {
+    let Some(mut server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = key("a", concurrency(1));
+    let _held = limits.decide(&demand).expect("granted");
+    let waiting: Vec<_> = (0..3).map(|_| limits.ask(&demand, later())).collect();
+    server.kill();
+    for asking in waiting {
+        assert_eq!(
+            block_on(asking).result.expect_err("nobody to ask"),
+            AcquireError::Unavailable
+        );
+    }
+}
+
+/// A place is taken by who waits, and by nobody who is answered at once.
+#[test]
+fn who_finds_no_place_does_not_wait() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = key("a", concurrency(1));
+    let asked = Arc::new(AtomicU32::new(0));
+    let seats = |seats: u32| {
+        let asked = Arc::clone(&asked);
+        let enter = move || {
+            let before = asked.fetch_add(1, Ordering::Relaxed);
+            (before < seats).then(|| WaitPlace::new(()))
+        };
+        Some(WaitPermission::new(Instant::now() + PATIENCE, enter))
+    };
+    let held = block_on(limits.ask(&demand, seats(1)));
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    let mut first = limits.ask(&demand, seats(1));
+    until("the first waits", || {
+        !is_ready(&mut first) && asked.load(Ordering::Relaxed) == 1
+    });
+    let second = block_on(limits.ask(&demand, seats(1)));
+    assert!(refused(second.result).can_wait());
+    drop(held);
+    assert!(block_on(first).result.is_ok());
+}
+
+/// Whoever has many requests that wait does not hold up those of others.
+#[test]
+fn keys_take_turns() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let limits = started(&server);
+    let demand = upstream(1);
+    let mut held = block_on(limits.ask(&demand, None)).result.ok();
+    let mut waiting: Vec<(char, AcquireFuture)> = "aaabb"
+        .chars()
+        .map(|key| {
+            let demand = upstream_of(&key.to_string(), 1);
+            (key, limits.ask(&demand, later()))
+        })
+        .collect();
+    // All of them have been asked, and wait.
+    let probe = block_on(limits.ask(&demand, None));
+    assert!(refused(probe.result).can_wait());
+    let mut order = String::new();
+    while !waiting.is_empty() {
+        assert!(held.take().is_some());
+        until("one of them is served", || {
+            let at = waiting.iter_mut().position(|(_, asking)| {
+                let polled = Pin::new(asking).poll(&mut Context::from_waker(Waker::noop()));
+                match polled {
+                    Poll::Ready(answer) => {
+                        held = answer.result.ok();
+                        true
+                    }
+                    Poll::Pending => false,
+                }
+            });
+            at.is_some_and(|at| {
+                order.push(waiting.remove(at).0);
+                true
+            })
+        });
+    }
+    assert_eq!(order, "ababa");
+}

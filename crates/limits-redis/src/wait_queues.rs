@@ -1,0 +1,127 @@
+//! Requests that wait for slots.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+use voxgate::rate_limit::{AcquireError, LimitExceeded, WaitPermission, WaitPlace, WaitQueue};
+
+use crate::command::EncodedCommand;
+use crate::jitter::between;
+use crate::message::{Answer, Outbox};
+
+/// How often the first request of a queue is asked again. Redis does not tell when another gateway
+/// gives a slot back.
+const SOONEST: Duration = Duration::from_millis(50);
+const LATEST: Duration = Duration::from_millis(100);
+
+/// A request that may have to wait.
+pub(crate) struct Waiter {
+    pub(crate) command: Arc<EncodedCommand>,
+    pub(crate) key: Box<str>,
+    pub(crate) until: Instant,
+    /// Permission to wait, until it is used.
+    pub(crate) wait: Option<WaitPermission>,
+    /// The place in the limiter's wait queue, while the request waits.
+    pub(crate) place: Option<WaitPlace>,
+    /// The order of arrival.
+    pub(crate) number: u64,
+    /// The limit that refused it last.
+    pub(crate) exceeded: Option<LimitExceeded>,
+    pub(crate) answer: oneshot::Sender<Answer>,
+    pub(crate) outbox: Outbox,
+}
+
+impl Waiter {
+    /// Its time is over, or its future was dropped.
+    fn is_over(&self, now: Instant) -> bool {
+        self.until <= now || self.answer.is_closed()
+    }
+
+    /// Answers with the limit that refused it.
+    pub(crate) fn refuse(self) {
+        let refused = self.exceeded.map_or(AcquireError::Unavailable, Into::into);
+        let _ = self.answer.send(Err(refused));
+    }
+}
+
+/// One queue for each scope whose slots are all taken, by the slots' key in Redis.
+#[derive(Default)]
+pub(crate) struct WaitQueues(HashMap<String, Queue>);
+
+#[derive(Default)]
+struct Queue {
+    waiting: WaitQueue<Waiter>,
+    /// This process has given a slot back.
+    wake: Rc<Notify>,
+}
+
+impl WaitQueues {
+    /// The slots of this command for which other requests wait already.
+    pub(crate) fn slots_in_demand(&self, command: &EncodedCommand) -> Option<String> {
+        let slots = command.slots().find(|slots| self.0.contains_key(*slots));
+        slots.map(str::to_owned)
+    }
+
+    /// This process has given these slots back.
+    pub(crate) fn wake<'a>(&self, slots: impl Iterator<Item = &'a str>) {
+        for slots in slots {
+            if let Some(queue) = self.0.get(slots) {
+                queue.wake.notify_one();
+            }
+        }
+    }
+
+    /// Adds a request. Returns the queue's notification if the queue is new.
+    pub(crate) fn insert(&mut self, slots: &str, waiter: Waiter) -> Option<Rc<Notify>> {
+        let is_new = !self.0.contains_key(slots);
+        let queue = self.0.entry(slots.to_owned()).or_default();
+        let (number, key) = (waiter.number, waiter.key.clone());
+        queue.waiting.insert(number, &key, waiter);
+        is_new.then(|| Rc::clone(&queue.wake))
+    }
+
+    /// Puts a request back that was refused again: it stays the first.
+    pub(crate) fn put_back(&mut self, slots: &str, waiter: Waiter) {
+        if let Some(queue) = self.0.get_mut(slots) {
+            let (number, key) = (waiter.number, waiter.key.clone());
+            queue.waiting.put_back(number, &key, waiter);
+        }
+    }
+
+    /// Takes the first request whose time is not over. The queue stays, even if it is empty:
+    /// requests that come meanwhile must not overtake the first.
+    pub(crate) fn pop(&mut self, slots: &str, now: Instant) -> Option<Waiter> {
+        let waiting = &mut self.0.get_mut(slots)?.waiting;
+        loop {
+            let (number, first) = waiting.peek(0)?;
+            if !first.is_over(now) {
+                return waiting.serve(number);
+            }
+            if let Some(over) = waiting.remove(number) {
+                over.refuse();
+            }
+        }
+    }
+
+    /// Refuses requests whose time is over. Returns when to ask Redis again, or `None` if the queue
+    /// is empty and therefore removed.
+    pub(crate) fn sweep(&mut self, slots: &str, now: Instant) -> Option<Duration> {
+        let waiting = &mut self.0.get_mut(slots)?.waiting;
+        let over = waiting.iter().filter(|(_, waiter)| waiter.is_over(now));
+        for number in over.map(|(number, _)| number).collect::<Vec<_>>() {
+            if let Some(waiter) = waiting.remove(number) {
+                waiter.refuse();
+            }
+        }
+        match waiting.iter().map(|(_, waiter)| waiter.until).min() {
+            Some(next) => Some(between(SOONEST, LATEST).min(next - now)),
+            None => {
+                self.0.remove(slots);
+                None
+            }
+        }
+    }
+}

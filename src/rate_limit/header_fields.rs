@@ -1,0 +1,244 @@
+//! The header fields that tell callers about their limits.
+//!
+//! `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10, §3 and §4: a
+//! policy names its quota `q`, its window `w` in seconds and, unless it counts requests, its unit
+//! `qu`; a limit names what is left, `r`, and the seconds `t` until all of it is available again.
+//! The upstream's limit is not told, because it is no caller's quota.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::limit::{Limit, Limits};
+
+use super::decision::AcquireError;
+use super::remaining::Remaining;
+use super::request::{AcquireRequest, LimitScope};
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// The fields of one response; none if nothing limits the caller.
+#[derive(Debug, Default)]
+pub(crate) struct HeaderFields {
+    policy: Option<HeaderValue>,
+    limit: Option<HeaderValue>,
+}
+
+impl HeaderFields {
+    /// The fields of a request that has started.
+    pub(super) fn granted(request: &AcquireRequest, remaining: &Remaining) -> Self {
+        let mut texts = Texts::new();
+        for (scope, limits) in scopes(request) {
+            let Some(left) = remaining.get(scope) else {
+                continue;
+            };
+            texts.policies(scope, limits);
+            if let (Some(limit), Some(rate)) = (scope.rate(), left.rate) {
+                texts.left(limit, rate.requests, Some(rate.full_after));
+            }
+            if let Some(permits) = left.concurrency {
+                texts.left(scope.concurrency(), permits, None);
+            }
+        }
+        texts.into_fields()
+    }
+
+    /// The fields of a refused request: nothing is left of the limit that refused it, and what is
+    /// left of the others is not known.
+    pub(super) fn refused(request: &AcquireRequest, error: AcquireError) -> Self {
+        let mut texts = Texts::new();
+        for (scope, limits) in scopes(request) {
+            texts.policies(scope, limits);
+            if let AcquireError::Exceeded(exceeded) = error {
+                if exceeded.limit == scope.concurrency() {
+                    texts.left(exceeded.limit, 0, None);
+                } else if Some(exceeded.limit) == scope.rate() {
+                    texts.left(exceeded.limit, 0, exceeded.retry_after);
+                }
+            }
+        }
+        texts.into_fields()
+    }
+
+    /// Replaces both fields of the inner service, because what is left of a limit means nothing
+    /// without its policy.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        let fields = [(POLICY, &self.policy), (LIMIT, &self.limit)];
+        if fields.iter().all(|(_, value)| value.is_none()) {
+            return;
+        }
+        for (name, value) in fields {
+            match value {
+                Some(value) => _ = headers.insert(name, value.clone()),
+                None => _ = headers.remove(name),
+            }
+        }
+    }
+}
+
+struct Texts {
+    policy: String,
+    limit: String,
+}
+
+impl Texts {
+    fn new() -> Self {
+        // Enough for all usual numbers.
+        let [policy, limit] = [160, 128].map(String::with_capacity);
+        Self { policy, limit }
+    }
+
+    fn policies(&mut self, scope: LimitScope, limits: Limits) {
+        if let (Some(limit), Some((rate, burst))) = (scope.rate(), limits.rate_and_burst()) {
+            let window = seconds(rate.interval().saturating_mul(burst.get())).max(1);
+            let name = next(&mut self.policy, limit);
+            let _ = write!(name, ";q={burst};w={window}");
+        }
+        if let Some(most) = limits.concurrency {
+            let name = next(&mut self.policy, scope.concurrency());
+            let _ = write!(name, ";q={most};qu=\"concurrent-requests\"");
+        }
+    }
+
+    fn left(&mut self, limit: Limit, left: u32, full_after: Option<Duration>) {
+        let text = next(&mut self.limit, limit);
+        let _ = write!(text, ";r={left}");
+        if let Some(after) = full_after {
+            let _ = write!(text, ";t={}", seconds(after));
+        }
+    }
+
+    fn into_fields(self) -> HeaderFields {
+        let value = |text: String| {
+            let some = Some(text).filter(|text| !text.is_empty());
+            some.and_then(|text| HeaderValue::try_from(text).ok())
+        };
+        HeaderFields {
+            policy: value(self.policy),
+            limit: value(self.limit),
+        }
+    }
+}
+
+/// Starts the next member of a list (RFC 9651 §3.1), a string.
+fn next(list: &mut String, limit: Limit) -> &mut String {
+    if !list.is_empty() {
+        list.push_str(", ");
+    }
+    let _ = write!(list, "\"{}\"", limit.as_str());
+    list
+}
+
+/// The scopes that callers are told about.
+fn scopes(request: &AcquireRequest) -> impl Iterator<Item = (LimitScope, Limits)> {
+    let scopes = request.scopes();
+    scopes.filter(|(scope, _)| *scope != LimitScope::Upstream)
+}
+
+/// Rounded up, so that a caller who waits so long does not come too early.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::Rate;
+    use crate::principal::{Account, Principal};
+    use crate::rate_limit::counters::Counters;
+    use crate::rate_limit::decision::LimitExceeded;
+    use crate::rate_limit::remaining::ScopeRemaining;
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+
+    fn limits(rate: Option<&str>, burst: Option<u32>, concurrency: Option<u32>) -> Limits {
+        Limits {
+            rate: rate.map(|text| Rate::parse(text).expect("a rate")),
+            burst: burst.and_then(NonZeroU32::new),
+            concurrency: concurrency.and_then(NonZeroU32::new),
+        }
+    }
+
+    fn shown(fields: &HeaderFields) -> [String; 2] {
+        let mut headers = HeaderMap::new();
+        headers.insert(LIMIT, HeaderValue::from_static("\"upstream\";r=1"));
+        fields.write(&mut headers);
+        [POLICY, LIMIT].map(|name| {
+            let value = headers.get(name).map(HeaderValue::as_bytes);
+            String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+        })
+    }
+
+    #[test]
+    fn a_caller_is_told_of_its_own_limits_and_its_accounts() {
+        let account = Account::new("acme", limits(Some("600/min"), Some(20), None));
+        let principal = Principal::new("a")
+            .with_limits(limits(Some("50/s"), None, Some(4)))
+            .with_account(Arc::new(account));
+        let request =
+            AcquireRequest::new(&principal, Limits::default(), NonZeroU32::new(9)).expect("limits");
+        let mut counters = Counters::new();
+        let now = Duration::from_secs(1);
+        let remaining = counters.begin(&request, now).expect("the first");
+        let policy = "\"key_rate\";q=50;w=1, \"key_concurrency\";q=4;qu=\"concurrent-requests\", \
+                      \"account_rate\";q=20;w=2";
+        let left = "\"key_rate\";r=49;t=1, \"key_concurrency\";r=3, \"account_rate\";r=19;t=1";
+        assert_eq!(
+            shown(&HeaderFields::granted(&request, &remaining)),
+            [policy, left]
+        );
+        for _ in 1..4 {
+            counters.begin(&request, now).expect("one more");
+        }
+        let exceeded = counters.begin(&request, now).expect_err("too many");
+        let left = "\"key_concurrency\";r=0";
+        assert_eq!(
+            shown(&HeaderFields::refused(&request, exceeded.into())),
+            [policy, left]
+        );
+        let exceeded = LimitExceeded::rate(LimitScope::Account, Duration::from_millis(1500));
+        let left = "\"account_rate\";r=0;t=2";
+        assert_eq!(
+            shown(&HeaderFields::refused(&request, exceeded.into())),
+            [policy, left]
+        );
+    }
+
+    #[test]
+    fn the_upstreams_limit_is_nobodys_business() {
+        let request =
+            AcquireRequest::new(&Principal::new("a"), Limits::default(), NonZeroU32::new(1));
+        let request = request.expect("a limit");
+        let mut counters = Counters::new();
+        let remaining = counters.begin(&request, Duration::ZERO).expect("the first");
+        let untouched = ["", "\"upstream\";r=1"];
+        assert_eq!(
+            shown(&HeaderFields::granted(&request, &remaining)),
+            untouched
+        );
+        let exceeded = counters
+            .begin(&request, Duration::ZERO)
+            .expect_err("too many");
+        assert_eq!(
+            shown(&HeaderFields::refused(&request, exceeded.into())),
+            untouched
+        );
+    }
+
+    /// A shared store does not report what is left of concurrency limits. The upstream's own
+    /// `RateLimit` would then name a policy that is not there.
+    #[test]
+    fn the_fields_take_the_place_of_the_upstreams_together() {
+        let principal = Principal::new("a").with_limits(limits(None, None, Some(4)));
+        let request = AcquireRequest::new(&principal, Limits::default(), None).expect("a limit");
+        let mut remaining = Remaining::default();
+        remaining.set(LimitScope::Key, ScopeRemaining::default());
+        let policy = "\"key_concurrency\";q=4;qu=\"concurrent-requests\"";
+        assert_eq!(
+            shown(&HeaderFields::granted(&request, &remaining)),
+            [policy, ""]
+        );
+    }
+}

@@ -1,0 +1,536 @@
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Wake;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::limit::{Limit, Limits, Rate};
+use crate::principal::{Account, Principal};
+use crate::rate_limit::request::LimitScope;
+
+/// Nobody is sent away by the clock in these tests.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+fn number(number: u32) -> Option<NonZeroU32> {
+    NonZeroU32::new(number)
+}
+
+fn request(key: &str, concurrency: u32, upstream: u32) -> AcquireRequest {
+    let limits = Limits {
+        concurrency: number(concurrency),
+        ..Limits::default()
+    };
+    let principal = Principal::new(key).with_limits(limits);
+    AcquireRequest::new(&principal, Limits::default(), number(upstream)).expect("a limit")
+}
+
+/// One of two keys of an account.
+fn member(key: &str, own: &str, shared: &str) -> AcquireRequest {
+    let limits = |rate| Limits {
+        rate: Rate::parse(rate),
+        burst: number(2),
+        ..Limits::default()
+    };
+    let account = Account::new("acme", limits(shared));
+    let principal = Principal::new(key)
+        .with_limits(limits(own))
+        .with_account(Arc::new(account));
+    AcquireRequest::new(&principal, Limits::default(), None).expect("a limit")
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Bell(AtomicU32);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct Guest {
+    waiting: Pin<Box<Waiting>>,
+    bell: Arc<Bell>,
+}
+
+impl Guest {
+    fn new(waiting: Waiting) -> Self {
+        let mut guest = Self {
+            waiting: Box::pin(waiting),
+            bell: Arc::default(),
+        };
+        assert!(guest.look().is_none(), "it has only begun to wait");
+        guest
+    }
+
+    fn look(&mut self) -> Option<Result<InFlight, LimitExceeded>> {
+        let waker = Arc::clone(&self.bell).into();
+        let polled = self.waiting.as_mut().poll(&mut Context::from_waker(&waker));
+        match polled {
+            Poll::Ready((answer, _)) => Some(answer.map(|(permit, _)| permit)),
+            Poll::Pending => None,
+        }
+    }
+
+    fn was_woken(&self) -> bool {
+        self.bell.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+fn enter(local: &LocalStore, request: &AcquireRequest) -> Guest {
+    match local.begin(request) {
+        Ok(Begun::Waits(waiting)) => Guest::new(waiting),
+        Ok(Begun::Now(..)) => panic!("it began"),
+        Err(exceeded) => panic!("refused: {exceeded:?}"),
+    }
+}
+
+fn begin(local: &LocalStore, request: &AcquireRequest) -> Result<InFlight, LimitExceeded> {
+    match local.begin(request)? {
+        Begun::Now(permit, _) => Ok(permit),
+        Begun::Waits(_) => panic!("it waits"),
+    }
+}
+
+fn queue(places: usize) -> LocalStore {
+    LocalStore::with_queue(true, places, FOR_EVER).expect("a thread")
+}
+
+#[test]
+fn a_slot_is_free_again_when_its_request_has_ended() {
+    let local = LocalStore::new(true);
+    let one = request("a", 1, 0);
+    let permit = begin(&local, &one).expect("the first");
+    let exceeded = begin(&local, &one).err().expect("one too many");
+    assert_eq!(exceeded.limit, Limit::KeyConcurrency);
+    begin(&local, &request("b", 1, 0)).expect("another key's");
+    drop(permit);
+    begin(&local, &one).expect("the next");
+}
+
+#[test]
+fn a_request_over_its_concurrency_uses_up_no_rate() {
+    let local = LocalStore::new(true);
+    let limits = Limits {
+        rate: Rate::parse("1/h"),
+        burst: number(2),
+        concurrency: number(1),
+    };
+    let principal = Principal::new("a").with_limits(limits);
+    let request = AcquireRequest::new(&principal, Limits::default(), None).expect("limits");
+    let permit = begin(&local, &request).expect("the first");
+    for _ in 0..5 {
+        let exceeded = begin(&local, &request).err().expect("one too many");
+        assert_eq!(exceeded.limit, Limit::KeyConcurrency);
+    }
+    drop(permit);
+    begin(&local, &request).expect("the second");
+    let exceeded = begin(&local, &request).err().expect("the third in an hour");
+    assert_eq!(exceeded.limit, Limit::KeyRate);
+    assert!(exceeded.retry_after > Some(Duration::from_secs(1700)));
+}
+
+#[test]
+fn a_request_over_its_accounts_rate_uses_up_none_of_its_keys() {
+    let local = LocalStore::new(true);
+    let (a, b) = (member("a", "1/h", "1/h"), member("b", "1/h", "1/h"));
+    for _ in 0..2 {
+        begin(&local, &a).expect("within both");
+    }
+    for _ in 0..5 {
+        let exceeded = begin(&local, &b).err().expect("over the account's");
+        assert_eq!(exceeded.limit, Limit::AccountRate);
+    }
+    let limits = Limits {
+        rate: Rate::parse("1/h"),
+        burst: number(2),
+        ..Limits::default()
+    };
+    let alone = Principal::new("b").with_limits(limits);
+    let alone = AcquireRequest::new(&alone, Limits::default(), None).expect("a limit");
+    for _ in 0..2 {
+        begin(&local, &alone).expect("its own is untouched");
+    }
+    let exceeded = begin(&local, &alone).err().expect("over its own");
+    assert_eq!(exceeded.limit, Limit::KeyRate);
+}
+
+#[test]
+fn who_waits_begins_in_the_order_of_coming_and_keys_take_turns() {
+    let local = queue(10);
+    let (a, b) = (request("a", 0, 1), request("b", 0, 1));
+    let mut permit = begin(&local, &a).ok();
+    let mut queue: Vec<(&str, Guest)> = ["a", "a", "a", "b", "b"]
+        .map(|key| (key, enter(&local, if key == "a" { &a } else { &b })))
+        .into();
+    let mut order = String::new();
+    while !queue.is_empty() {
+        assert!(permit.take().is_some());
+        let woken: Vec<usize> = (0..queue.len())
+            .filter(|at| queue[*at].1.was_woken())
+            .collect();
+        assert_eq!(woken.len(), 1, "one permit is for one guest");
+        let (key, mut guest) = queue.remove(woken[0]);
+        let own_before = queue[..woken[0]].iter().any(|(other, _)| *other == key);
+        assert!(!own_before, "overtaken");
+        order.push_str(key);
+        permit = guest.look().expect("woken").ok();
+    }
+    assert_eq!(order, "ababa");
+}
+
+#[test]
+fn nobody_overtakes_those_of_its_own_key() {
+    let local = queue(10);
+    let one = request("a", 1, 0);
+    let permit = begin(&local, &one).expect("the first");
+    let mut first = enter(&local, &one);
+    drop(permit);
+    let mut second = enter(&local, &one);
+    assert!(second.look().is_none());
+    let permit = first.look().expect("its turn").expect("a permit");
+    drop(permit);
+    second.look().expect("its turn").expect("a permit");
+}
+
+#[test]
+fn one_key_cannot_fill_the_room() {
+    let local = queue(4);
+    let (a, b) = (request("a", 0, 1), request("b", 0, 1));
+    let _slot = begin(&local, &a).expect("the first");
+    let mut greedy: Vec<Guest> = (0..4).map(|_| enter(&local, &a)).collect();
+    assert!(begin(&local, &a).is_err(), "the queue is full");
+    let _modest = [enter(&local, &b), enter(&local, &b)];
+    let sent_away: Vec<bool> = greedy
+        .iter_mut()
+        .map(|guest| guest.look().is_some())
+        .collect();
+    assert_eq!(sent_away, [false, false, true, true]);
+    assert!(begin(&local, &b).is_err(), "it has as many as the other");
+    assert_eq!(local.usage(), (1, 4));
+}
+
+#[test]
+fn who_waited_too_long_is_told_the_limit() {
+    let local = LocalStore::with_queue(true, 1, Duration::ZERO).expect("a thread");
+    let one = request("a", 1, 0);
+    let _slot = begin(&local, &one).expect("the first");
+    let mut guest = match local.begin(&one) {
+        Ok(Begun::Waits(waiting)) => Box::pin(waiting),
+        _ => panic!("it has to wait"),
+    };
+    let answer = loop {
+        match guest.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready((answer, _)) => break answer,
+            Poll::Pending => thread::yield_now(),
+        }
+    };
+    assert_eq!(
+        answer.err().map(|exceeded| exceeded.limit),
+        Some(Limit::KeyConcurrency)
+    );
+    assert_eq!(local.usage().1, 0);
+}
+
+#[test]
+fn a_rate_is_nothing_to_wait_for() {
+    let local = queue(5);
+    let a = member("a", "1/h", "1000/s");
+    for _ in 0..2 {
+        begin(&local, &a).expect("within the burst");
+    }
+    assert_eq!(
+        begin(&local, &a).err().map(|exceeded| exceeded.limit),
+        Some(Limit::KeyRate)
+    );
+}
+
+#[test]
+fn who_leaves_makes_room_for_the_next() {
+    let local = queue(5);
+    let one = request("a", 1, 0);
+    let permit = begin(&local, &one).expect("the first");
+    let mut guests: Vec<Guest> = (0..3).map(|_| enter(&local, &one)).collect();
+    drop(guests.remove(0));
+    drop(permit);
+    assert!(guests[0].was_woken() && !guests[1].was_woken());
+    // It has a permit and never fetches it.
+    drop(guests.remove(0));
+    guests[0].look().expect("its turn").expect("a permit");
+}
+
+#[test]
+fn a_share_is_held_to_by_those_in_flight() {
+    let local = LocalStore::new(false);
+    let two = request("a", 4, 0);
+    let permits: Vec<InFlight> = (0..3).filter_map(|_| begin(&local, &two).ok()).collect();
+    let exceeded = local.confirm(&two, 2).expect_err("the third of two");
+    assert_eq!(exceeded.limit, Limit::KeyConcurrency);
+    drop(permits);
+    let _slot = begin(&local, &two).expect("the first");
+    local.confirm(&two, 2).expect("within a half");
+    local.confirm(&two, u32::MAX).expect("one at least");
+}
+
+#[test]
+fn holders_that_are_idle_are_forgotten() {
+    let local = LocalStore::new(true);
+    let held: Vec<InFlight> = (0..10)
+        .filter_map(|at| begin(&local, &request(&format!("held-{at}"), 1, 0)).ok())
+        .collect();
+    for at in 0..20_000 {
+        begin(&local, &request(&format!("key-{at}"), 1, 0)).expect("its first");
+    }
+    assert!(local.0.state().counters.len() <= 2048);
+    for at in 0..held.len() {
+        assert!(begin(&local, &request(&format!("held-{at}"), 1, 0)).is_err());
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Begin { key: usize },
+    End { at: usize },
+    Look { at: usize },
+    Leave { at: usize },
+    SendAway { at: usize },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (0..4_usize).prop_map(|key| Act::Begin { key }),
+        3 => any::<usize>().prop_map(|at| Act::End { at }),
+        3 => any::<usize>().prop_map(|at| Act::Look { at }),
+        1 => any::<usize>().prop_map(|at| Act::Leave { at }),
+        1 => any::<usize>().prop_map(|at| Act::SendAway { at }),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: limits hold, nobody overtakes, and in the end nothing
+    /// is in flight and nobody waits.
+    #[test]
+    fn no_slot_is_lost_or_made(acts in proptest::collection::vec(act(), 1..200), places in 0..6_usize) {
+        const UPSTREAM: usize = 5;
+        let most = [1, 2, 3, 5];
+        let requests: Vec<AcquireRequest> = (0..4)
+            .map(|key| request(&format!("key-{key}"), most[key], UPSTREAM as u32))
+            .collect();
+        let local = queue(places);
+        let mut permits: Vec<(usize, InFlight)> = Vec::new();
+        let mut guests: Vec<(usize, Guest)> = Vec::new();
+        for act in acts {
+            match act {
+                Act::Begin { key } => match local.begin(&requests[key]) {
+                    Ok(Begun::Now(permit, _)) => {
+                        let overtakes = guests.iter().any(|(other, guest)| *other == key && !guest.was_woken());
+                        prop_assert!(!overtakes);
+                        permits.push((key, permit));
+                    }
+                    Ok(Begun::Waits(waiting)) => guests.push((key, Guest::new(waiting))),
+                    Err(exceeded) => prop_assert!(exceeded.can_wait()),
+                },
+                Act::End { at } if !permits.is_empty() => drop(permits.swap_remove(at % permits.len())),
+                Act::Look { at } if !guests.is_empty() => {
+                    let at = at % guests.len();
+                    let woken = guests[at].1.was_woken();
+                    let answer = guests[at].1.look();
+                    prop_assert_eq!(answer.is_some(), woken);
+                    if let Some(answer) = answer {
+                        let (key, _) = guests.remove(at);
+                        permits.extend(answer.ok().map(|permit| (key, permit)));
+                    }
+                }
+                Act::Leave { at } if !guests.is_empty() => drop(guests.remove(at % guests.len())),
+                Act::SendAway { at } if !guests.is_empty() => {
+                    let guest = &guests[at % guests.len()].1;
+                    let (id, now) = (guest.waiting.number, local.0.now());
+                    local.change(|state, wake| state.queue.refuse(id, now, wake));
+                    prop_assert!(guest.was_woken());
+                }
+                _ => {}
+            }
+            let mut own = HashMap::new();
+            for (key, _) in &permits {
+                *own.entry(*key).or_insert(0) += 1;
+            }
+            prop_assert!(own.iter().all(|(key, count)| *count <= most[*key]));
+            prop_assert!(permits.len() <= UPSTREAM);
+            let (in_flight, waiting) = local.usage();
+            prop_assert!(permits.len() <= in_flight as usize && in_flight as usize <= UPSTREAM);
+            prop_assert!(waiting <= places && waiting <= guests.len());
+            // Nobody waits beside a permit that it could have.
+            if in_flight < UPSTREAM as u32 {
+                for (key, guest) in guests.iter().filter(|(_, guest)| !guest.was_woken()) {
+                    let mut state = local.0.state();
+                    let now = local.0.now();
+                    let begun = state.counters.begin(&requests[*key], now);
+                    prop_assert!(begun.is_err(), "{}", guest.was_woken());
+                }
+            }
+        }
+        drop((permits, guests));
+        prop_assert_eq!(local.usage(), (0, 0));
+        prop_assert_eq!(local.0.state().counters.in_flight(), 0);
+    }
+}
+
+#[test]
+fn a_request_over_its_rate_does_not_wait_for_a_slot() {
+    let local = queue(9);
+    let limits = Limits {
+        rate: Rate::parse("2/h"),
+        concurrency: number(1),
+        ..Limits::default()
+    };
+    let principal = Principal::new("a").with_limits(limits);
+    let one = AcquireRequest::new(&principal, Limits::default(), None).expect("limits");
+    let first = begin(&local, &one).expect("the first");
+    let guest = enter(&local, &one);
+    drop(guest);
+    drop(first);
+    let second = begin(&local, &one).expect("whoever waited in vain took nothing");
+    let exceeded = local.begin(&one).err().expect("waiting would not help");
+    assert_eq!(exceeded.limit, Limit::KeyRate);
+    assert!(
+        exceeded.retry_after > Some(Duration::from_secs(1000)),
+        "{exceeded:?}"
+    );
+    drop(second);
+    assert_eq!(local.usage(), (0, 0));
+}
+
+/// Who waited for a permit of this process goes on waiting for one of the others, whoever came
+/// meanwhile.
+#[test]
+fn who_has_waited_here_keeps_the_place_elsewhere() {
+    let local = queue(1);
+    let permit = begin(&local, &request("a", 1, 0)).expect("the first");
+    let mut guest = enter(&local, &request("a", 1, 0));
+    let place = |waited| local.wait_elsewhere(waited).and_then(|wait| wait.reserve());
+    assert!(place(None).is_none(), "all places are taken");
+    drop(permit);
+    let _slot = guest.look().expect("its turn").expect("a permit");
+    let _newcomer = enter(&local, &request("a", 1, 0));
+    assert!(place(None).is_none());
+    let own = place(Some(Duration::ZERO)).expect("its place");
+    assert_eq!(local.usage().1, 2);
+    drop(own);
+    assert_eq!(local.usage().1, 1);
+}
+
+/// Who has left is not waited for, and who comes later is not forgotten.
+#[test]
+fn everybodys_time_is_over_once() {
+    let local = LocalStore::with_queue(true, 3, Duration::from_millis(20)).expect("a thread");
+    let one = request("a", 1, 0);
+    let _slot = begin(&local, &one).expect("the first");
+    let wait = || match local.begin(&one) {
+        Ok(Begun::Waits(waiting)) => Box::pin(waiting),
+        _ => panic!("it has to wait"),
+    };
+    for _ in 0..3 {
+        let mut guests = [wait(), wait(), wait()].map(Some);
+        guests[1] = None;
+        for mut guest in guests.into_iter().flatten() {
+            let answer = loop {
+                match guest.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready((answer, _)) => break answer,
+                    Poll::Pending => thread::sleep(Duration::from_millis(1)),
+                }
+            };
+            assert!(answer.is_err());
+        }
+        assert_eq!(local.usage().1, 0);
+    }
+}
+
+#[test]
+fn a_wait_may_be_as_long_as_one_likes() {
+    let local = LocalStore::with_queue(true, 1, Duration::MAX).expect("a thread");
+    let permit = begin(&local, &request("a", 1, 0)).expect("the first");
+    let mut guest = enter(&local, &request("a", 1, 0));
+    drop(permit);
+    assert!(guest.look().expect("its turn").is_ok());
+}
+
+/// While the upstream is full nobody else is asked, however many wait, and no turn is lost.
+#[test]
+fn nobody_is_asked_in_vain_while_the_upstream_is_full() {
+    let mut queue = LocalQueue::new(9);
+    let mut wake = Vec::new();
+    let full = LimitExceeded::concurrency(LimitScope::Upstream);
+    let of_key = LimitExceeded::concurrency(LimitScope::Key);
+    for key in ["a", "b", "c"] {
+        let place = queue.enter(request(key, 1, 1), full, Duration::ZERO, &mut wake);
+        place.expect("a place");
+    }
+    let mut asked = Vec::new();
+    for of_b in [full, of_key] {
+        let answer = |request: &AcquireRequest| {
+            asked.push(request.key().to_owned());
+            Err(match request.key() {
+                "a" => of_key,
+                "b" => of_b,
+                _ => full,
+            })
+        };
+        queue.serve(Duration::ZERO, answer, &mut wake);
+    }
+    assert_eq!(asked, ["a", "b", "a", "b", "c"]);
+}
+
+/// A key whose rate is raised while its account has none left is not held to what it took before.
+#[test]
+fn a_rate_that_changes_while_another_is_used_up_forgets_nothing_and_adds_nothing() {
+    let mut counters = Counters::new();
+    let now = Duration::from_secs(5);
+    for key in ["a", "b"] {
+        let request = member(key, "1/h", "2/min");
+        counters.begin(&request, now).expect("one of the burst");
+    }
+    let faster = member("a", "1/s", "2/min");
+    let exceeded = counters
+        .begin(&faster, now)
+        .expect_err("the account has none left");
+    assert_eq!(exceeded.limit, Limit::AccountRate);
+    // One was taken, which is a second at the pace of now.
+    let later = now + Duration::from_secs(60);
+    let remaining = counters.begin(&faster, later).expect("all is there again");
+    let key = remaining.get(LimitScope::Key).and_then(|it| it.rate);
+    let key = key.expect("a rate");
+    assert_eq!(key.requests, 1, "the whole burst but this one");
+}
+
+/// Whatever a waker does when it is dropped, such as ending a request, it may do.
+#[test]
+fn a_waker_is_dropped_without_the_lock() {
+    struct Curious(LocalStore, Arc<AtomicU32>);
+    impl Wake for Curious {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Curious {
+        fn drop(&mut self) {
+            let locked = self.0.0.state.try_lock().is_err();
+            self.1.fetch_add(u32::from(locked), Ordering::Relaxed);
+        }
+    }
+    let local = queue(2);
+    let one = request("a", 1, 0);
+    let _slot = begin(&local, &one).expect("the first");
+    let Ok(Begun::Waits(waiting)) = local.begin(&one) else {
+        panic!("it does not wait")
+    };
+    let mut waiting = Box::pin(waiting);
+    let locked = Arc::<AtomicU32>::default();
+    for _ in 0..3 {
+        let waker = Arc::new(Curious(local.clone(), Arc::clone(&locked))).into();
+        let polled = waiting.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+    }
+    drop(waiting);
+    assert_eq!(Arc::strong_count(&locked), 1, "all are dropped");
+    assert_eq!(locked.load(Ordering::Relaxed), 0, "dropped with the lock");
+}
