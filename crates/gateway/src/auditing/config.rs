@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use voxgate::audit::log::Signer;
 use voxgate::audit::{Pepper, Promise};
-use voxgate::env::Environment;
+use voxgate::env::{Environment, path_to_show};
 use voxgate::{ConfigError, Problem};
 
 use super::copies::Targets;
@@ -187,13 +187,16 @@ impl Reading<'_> {
         pepper
     }
 
-    /// The path is not shown: it may be the secret, set in the wrong variable.
+    /// Reads a file. Errors show its path only if it cannot be a secret, set in the wrong variable.
     pub(super) fn file(&mut self, variable: &str, path: &str) -> Option<String> {
         match fs::read_to_string(Path::new(path)) {
             Ok(text) => Some(text),
             Err(error) => {
-                let message =
-                    format!("cannot be read ({error}); set it to the path of a readable file");
+                let cannot = match path_to_show(Path::new(path)) {
+                    Some(path) => format!("cannot read {path}"),
+                    None => "cannot be read".to_owned(),
+                };
+                let message = format!("{cannot} ({error}); set it to the path of a readable file");
                 self.problem(variable, message);
                 None
             }

@@ -5,10 +5,10 @@ use std::io::{self, Write as _};
 use clap::ArgMatches;
 use voxgate::{Dialect, KeysFile, Problem, Secret};
 
-use super::edit::Text;
-use super::failure::Failure;
+use super::edit::KeysText;
+use super::failure::KeyCommandError;
 use super::permissions;
-use super::target::{Absent, Source, Target};
+use super::target::{MissingFile, Source, Target};
 
 /// The first words of the library's messages about a field, and the flag that sets the field.
 const FLAGS: [(&str, &str); 9] = [
@@ -32,13 +32,13 @@ pub(super) struct Change {
     pub(super) text: Option<String>,
     /// The first line of each new key, in ascending order, and the place to name in its problems.
     pub(super) added: Vec<(usize, String)>,
-    pub(super) issued: Option<Issued>,
+    pub(super) issued: Option<NewToken>,
     /// Lines for standard error that say what was done.
     pub(super) said: Vec<String>,
 }
 
 /// A new token and its key.
-pub(super) struct Issued {
+pub(super) struct NewToken {
     pub(super) id: String,
     pub(super) secret: Secret,
     pub(super) fingerprint: String,
@@ -48,17 +48,17 @@ pub(super) struct Issued {
 /// stored.
 pub(super) fn apply(
     matches: &ArgMatches,
-    absent: Absent,
-    change: impl Fn(&Text<'_>, Dialect) -> Result<Change, Failure>,
-) -> Result<(), Failure> {
+    absent: MissingFile,
+    change: impl Fn(&KeysText<'_>, Dialect) -> Result<Change, KeyCommandError>,
+) -> Result<(), KeyCommandError> {
     let mut source = Source::given(matches)?;
     let target = Target::open(matches, &mut source)?;
     for _ in 0..MAX_TRIES {
         let read = target.read(&source, absent)?;
         let old = read.text.as_deref().unwrap_or_default();
         let file = KeysFile::parse(old, &source.name, source.gateways)
-            .map_err(|error| Failure::Broken(error.into_problems()))?;
-        let view = Text {
+            .map_err(|error| KeyCommandError::Broken(error.into_problems()))?;
+        let view = KeysText {
             name: &source.name,
             text: old,
             file: &file,
@@ -93,7 +93,7 @@ pub(super) fn apply(
         return finish(target, &source, &change, old, &keys);
     }
     let message = "another process keeps changing the file; nothing was done; try again later";
-    Err(Failure::failed(&source.name, message))
+    Err(KeyCommandError::failed(&source.name, message))
 }
 
 /// Prints the result.
@@ -103,7 +103,7 @@ fn finish(
     change: &Change,
     old: &str,
     keys: &KeysFile,
-) -> Result<(), Failure> {
+) -> Result<(), KeyCommandError> {
     let mut said = change.said.clone();
     let text = change.text.as_deref().unwrap_or(old);
     let issued = change.issued.as_ref();
@@ -133,7 +133,7 @@ fn finish(
     printed
 }
 
-fn print(text: &str, issued: Option<&Issued>) -> Result<(), Failure> {
+fn print(text: &str, issued: Option<&NewToken>) -> Result<(), KeyCommandError> {
     let mut out = io::stdout().lock();
     let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     printed.map_err(|error| {
@@ -144,7 +144,7 @@ fn print(text: &str, issued: Option<&Issued>) -> Result<(), Failure> {
                 issued.id
             )
         });
-        Failure::failed(
+        KeyCommandError::failed(
             "standard output",
             format!("cannot be written ({error}){lost}"),
         )
@@ -153,7 +153,7 @@ fn print(text: &str, issued: Option<&Issued>) -> Result<(), Failure> {
 
 /// Problems of new keys name their flags or input lines, because the file does not have their lines
 /// yet.
-fn mapped(problems: Vec<Problem>, name: &str, added: &[(usize, String)]) -> Failure {
+fn mapped(problems: Vec<Problem>, name: &str, added: &[(usize, String)]) -> KeyCommandError {
     let map = |problem: Problem| match place(&problem, name, added) {
         Some("") => {
             let message = problem.message();
@@ -164,7 +164,7 @@ fn mapped(problems: Vec<Problem>, name: &str, added: &[(usize, String)]) -> Fail
         Some(place) => Problem::new(place, problem.message()),
         None => problem,
     };
-    Failure::Wrong(problems.into_iter().map(map).collect())
+    KeyCommandError::Wrong(problems.into_iter().map(map).collect())
 }
 
 /// The place to name for a problem of a new key.

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::failure::Failure;
+use super::failure::KeyCommandError;
 use super::manifest::FIELD;
 use super::store;
 
@@ -22,12 +22,12 @@ pub(super) struct Secret {
 }
 
 /// Reads the Secret from a file, or from standard input (`-`).
-pub(super) fn read(path: &Path) -> Result<Secret, Failure> {
+pub(super) fn read(path: &Path) -> Result<Secret, KeyCommandError> {
     let json = match path.to_str() {
         Some("-") => store::read_from(io::stdin(), "standard input")?,
         _ => store::read(path, &path.display().to_string())?,
     };
-    parse(&json).map_err(|message| Failure::wrong(FLAG, message))
+    parse(&json).map_err(|message| KeyCommandError::wrong(FLAG, message))
 }
 
 fn parse(json: &str) -> Result<Secret, &'static str> {

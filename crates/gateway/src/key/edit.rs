@@ -5,19 +5,19 @@ use std::ops::Range;
 use toml_edit::{ArrayOfTables, Document, DocumentMut, Table};
 use voxgate::{Key, KeysFile, Problem};
 
-use super::listed::Listed;
+use super::listed::ListedKeys;
 
 const HEADER: &str = "[[key]]";
 /// The maximum number of lines in one entry that look like headers but are part of a string.
 const MAX_HEADERS_IN_A_TEXT: usize = 16;
 
 /// The text of a keys file, and the keys in it.
-pub(super) struct Text<'a> {
+pub(super) struct KeysText<'a> {
     pub(super) name: &'a str,
     pub(super) text: &'a str,
     pub(super) file: &'a KeysFile,
     /// The keys that the gateway gets from the environment.
-    pub(super) listed: &'a Listed,
+    pub(super) listed: &'a ListedKeys,
 }
 
 /// The line ending of a text.
@@ -29,14 +29,14 @@ fn newline(text: &str) -> &'static str {
 }
 
 /// A text to which keys are appended.
-pub(super) struct Growing {
+pub(super) struct TextBuilder {
     text: String,
     newline: &'static str,
     /// The number of lines so far.
     lines: usize,
 }
 
-impl Growing {
+impl TextBuilder {
     pub(super) fn new(text: &str) -> Self {
         Self {
             newline: newline(text),
@@ -71,7 +71,7 @@ impl Growing {
     }
 }
 
-impl Text<'_> {
+impl KeysText<'_> {
     /// The text in which this key has these fields. The values are TOML.
     pub(super) fn with(&self, key: &Key, fields: &[(&str, String)]) -> Result<String, Problem> {
         let range = self.range(key);
@@ -237,11 +237,11 @@ mod tests {
     /// The text with `disabled` and `expires` set in the key `a`.
     fn set(text: &str) -> Result<String, Problem> {
         let file = KeysFile::parse(text, "keys.toml", Dialect::Rime).expect("a good file");
-        let text = Text {
+        let text = KeysText {
             name: "keys.toml",
             text,
             file: &file,
-            listed: &Listed::default(),
+            listed: &ListedKeys::default(),
         };
         let mut keys = file.keys().iter();
         let key = keys.find(|key| key.principal().id() == "a");
@@ -348,7 +348,7 @@ mod tests {
                 4,
             ),
         ] {
-            let mut text = Growing::new(before);
+            let mut text = TextBuilder::new(before);
             assert_eq!(text.append(&fields), line, "{before:?}");
             assert_eq!(text.finish(), after);
         }

@@ -4,8 +4,8 @@ use clap::ArgMatches;
 use voxgate::Problem;
 
 use super::edit;
-use super::failure::Failure;
-use super::target::{Absent, Source, Target};
+use super::failure::KeyCommandError;
+use super::target::{MissingFile, Source, Target};
 
 /// Disables the key in its entry, which is found by its text because the file cannot be parsed as a
 /// whole. Always returns a failure, because a running gateway does not load such a file.
@@ -13,20 +13,20 @@ pub(super) fn revoke(
     matches: &ArgMatches,
     id: &str,
     problems: Vec<Problem>,
-) -> Result<(), Failure> {
+) -> Result<(), KeyCommandError> {
     let mut source = Source::given(matches)?;
     let target = Target::open(matches, &mut source)?;
     let Target::File(store) = &target else {
-        return Err(Failure::Broken(problems));
+        return Err(KeyCommandError::Broken(problems));
     };
-    let read = target.read(&source, Absent::IsWrong)?;
+    let read = target.read(&source, MissingFile::IsWrong)?;
     let old = read.text.as_deref().unwrap_or_default();
     let Some(new) = edit::disabled_by_text(old, id) else {
-        return Err(Failure::Broken(problems));
+        return Err(KeyCommandError::Broken(problems));
     };
     if new != old && !store.replace(&read, &new)? {
         let message = "another process changed the file at the same time; run this command again";
-        return Err(Failure::failed(&source.name, message));
+        return Err(KeyCommandError::failed(&source.name, message));
     }
     let problems: Vec<String> = problems
         .iter()
@@ -38,5 +38,5 @@ pub(super) fn revoke(
                 until you fix the file:{}",
         problems.concat()
     );
-    Err(Failure::failed(&source.name, message))
+    Err(KeyCommandError::failed(&source.name, message))
 }

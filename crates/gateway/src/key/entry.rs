@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use toml_edit::{Array, Datetime, InlineTable, Item, Table, Value};
 use voxgate::{Digest, Problem};
 
-use super::failure::Failure;
+use super::failure::KeyCommandError;
 use super::{moment, printable};
 
 /// The fields that a new key takes over from the key it replaces.
@@ -27,7 +27,7 @@ const SPECIAL: &str = "contains a control character or an invisible character; r
 
 /// The validity of a new key.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Life {
+pub(super) struct KeyLifetime {
     pub(super) created: Option<SystemTime>,
     pub(super) not_before: Option<SystemTime>,
     pub(super) expires: Option<SystemTime>,
@@ -38,7 +38,7 @@ pub(super) struct Rights(Table);
 
 impl Rights {
     /// The rights that the flags give.
-    pub(super) fn given(matches: &ArgMatches) -> Result<Self, Failure> {
+    pub(super) fn given(matches: &ArgMatches) -> Result<Self, KeyCommandError> {
         let mut table = Table::new();
         let one = |name| matches.get_one::<String>(name).map(String::as_str);
         for (flag, field) in [
@@ -49,11 +49,11 @@ impl Rights {
         ] {
             if let Some(text) = one(flag) {
                 if text.contains(printable::is_special) {
-                    return Err(Failure::wrong(format!("--{flag}"), SPECIAL));
+                    return Err(KeyCommandError::wrong(format!("--{flag}"), SPECIAL));
                 }
                 if text.chars().count() > MAX_LABEL {
                     let message = format!("is longer than {MAX_LABEL} characters");
-                    return Err(Failure::wrong(format!("--{flag}"), message));
+                    return Err(KeyCommandError::wrong(format!("--{flag}"), message));
                 }
                 table.insert(field, Item::Value(text.into()));
             }
@@ -91,7 +91,7 @@ impl Rights {
 
     /// The fields of a key with these rights. The digest comes last, so that a truncated file has
     /// no key with more rights than intended.
-    pub(super) fn fields(&self, id: &str, digest: &Digest, life: Life) -> Table {
+    pub(super) fn fields(&self, id: &str, digest: &Digest, lifetime: KeyLifetime) -> Table {
         let mut fields = Table::new();
         fields.insert("id", Item::Value(id.into()));
         for field in RIGHTS {
@@ -100,9 +100,9 @@ impl Rights {
             }
         }
         for (field, moment) in [
-            ("created", life.created),
-            ("not_before", life.not_before),
-            ("expires", life.expires),
+            ("created", lifetime.created),
+            ("not_before", lifetime.not_before),
+            ("expires", lifetime.expires),
         ] {
             if let Some(moment) = moment {
                 fields.insert(field, Item::Value(value(moment)));
@@ -144,10 +144,10 @@ fn labels(matches: &ArgMatches) -> Result<InlineTable, Problem> {
 }
 
 /// The validity that the flags give.
-pub(super) fn life(matches: &ArgMatches, now: SystemTime) -> Result<Life, Problem> {
+pub(super) fn lifetime(matches: &ArgMatches, now: SystemTime) -> Result<KeyLifetime, Problem> {
     let given = |name: &str| matches.get_one::<String>(name);
     let not_before = given("not-before").map(|text| moment::read("--not-before", text, now));
-    Ok(Life {
+    Ok(KeyLifetime {
         created: None,
         not_before: not_before.transpose()?,
         expires: expires(matches, now)?.flatten(),

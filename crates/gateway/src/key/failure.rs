@@ -10,7 +10,7 @@ use crate::EXIT_CONFIG;
 
 /// Why a command failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum KeyCommandError {
     /// The command line or a file is wrong.
     Wrong(Vec<Problem>),
     /// The existing keys file is wrong.
@@ -19,7 +19,7 @@ pub(super) enum Failure {
     Failed(String),
 }
 
-impl Failure {
+impl KeyCommandError {
     pub(super) fn wrong(place: impl Into<String>, message: impl Into<String>) -> Self {
         Problem::new(place, message).into()
     }
@@ -47,13 +47,13 @@ impl Failure {
     }
 }
 
-impl From<Problem> for Failure {
+impl From<Problem> for KeyCommandError {
     fn from(problem: Problem) -> Self {
         Self::Wrong(vec![problem])
     }
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for KeyCommandError {
     fn from(error: ConfigError) -> Self {
         Self::Wrong(error.into_problems())
     }

@@ -3,7 +3,7 @@
 use clap::ArgMatches;
 use voxgate::{Key, Problem};
 
-use super::edit::Text;
+use super::edit::KeysText;
 use super::ids;
 
 const MAX_SUGGESTIONS: usize = 3;
@@ -13,16 +13,18 @@ pub(super) fn argument<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
     matches.get_one::<String>(name).map_or("", String::as_str)
 }
 
-pub(super) fn key<'a>(file: &Text<'a>, id: &str) -> Option<&'a Key> {
+pub(super) fn key<'a>(file: &KeysText<'a>, id: &str) -> Option<&'a Key> {
     let mut keys = file.file.keys().iter();
     keys.find(|key| key.principal().id() == id)
 }
 
 /// The key with this id. If there is none, the problem suggests similar ids.
-pub(super) fn existing<'a>(file: &Text<'a>, id: &str) -> Result<&'a Key, Problem> {
+pub(super) fn existing<'a>(file: &KeysText<'a>, id: &str) -> Result<&'a Key, Problem> {
     key(file, id).ok_or_else(|| {
         let ids = file.file.keys().iter().map(|key| key.principal().id());
-        let mut near: Vec<_> = ids.map(|other| (distance(id, other), other)).collect();
+        let mut near: Vec<_> = ids
+            .map(|other| (strsim::levenshtein(id, other), other))
+            .collect();
         near.retain(|(distance, other)| *distance <= 2.max(id.len() / 3) || other.contains(id));
         near.sort_unstable();
         let near: Vec<String> = near
@@ -42,7 +44,7 @@ pub(super) fn existing<'a>(file: &Text<'a>, id: &str) -> Result<&'a Key, Problem
 }
 
 /// Checks that a new key may have this id, which comes from `flag`.
-pub(super) fn unused(file: &Text<'_>, flag: &str, id: &str) -> Result<(), Problem> {
+pub(super) fn unused(file: &KeysText<'_>, flag: &str, id: &str) -> Result<(), Problem> {
     if let Some(wrong) = ids::wrong(id) {
         return Err(Problem::new(flag, wrong));
     }
@@ -55,41 +57,6 @@ pub(super) fn unused(file: &Text<'_>, flag: &str, id: &str) -> Result<(), Proble
                 file.name
             );
             Err(Problem::new(flag, message))
-        }
-    }
-}
-
-/// How many letters to change, add or leave out between two ids.
-fn distance(one: &str, other: &str) -> usize {
-    let other = other.as_bytes();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (column, same) in other.iter().map(|byte| *byte == letter).enumerate() {
-            let replaced = diagonal + usize::from(!same);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_distance_is_in_letters() {
-        for (one, other, expected) in [
-            ("ivr", "ivr", 0),
-            ("", "ivr", 3),
-            ("ivr", "", 3),
-            ("ivr-prd", "ivr-prod", 1),
-            ("irv", "ivr", 2),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(distance(one, other), expected, "{one} {other}");
         }
     }
 }

@@ -12,37 +12,37 @@ use voxgate::{
 };
 
 use super::change::{self, Change};
-use super::edit::{Growing, Text};
+use super::edit::{KeysText, TextBuilder};
 use super::entry::{self, Rights};
-use super::failure::Failure;
-use super::target::Absent;
+use super::failure::KeyCommandError;
+use super::target::MissingFile;
 use super::{find, ids, moment, store};
 
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
     let rights = Rights::given(matches)?;
-    let life = entry::life(matches, moment::now())?;
+    let lifetime = entry::lifetime(matches, moment::now())?;
     let path = matches.get_one::<PathBuf>("keys");
     let secret = matches.get_one::<PathBuf>("from-secret");
     if path.is_none() && secret.is_some_and(|secret| secret.as_os_str() == "-") {
         let message = "is standard input, which the keys also need; give the keys as a PATH";
-        return Err(Failure::wrong("--from-secret", message));
+        return Err(KeyCommandError::wrong("--from-secret", message));
     }
     let given = read(path)?;
-    change::apply(matches, Absent::IsEmpty, |file, dialect| {
+    change::apply(matches, MissingFile::CountsAsEmpty, |file, dialect| {
         let plain = lines(&given, dialect)?;
         check_new(file, &plain, dialect)?;
         let prefix = find::argument(matches, "prefix");
         if let Some(wrong) = ids::wrong(&format!("{prefix}-1")) {
-            return Err(Failure::wrong("--prefix", wrong));
+            return Err(KeyCommandError::wrong("--prefix", wrong));
         }
         let mut ids = Ids::new(file, &plain, prefix);
-        let mut text = Growing::new(file.text);
+        let mut text = TextBuilder::new(file.text);
         let (mut added, mut said) = (Vec::new(), Vec::new());
         for line in &plain {
             let id = line.id.map_or_else(|| ids.next(), str::to_owned);
-            let begins = text.append(&rights.fields(&id, &line.digest, life));
+            let begins = text.append(&rights.fields(&id, &line.digest, lifetime));
             added.push((begins, line.place()));
             let fingerprint = Key::from_digest(line.digest, Principal::new(&id)).fingerprint();
             said.push(format!("key {id}: fingerprint {fingerprint}"));
@@ -63,7 +63,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     })
 }
 
-fn read(path: Option<&PathBuf>) -> Result<String, Failure> {
+fn read(path: Option<&PathBuf>) -> Result<String, KeyCommandError> {
     let (name, opened) = match path {
         Some(path) => {
             let opened = File::open(path).map(|file| Box::new(file) as Box<dyn Read>);
@@ -76,7 +76,7 @@ fn read(path: Option<&PathBuf>) -> Result<String, Failure> {
         .and_then(|input| input.take(MAX_BYTES + 1).read_to_string(&mut text))
         .map_err(|error| store::unreadable(&name, &error))?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(Failure::wrong(
+        return Err(KeyCommandError::wrong(
             name,
             format!("is longer than {MAX_BYTES} bytes"),
         ));
@@ -104,7 +104,7 @@ fn place(number: usize) -> String {
 }
 
 /// The keys of the input, or its problems.
-fn lines(text: &str, dialect: Dialect) -> Result<Vec<Line<'_>>, Failure> {
+fn lines(text: &str, dialect: Dialect) -> Result<Vec<Line<'_>>, KeyCommandError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (mut lines, mut problems) = (Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate() {
@@ -118,14 +118,14 @@ fn lines(text: &str, dialect: Dialect) -> Result<Vec<Line<'_>>, Failure> {
         }
     }
     if lines.is_empty() && problems.is_empty() {
-        return Err(Failure::wrong(
+        return Err(KeyCommandError::wrong(
             "the input",
             "contains no key; give one key per line",
         ));
     }
     match problems.is_empty() {
         true => Ok(lines),
-        false => Err(Failure::Wrong(problems)),
+        false => Err(KeyCommandError::Wrong(problems)),
     }
 }
 
@@ -188,7 +188,11 @@ fn is_assignment(word: &str, is_second: bool) -> bool {
 }
 
 /// Checks that each key is new: neither in the file nor in an earlier line.
-fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<(), Failure> {
+fn check_new(
+    file: &KeysText<'_>,
+    lines: &[Line<'_>],
+    dialect: Dialect,
+) -> Result<(), KeyCommandError> {
     let ring = KeyRing::new(file.file.keys().iter().cloned())?;
     let known = |plain: &str| {
         let readings = dialect.readings(plain.as_bytes());
@@ -229,11 +233,11 @@ fn check_new(file: &Text<'_>, lines: &[Line<'_>], dialect: Dialect) -> Result<()
     }
     match problems.is_empty() {
         true => Ok(()),
-        false => Err(Failure::Wrong(problems)),
+        false => Err(KeyCommandError::Wrong(problems)),
     }
 }
 
-fn ids_of<'a>(file: &Text<'a>) -> impl Iterator<Item = &'a str> {
+fn ids_of<'a>(file: &KeysText<'a>) -> impl Iterator<Item = &'a str> {
     file.file.keys().iter().map(|key| key.principal().id())
 }
 
@@ -245,7 +249,7 @@ struct Ids<'a> {
 }
 
 impl<'a> Ids<'a> {
-    fn new(file: &Text<'a>, lines: &[Line<'a>], prefix: &'a str) -> Self {
+    fn new(file: &KeysText<'a>, lines: &[Line<'a>], prefix: &'a str) -> Self {
         let given = lines.iter().filter_map(|line| line.id);
         Self {
             prefix,

@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 use voxgate::{Key, KeyKind, KeysFile, Principal, Scope};
 
 use super::super::table::columns;
-use super::failure::Failure;
+use super::failure::KeyCommandError;
 use super::target::Source;
 use super::{moment, permissions, printable};
 
 const HEADINGS: [&str; 6] = ["ID", "LABEL", "MAY", "STATE", "EXPIRES IN", "FINGERPRINT"];
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
     let source = Source::given(matches)?;
     let file = source.load()?;
     let now = SystemTime::now();

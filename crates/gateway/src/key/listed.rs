@@ -12,13 +12,13 @@ const FILE: &str = "VOXGATE_API_KEYS_FILE";
 
 /// The ids of the keys, and the forms in which clients present them.
 #[derive(Default)]
-pub(super) struct Listed {
+pub(super) struct ListedKeys {
     forms: Vec<(String, Vec<Vec<u8>>)>,
     /// A note about the list, for the user.
     pub(super) note: Option<String>,
 }
 
-impl Listed {
+impl ListedKeys {
     pub(super) fn of(environment: &Environment, dialect: Dialect) -> Self {
         let mut listed = Self::default();
         if let Some(text) = environment.get(LIST) {

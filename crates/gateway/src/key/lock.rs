@@ -4,13 +4,13 @@ use std::fs::{File, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::failure::Failure;
+use super::failure::KeyCommandError;
 
 /// The longest wait for other processes that write.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
-pub(super) fn wait_for(directory: &File, name: &str) -> Result<(), Failure> {
+pub(super) fn wait_for(directory: &File, name: &str) -> Result<(), KeyCommandError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match directory.try_lock() {
@@ -22,14 +22,14 @@ pub(super) fn wait_for(directory: &File, name: &str) -> Result<(), Failure> {
                 later; `voxgate key revoke ID --without-lock` does not wait",
                     PATIENCE.as_secs()
                 );
-                return Err(Failure::failed(name, message));
+                return Err(KeyCommandError::failed(name, message));
             }
             Err(TryLockError::Error(error)) => {
                 let message = format!(
                     "its directory cannot be locked ({error}), so a concurrent change might be \
                 lost; keep the file on a local disk"
                 );
-                return Err(Failure::failed(name, message));
+                return Err(KeyCommandError::failed(name, message));
             }
         }
     }

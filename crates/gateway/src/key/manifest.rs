@@ -2,7 +2,7 @@
 
 use voxgate::{KeysFile, Problem};
 
-use super::change::Issued;
+use super::change::NewToken;
 use super::cluster::Secret;
 
 /// The field of a Secret that contains the keys file.
@@ -56,7 +56,7 @@ impl Manifest {
         &self,
         text: &str,
         file: &KeysFile,
-        issued: Option<&Issued>,
+        issued: Option<&NewToken>,
     ) -> Result<String, Problem> {
         let mut yaml = self.secret(&self.name, FIELD, &scalar(text));
         if let Some(issued) = issued {
@@ -88,7 +88,7 @@ impl Manifest {
     }
 
     /// The id as a DNS label, made unique if the id of another key gives the same label.
-    fn name_for(&self, issued: &Issued, file: &KeysFile) -> String {
+    fn name_for(&self, issued: &NewToken, file: &KeysFile) -> String {
         let label = label(&issued.id);
         let same = |id: &str| self::label(id) == label;
         let count = file

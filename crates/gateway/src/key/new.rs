@@ -3,25 +3,25 @@
 use clap::ArgMatches;
 use voxgate::{Dialect, Key, Principal, generate_key};
 
-use super::change::{self, Change, Issued};
-use super::edit::Growing;
-use super::entry::{self, Life, Rights};
-use super::failure::Failure;
+use super::change::{self, Change, NewToken};
+use super::edit::TextBuilder;
+use super::entry::{self, KeyLifetime, Rights};
+use super::failure::KeyCommandError;
 use super::find;
 use super::moment;
-use super::target::Absent;
+use super::target::MissingFile;
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
     let now = moment::now();
     let rights = Rights::given(matches)?;
-    let life = Life {
+    let lifetime = KeyLifetime {
         created: Some(now),
-        ..entry::life(matches, now)?
+        ..entry::lifetime(matches, now)?
     };
     let id = find::argument(matches, "id");
-    change::apply(matches, Absent::IsEmpty, |file, dialect| {
+    change::apply(matches, MissingFile::CountsAsEmpty, |file, dialect| {
         find::unused(file, "--id", id)?;
-        add(file.text, id, &rights, life, dialect)
+        add(file.text, id, &rights, lifetime, dialect)
     })
 }
 
@@ -30,20 +30,23 @@ pub(super) fn add(
     text: &str,
     id: &str,
     rights: &Rights,
-    life: Life,
+    lifetime: KeyLifetime,
     dialect: Dialect,
-) -> Result<Change, Failure> {
-    let token = generate_key()
-        .map_err(|error| Failure::failed("cannot read random bytes from the system", error))?;
+) -> Result<Change, KeyCommandError> {
+    let token = generate_key().map_err(|error| {
+        KeyCommandError::failed("cannot read random bytes from the system", error)
+    })?;
     let issued = dialect
         .issue(id, &token)
-        .map_err(|error| Failure::wrong("--id", format!("{error}; choose another")))?;
-    let mut text = Growing::new(text);
-    let line = text.append(&rights.fields(id, &issued.digest, life));
+        .map_err(|error| KeyCommandError::wrong("--id", format!("{error}; choose another")))?;
+    let mut text = TextBuilder::new(text);
+    let line = text.append(&rights.fields(id, &issued.digest, lifetime));
     let fingerprint = Key::from_digest(issued.digest, Principal::new(id)).fingerprint();
-    let until = life.expires.map_or("never expires".to_owned(), |expires| {
-        format!("expires {}", moment::written(expires))
-    });
+    let until = lifetime
+        .expires
+        .map_or("never expires".to_owned(), |expires| {
+            format!("expires {}", moment::written(expires))
+        });
     let mut said = vec![format!("key {id}: fingerprint {fingerprint}, {until}")];
     if dialect == Dialect::Auto {
         said.push(
@@ -56,7 +59,7 @@ pub(super) fn add(
         text: Some(text.finish()),
         added: vec![(line, String::new())],
         said,
-        issued: Some(Issued {
+        issued: Some(NewToken {
             id: id.to_owned(),
             secret: issued.secret,
             fingerprint,

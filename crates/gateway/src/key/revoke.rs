@@ -4,13 +4,13 @@ use clap::ArgMatches;
 use voxgate::KeyState;
 
 use super::change::{self, Change};
-use super::failure::Failure;
-use super::target::Absent;
+use super::failure::KeyCommandError;
+use super::target::MissingFile;
 use super::{emergency, find, moment};
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
     let id = find::argument(matches, "id");
-    let done = change::apply(matches, Absent::IsWrong, |file, _| {
+    let done = change::apply(matches, MissingFile::IsWrong, |file, _| {
         let key = find::existing(file, id)?;
         let (text, said) = match key.principal().state(moment::now()) {
             KeyState::Disabled => (None, format!("key {id}: is already revoked")),
@@ -27,7 +27,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         })
     });
     match done {
-        Err(Failure::Broken(problems)) => emergency::revoke(matches, id, problems),
+        Err(KeyCommandError::Broken(problems)) => emergency::revoke(matches, id, problems),
         done => done,
     }
 }

@@ -7,18 +7,18 @@ use clap::ArgMatches;
 use voxgate::{Key, KeyState, Problem};
 
 use super::change;
-use super::edit::Text;
-use super::entry::{self, Life, Rights};
-use super::failure::Failure;
-use super::target::Absent;
+use super::edit::KeysText;
+use super::entry::{self, KeyLifetime, Rights};
+use super::failure::KeyCommandError;
+use super::target::MissingFile;
 use super::{find, moment, new};
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
     let now = moment::now();
     let id = find::argument(matches, "id");
     let end = overlap(find::argument(matches, "overlap"), now)?;
     let expires = entry::expires(matches, now)?;
-    change::apply(matches, Absent::IsWrong, |file, dialect| {
+    change::apply(matches, MissingFile::IsWrong, |file, dialect| {
         let old = find::existing(file, id)?;
         if !matches.get_flag("force") {
             check_counts(old, now)?;
@@ -28,7 +28,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         find::unused(file, "--new-id", &new_id)?;
         let rights = Rights::of(&file.fields(old)?);
         let mut said = Vec::new();
-        let life = Life {
+        let lifetime = KeyLifetime {
             created: Some(now),
             not_before: None,
             expires: match expires {
@@ -39,7 +39,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         check_room(file, old, now, end)?;
         let shortened = shortened(file, old, now, end, &mut said)?;
         let text = shortened.as_deref().unwrap_or(file.text);
-        let mut change = new::add(text, &new_id, &rights, life, dialect)?;
+        let mut change = new::add(text, &new_id, &rights, lifetime, dialect)?;
         for (_, place) in &mut change.added {
             "--new-id".clone_into(place);
         }
@@ -72,7 +72,12 @@ fn check_counts(old: &Key, now: SystemTime) -> Result<(), Problem> {
 }
 
 /// Checks that the account may have one more active key while both keys are valid.
-fn check_room(file: &Text<'_>, old: &Key, now: SystemTime, end: SystemTime) -> Result<(), Problem> {
+fn check_room(
+    file: &KeysText<'_>,
+    old: &Key,
+    now: SystemTime,
+    end: SystemTime,
+) -> Result<(), Problem> {
     let account = old.principal().account();
     let most = account.and_then(|account| account.max_active_keys());
     let Some(most) = most.filter(|_| end > now) else {
@@ -95,19 +100,19 @@ fn check_room(file: &Text<'_>, old: &Key, now: SystemTime, end: SystemTime) -> R
 
 /// The text in which the old key expires after the overlap. `None` if it expires earlier anyway.
 fn shortened(
-    file: &Text<'_>,
+    file: &KeysText<'_>,
     old: &Key,
     now: SystemTime,
     end: SystemTime,
     said: &mut Vec<String>,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<String>, KeyCommandError> {
     let (id, validity) = (old.principal().id(), old.principal().validity());
     let state = old.principal().state(now);
     match state {
         KeyState::Active => {}
         KeyState::NotYetValid => {
             let message = "is not valid yet, so it is not in use; revoke it and make a new key";
-            return Err(Failure::wrong(format!("key {id}"), message));
+            return Err(KeyCommandError::wrong(format!("key {id}"), message));
         }
         state => {
             said.push(format!("key {id}: remains {}", state.as_str()));
@@ -155,7 +160,7 @@ fn inherited(
 }
 
 /// The next id: `ivr-2` after `ivr`, then `ivr-3`, or the next one that is not in use.
-fn counted_up(file: &Text<'_>, id: &str) -> String {
+fn counted_up(file: &KeysText<'_>, id: &str) -> String {
     let counted = id.rsplit_once('-').and_then(|(stem, digits)| {
         let number: u32 = digits.parse().ok()?;
         // A year, a ticket number or 07 is part of the name, not a counter.

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use super::failure::Failure;
+use super::failure::KeyCommandError;
 use super::lock;
 
 /// The number of symbolic links that Linux follows.
@@ -31,13 +31,13 @@ pub(super) struct Store {
 }
 
 /// The state of a file when it was read.
-pub(super) struct Read {
+pub(super) struct FileState {
     /// The metadata of the file, if it exists.
     metadata: Option<Metadata>,
     pub(super) text: Option<String>,
 }
 
-impl Read {
+impl FileState {
     /// A text that does not come from a file.
     pub(super) fn of(text: String) -> Self {
         Self {
@@ -57,13 +57,16 @@ impl Read {
 
 impl Store {
     /// Waits a short time for other writers, and only if `is_locked`.
-    pub(super) fn open(path: &Path, name: &str, is_locked: bool) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, name: &str, is_locked: bool) -> Result<Self, KeyCommandError> {
         let failed = |error: io::Error| {
-            Failure::failed(name, format!("cannot open its directory ({error})"))
+            KeyCommandError::failed(name, format!("cannot open its directory ({error})"))
         };
         let path = resolve(path).map_err(failed)?;
         let (Some(parent), Some(file_name)) = (path.parent(), path.file_name()) else {
-            return Err(Failure::wrong("--file", "must be the path of a file"));
+            return Err(KeyCommandError::wrong(
+                "--file",
+                "must be the path of a file",
+            ));
         };
         let mut next = std::ffi::OsString::from(".");
         next.push(file_name);
@@ -82,10 +85,10 @@ impl Store {
     }
 
     /// The content of the file, if it exists.
-    pub(super) fn read(&self) -> Result<Read, Failure> {
+    pub(super) fn read(&self) -> Result<FileState, KeyCommandError> {
         let metadata = match fs::metadata(&self.path) {
             Ok(metadata) if !metadata.is_file() => {
-                return Err(Failure::wrong(
+                return Err(KeyCommandError::wrong(
                     &self.name,
                     "is not a file; give a keys file",
                 ));
@@ -98,12 +101,12 @@ impl Store {
             Some(_) => Some(read(&self.path, &self.name)?),
             None => None,
         };
-        Ok(Read { metadata, text })
+        Ok(FileState { metadata, text })
     }
 
     /// Replaces the file by `text`, atomically and synced to disk. Returns `false` if the file
     /// changed since it was read, because editors do not use the lock.
-    pub(super) fn replace(&self, read: &Read, text: &str) -> Result<bool, Failure> {
+    pub(super) fn replace(&self, read: &FileState, text: &str) -> Result<bool, KeyCommandError> {
         let (mut file, next) = self.create()?;
         let written = self.write(&mut file, &next, read, text);
         if !matches!(written, Ok(true)) {
@@ -118,14 +121,14 @@ impl Store {
                 "was written but not synced to disk ({error}); it may be lost if the machine \
                 stops now"
             );
-            Failure::failed(&self.name, message)
+            KeyCommandError::failed(&self.name, message)
         })?;
         Ok(true)
     }
 
     /// Creates the new file in the same directory. If another user of a shared directory owns a
     /// file with the usual name, the name is random.
-    fn create(&self) -> Result<(File, PathBuf), Failure> {
+    fn create(&self) -> Result<(File, PathBuf), KeyCommandError> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(NEW_MODE);
         if self.is_locked {
@@ -138,8 +141,9 @@ impl Store {
             }
         }
         let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| Failure::failed("cannot read random bytes from the system", error))?;
+        getrandom::fill(&mut random).map_err(|error| {
+            KeyCommandError::failed("cannot read random bytes from the system", error)
+        })?;
         let mut next = self.next.clone().into_os_string();
         next.push(format!("-{:016x}", u64::from_be_bytes(random)));
         let file = options
@@ -152,9 +156,9 @@ impl Store {
         &self,
         file: &mut File,
         next: &Path,
-        read: &Read,
+        read: &FileState,
         text: &str,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, KeyCommandError> {
         if let Some(metadata) = &read.metadata {
             self.keep(metadata, file)?;
         }
@@ -169,7 +173,7 @@ impl Store {
     }
 
     /// Sets the owner first, because changing the owner clears some permissions.
-    fn keep(&self, metadata: &Metadata, file: &File) -> Result<(), Failure> {
+    fn keep(&self, metadata: &Metadata, file: &File) -> Result<(), KeyCommandError> {
         let kept = file.metadata().and_then(|new| {
             if (new.uid(), new.gid()) != (metadata.uid(), metadata.gid()) {
                 fchown(file, Some(metadata.uid()), Some(metadata.gid()))?;
@@ -183,11 +187,11 @@ impl Store {
                 owner, user {}",
                 metadata.uid()
             );
-            Failure::failed(&self.name, message)
+            KeyCommandError::failed(&self.name, message)
         })
     }
 
-    fn unwritable(&self, error: &io::Error) -> Failure {
+    fn unwritable(&self, error: &io::Error) -> KeyCommandError {
         let fix = match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
                 "; if it is mounted from a Kubernetes Secret, apply the output of \
@@ -195,7 +199,7 @@ impl Store {
             }
             _ => "",
         };
-        Failure::failed(&self.name, format!("cannot be written ({error}){fix}"))
+        KeyCommandError::failed(&self.name, format!("cannot be written ({error}){fix}"))
     }
 }
 
@@ -227,29 +231,31 @@ fn keep_access_list(_: &Path, _: &File) -> io::Result<()> {
 }
 
 /// Reads the text of a file, up to the size limit.
-pub(super) fn read(path: &Path, name: &str) -> Result<String, Failure> {
+pub(super) fn read(path: &Path, name: &str) -> Result<String, KeyCommandError> {
     let file = File::open(path).map_err(|error| unreadable(name, &error))?;
     read_from(file, name)
 }
 
 /// Reads a text, up to the size limit.
-pub(super) fn read_from(input: impl io::Read, name: &str) -> Result<String, Failure> {
+pub(super) fn read_from(input: impl io::Read, name: &str) -> Result<String, KeyCommandError> {
     let mut text = String::new();
     match input.take(MAX_BYTES + 1).read_to_string(&mut text) {
         Ok(_) if text.len() as u64 > MAX_BYTES => {
             let message = format!("is longer than {MAX_BYTES} bytes");
-            Err(Failure::wrong(name, message))
+            Err(KeyCommandError::wrong(name, message))
         }
         Ok(_) => Ok(text),
         Err(error) => Err(unreadable(name, &error)),
     }
 }
 
-pub(super) fn unreadable(name: &str, error: &io::Error) -> Failure {
+pub(super) fn unreadable(name: &str, error: &io::Error) -> KeyCommandError {
     let message = format!("cannot be read ({error}); give a readable file");
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::InvalidData => Failure::wrong(name, message),
-        _ => Failure::failed(name, message),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidData => {
+            KeyCommandError::wrong(name, message)
+        }
+        _ => KeyCommandError::failed(name, message),
     }
 }
 

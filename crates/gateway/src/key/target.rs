@@ -8,10 +8,10 @@ use voxgate::env::{Environment, Settings};
 use voxgate::{Dialect, KeysFile, Policy, Problem, Rule, UnknownDialect};
 
 use super::cluster;
-use super::failure::Failure;
-use super::listed::Listed;
+use super::failure::KeyCommandError;
+use super::listed::ListedKeys;
 use super::manifest::Manifest;
-use super::store::{self, Read, Store};
+use super::store::{self, FileState, Store};
 use crate::settings;
 
 const FILE: &str = "VOXGATE_KEYS_FILE";
@@ -34,21 +34,21 @@ pub(super) struct Source {
     /// The dialect in which the gateway reads the file, as far as it is known here.
     pub(super) gateways: Dialect,
     /// The keys that the gateway gets from the environment.
-    pub(super) listed: Listed,
+    pub(super) listed: ListedKeys,
     policy: Policy,
 }
 
 impl Source {
-    pub(super) fn given(matches: &ArgMatches) -> Result<Self, Failure> {
+    pub(super) fn given(matches: &ArgMatches) -> Result<Self, KeyCommandError> {
         let environment = Environment::new(settings::environment(Vec::new()), &settings::names());
         if !environment.problems().is_empty() {
-            return Err(Failure::Wrong(environment.problems().to_vec()));
+            return Err(KeyCommandError::Wrong(environment.problems().to_vec()));
         }
         let given = matches.get_one::<String>("dialect").map(String::as_str);
         let set = environment.get(DIALECT);
         let named = |name: Option<&str>, place| {
             let name = name.unwrap_or(settings::default_of(DIALECT));
-            let wrong = |error: UnknownDialect| Failure::wrong(place, error.to_string());
+            let wrong = |error: UnknownDialect| KeyCommandError::wrong(place, error.to_string());
             name.parse().map_err(wrong)
         };
         let dialect = named(given.or(set), given.map_or(DIALECT, |_| "--dialect"))?;
@@ -60,7 +60,7 @@ impl Source {
         let path = flag.or_else(variable);
         let gateways = if set.is_some() { gateways } else { dialect };
         Ok(Self {
-            listed: Listed::of(&environment, gateways),
+            listed: ListedKeys::of(&environment, gateways),
             policy: Settings::policy_from(&environment).unwrap_or_else(|_| gateways.policy()),
             name: path.as_ref().map_or(String::new(), shown),
             place,
@@ -70,11 +70,11 @@ impl Source {
         })
     }
 
-    fn path(&self) -> Result<&PathBuf, Failure> {
+    fn path(&self) -> Result<&PathBuf, KeyCommandError> {
         let message = format!("give the keys file, or set {FILE}");
         self.path
             .as_ref()
-            .ok_or_else(|| Failure::wrong("--file", message))
+            .ok_or_else(|| KeyCommandError::wrong("--file", message))
     }
 
     /// Warnings about scopes that no rule of the policy requires, as far as the policy can be read
@@ -97,7 +97,7 @@ impl Source {
     }
 
     /// The keys of the file.
-    pub(super) fn load(&self) -> Result<KeysFile, Failure> {
+    pub(super) fn load(&self) -> Result<KeysFile, KeyCommandError> {
         let text = store::read(self.path()?, &self.place)?;
         Ok(KeysFile::parse(&text, &self.name, self.gateways)?)
     }
@@ -112,7 +112,7 @@ pub(super) enum Target {
 
 impl Target {
     /// Opens the target. A file stays locked until this is dropped.
-    pub(super) fn open(matches: &ArgMatches, source: &mut Source) -> Result<Self, Failure> {
+    pub(super) fn open(matches: &ArgMatches, source: &mut Source) -> Result<Self, KeyCommandError> {
         let text = |name| matches.get_one::<String>(name).map(String::as_str);
         let Some(name) = text("kubernetes-secret") else {
             let is_locked = !flag(matches, "without-lock");
@@ -132,28 +132,32 @@ impl Target {
         }
         // If a missing file counted as empty, the manifest would delete all other keys.
         let Some(path) = &source.path else {
-            return Err(Failure::wrong("--kubernetes-secret", NO_CONTENT));
+            return Err(KeyCommandError::wrong("--kubernetes-secret", NO_CONTENT));
         };
         match store::read(path, &source.place) {
             Ok(text) => Ok(Self::Manifest(manifest, text)),
-            Err(Failure::Wrong(mut problems)) => {
+            Err(KeyCommandError::Wrong(mut problems)) => {
                 problems.push(Problem::new("--kubernetes-secret", NO_CONTENT));
-                Err(Failure::Wrong(problems))
+                Err(KeyCommandError::Wrong(problems))
             }
             Err(failure) => Err(failure),
         }
     }
 
     /// The current content.
-    pub(super) fn read(&self, source: &Source, absent: Absent) -> Result<Read, Failure> {
+    pub(super) fn read(
+        &self,
+        source: &Source,
+        absent: MissingFile,
+    ) -> Result<FileState, KeyCommandError> {
         let read = match self {
             Self::File(store) => store.read()?,
-            Self::Manifest(_, text) => Read::of(text.clone()),
+            Self::Manifest(_, text) => FileState::of(text.clone()),
         };
         match (&read.text, absent) {
-            (None, Absent::IsWrong) => {
+            (None, MissingFile::IsWrong) => {
                 let message = "does not exist; give the keys file that has the key";
-                Err(Failure::wrong(&source.place, message))
+                Err(KeyCommandError::wrong(&source.place, message))
             }
             _ => Ok(read),
         }
@@ -168,7 +172,7 @@ fn flag(matches: &ArgMatches, name: &str) -> bool {
 
 /// How a command treats a missing file.
 #[derive(Clone, Copy)]
-pub(super) enum Absent {
-    IsEmpty,
+pub(super) enum MissingFile {
+    CountsAsEmpty,
     IsWrong,
 }

@@ -12,7 +12,7 @@ use voxgate::{
     VerifyOutcome,
 };
 
-use super::failure::Failure;
+use super::failure::KeyCommandError;
 use super::moment;
 use super::target::Source;
 use crate::signals::Signals;
@@ -20,17 +20,20 @@ use crate::signals::Signals;
 /// The minimum length of a key in a keys file.
 const MIN_TOKEN: usize = 16;
 
-pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, KeyCommandError> {
     if matches.get_many::<String>("token").is_some() {
         let message = "must come from standard input, because other users of the machine can see \
                 command lines";
-        return Err(Failure::wrong("token", message));
+        return Err(KeyCommandError::wrong("token", message));
     }
     let source = Source::given(matches)?;
     let keys = source.load()?.into_ring()?;
     let token = read()?;
     if token.is_empty() {
-        return Err(Failure::wrong("standard input", "contains no token"));
+        return Err(KeyCommandError::wrong(
+            "standard input",
+            "contains no token",
+        ));
     }
     let verdicts = source.dialect.readings(&token);
     let verdicts = verdicts.iter().map(|reading| verdict(&keys, reading));
@@ -114,7 +117,7 @@ fn told(principal: &Principal, now: SystemTime) -> String {
 }
 
 /// Reads the token, without its line ending.
-fn read() -> Result<Vec<u8>, Failure> {
+fn read() -> Result<Vec<u8>, KeyCommandError> {
     let stdin = io::stdin();
     let mut token = Vec::new();
     let read = if stdin.is_terminal() {
@@ -125,7 +128,7 @@ fn read() -> Result<Vec<u8>, Failure> {
         let most = MAX_CREDENTIAL_BYTES as u64 + 3;
         stdin.lock().take(most).read_to_end(&mut token).map(drop)
     };
-    read.map_err(|error| Failure::failed("standard input", error))?;
+    read.map_err(|error| KeyCommandError::failed("standard input", error))?;
     for end in [b'\n', b'\r'] {
         if token.last() == Some(&end) {
             token.pop();

@@ -53,12 +53,12 @@ impl Answer {
     pub(super) fn meets(self, expected: Expected) -> bool {
         match expected {
             Expected::Status(status) => self.status == status,
-            Expected::Success => self.hindrance().is_none(),
+            Expected::Success => self.refusal_reason().is_none(),
         }
     }
 
     /// Why the request was not served by the server behind the gateway.
-    fn hindrance(self) -> Option<&'static str> {
+    fn refusal_reason(self) -> Option<&'static str> {
         match self.status {
             StatusCode::UNAUTHORIZED => Some("no valid key was presented"),
             StatusCode::FORBIDDEN => Some("the key is unknown, or not allowed to do this"),
@@ -73,9 +73,9 @@ impl Answer {
     }
 
     /// Describes the answer and the expectation.
-    pub(super) fn beside(self, expected: Expected) -> String {
+    pub(super) fn compare(self, expected: Expected) -> String {
         let status = self.status;
-        match self.hindrance() {
+        match self.refusal_reason() {
             _ if self.meets(expected) => format!("{status}, as expected ({expected})"),
             Some(why) if expected == Expected::Success => {
                 format!("{status} instead of success: {why}")

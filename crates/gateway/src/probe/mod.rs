@@ -116,7 +116,7 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
         }
     };
     let (seen, is_met) = match probe.answer() {
-        Ok(answer) => (answer.beside(expected), answer.meets(expected)),
+        Ok(answer) => (answer.compare(expected), answer.meets(expected)),
         Err(why) => (format!("no answer: {why}"), false),
     };
     let _ = writeln!(io::stdout(), "{probe}: {seen}");

@@ -384,7 +384,7 @@ async fn settings_of_the_log_are_checked_together() {
         .var("VOXGATE_AUDIT", "durable")
         .var("VOXGATE_AUDIT_SEGMENT", "64")
         .var("VOXGATE_AUDIT_RETENTION", "1h")
-        .var("VOXGATE_AUDIT_PEPPER_FILE", "/no/such/hunter2")
+        .var("VOXGATE_AUDIT_PEPPER_FILE", "hunter2")
         .run();
     assert_eq!(code, Some(64));
     for line in [
