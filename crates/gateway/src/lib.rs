@@ -20,6 +20,7 @@ mod policy_table;
 mod probe;
 mod proxy;
 mod queue_writer;
+mod service;
 mod settings;
 mod signals;
 mod sinks;

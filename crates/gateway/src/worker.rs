@@ -9,7 +9,6 @@ use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_layer::Layer as _;
 use voxgate::{AuthLayer, Secret};
 
 use super::config::Timeouts;
@@ -109,7 +108,8 @@ impl Worker {
             tunnels: tasks.clone(),
         });
         let server = Server {
-            service: layer.layer(forward),
+            auth: layer,
+            proxy: forward,
             idle_timeout: timeouts.header_read,
         };
         connection::accept(listener, server, places, self.stop, tasks.clone()).await;

@@ -13,7 +13,7 @@ use voxgate::DenialKind;
 
 /// What one connection is doing. Cloning shares it.
 #[derive(Clone)]
-pub(super) struct Activity(Arc<Mutex<State>>);
+pub(crate) struct Activity(Arc<Mutex<State>>);
 
 struct State {
     /// Requests that are being answered. A refusal is none: whoever never reads his must not keep
@@ -35,7 +35,7 @@ impl Activity {
     }
 
     /// A request has come. It is busy until the guard, or the body that takes it over, is dropped.
-    pub(super) fn begin(&self) -> Busy {
+    pub(crate) fn begin(&self) -> Busy {
         self.state().busy += 1;
         Busy(self.clone())
     }
@@ -79,7 +79,7 @@ impl Activity {
 }
 
 /// One request that is being answered.
-pub(super) struct Busy(Activity);
+pub(crate) struct Busy(Activity);
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -91,7 +91,7 @@ impl Drop for Busy {
 
 impl Busy {
     /// Lasts as long as the answer does, unless that is a refusal.
-    pub(super) fn last<B>(self, response: Response<B>) -> Response<BusyBody<B>> {
+    pub(crate) fn last<B>(self, response: Response<B>) -> Response<BusyBody<B>> {
         let refused = response.extensions().get::<DenialKind>().is_some();
         self.0.state().served |= !refused;
         let busy = (!refused).then_some(self);
@@ -101,7 +101,7 @@ impl Busy {
 
 pin_project! {
     /// A body whose connection is busy until it is dropped.
-    pub(super) struct BusyBody<B> {
+    pub(crate) struct BusyBody<B> {
         #[pin]
         body: B,
         _busy: Option<Busy>,

@@ -3,29 +3,32 @@
 mod activity;
 mod stream;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, TryFutureExt as _};
-use http::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{Request, Response};
+use http_body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_service::Service as _;
-use voxgate::{Auth, PeerAddr, SharedKeyRing};
+use tower::{BoxError, Service};
+use voxgate::{AuthLayer, PeerAddr};
 
-use self::activity::Activity;
+pub(crate) use self::activity::Activity;
 use self::stream::ClientStream;
-use super::proxy::{Forward, RequestBody};
+use super::proxy::RequestBody;
+use super::service;
 
 /// Longest header of a request, and most that is buffered of a body that the upstream does not
 /// take at once.
@@ -48,13 +51,18 @@ const SEND_BUFFER: usize = 128 * 1024;
 
 /// Takes connections until told to stop, and leaves them to `tasks`. No more are taken at a time
 /// than there are `places`; the others wait in the system's queue.
-pub(crate) async fn accept(
+pub(crate) async fn accept<S, B>(
     listener: TcpListener,
-    server: Server,
+    server: Server<S>,
     places: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
-) {
+) where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     let mut complaints = Complaints::default();
     loop {
         let next = async {
@@ -110,15 +118,22 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-/// Serves connections.
+/// Serves connections, with a [stack](service::stack) of its own for each.
 #[derive(Clone)]
-pub(crate) struct Server {
-    pub(crate) service: Auth<Forward, SharedKeyRing>,
+pub(crate) struct Server<S> {
+    pub(crate) auth: AuthLayer,
+    pub(crate) proxy: S,
     /// How long a connection may serve nobody, and how long a header may take.
     pub(crate) idle_timeout: Duration,
 }
 
-impl Server {
+impl<S, B> Server<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     fn spawn(
         &self,
         stream: TcpStream,
@@ -143,13 +158,8 @@ impl Server {
         stop: CancellationToken,
     ) {
         let watched = activity.clone();
-        let service = self.service;
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(PeerAddr(peer));
-            let busy = activity.begin();
-            let answer = service.clone().call(RequestBody::wrap(request));
-            answer.map_ok(|response| busy.last(response))
-        });
+        let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity);
+        let service = TowerToHyperService::new(service);
         let builder = builder(self.idle_timeout);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
