@@ -23,9 +23,9 @@ use super::listener;
 use super::metrics::Metrics;
 use super::open_files;
 use super::proxy::Revocations;
+use super::recorder::Recorder;
 use super::settings::{ADMIN_LISTEN, LISTEN};
 use super::signals::Signals;
-use super::sinks::Sinks;
 use super::worker::{self, Parts, Running, Worker};
 
 /// A gateway with its sockets bound, before it takes the first request.
@@ -35,7 +35,7 @@ pub(crate) struct Gateway {
     addresses: Addresses,
     parts: Parts,
     start: Start,
-    sink: Arc<Sinks>,
+    sink: Arc<Recorder>,
     metrics: Metrics,
     keys: Option<SharedKeyRing>,
     limiter: Limiter,
@@ -107,7 +107,7 @@ impl Gateway {
             listen: addresses.data,
             exposed: mode == Mode::Preconfigured && !addresses.data.ip().is_loopback(),
         };
-        let sink = Arc::new(Sinks::new(sink, metrics.clone()));
+        let sink = Arc::new(Recorder::new(sink, metrics.clone()));
         let deployment_key = config.auth.deployment_key().cloned();
         let layer = config.auth.into_layer().map_err(io::Error::other);
         let layer = layer.map_err(cannot("cannot follow the keys"))?;
@@ -116,10 +116,10 @@ impl Gateway {
             None => layer,
         };
         let limiter = layer.limiter().clone();
-        metrics.follow_limits(limiter.clone());
+        metrics.observe_limits(limiter.clone());
         let keys = layer.verifier().cloned();
         if let Some(keys) = &keys {
-            metrics.follow(keys.clone());
+            metrics.observe_keys(keys.clone());
             key_changes::follow(keys, Arc::clone(&sink), metrics.clone());
         }
         let parts = Parts {

@@ -8,14 +8,14 @@ use voxgate::audit::{KeyRecord, Keys};
 use voxgate::{AuditRecord, AuditSink, KeyChange, RingChange, SharedKeyRing};
 
 use super::metrics::Metrics;
-use super::sinks::Sinks;
+use super::recorder::Recorder;
 
 /// So many changed keys go on record before there is a pause.
 const AT_A_TIME: usize = 1000;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes down what becomes of these keys from now on.
-pub(crate) fn follow(keys: &SharedKeyRing, sink: Arc<Sinks>, metrics: Metrics) {
+pub(crate) fn follow(keys: &SharedKeyRing, sink: Arc<Recorder>, metrics: Metrics) {
     keys.on_replace(move |change| {
         for (what, key) in &change.changes {
             if *what == KeyChange::Removed {
@@ -27,7 +27,7 @@ pub(crate) fn follow(keys: &SharedKeyRing, sink: Arc<Sinks>, metrics: Metrics) {
 }
 
 /// Which keys are in force, and what became of each that is not as it was.
-fn put_on_record(sink: &Sinks, change: &RingChange) {
+fn put_on_record(sink: &Recorder, change: &RingChange) {
     let time = SystemTime::now();
     let generation = change.generation;
     sink.record(&AuditRecord::Keys(Keys {

@@ -20,10 +20,10 @@ mod policy_table;
 mod probe;
 mod proxy;
 mod queue_writer;
+mod recorder;
 mod service;
 mod settings;
 mod signals;
-mod sinks;
 mod table;
 mod upstreams;
 mod worker;
@@ -94,8 +94,8 @@ fn serve(flags: Flags) -> ExitCode {
         tracing::warn!("{notice}");
     }
     open_files::raise_limit();
-    let (queue, copies) = (auditing.queue.clone(), auditing.copies.clone());
-    let metrics = Metrics::new(Some(queue), copies, log.lost());
+    let (queue, sinks) = (auditing.queue.clone(), auditing.sinks.clone());
+    let metrics = Metrics::new(Some(queue), sinks, log.lost());
     let served = Gateway::bind(config, auditing.queue.clone(), metrics).and_then(Gateway::run);
     if let Err(error) = &served {
         tracing::error!("{error}");

@@ -8,14 +8,14 @@ use voxgate::{AuditRecord, AuditSink};
 use super::metrics::Metrics;
 
 /// The sinks of the gateway, in the order in which they take a record.
-pub(crate) struct Sinks {
+pub(crate) struct Recorder {
     main: Box<dyn AuditSink>,
     metrics: Metrics,
     /// Set when the gateway gives up on what is in flight.
     cut: AtomicBool,
 }
 
-impl Sinks {
+impl Recorder {
     pub(crate) fn new(main: impl AuditSink + 'static, metrics: Metrics) -> Self {
         Self {
             main: Box::new(main),
@@ -35,7 +35,7 @@ impl Sinks {
     }
 }
 
-impl AuditSink for Sinks {
+impl AuditSink for Recorder {
     fn record(&self, record: &AuditRecord<'_>) {
         match record {
             // Dropping an answer looks as if the caller had gone; here it was us.
