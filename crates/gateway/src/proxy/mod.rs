@@ -105,7 +105,7 @@ impl Forwarding {
 
         let sent = tokio::select! {
             sent = self.clients.send(upstream, request) => sent,
-            () = turn.exceeds(self.upstream_timeout) => Err(upstream::Failure::timeout()),
+            () = turn.exceeds(self.upstream_timeout) => Err(upstream::UpstreamError::timeout()),
         };
         let (request_id, upstream) = (accepted.request_id(), &upstream.authority);
         let response = sent.map_err(|failure| match failure.kind() {
