@@ -25,6 +25,7 @@ mod service;
 mod settings;
 mod signals;
 mod table;
+mod tls;
 mod upstreams;
 mod worker;
 

@@ -12,12 +12,12 @@ use voxgate::env::Environment;
 use super::http::{Collector, bearer};
 use super::queue::Delivery;
 use super::syslog::Server;
-use super::tls::{Roots, roots_from_file, system_roots};
 use crate::auditing::config::SettingsReader;
 use crate::settings::{
     AUDIT, AUDIT_CA_FILE, AUDIT_DIR, AUDIT_HTTP, AUDIT_HTTP_TOKEN_FILE, AUDIT_REQUIRED,
     AUDIT_STDOUT, AUDIT_SYSLOG,
 };
+use crate::tls::{Roots, load_roots};
 
 /// The ports of syslog over TCP (RFC 3195) and TLS (RFC 5425).
 const TCP_PORT: u16 = 601;
@@ -196,7 +196,7 @@ impl SettingsReader<'_> {
                     let message = "means nothing without a tls:// or https:// sink; remove it or change the URL of the sink";
                     self.problem(AUDIT_CA_FILE, message);
                 }
-                roots_from_file(Path::new(path)).unwrap_or_else(|error| {
+                load_roots(Some(Path::new(path))).unwrap_or_else(|error| {
                     let message = format!(
                         "cannot be used ({error}); set it to the path of a PEM file with CA certificates"
                     );
@@ -205,7 +205,7 @@ impl SettingsReader<'_> {
                 })
             }
             None if is_secured => {
-                let roots = system_roots();
+                let roots = load_roots(None).unwrap_or_default();
                 if roots.is_empty() {
                     let message = "must be set: this system has no CA certificates";
                     self.problem(AUDIT_CA_FILE, message);

@@ -12,9 +12,9 @@ use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::queue::Delivery;
-use super::tls::{Roots, provider};
 use super::worker::{DeliveryError, Sink};
 use crate::http_client;
+use crate::tls::{Roots, provider};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 

@@ -11,7 +11,6 @@ mod http;
 mod queue;
 mod stdout;
 mod syslog;
-mod tls;
 mod worker;
 
 #[cfg(test)]
@@ -31,6 +30,7 @@ pub(crate) use self::queue::SinkQueue;
 use self::stdout::StdoutSink;
 use self::syslog::{Server, SyslogSink};
 use self::worker::Sink;
+use crate::tls;
 
 /// All audit sinks of the process. Cloning shares them.
 #[derive(Clone, Debug, Default)]

@@ -10,19 +10,27 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 /// CA certificates.
-pub(super) type Roots = Vec<CertificateDer<'static>>;
+pub(crate) type Roots = Vec<CertificateDer<'static>>;
 
 /// The cryptography for all connections.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// The CA certificates in a PEM file.
+/// Loads the CA certificates of `ca_file`, or those of the system, of which there can be none.
 ///
 /// # Errors
 ///
 /// When the file cannot be read, is not PEM, or holds no certificate that can be used.
-pub(super) fn roots_from_file(path: &Path) -> io::Result<Roots> {
+pub(crate) fn load_roots(ca_file: Option<&Path>) -> io::Result<Roots> {
+    match ca_file {
+        Some(path) => roots_from_file(path),
+        None => Ok(system_roots()),
+    }
+}
+
+/// The CA certificates in a PEM file.
+fn roots_from_file(path: &Path) -> io::Result<Roots> {
     let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
     let text = std::fs::read(path)?;
     let roots: Result<Roots, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -35,7 +43,7 @@ pub(super) fn roots_from_file(path: &Path) -> io::Result<Roots> {
 }
 
 /// The CA certificates of the system. Certificates that cannot be read are left out.
-pub(super) fn system_roots() -> Roots {
+fn system_roots() -> Roots {
     rustls_native_certs::load_native_certs().certs
 }
 
@@ -52,7 +60,7 @@ fn store(roots: &Roots) -> Result<RootCertStore, rustls::Error> {
 /// # Errors
 ///
 /// When the cryptography provider supports neither version.
-pub(super) fn client(roots: &Roots) -> io::Result<Arc<ClientConfig>> {
+pub(crate) fn client(roots: &Roots) -> io::Result<Arc<ClientConfig>> {
     let mut store = RootCertStore::empty();
     // A system can hold certificates that rustls does not accept.
     let _ = store.add_parsable_certificates(roots.iter().cloned());
