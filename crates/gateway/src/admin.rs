@@ -1,4 +1,4 @@
-//! The admin listener: for the orchestrator and for Prometheus, never for clients.
+//! The admin listener, for the orchestrator and Prometheus. Clients must not reach it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,22 +21,22 @@ use voxgate::audit::{AuditQueue, Promise};
 
 use super::metrics::Metrics;
 
-/// Less than is reserved of the open files.
+/// Fewer than the open files that are reserved.
 const MAX_CONNECTIONS: usize = 32;
 const HEADER_WITHIN: Duration = Duration::from_secs(5);
 const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Whether new requests are welcome.
+/// Whether the gateway accepts new requests.
 #[derive(Clone, Default)]
 pub(crate) struct Readiness {
     serving: Arc<AtomicBool>,
-    /// What requests have to wait for.
+    /// The audit queue, when requests wait for their records.
     audit: Option<AuditQueue>,
 }
 
 impl Readiness {
-    /// Not before it is [set](Self::set), and not while records that requests wait for cannot be
+    /// Ready once it is [set](Self::set), except while audit records that requests wait for cannot be
     /// written.
     pub(crate) fn new(audit: Option<AuditQueue>) -> Self {
         Self {
@@ -68,12 +68,12 @@ pub(crate) fn router(readiness: Readiness, metrics: Metrics) -> Router {
         .route("/metrics", get(render).with_state(metrics))
 }
 
-/// Serves `router` until it is dropped. Who holds a connection and asks nothing is soon sent away,
-/// so that a probe always finds a place.
+/// Serves `router` until it is dropped. Idle connections are soon closed, so that a probe can always
+/// connect.
 pub(crate) async fn serve(listener: TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
         };
         let Ok((stream, _)) = listener.accept().await else {
@@ -87,9 +87,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_WITHIN);
             let connection = builder.serve_connection(TokioIo::new(stream), service);
-            // Whether it ended well concerns the client alone.
+            // Errors of a connection concern only its client.
             let _ = timeout(CONNECTION_WITHIN, connection).await;
-            drop(place);
+            drop(permit);
         });
     }
 }

@@ -1,4 +1,4 @@
-//! The gateway as a whole: listeners, workers, signals, drain.
+//! The gateway: binds the listeners, runs the workers, handles signals, and drains.
 
 use std::fmt;
 use std::io;
@@ -23,32 +23,32 @@ use super::listener;
 use super::metrics::Metrics;
 use super::open_files;
 use super::proxy::Revocations;
+use super::recorder::Recorder;
 use super::settings::{ADMIN_LISTEN, LISTEN};
 use super::signals::Signals;
-use super::sinks::Sinks;
-use super::worker::{self, Parts, Running, Worker};
+use super::worker::{self, RunningWorker, Worker, WorkerConfig};
 
-/// A gateway with its sockets bound, before it takes the first request.
+/// A gateway whose sockets are bound, before it accepts the first connection.
 pub(crate) struct Gateway {
     listeners: Vec<TcpListener>,
     admin: TcpListener,
     addresses: Addresses,
-    parts: Parts,
+    worker_config: WorkerConfig,
     start: Start,
-    sink: Arc<Sinks>,
+    sink: Arc<Recorder>,
     metrics: Metrics,
     keys: Option<SharedKeyRing>,
     limiter: Limiter,
 }
 
-/// Where a gateway listens.
+/// The addresses that a gateway listens on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
     pub(crate) data: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
 
-/// A socket that could not be bound, or a thread or runtime that could not be started.
+/// The gateway could not be started.
 #[derive(Debug)]
 pub(crate) struct StartError {
     what: String,
@@ -88,7 +88,7 @@ impl Gateway {
             let address = listener.map(TcpListener::local_addr);
             address
                 .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
-                .map_err(cannot("no listener"))
+                .map_err(cannot("cannot read the address of a listener"))
         };
         let addresses = Addresses {
             data: address(listeners.first())?,
@@ -107,7 +107,7 @@ impl Gateway {
             listen: addresses.data,
             exposed: mode == Mode::Preconfigured && !addresses.data.ip().is_loopback(),
         };
-        let sink = Arc::new(Sinks::new(sink, metrics.clone()));
+        let sink = Arc::new(Recorder::new(sink, metrics.clone()));
         let deployment_key = config.auth.deployment_key().cloned();
         let layer = config.auth.into_layer_with(|limiter| match config.redis {
             Some(redis) => redis.add_to(limiter),
@@ -120,19 +120,19 @@ impl Gateway {
             None => layer,
         };
         let limiter = layer.limiter().clone();
-        metrics.follow_limits(limiter.clone());
+        metrics.observe_limits(limiter.clone());
         let keys = layer.verifier().cloned();
         if let Some(keys) = &keys {
-            metrics.follow(keys.clone());
+            metrics.observe_keys(keys.clone());
             key_changes::follow(keys, Arc::clone(&sink), metrics.clone());
         }
-        let parts = Parts {
+        let worker_config = WorkerConfig {
             upstreams: config.upstreams,
             deployment_key,
             revocations: Revocations::new(keys.clone()),
             timeouts: config.timeouts,
-            places: Arc::new(Semaphore::new(open_files::connections())),
-            upstream_places: Arc::new(Semaphore::new(open_files::connections())),
+            connection_permits: Arc::new(Semaphore::new(open_files::connections())),
+            upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
             layer: layer
                 .with_request_validation(RequestValidation::Proxy)
                 .with_audit_sink(Arc::clone(&sink)),
@@ -141,7 +141,7 @@ impl Gateway {
             listeners,
             admin: admin.remove(0),
             addresses,
-            parts,
+            worker_config,
             start,
             sink,
             metrics,
@@ -150,23 +150,23 @@ impl Gateway {
         })
     }
 
-    /// Where it listens, with the ports that the system chose.
+    /// The addresses, with the ports that the system chose.
     pub(crate) fn addresses(&self) -> Addresses {
         self.addresses
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains and returns. A second signal ends it at once.
+    /// Serves until SIGTERM or SIGINT, then drains and returns. A second signal ends the drain.
     ///
     /// # Errors
     ///
     /// When a thread or runtime cannot be started.
     pub(crate) fn run(self) -> Result<(), StartError> {
         let stop = CancellationToken::new();
-        let drain = self.parts.timeouts.drain;
+        let drain = self.worker_config.timeouts.drain;
         if self.start.exposed {
             tracing::warn!(
-                "preconfigured mode on a non-loopback address: whoever can reach it is served \
-                 without a credential"
+                "preconfigured mode on a non-loopback address: every client that can reach this \
+                 address is served without a credential"
             );
         }
         self.sink.record(&AuditRecord::Start(self.start));
@@ -177,7 +177,7 @@ impl Gateway {
             .map(|(index, listener)| {
                 Worker {
                     listener,
-                    parts: self.parts.clone(),
+                    config: self.worker_config.clone(),
                     stop: stop.clone(),
                 }
                 .spawn(index)
@@ -185,7 +185,7 @@ impl Gateway {
             .collect::<io::Result<Vec<_>>>()
             .map_err(cannot("cannot start a worker"))?;
 
-        let control = Control {
+        let supervisor = Supervisor {
             workers: &workers,
             stop,
             drain,
@@ -193,9 +193,9 @@ impl Gateway {
             keys: self.keys,
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
-        let end = runtime.block_on(control.run(self.admin, self.metrics))?;
+        let end = runtime.block_on(supervisor.run(self.admin, self.metrics))?;
         if !end.drained {
-            tracing::warn!("cutting what is still in flight");
+            tracing::warn!("closing the connections that are still in flight");
             self.sink.cut();
         }
         for worker in workers {
@@ -211,35 +211,35 @@ impl Gateway {
     }
 }
 
-/// How the gateway came to its end.
-struct End {
+/// Why serving ended, and how.
+struct ServeEnd {
     why: &'static str,
-    /// Whether nothing was cut.
+    /// Whether all requests ended before the drain timeout.
     drained: bool,
-    /// Whether somebody asked for it.
+    /// `Err` when no signal asked for it.
     result: Result<(), StartError>,
 }
 
-/// What watches over the workers.
-struct Control<'a> {
-    workers: &'a [Running],
+/// Watches the workers and the signals, and serves the admin listener.
+struct Supervisor<'a> {
+    workers: &'a [RunningWorker],
     stop: CancellationToken,
     drain: Duration,
     addresses: Addresses,
     keys: Option<SharedKeyRing>,
 }
 
-impl Control<'_> {
+impl Supervisor<'_> {
     fn reload(&self) -> bool {
         let reloads = self.keys.as_ref().is_some_and(SharedKeyRing::reload);
         if reloads {
-            tracing::info!("SIGHUP: reading the keys");
+            tracing::info!("SIGHUP: reloading the keys");
         }
         reloads
     }
 
-    /// Serves the admin listener until the end.
-    async fn run(self, admin: TcpListener, metrics: Metrics) -> Result<End, StartError> {
+    /// Serves the admin listener until the gateway has drained.
+    async fn run(self, admin: TcpListener, metrics: Metrics) -> Result<ServeEnd, StartError> {
         let mut signals = Signals::new().map_err(cannot("cannot listen for signals"))?;
         let listener = tokio::net::TcpListener::from_std(admin)
             .map_err(cannot("cannot serve the admin listener"))?;
@@ -254,22 +254,22 @@ impl Control<'_> {
         let (why, result) = tokio::select! {
             signal = signals.end(|| self.reload()) => (signal, Ok(())),
             _ = one_stopped => {
-                let error = io::Error::other("it ended by itself");
+                let error = io::Error::other("its thread ended unexpectedly");
                 ("a worker stopped", Err(cannot("a worker stopped")(error)))
             }
         };
         tracing::info!(why, seconds = self.drain.as_secs(), "draining");
         readiness.set(false);
         self.stop.cancel();
-        let all_finished = join_all(self.workers.iter().map(Running::finished));
+        let all_finished = join_all(self.workers.iter().map(RunningWorker::finished));
         let drained = tokio::select! {
             finished = timeout(self.drain, all_finished) => finished.is_ok(),
             signal = signals.end(|| true) => {
-                tracing::warn!(signal, "second signal: not waiting any longer");
+                tracing::warn!(signal, "second signal: stopping without waiting for requests in flight");
                 false
             }
         };
-        Ok(End {
+        Ok(ServeEnd {
             why,
             drained,
             result,

@@ -1,4 +1,4 @@
-//! How the program asks others by HTTP: that address, once, and nobody in its place.
+//! The HTTP client of the program: no redirects, no proxies.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use ureq::tls::TlsConfig;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// An agent that follows no redirect and no proxy, whatever the environment names: either could
-/// answer in the place of whom is asked, or be given what is sent. Every status is an answer.
+/// A client that follows no redirects and ignores the proxy settings of the environment: another host
+/// must neither answer nor get what is sent. A response with an error status is not an error.
 pub(crate) fn agent(tls: TlsConfig, answer_within: Duration) -> Agent {
     Agent::config_builder()
         .tls_config(tls)

@@ -1,4 +1,4 @@
-//! What is written down, and forgotten, when other keys come into force.
+//! Writes audit records of changed keys, and removes the metrics of removed keys.
 
 use std::sync::Arc;
 use std::thread;
@@ -8,14 +8,14 @@ use voxgate::audit::{KeyRecord, Keys};
 use voxgate::{AuditRecord, AuditSink, KeyChange, RingChange, SharedKeyRing};
 
 use super::metrics::Metrics;
-use super::sinks::Sinks;
+use super::recorder::Recorder;
 
-/// So many changed keys go on record before there is a pause.
+/// How many changed keys are recorded before a pause.
 const AT_A_TIME: usize = 1000;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Writes down what becomes of these keys from now on.
-pub(crate) fn follow(keys: &SharedKeyRing, sink: Arc<Sinks>, metrics: Metrics) {
+/// Records the changes of these keys from now on.
+pub(crate) fn follow(keys: &SharedKeyRing, sink: Arc<Recorder>, metrics: Metrics) {
     keys.on_replace(move |change| {
         for (what, key) in &change.changes {
             if *what == KeyChange::Removed {
@@ -26,8 +26,8 @@ pub(crate) fn follow(keys: &SharedKeyRing, sink: Arc<Sinks>, metrics: Metrics) {
     });
 }
 
-/// Which keys are in force, and what became of each that is not as it was.
-fn put_on_record(sink: &Sinks, change: &RingChange) {
+/// Records which keys are in force, and each change.
+fn put_on_record(sink: &Recorder, change: &RingChange) {
     let time = SystemTime::now();
     let generation = change.generation;
     sink.record(&AuditRecord::Keys(Keys {
@@ -39,7 +39,7 @@ fn put_on_record(sink: &Sinks, change: &RingChange) {
     }));
     for (at, (change, principal)) in change.changes.iter().enumerate() {
         if at % AT_A_TIME == AT_A_TIME - 1 {
-            // The queue is the requests', too.
+            // The records of requests need room in the queue, too.
             thread::sleep(PAUSE);
         }
         sink.record(&AuditRecord::Key(KeyRecord {

@@ -20,12 +20,14 @@ mod policy_table;
 mod probe;
 mod proxy;
 mod queue_writer;
+mod recorder;
 #[doc(hidden)]
 pub mod reference;
+mod service;
 mod settings;
 mod signals;
-mod sinks;
 mod table;
+mod tls;
 mod upstreams;
 mod worker;
 
@@ -113,8 +115,8 @@ fn serve(flags: Flags) -> ExitCode {
         tracing::warn!("{notice}");
     }
     open_files::raise_limit();
-    let (queue, copies) = (auditing.queue.clone(), auditing.copies.clone());
-    let metrics = Metrics::new(Some(queue), copies, log.lost());
+    let (queue, sinks) = (auditing.queue.clone(), auditing.sinks.clone());
+    let metrics = Metrics::new(Some(queue), sinks, log.lost());
     let served = Gateway::bind(config, auditing.queue.clone(), metrics).and_then(Gateway::run);
     if let Err(error) = &served {
         tracing::error!("{error}");

@@ -1,4 +1,4 @@
-//! Listening sockets: one for each worker, all on one address.
+//! Listening sockets: one for each worker, all on the same address.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -7,15 +7,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 const BACKLOG: i32 = 1024;
 
-/// Binds `count` sockets to `address`, among which the system spreads new connections. An address
-/// whose port is 0 gets a free one, the same for all.
+/// Binds `count` sockets to `address`; the system distributes new connections among them. Port 0
+/// stands for a free port, the same for all sockets.
 ///
 /// # Errors
 ///
-/// When the address is not ours to take, or another process listens there already.
+/// When the address cannot be bound, or another process already listens on it.
 pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-    // With SO_REUSEPORT a second process of the same user would share the port without a word,
-    // and each would get half of the connections. So the port is first taken alone.
+    // With SO_REUSEPORT a second process of the same user could share the port without an error, and
+    // each would get half of the connections. So the port is first bound without it.
     let probe = open(address, false)?;
     let address = local_address(&probe)?;
     drop(probe);
@@ -35,7 +35,7 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
         Some(Protocol::TCP),
     )?;
     socket.set_nonblocking(true)?;
-    // Connections of an earlier process that linger in TIME_WAIT do not matter.
+    // Connections of an earlier process in TIME_WAIT do not block the port.
     socket.set_reuse_address(true)?;
     if shared {
         socket.set_reuse_port(true)?;

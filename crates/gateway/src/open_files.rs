@@ -1,12 +1,12 @@
-//! The limit of open files: every connection is one, and so is its connection to the upstream.
+//! The limit of open files. Each client connection needs one file, and one for its upstream.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 
-/// Kept for listeners, logs, name resolution and the admin listener.
+/// Files reserved for listeners, logs, name resolution and the admin listener.
 const RESERVED: u64 = 64;
 
-/// Takes all that the process is allowed. The soft limit is for programs that use `select`.
+/// Raises the soft limit to the hard limit. The soft limit is low for programs that use `select`.
 pub(crate) fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -16,11 +16,11 @@ pub(crate) fn raise_limit() {
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, raised)
     {
-        tracing::warn!(%error, limit = current, "cannot raise the limit of open files");
+        tracing::warn!(%error, limit = current, "cannot raise the limit of open files; fewer clients can connect at a time");
     }
 }
 
-/// How many clients can be connected at a time; and as many connections to upstreams can be open.
+/// How many clients can be connected at a time. The same number of upstream connections can be open.
 pub(crate) fn connections() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let pairs = limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED) / 2);

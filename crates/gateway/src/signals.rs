@@ -1,12 +1,11 @@
-//! The signals that the process takes.
+//! The signals that the process handles.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM (an orchestrator) and SIGINT (Ctrl-C) end the process. SIGHUP has it read its keys, as
-/// those who send it to a server expect; without files to read, it is a terminal that was closed,
-/// and ends it as well.
+/// SIGTERM (from an orchestrator) and SIGINT (Ctrl-C) end the process. SIGHUP reloads the keys, as is
+/// usual for servers. Without a keys file it means that the terminal was closed, and ends the process.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -14,7 +13,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes these signals over from their default, which is to end the process at once.
+    /// Replaces the default actions, which end the process at once.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -23,8 +22,8 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one that ends the process, and names it. `reload` is called for each
-    /// SIGHUP until then, and says whether there is anything to read.
+    /// Waits for a signal that ends the process, and returns its name. `reload` is called for each
+    /// SIGHUP until then, and returns whether there are keys to reload.
     pub(crate) async fn end(&mut self, reload: impl Fn() -> bool) -> &'static str {
         loop {
             tokio::select! {

@@ -1,4 +1,4 @@
-//! Which server a request is forwarded to.
+//! The upstreams, and the route of a request to one of them.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use voxgate::Problem;
 
 use super::settings::UPSTREAM;
 
-/// One server behind the gateway.
+/// One TTS server behind the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Upstream {
     pub(crate) authority: Authority,
@@ -16,7 +16,7 @@ pub(crate) struct Upstream {
     pub(crate) http2: bool,
 }
 
-/// The servers behind the gateway, each with the paths that are its own.
+/// The TTS servers behind the gateway, each with its path prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Upstreams(Vec<(String, Upstream)>);
 
@@ -33,7 +33,10 @@ impl Upstreams {
             };
             match parse_entry(entry, entries.len() > 1) {
                 Ok((prefix, _)) if routes.iter().any(|(taken, _)| *taken == prefix) => {
-                    problems.push(Problem::new(place, "has the prefix of another entry"));
+                    problems.push(Problem::new(
+                        place,
+                        "has the same prefix as another entry; remove one of them",
+                    ));
                 }
                 Ok(route) => routes.push(route),
                 Err(message) => problems.push(Problem::new(place, message)),
@@ -48,7 +51,7 @@ impl Upstreams {
         }
     }
 
-    /// The server that `path` is for: the one with the longest prefix of whole segments.
+    /// The upstream with the longest prefix of whole segments that `path` begins with.
     pub(crate) fn route(&self, path: &str) -> Option<&Upstream> {
         let mut routes = self.0.iter();
         let found = routes.find(|(prefix, _)| match path.strip_prefix(prefix.as_str()) {
@@ -58,7 +61,7 @@ impl Upstreams {
         found.map(|(_, upstream)| upstream)
     }
 
-    /// Whether one of them is `listener` itself, so that requests would go round in circles.
+    /// Whether one of them is `listener` itself, so that requests would loop.
     pub(crate) fn contain(&self, listener: SocketAddr) -> bool {
         let addresses = self
             .0
@@ -95,7 +98,7 @@ fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), St
     };
     if !is_plain(prefix) {
         return Err(
-            "has a prefix that is not a plain path, so that no request would match it".to_owned(),
+            "has a prefix that is not a plain path, so no request would match it; use one such as /ws".to_owned(),
         );
     }
     // `Uri` would drop a fragment without a word. The value is not shown: a URL can hold a password.
@@ -119,7 +122,8 @@ fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), St
     };
     if authority.as_str().contains('@') {
         return Err(
-            "holds a user name or password; set the vendor's deployment key instead".to_owned(),
+            "holds a user name or password; remove it and set the deployment key instead"
+                .to_owned(),
         );
     }
     let port = &authority.as_str()[authority.host().len()..];

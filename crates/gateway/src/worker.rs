@@ -1,4 +1,4 @@
-//! One core's share of the work.
+//! A worker: the thread of one core, with its own listener, runtime and upstream connections.
 
 use std::io;
 use std::net::TcpListener;
@@ -9,7 +9,6 @@ use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_layer::Layer as _;
 use voxgate::{AuthLayer, Secret};
 
 use super::config::Timeouts;
@@ -17,18 +16,17 @@ use super::connection::{self, Server};
 use super::proxy::{Clients, Forward, Forwarding, Revocations};
 use super::upstreams::Upstreams;
 
-/// What each worker makes its own proxy from.
+/// What each worker builds its own proxy from.
 #[derive(Clone)]
-pub(crate) struct Parts {
+pub(crate) struct WorkerConfig {
     pub(crate) layer: AuthLayer,
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) revocations: Revocations,
     pub(crate) timeouts: Timeouts,
-    /// How many connections the process can hold, from clients and to upstreams; shared by all
-    /// workers.
-    pub(crate) places: Arc<Semaphore>,
-    pub(crate) upstream_places: Arc<Semaphore>,
+    /// Permits for connections from clients and to upstreams, shared by all workers.
+    pub(crate) connection_permits: Arc<Semaphore>,
+    pub(crate) upstream_permits: Arc<Semaphore>,
 }
 
 /// A runtime for one thread.
@@ -36,16 +34,16 @@ pub(crate) fn runtime() -> io::Result<runtime::Runtime> {
     runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// One core's share: its own listener, runtime and upstream connections.
+/// A worker that has not started yet.
 pub(crate) struct Worker {
     pub(crate) listener: TcpListener,
-    pub(crate) parts: Parts,
-    /// Tells it to take no more connections, and to end when what it has is done.
+    pub(crate) config: WorkerConfig,
+    /// Tells the worker to accept no more connections, and to end when the last one has ended.
     pub(crate) stop: CancellationToken,
 }
 
-/// A worker's thread, and how to follow it.
-pub(crate) struct Running {
+/// The thread of a worker that runs.
+pub(crate) struct RunningWorker {
     thread: JoinHandle<()>,
     finished: CancellationToken,
     cut: CancellationToken,
@@ -56,8 +54,8 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// When there is no thread or runtime to have.
-    pub(crate) fn spawn(self, index: usize) -> io::Result<Running> {
+    /// When the thread or its runtime cannot be started.
+    pub(crate) fn spawn(self, index: usize) -> io::Result<RunningWorker> {
         let runtime = runtime()?;
         let finished = CancellationToken::new();
         let cut = CancellationToken::new();
@@ -65,71 +63,79 @@ impl Worker {
         let thread = thread::Builder::new()
             .name(format!("voxgate-{index}"))
             .spawn(move || {
-                // Whatever happens to this worker, shutdown must not wait for it.
+                // Also when this worker panics, so that shutdown does not wait for it.
                 let _finish = finish.drop_guard();
                 runtime.block_on(async {
                     tokio::select! {
                         served = self.serve() => {
                             if let Err(error) = served {
-                                tracing::error!(%error, "cannot serve the data listener");
+                                tracing::error!(%error, "cannot serve the listener of VOXGATE_LISTEN");
                             }
                         }
                         () = give_up.cancelled() => {}
                     }
                 });
-                // Drops whatever is still in flight, and waits for no name to be resolved.
+                // Drops requests that are still in flight, and does not wait for DNS lookups.
                 runtime.shutdown_background();
             })?;
-        Ok(Running {
+        Ok(RunningWorker {
             thread,
             finished,
             cut,
         })
     }
 
-    /// Takes connections until it is told to stop, and returns when the last has ended.
+    /// Accepts connections until told to stop. Returns when the last one has ended.
     async fn serve(self) -> io::Result<()> {
-        let Parts {
+        let WorkerConfig {
             layer,
             upstreams,
             deployment_key,
             revocations,
             timeouts,
-            places,
-            upstream_places,
-        } = self.parts;
+            connection_permits,
+            upstream_permits,
+        } = self.config;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
         let forward = Forward::new(Forwarding {
             upstreams,
-            clients: Clients::new(timeouts.connect, upstream_places),
+            clients: Clients::new(timeouts.connect, upstream_permits),
             deployment_key,
             upstream_timeout: timeouts.upstream,
             revocations,
             tunnels: tasks.clone(),
         });
         let server = Server {
-            service: layer.layer(forward),
+            auth: layer,
+            proxy: forward,
             idle_timeout: timeouts.header_read,
         };
-        connection::accept(listener, server, places, self.stop, tasks.clone()).await;
+        connection::accept(
+            listener,
+            server,
+            connection_permits,
+            self.stop,
+            tasks.clone(),
+        )
+        .await;
         tasks.close();
         tasks.wait().await;
         Ok(())
     }
 }
 
-impl Running {
-    /// Resolves when the worker has nothing more to do, or has failed.
+impl RunningWorker {
+    /// Resolves when the worker has ended or failed.
     pub(crate) async fn finished(&self) {
         self.finished.cancelled().await;
     }
 
-    /// Drops whatever is still in flight, and waits for the thread to end.
+    /// Drops requests that are still in flight, and waits for the thread to end.
     pub(crate) fn end(self) {
         self.cut.cancel();
         if self.thread.join().is_err() {
-            tracing::error!("a worker panicked");
+            tracing::error!("a worker thread panicked");
         }
     }
 }

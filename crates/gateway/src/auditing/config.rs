@@ -1,4 +1,4 @@
-//! What is configured of the audit trail.
+//! The settings of the audit trail.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,23 +10,23 @@ use voxgate::audit::{Pepper, Promise};
 use voxgate::env::{Environment, path_to_show};
 use voxgate::{ConfigError, Problem};
 
-use super::copies::Targets;
+use super::sinks::SinkSettings;
 use crate::settings::{
     AUDIT, AUDIT_DIR, AUDIT_PEPPER_FILE, AUDIT_RETENTION, AUDIT_SEGMENT, AUDIT_SIGNING_KEY_FILE,
     default_of,
 };
 
-/// What is promised of records, and where they are kept.
+/// The audit trail as configured.
 #[derive(Clone, Debug)]
 pub(crate) struct Audit {
     pub(crate) promise: Promise,
     /// `None` for standard output.
     pub(crate) log: Option<LogFiles>,
-    pub(crate) copies: Targets,
+    pub(crate) sinks: SinkSettings,
     pub(crate) pepper: Option<Pepper>,
 }
 
-/// How the audit log is kept.
+/// The audit log in files.
 #[derive(Clone, Debug)]
 pub(crate) struct LogFiles {
     pub(crate) directory: PathBuf,
@@ -36,9 +36,9 @@ pub(crate) struct LogFiles {
     pub(crate) signer: Option<Signer>,
 }
 
-/// The variables as they come.
+/// The values of the environment variables, not yet checked.
 #[derive(Deserialize)]
-struct Raw {
+struct RawAuditSettings {
     audit: Option<String>,
     audit_dir: Option<String>,
     audit_segment: Option<String>,
@@ -48,7 +48,7 @@ struct Raw {
 }
 
 impl Audit {
-    /// Reads the settings, and notes what is wrong.
+    /// Reads the settings, and collects what is wrong.
     ///
     /// # Errors
     ///
@@ -57,10 +57,10 @@ impl Audit {
         environment: &Environment,
         problems: &mut Vec<Problem>,
     ) -> Result<Option<Self>, ConfigError> {
-        let raw: Raw = environment.fill("VOXGATE_")?;
-        let mut reading = Reading { problems };
+        let raw: RawAuditSettings = environment.fill("VOXGATE_")?;
+        let mut reading = SettingsReader { problems };
         let directory = reading.directory(raw.audit_dir.as_deref());
-        let promise = reading.promise(raw.audit.as_deref(), directory.is_some());
+        let guarantee = reading.guarantee(raw.audit.as_deref(), directory.is_some());
         let segment_bytes = reading.size(raw.audit_segment.as_deref());
         let retention = reading.retention(raw.audit_retention.as_deref());
         let signer = reading.signer(raw.audit_signing_key_file.as_deref());
@@ -76,30 +76,30 @@ impl Audit {
             }
         }
         let has_directory = raw.audit_dir.is_some();
-        let copies = Targets::read(environment, &mut reading, has_directory, promise)?;
-        let (Some(promise), Some(segment_bytes)) = (promise, segment_bytes) else {
+        let sinks = SinkSettings::read(environment, &mut reading, has_directory, guarantee)?;
+        let (Some(guarantee), Some(segment_bytes)) = (guarantee, segment_bytes) else {
             return Ok(None);
         };
         Ok(Some(Self {
-            promise,
+            promise: guarantee,
             log: directory.map(|directory| LogFiles {
                 directory,
                 segment_bytes,
                 retention,
                 signer,
             }),
-            copies,
+            sinks,
             pepper,
         }))
     }
 }
 
-/// Reads one setting after the other, and collects what is wrong.
-pub(super) struct Reading<'a> {
+/// Reads single settings, and collects what is wrong.
+pub(super) struct SettingsReader<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
-impl Reading<'_> {
+impl SettingsReader<'_> {
     pub(super) fn problem(&mut self, variable: &str, message: impl Into<String>) {
         self.problems.push(Problem::new(variable, message));
     }
@@ -107,24 +107,21 @@ impl Reading<'_> {
     fn directory(&mut self, given: Option<&str>) -> Option<PathBuf> {
         let given = given?;
         if given.trim().is_empty() {
-            self.problem(
-                AUDIT_DIR,
-                "is blank; name a directory, or do not set it at all",
-            );
+            self.problem(AUDIT_DIR, "is blank; set it to a directory, or remove it");
             return None;
         }
         Some(PathBuf::from(given))
     }
 
-    fn promise(&mut self, given: Option<&str>, has_directory: bool) -> Option<Promise> {
-        let promise = match given.map(str::trim) {
+    fn guarantee(&mut self, given: Option<&str>, has_directory: bool) -> Option<Promise> {
+        let guarantee = match given.map(str::trim) {
             None if has_directory => Promise::Blocking,
             None | Some("counted") => Promise::Counted,
             Some("blocking") => Promise::Blocking,
             Some("durable") if has_directory => Promise::Durable,
             Some("durable") => {
                 let message = format!(
-                    "is `durable`, which standard output cannot be; set {AUDIT_DIR} as well"
+                    "is `durable`, but standard output cannot be durable; set {AUDIT_DIR} as well"
                 );
                 self.problem(AUDIT, message);
                 return None;
@@ -134,7 +131,7 @@ impl Reading<'_> {
                 return None;
             }
         };
-        Some(promise)
+        Some(guarantee)
     }
 
     fn size(&mut self, given: Option<&str>) -> Option<u64> {
@@ -159,10 +156,7 @@ impl Reading<'_> {
         let time = humantime::parse_duration(given.trim()).ok();
         let time = time.filter(|time| *time >= Duration::from_secs(24 * 60 * 60));
         if time.is_none() {
-            self.problem(
-                AUDIT_RETENTION,
-                "must be a time of one day at least, such as 400d",
-            );
+            self.problem(AUDIT_RETENTION, "must be at least one day, such as 400d");
         }
         time
     }
@@ -171,7 +165,7 @@ impl Reading<'_> {
         let text = self.file(AUDIT_SIGNING_KEY_FILE, given?)?;
         let signer = Signer::parse(text.trim()).ok();
         if signer.is_none() {
-            let message = "holds no key; make one with: voxgate audit keygen";
+            let message = "holds no signing key; make one with: voxgate audit keygen";
             self.problem(AUDIT_SIGNING_KEY_FILE, message);
         }
         signer
@@ -181,7 +175,7 @@ impl Reading<'_> {
         let text = self.file(AUDIT_PEPPER_FILE, given?)?;
         let pepper = Pepper::new(text.trim().as_bytes());
         if pepper.is_none() {
-            let message = "is shorter than 16 bytes; make it with: openssl rand -hex 32";
+            let message = "holds less than 16 bytes; make one with: openssl rand -hex 32";
             self.problem(AUDIT_PEPPER_FILE, message);
         }
         pepper

@@ -1,7 +1,7 @@
-//! Where audit records are kept, and what is promised of them.
+//! The audit trail of the process: its queue, its primary output and its sinks.
 
 mod config;
-mod copies;
+mod sinks;
 
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -14,25 +14,25 @@ use voxgate::audit::{AuditQueue, AuditThreads, LogOutput, StreamOutput};
 
 pub(crate) use self::config::Audit;
 use self::config::LogFiles;
-pub(crate) use self::copies::{Copies, Copy};
+pub(crate) use self::sinks::{AuditSinks, SinkQueue};
 
-/// How long the end of the process waits for what is still to be written.
+/// How long shutdown waits for records that are not written yet.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
-/// The queue of a process, and its threads.
+/// The audit queue of the process, its sinks, and its threads.
 pub(crate) struct Auditing {
     pub(crate) queue: AuditQueue,
-    pub(crate) copies: Copies,
+    pub(crate) sinks: AuditSinks,
     threads: AuditThreads,
 }
 
-/// Records cannot be kept.
+/// The audit trail cannot be started.
 #[derive(Debug)]
 pub(crate) struct AuditError(String);
 
 impl Display for AuditError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot keep audit records: {}", self.0)
+        write!(f, "cannot start the audit trail: {}", self.0)
     }
 }
 
@@ -41,83 +41,84 @@ fn failed(error: impl Display) -> AuditError {
 }
 
 impl Auditing {
-    /// Starts to keep records.
+    /// Opens the outputs and starts the threads.
     ///
     /// # Errors
     ///
-    /// When the log cannot be opened, or there is no thread or no randomness to be had.
+    /// When an output cannot be opened, a thread cannot be started, or the system has no randomness.
     pub(crate) fn start(audit: &Audit) -> Result<Self, AuditError> {
         let instance = instance().map_err(failed)?;
-        let copies = Copies::start(&audit.copies, &instance).map_err(failed)?;
-        let promise = audit.promise;
+        let sinks = AuditSinks::start(&audit.sinks, &instance).map_err(failed)?;
+        let guarantee = audit.promise;
         let (queue, threads) = match &audit.log {
             Some(files) => {
-                let log = LogOutput::new(open(files, &instance, copies.clone())?);
-                AuditQueue::start(copies.fan_out(log, promise), promise, &instance)
+                let log = LogOutput::new(open(files, &instance, sinks.clone())?);
+                AuditQueue::start(sinks.fan_out(log, guarantee), guarantee, &instance)
             }
             None => {
                 let stdout = StreamOutput::new(stdout().map_err(failed)?);
-                AuditQueue::start(copies.fan_out(stdout, promise), promise, &instance)
+                AuditQueue::start(sinks.fan_out(stdout, guarantee), guarantee, &instance)
             }
         }
         .map_err(failed)?;
         Ok(Self {
             queue,
-            copies,
+            sinks,
             threads,
         })
     }
 
-    /// Writes out what waits. The last log line says how many records were lost, if any.
+    /// Writes the records that still wait. The last log lines say how many were lost, if any.
     pub(crate) fn finish(self) {
         let lost = self.threads.finish(FINISH_WITHIN);
         if lost > 0 {
             tracing::error!(lost, "audit records were not written");
         }
-        for copy in self.copies.iter().filter(|copy| copy.lost() > 0) {
-            let (copy, lost) = (copy.name(), copy.lost());
-            tracing::error!(copy, lost, "audit records are missing from a copy");
+        for sink in self.sinks.iter().filter(|sink| sink.lost() > 0) {
+            let (sink, lost) = (sink.name(), sink.lost());
+            tracing::error!(sink, lost, "audit records were not delivered to a sink");
         }
     }
 }
 
-/// The stream itself, without the buffer that writes each line alone and keeps what failed.
+/// Standard output without the buffer of the standard library, which writes each line alone and
+/// keeps lines that failed.
 fn stdout() -> io::Result<File> {
     io::stdout().as_fd().try_clone_to_owned().map(File::from)
 }
 
-fn open(files: &LogFiles, instance: &str, copies: Copies) -> Result<Log, AuditError> {
+fn open(files: &LogFiles, instance: &str, sinks: AuditSinks) -> Result<Log, AuditError> {
     let mut options = LogOptions::new(&files.directory, instance, origin());
     options.segment_bytes = files.segment_bytes;
     options.retention.max_age = files.retention;
     options.least_space_bytes = 2 * files.segment_bytes;
     options.low_space_bytes = 16 * files.segment_bytes;
     options.signer.clone_from(&files.signer);
-    // The log of the process, and the copies, go elsewhere than the audit log: a copy of each
-    // checkpoint there shows what the audit log alone cannot.
+    // Checkpoints also go to the process's log and to the sinks. A checkpoint that is stored outside
+    // of the audit log shows whether the log was changed or cut off.
     let own = instance.to_owned();
     options.on_checkpoint = Some(Box::new(move |note| {
         tracing::info!(note, "audit checkpoint");
-        copies.checkpoint(&own, note);
+        sinks.checkpoint(&own, note);
     }));
     let (log, recovered) = Log::open(options, SystemTime::now()).map_err(failed)?;
     if let Some((segment, line)) = recovered.damaged {
         tracing::error!(
             segment,
             line,
-            "the audit log was changed here; it goes on in a new file: run `voxgate audit verify`"
+            "the audit log was changed at this line; new records go to a new file; run `voxgate audit verify`"
         );
     } else if recovered.unsealed {
         let torn_bytes = recovered.torn_bytes;
         tracing::warn!(
             torn_bytes,
-            "the audit log had not come to its end; it goes on"
+            "the audit log was not closed cleanly; records continue after the last complete line"
         );
     }
     Ok(log)
 }
 
-/// The name of this host's log, in checkpoints.
+/// The name of this host's log in checkpoints.
 fn origin() -> String {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy();
@@ -130,7 +131,7 @@ fn origin() -> String {
     format!("voxgate/{host}")
 }
 
-/// A name for this start of the process that no other has.
+/// A random id for this run of the process.
 fn instance() -> io::Result<String> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! Whether a connection serves anybody who was let in.
+//! Tracks whether a connection has accepted requests in progress.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,22 +11,22 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, sleep};
 use voxgate::DenialKind;
 
-/// What one connection is doing. Cloning shares it.
+/// The requests in progress on one connection. Cloning shares it.
 #[derive(Clone)]
-pub(super) struct Activity(Arc<Mutex<State>>);
+pub(crate) struct Activity(Arc<Mutex<ActivityState>>);
 
-struct State {
-    /// Requests that are being answered. A refusal is none: whoever never reads his must not keep
-    /// a connection by it.
+struct ActivityState {
+    /// Requests that are being answered. Refusals do not count, so that a client cannot keep a
+    /// connection open with refusals that it does not read.
     busy: usize,
-    /// Somebody was let in here, so that what is still being sent may be theirs.
+    /// A request was accepted on this connection, so data in flight may be part of its answer.
     served: bool,
     idle_since: Instant,
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        let state = State {
+        let state = ActivityState {
             busy: 0,
             served: false,
             idle_since: Instant::now(),
@@ -34,14 +34,15 @@ impl Activity {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// A request has come. It is busy until the guard, or the body that takes it over, is dropped.
-    pub(super) fn begin(&self) -> Busy {
+    /// Notes a new request. It is in progress until the guard, or the body that takes it over, is
+    /// dropped.
+    pub(crate) fn begin(&self) -> Busy {
         self.state().busy += 1;
         Busy(self.clone())
     }
 
-    /// Something of an answer was sent. An answer is handed over before its last bytes are sent;
-    /// until they are, a slow reader is still being served.
+    /// Notes that a part of an answer was sent. hyper drops a body before its last bytes are sent, so
+    /// a slow reader counts as served for as long as bytes go out.
     pub(super) fn progress(&self) {
         let mut state = self.state();
         if state.served {
@@ -49,14 +50,14 @@ impl Activity {
         }
     }
 
-    /// Begins the idle time anew, and tells whether somebody was ever served.
+    /// Restarts the idle time. Returns whether a request was ever accepted.
     pub(super) fn restart(&self) -> bool {
         let mut state = self.state();
         state.idle_since = Instant::now();
         state.served
     }
 
-    /// Resolves when nobody has been served for `limit`.
+    /// Resolves when no request has been in progress for `limit`.
     pub(super) async fn idle(&self, limit: Duration) {
         loop {
             let left = {
@@ -73,13 +74,13 @@ impl Activity {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ActivityState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One request that is being answered.
-pub(super) struct Busy(Activity);
+pub(crate) struct Busy(Activity);
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -90,8 +91,8 @@ impl Drop for Busy {
 }
 
 impl Busy {
-    /// Lasts as long as the answer does, unless that is a refusal.
-    pub(super) fn last<B>(self, response: Response<B>) -> Response<BusyBody<B>> {
+    /// Keeps the guard until the answer's body is dropped, unless the answer is a refusal.
+    pub(crate) fn last<B>(self, response: Response<B>) -> Response<BusyBody<B>> {
         let refused = response.extensions().get::<DenialKind>().is_some();
         self.0.state().served |= !refused;
         let busy = (!refused).then_some(self);
@@ -100,8 +101,8 @@ impl Busy {
 }
 
 pin_project! {
-    /// A body whose connection is busy until it is dropped.
-    pub(super) struct BusyBody<B> {
+    /// A body that keeps the guard of its request.
+    pub(crate) struct BusyBody<B> {
         #[pin]
         body: B,
         _busy: Option<Busy>,
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn only_who_is_served_keeps_a_connection() {
+    async fn only_accepted_requests_keep_a_connection() {
         let limit = Duration::from_secs(10);
         let begun = Instant::now();
         let activity = Activity::new();

@@ -1,103 +1,111 @@
-//! Client connections: taken, served, and brought to an end.
+//! Client connections: accepts them, serves them, and closes them.
 
 mod activity;
 mod stream;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, TryFutureExt as _};
-use http::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{Request, Response};
+use http_body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_service::Service as _;
-use voxgate::{Auth, PeerAddr, SharedKeyRing};
+use tower::{BoxError, Service};
+use voxgate::{AuthLayer, PeerAddr};
 
-use self::activity::Activity;
+pub(crate) use self::activity::Activity;
 use self::stream::ClientStream;
-use super::proxy::{Forward, RequestBody};
+use super::proxy::RequestBody;
+use super::service;
 
-/// Longest header of a request, and most that is buffered of a body that the upstream does not
-/// take at once.
+/// The largest request header, and the largest part of a body that is buffered while the upstream
+/// does not read.
 const MAX_BUFFER: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 256;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_ANSWER_WITHIN: Duration = Duration::from_secs(20);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-/// How long to wait when the system gives no more connections, and how often to say so.
+/// How long to wait after accepting failed, and how often to log that.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-const SAY_AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// How long a client that was never let in has to read its last refusal, when its connection is
-/// being closed.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long one that was may pause while it reads the rest of its last answer.
-const LAST_BYTES: Duration = Duration::from_secs(10);
-/// Little enough that a slow reader is seen to read: a socket becomes writable again only when a
-/// third of this has been taken.
+const LOG_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How long a client without an accepted request has to read its last refusal when its connection
+/// is being closed.
+const REFUSED_GRACE: Duration = Duration::from_secs(1);
+/// How long a client with an accepted request may pause while it reads the rest of its last answer.
+const SERVED_GRACE: Duration = Duration::from_secs(10);
+/// Small, so that the progress of a slow reader is noticed: a socket becomes writable again only
+/// when a third of this has been read.
 const SEND_BUFFER: usize = 128 * 1024;
 
-/// Takes connections until told to stop, and leaves them to `tasks`. No more are taken at a time
-/// than there are `places`; the others wait in the system's queue.
-pub(crate) async fn accept(
+/// Accepts connections until told to stop, and serves each in a task of `tasks`. At most as many are
+/// open as there are `permits`; further ones wait in the listen queue of the system.
+pub(crate) async fn accept<S, B>(
     listener: TcpListener,
-    server: Server,
-    places: Arc<Semaphore>,
+    server: Server<S>,
+    permits: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
-) {
-    let mut complaints = Complaints::default();
+) where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let mut errors = AcceptErrorLog::default();
     loop {
         let next = async {
             let (stream, peer) = listener.accept().await?;
-            // Not the other way round: a worker nobody calls must not sit on the last place.
-            let place = Arc::clone(&places).acquire_owned().await;
-            Ok((stream, peer, place.map_err(io::Error::other)?))
+            // The permit comes second: a worker without clients must not hold the last permit.
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            Ok((stream, peer, permit.map_err(io::Error::other)?))
         };
         let accepted = tokio::select! {
             accepted = next => accepted,
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer, place)) => server.spawn(stream, peer, place, &stop, &tasks),
+            Ok((stream, peer, permit)) => server.spawn(stream, peer, permit, &stop, &tasks),
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                complaints.say(&error);
+                errors.log(&error);
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-    // Who already stands in the queue would be reset when the listener closes.
-    while let Ok(place) = Arc::clone(&places).try_acquire_owned()
+    // Connections in the listen queue would be reset when the listener closes.
+    while let Ok(permit) = Arc::clone(&permits).try_acquire_owned()
         && let Some(Ok((stream, peer))) = listener.accept().now_or_never()
     {
-        server.spawn(stream, peer, place, &stop, &tasks);
+        server.spawn(stream, peer, permit, &stop, &tasks);
     }
 }
 
-/// Says the same thing once in a while, and not for every connection.
+/// Logs errors of accepting, at most once in a while.
 #[derive(Default)]
-struct Complaints {
+struct AcceptErrorLog {
     last: Option<Instant>,
 }
 
-impl Complaints {
-    fn say(&mut self, error: &io::Error) {
+impl AcceptErrorLog {
+    fn log(&mut self, error: &io::Error) {
         if self
             .last
-            .is_none_or(|last| last.elapsed() >= SAY_AGAIN_AFTER)
+            .is_none_or(|last| last.elapsed() >= LOG_AGAIN_AFTER)
         {
             self.last = Some(Instant::now());
-            tracing::error!(%error, "cannot accept connections");
+            tracing::error!(%error, "cannot accept connections; retrying");
         }
     }
 }
@@ -110,31 +118,38 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-/// Serves connections.
+/// Serves connections, with a [stack](service::stack) of its own for each.
 #[derive(Clone)]
-pub(crate) struct Server {
-    pub(crate) service: Auth<Forward, SharedKeyRing>,
-    /// How long a connection may serve nobody, and how long a header may take.
+pub(crate) struct Server<S> {
+    pub(crate) auth: AuthLayer,
+    pub(crate) proxy: S,
+    /// How long a connection may be without a request in progress, and how long a header may take.
     pub(crate) idle_timeout: Duration,
 }
 
-impl Server {
+impl<S, B> Server<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     fn spawn(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) {
         prepare(&stream);
         let activity = Activity::new();
-        let stream = ClientStream::new(stream, self.idle_timeout, place, activity.clone());
+        let stream = ClientStream::new(stream, self.idle_timeout, permit, activity.clone());
         tasks.spawn(self.clone().serve(stream, activity, peer, stop.clone()));
     }
 
-    /// Serves one connection until it ends, until it has served nobody for too long, or until
-    /// everything is to stop.
+    /// Serves one connection until the client closes it, until it has been idle for too long, or until
+    /// the gateway stops.
     async fn serve(
         self,
         stream: ClientStream,
@@ -143,13 +158,8 @@ impl Server {
         stop: CancellationToken,
     ) {
         let watched = activity.clone();
-        let service = self.service;
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(PeerAddr(peer));
-            let busy = activity.begin();
-            let answer = service.clone().call(RequestBody::wrap(request));
-            answer.map_ok(|response| busy.last(response))
-        });
+        let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity);
+        let service = TowerToHyperService::new(service);
         let builder = builder(self.idle_timeout);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
@@ -158,31 +168,31 @@ impl Server {
             () = watched.idle(self.idle_timeout) => {}
             () = stop.cancelled() => {}
         }
-        // Says so to the client, and takes no more requests from it. Whoever was let in has time
-        // to read the rest of the answer, as long as that goes on.
+        // Tells the client, and accepts no more requests from it. A client with an accepted request
+        // may read the rest of its answer, as long as it makes progress.
         connection.as_mut().graceful_shutdown();
         let grace = if watched.restart() {
-            LAST_BYTES
+            SERVED_GRACE
         } else {
-            LAST_WORDS
+            REFUSED_GRACE
         };
         tokio::select! {
             ended = connection.as_mut() => log(peer, ended),
-            () = watched.idle(grace) => tracing::debug!(%peer, "connection cut: it serves nobody"),
+            () = watched.idle(grace) => tracing::debug!(%peer, "closed an idle connection"),
         }
     }
 }
 
 fn log(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
-        tracing::debug!(%peer, error, "connection broke off");
+        tracing::debug!(%peer, error, "the connection failed");
     }
 }
 
 fn prepare(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
     let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE);
-    // Without any of them, the connection still works.
+    // The connection also works without these options.
     let _ = socket.set_send_buffer_size(SEND_BUFFER);
     let _ = socket.set_tcp_keepalive(&keepalive);
     let _ = stream.set_nodelay(true);

@@ -1,4 +1,4 @@
-//! A client's socket, with the time limits that the protocols above do not have.
+//! A client's socket, with time limits that the HTTP implementations do not have.
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
@@ -13,16 +13,16 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::Activity;
 
-/// What an HTTP/2 connection begins with (RFC 9113 §3.4).
+/// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Less than this at a time is no answer, but what HTTP/2 says by itself, such as pings.
+/// A write of fewer bytes is not part of an answer but an HTTP/2 control frame, such as a ping.
 const CONTROL_BYTES: usize = 64;
-/// How long a client may take nothing of what is sent to it.
+/// How long a client may leave sent data unread.
 const WRITE_STALL: Duration = Duration::from_secs(60);
 
-/// A client's socket. Reading fails when the client does not show in time which protocol it
-/// speaks: until then neither protocol's own limit runs. Writing fails when the client takes
-/// nothing for a minute.
+/// A client's socket. Reading fails when the first bytes do not show in time which protocol the
+/// client speaks: until then the time limits of neither protocol apply. Writing fails when the
+/// client reads nothing for a minute.
 pub(super) struct ClientStream {
     stream: TcpStream,
     activity: Activity,
@@ -30,16 +30,15 @@ pub(super) struct ClientStream {
     undecided: Option<(Pin<Box<Sleep>>, usize)>,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// The connection's place among those that the process can hold. It is given back with the
-    /// socket, also when that has become a tunnel's.
-    _place: OwnedSemaphorePermit,
+    /// The connection's permit. It is returned when the socket closes, also when a tunnel uses it.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl ClientStream {
     pub(super) fn new(
         stream: TcpStream,
         first_bytes: Duration,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         activity: Activity,
     ) -> Self {
         Self {
@@ -47,11 +46,11 @@ impl ClientStream {
             activity,
             undecided: Some((Box::pin(sleep(first_bytes)), 0)),
             stalled: None,
-            _place: place,
+            _permit: permit,
         }
     }
 
-    /// Notes what was written, and fails a write that has waited for too long.
+    /// Reports progress of a write, or fails a write that has waited for too long.
     fn limit(
         &mut self,
         cx: &mut Context<'_>,

@@ -15,7 +15,7 @@ use std::thread;
 use voxgate::{Secret, generate_key};
 
 use self::printer::Printer;
-use super::auditing::Copies;
+use super::auditing::AuditSinks;
 use super::config::{Config, Logging};
 use super::gateway::{Addresses, Gateway};
 use super::metrics::Metrics;
@@ -58,7 +58,13 @@ pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
         ];
         Config::from_vars(vars.map(|(name, value)| (name.into(), value.into())))
     };
-    let bind = |config| Gateway::bind(config, Printer, Metrics::new(None, Copies::default(), || 0));
+    let bind = |config| {
+        Gateway::bind(
+            config,
+            Printer,
+            Metrics::new(None, AuditSinks::default(), || 0),
+        )
+    };
     let gateway = match bind(config(free_or_any(PORT), free_or_any(ADMIN_PORT))?) {
         // Another process has taken a port in the meantime.
         Err(_) => bind(config(local(0), local(0))?).map_err(|error| error.to_string())?,

@@ -1,4 +1,4 @@
-//! What is asked for when the metrics are read.
+//! Metrics whose values are read when Prometheus asks.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -13,67 +13,67 @@ use voxgate::audit::AuditQueue;
 use voxgate::rate_limit::StoreStatus;
 use voxgate::{Limiter, SharedKeyRing};
 
-use crate::auditing::{Copies, Copy};
+use crate::auditing::{AuditSinks, SinkQueue};
 
-/// The number of lost lines.
-pub(super) struct Lost<F> {
+/// A counter of lost lines.
+pub(super) struct LostLines<F> {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
     pub(super) count: F,
 }
 
-impl<F> fmt::Debug for Lost<F> {
+impl<F> fmt::Debug for LostLines<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }
 }
 
-impl<F: Fn() -> u64 + Send + Sync + 'static> Collector for Lost<F> {
+impl<F: Fn() -> u64 + Send + Sync + 'static> Collector for LostLines<F> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let lost = ConstCounter::new((self.count)());
         write(&mut encoder, self.name, self.help, &lost)
     }
 }
 
-/// What became of audit records.
+/// The counters of the audit queue.
 #[derive(Clone)]
-pub(super) struct Audit(pub(super) AuditQueue);
+pub(super) struct AuditQueueMetrics(pub(super) AuditQueue);
 
-impl fmt::Debug for Audit {
+impl fmt::Debug for AuditQueueMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Audit")
+        f.write_str("AuditQueueMetrics")
     }
 }
 
-impl Collector for Audit {
+impl Collector for AuditQueueMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
         write(
             encoder,
             "audit_records_written",
-            "Audit records that were written",
+            "Audit records written to the primary output",
             &ConstCounter::new(self.0.written()),
         )?;
         write(
             encoder,
             "audit_records_lost",
-            "Audit records that were not written",
+            "Audit records that could not be written and are lost",
             &ConstCounter::new(self.0.lost()),
         )?;
         write(
             encoder,
             "audit_failing",
-            "1 when the last attempt to write audit records failed",
+            "1 if the last attempt to write audit records failed",
             &ConstGauge::new(i64::from(self.0.is_failing())),
         )
     }
 }
 
-/// What limited requests use at this moment.
+/// The current use of limits.
 #[derive(Clone, Debug, Default)]
-pub(super) struct InUse(pub(super) Arc<OnceLock<Limiter>>);
+pub(super) struct LimitUsage(pub(super) Arc<OnceLock<Limiter>>);
 
-impl Collector for InUse {
+impl Collector for LimitUsage {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(limiter) = self.0.get() else {
             return Ok(());
@@ -82,7 +82,7 @@ impl Collector for InUse {
         write(
             encoder,
             "limit_waiting",
-            "Requests that wait for a slot",
+            "Requests in the wait queue",
             &ConstGauge::new(i64::try_from(usage.waiting).unwrap_or(i64::MAX)),
         )?;
         if let Some(status) = limiter.store_status() {
@@ -94,13 +94,13 @@ impl Collector for InUse {
         write(
             encoder,
             "limit_upstream_in_flight",
-            "Requests and tunnels in flight that the limit of the upstream counts",
+            "Requests and tunnels in flight that count toward the upstream limit",
             &ConstGauge::new(i64::from(usage.in_flight)),
         )?;
         write(
             encoder,
             "limit_upstream_concurrency",
-            "How many of them there may be",
+            "Upstream limit of requests and tunnels in flight",
             &ConstGauge::new(i64::from(most.get())),
         )
     }
@@ -110,79 +110,79 @@ fn shared(encoder: &mut DescriptorEncoder<'_>, status: &StoreStatus) -> fmt::Res
     write(
         encoder,
         "limit_shared_up",
-        "1 when the limits that replicas share can be asked",
+        "1 if Redis answers requests about shared limits",
         &ConstGauge::new(i64::from(status.is_up)),
     )?;
     write(
         encoder,
         "limit_replicas",
-        "Replicas that share limits, as seen last",
+        "Replicas that share limits, as last reported by Redis",
         &ConstGauge::new(i64::from(status.replicas)),
     )?;
     write(
         encoder,
         "limit_shared_failures",
-        "Times that the shared limits could not be asked",
+        "Requests to Redis about shared limits that failed",
         &ConstCounter::new(status.failures),
     )?;
     write(
         encoder,
         "limit_shared_answers",
-        "Answers of the shared limits",
+        "Answers from Redis about shared limits",
         &ConstCounter::new(status.answers),
     )?;
     write(
         encoder,
         "limit_shared_answer_seconds",
-        "Time from question to answer, of all answers together",
+        "Total time that Redis took to answer about shared limits",
         &ConstCounter::new(status.answer_time.as_secs_f64()),
     )
 }
 
-/// What became of the copies of audit records.
+/// The counters of the audit sinks.
 #[derive(Debug)]
-pub(super) struct AuditCopies(pub(super) Copies);
+pub(super) struct SinkMetrics(pub(super) AuditSinks);
 
-impl Collector for AuditCopies {
+impl Collector for SinkMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut each = |name, help, metric_type, value: &dyn Fn(&Copy) -> u64| {
+        let mut each = |name, help, metric_type, value: &dyn Fn(&SinkQueue) -> u64| {
             let mut family = encoder.encode_descriptor(name, help, None, metric_type)?;
-            for copy in self.0.iter() {
-                let label = [("sink", copy.name())];
+            for sink in self.0.iter() {
+                let label = [("sink", sink.name())];
                 let metric = family.encode_family(&label)?;
                 match metric_type {
-                    MetricType::Counter => ConstCounter::new(value(copy)).encode(metric)?,
-                    _ => ConstGauge::new(i64::from(value(copy) > 0)).encode(metric)?,
+                    MetricType::Counter => ConstCounter::new(value(sink)).encode(metric)?,
+                    _ => ConstGauge::new(i64::from(value(sink) > 0)).encode(metric)?,
                 }
             }
             Ok(())
         };
         each(
             "audit_copies_delivered",
-            "Audit records that the receiver of a copy has taken",
+            "Audit records delivered to the sink",
             MetricType::Counter,
-            &Copy::delivered,
+            &SinkQueue::delivered,
         )?;
         each(
             "audit_copies_lost",
-            "Audit records that the receiver of a copy will not get",
+            "Audit records that the sink lost",
             MetricType::Counter,
-            &Copy::lost,
+            &SinkQueue::lost,
         )?;
         each(
             "audit_copy_failing",
-            "1 when the last attempt to deliver a copy of audit records failed, or takes too long",
+            "1 if the last delivery to the sink failed, or the current one takes too long",
             MetricType::Gauge,
-            &|copy| copy.is_failing().into(),
+            &|sink| sink.is_failing().into(),
         )
     }
 }
 
-/// The keys in force. There are none while they are not set, and in preconfigured mode.
+/// The keys in force. Preconfigured mode has none.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Keys(pub(super) Arc<OnceLock<SharedKeyRing>>);
+pub(super) struct KeyRingMetrics(pub(super) Arc<OnceLock<SharedKeyRing>>);
 
-impl Collector for Keys {
+impl Collector for KeyRingMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(keys) = self.0.get() else {
             return Ok(());
@@ -193,32 +193,32 @@ impl Collector for Keys {
         write(
             encoder,
             "keys",
-            "Keys in force, disabled and expired ones included",
+            "Keys in force, including disabled and expired keys",
             &ConstGauge::new(count),
         )?;
         let generation = i64::try_from(keys.generation()).unwrap_or(i64::MAX);
         write(
             encoder,
             "key_ring_generation",
-            "How many sets of keys there have been",
+            "Number of key sets loaded since the start",
             &ConstGauge::new(generation),
         )?;
         write(
             encoder,
             "key_ring",
-            "The digest of the keys in force: the same wherever the same keys are",
+            "Digest of the keys in force; replicas with the same keys have the same digest",
             &Info::new([("digest", ring.digest())]),
         )?;
         write(
             encoder,
             "key_ring_seconds_since_load",
-            "Time since the keys in force were last found where they come from",
+            "Seconds since the keys in force were last read from their source",
             &ConstGauge::new(keys.since_load().as_secs_f64()),
         )?;
         write(
             encoder,
             "key_ring_failed_loads",
-            "Changed keys that could not be loaded, so that the last good ones stayed in force",
+            "Changed key sets that could not be loaded; the previous keys stayed in force",
             &ConstCounter::new(keys.failed_loads()),
         )
     }

@@ -1,4 +1,4 @@
-//! What is told of limits: how often each was hit, and how long requests waited.
+//! Metrics of limits: refusals by limit, and time in the wait queue.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -8,34 +8,34 @@ use prometheus_client::registry::{Registry, Unit};
 use voxgate::Limit;
 use voxgate::audit::Decision;
 
-/// Seconds in the waiting room.
+/// Seconds in the wait queue.
 const BUCKETS: [f64; 12] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
 #[derive(Clone)]
-pub(super) struct Limiting {
+pub(super) struct LimitMetrics {
     refusals: Family<LimitLabel, Counter>,
     queued: Family<OutcomeLabel, Histogram, fn() -> Histogram>,
 }
 
-impl Limiting {
+impl LimitMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let refusals = Family::<LimitLabel, Counter>::default();
-        // An alert on a rate needs the zero before the first refusal.
+        // A rate in an alert needs a zero before the first refusal.
         for limit in Limit::ALL {
             let _ = refusals.get_or_create(&limit.into());
         }
         registry.register(
             "limit_refusals",
-            "Requests that were refused because of a limit",
+            "Requests refused because of a limit",
             refusals.clone(),
         );
         let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
         let queued = Family::new_with_constructor(histogram);
         registry.register_with_unit(
             "limit_queue",
-            "How long requests waited for a slot",
+            "Time that requests spent in the wait queue",
             Unit::Seconds,
             queued.clone(),
         );

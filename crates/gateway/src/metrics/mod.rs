@@ -1,4 +1,4 @@
-//! What the gateway tells Prometheus.
+//! The metrics of the gateway, in the OpenMetrics format.
 
 mod collectors;
 mod limits;
@@ -18,9 +18,9 @@ use prometheus_client::registry::Registry;
 use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
 
-use self::collectors::{Audit, AuditCopies, InUse, Keys, Lost};
-use self::limits::Limiting;
-use super::auditing::Copies;
+use self::collectors::{AuditQueueMetrics, KeyRingMetrics, LimitUsage, LostLines, SinkMetrics};
+use self::limits::LimitMetrics;
+use super::auditing::AuditSinks;
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -31,18 +31,18 @@ pub(crate) struct Metrics {
     upstream_errors: Family<ReasonLabel, Counter>,
     preconfigured_exposed: Gauge,
     last_used: Family<KeyLabel, Gauge>,
-    keys: Keys,
-    limiting: Limiting,
-    in_use: InUse,
+    keys: KeyRingMetrics,
+    limits: LimitMetrics,
+    limit_usage: LimitUsage,
     audit: Option<AuditQueue>,
 }
 
 impl Metrics {
-    /// `log_lost` tells how many log lines were not written so far; `audit` is `None` where records
-    /// are only shown, and `copies` are those that its records have.
+    /// `log_lost` returns how many log lines were lost so far. `audit` is `None` in the demo, which
+    /// only shows records. `sinks` are the audit sinks.
     pub(crate) fn new(
         audit: Option<AuditQueue>,
-        copies: Copies,
+        sinks: AuditSinks,
         log_lost: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Self {
         let decisions = Family::<DecisionLabels, Counter>::default();
@@ -50,8 +50,8 @@ impl Metrics {
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
         let preconfigured_exposed = Gauge::default();
         let last_used = Family::<KeyLabel, Gauge>::default();
-        let keys = Keys::default();
-        // An alert on a rate needs the zero before the first error.
+        let keys = KeyRingMetrics::default();
+        // A rate in an alert needs a zero before the first error.
         for kind in [
             DenialKind::UpstreamUnreachable,
             DenialKind::UpstreamTimeout,
@@ -65,47 +65,47 @@ impl Metrics {
         let mut registry = Registry::with_prefix("voxgate");
         registry.register(
             "decisions",
-            "Requests by decision; the key id is empty for callers that are not known",
+            "Requests by decision; the key id is empty for unknown callers",
             decisions.clone(),
         );
         registry.register(
             "requests_in_flight",
-            "Accepted requests and tunnels that have not ended",
+            "Accepted requests and tunnels in flight",
             in_flight.clone(),
         );
         registry.register(
             "upstream_errors",
-            "Accepted requests that no upstream answered",
+            "Accepted requests without an answer from the upstream",
             upstream_errors.clone(),
         );
         registry.register(
             "preconfigured_exposed",
-            "1 when callers need no credential and the address is not a loopback address",
+            "1 if callers need no credential and the listen address is not a loopback address",
             preconfigured_exposed.clone(),
         );
         registry.register(
             "key_last_used_timestamp_seconds",
-            "When a request with this key was last accepted, in Unix time",
+            "Time of the last accepted request with this key, in Unix time",
             last_used.clone(),
         );
         registry.register_collector(Box::new(keys.clone()));
-        let limiting = Limiting::register(&mut registry);
-        let in_use = InUse::default();
-        registry.register_collector(Box::new(in_use.clone()));
+        let limits = LimitMetrics::register(&mut registry);
+        let limit_usage = LimitUsage::default();
+        registry.register_collector(Box::new(limit_usage.clone()));
         if let Some(audit) = audit.clone() {
-            registry.register_collector(Box::new(Audit(audit)));
+            registry.register_collector(Box::new(AuditQueueMetrics(audit)));
         }
-        if copies.iter().next().is_some() {
-            registry.register_collector(Box::new(AuditCopies(copies)));
+        if sinks.iter().next().is_some() {
+            registry.register_collector(Box::new(SinkMetrics(sinks)));
         }
-        registry.register_collector(Box::new(Lost {
+        registry.register_collector(Box::new(LostLines {
             name: "log_lines_lost",
-            help: "Log lines that were not written",
+            help: "Log lines that could not be written and are lost",
             count: log_lost,
         }));
         registry.register(
             "build",
-            "The version that runs",
+            "Version of the running program",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         Self {
@@ -116,32 +116,32 @@ impl Metrics {
             preconfigured_exposed,
             last_used,
             keys,
-            limiting,
-            in_use,
+            limits,
+            limit_usage,
             audit,
         }
     }
 
-    /// Tells no more when a key was used that is gone.
+    /// Removes the metrics of a key that was removed.
     pub(crate) fn forget(&self, key: &Principal) {
         let key_id = KeyId(Some(key.clone()));
         self.last_used.remove(&KeyLabel { key_id });
     }
 
-    /// The queue whose figures it tells.
+    /// The audit queue that is observed.
     pub(crate) fn audit(&self) -> Option<&AuditQueue> {
         self.audit.as_ref()
     }
 
-    /// Tells of these keys from now on.
-    pub(crate) fn follow(&self, keys: SharedKeyRing) {
+    /// Reports these keys from now on.
+    pub(crate) fn observe_keys(&self, keys: SharedKeyRing) {
         // One process has one set of keys; a second would be a second gateway.
         let _ = self.keys.0.set(keys);
     }
 
-    /// Tells of what this limiter counts from now on.
-    pub(crate) fn follow_limits(&self, limiter: Limiter) {
-        let _ = self.in_use.0.set(limiter);
+    /// Reports the use of this limiter from now on.
+    pub(crate) fn observe_limits(&self, limiter: Limiter) {
+        let _ = self.limit_usage.0.set(limiter);
     }
 
     /// The metrics in the OpenMetrics text format, version 1.0.0.
@@ -162,7 +162,7 @@ impl Metrics {
             key_id: KeyId(decision.principal.cloned()),
         };
         self.decisions.get_or_create(&labels).inc();
-        self.limiting.decided(decision);
+        self.limits.decided(decision);
         if decision.denial.is_none() {
             self.in_flight.inc();
         }
@@ -213,7 +213,7 @@ struct KeyLabel {
     key_id: KeyId,
 }
 
-/// A principal that stands for its id. It is shared, so that counting copies no text.
+/// The id of a principal. The principal is shared, so that a label allocates no text.
 #[derive(Clone, Debug)]
 struct KeyId(Option<Principal>);
 
@@ -248,8 +248,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_lost_is_told_when_asked() {
-        let metrics = Metrics::new(None, Copies::default(), || 8);
+    fn lost_lines_and_the_version_are_reported() {
+        let metrics = Metrics::new(None, AuditSinks::default(), || 8);
         let text = metrics.render().expect("text");
         assert!(text.contains("log_lines_lost_total 8\n"), "{text}");
         assert!(

@@ -1,4 +1,4 @@
-//! Connecting to an upstream: within a time limit, and within the files that may be open.
+//! Connects to upstreams, within a time limit and within the limit of open files.
 
 use std::error::Error;
 use std::fmt;
@@ -20,24 +20,25 @@ use tower_service::Service;
 
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Connects within `limit`, which covers waiting for a place, name resolution and the handshake.
+/// Connects within `limit`: once for the wait for a permit, and once for name resolution and the
+/// handshake.
 #[derive(Clone)]
 pub(super) struct Connector {
     inner: HttpConnector,
     limit: Duration,
-    /// How many connections the process can hold to its upstreams.
-    places: Arc<Semaphore>,
+    /// Permits for connections to upstreams, shared by all workers.
+    permits: Arc<Semaphore>,
 }
 
 impl Connector {
-    pub(super) fn new(limit: Duration, places: Arc<Semaphore>) -> Self {
+    pub(super) fn new(limit: Duration, permits: Arc<Semaphore>) -> Self {
         let mut inner = HttpConnector::new();
         inner.set_nodelay(true);
         inner.set_keepalive(Some(KEEPALIVE));
         Self {
             inner,
             limit,
-            places,
+            permits,
         }
     }
 }
@@ -52,38 +53,40 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let place = Arc::clone(&self.places).acquire_owned();
+        let permit = Arc::clone(&self.permits).acquire_owned();
         let connecting = self.inner.call(target);
         let limit = self.limit;
         Box::pin(async move {
             // `connecting` does nothing before it is polled.
-            let place = timeout(limit, place).await.map_err(|_| NoPlace)??;
+            let permit = timeout(limit, permit)
+                .await
+                .map_err(|_| NoUpstreamPermit)??;
             let connected = timeout(limit, connecting).await;
             let stream = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             Ok(UpstreamStream {
                 stream,
-                _place: place,
+                _permit: permit,
             })
         })
     }
 }
 
-/// All connections that may be open to the upstreams are in use.
+/// No permit became free in time: the process cannot open more connections.
 #[derive(Debug)]
-pub(super) struct NoPlace;
+pub(super) struct NoUpstreamPermit;
 
-impl fmt::Display for NoPlace {
+impl fmt::Display for NoUpstreamPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no more connections can be open; raise the limit of open files")
+        f.write_str("too many open connections; raise the limit of open files (`ulimit -n`)")
     }
 }
 
-impl Error for NoPlace {}
+impl Error for NoUpstreamPermit {}
 
-/// A connection that gives its place back when it is closed.
+/// A connection that returns its permit when it is closed.
 pub(super) struct UpstreamStream {
     stream: TokioIo<TcpStream>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Connection for UpstreamStream {
@@ -137,19 +140,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_holds_its_place_until_it_is_closed() {
+    async fn a_connection_holds_its_permit_until_it_is_closed() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target: Uri = format!("http://{}", listener.local_addr().unwrap())
             .parse()
             .unwrap();
-        let places = Arc::new(Semaphore::new(1));
-        let mut connector = Connector::new(Duration::from_secs(300), Arc::clone(&places));
-        let mut hasty = Connector::new(Duration::from_millis(50), Arc::clone(&places));
+        let permits = Arc::new(Semaphore::new(1));
+        let mut connector = Connector::new(Duration::from_secs(300), Arc::clone(&permits));
+        let mut hasty = Connector::new(Duration::from_millis(50), Arc::clone(&permits));
         let first = connector.call(target.clone()).await.unwrap();
         let refused = hasty.call(target.clone()).await.err().unwrap();
-        assert!(refused.is::<NoPlace>(), "{refused}");
+        assert!(refused.is::<NoUpstreamPermit>(), "{refused}");
         drop(first);
-        assert_eq!(places.available_permits(), 1);
+        assert_eq!(permits.available_permits(), 1);
         assert!(connector.call(target).await.is_ok());
     }
 }

@@ -1,8 +1,8 @@
-//! Which headers go to the other side.
+//! The headers of forwarded requests and answers.
 //!
-//! The order is the defence: what is meant for one connection goes first, so that a `Connection`
-//! header cannot name a header that is set afterwards (CVE-2021-32813); then whatever the caller
-//! may have sent under our names; and only then are ours set.
+//! The order matters for security. Headers of one connection are removed first, so that a
+//! `Connection` header cannot name a header that is set afterwards (CVE-2021-32813). Then headers
+//! that the client sent under the gateway's names are removed. Only then are the gateway's own set.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_VOXGATE_KEY_ID: HeaderName = HeaderName::from_static("x-voxgate-key-id");
 
-/// What holds for one connection only (RFC 9110 §7.6.1).
+/// Headers that apply to one connection only (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     KEEP_ALIVE,
@@ -32,7 +32,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// Removes what holds for one connection only, and what `Connection` names besides.
+/// Removes headers that apply to one connection only, and those that `Connection` names.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -65,7 +65,7 @@ pub(super) fn set_websocket(headers: &mut HeaderMap) {
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
-/// What is known about a request besides its headers.
+/// What the upstream is told about a request besides its own headers.
 pub(super) struct Identity<'a> {
     pub(super) caller: &'a Caller,
     pub(super) peer: Option<IpAddr>,
@@ -75,8 +75,7 @@ pub(super) struct Identity<'a> {
     pub(super) deployment_key: Option<&'a Secret>,
 }
 
-/// Turns the client's headers, from which its credential is gone, into those that the upstream
-/// sees.
+/// Turns the client's headers, without its credential, into those that the upstream sees.
 pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
     // gRPC asks for trailers with it, and servers demand it.
     let trailers = headers
@@ -87,7 +86,7 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
     remove_our_names(headers);
     // The upstream's own authority takes its place.
     headers.remove(HOST);
-    // `100 Continue` has been, or will be, said by us.
+    // The gateway itself sends `100 Continue`.
     headers.remove(EXPECT);
     // The client's trailers are not passed on.
     headers.remove(TRAILER);
@@ -115,8 +114,8 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
     }
 }
 
-/// Removes every header that an upstream could take for one of ours. Some servers read `_` or
-/// `.` as `-` (CVE-2025-64484).
+/// Removes every header that an upstream could take for one of the gateway's. Some servers read `_`
+/// or `.` as `-` (CVE-2025-64484).
 fn remove_our_names(headers: &mut HeaderMap) {
     let forged: Vec<HeaderName> = headers
         .keys()
@@ -142,8 +141,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Who called, whence, and what for: by these names a server could be told otherwise than what
-/// was judged.
+/// Headers that could tell an upstream another caller, address, method or path than the gateway
+/// checked.
 const OURS: [&str; 23] = [
     "cf-connecting-ip",
     "client-ip",

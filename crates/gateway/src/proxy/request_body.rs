@@ -16,22 +16,23 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How much of an unwanted body is read, so that the client can read its answer: a connection
-/// that is closed while data arrives is reset, and the answer is lost with it (RFC 9112 §9.6).
+/// How much of an unread body is drained, so that the client can read its answer: a connection that
+/// is closed while data arrives is reset, and the answer is lost with it (RFC 9112 §9.6).
 const DRAIN_BYTES: usize = 4 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// A request's body. It knows whose turn it is, and drains what nobody wanted.
+/// A request's body. It measures whether the client or the upstream is slow, and drains what the
+/// upstream did not read.
 pub(crate) struct RequestBody {
-    /// `None` once it is being drained.
+    /// `None` after the body was broken off or drained.
     inner: Option<Incoming>,
     drain: bool,
     turn: Turn,
-    /// Resolves when nothing more of the caller's may go upstream.
+    /// Resolves when the caller's key is no longer valid.
     revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-/// Why a body ends before its end.
+/// Why a body ended early.
 #[derive(Debug)]
 pub(crate) enum BodyError {
     Client(hyper::Error),
@@ -42,7 +43,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client(error) => error.fmt(f),
-            Self::Revoked => f.write_str("the caller's key does not count any more"),
+            Self::Revoked => f.write_str("the caller's key is no longer valid"),
         }
     }
 }
@@ -59,7 +60,7 @@ impl Error for BodyError {
 impl RequestBody {
     /// Wraps the body of a request.
     pub(crate) fn wrap(request: Request<Incoming>) -> Request<Self> {
-        // A client that waits for `100 Continue` has sent nothing, and reading would say it.
+        // A client that waits for `100 Continue` has sent nothing, and reading would send that answer.
         // HTTP/2 has streams of its own and needs none of this.
         let drain =
             request.version() < http::Version::HTTP_2 && !request.headers().contains_key(EXPECT);
@@ -71,7 +72,7 @@ impl RequestBody {
         })
     }
 
-    /// Whether nobody knows how long it will be: it may be a conversation.
+    /// Whether the length is unknown, as in a stream that can go on for hours.
     pub(super) fn is_open_ended(&self) -> bool {
         !self.is_end_stream() && self.size_hint().exact().is_none()
     }
@@ -81,7 +82,7 @@ impl RequestBody {
         self.revoked = Some(Box::pin(revoked));
     }
 
-    /// A handle that tells how long the upstream has kept the request waiting.
+    /// A handle that measures how long the upstream has kept the request waiting.
     pub(super) fn turn(&self) -> Turn {
         self.turn.clone()
     }
@@ -108,12 +109,12 @@ impl Body for RequestBody {
         };
         let polled = Pin::new(inner).poll_frame(cx);
         match polled {
-            Poll::Pending => this.turn.is_the_callers(),
+            Poll::Pending => this.turn.is_the_clients(),
             Poll::Ready(_) => this.turn.is_the_upstreams(),
         }
         match ready!(polled) {
-            // A server may merge trailers into the headers (RFC 9110 §6.5.1), and those were
-            // judged without them.
+            // A server can merge trailers into the headers (RFC 9110 §6.5.1), which were checked
+            // without them.
             Some(Ok(frame)) if frame.is_trailers() => Poll::Ready(None),
             other => Poll::Ready(other.map(|frame| frame.map_err(BodyError::Client))),
         }
@@ -152,8 +153,8 @@ async fn drain(mut body: Incoming) {
     }
 }
 
-/// Whose turn it is: the caller's, while the upstream waits for more of the body, or the
-/// upstream's, which then has only so long to go on.
+/// Whose turn it is: the client's, while the upstream waits for more of the body, or the upstream's.
+/// Only the upstream's turn counts toward the upstream timeout.
 #[derive(Clone)]
 pub(super) struct Turn(Arc<Mutex<Option<Instant>>>);
 
@@ -164,7 +165,7 @@ impl Default for Turn {
 }
 
 impl Turn {
-    fn is_the_callers(&self) {
+    fn is_the_clients(&self) {
         self.set(None);
     }
 
@@ -176,7 +177,7 @@ impl Turn {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
-    /// Resolves when the upstream has had its turn for longer than `limit` without going on.
+    /// Resolves when it has been the upstream's turn for `limit` without progress.
     pub(super) async fn exceeds(&self, limit: Duration) {
         loop {
             let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(begun.elapsed(), limit);
 
         let turn = Turn::default();
-        turn.is_the_callers();
+        turn.is_the_clients();
         let waited = timeout(limit * 100, turn.exceeds(limit)).await;
         assert!(waited.is_err(), "a slow caller is not the upstream's fault");
 

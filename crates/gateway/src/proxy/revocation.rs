@@ -1,4 +1,4 @@
-//! Whether callers that are being served still may be.
+//! Ends long requests and tunnels when the key of their caller is revoked or expires.
 
 use std::future::{Future, pending};
 use std::time::{Duration, SystemTime};
@@ -7,26 +7,26 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use voxgate::{AuthMethod, Caller, SharedKeyRing};
 
-/// The clock may be set while a tunnel waits for its key to expire.
+/// The clock can be set while a tunnel waits for its key to expire.
 const LOOK_AT_THE_CLOCK_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells when a key that let somebody in does not count any more.
+/// Watches the keys of callers whose requests are in progress.
 #[derive(Clone)]
-pub(crate) struct Revocations(Option<Keys>);
+pub(crate) struct Revocations(Option<WatchedKeys>);
 
 #[derive(Clone)]
-struct Keys {
+struct WatchedKeys {
     in_force: SharedKeyRing,
     replaced: watch::Receiver<()>,
 }
 
 impl Revocations {
-    /// Of these keys; `None` when callers have none.
+    /// Watches these keys; `None` in preconfigured mode, where callers have no keys.
     pub(crate) fn new(keys: Option<SharedKeyRing>) -> Self {
         Self(keys.map(|in_force| {
             let (replace, replaced) = watch::channel(());
             in_force.on_replace(move |_| replace.send_replace(()));
-            Keys { in_force, replaced }
+            WatchedKeys { in_force, replaced }
         }))
     }
 
@@ -45,13 +45,13 @@ impl Revocations {
     }
 }
 
-impl Keys {
+impl WatchedKeys {
     async fn revoked(mut self, caller: &Caller) {
         loop {
             self.replaced.mark_unchanged();
             let before = caller.principal();
             let reason = match self.in_force.ring().recheck(before) {
-                Ok(now) if now.may_less_than(before) => Err("it may do less than before"),
+                Ok(now) if now.may_less_than(before) => Err("it allows less than before"),
                 Ok(now) => Ok(now.validity().expires),
                 Err(denial) => Err(denial.kind().as_str()),
             };
@@ -59,7 +59,7 @@ impl Keys {
                 Ok(expires) => expires,
                 Err(reason) => {
                     let (request_id, key_id) = (caller.request_id(), caller.key_id());
-                    tracing::info!(%request_id, key_id, reason, "cutting a stream");
+                    tracing::info!(%request_id, key_id, reason, "closing a stream: its key is no longer valid");
                     return;
                 }
             };

@@ -1,4 +1,4 @@
-//! Connections to the servers behind.
+//! Sends requests to the upstreams, over pooled connections.
 
 use std::error::Error;
 use std::fmt;
@@ -15,27 +15,27 @@ use tokio::sync::Semaphore;
 use voxgate::{DenialKind, is_grpc};
 
 use super::RequestBody;
-use super::connector::{Connector, NoPlace};
+use super::connector::{Connector, NoUpstreamPermit};
 use crate::upstreams::Upstream;
 
 /// Shorter than the idle timeout of common Python servers (uvicorn closes after 5 s), so that a
 /// request is not sent on a connection that is just being closed.
 const IDLE: Duration = Duration::from_secs(4);
-/// Connections that wait for the next request, for each worker and upstream.
+/// The most idle connections for each worker and upstream.
 const MAX_IDLE: usize = 64;
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Pooled connections of one worker.
+/// The pooled connections of one worker.
 pub(crate) struct Clients {
     http1: Client<Connector, RequestBody>,
     http2: Client<Connector, RequestBody>,
 }
 
 impl Clients {
-    /// Connects when there is something to send. `connect_timeout` covers name resolution, and
-    /// the wait for one of `places`.
-    pub(crate) fn new(connect_timeout: Duration, places: Arc<Semaphore>) -> Self {
-        let connector = Connector::new(connect_timeout, places);
+    /// Connects when there is a request to send. `connect_timeout` covers name resolution, and the
+    /// wait for one of `permits`.
+    pub(crate) fn new(connect_timeout: Duration, permits: Arc<Semaphore>) -> Self {
+        let connector = Connector::new(connect_timeout, permits);
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -56,7 +56,7 @@ impl Clients {
         &self,
         upstream: &Upstream,
         mut request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, UpstreamError> {
         let http2 =
             upstream.http2 || (request.version() == Version::HTTP_2 && is_grpc(request.headers()));
         let mut target = Uri::builder()
@@ -66,7 +66,9 @@ impl Clients {
             Some(path) => target.path_and_query(path.clone()),
             None => target.path_and_query("/"),
         };
-        *request.uri_mut() = target.build().map_err(|error| Failure::new(error.into()))?;
+        *request.uri_mut() = target
+            .build()
+            .map_err(|error| UpstreamError::new(error.into()))?;
         let client = if http2 {
             *request.version_mut() = Version::HTTP_2;
             &self.http2
@@ -77,36 +79,36 @@ impl Clients {
         client
             .request(request)
             .await
-            .map_err(|error| Failure::new(error.into()))
+            .map_err(|error| UpstreamError::new(error.into()))
     }
 }
 
-/// Why there is no answer from the upstream.
+/// The upstream gave no answer.
 #[derive(Debug)]
-pub(super) struct Failure(Cause);
+pub(super) struct UpstreamError(UpstreamErrorCause);
 
 #[derive(Debug)]
-enum Cause {
+enum UpstreamErrorCause {
     Timeout,
     Error(Box<dyn Error + Send + Sync>),
 }
 
-impl Failure {
+impl UpstreamError {
     fn new(error: Box<dyn Error + Send + Sync>) -> Self {
-        Self(Cause::Error(error))
+        Self(UpstreamErrorCause::Error(error))
     }
 
     pub(super) fn timeout() -> Self {
-        Self(Cause::Timeout)
+        Self(UpstreamErrorCause::Timeout)
     }
 
-    /// What it is on record as; `None` when it was the caller who broke off.
+    /// The kind for the audit record; `None` when the client broke off.
     pub(super) fn kind(&self) -> Option<DenialKind> {
-        let Cause::Error(error) = &self.0 else {
+        let UpstreamErrorCause::Error(error) = &self.0 else {
             return Some(DenialKind::UpstreamTimeout);
         };
         for cause in causes(error.as_ref()) {
-            if cause.is::<NoPlace>() {
+            if cause.is::<NoUpstreamPermit>() {
                 return Some(DenialKind::Unavailable);
             }
             let timed_out = cause
@@ -115,7 +117,7 @@ impl Failure {
             if timed_out {
                 return Some(DenialKind::UpstreamTimeout);
             }
-            // The body that we send is the caller's: if it fails, so did the caller.
+            // The request's body comes from the client: if it fails, the client broke off.
             if cause
                 .downcast_ref::<hyper::Error>()
                 .is_some_and(hyper::Error::is_user)
@@ -136,12 +138,12 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Cause::Error(error) = &self.0 else {
-            return f.write_str("upstream did not answer in time");
+        let UpstreamErrorCause::Error(error) = &self.0 else {
+            return f.write_str("the upstream did not answer in time");
         };
-        f.write_str("upstream failed")?;
+        f.write_str("the upstream failed")?;
         for cause in causes(error.as_ref()) {
             write!(f, ": {cause}")?;
         }

@@ -1,4 +1,4 @@
-//! The end of a tunnel whose key no longer counts.
+//! Closes a tunnel whose key is no longer valid.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use super::frames::close;
 /// How long each step of the cut may take. There are two.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
 
-/// Tells both sides, as far as they are at the boundary of a frame or reach it in time, and lets
-/// that arrive. Nothing more of the client's goes upstream. It takes twice [`GRACE`] at most,
-/// whatever the two sides do.
+/// Sends a Close frame to each side that is at the boundary of a frame or reaches it in time, and
+/// gives it time to arrive. No more data of the client goes upstream. It takes twice [`GRACE`] at
+/// most, whatever the two sides do.
 pub(super) async fn cut<R, W, S, T>(
     to_upstream: &mut Flow<'_, R, W>,
     to_client: &mut Flow<'_, S, T>,

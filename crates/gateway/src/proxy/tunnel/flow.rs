@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 
 use super::frames::Frames;
 
-/// How much is read at a time. Every tunnel has two of these.
+/// How much is read at a time. Each tunnel has two of these buffers.
 const BUFFER: usize = 8 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +33,13 @@ impl Side {
 /// # Cancel safety
 ///
 /// No byte is lost or written twice when one of the futures is dropped and another one called:
-/// what was read and not yet written stands here. This is why `tokio::io::copy` does not do.
+/// bytes that were read and not yet written stay in the buffer, unlike in `tokio::io::copy`.
 pub(super) struct Flow<'a, R, W> {
     from: R,
     to: W,
     side: Side,
     buffer: Box<[u8]>,
-    /// What was read and not yet written.
+    /// The part of the buffer that was read and not yet written.
     start: usize,
     end: usize,
     unflushed: bool,
@@ -49,7 +49,7 @@ pub(super) struct Flow<'a, R, W> {
 }
 
 impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
-    /// `side` is what is read from.
+    /// Reads from `side` and writes to the other one.
     pub(super) fn new(side: Side, from: R, to: W, carried: &'a AtomicU64) -> Self {
         Self {
             from,
@@ -79,12 +79,12 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
                 break;
             }
         }
-        // A receiver that has already gone needs no goodbye.
+        // The receiver may have closed its connection already.
         let _ = self.to.shutdown().await;
         Ok(())
     }
 
-    /// Copies what is missing of the frame that is being written, and nothing after it.
+    /// Copies the rest of the frame that is being written, and nothing after it.
     pub(super) async fn finish_frame(&mut self) -> Result<(), Side> {
         while !self.frames.at_boundary() {
             if self.start == self.end && self.read().await? == 0 {
@@ -96,18 +96,18 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
         Ok(())
     }
 
-    /// Writes a frame of ours.
+    /// Writes a frame of the gateway's own.
     pub(super) async fn say(&mut self, frame: &[u8]) -> io::Result<()> {
         self.to.write_all(frame).await?;
         self.to.flush().await
     }
 
-    /// Says that nothing more will be written.
+    /// Closes the direction for writing.
     pub(super) async fn shutdown(&mut self) -> io::Result<()> {
         self.to.shutdown().await
     }
 
-    /// Reads to the end for nobody. What was read before is given up.
+    /// Reads to the end and drops all data, including the buffer.
     pub(super) async fn discard(&mut self) {
         (self.start, self.end) = (0, 0);
         while let Ok(1..) = self.from.read(&mut self.buffer).await {}
@@ -138,7 +138,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
         .await
     }
 
-    /// Writes something of the buffer, and nothing that stands at `end` or behind.
+    /// Writes a part of the buffer before `end`.
     async fn write(&mut self, end: usize) -> Result<(), Side> {
         let written = match self.to.write(&self.buffer[self.start..end]).await {
             Ok(written @ 1..) => written,

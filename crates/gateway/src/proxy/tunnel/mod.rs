@@ -24,7 +24,7 @@ use self::cut::{GRACE, cut};
 use self::flow::{Flow, Side};
 
 /// How long the second direction may outlive the first. A WebSocket closes as a whole
-/// (RFC 6455 §7.1.1), so what is still under way then is little.
+/// (RFC 6455 §7.1.1), so little is in flight then.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Carries bytes between the two connections until both directions have ended, or until `revoked`
@@ -40,22 +40,22 @@ pub(super) fn carry(
     upstream: OnUpgrade,
     revoked: impl Future<Output = ()> + Send,
 ) -> impl Future<Output = ()> + Send {
-    // Made at once, so that a tunnel that is never polled is on record as well.
-    let record = Record {
+    // Created at once, so that a tunnel that is never polled is on record as well.
+    let record = TunnelRecord {
         tunnel,
-        progress: Progress::default(),
+        progress: TunnelProgress::default(),
     };
-    carry_on(record, client, upstream, revoked)
+    carry_upgraded(record, client, upstream, revoked)
 }
 
-async fn carry_on(
-    mut record: Record,
+async fn carry_upgraded(
+    mut record: TunnelRecord,
     client: OnUpgrade,
     upstream: OnUpgrade,
     revoked: impl Future<Output = ()>,
 ) {
     let progress = &mut record.progress;
-    // Once it has resolved, it resolves again whenever it is asked.
+    // Can be awaited again after it has resolved.
     let mut revoked = pin!(maybe_done(revoked));
     let upgraded = tokio::select! {
         upgraded = async { (client.await, upstream.await) } => upgraded,
@@ -75,7 +75,7 @@ async fn relay(
     client: impl AsyncRead + AsyncWrite,
     upstream: impl AsyncRead + AsyncWrite,
     revoked: impl Future<Output = ()>,
-    progress: &mut Progress,
+    progress: &mut TunnelProgress,
 ) {
     let (client_read, client_write) = split(client);
     let (upstream_read, upstream_write) = split(upstream);
@@ -126,13 +126,13 @@ async fn both(
     }
 }
 
-/// What is known of the tunnel so far. Dropping it is the end of the record, on every way out.
-struct Record {
+/// The tunnel's part of the audit record. It is written on drop, however the tunnel ends.
+struct TunnelRecord {
     tunnel: Tunnel,
-    progress: Progress,
+    progress: TunnelProgress,
 }
 
-impl Drop for Record {
+impl Drop for TunnelRecord {
     fn drop(&mut self) {
         let sent = self.progress.to_client.load(Ordering::Relaxed);
         let received = self.progress.to_upstream.load(Ordering::Relaxed);
@@ -141,15 +141,15 @@ impl Drop for Record {
     }
 }
 
-/// How far a tunnel has come. What counts is what one side said and was passed on to the other:
-/// not what was read and never written, and not a Close frame of ours.
-struct Progress {
+/// The progress of a tunnel. It counts bytes that one side sent and the other side was given: not
+/// bytes that were read and never written, and not a Close frame of the gateway.
+struct TunnelProgress {
     to_client: AtomicU64,
     to_upstream: AtomicU64,
     ended: Ended,
 }
 
-impl Default for Progress {
+impl Default for TunnelProgress {
     fn default() -> Self {
         Self {
             to_client: AtomicU64::new(0),

@@ -35,16 +35,16 @@ struct Relayed<S> {
 
 struct Key {
     revoke: oneshot::Sender<()>,
-    ended: JoinHandle<Progress>,
+    ended: JoinHandle<TunnelProgress>,
 }
 
 impl Key {
     /// Revokes the key. The returned task waits for the end.
-    fn revoke(self) -> JoinHandle<Progress> {
+    fn revoke(self) -> JoinHandle<TunnelProgress> {
         self.revoke_and_wait(WITHIN)
     }
 
-    fn revoke_and_wait(mut self, within: Duration) -> JoinHandle<Progress> {
+    fn revoke_and_wait(mut self, within: Duration) -> JoinHandle<TunnelProgress> {
         self.revoke.send(()).expect("the tunnel is open");
         tokio::spawn(async move {
             let ended = timeout(within, &mut self.ended).await;
@@ -64,7 +64,7 @@ where
     let [client, upstream] = near;
     let (revoke, revoked) = oneshot::channel::<()>();
     let ended = tokio::spawn(async {
-        let mut progress = Progress::default();
+        let mut progress = TunnelProgress::default();
         let revoked = async { revoked.await.unwrap() };
         relay(client, upstream, revoked, &mut progress).await;
         progress

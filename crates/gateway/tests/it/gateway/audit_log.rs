@@ -388,10 +388,10 @@ async fn settings_of_the_log_are_checked_together() {
         .run();
     assert_eq!(code, Some(64));
     for line in [
-        "VOXGATE_AUDIT: is `durable`, which standard output cannot be; set VOXGATE_AUDIT_DIR as well",
+        "VOXGATE_AUDIT: is `durable`, but standard output cannot be durable; set VOXGATE_AUDIT_DIR as well",
         "VOXGATE_AUDIT_SEGMENT: must be a size from 1MiB to 1024GiB",
         "VOXGATE_AUDIT_SEGMENT: means nothing without VOXGATE_AUDIT_DIR",
-        "VOXGATE_AUDIT_RETENTION: must be a time of one day at least",
+        "VOXGATE_AUDIT_RETENTION: must be at least one day",
         "VOXGATE_AUDIT_PEPPER_FILE: cannot be read",
     ] {
         assert!(error.contains(line), "{line} is missing in:\n{error}");

@@ -244,7 +244,7 @@ async fn a_hangup_has_the_keys_read() {
     let gateway = gateway(&path).await;
     fs::write(&path, b.table()).unwrap();
     gateway.signal(rustix::process::Signal::HUP);
-    gateway.wait_for_log("SIGHUP: reading the keys");
+    gateway.wait_for_log("SIGHUP: reloading the keys");
     until_status(&gateway, &b, 200).await;
     assert_eq!(status(&gateway, &a).await, 401);
 }
@@ -354,7 +354,7 @@ async fn tunnels_of_keys_that_are_gone_are_cut_and_others_are_not() {
         "unknown_credential",
         "disabled_credential",
         "expired_credential",
-        "it may do less than before",
+        "it allows less than before",
     ] {
         gateway.wait_for_log(&format!("\"reason\":\"{reason}\""));
     }
@@ -540,7 +540,7 @@ async fn an_open_ended_request_of_a_key_that_is_gone_is_broken_off() {
         all += &hears.recv().await.unwrap();
     }
     mounted.update(&b.table());
-    gateway.wait_for_log("cutting a stream");
+    gateway.wait_for_log("closing a stream: its key is no longer valid");
     // The gateway may have closed the connection by now.
     let _ = client.write_all(b"6\r\nsecond\r\n0\r\n\r\n").await;
     loop {

@@ -1,9 +1,9 @@
 //! The real program, over real sockets.
 
 mod admission;
-mod audit_copies;
 mod audit_log;
 mod audit_queries;
+mod audit_sinks;
 mod bodies;
 mod broken_streams;
 mod command_line;

@@ -1,4 +1,4 @@
-//! Those who receive copies of the audit trail: syslog servers, and a collector.
+//! Receivers of audit sinks: syslog servers, and a collector.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};

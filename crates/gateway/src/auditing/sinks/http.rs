@@ -1,4 +1,4 @@
-//! A copy to a collector: lines of JSON by HTTP.
+//! The HTTP sink: posts JSON lines to a collector.
 
 use std::fs;
 use std::io;
@@ -11,32 +11,32 @@ use http::{HeaderMap, StatusCode, Uri};
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::copy::Bound;
-use super::courier::{Deliver, Failure};
-use super::tls::{Roots, provider};
+use super::queue::Delivery;
+use super::worker::{DeliveryError, Sink};
 use crate::http_client;
+use crate::tls::{Roots, provider};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Where to, and as whom.
+/// The collector's URL and credential.
 #[derive(Clone, Debug)]
 pub(super) struct Collector {
     pub(super) url: Uri,
-    /// It is read again for each batch, since tokens are replaced.
+    /// Read again for each batch, so that a new token needs no restart.
     pub(super) token_file: Option<PathBuf>,
 }
 
-/// Batches of lines by `POST`.
+/// Sends batches of lines with `POST`.
 pub(super) struct HttpSink {
     collector: Collector,
-    bound: Bound,
+    delivery: Delivery,
     agent: Agent,
-    /// Whether it was said that the collector refuses batches.
+    /// The refusal of batches has been logged.
     is_refusing: bool,
 }
 
 impl HttpSink {
-    pub(super) fn new(collector: Collector, bound: Bound, roots: &Roots) -> Self {
+    pub(super) fn new(collector: Collector, delivery: Delivery, roots: &Roots) -> Self {
         let roots: Vec<Certificate<'static>> = roots
             .iter()
             .map(|root| Certificate::from_der(root).to_owned())
@@ -47,7 +47,7 @@ impl HttpSink {
             .build();
         Self {
             collector,
-            bound,
+            delivery,
             agent: http_client::agent(tls, ANSWER_WITHIN),
             is_refusing: false,
         }
@@ -59,13 +59,13 @@ impl HttpSink {
         };
         let token = fs::read_to_string(path)?;
         bearer(&token).map(Some).ok_or_else(|| {
-            let message = "the token's file holds no token";
+            let message = "the file in VOXGATE_AUDIT_HTTP_TOKEN_FILE holds no token; write one word of ASCII to it";
             io::Error::new(io::ErrorKind::InvalidData, message)
         })
     }
 }
 
-/// The header of a token (RFC 6750 §2.1).
+/// The `Authorization` value for a token (RFC 6750 §2.1).
 pub(super) fn bearer(token: &str) -> Option<HeaderValue> {
     let token = token.trim();
     let plain = |byte: u8| byte.is_ascii_graphic();
@@ -77,8 +77,8 @@ pub(super) fn bearer(token: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-impl Deliver for HttpSink {
-    fn deliver(&mut self, lines: &str) -> Result<u64, Failure> {
+impl Sink for HttpSink {
+    fn deliver(&mut self, lines: &str) -> Result<u64, DeliveryError> {
         let mut request = self
             .agent
             .post(&self.collector.url)
@@ -89,31 +89,34 @@ impl Deliver for HttpSink {
         let mut response = request.send(lines).map_err(ureq::Error::into_io)?;
         let status = response.status();
         let retry_after = retry_after(response.headers());
-        // What is read to its end leaves the connection to the next batch.
+        // A body that is read to its end leaves the connection open for the next batch.
         let _ = response
             .body_mut()
             .with_config()
             .limit(64 * 1024)
             .read_to_vec();
-        match Verdict::of(status) {
-            Verdict::Taken => {
+        match BatchVerdict::of(status) {
+            BatchVerdict::Taken => {
                 self.is_refusing = false;
                 Ok(0)
             }
-            // A copy that the promise binds does not go on without a batch.
-            Verdict::Refused if self.bound == Bound::Counted => {
+            // A required sink retries a refused batch: it may not lose records.
+            BatchVerdict::Refused if self.delivery == Delivery::BestEffort => {
                 if !self.is_refusing {
                     let status = status.as_u16();
                     tracing::error!(
                         status,
-                        "the collector of VOXGATE_AUDIT_HTTP refuses audit records: they are lost to it"
+                        "the collector of VOXGATE_AUDIT_HTTP refuses audit records; they are not sent again"
                     );
                 }
                 self.is_refusing = true;
                 Ok(super::chunk::Chunk::new(lines).records)
             }
-            Verdict::Refused | Verdict::Later => Err(Failure {
-                error: io::Error::other(format!("the collector answers {}", status.as_u16())),
+            BatchVerdict::Refused | BatchVerdict::Later => Err(DeliveryError {
+                error: io::Error::other(format!(
+                    "the collector answered with status {}",
+                    status.as_u16()
+                )),
                 retry_after,
             }),
         }
@@ -121,19 +124,19 @@ impl Deliver for HttpSink {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum BatchVerdict {
     Taken,
-    /// The batch is at fault.
+    /// The collector will never take this batch.
     Refused,
-    /// Something else is, which may be mended.
+    /// The collector may take this batch later.
     Later,
 }
 
-impl Verdict {
+impl BatchVerdict {
     fn of(status: StatusCode) -> Self {
         match status {
             _ if status.is_success() => Self::Taken,
-            // No fault of the batch's: the token, the address, the time.
+            // Causes outside of the batch: token, URL, load.
             StatusCode::UNAUTHORIZED
             | StatusCode::FORBIDDEN
             | StatusCode::NOT_FOUND
@@ -145,7 +148,7 @@ impl Verdict {
     }
 }
 
-/// In seconds. A date is passed over, since the two clocks may differ.
+/// `Retry-After` in seconds. A date is ignored, since the two clocks can differ.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers
         .get(RETRY_AFTER)?
@@ -163,15 +166,15 @@ mod tests {
 
     #[test]
     fn only_what_a_batch_is_at_fault_for_is_lost() {
-        let verdict = |code| Verdict::of(StatusCode::from_u16(code).expect("a status"));
+        let verdict = |code| BatchVerdict::of(StatusCode::from_u16(code).expect("a status"));
         for code in [200, 202, 204] {
-            assert_eq!(verdict(code), Verdict::Taken, "{code}");
+            assert_eq!(verdict(code), BatchVerdict::Taken, "{code}");
         }
         for code in [400, 405, 413, 415, 422] {
-            assert_eq!(verdict(code), Verdict::Refused, "{code}");
+            assert_eq!(verdict(code), BatchVerdict::Refused, "{code}");
         }
         for code in [301, 302, 307, 401, 403, 404, 408, 429, 500, 502, 503, 504] {
-            assert_eq!(verdict(code), Verdict::Later, "{code}");
+            assert_eq!(verdict(code), BatchVerdict::Later, "{code}");
         }
     }
 

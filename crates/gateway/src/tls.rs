@@ -1,4 +1,4 @@
-//! Whom copies trust.
+//! TLS of outgoing connections: the CA certificates and the client configuration.
 
 use std::io;
 use std::path::Path;
@@ -9,24 +9,32 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-/// The certificates of authorities.
-pub(super) type Roots = Vec<CertificateDer<'static>>;
+/// CA certificates.
+pub(crate) type Roots = Vec<CertificateDer<'static>>;
 
-/// One for all connections.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+/// The cryptography for all connections.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Those of a file in PEM.
+/// Loads the CA certificates of `ca_file`, or those of the system, of which there can be none.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or holds none.
-pub(super) fn roots_of(path: &Path) -> io::Result<Roots> {
+/// When the file cannot be read, is not PEM, or holds no certificate that can be used.
+pub(crate) fn load_roots(ca_file: Option<&Path>) -> io::Result<Roots> {
+    match ca_file {
+        Some(path) => roots_from_file(path),
+        None => Ok(system_roots()),
+    }
+}
+
+/// The CA certificates in a PEM file.
+fn roots_from_file(path: &Path) -> io::Result<Roots> {
     let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
     let text = std::fs::read(path)?;
     let roots: Result<Roots, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let roots = roots.map_err(|_| invalid("it is no PEM".to_owned()))?;
+    let roots = roots.map_err(|_| invalid("it is not PEM".to_owned()))?;
     if roots.is_empty() {
         return Err(invalid("it holds no certificate".to_owned()));
     }
@@ -34,8 +42,8 @@ pub(super) fn roots_of(path: &Path) -> io::Result<Roots> {
     Ok(roots)
 }
 
-/// Those of the system. One that cannot be read is left out.
-pub(super) fn roots_of_the_system() -> Roots {
+/// The CA certificates of the system. Certificates that cannot be read are left out.
+fn system_roots() -> Roots {
     rustls_native_certs::load_native_certs().certs
 }
 
@@ -47,14 +55,14 @@ fn store(roots: &Roots) -> Result<RootCertStore, rustls::Error> {
     Ok(store)
 }
 
-/// What a client trusts, in TLS 1.2 and 1.3.
+/// The configuration of a client that trusts these CA certificates, for TLS 1.2 and 1.3.
 ///
 /// # Errors
 ///
-/// When the provider has nothing to offer for them.
-pub(super) fn client(roots: &Roots) -> io::Result<Arc<ClientConfig>> {
+/// When the cryptography provider supports neither version.
+pub(crate) fn client(roots: &Roots) -> io::Result<Arc<ClientConfig>> {
     let mut store = RootCertStore::empty();
-    // A system may hold certificates that are no use to us.
+    // A system can hold certificates that rustls does not accept.
     let _ = store.add_parsable_certificates(roots.iter().cloned());
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

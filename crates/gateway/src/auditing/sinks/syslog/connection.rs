@@ -16,8 +16,8 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use super::Server;
 
 const WITHIN: Duration = Duration::from_secs(5);
-/// What is still in here when a connection breaks is lost, and nobody is told: syslog has no
-/// answers.
+/// Data in this buffer is lost without notice when a connection breaks, since syslog has no
+/// answers. So it is small.
 const SEND_BUFFER: usize = 64 * 1024;
 
 type TlsStream = StreamOwned<ClientConnection, TcpStream>;
@@ -97,7 +97,7 @@ impl Connection {
         }
     }
 
-    /// The same, unless the server has closed it: what is written then is lost.
+    /// The connection, unless the server has closed it: data written after that is lost.
     pub(super) fn unless_closed(mut self) -> Option<Self> {
         (!self.is_closed()).then_some(self)
     }
@@ -110,7 +110,7 @@ impl Connection {
             Self::Tcp(stream) => is_end(stream, |mut stream| stream.read(&mut [0; 64])),
             Self::Tls(stream) => {
                 let StreamOwned { conn, sock } = &mut **stream;
-                // What a server says by itself, such as new tickets, is for rustls.
+                // rustls handles messages that a server sends on its own, such as new tickets.
                 let is_end = is_end(sock, |mut sock| conn.read_tls(&mut sock));
                 let state = conn.process_new_packets();
                 is_end || state.map_or(true, |state| state.peer_has_closed())
@@ -122,14 +122,14 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Self::Tls(stream) = self {
-            // RFC 5425 §4.4: whoever closes says so. The connection may be broken already.
+            // RFC 5425 §4.4: the side that closes sends `close_notify`. The connection may be broken already.
             stream.conn.send_close_notify();
             let _ = stream.conn.write_tls(&mut stream.sock);
         }
     }
 }
 
-/// Looks what there is to read, without waiting for it: whether that is the end.
+/// Whether the other side has closed the connection. Does not wait.
 fn is_end<S: AsFd>(stream: &S, read: impl FnOnce(&S) -> io::Result<usize>) -> bool {
     let socket = SockRef::from(stream);
     let looked = socket.set_nonblocking(true).and_then(|()| {

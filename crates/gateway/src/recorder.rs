@@ -1,4 +1,4 @@
-//! Where the gateway's audit records go.
+//! Passes audit records to the audit queue and to the metrics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,15 +7,15 @@ use voxgate::{AuditRecord, AuditSink};
 
 use super::metrics::Metrics;
 
-/// The sinks of the gateway, in the order in which they take a record.
-pub(crate) struct Sinks {
+/// The audit sink of the gateway's authentication layer.
+pub(crate) struct Recorder {
     main: Box<dyn AuditSink>,
     metrics: Metrics,
-    /// Set when the gateway gives up on what is in flight.
+    /// Set when shutdown drops the requests that are still in flight.
     cut: AtomicBool,
 }
 
-impl Sinks {
+impl Recorder {
     pub(crate) fn new(main: impl AuditSink + 'static, metrics: Metrics) -> Self {
         Self {
             main: Box::new(main),
@@ -24,7 +24,7 @@ impl Sinks {
         }
     }
 
-    /// From here on, what ends before its time was ended by us.
+    /// From here on, the gateway itself ends requests, not their clients.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
     }
@@ -35,10 +35,10 @@ impl Sinks {
     }
 }
 
-impl AuditSink for Sinks {
+impl AuditSink for Recorder {
     fn record(&self, record: &AuditRecord<'_>) {
         match record {
-            // Dropping an answer looks as if the caller had gone; here it was us.
+            // A dropped answer looks as if the client had gone; during shutdown it was the gateway.
             AuditRecord::Completion(completion)
                 if completion.ended == Ended::ClientAbort && self.cut.load(Ordering::Relaxed) =>
             {

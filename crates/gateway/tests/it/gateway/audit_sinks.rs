@@ -233,7 +233,7 @@ async fn syslog_by_tls_is_trusted_only_with_its_certificate() {
         |it| it == 1,
     )
     .await;
-    gateway.wait_for_log("copies of audit records cannot be delivered");
+    gateway.wait_for_log("audit sink failed: records are not delivered; retrying");
     drop(gateway);
     assert_eq!(syslog.messages().len(), 0);
 
@@ -266,11 +266,11 @@ async fn a_server_that_says_nothing_to_a_handshake_is_given_up_and_tried_again()
         .var("VOXGATE_AUDIT_SYSLOG", format!("tls://localhost:{port}"))
         .var("VOXGATE_AUDIT_CA_FILE", &ca_file)
         .start();
-    gateway.wait_for_log("copies of audit records cannot be delivered");
+    gateway.wait_for_log("audit sink failed: records are not delivered; retrying");
     assert_eq!(ask(&gateway, KEY).await, 200);
     let syslog = Syslog::default();
     syslog.serve_tls(listener, &certificate);
-    gateway.wait_for_log("copies of audit records are delivered again");
+    gateway.wait_for_log("audit sink recovered: records are delivered again");
     serve_two(&mut gateway).await;
     wait_until("stop", || {
         syslog
@@ -397,7 +397,7 @@ fn stuck(directory: &Path) -> (UnixDatagram, String) {
 }
 
 #[tokio::test]
-async fn a_stuck_syslog_holds_nobody_up_and_what_it_misses_is_counted() {
+async fn a_stuck_syslog_sink_delays_nothing_and_its_losses_are_counted() {
     let directory = scratch();
     let (_socket, url) = stuck(directory.path());
     let files = directory.path().join("audit");
@@ -424,15 +424,19 @@ async fn a_stuck_syslog_holds_nobody_up_and_what_it_misses_is_counted() {
     assert_eq!(admin(&gateway, "/readyz").await.0, 200);
     assert_eq!(metric(&gateway, "voxgate_audit_failing").await, 0);
     end(&mut gateway).await;
-    gateway.wait_for_log("audit records are missing from a copy");
+    gateway.wait_for_log("audit records were not delivered to a sink");
     let records = filed(&files);
     assert_whole(&records);
     assert_eq!(records.len(), 2 + 2 * asked);
-    assert_eq!(gateway.records(), records, "the other copy has it all");
+    assert_eq!(
+        gateway.records(),
+        records,
+        "the primary output has all records"
+    );
 }
 
 #[tokio::test]
-async fn a_stuck_syslog_that_the_promise_binds_is_503_until_it_reads_again() {
+async fn a_stuck_required_syslog_sink_is_503_until_it_reads_again() {
     let directory = tempfile::tempdir().unwrap();
     let (socket, url) = stuck(directory.path());
     bound_to(url, |syslog| syslog.read_datagrams(socket)).await;
@@ -451,7 +455,7 @@ async fn a_stuck_syslog_by_tcp_is_503_as_soon_as_no_more_goes_into_the_connectio
     bound_to(url, |syslog| syslog.serve_counted(listener, usize::MAX)).await;
 }
 
-/// Binds a durable promise to a syslog server that reads nothing until it is told to.
+/// Requires a durable syslog sink whose server reads nothing until it is told to.
 async fn bound_to(url: String, read: impl FnOnce(&Syslog)) {
     let directory = scratch();
     let files = directory.path().join("audit");
@@ -510,7 +514,7 @@ async fn checkpoints_are_copied_and_show_that_the_end_of_the_log_was_cut() {
     assert_eq!(checkpoint["instance"], copied[0]["instance"]);
     copied.retain(|record| record["event"] != "checkpoint");
     assert_eq!(copied, filed(&files));
-    // The copy, as it is, is a file of checkpoints.
+    // The output of the sink is a file of checkpoints.
     let text: String = batches.into_iter().map(|(batch, _)| batch.body).collect();
     let mut options = VerifyOptions::default();
     options.checkpoints = Some(Checkpoints::parse(&text).unwrap());

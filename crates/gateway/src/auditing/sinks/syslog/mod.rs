@@ -1,4 +1,4 @@
-//! A copy to a syslog server: RFC 5424 over a Unix socket, TCP (RFC 6587) or TLS (RFC 5425).
+//! The syslog sink: RFC 5424 over a Unix socket, TCP (RFC 6587) or TLS (RFC 5425).
 
 mod connection;
 mod message;
@@ -12,8 +12,8 @@ use rustls::pki_types::ServerName;
 
 use self::connection::Connection;
 use self::message::Header;
-use super::copy::Bound;
-use super::courier::{Deliver, Failure};
+use super::queue::Delivery;
+use super::worker::{DeliveryError, Sink};
 
 /// Where syslog is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +28,10 @@ pub(super) enum Server {
 
 /// Messages for a syslog server. A connection that failed is not used again: it may have ended
 /// amid a message.
-pub(super) struct Syslog {
+pub(super) struct SyslogSink {
     server: Server,
     tls: Option<Arc<ClientConfig>>,
-    bound: Bound,
+    delivery: Delivery,
     header: Header,
     connection: Option<Connection>,
     /// Messages, framed for a stream, or a single one.
@@ -43,13 +43,13 @@ pub(super) struct Syslog {
     lost: u64,
 }
 
-impl Syslog {
+impl SyslogSink {
     /// `tls` is needed for a server that speaks it.
-    pub(super) fn new(server: Server, tls: Option<Arc<ClientConfig>>, bound: Bound) -> Self {
+    pub(super) fn new(server: Server, tls: Option<Arc<ClientConfig>>, delivery: Delivery) -> Self {
         Self {
             server,
             tls,
-            bound,
+            delivery,
             header: Header::new(),
             connection: None,
             buffer: String::new(),
@@ -86,7 +86,9 @@ impl Syslog {
             self.message.clear();
             self.header.write(&mut self.message, line);
             match connection.send(self.message.as_bytes()) {
-                Err(error) if connection::is_too_long(&error) && self.bound == Bound::Counted => {
+                Err(error)
+                    if connection::is_too_long(&error) && self.delivery == Delivery::BestEffort =>
+                {
                     self.lost += 1;
                 }
                 result => result?,
@@ -97,8 +99,8 @@ impl Syslog {
     }
 }
 
-impl Deliver for Syslog {
-    fn deliver(&mut self, lines: &str) -> Result<u64, Failure> {
+impl Sink for SyslogSink {
+    fn deliver(&mut self, lines: &str) -> Result<u64, DeliveryError> {
         self.send(lines).map_err(|error| match error.kind() {
             // What a time limit of a socket looks like.
             io::ErrorKind::WouldBlock => io::Error::new(

@@ -1,4 +1,4 @@
-//! Copies whose receivers are in the test's hands.
+//! Sinks whose receivers the tests control.
 
 use std::io;
 use std::sync::Mutex;
@@ -7,22 +7,22 @@ use std::time::{Duration, Instant};
 
 use voxgate::audit::{Output as _, StreamOutput};
 
-use super::courier::Failure;
+use super::worker::DeliveryError;
 use super::*;
 
 /// More than any test waits for.
 const PATIENCE: Duration = Duration::from_secs(300);
 const INSTANCE: &str = "0123456789abcdef";
 
-/// Says what it is asked to deliver, and does what it is told. When nobody tells it anything any
-/// more, it delivers.
+/// Reports the lines that it gets, and answers as the test says. It takes all lines once the test
+/// says nothing more.
 struct Told {
     asked: Sender<String>,
     answers: Receiver<Result<u64, &'static str>>,
 }
 
-impl Deliver for Told {
-    fn deliver(&mut self, lines: &str) -> Result<u64, Failure> {
+impl Sink for Told {
+    fn deliver(&mut self, lines: &str) -> Result<u64, DeliveryError> {
         let _ = self.asked.send(lines.to_owned());
         let answer = self.answers.recv().unwrap_or(Ok(0));
         answer.map_err(|error| io::Error::other(error).into())
@@ -61,32 +61,34 @@ impl io::Write for Primary {
 struct Test {
     primary: Primary,
     output: FanOut<StreamOutput<Primary>>,
-    copies: Copies,
+    sinks: AuditSinks,
     asked: Receiver<String>,
     answers: Sender<Result<u64, &'static str>>,
 }
 
-fn test(promise: Promise, bound: Bound) -> Test {
+fn test(guarantee: Promise, delivery: Delivery) -> Test {
     let ((asked, is_asked), (answers, answer)) = (channel(), channel());
-    let mut copies = Copies::default();
+    let mut sinks = AuditSinks::default();
     let sink = Told {
         asked,
         answers: answer,
     };
-    copies.add("told", bound, INSTANCE, sink).expect("a thread");
+    sinks
+        .add("told", delivery, INSTANCE, sink)
+        .expect("a thread");
     let primary = Primary::default();
     Test {
-        output: copies.fan_out(StreamOutput::new(primary.clone()), promise),
+        output: sinks.fan_out(StreamOutput::new(primary.clone()), guarantee),
         primary,
-        copies,
+        sinks,
         asked: is_asked,
         answers,
     }
 }
 
 impl Test {
-    fn copy(&self) -> &Copy {
-        self.copies.iter().next().expect("one copy")
+    fn queue(&self) -> &SinkQueue {
+        self.sinks.iter().next().expect("one sink")
     }
 
     /// What it is asked to deliver.
@@ -96,7 +98,7 @@ impl Test {
 
     fn settled(&self) {
         let deadline = Instant::now() + PATIENCE;
-        assert!(self.copy().wait_until_delivered(deadline));
+        assert!(self.queue().wait_until_delivered(deadline));
     }
 }
 
@@ -112,23 +114,23 @@ fn lines(seq: std::ops::RangeInclusive<u64>) -> String {
 }
 
 #[test]
-fn a_stuck_copy_holds_nobody_up_and_tells_what_it_misses() {
-    let mut test = test(Promise::Counted, Bound::Counted);
+fn a_stuck_sink_delays_nothing_and_gets_a_gap_record() {
+    let mut test = test(Promise::Counted, Delivery::BestEffort);
     test.output.write(&line(1)).expect("written");
     assert_eq!(test.asked(), line(1));
     // The receiver is stuck. The queue takes as many records as it has places for.
     let (mut seq, mut all) = (1, line(1));
-    while test.copy().lost() == 0 {
+    while test.queue().lost() == 0 {
         let more = lines(seq + 1..=seq + 1000);
         seq += 1000;
         test.output.write(&more).expect("written");
-        test.output.tick().expect("nobody waits");
-        test.output.sync().expect("nobody waits");
+        test.output.tick().expect("it does not wait");
+        test.output.sync().expect("it does not wait");
         all += &more;
     }
-    let lost = test.copy().lost();
+    let lost = test.queue().lost();
     assert_eq!(test.primary.text(), all, "the primary output has it all");
-    assert_eq!(test.copy().delivered(), 0);
+    assert_eq!(test.queue().delivered(), 0);
     drop(test.answers);
     let mut copied = String::new();
     while !copied.contains(&line(seq - lost)) {
@@ -152,30 +154,30 @@ fn a_stuck_copy_holds_nobody_up_and_tells_what_it_misses() {
             .eq(expected.lines().collect::<Vec<_>>().iter())
     );
     test.output.close().expect("closed");
-    assert_eq!(test.copies.0[0].delivered(), seq + 1 - lost);
-    assert_eq!(test.copies.0[0].lost(), lost);
+    assert_eq!(test.sinks.0[0].delivered(), seq + 1 - lost);
+    assert_eq!(test.sinks.0[0].lost(), lost);
 }
 
 #[test]
 fn the_same_lines_come_again_until_they_are_delivered() {
-    let mut test = test(Promise::Counted, Bound::Counted);
+    let mut test = test(Promise::Counted, Delivery::BestEffort);
     test.output.write(&lines(1..=2)).expect("written");
     for _ in 0..3 {
         assert_eq!(test.asked(), lines(1..=2));
         test.answers.send(Err("down")).expect("it waits");
     }
     assert_eq!(test.asked(), lines(1..=2));
-    assert!(test.copy().is_failing());
+    assert!(test.queue().is_failing());
     // One of the two is refused for ever.
     test.answers.send(Ok(1)).expect("it waits");
     test.settled();
-    assert!(!test.copy().is_failing());
-    assert_eq!((test.copy().delivered(), test.copy().lost()), (1, 1));
+    assert!(!test.queue().is_failing());
+    assert_eq!((test.queue().delivered(), test.queue().lost()), (1, 1));
 }
 
 #[test]
-fn a_durable_sync_waits_for_a_copy_that_the_promise_binds() {
-    let mut test = test(Promise::Durable, Bound::Promised);
+fn a_durable_sync_waits_for_a_required_sink() {
+    let mut test = test(Promise::Durable, Delivery::Required);
     test.output.write(&line(1)).expect("written");
     assert_eq!(test.asked(), line(1));
     let error = test.output.sync().expect_err("it is not delivered");
@@ -187,22 +189,22 @@ fn a_durable_sync_waits_for_a_copy_that_the_promise_binds() {
 }
 
 #[test]
-fn a_sync_waits_for_no_copy_that_the_promise_does_not_bind() {
-    for (promise, bound) in [
-        (Promise::Durable, Bound::Counted),
-        (Promise::Blocking, Bound::Promised),
+fn a_sync_does_not_wait_for_a_best_effort_sink() {
+    for (guarantee, delivery) in [
+        (Promise::Durable, Delivery::BestEffort),
+        (Promise::Blocking, Delivery::Required),
     ] {
-        let mut test = test(promise, bound);
+        let mut test = test(guarantee, delivery);
         test.output.write(&line(1)).expect("written");
         assert_eq!(test.asked(), line(1));
-        test.output.sync().expect("nobody waits");
-        assert_eq!(test.copy().delivered(), 0);
+        test.output.sync().expect("it does not wait");
+        assert_eq!(test.queue().delivered(), 0);
     }
 }
 
 #[test]
-fn a_full_copy_that_the_promise_binds_holds_the_queue_up_and_loses_nothing() {
-    let mut test = test(Promise::Blocking, Bound::Promised);
+fn a_full_required_sink_fails_the_tick_and_loses_nothing() {
+    let mut test = test(Promise::Blocking, Delivery::Required);
     let (mut seq, mut all) = (0, String::new());
     loop {
         let more = lines(seq + 1..=seq + 1000);
@@ -226,14 +228,14 @@ fn a_full_copy_that_the_promise_binds_holds_the_queue_up_and_loses_nothing() {
     assert_eq!(test.primary.text(), all, "nothing is written twice");
     assert_eq!(test.asked.try_iter().collect::<String>(), all);
     assert_eq!(
-        (test.copies.0[0].delivered(), test.copies.0[0].lost()),
+        (test.sinks.0[0].delivered(), test.sinks.0[0].lost()),
         (seq, 0)
     );
 }
 
 #[test]
 fn copies_have_what_the_primary_output_refuses_once() {
-    let mut test = test(Promise::Blocking, Bound::Counted);
+    let mut test = test(Promise::Blocking, Delivery::BestEffort);
     drop(test.answers);
     test.primary.fail(true);
     for _ in 0..3 {
@@ -253,12 +255,12 @@ fn copies_have_what_the_primary_output_refuses_once() {
 
 #[test]
 fn at_the_end_a_stuck_copy_is_not_waited_for_for_ever() {
-    let mut test = test(Promise::Blocking, Bound::Promised);
+    let mut test = test(Promise::Blocking, Delivery::Required);
     test.output.write(&lines(1..=3)).expect("written");
     assert_eq!(test.asked(), lines(1..=3));
     test.output.close().expect("closed");
     assert_eq!(
-        (test.copies.0[0].delivered(), test.copies.0[0].lost()),
+        (test.sinks.0[0].delivered(), test.sinks.0[0].lost()),
         (0, 3)
     );
     drop(test.answers);
@@ -266,10 +268,10 @@ fn at_the_end_a_stuck_copy_is_not_waited_for_for_ever() {
 
 #[test]
 fn a_checkpoint_goes_to_every_copy_behind_what_it_covers() {
-    let mut test = test(Promise::Counted, Bound::Counted);
+    let mut test = test(Promise::Counted, Delivery::BestEffort);
     drop(test.answers);
     test.output.write(&line(1)).expect("written");
-    test.copies.checkpoint(INSTANCE, "voxgate/host\n1\n");
+    test.sinks.checkpoint(INSTANCE, "voxgate/host\n1\n");
     test.output.close().expect("closed");
     let copied: String = test.asked.try_iter().collect();
     let checkpoint = copied.strip_prefix(&line(1)).expect("the line first");

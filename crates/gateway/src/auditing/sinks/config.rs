@@ -1,4 +1,4 @@
-//! What is configured of the copies.
+//! The settings of the audit sinks.
 
 use std::path::{Path, PathBuf};
 
@@ -9,33 +9,33 @@ use voxgate::ConfigError;
 use voxgate::audit::Promise;
 use voxgate::env::Environment;
 
-use super::copy::Bound;
 use super::http::{Collector, bearer};
+use super::queue::Delivery;
 use super::syslog::Server;
-use super::tls::{Roots, roots_of, roots_of_the_system};
-use crate::auditing::config::Reading;
+use crate::auditing::config::SettingsReader;
 use crate::settings::{
     AUDIT, AUDIT_CA_FILE, AUDIT_DIR, AUDIT_HTTP, AUDIT_HTTP_TOKEN_FILE, AUDIT_REQUIRED,
     AUDIT_STDOUT, AUDIT_SYSLOG,
 };
+use crate::tls::{Roots, load_roots};
 
 /// The ports of syslog over TCP (RFC 3195) and TLS (RFC 5425).
 const TCP_PORT: u16 = 601;
 const TLS_PORT: u16 = 6514;
 
-/// Where copies go, and which of them the promise binds.
+/// The configured sinks, each with its delivery guarantee.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Targets {
-    pub(super) stdout: Option<Bound>,
-    pub(super) syslog: Option<(Server, Bound)>,
-    pub(super) http: Option<(Collector, Bound)>,
-    /// Empty if nobody speaks TLS.
+pub(crate) struct SinkSettings {
+    pub(super) stdout: Option<Delivery>,
+    pub(super) syslog: Option<(Server, Delivery)>,
+    pub(super) http: Option<(Collector, Delivery)>,
+    /// Empty when no sink uses TLS.
     pub(super) roots: Roots,
 }
 
-/// The variables as they come.
+/// The values of the environment variables, not yet checked.
 #[derive(Deserialize)]
-struct Raw {
+struct RawSinkSettings {
     audit_syslog: Option<String>,
     audit_http: Option<String>,
     audit_http_token_file: Option<String>,
@@ -44,19 +44,19 @@ struct Raw {
     audit_required: Option<String>,
 }
 
-impl Targets {
-    /// Reads the settings, and notes what is wrong.
+impl SinkSettings {
+    /// Reads the settings, and collects what is wrong.
     ///
     /// # Errors
     ///
     /// When the environment cannot be read.
     pub(in crate::auditing) fn read(
         environment: &Environment,
-        reading: &mut Reading<'_>,
+        reading: &mut SettingsReader<'_>,
         has_directory: bool,
-        promise: Option<Promise>,
+        guarantee: Option<Promise>,
     ) -> Result<Self, ConfigError> {
-        let raw: Raw = environment.fill("VOXGATE_")?;
+        let raw: RawSinkSettings = environment.fill("VOXGATE_")?;
         let stdout = reading.stdout(raw.audit_stdout.as_deref(), has_directory);
         let syslog = raw.audit_syslog.as_deref().and_then(|given| {
             let server = server(given.trim());
@@ -82,7 +82,7 @@ impl Targets {
         let required = Required {
             primary: if has_directory { "file" } else { "stdout" },
             names: raw.audit_required.as_deref(),
-            promise,
+            guarantee,
         };
         required.check(
             reading,
@@ -96,24 +96,24 @@ impl Targets {
             || url
                 .as_ref()
                 .is_some_and(|url| url.scheme_str() == Some("https"));
-        // What is not readable may well have been meant to be secured.
+        // A URL that is not valid may have been meant to use TLS.
         let is_readable = syslog.is_some() == raw.audit_syslog.is_some()
             && url.is_some() == raw.audit_http.is_some();
         let ca_file = raw.audit_ca_file.as_deref();
         Ok(Self {
-            stdout: stdout.then(|| required.bound("stdout")),
-            syslog: syslog.map(|server| (server, required.bound("syslog"))),
-            http: url.map(|url| (Collector { url, token_file }, required.bound("http"))),
+            stdout: stdout.then(|| required.delivery("stdout")),
+            syslog: syslog.map(|server| (server, required.delivery("syslog"))),
+            http: url.map(|url| (Collector { url, token_file }, required.delivery("http"))),
             roots: reading.roots(ca_file, is_secured, is_readable),
         })
     }
 }
 
-/// Which outputs the promise binds.
+/// The outputs that requests wait for.
 struct Required<'a> {
     primary: &'static str,
     names: Option<&'a str>,
-    promise: Option<Promise>,
+    guarantee: Option<Promise>,
 }
 
 impl Required<'_> {
@@ -122,46 +122,45 @@ impl Required<'_> {
         names.map(str::trim).filter(|name| !name.is_empty())
     }
 
-    fn bound(&self, copy: &str) -> Bound {
-        match self.names().any(|name| name == copy) {
-            true => Bound::Promised,
-            false => Bound::Counted,
+    fn delivery(&self, sink: &str) -> Delivery {
+        match self.names().any(|name| name == sink) {
+            true => Delivery::Required,
+            false => Delivery::BestEffort,
         }
     }
 
-    fn check(&self, reading: &mut Reading<'_>, copies: &[(&str, bool)]) {
+    fn check(&self, reading: &mut SettingsReader<'_>, sinks: &[(&str, bool)]) {
         let Self { primary, .. } = self;
-        let is_copy = |name: &str| copies.contains(&(name, true));
-        if self.names().any(|name| name != *primary && !is_copy(name)) {
-            let copies = copies.iter().filter(|(_, is_set)| *is_set);
-            let known: Vec<_> = copies.map(|(name, _)| format!(" or `{name}`")).collect();
+        let is_sink = |name: &str| sinks.contains(&(name, true));
+        if self.names().any(|name| name != *primary && !is_sink(name)) {
+            let sinks = sinks.iter().filter(|(_, is_set)| *is_set);
+            let known: Vec<_> = sinks.map(|(name, _)| format!(" or `{name}`")).collect();
             let known = known.concat();
-            let message =
-                format!("names what is not configured; here it can be `{primary}`{known}");
+            let message = format!("names an output that is not configured; use `{primary}`{known}");
             reading.problem(AUDIT_REQUIRED, message);
         }
         if !self.names().any(|name| name == *primary) {
-            let message = format!("must name `{primary}` as well: the promise always binds it");
+            let message = format!("must name `{primary}` as well: requests always wait for it");
             reading.problem(AUDIT_REQUIRED, message);
         }
-        if self.promise == Some(Promise::Counted) && self.names().any(is_copy) {
+        if self.guarantee == Some(Promise::Counted) && self.names().any(is_sink) {
             let message = format!(
-                "names a copy, and nothing waits for one when {AUDIT} is `counted`; set that to \
-                 `blocking` or `durable`"
+                "names a sink, but requests wait for no sink when {AUDIT} is `counted`; set {AUDIT} \
+                 to `blocking` or `durable`"
             );
             reading.problem(AUDIT_REQUIRED, message);
         }
     }
 }
 
-impl Reading<'_> {
+impl SettingsReader<'_> {
     fn stdout(&mut self, given: Option<&str>, has_directory: bool) -> bool {
         match given.map(str::trim) {
             None | Some("false") => false,
             Some("true") if has_directory => true,
             Some("true") => {
                 let message = format!(
-                    "means nothing without {AUDIT_DIR}: records are on standard output already"
+                    "means nothing without {AUDIT_DIR}: records already go to standard output; remove it"
                 );
                 self.problem(AUDIT_STDOUT, message);
                 false
@@ -177,7 +176,10 @@ impl Reading<'_> {
         let given = given?;
         let token = self.file(AUDIT_HTTP_TOKEN_FILE, &given)?;
         if bearer(&token).is_none() {
-            self.problem(AUDIT_HTTP_TOKEN_FILE, "holds no token: one word in ASCII");
+            self.problem(
+                AUDIT_HTTP_TOKEN_FILE,
+                "holds no token; write one word of ASCII to the file",
+            );
         }
         let in_the_clear = |url: &Uri| url.scheme_str() == Some("http") && !is_local(url);
         if url.is_some_and(in_the_clear) {
@@ -191,21 +193,21 @@ impl Reading<'_> {
         match ca_file {
             Some(path) => {
                 if !is_secured && is_readable {
-                    let message = "means nothing without a tls:// or https:// URL of a copy";
+                    let message = "means nothing without a tls:// or https:// sink; remove it or change the URL of the sink";
                     self.problem(AUDIT_CA_FILE, message);
                 }
-                roots_of(Path::new(path)).unwrap_or_else(|error| {
+                load_roots(Some(Path::new(path))).unwrap_or_else(|error| {
                     let message = format!(
-                        "cannot be used ({error}); set it to the path of certificates in PEM"
+                        "cannot be used ({error}); set it to the path of a PEM file with CA certificates"
                     );
                     self.problem(AUDIT_CA_FILE, message);
                     Roots::new()
                 })
             }
             None if is_secured => {
-                let roots = roots_of_the_system();
+                let roots = load_roots(None).unwrap_or_default();
                 if roots.is_empty() {
-                    let message = "is needed: this system has no certificates of authorities";
+                    let message = "must be set: this system has no CA certificates";
                     self.problem(AUDIT_CA_FILE, message);
                 }
                 roots
@@ -215,7 +217,7 @@ impl Reading<'_> {
     }
 }
 
-/// Whether nobody else can listen in.
+/// Whether the host is this machine, so that no other host sees the traffic.
 fn is_local(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -266,7 +268,7 @@ mod tests {
     use crate::settings::names;
 
     #[test]
-    fn a_server_of_syslog_is_a_path_or_a_host() {
+    fn a_syslog_server_is_a_path_or_a_host() {
         let tcp = |address: &str| Some(Server::Tcp(address.to_owned()));
         assert_eq!(
             server("unix:///dev/log"),
@@ -347,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn the_promise_binds_what_is_there() {
+    fn only_configured_outputs_can_be_required() {
         let syslog = (AUDIT_SYSLOG, "tcp://logs");
         let (directory, blocking) = ((AUDIT_DIR, "/audit"), (AUDIT, "blocking"));
         for (vars, wrong) in [
@@ -362,7 +364,7 @@ mod tests {
             ),
             (
                 vec![syslog, directory, (AUDIT_REQUIRED, "file,http")],
-                Some("it can be `file` or `syslog`"),
+                Some("use `file` or `syslog`"),
             ),
             (
                 vec![syslog, directory, (AUDIT_REQUIRED, "syslog")],
@@ -370,7 +372,7 @@ mod tests {
             ),
             (
                 vec![syslog, (AUDIT_REQUIRED, "stdout,syslog")],
-                Some("nothing waits for one when VOXGATE_AUDIT is `counted`"),
+                Some("requests wait for no sink when VOXGATE_AUDIT is `counted`"),
             ),
             (
                 vec![(AUDIT_STDOUT, "true")],
@@ -402,6 +404,6 @@ mod tests {
             found.len() == 1 && found[0].contains("in the clear"),
             "{found:?}"
         );
-        assert_eq!(problems(&[token]).len(), 1, "nobody to send it to");
+        assert_eq!(problems(&[token]).len(), 1, "no collector");
     }
 }

@@ -1,14 +1,14 @@
-//! Lines in pieces that several copies share.
+//! Pieces of the trail that several sinks share.
 
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// How large a piece gets. A single line is never cut.
+/// The largest size of a piece. A single line is never cut.
 pub(super) const CHUNK_BYTES: usize = 128 * 1024;
 
-/// How a record's line begins, unlike one about the trail itself.
+/// How the line of a numbered record begins. `gap` and `checkpoint` records have no number.
 const RECORD: &str = r#"{"v":1,"seq":"#;
 
 /// Some lines. Cloning shares them.
@@ -50,7 +50,7 @@ impl Chunk {
         })
     }
 
-    /// That a copy does not have these records: what the trail itself says of records that it lost.
+    /// A `gap` record: it tells the receiver which records it does not have.
     pub(super) fn gap(instance: &str, missing: &RangeInclusive<u64>) -> Self {
         let now = humantime::format_rfc3339_micros(SystemTime::now());
         let (from, to) = (missing.start(), missing.end());
@@ -59,7 +59,7 @@ impl Chunk {
         ))
     }
 
-    /// A checkpoint of the audit log, as the log has it, without its chain.
+    /// A checkpoint of the audit log, without the fields that chain records in the log.
     pub(super) fn checkpoint(instance: &str, note: &str) -> Self {
         let now = humantime::format_rfc3339_micros(SystemTime::now());
         let note = escape(note);

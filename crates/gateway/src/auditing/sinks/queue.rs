@@ -1,4 +1,4 @@
-//! One copy of the trail: a bounded queue, and what became of it.
+//! The bounded queue of one sink, and its counters.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,55 +7,55 @@ use std::time::{Duration, Instant};
 
 use super::chunk::{CHUNK_BYTES, Chunk};
 
-/// How much may wait for one receiver.
+/// The capacity of a queue.
 const RECORDS: u64 = 64 * 1024;
 const BYTES: usize = 16 * 1024 * 1024;
-/// An attempt that takes longer than this counts as a failure, even if it may still succeed.
+/// An attempt that takes longer than this counts as a failure, even if it can still succeed.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
-/// Whether the promise binds a copy.
+/// The delivery guarantee of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bound {
-    /// Requests wait for it, as they do for the primary output.
-    Promised,
-    /// It never holds anybody up: what finds no place is lost, and counted.
-    Counted,
+pub(super) enum Delivery {
+    /// Requests wait for this sink as they do for the primary output.
+    Required,
+    /// Requests never wait. Records that do not fit into the queue are lost and counted.
+    BestEffort,
 }
 
-/// The queue before one receiver. Its thread is [the courier's](super::courier).
+/// The queue of one sink. The [sink worker](super::worker) empties it.
 #[derive(Debug)]
-pub(crate) struct Copy {
+pub(crate) struct SinkQueue {
     pub(super) name: &'static str,
-    pub(super) bound: Bound,
+    pub(super) delivery: Delivery,
     instance: String,
-    state: Mutex<State>,
-    /// Something was put in or taken out, or the end has come.
+    state: Mutex<QueueState>,
+    /// Notified when lines are added or removed, and when the queue is closed.
     changed: Condvar,
     delivered: AtomicU64,
     lost: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// The first of them may be on their way.
+struct QueueState {
+    /// The worker may be delivering the first of them.
     waiting: VecDeque<Chunk>,
     records: u64,
     bytes: usize,
-    /// How many chunks were ever put in, and taken out.
+    /// How many chunks were ever added and removed.
     put: u64,
     taken: u64,
-    /// The numbers of records that found no place.
+    /// The first and last number of the records that did not fit.
     missing: Option<(u64, u64)>,
     failing: bool,
     attempt: Option<Instant>,
-    ended: bool,
+    closed: bool,
 }
 
-impl Copy {
-    pub(super) fn new(name: &'static str, bound: Bound, instance: &str) -> Self {
+impl SinkQueue {
+    pub(super) fn new(name: &'static str, delivery: Delivery, instance: &str) -> Self {
         Self {
             name,
-            bound,
+            delivery,
             instance: instance.to_owned(),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -64,34 +64,34 @@ impl Copy {
         }
     }
 
-    /// What it is called in settings and metrics.
+    /// The name in settings, metrics and log lines.
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// How many records its receiver has taken.
+    /// How many records the receiver has taken.
     pub(crate) fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    /// How many records its receiver will not get.
+    /// How many records the receiver will not get.
     pub(crate) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Whether the last attempt failed, or has been going on for too long.
+    /// Whether the last attempt failed, or the current one takes too long.
     pub(crate) fn is_failing(&self) -> bool {
         let state = self.state();
         let stuck = |begun: Instant| begun.elapsed() >= STUCK_AFTER;
         state.failing || state.attempt.is_some_and(stuck)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in here is left half-changed by a panic.
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        // No code that holds the lock can panic between two changes.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts lines in, and whether there was a place for them.
+    /// Adds lines. Returns whether they fit.
     pub(super) fn offer(&self, chunk: &Chunk) -> bool {
         let mut state = self.state();
         let is_full =
@@ -108,8 +108,8 @@ impl Copy {
         true
     }
 
-    /// Puts lines in, or counts them as lost. It is the newest that are lost: what waits is in its
-    /// order, so that one `gap` tells all that is missing, in its place.
+    /// Adds lines, or counts them as lost. The newest lines are lost, not the oldest, so that one
+    /// `gap` record at the right place names all missing records.
     pub(super) fn offer_or_lose(&self, chunk: &Chunk) {
         if !self.offer(chunk) {
             let mut state = self.state();
@@ -121,40 +121,41 @@ impl Copy {
         }
     }
 
-    /// Waits until all that was put in before is delivered; whether it is.
+    /// Waits until all lines that were added before are delivered. Returns whether they are.
     pub(super) fn wait_until_delivered(&self, deadline: Instant) -> bool {
         let target = self.state().put;
         let state = self.wait(deadline, |state| state.taken < target);
         state.taken >= target
     }
 
-    /// Waits for the last lines to be delivered. Those that are not by then are lost.
-    pub(super) fn end(&self, deadline: Instant) {
-        self.tell_the_end();
+    /// Closes the queue and waits until it is empty. Lines that are left at the deadline are lost.
+    pub(super) fn drain(&self, deadline: Instant) {
+        self.close();
         let state = self.wait(deadline, |state| !state.waiting.is_empty());
         self.lost.fetch_add(state.records, Ordering::Relaxed);
     }
 
-    /// Nothing more will come.
-    pub(super) fn tell_the_end(&self) {
-        self.state().ended = true;
+    /// Closes the queue: no more lines will be added.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
         self.changed.notify_all();
     }
 
     fn wait(
         &self,
         deadline: Instant,
-        not_yet: impl FnMut(&mut State) -> bool,
-    ) -> MutexGuard<'_, State> {
+        not_yet: impl FnMut(&mut QueueState) -> bool,
+    ) -> MutexGuard<'_, QueueState> {
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = self.changed.wait_timeout_while(self.state(), left, not_yet);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Waits for lines, and begins an attempt with the first of them: how many chunks they are. They
-    /// stay in the queue. `None` at the end.
+    /// Waits for lines and copies the next batch of them. Returns the number of chunks in the batch.
+    /// They stay in the queue until they are [settled](Self::settle). `None` when the queue is closed
+    /// and empty.
     pub(super) fn next(&self, lines: &mut String) -> Option<usize> {
-        let idle = |state: &mut State| state.waiting.is_empty() && !state.ended;
+        let idle = |state: &mut QueueState| state.waiting.is_empty() && !state.closed;
         let waited = self.changed.wait_while(self.state(), idle);
         let state = waited.unwrap_or_else(PoisonError::into_inner);
         lines.clear();
@@ -169,20 +170,20 @@ impl Copy {
         (chunks > 0).then_some(chunks)
     }
 
-    /// An attempt begins.
+    /// Notes that an attempt begins.
     pub(super) fn begin(&self) {
         self.state().attempt = Some(Instant::now());
     }
 
-    /// An attempt failed: whether the one before had not.
+    /// Notes that an attempt failed. Returns whether it is the first failure in a row.
     pub(super) fn failed(&self) -> bool {
         let mut state = self.state();
         state.attempt = None;
         !std::mem::replace(&mut state.failing, true)
     }
 
-    /// The first chunks were delivered, except for some of their records: whether the attempt before
-    /// had failed.
+    /// Removes the first chunks. The receiver took them, except for `refused` of their records.
+    /// Returns whether the attempt before had failed.
     pub(super) fn settle(&self, chunks: usize, refused: u64) -> bool {
         let mut state = self.state();
         let settled: Vec<Chunk> = state.waiting.drain(..chunks).collect();
@@ -200,17 +201,17 @@ impl Copy {
         had_failed
     }
 
-    /// Waits before the next attempt; at the end only for `at_the_end`.
-    pub(super) fn pause(&self, time: Duration, at_the_end: Duration) {
+    /// Waits before the next attempt. Once the queue is closed, it waits only for `when_closed`.
+    pub(super) fn pause(&self, time: Duration, when_closed: Duration) {
         let begun = Instant::now();
-        let ended = self.wait(begun + time, |state| !state.ended).ended;
-        if ended && begun.elapsed() < at_the_end {
-            std::thread::sleep(at_the_end.min(time));
+        let closed = self.wait(begun + time, |state| !state.closed).closed;
+        if closed && begun.elapsed() < when_closed {
+            std::thread::sleep(when_closed.min(time));
         }
     }
 }
 
-impl State {
+impl QueueState {
     fn put(&mut self, chunk: Chunk) {
         self.records += chunk.records;
         self.bytes += chunk.lines.len();

@@ -1,0 +1,91 @@
+//! What the authentication layer found out about a request, and answers in its dialect's form.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use voxgate::audit::Ended;
+use voxgate::{Caller, Denial, DenialKind, Dialect, RefusalContext, RequestId};
+
+/// A request that the authentication layer accepted.
+pub(super) struct Accepted {
+    pub(super) caller: Caller,
+    pub(super) dialect: Dialect,
+    form: RefusalForm,
+}
+
+impl Accepted {
+    /// `None` when the request did not pass the authentication layer.
+    pub(super) fn of<B>(request: &Request<B>) -> Option<Self> {
+        let caller = request.extensions().get::<Caller>()?.clone();
+        let form = RefusalForm::of(request)?;
+        Some(Self {
+            caller,
+            dialect: form.dialect,
+            form,
+        })
+    }
+
+    /// The request's id.
+    pub(super) fn request_id(&self) -> RequestId {
+        self.form.request_id
+    }
+
+    /// An answer that no upstream gave.
+    pub(super) fn refuse(&self, kind: DenialKind) -> Response<Full<Bytes>> {
+        self.form.refuse(kind)
+    }
+}
+
+/// What is needed to answer a request in the form of its dialect, also after the request is gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RefusalForm {
+    dialect: Dialect,
+    context: RefusalContext,
+    request_id: RequestId,
+}
+
+impl RefusalForm {
+    /// `None` when the request did not pass the authentication layer.
+    pub(super) fn of<B>(request: &Request<B>) -> Option<Self> {
+        let request_id = request.extensions().get::<Caller>()?.request_id();
+        Some(Self {
+            dialect: *request.extensions().get::<Dialect>()?,
+            context: RefusalContext::of(request, request_id),
+            request_id,
+        })
+    }
+
+    /// The request's id.
+    pub(super) fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
+    /// The refusal of this kind.
+    pub(super) fn refuse(&self, kind: DenialKind) -> Response<Full<Bytes>> {
+        let mut response = self.dialect.refuse(&Denial::new(kind), self.context);
+        if kind == DenialKind::UpstreamTimeout {
+            response.extensions_mut().insert(Ended::Timeout);
+        }
+        response.map(Full::new)
+    }
+}
+
+/// The answer to a client that broke off before it had sent its request. It is only for the audit
+/// record: the client does not read it.
+pub(super) fn abandoned() -> Response<Full<Bytes>> {
+    let mut response = plain(StatusCode::BAD_REQUEST);
+    response.extensions_mut().insert(Ended::ClientAbort);
+    response
+}
+
+/// An answer in no dialect, for a request whose dialect is not known.
+pub(super) fn plain(status: StatusCode) -> Response<Full<Bytes>> {
+    let text = status.canonical_reason().unwrap_or_default();
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
