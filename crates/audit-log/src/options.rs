@@ -42,7 +42,7 @@ pub struct LogOptions {
     /// cannot, that its end is missing. All that a checkpoint covers is on the disk. It is called
     /// on the writer's thread, so it must not block.
     pub on_checkpoint: Option<OnCheckpoint>,
-    /// With less free space than this, [`Status::space`](super::Status::space) is `Low`.
+    /// With less free space than this, [`LogStatus::space`](super::LogStatus::space) is `Low`.
     pub low_space_bytes: u64,
     /// With less free space than this, no further segment is begun.
     pub least_space_bytes: u64,

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::failure::Failure;
-use super::filter::{Filter, Pattern, Status};
+use super::failure::CommandError;
+use super::filter::{Filter, Pattern, StatusFilter};
 use super::peer::Network;
 use super::segments::{self, Source};
 use super::when::{self, End};
@@ -31,11 +31,11 @@ pub(super) fn with_paths(command: Command) -> Command {
 }
 
 /// The files of the log that was named.
-pub(super) fn sources(matches: &ArgMatches) -> Result<Vec<Source>, Failure> {
+pub(super) fn sources(matches: &ArgMatches) -> Result<Vec<Source>, CommandError> {
     segments::find(&paths(matches)?)
 }
 
-pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, CommandError> {
     let named: Vec<PathBuf> = matches
         .get_many("log")
         .map(|paths| paths.cloned().collect())
@@ -45,7 +45,7 @@ pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, Failure> {
     }
     match std::env::var_os(DIRECTORY).filter(|directory| !directory.is_empty()) {
         Some(directory) => Ok(vec![directory.into()]),
-        None => Err(Failure::Usage(format!(
+        None => Err(CommandError::Usage(format!(
             "which log? Name a directory, files or - for standard input, or set {DIRECTORY}"
         ))),
     }
@@ -93,7 +93,7 @@ fn text(name: &'static str, value: &'static str) -> Arg {
 }
 
 /// The filter that the arguments of [`with_filters`] or [`with_times`] describe.
-pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, Failure> {
+pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, CommandError> {
     let one = |name: &str| -> Option<&String> { matches.try_get_one(name).ok().flatten() };
     let many = |name: &str| -> Vec<String> {
         let values = matches.try_get_many::<String>(name).ok().flatten();
@@ -118,7 +118,7 @@ pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, Failure> {
         None => None,
         Some(text) => {
             let hint = "a status such as 404, or a class such as 4xx";
-            Some(Status::parse(text).ok_or_else(|| wrong("status", text, hint))?)
+            Some(StatusFilter::parse(text).ok_or_else(|| wrong("status", text, hint))?)
         }
     };
     Ok(Filter {
@@ -136,6 +136,6 @@ pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, Failure> {
     })
 }
 
-fn wrong(name: &str, value: &str, hint: &str) -> Failure {
-    Failure::Usage(format!("--{name} {value:?} is not understood: give {hint}"))
+fn wrong(name: &str, value: &str, hint: &str) -> CommandError {
+    CommandError::Usage(format!("--{name} {value:?} is not understood: give {hint}"))
 }

@@ -2,7 +2,7 @@
 
 use super::sequence::{Repeated, Sequence};
 use super::walk::Walk;
-use super::{Outcome, Problem};
+use super::{VerifyOutcome, VerifyProblem};
 use crate::chain::{Chain, Position};
 use crate::checkpoint::Checkpoint;
 use crate::names;
@@ -12,7 +12,7 @@ use crate::reading::Event;
 use crate::record::{Follows, Open, Own};
 
 impl Walk<'_> {
-    pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), Outcome> {
+    pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), VerifyOutcome> {
         self.report.events += 1;
         if self.at.line == 1 || self.recoveries_due > 0 {
             return Err(self.tampered_event(event, "the segment does not begin as one has to"));
@@ -32,7 +32,7 @@ impl Walk<'_> {
         {
             let what = "no signed checkpoint covers this line, and one would have to";
             let file = names::segment(self.at.segment);
-            let problem = Problem::new(file, self.at.line, Some(event.seq), what);
+            let problem = VerifyProblem::new(file, self.at.line, Some(event.seq), what);
             self.not_signed = Some(problem);
         }
         Ok(())
@@ -43,7 +43,7 @@ impl Walk<'_> {
         own: Own,
         instance: String,
         before: &Position,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), VerifyOutcome> {
         let is_open = matches!(own, Own::Open(_));
         if is_open != (before.line == 0) {
             return Err(self.tampered("a segment begins with `segment_open`, and only it does"));
@@ -72,7 +72,12 @@ impl Walk<'_> {
         }
     }
 
-    fn opened(&mut self, open: Open, instance: String, before: &Position) -> Result<(), Outcome> {
+    fn opened(
+        &mut self,
+        open: Open,
+        instance: String,
+        before: &Position,
+    ) -> Result<(), VerifyOutcome> {
         let is_first = open.segment == 1;
         if open.start() != *before {
             return Err(self.tampered("the segment does not belong here"));
@@ -94,12 +99,12 @@ impl Walk<'_> {
     pub(super) fn instance_ended(&mut self) {
         if let Some((from, to, (segment, line))) = self.sequence.hole() {
             let what = format!("before this line, `seq` {from} to {to} are missing");
-            let problem = Problem::new(names::segment(segment), line, Some(to + 1), what);
+            let problem = VerifyProblem::new(names::segment(segment), line, Some(to + 1), what);
             self.gap.get_or_insert(problem);
         }
     }
 
-    fn checkpoint(&mut self, note: &str, before: &Position) -> Result<(), Outcome> {
+    fn checkpoint(&mut self, note: &str, before: &Position) -> Result<(), VerifyOutcome> {
         self.report.checkpoints += 1;
         let parsed = Note::parse(note);
         let parsed = parsed.and_then(|note| Some((Checkpoint::parse(note.text)?, note)));
@@ -123,7 +128,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn retention(&mut self, from: u64, to: u64, lines: u64, last: Chain) -> Result<(), Outcome> {
+    fn retention(
+        &mut self,
+        from: u64,
+        to: u64,
+        lines: u64,
+        last: Chain,
+    ) -> Result<(), VerifyOutcome> {
         if from > to || to >= self.at.segment {
             return Err(self.tampered("the line says that segments were deleted that were not"));
         }
@@ -136,8 +147,13 @@ impl Walk<'_> {
         }
     }
 
-    fn tampered_event(&self, event: &Event<'_>, what: &str) -> Outcome {
+    fn tampered_event(&self, event: &Event<'_>, what: &str) -> VerifyOutcome {
         let file = names::segment(self.at.segment);
-        Outcome::Tampered(Problem::new(file, self.at.line, Some(event.seq), what))
+        VerifyOutcome::Tampered(VerifyProblem::new(
+            file,
+            self.at.line,
+            Some(event.seq),
+            what,
+        ))
     }
 }
