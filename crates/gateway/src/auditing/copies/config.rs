@@ -6,7 +6,7 @@ use http::Uri;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use voxgate::ConfigError;
-use voxgate::audit::Promise;
+use voxgate::audit::DeliveryGuarantee;
 use voxgate::env::Environment;
 
 use super::copy::Bound;
@@ -54,7 +54,7 @@ impl Targets {
         environment: &Environment,
         reading: &mut Reading<'_>,
         has_directory: bool,
-        promise: Option<Promise>,
+        promise: Option<DeliveryGuarantee>,
     ) -> Result<Self, ConfigError> {
         let raw: Raw = environment.fill("VOXGATE_")?;
         let stdout = reading.stdout(raw.audit_stdout.as_deref(), has_directory);
@@ -113,7 +113,7 @@ impl Targets {
 struct Required<'a> {
     primary: &'static str,
     names: Option<&'a str>,
-    promise: Option<Promise>,
+    promise: Option<DeliveryGuarantee>,
 }
 
 impl Required<'_> {
@@ -144,7 +144,7 @@ impl Required<'_> {
             let message = format!("must name `{primary}` as well: the promise always binds it");
             reading.problem(AUDIT_REQUIRED, message);
         }
-        if self.promise == Some(Promise::Counted) && self.names().any(is_copy) {
+        if self.promise == Some(DeliveryGuarantee::Counted) && self.names().any(is_copy) {
             let message = format!(
                 "names a copy, and nothing waits for one when {AUDIT} is `counted`; set that to \
                  `blocking` or `durable`"

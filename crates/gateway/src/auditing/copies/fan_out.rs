@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use voxgate::audit::{Output, Promise};
+use voxgate::audit::{DeliveryGuarantee, Output};
 
 use super::chunk::Chunk;
 use super::copy::{Bound, Copy};
@@ -20,7 +20,7 @@ const END_WITHIN: Duration = Duration::from_secs(3);
 /// up.
 pub(crate) struct FanOut<O> {
     primary: O,
-    promise: Promise,
+    promise: DeliveryGuarantee,
     copies: Vec<Receiver>,
     /// Whether the copies have the lines that the primary output could not write.
     is_offered: bool,
@@ -33,7 +33,7 @@ struct Receiver {
 }
 
 impl<O: Output> FanOut<O> {
-    pub(super) fn new(primary: O, promise: Promise, copies: &[Arc<Copy>]) -> Self {
+    pub(super) fn new(primary: O, promise: DeliveryGuarantee, copies: &[Arc<Copy>]) -> Self {
         let receiver = |copy: &Arc<Copy>| Receiver {
             copy: Arc::clone(copy),
             held: VecDeque::new(),
@@ -67,7 +67,7 @@ impl<O: Output> Output for FanOut<O> {
 
     fn sync(&mut self) -> io::Result<()> {
         self.primary.sync()?;
-        if self.promise != Promise::Durable {
+        if self.promise != DeliveryGuarantee::Durable {
             return Ok(());
         }
         let deadline = Instant::now() + DELIVERED_WITHIN;

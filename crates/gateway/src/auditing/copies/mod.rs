@@ -20,7 +20,7 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
-use voxgate::audit::{Output, Promise};
+use voxgate::audit::{DeliveryGuarantee, Output};
 
 use self::chunk::Chunk;
 pub(super) use self::config::Targets;
@@ -87,7 +87,7 @@ impl Copies {
     }
 
     /// What writes to the primary output and to all copies.
-    pub(super) fn fan_out<O: Output>(&self, primary: O, promise: Promise) -> FanOut<O> {
+    pub(super) fn fan_out<O: Output>(&self, primary: O, promise: DeliveryGuarantee) -> FanOut<O> {
         FanOut::new(primary, promise, &self.0)
     }
 

@@ -66,7 +66,7 @@ struct Test {
     answers: Sender<Result<u64, &'static str>>,
 }
 
-fn test(promise: Promise, bound: Bound) -> Test {
+fn test(promise: DeliveryGuarantee, bound: Bound) -> Test {
     let ((asked, is_asked), (answers, answer)) = (channel(), channel());
     let mut copies = Copies::default();
     let sink = Told {
@@ -113,7 +113,7 @@ fn lines(seq: std::ops::RangeInclusive<u64>) -> String {
 
 #[test]
 fn a_stuck_copy_holds_nobody_up_and_tells_what_it_misses() {
-    let mut test = test(Promise::Counted, Bound::Counted);
+    let mut test = test(DeliveryGuarantee::Counted, Bound::Counted);
     test.output.write(&line(1)).expect("written");
     assert_eq!(test.asked(), line(1));
     // The receiver is stuck. The queue takes as many records as it has places for.
@@ -158,7 +158,7 @@ fn a_stuck_copy_holds_nobody_up_and_tells_what_it_misses() {
 
 #[test]
 fn the_same_lines_come_again_until_they_are_delivered() {
-    let mut test = test(Promise::Counted, Bound::Counted);
+    let mut test = test(DeliveryGuarantee::Counted, Bound::Counted);
     test.output.write(&lines(1..=2)).expect("written");
     for _ in 0..3 {
         assert_eq!(test.asked(), lines(1..=2));
@@ -175,7 +175,7 @@ fn the_same_lines_come_again_until_they_are_delivered() {
 
 #[test]
 fn a_durable_sync_waits_for_a_copy_that_the_promise_binds() {
-    let mut test = test(Promise::Durable, Bound::Promised);
+    let mut test = test(DeliveryGuarantee::Durable, Bound::Promised);
     test.output.write(&line(1)).expect("written");
     assert_eq!(test.asked(), line(1));
     let error = test.output.sync().expect_err("it is not delivered");
@@ -189,8 +189,8 @@ fn a_durable_sync_waits_for_a_copy_that_the_promise_binds() {
 #[test]
 fn a_sync_waits_for_no_copy_that_the_promise_does_not_bind() {
     for (promise, bound) in [
-        (Promise::Durable, Bound::Counted),
-        (Promise::Blocking, Bound::Promised),
+        (DeliveryGuarantee::Durable, Bound::Counted),
+        (DeliveryGuarantee::Blocking, Bound::Promised),
     ] {
         let mut test = test(promise, bound);
         test.output.write(&line(1)).expect("written");
@@ -202,7 +202,7 @@ fn a_sync_waits_for_no_copy_that_the_promise_does_not_bind() {
 
 #[test]
 fn a_full_copy_that_the_promise_binds_holds_the_queue_up_and_loses_nothing() {
-    let mut test = test(Promise::Blocking, Bound::Promised);
+    let mut test = test(DeliveryGuarantee::Blocking, Bound::Promised);
     let (mut seq, mut all) = (0, String::new());
     loop {
         let more = lines(seq + 1..=seq + 1000);
@@ -233,7 +233,7 @@ fn a_full_copy_that_the_promise_binds_holds_the_queue_up_and_loses_nothing() {
 
 #[test]
 fn copies_have_what_the_primary_output_refuses_once() {
-    let mut test = test(Promise::Blocking, Bound::Counted);
+    let mut test = test(DeliveryGuarantee::Blocking, Bound::Counted);
     drop(test.answers);
     test.primary.fail(true);
     for _ in 0..3 {
@@ -253,7 +253,7 @@ fn copies_have_what_the_primary_output_refuses_once() {
 
 #[test]
 fn at_the_end_a_stuck_copy_is_not_waited_for_for_ever() {
-    let mut test = test(Promise::Blocking, Bound::Promised);
+    let mut test = test(DeliveryGuarantee::Blocking, Bound::Promised);
     test.output.write(&lines(1..=3)).expect("written");
     assert_eq!(test.asked(), lines(1..=3));
     test.output.close().expect("closed");
@@ -266,7 +266,7 @@ fn at_the_end_a_stuck_copy_is_not_waited_for_for_ever() {
 
 #[test]
 fn a_checkpoint_goes_to_every_copy_behind_what_it_covers() {
-    let mut test = test(Promise::Counted, Bound::Counted);
+    let mut test = test(DeliveryGuarantee::Counted, Bound::Counted);
     drop(test.answers);
     test.output.write(&line(1)).expect("written");
     test.copies.checkpoint(INSTANCE, "voxgate/host\n1\n");
