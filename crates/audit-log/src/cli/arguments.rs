@@ -15,7 +15,8 @@ use super::when::{self, End};
 /// Where the log is, when it is not named.
 const DIRECTORY: &str = "VOXGATE_AUDIT_DIR";
 
-const TIMES: &str = "RFC 3339, a duration back such as 7d, or a date such as 2026-03 or 2026-03-14";
+const TIMES: &str =
+    "RFC 3339, a duration before now such as 7d, or a date such as 2026-03 or 2026-03-14";
 
 /// Adds the log's name.
 pub(super) fn with_paths(command: Command) -> Command {
@@ -46,7 +47,7 @@ pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, CommandError> 
     match std::env::var_os(DIRECTORY).filter(|directory| !directory.is_empty()) {
         Some(directory) => Ok(vec![directory.into()]),
         None => Err(CommandError::Usage(format!(
-            "which log? Name a directory, files or - for standard input, or set {DIRECTORY}"
+            "no log is given: name a directory, files or - for standard input, or set {DIRECTORY}"
         ))),
     }
 }
@@ -54,8 +55,12 @@ pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, CommandError> 
 /// Adds `--since` and `--until`.
 pub(super) fn with_times(command: Command) -> Command {
     command
-        .arg(text("since", "TIME").help(format!("Not before this: {TIMES} (from its beginning)")))
-        .arg(text("until", "TIME").help(format!("Before this: {TIMES} (to its end)")))
+        .arg(text("since", "TIME").help(format!(
+            "Records at or after this time: {TIMES} (from its first moment)"
+        )))
+        .arg(text("until", "TIME").help(format!(
+            "Records before this time: {TIMES} (to its last moment)"
+        )))
 }
 
 /// Adds everything that tells records apart.
@@ -64,24 +69,24 @@ pub(super) fn with_filters(command: Command) -> Command {
         .arg(
             text("key", "ID")
                 .action(ArgAction::Append)
-                .help("With this key id; repeat it for several"),
+                .help("Records with this key id; repeat it for several"),
         )
         .arg(
             text("outcome", "OUTCOME")
                 .value_parser(PossibleValuesParser::new(["accepted", "refused"]))
-                .help("Only what was accepted, or refused"),
+                .help("Only accepted or only refused requests"),
         )
-        .arg(text("reason", "REASON").help("Decided for this reason, such as unknown_credential"))
-        .arg(text("status", "STATUS").help("Answered with this status, such as 404 or 5xx"))
+        .arg(text("reason", "REASON").help("Requests decided for this reason, such as unknown_credential"))
+        .arg(text("status", "STATUS").help("Requests answered with this status, such as 404 or 5xx"))
         .arg(
             text("path", "PATTERN")
-                .help("On a path that begins so; with * for any text, the whole path"),
+                .help("Requests whose path starts with this text; with * (any text), the whole path must match"),
         )
-        .arg(text("method", "METHOD").help("With this method"))
+        .arg(text("method", "METHOD").help("Requests with this HTTP method"))
         .arg(
             text("peer", "NETWORK")
                 .action(ArgAction::Append)
-                .help("From this address or network, such as 10.0.0.0/8; repeat it for several"),
+                .help("Requests from this address or network, such as 10.0.0.0/8; repeat it for several"),
         )
         .arg(text("request-id", "ID").help("The request with this id"))
         .arg(text("event", "EVENT").help("Records of this kind, such as key or gap"));
@@ -137,5 +142,5 @@ pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, CommandError> {
 }
 
 fn wrong(name: &str, value: &str, hint: &str) -> CommandError {
-    CommandError::Usage(format!("--{name} {value:?} is not understood: give {hint}"))
+    CommandError::Usage(format!("--{name} {value:?} is not valid: give {hint}"))
 }

@@ -36,7 +36,7 @@ const EXIT_CONFIG: u8 = 64;
 #[must_use]
 pub fn command() -> Command {
     Command::new("audit")
-        .about("Ask the audit log, and verify it")
+        .about("Query and verify the audit log")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(verify::command())

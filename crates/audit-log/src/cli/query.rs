@@ -35,7 +35,7 @@ pub(super) fn command() -> Command {
                 .value_name("FORMAT")
                 .value_parser(PossibleValuesParser::new(["table", "json", "csv"]))
                 .default_value("table")
-                .help("How to show them; json is the lines of the log, unchanged"),
+                .help("The output format; json prints the lines of the log unchanged"),
         )
         .arg(
             Arg::new("records")
@@ -48,7 +48,7 @@ pub(super) fn command() -> Command {
                 .long("limit")
                 .value_name("N")
                 .value_parser(value_parser!(u64).range(1..))
-                .help("At most so many"),
+                .help("The maximum number of rows"),
         )
         .arg(
             Arg::new("newest")

@@ -22,7 +22,7 @@ use crate::text::Charset;
 
 pub(super) fn command() -> Command {
     let command = Command::new("tail")
-        .about("Show the last records, and with -f those that come")
+        .about("Show the last records; with -f, also new records")
         .arg(
             Arg::new("lines")
                 .short('n')
@@ -37,14 +37,14 @@ pub(super) fn command() -> Command {
                 .short('f')
                 .long("follow")
                 .action(ArgAction::SetTrue)
-                .help("Wait for more, in the segments to come too"),
+                .help("Wait for new records, also in new segments"),
         )
         .arg(
             Arg::new("format")
                 .long("format")
                 .value_name("FORMAT")
                 .value_parser(PossibleValuesParser::new(["table", "json"]))
-                .help("How to show them [default: table on a terminal, json elsewhere]"),
+                .help("The output format [default: table on a terminal, json elsewhere]"),
         );
     arguments::with_paths(arguments::with_filters(command))
 }

@@ -22,7 +22,7 @@ pub(crate) struct Verify {
 /// The subcommand.
 pub(super) fn command() -> Command {
     Command::new("verify")
-        .about("Check that an audit log is what was written")
+        .about("Verify that an audit log was not changed")
         .long_about(
             "Reads the audit log in DIR and names the first line that is not what was written. \
              Nothing is changed, and the log may be in use. Lines that are missing at the very \

@@ -31,7 +31,7 @@ say.";
 
 pub(super) fn command() -> Command {
     let command = Command::new("report")
-        .about("Sum up the use of each key, what was refused, and what is missing")
+        .about("Summarize the use of each key, refused requests and missing records")
         .after_help(AFTER)
         .arg(
             Arg::new("by")
@@ -39,14 +39,14 @@ pub(super) fn command() -> Command {
                 .value_name("PERIOD")
                 .value_parser(PossibleValuesParser::new(["month", "day"]))
                 .default_value("month")
-                .help("Sums for each month, or day, in UTC"),
+                .help("Totals for each month or day, in UTC"),
         )
         .arg(
             Arg::new("html")
                 .long("html")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .help("Write a page with plots instead, which needs nothing but itself"),
+                .help("Write a self-contained HTML page with charts to this file instead"),
         );
     arguments::with_paths(arguments::with_times(command))
 }
