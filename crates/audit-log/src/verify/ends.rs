@@ -45,14 +45,14 @@ impl Walk<'_> {
                 Ok(())
             }
             Follows::Unsealed if rest > 0 && !self.is_torn_here(next, rest) => {
-                tampered("something comes after the end of the segment")
+                tampered("there are lines after the end of the segment")
             }
             Follows::Unsealed => {
                 self.in_place = (rest > 0).then_some(self.at.segment);
                 Ok(())
             }
             Follows::Nothing | Follows::Sealed if rest == 0 => Ok(()),
-            Follows::Nothing | Follows::Sealed => tampered("something comes after the seal"),
+            Follows::Nothing | Follows::Sealed => tampered("there are lines after the seal"),
         }
     }
 

@@ -15,14 +15,14 @@ impl Walk<'_> {
     pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), VerifyOutcome> {
         self.report.events += 1;
         if self.at.line == 1 || self.recoveries_due > 0 {
-            return Err(self.tampered_event(event, "the segment does not begin as one has to"));
+            return Err(self.tampered_event(event, "the segment does not begin with its `segment_open` line"));
         }
         if event.instance != self.instance {
-            return Err(self.tampered_event(event, "the line is of another instance"));
+            return Err(self.tampered_event(event, "the line belongs to another instance"));
         }
         let place = (self.at.segment, self.at.line);
         if let Err(Repeated) = self.sequence.saw(event.seq, place) {
-            return Err(self.tampered_event(event, "the `seq` is there twice"));
+            return Err(self.tampered_event(event, "the `seq` appears twice"));
         }
         if let Some((from, to)) = event.lost {
             self.sequence.lost(from, to);
@@ -30,7 +30,7 @@ impl Walk<'_> {
         self.unsigned += 1;
         if self.not_signed.is_none() && (!self.signed_here || self.unsigned > MAX_CHECKPOINT_LINES)
         {
-            let what = "no signed checkpoint covers this line, and one would have to";
+            let what = "no signed checkpoint covers this line, but one is required";
             let file = names::segment(self.at.segment);
             let problem = VerifyProblem::new(file, self.at.line, Some(event.seq), what);
             self.not_signed = Some(problem);
@@ -49,7 +49,7 @@ impl Walk<'_> {
             return Err(self.tampered("a segment begins with `segment_open`, and only it does"));
         }
         if !is_open && instance != self.instance {
-            return Err(self.tampered("the line is of another instance"));
+            return Err(self.tampered("the line belongs to another instance"));
         }
         if matches!(own, Own::Recovery(_)) != (self.recoveries_due > 0) {
             return Err(self.tampered("`recovery` lines are missing here, or too many"));

@@ -109,7 +109,7 @@ impl<'a> Walk<'a> {
         })?;
         let Some(first) = numbers.first().copied() else {
             let directory = self.directory.display().to_string();
-            let problem = VerifyProblem::new(directory, 0, None, "there is no segment in it");
+            let problem = VerifyProblem::new(directory, 0, None, "the directory contains no segment; name the directory of an audit log");
             return Err(VerifyOutcome::Unreadable(problem));
         };
         let length = |number: &u64| fs::metadata(self.path(*number)).map_or(0, |it| it.len());
