@@ -21,7 +21,7 @@ use http::{Request, Response};
 use tower::{Layer as _, Service as _, service_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use voxgate::audit::log::{Log, LogOptions};
-use voxgate::audit::{AuditQueue, LogOutput, Promise, StreamOutput};
+use voxgate::audit::{AuditQueue, DeliveryGuarantee, LogOutput, StreamOutput};
 use voxgate::{AuditRecord, AuditSink, AuthLayer, TracingSink};
 
 const CLIENTS: [usize; 4] = [1, 8, 32, 128];
@@ -38,9 +38,12 @@ impl AuditSink for Nowhere {
 
 fn main() {
     println!("both records of a request, on its own thread (medians of {ROUNDS} rounds, in turns)");
-    let (counted, threads) =
-        AuditQueue::start(StreamOutput::new(io::sink()), Promise::Counted, "bench")
-            .expect("threads");
+    let (counted, threads) = AuditQueue::start(
+        StreamOutput::new(io::sink()),
+        DeliveryGuarantee::Counted,
+        "bench",
+    )
+    .expect("threads");
     let (writer, guard) = tracing_appender::non_blocking(io::sink());
     let lost_lines = writer.error_counter();
     let subscriber = tracing_subscriber::registry()
@@ -82,7 +85,7 @@ fn main() {
         let path = directory.join(format!("voxgate-bench-audit-{}", std::process::id()));
         let options = LogOptions::new(&path, "bench", "bench");
         let (log, _) = Log::open(options, SystemTime::now()).expect("a log");
-        let started = AuditQueue::start(LogOutput::new(log), Promise::Durable, "bench");
+        let started = AuditQueue::start(LogOutput::new(log), DeliveryGuarantee::Durable, "bench");
         let (queue, threads) = started.expect("threads");
         let times = commit_all(&queue, clients);
         let (median, late) = (times[times.len() / 2], times[times.len() * 99 / 100]);

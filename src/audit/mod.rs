@@ -33,7 +33,7 @@ pub use voxgate_audit_log as log;
 
 #[cfg(feature = "audit-log")]
 pub use self::queue::LogOutput;
-pub use self::queue::{AuditQueue, AuditThreads, Output, Promise, StreamOutput};
+pub use self::queue::{AuditQueue, AuditQueueGuard, DeliveryGuarantee, Output, StreamOutput};
 pub use self::receipt::{NotRecorded, Receipt};
 pub use self::tracing::{AUDIT_TARGET, TracingSink};
 

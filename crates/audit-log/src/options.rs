@@ -42,7 +42,7 @@ pub struct LogOptions {
     /// cannot, that its end is missing. All that a checkpoint covers is on the disk. It is called
     /// on the writer's thread, so it must not block.
     pub on_checkpoint: Option<OnCheckpoint>,
-    /// With less free space than this, [`Status::space`](super::Status::space) is `Low`.
+    /// With less free space than this, [`LogStatus::space`](super::LogStatus::space) is `Low`.
     pub low_space_bytes: u64,
     /// With less free space than this, no further segment is begun.
     pub least_space_bytes: u64,
@@ -89,13 +89,13 @@ impl LogOptions {
 
     pub(super) fn check(&self) -> Result<(), LogError> {
         let problem = if !is_name(&self.instance) {
-            "the instance is not a short name in printable ASCII"
+            "`instance` must be 1 to 128 printable ASCII characters without space, `+`, `\"` and `\\`"
         } else if !is_name(&self.origin) {
-            "the origin is not a short name in printable ASCII"
+            "`origin` must be 1 to 128 printable ASCII characters without space, `+`, `\"` and `\\`"
         } else if self.segment_bytes < MIN_SEGMENT_BYTES {
-            "a segment has at least 16 KiB"
+            "`segment_bytes` must be at least 16 KiB"
         } else if !(1..=MAX_CHECKPOINT_LINES).contains(&self.checkpoint_lines) {
-            "a checkpoint comes after 1 to 1 000 lines"
+            "`checkpoint_lines` must be between 1 and 1000"
         } else {
             return Ok(());
         };
@@ -180,7 +180,7 @@ impl LogError {
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Options(problem) => write!(f, "the audit log's options are wrong: {problem}"),
+            Self::Options(problem) => write!(f, "invalid option of the audit log: {problem}"),
             Self::InUse(path) => write!(
                 f,
                 "{}: another process writes the audit log in this directory",
@@ -189,7 +189,7 @@ impl fmt::Display for LogError {
             Self::Line(invalid) => write!(f, "{invalid}"),
             Self::NoSpace { free, least } => write!(
                 f,
-                "{free} bytes are free, and another segment of the audit log needs {least}"
+                "no space for a new segment of the audit log: {free} bytes are free, {least} are required; free disk space"
             ),
             Self::Io {
                 doing,
@@ -198,7 +198,9 @@ impl fmt::Display for LogError {
             } => {
                 write!(f, "cannot {doing} {}: {source}", path.display())
             }
-            Self::Waiting => f.write_str("no segment of the audit log could be opened just now"),
+            Self::Waiting => {
+                f.write_str("the audit log has no open segment; it tries again within a second")
+            }
         }
     }
 }

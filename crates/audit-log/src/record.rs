@@ -1,10 +1,11 @@
 //! The lines that the log writes itself.
 
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::chain::{Chain, Position, hex};
 use super::fields::escape;
+use super::timestamp;
 
 /// What the log writes itself. These lines have no `seq`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Own {
         let mut body = format!(
             r#"{{"v":1,"event":"{}","ts":"{}","instance":"{instance}""#,
             self.event(),
-            timestamp(now)
+            timestamp::format_micros(now)
         );
         match self {
             Self::Open(open) => {
@@ -178,16 +179,5 @@ impl Open {
             lines: self.lines,
             chain: self.previous,
         }
-    }
-}
-
-/// RFC 3339, in UTC, with microseconds.
-fn timestamp(time: SystemTime) -> String {
-    let mut text = String::new();
-    let time = humantime::format_rfc3339_micros(time.max(UNIX_EPOCH));
-    // It fails after the year 9999 only.
-    match write!(text, "{time}") {
-        Ok(()) => text,
-        Err(_) => "9999-12-31T23:59:59.999999Z".to_owned(),
     }
 }

@@ -8,6 +8,7 @@ use super::names;
 use super::options::Retention;
 use super::record::{Follows, Own};
 use super::scan::Header;
+use super::timestamp;
 use super::writer::Log;
 
 impl Log {
@@ -53,7 +54,7 @@ impl Log {
             let Some(header) = header.filter(|it| it.open.segment == pair[0] + 1) else {
                 break;
             };
-            let closed = humantime::parse_rfc3339(&header.time).unwrap_or(now);
+            let closed = timestamp::parse(&header.time).unwrap_or(now);
             let age = now.duration_since(closed).unwrap_or_default();
             let is_old = max_age.is_some_and(|limit| age > limit);
             if !is_old && max_bytes.is_none_or(|limit| total <= limit) {

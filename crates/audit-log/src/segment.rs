@@ -9,7 +9,7 @@ use super::disk::write_all;
 use super::names;
 use super::options::LogError;
 use super::record::{Follows, Open, Own};
-use super::writer::{Current, Log, Space};
+use super::writer::{Current, DiskSpace, Log};
 
 /// Kept free in a segment for a checkpoint and the seal.
 const RESERVE: u64 = 2048;
@@ -261,7 +261,9 @@ impl Log {
     fn check_space(&mut self) -> Result<(), LogError> {
         let least = self.options.least_space_bytes;
         match self.look_for_space() {
-            Some(free) if self.space == Space::Exhausted => Err(LogError::NoSpace { free, least }),
+            Some(free) if self.space == DiskSpace::Exhausted => {
+                Err(LogError::NoSpace { free, least })
+            }
             _ => Ok(()),
         }
     }
@@ -270,11 +272,11 @@ impl Log {
     pub(super) fn look_for_space(&mut self) -> Option<u64> {
         let free = self.disk.free_bytes(self.directory()).ok()?;
         self.space = if free < self.options.least_space_bytes {
-            Space::Exhausted
+            DiskSpace::Exhausted
         } else if free < self.options.low_space_bytes {
-            Space::Low
+            DiskSpace::Low
         } else {
-            Space::Ample
+            DiskSpace::Ample
         };
         Some(free)
     }

@@ -48,7 +48,7 @@ pub struct Log {
     pub(super) leftover: Option<PathBuf>,
     pub(super) retry_at: Option<SystemTime>,
     pub(super) failed_segments: u64,
-    pub(super) space: Space,
+    pub(super) space: DiskSpace,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Current {
 
 /// How much room there is for further segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Space {
+pub enum DiskSpace {
     /// Enough.
     Ample,
     /// Less than [`LogOptions::low_space_bytes`]: somebody should be told.
@@ -74,7 +74,7 @@ pub enum Space {
 /// How the log is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Status {
+pub struct LogStatus {
     /// All before here is on the disk.
     pub synced: Position,
     /// Whether a segment is open. If none is, the disk refuses.
@@ -82,12 +82,12 @@ pub struct Status {
     /// How many segments the disk has refused to write or to sync, since the log was opened.
     pub failed_segments: u64,
     /// How much room there is.
-    pub space: Space,
+    pub space: DiskSpace,
 }
 
 /// Lines that a log did not take. The others of their batch it did.
 #[derive(Debug)]
-pub struct Rejected {
+pub struct AppendError {
     /// So many lines, from the batch's first on, are the log's own: it will write them, again if
     /// need be. The caller still has the others.
     pub taken: usize,
@@ -95,13 +95,13 @@ pub struct Rejected {
     pub error: LogError,
 }
 
-impl std::fmt::Display for Rejected {
+impl std::fmt::Display for AppendError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.error.fmt(f)
     }
 }
 
-impl std::error::Error for Rejected {
+impl std::error::Error for AppendError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
     }
@@ -145,7 +145,7 @@ impl Log {
             leftover: None,
             retry_at: None,
             failed_segments: 0,
-            space: Space::Ample,
+            space: DiskSpace::Ample,
             buffer: Vec::new(),
         };
         log.open_next(now)?;
@@ -161,12 +161,12 @@ impl Log {
     /// # Errors
     ///
     /// A line is not of this form (and none is taken), or the disk refuses.
-    pub fn append(&mut self, lines: &[&[u8]], now: SystemTime) -> Result<(), Rejected> {
+    pub fn append(&mut self, lines: &[&[u8]], now: SystemTime) -> Result<(), AppendError> {
         let max = self.options.max_line();
         let check = |line: &&[u8]| reading::check_event(line, &self.options.instance, max);
         if let Err(invalid) = lines.iter().try_for_each(check) {
             let error = LogError::Line(invalid);
-            return Err(Rejected { taken: 0, error });
+            return Err(AppendError { taken: 0, error });
         }
         for line in lines {
             self.pending.push(&line[..line.len() - 1]);
@@ -174,7 +174,7 @@ impl Log {
         self.guarded(now, Self::flush).map_err(|error| {
             let left = self.pending.take_back(lines.len());
             let taken = lines.len() - left;
-            Rejected { taken, error }
+            AppendError { taken, error }
         })
     }
 
@@ -226,8 +226,8 @@ impl Log {
 
     /// How the log is doing.
     #[must_use]
-    pub fn status(&self) -> Status {
-        Status {
+    pub fn status(&self) -> LogStatus {
+        LogStatus {
             synced: self.synced,
             open: self.current.is_some(),
             failed_segments: self.failed_segments,

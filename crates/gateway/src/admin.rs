@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use voxgate::audit::{AuditQueue, Promise};
+use voxgate::audit::{AuditQueue, DeliveryGuarantee};
 
 use super::metrics::Metrics;
 
@@ -41,7 +41,7 @@ impl Readiness {
     pub(crate) fn new(audit: Option<AuditQueue>) -> Self {
         Self {
             serving: Arc::default(),
-            audit: audit.filter(|audit| audit.promise() != Promise::Counted),
+            audit: audit.filter(|audit| audit.delivery_guarantee() != DeliveryGuarantee::Counted),
         }
     }
 

@@ -128,7 +128,7 @@ mod tests {
         });
         let auth = AuthLayer::preconfigured().with_dialect(Dialect::ElevenLabs);
         let server = Server {
-            auth: auth.audit(ends.clone()),
+            auth: auth.with_audit_sink(ends.clone()),
             proxy,
             idle_timeout: Duration::from_secs(60),
         };

@@ -1,9 +1,14 @@
-//! A bounded queue of records before whatever keeps them.
+//! The bounded queue between requests and the audit output.
 //!
-//! A request copies its record into the queue, which takes a lock for the time of the copy and
-//! allocates nothing. One thread makes lines of the records, writes them, and settles what
-//! requests wait for. Another watches the time.
+//! A request copies its record into the current [`Batch`]. It holds a lock for the time of the
+//! copy and allocates nothing. The writer thread ([`writer`]) formats the batch, writes it, and
+//! settles the receipts of waiting requests. A second thread ([`deadline`]) settles receipts that
+//! are overdue, with an error.
 
+mod batch;
+mod deadline;
+mod guarantee;
+mod guard;
 #[cfg(feature = "audit-log")]
 mod log_output;
 mod output;
@@ -17,7 +22,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::entry::Entry;
@@ -25,72 +30,26 @@ use super::line::LineWriter;
 use super::receipt::{NotRecorded, Receipt};
 use super::{AuditRecord, AuditSink};
 
+use self::batch::Batch;
+pub use self::guarantee::DeliveryGuarantee;
+pub use self::guard::AuditQueueGuard;
 #[cfg(feature = "audit-log")]
 pub use self::log_output::LogOutput;
 pub use self::output::{Output, StreamOutput};
 pub(super) use self::waiter::Waiter;
 use self::writer::Writer;
 
-/// How many records may wait, and how many bytes of their texts.
-const RECORDS: usize = 16 * 1024;
-const TEXT_BYTES: usize = 8 * 1024 * 1024;
-/// The texts of one record are never longer.
-const MAX_TEXT: usize = 2048;
-/// How long a request waits for its record to be durable, or for a place in the queue.
-const DURABLE_WITHIN: Duration = Duration::from_millis(250);
-const PLACE_WITHIN: Duration = Duration::from_millis(50);
-const LOOK_AT_THE_CLOCK_EVERY: Duration = Duration::from_millis(10);
-
-/// What is promised of a decision's record before the request goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Promise {
-    /// It is on the disk: neither goes a request upstream nor an answer out before its decision
-    /// would survive a loss of power. When it is not there within 250 ms, the answer is 503.
-    Durable,
-    /// It has a place in the queue, and is written soon: nothing goes upstream without one. A queue
-    /// that stays full for 50 ms makes the answer a 503.
-    Blocking,
-    /// Nothing: no request waits, and a record that finds no place is lost. Each loss is counted,
-    /// and is itself on record.
-    Counted,
-}
-
-impl Promise {
-    /// The name in settings and records.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Durable => "durable",
-            Self::Blocking => "blocking",
-            Self::Counted => "counted",
-        }
-    }
-
-    fn within(self) -> Duration {
-        match self {
-            Self::Durable => DURABLE_WITHIN,
-            Self::Blocking | Self::Counted => PLACE_WITHIN,
-        }
-    }
-}
-
-/// Keeps records, with a [`Promise`]. Cloning shares it.
+/// An [`AuditSink`] that writes records to an [`Output`], with a [`DeliveryGuarantee`]. Clones share
+/// the queue.
 #[derive(Clone)]
 pub struct AuditQueue(Arc<Shared>);
 
-/// Keeps the queue's threads.
-#[must_use = "what still waits is written when this is told to finish"]
-pub struct AuditThreads {
-    queue: AuditQueue,
-    threads: Vec<JoinHandle<()>>,
-}
-
 struct Shared {
-    promise: Promise,
+    guarantee: DeliveryGuarantee,
     queue: Mutex<Queue>,
-    /// Something is to be written, or everything has ended.
+    /// Signals the writer thread: a record was added, or the queue has ended.
     filled: Condvar,
-    /// Somebody waits for the time, or everything has ended.
+    /// Signals the deadline thread: a request waits, or the queue has ended.
     waited: Condvar,
     written: AtomicU64,
     lost: AtomicU64,
@@ -100,55 +59,27 @@ struct Shared {
 struct Queue {
     batch: Batch,
     next_seq: u64,
-    /// Decisions that found no place, in their order.
+    /// Decisions that wait for room in the batch, in order.
     overflow: VecDeque<(Arc<Waiter>, Entry, Vec<u8>)>,
-    /// Those whose decision is not yet on the disk.
+    /// Requests whose receipt is not settled.
     waiters: Vec<Arc<Waiter>>,
     ended: bool,
 }
 
-/// Records that are written together.
-struct Batch {
-    entries: Vec<Entry>,
-    text: Vec<u8>,
-    /// Who waits for which of them.
-    waiters: Vec<(u64, Arc<Waiter>)>,
-}
-
-impl Batch {
-    fn new() -> Self {
-        Self {
-            entries: Vec::with_capacity(RECORDS),
-            text: Vec::with_capacity(TEXT_BYTES),
-            waiters: Vec::new(),
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.entries.len() >= RECORDS || self.text.len() + MAX_TEXT > TEXT_BYTES
-    }
-
-    fn clear(&mut self) {
-        self.entries.clear();
-        self.text.clear();
-        self.waiters.clear();
-    }
-}
-
 impl AuditQueue {
-    /// Starts the threads of a queue before `output`. `instance` names this start of the process in
-    /// every record; it must be another one each time.
+    /// Starts a queue that writes to `output`. `instance` identifies this start of the process in
+    /// every record; use a new value for each start.
     ///
     /// # Errors
     ///
-    /// When there is no thread to be had.
+    /// The operating system cannot start a thread.
     pub fn start(
         output: impl Output + 'static,
-        promise: Promise,
+        guarantee: DeliveryGuarantee,
         instance: &str,
-    ) -> io::Result<(Self, AuditThreads)> {
+    ) -> io::Result<(Self, AuditQueueGuard)> {
         let queue = Self(Arc::new(Shared {
-            promise,
+            guarantee,
             queue: Mutex::new(Queue {
                 batch: Batch::new(),
                 next_seq: 1,
@@ -163,23 +94,23 @@ impl AuditQueue {
             failing: AtomicBool::new(false),
         }));
         let writer = Writer::new(queue.clone(), output, LineWriter::new(instance.to_owned()));
-        let clock = queue.clone();
+        let deadlines = queue.clone();
         let named = |name: &str| thread::Builder::new().name(name.to_owned());
         let threads = vec![
             named("voxgate-audit").spawn(move || writer.run())?,
-            named("voxgate-clock").spawn(move || clock.0.watch_the_time())?,
+            named("voxgate-clock").spawn(move || deadlines.0.run_deadlines())?,
         ];
-        let guard = AuditThreads {
+        let guard = AuditQueueGuard {
             queue: queue.clone(),
             threads,
         };
         Ok((queue, guard))
     }
 
-    /// What is promised.
+    /// The guarantee that this queue gives.
     #[must_use]
-    pub fn promise(&self) -> Promise {
-        self.0.promise
+    pub fn delivery_guarantee(&self) -> DeliveryGuarantee {
+        self.0.guarantee
     }
 
     /// How many records were written so far.
@@ -200,11 +131,12 @@ impl AuditQueue {
         self.0.failing.load(Ordering::Relaxed)
     }
 
-    /// `within` is for how long the receipt is waited for, if it is.
+    /// Adds a record. `within` limits how long the request waits for its receipt; `None` when it does
+    /// not wait.
     fn push(&self, record: &AuditRecord<'_>, within: Option<Duration>) -> Receipt {
         let shared = &*self.0;
         let mut queue = shared.queue();
-        let within = within.filter(|_| shared.promise != Promise::Counted);
+        let within = within.filter(|_| shared.guarantee != DeliveryGuarantee::Counted);
         if queue.batch.is_full() || queue.ended || !queue.overflow.is_empty() {
             let Some(within) = within.filter(|_| !queue.ended) else {
                 queue.next_seq += 1;
@@ -229,7 +161,7 @@ impl AuditQueue {
         batch
             .entries
             .push(Entry::copy(seq, record, &mut batch.text));
-        let synced = within.filter(|_| shared.promise == Promise::Durable);
+        let synced = within.filter(|_| shared.guarantee == DeliveryGuarantee::Durable);
         let receipt = if let Some(within) = synced {
             let waiter = Arc::new(Waiter::new(Instant::now() + within));
             batch.waiters.push((seq, Arc::clone(&waiter)));
@@ -251,12 +183,12 @@ impl AuditQueue {
 
 impl AuditSink for AuditQueue {
     fn record(&self, record: &AuditRecord<'_>) {
-        // Whoever does not wait for a receipt has nothing to be told.
+        // The caller does not wait for a receipt.
         drop(self.push(record, None));
     }
 
     fn commit(&self, record: &AuditRecord<'_>) -> Receipt {
-        self.push(record, Some(self.0.promise.within()))
+        self.push(record, Some(self.0.guarantee.wait_limit()))
     }
 }
 
@@ -266,64 +198,25 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what waits for a place into the empty batch.
-    fn admit(&self, queue: &mut Queue) {
+    /// Moves waiting decisions into the empty batch.
+    fn take_overflow(&self, queue: &mut Queue) {
         while !queue.batch.is_full()
             && let Some((waiter, mut entry, text)) = queue.overflow.pop_front()
         {
             entry.seq = queue.next_seq;
             queue.next_seq += 1;
             if waiter.is_settled() {
-                // It was given up, and is not in the log.
+                // Its deadline has passed: the request was refused, and its record is lost.
                 self.lost.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             entry.shift_texts(queue.batch.text.len());
             queue.batch.text.extend_from_slice(&text);
-            match self.promise {
-                Promise::Durable => queue.batch.waiters.push((entry.seq, waiter)),
-                Promise::Blocking | Promise::Counted => waiter.settle(Ok(())),
+            match self.guarantee {
+                DeliveryGuarantee::Durable => queue.batch.waiters.push((entry.seq, waiter)),
+                DeliveryGuarantee::Blocking | DeliveryGuarantee::Counted => waiter.settle(Ok(())),
             }
             queue.batch.entries.push(entry);
         }
-    }
-
-    /// Refuses whoever has waited for too long.
-    fn watch_the_time(&self) {
-        loop {
-            let idle = |queue: &mut Queue| queue.waiters.is_empty() && !queue.ended;
-            let waiting = self.waited.wait_while(self.queue(), idle);
-            let mut queue = waiting.unwrap_or_else(PoisonError::into_inner);
-            if queue.ended && queue.waiters.is_empty() {
-                return;
-            }
-            let now = Instant::now();
-            queue.waiters.retain(|waiter| {
-                if waiter.is_overdue(now) {
-                    waiter.settle(Err(NotRecorded));
-                }
-                !waiter.is_settled()
-            });
-            drop(queue);
-            thread::sleep(LOOK_AT_THE_CLOCK_EVERY);
-        }
-    }
-}
-
-impl AuditThreads {
-    /// Writes out what waits, and says how many records were lost in all. What cannot be written
-    /// within `limit` is lost.
-    pub fn finish(self, limit: Duration) -> u64 {
-        let shared = &*self.queue.0;
-        shared.queue().ended = true;
-        shared.filled.notify_all();
-        shared.waited.notify_all();
-        let deadline = Instant::now() + limit;
-        while self.threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
-        }
-        let queue = shared.queue();
-        shared.lost.load(Ordering::Relaxed)
-            + (queue.batch.entries.len() + queue.overflow.len()) as u64
     }
 }

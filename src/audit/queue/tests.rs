@@ -48,18 +48,18 @@ impl Output for Told {
 
 struct Test {
     queue: AuditQueue,
-    threads: AuditThreads,
+    threads: AuditQueueGuard,
     asked: Receiver<Asked>,
     answers: Sender<bool>,
 }
 
-fn start(promise: Promise) -> Test {
+fn start(guarantee: DeliveryGuarantee) -> Test {
     let ((asked, is_asked), (answers, answer)) = (channel(), channel());
     let output = Told {
         asked,
         answers: answer,
     };
-    let (queue, threads) = AuditQueue::start(output, promise, "test").expect("threads");
+    let (queue, threads) = AuditQueue::start(output, guarantee, "test").expect("threads");
     Test {
         queue,
         threads,
@@ -141,7 +141,7 @@ impl Test {
 
 #[test]
 fn a_durable_decision_is_written_and_synced_before_anybody_goes_on() {
-    let test = start(Promise::Durable);
+    let test = start(DeliveryGuarantee::Durable);
     let mut one = commit(&test.queue, "/1");
     assert!(!one.is_recorded() && poll(&mut one).is_pending());
     assert_eq!(test.written(), [("/1".to_owned(), 1)]);
@@ -165,7 +165,7 @@ fn a_durable_decision_is_written_and_synced_before_anybody_goes_on() {
 
 #[test]
 fn a_durable_decision_that_is_late_is_refused_and_kept_all_the_same() {
-    let test = start(Promise::Durable);
+    let test = start(DeliveryGuarantee::Durable);
     let mut receipt = test.queue.commit(&decision("/1"));
     assert_eq!(test.written(), [("/1".to_owned(), 1)]);
     test.answers.send(false).expect("a failure");
@@ -186,7 +186,7 @@ fn a_durable_decision_that_is_late_is_refused_and_kept_all_the_same() {
 
 #[test]
 fn a_blocking_decision_waits_for_a_place_and_for_nothing_else() {
-    let test = start(Promise::Blocking);
+    let test = start(DeliveryGuarantee::Blocking);
     assert!(commit(&test.queue, "/0").is_recorded());
     assert_eq!(test.written().len(), 1);
     // The writer is held; all places are taken.
@@ -217,7 +217,7 @@ fn a_blocking_decision_waits_for_a_place_and_for_nothing_else() {
 
 #[test]
 fn a_counted_decision_never_waits_and_each_loss_is_on_record() {
-    let test = start(Promise::Counted);
+    let test = start(DeliveryGuarantee::Counted);
     assert!(commit(&test.queue, "/0").is_recorded());
     assert_eq!(test.written().len(), 1);
     for _ in 0..RECORDS + 5 {
@@ -248,7 +248,7 @@ fn a_counted_decision_never_waits_and_each_loss_is_on_record() {
 
 #[test]
 fn what_is_lost_at_the_end_is_counted() {
-    let test = start(Promise::Durable);
+    let test = start(DeliveryGuarantee::Durable);
     let mut receipt = commit(&test.queue, "/1");
     assert_eq!(test.written().len(), 1);
     drop(test.answers);

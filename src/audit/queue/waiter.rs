@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use crate::audit::receipt::NotRecorded;
 
-/// One request that waits.
+/// A request that waits for the writer thread.
 pub(in crate::audit) struct Waiter {
     deadline: Instant,
-    state: Mutex<State>,
+    state: Mutex<WaiterState>,
 }
 
-enum State {
+enum WaiterState {
     Waiting(Option<Waker>),
     Done(Result<(), NotRecorded>),
 }
@@ -21,7 +21,7 @@ impl Waiter {
     pub(super) fn new(deadline: Instant) -> Self {
         Self {
             deadline,
-            state: Mutex::new(State::Waiting(None)),
+            state: Mutex::new(WaiterState::Waiting(None)),
         }
     }
 
@@ -29,12 +29,12 @@ impl Waiter {
         now >= self.deadline
     }
 
-    /// Settles it, unless it is settled.
+    /// Sets the result and wakes the request. Does nothing when a result is set.
     pub(super) fn settle(&self, result: Result<(), NotRecorded>) {
         let mut state = self.state();
-        if let State::Waiting(waker) = &mut *state {
+        if let WaiterState::Waiting(waker) = &mut *state {
             let waker = waker.take();
-            *state = State::Done(result);
+            *state = WaiterState::Done(result);
             drop(state);
             if let Some(waker) = waker {
                 waker.wake();
@@ -43,13 +43,13 @@ impl Waiter {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        matches!(*self.state(), State::Done(_))
+        matches!(*self.state(), WaiterState::Done(_))
     }
 
     pub(in crate::audit) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), NotRecorded>> {
         match &mut *self.state() {
-            State::Done(result) => Poll::Ready(*result),
-            State::Waiting(waker) => {
+            WaiterState::Done(result) => Poll::Ready(*result),
+            WaiterState::Waiting(waker) => {
                 match waker {
                     Some(waker) => waker.clone_from(cx.waker()),
                     None => *waker = Some(cx.waker().clone()),
@@ -59,7 +59,7 @@ impl Waiter {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WaiterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that makes lines of records and has them kept.
+//! The thread that formats records and writes them.
 
 use std::mem;
 use std::sync::PoisonError;
@@ -7,12 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::output::Output;
-use super::{AuditQueue, Batch, Promise, Queue};
+use super::{AuditQueue, Batch, DeliveryGuarantee, Queue};
 use crate::audit::entry::Facts;
 use crate::audit::line::LineWriter;
 use crate::audit::receipt::NotRecorded;
 
-/// How long the first of some records waits for others, where nobody waits for it.
+/// How long the writer collects records before it writes, when no request waits for them.
 const GATHER: Duration = Duration::from_millis(2);
 /// How long to wait after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -48,7 +48,7 @@ impl<O: Output> Writer<O> {
             let ended = self.next(&mut batch);
             if batch.entries.is_empty() && ended {
                 if let Err(error) = self.output.close() {
-                    tracing::error!(%error, "the audit trail could not be closed");
+                    tracing::error!(%error, "cannot close the audit log; check the free space and permissions of its directory");
                 }
                 return;
             }
@@ -73,7 +73,7 @@ impl<O: Output> Writer<O> {
         }
     }
 
-    /// Takes the next records; whether there will be no more.
+    /// Takes the next records into `batch`. Returns `true` when these are the last.
     fn next(&self, batch: &mut Batch) -> bool {
         let shared = &*self.queue.0;
         let idle = |queue: &mut Queue| {
@@ -83,18 +83,21 @@ impl<O: Output> Writer<O> {
             .filled
             .wait_timeout_while(shared.queue(), SYNC_EVERY, idle);
         let (mut queue, _) = waiting.unwrap_or_else(PoisonError::into_inner);
-        if shared.promise != Promise::Durable && !queue.ended && !queue.batch.entries.is_empty() {
+        if shared.guarantee != DeliveryGuarantee::Durable
+            && !queue.ended
+            && !queue.batch.entries.is_empty()
+        {
             drop(queue);
             thread::sleep(GATHER);
             queue = shared.queue();
         }
         batch.clear();
         mem::swap(batch, &mut queue.batch);
-        shared.admit(&mut queue);
+        shared.take_overflow(&mut queue);
         queue.ended && queue.batch.entries.is_empty()
     }
 
-    /// Makes lines; whether one of them should be synced at once.
+    /// Formats records as lines. Returns whether one of them should be synced at once.
     fn format(&self, text: &mut String, batch: &Batch) -> bool {
         let mut expected = self.expected;
         let mut important = false;
@@ -116,9 +119,9 @@ impl<O: Output> Writer<O> {
         important
     }
 
-    /// Has lines kept as promised; whether they are.
+    /// Writes lines, and syncs them as the guarantee needs. Returns whether they were written.
     fn keep(&mut self, text: &str, batch: &Batch, important: bool) -> bool {
-        let gives_up = self.queue.0.promise == Promise::Counted;
+        let gives_up = self.queue.0.guarantee == DeliveryGuarantee::Counted;
         let mut is_written = false;
         loop {
             let attempt = match is_written || text.is_empty() {
@@ -148,21 +151,21 @@ impl<O: Output> Writer<O> {
                 }
                 return is_written;
             }
-            // Whoever waits for these is told by the clock.
+            // The deadline thread settles the requests that wait for these records.
             thread::sleep(RETRY_AFTER);
         }
     }
 
     fn settle_sync(&mut self, important: bool) -> std::io::Result<()> {
         self.output.tick()?;
-        let due = match self.queue.0.promise {
-            Promise::Durable => true,
-            Promise::Blocking => {
+        let due = match self.queue.0.guarantee {
+            DeliveryGuarantee::Durable => true,
+            DeliveryGuarantee::Blocking => {
                 important
                     || self.unsynced >= SYNC_AFTER_LINES
                     || self.synced.elapsed() >= SYNC_EVERY
             }
-            Promise::Counted => self.synced.elapsed() >= SYNC_EVERY,
+            DeliveryGuarantee::Counted => self.synced.elapsed() >= SYNC_EVERY,
         };
         if due && self.unsynced > 0 {
             self.output.sync()?;

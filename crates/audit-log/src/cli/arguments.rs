@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::failure::Failure;
-use super::filter::{Filter, Pattern, Status};
+use super::failure::CommandError;
+use super::filter::{Filter, Pattern, StatusFilter};
 use super::peer::Network;
 use super::segments::{self, Source};
 use super::when::{self, End};
@@ -15,7 +15,8 @@ use super::when::{self, End};
 /// Where the log is, when it is not named.
 const DIRECTORY: &str = "VOXGATE_AUDIT_DIR";
 
-const TIMES: &str = "RFC 3339, a duration back such as 7d, or a date such as 2026-03 or 2026-03-14";
+const TIMES: &str =
+    "RFC 3339, a duration before now such as 7d, or a date such as 2026-03 or 2026-03-14";
 
 /// Adds the log's name.
 pub(super) fn with_paths(command: Command) -> Command {
@@ -31,11 +32,11 @@ pub(super) fn with_paths(command: Command) -> Command {
 }
 
 /// The files of the log that was named.
-pub(super) fn sources(matches: &ArgMatches) -> Result<Vec<Source>, Failure> {
+pub(super) fn sources(matches: &ArgMatches) -> Result<Vec<Source>, CommandError> {
     segments::find(&paths(matches)?)
 }
 
-pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, CommandError> {
     let named: Vec<PathBuf> = matches
         .get_many("log")
         .map(|paths| paths.cloned().collect())
@@ -45,8 +46,8 @@ pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, Failure> {
     }
     match std::env::var_os(DIRECTORY).filter(|directory| !directory.is_empty()) {
         Some(directory) => Ok(vec![directory.into()]),
-        None => Err(Failure::Usage(format!(
-            "which log? Name a directory, files or - for standard input, or set {DIRECTORY}"
+        None => Err(CommandError::Usage(format!(
+            "no log is given: name a directory, files or - for standard input, or set {DIRECTORY}"
         ))),
     }
 }
@@ -54,8 +55,12 @@ pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, Failure> {
 /// Adds `--since` and `--until`.
 pub(super) fn with_times(command: Command) -> Command {
     command
-        .arg(text("since", "TIME").help(format!("Not before this: {TIMES} (from its beginning)")))
-        .arg(text("until", "TIME").help(format!("Before this: {TIMES} (to its end)")))
+        .arg(text("since", "TIME").help(format!(
+            "Records at or after this time: {TIMES} (from its first moment)"
+        )))
+        .arg(text("until", "TIME").help(format!(
+            "Records before this time: {TIMES} (to its last moment)"
+        )))
 }
 
 /// Adds everything that tells records apart.
@@ -64,24 +69,24 @@ pub(super) fn with_filters(command: Command) -> Command {
         .arg(
             text("key", "ID")
                 .action(ArgAction::Append)
-                .help("With this key id; repeat it for several"),
+                .help("Records with this key id; repeat it for several"),
         )
         .arg(
             text("outcome", "OUTCOME")
                 .value_parser(PossibleValuesParser::new(["accepted", "refused"]))
-                .help("Only what was accepted, or refused"),
+                .help("Only accepted or only refused requests"),
         )
-        .arg(text("reason", "REASON").help("Decided for this reason, such as unknown_credential"))
-        .arg(text("status", "STATUS").help("Answered with this status, such as 404 or 5xx"))
+        .arg(text("reason", "REASON").help("Requests decided for this reason, such as unknown_credential"))
+        .arg(text("status", "STATUS").help("Requests answered with this status, such as 404 or 5xx"))
         .arg(
             text("path", "PATTERN")
-                .help("On a path that begins so; with * for any text, the whole path"),
+                .help("Requests whose path starts with this text; with * (any text), the whole path must match"),
         )
-        .arg(text("method", "METHOD").help("With this method"))
+        .arg(text("method", "METHOD").help("Requests with this HTTP method"))
         .arg(
             text("peer", "NETWORK")
                 .action(ArgAction::Append)
-                .help("From this address or network, such as 10.0.0.0/8; repeat it for several"),
+                .help("Requests from this address or network, such as 10.0.0.0/8; repeat it for several"),
         )
         .arg(text("request-id", "ID").help("The request with this id"))
         .arg(text("event", "EVENT").help("Records of this kind, such as key or gap"));
@@ -93,7 +98,7 @@ fn text(name: &'static str, value: &'static str) -> Arg {
 }
 
 /// The filter that the arguments of [`with_filters`] or [`with_times`] describe.
-pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, Failure> {
+pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, CommandError> {
     let one = |name: &str| -> Option<&String> { matches.try_get_one(name).ok().flatten() };
     let many = |name: &str| -> Vec<String> {
         let values = matches.try_get_many::<String>(name).ok().flatten();
@@ -118,7 +123,7 @@ pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, Failure> {
         None => None,
         Some(text) => {
             let hint = "a status such as 404, or a class such as 4xx";
-            Some(Status::parse(text).ok_or_else(|| wrong("status", text, hint))?)
+            Some(StatusFilter::parse(text).ok_or_else(|| wrong("status", text, hint))?)
         }
     };
     Ok(Filter {
@@ -136,6 +141,6 @@ pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, Failure> {
     })
 }
 
-fn wrong(name: &str, value: &str, hint: &str) -> Failure {
-    Failure::Usage(format!("--{name} {value:?} is not understood: give {hint}"))
+fn wrong(name: &str, value: &str, hint: &str) -> CommandError {
+    CommandError::Usage(format!("--{name} {value:?} is not valid: give {hint}"))
 }

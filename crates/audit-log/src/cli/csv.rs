@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::safe_text::{Charset, shown};
+use crate::text::{Charset, printable};
 
 /// Writes one line.
 pub(super) fn write<'a>(
@@ -25,7 +25,7 @@ fn is_formula(text: &str) -> bool {
 }
 
 fn field(text: &str) -> String {
-    let mut safe = shown(text, Charset::Unicode);
+    let mut safe = printable(text, Charset::Unicode);
     if is_formula(text) {
         safe.insert(0, '\'');
     }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 const EXIT_USAGE: u8 = 64;
 
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum CommandError {
     /// The command line is wrong, and what to write instead.
     Usage(String),
     /// The log could not be read.
@@ -22,7 +22,7 @@ pub(super) enum Failure {
     Output(io::Error),
 }
 
-impl Failure {
+impl CommandError {
     pub(super) fn reading(path: &Path, error: io::Error) -> Self {
         Self::Read {
             path: path.to_owned(),
@@ -31,13 +31,13 @@ impl Failure {
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
         Self::Output(error)
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) => f.write_str(text),
@@ -61,20 +61,20 @@ impl fmt::Display for Failure {
 }
 
 /// Says what went wrong, if anything did, and how the process is to end.
-pub(super) fn status(done: Result<(), Failure>) -> ExitCode {
+pub(super) fn status(done: Result<(), CommandError>) -> ExitCode {
     let Err(failure) = done else {
         return ExitCode::SUCCESS;
     };
     match &failure {
         // Whoever closed the pipe has read enough.
-        Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe => {
+        CommandError::Output(error) if error.kind() == ErrorKind::BrokenPipe => {
             return ExitCode::SUCCESS;
         }
         _ => {}
     }
     let _ = writeln!(io::stderr(), "voxgate: {failure}");
     match failure {
-        Failure::Usage(_) => ExitCode::from(EXIT_USAGE),
+        CommandError::Usage(_) => ExitCode::from(EXIT_USAGE),
         _ => ExitCode::FAILURE,
     }
 }

@@ -10,7 +10,7 @@ pub(super) struct Filter {
     pub(super) keys: Vec<String>,
     pub(super) outcome: Option<String>,
     pub(super) reason: Option<String>,
-    pub(super) status: Option<Status>,
+    pub(super) status: Option<StatusFilter>,
     pub(super) path: Option<Pattern>,
     pub(super) method: Option<String>,
     /// Any of these.
@@ -25,13 +25,13 @@ pub(super) struct Filter {
 
 /// One status, or a class of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
+pub(super) enum StatusFilter {
     One(u16),
     /// `4xx`
     Class(u16),
 }
 
-impl Status {
+impl StatusFilter {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let class = text.strip_suffix("xx").or_else(|| text.strip_suffix("XX"));
         match class {
@@ -134,7 +134,7 @@ impl Filter {
     }
 
     fn wants_status(&self, record: &Record<'_>) -> bool {
-        let is = |status: Status| record.status.is_some_and(|found| status.matches(found));
+        let is = |status: StatusFilter| record.status.is_some_and(|found| status.matches(found));
         self.status.is_none_or(is)
     }
 
@@ -229,12 +229,12 @@ mod tests {
             ("reason", filter(|f| f.reason = text("ok")), [true; 4]),
             (
                 "status",
-                filter(|f| f.status = Status::parse("2xx")),
+                filter(|f| f.status = StatusFilter::parse("2xx")),
                 [false, true, true, true],
             ),
             (
                 "other status",
-                filter(|f| f.status = Status::parse("404")),
+                filter(|f| f.status = StatusFilter::parse("404")),
                 [false; 4],
             ),
             (
@@ -307,10 +307,10 @@ mod tests {
 
     #[test]
     fn statuses_are_single_or_a_class() {
-        assert_eq!(Status::parse("404"), Some(Status::One(404)));
-        assert_eq!(Status::parse("5XX"), Some(Status::Class(5)));
+        assert_eq!(StatusFilter::parse("404"), Some(StatusFilter::One(404)));
+        assert_eq!(StatusFilter::parse("5XX"), Some(StatusFilter::Class(5)));
         for text in ["", "xx", "6xx", "44xx", "99", "600", "4x", "+4xx"] {
-            assert_eq!(Status::parse(text), None, "{text}");
+            assert_eq!(StatusFilter::parse(text), None, "{text}");
         }
     }
 }

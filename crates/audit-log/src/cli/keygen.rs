@@ -14,7 +14,7 @@ const EXIT_USAGE: u8 = 64;
 
 pub(super) fn command() -> Command {
     Command::new("keygen")
-        .about("Make a key that signs checkpoints of the audit log")
+        .about("Create a key that signs checkpoints of the audit log")
         .long_about(
             "Writes a new Ed25519 key to FILE, which nobody else may read and which must not be \
              there yet: name it in VOXGATE_AUDIT_SIGNING_KEY_FILE. Prints the public key, which \
@@ -45,7 +45,7 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     };
     let mut seed = [0; 32];
     let wrong = match getrandom::fill(&mut seed) {
-        Err(error) => format!("no randomness to be had: {error}"),
+        Err(error) => format!("cannot read random bytes from the operating system: {error}"),
         Ok(()) => match Signer::new(name, &seed) {
             Err(_) => {
                 say("--name: must be printable ASCII without space, `+`, `\"` and `\\`");
@@ -55,7 +55,9 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
                 Err(error) => format!("{}: cannot be written ({error})", file.display()),
                 Ok(()) => match writeln!(io::stdout(), "{}", signer.verifier()) {
                     Ok(()) => return ExitCode::SUCCESS,
-                    Err(error) => format!("the public key could not be printed: {error}"),
+                    Err(error) => {
+                        format!("cannot write the public key to standard output: {error}")
+                    }
                 },
             },
         },

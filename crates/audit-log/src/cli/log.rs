@@ -5,19 +5,19 @@ use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::lines::{self, Next};
 use super::record::Record;
 use super::segments::Source;
 
 /// Lines that are no records.
 #[derive(Debug, Default)]
-pub(super) struct Strangers {
+pub(super) struct InvalidLines {
     pub(super) count: u64,
     first: Option<(PathBuf, u64)>,
 }
 
-impl Strangers {
+impl InvalidLines {
     /// Tells the user, on standard error, so that what is printed stays what it is.
     pub(super) fn warn(&self) {
         if self.count > 0 {
@@ -27,7 +27,7 @@ impl Strangers {
     }
 }
 
-impl fmt::Display for Strangers {
+impl fmt::Display for InvalidLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.count, &self.first) {
             (0, _) | (_, None) => f.write_str("every line is an audit record"),
@@ -48,15 +48,15 @@ impl fmt::Display for Strangers {
 pub(super) fn read(
     sources: &[Source],
     worth: impl Fn(&str) -> bool,
-    mut each: impl FnMut(&str, &Record<'_>) -> Result<ControlFlow<()>, Failure>,
-) -> Result<Strangers, Failure> {
-    let mut strangers = Strangers::default();
+    mut each: impl FnMut(&str, &Record<'_>) -> Result<ControlFlow<()>, CommandError>,
+) -> Result<InvalidLines, CommandError> {
+    let mut invalid_lines = InvalidLines::default();
     let mut line = Vec::new();
     for source in sources {
         let mut input = source.open()?;
         for number in 1.. {
             let next = lines::next(&mut input, &mut line);
-            let next = next.map_err(|error| Failure::reading(source.path(), error))?;
+            let next = next.map_err(|error| CommandError::reading(source.path(), error))?;
             if next == Next::End {
                 break;
             }
@@ -68,18 +68,18 @@ pub(super) fn read(
             }
             let Some((text, record)) = text.and_then(|text| Some((text, Record::read(text)?)))
             else {
-                strangers.count += 1;
-                strangers
+                invalid_lines.count += 1;
+                invalid_lines
                     .first
                     .get_or_insert_with(|| (source.path().to_owned(), number));
                 continue;
             };
             if worth && each(text, &record)?.is_break() {
-                return Ok(strangers);
+                return Ok(invalid_lines);
             }
         }
     }
-    Ok(strangers)
+    Ok(invalid_lines)
 }
 
 fn looks_whole(line: &str) -> bool {
@@ -90,12 +90,12 @@ fn looks_whole(line: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read_all(text: &[u8], worth: &str) -> (Vec<String>, Strangers) {
+    fn read_all(text: &[u8], worth: &str) -> (Vec<String>, InvalidLines) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("log");
         std::fs::write(&path, text).expect("a file");
         let mut seen = Vec::new();
-        let strangers = read(
+        let invalid_lines = read(
             &[Source::File(path)],
             |line| line.contains(worth),
             |_, record| {
@@ -103,7 +103,7 @@ mod tests {
                 Ok(ControlFlow::Continue(()))
             },
         );
-        (seen, strangers.expect("a log"))
+        (seen, invalid_lines.expect("a log"))
     }
 
     #[test]
@@ -115,13 +115,13 @@ mod tests {
         text.extend_from_slice(b"listening\n\xff\xfe\n\n");
         text.extend_from_slice(&vec![b'x'; 200_000]);
         text.extend_from_slice(format!("\n{}{{\"v\":1,\"torn", record("stop")).as_bytes());
-        let (seen, strangers) = read_all(&text, "");
+        let (seen, invalid_lines) = read_all(&text, "");
         assert_eq!(seen, ["start", "stop"]);
-        assert_eq!(strangers.count, 5);
-        let said = strangers.to_string();
+        assert_eq!(invalid_lines.count, 5);
+        let said = invalid_lines.to_string();
         assert!(said.starts_with("5 lines are no audit records"), "{said}");
         assert!(said.ends_with("log:2"), "{said}");
-        let (seen, strangers) = read_all(&text, "stop");
-        assert_eq!((seen.len(), strangers.count), (1, 5));
+        let (seen, invalid_lines) = read_all(&text, "stop");
+        assert_eq!((seen.len(), invalid_lines.count), (1, 5));
     }
 }

@@ -8,15 +8,14 @@ mod filter;
 mod keygen;
 mod lines;
 mod log;
-mod open_requests;
 mod output;
 mod peer;
+mod pending_decisions;
 mod progress;
 mod query;
 mod record;
 mod report;
 mod row;
-mod safe_text;
 mod search;
 mod segments;
 mod table;
@@ -37,7 +36,7 @@ const EXIT_CONFIG: u8 = 64;
 #[must_use]
 pub fn command() -> Command {
     Command::new("audit")
-        .about("Ask the audit log, and verify it")
+        .about("Query and verify the audit log")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(verify::command())

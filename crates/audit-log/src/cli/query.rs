@@ -7,12 +7,12 @@ use std::ops::ControlFlow;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::record::Record;
-use super::safe_text::Charset;
 use super::search::{Found, Search, Seen};
 use super::table::Table;
 use super::{arguments, csv, output, row};
+use crate::text::Charset;
 
 /// How many of the newest are shown when nobody says.
 const NEWEST: usize = 1000;
@@ -35,7 +35,7 @@ pub(super) fn command() -> Command {
                 .value_name("FORMAT")
                 .value_parser(PossibleValuesParser::new(["table", "json", "csv"]))
                 .default_value("table")
-                .help("How to show them; json is the lines of the log, unchanged"),
+                .help("The output format; json prints the lines of the log unchanged"),
         )
         .arg(
             Arg::new("records")
@@ -48,7 +48,7 @@ pub(super) fn command() -> Command {
                 .long("limit")
                 .value_name("N")
                 .value_parser(value_parser!(u64).range(1..))
-                .help("At most so many"),
+                .help("The maximum number of rows"),
         )
         .arg(
             Arg::new("newest")
@@ -59,7 +59,7 @@ pub(super) fn command() -> Command {
     arguments::with_paths(arguments::with_filters(command))
 }
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     let filter = arguments::filter(matches)?;
     let sources = arguments::sources(matches)?;
     let format = matches.get_one::<String>("format").map(String::as_str);
@@ -69,10 +69,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let limit = limit.map(|limit| usize::try_from(*limit).unwrap_or(usize::MAX));
     let search = Search::new(filter, joined);
     let mut printer = Printer::new(format, joined, output::stdout())?;
-    let strangers = if matches.get_flag("newest") {
+    let invalid_lines = if matches.get_flag("newest") {
         let wanted = limit.unwrap_or(NEWEST);
         let mut newest = VecDeque::new();
-        let strangers = search.run(&sources, |found| {
+        let invalid_lines = search.run(&sources, |found| {
             if newest.len() == wanted {
                 newest.pop_front();
             }
@@ -82,7 +82,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         for kept in newest.iter().rev() {
             kept.print(&mut printer)?;
         }
-        strangers
+        invalid_lines
     } else {
         let mut left = limit.unwrap_or(usize::MAX);
         search.run(&sources, |found| {
@@ -95,7 +95,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         })?
     };
     printer.finish()?;
-    strangers.warn();
+    invalid_lines.warn();
     Ok(())
 }
 
@@ -154,7 +154,7 @@ impl<W: Write> Printer<W> {
                 Style::Csv
             }
             _ => {
-                let charset = Charset::of_locale();
+                let charset = Charset::from_locale();
                 let columns = if joined { row::REQUESTS } else { row::RECORDS };
                 Style::Table {
                     table: Table::new(columns, charset, output::terminal_width()),

@@ -1,9 +1,9 @@
 //! Rows of a table, from what was found.
 
 use super::record::{Record, details};
-use super::safe_text::{Charset, shown};
 use super::search::{Found, Seen};
 use super::table::Column;
+use crate::text::{Charset, printable};
 
 /// A request a row.
 pub(super) const REQUESTS: &[Column] = &[
@@ -106,14 +106,14 @@ pub(super) fn csv(found: Found<'_>) -> Vec<String> {
 pub(super) fn request(found: Found<'_>, charset: Charset) -> Vec<String> {
     let first = found.first.record;
     let last = found.second.map_or(first, |seen| seen.record);
-    let text = |text: Option<&str>| shown(text.unwrap_or("-"), charset);
+    let text = |text: Option<&str>| printable(text.unwrap_or("-"), charset);
     let decision = match first.reason.as_deref() {
         None if first.is_completion() => "accepted".to_owned(),
         None | Some("ok") => text(first.outcome.as_deref()),
         Some(reason) => format!(
             "{}: {}",
             text(first.outcome.as_deref()),
-            shown(reason, charset)
+            printable(reason, charset)
         ),
     };
     let ended = last
@@ -138,8 +138,8 @@ pub(super) fn request(found: Found<'_>, charset: Charset) -> Vec<String> {
 pub(super) fn record(Seen { line, record }: Seen<'_>, charset: Charset) -> Vec<String> {
     vec![
         moment(&record.ts),
-        shown(&record.event, charset),
-        shown(record.key_id.as_deref().unwrap_or("-"), charset),
+        printable(&record.event, charset),
+        printable(record.key_id.as_deref().unwrap_or("-"), charset),
         what(line, record, charset),
     ]
 }
@@ -147,7 +147,7 @@ pub(super) fn record(Seen { line, record }: Seen<'_>, charset: Charset) -> Vec<S
 /// What a record says, in short.
 fn what(line: &str, record: &Record<'_>, charset: Charset) -> String {
     let mut words = Vec::new();
-    let mut add = |text: Option<&str>| words.extend(text.map(|text| shown(text, charset)));
+    let mut add = |text: Option<&str>| words.extend(text.map(|text| printable(text, charset)));
     match &*record.event {
         "decision" => {
             add(record.outcome.as_deref());
@@ -155,10 +155,10 @@ fn what(line: &str, record: &Record<'_>, charset: Charset) -> String {
             add(record.status.map(|status| status.to_string()).as_deref());
             words.push(target(record, charset));
             if let Some(peer) = record.peer.as_deref() {
-                words.push(format!("from {}", shown(peer, charset)));
+                words.push(format!("from {}", printable(peer, charset)));
             }
             if let Some(print) = record.cred_fp.as_deref() {
-                words.push(format!("with {}", shown(print, charset)));
+                words.push(format!("with {}", printable(print, charset)));
             }
         }
         "complete" => {
@@ -172,7 +172,7 @@ fn what(line: &str, record: &Record<'_>, charset: Charset) -> String {
             let (from, to) = (record.from.unwrap_or(0), record.to.unwrap_or(0));
             words.push(format!("records {from} to {to} were lost"));
         }
-        _ => words.push(shown(&details(line), charset)),
+        _ => words.push(printable(&details(line), charset)),
     }
     words.join(" ")
 }
@@ -180,7 +180,11 @@ fn what(line: &str, record: &Record<'_>, charset: Charset) -> String {
 fn target(record: &Record<'_>, charset: Charset) -> String {
     match (record.method.as_deref(), record.path.as_deref()) {
         (Some(method), Some(path)) => {
-            format!("{} {}", shown(method, charset), shown(path, charset))
+            format!(
+                "{} {}",
+                printable(method, charset),
+                printable(path, charset)
+            )
         }
         _ => "-".to_owned(),
     }

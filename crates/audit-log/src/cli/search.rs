@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::filter::Filter;
-use super::log::{self, Strangers};
-use super::open_requests::OpenRequests;
+use super::log::{self, InvalidLines};
+use super::pending_decisions::PendingDecisions;
 use super::record::Record;
 use super::segments::Source;
 
@@ -23,12 +23,12 @@ pub(super) struct Seen<'a> {
     pub(super) record: &'a Record<'a>,
 }
 
-pub(super) type Step = Result<ControlFlow<()>, Failure>;
+pub(super) type Step = Result<ControlFlow<()>, CommandError>;
 
 pub(super) struct Search {
     filter: Filter,
     joined: bool,
-    open: OpenRequests,
+    open: PendingDecisions,
 }
 
 impl Search {
@@ -37,7 +37,7 @@ impl Search {
         Self {
             filter,
             joined,
-            open: OpenRequests::new(),
+            open: PendingDecisions::new(),
         }
     }
 
@@ -46,10 +46,10 @@ impl Search {
         mut self,
         sources: &[Source],
         mut each: impl FnMut(Found<'_>) -> Step,
-    ) -> Result<Strangers, Failure> {
+    ) -> Result<InvalidLines, CommandError> {
         let filter = self.filter.clone();
         let mut stopped = false;
-        let strangers = log::read(
+        let invalid_lines = log::read(
             sources,
             |line| filter.may_match(line),
             |line, record| {
@@ -66,7 +66,7 @@ impl Search {
                 }
             }
         }
-        Ok(strangers)
+        Ok(invalid_lines)
     }
 
     /// Looks at the next record of the log.

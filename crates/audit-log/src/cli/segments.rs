@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::failure::Failure;
+use super::failure::CommandError;
 
 const BUFFER: usize = 256 * 1024;
 
@@ -17,11 +17,11 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) fn open(&self) -> Result<Box<dyn BufRead>, Failure> {
+    pub(super) fn open(&self) -> Result<Box<dyn BufRead>, CommandError> {
         let input: Box<dyn Read> = match self {
             Self::Stdin => Box::new(io::stdin()),
             Self::File(path) => {
-                Box::new(File::open(path).map_err(|error| Failure::reading(path, error))?)
+                Box::new(File::open(path).map_err(|error| CommandError::reading(path, error))?)
             }
         };
         Ok(Box::new(BufReader::with_capacity(BUFFER, input)))
@@ -36,15 +36,16 @@ impl Source {
 }
 
 /// The files behind what was named, segments of a directory in their order.
-pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
+pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Source>, CommandError> {
     let mut sources = Vec::new();
     for path in paths {
         if path == Path::new("-") {
             sources.push(Source::Stdin);
         } else if path.is_dir() {
-            let segments = in_directory(path).map_err(|error| Failure::reading(path, error))?;
+            let segments =
+                in_directory(path).map_err(|error| CommandError::reading(path, error))?;
             if segments.is_empty() {
-                return Err(Failure::Nothing {
+                return Err(CommandError::Nothing {
                     path: path.clone(),
                     fix: "its segments would be called audit-<12 digits>.jsonl; name other files one by one",
                 });

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::safe_text::{Charset, cut, width};
+use crate::text::{Charset, truncate, width};
 
 /// The widths are those of the first rows; the rest has to fit.
 const SAMPLE: usize = 256;
@@ -137,7 +137,7 @@ impl Table {
                 line.push_str("  ");
             }
             let cell = match self.limit {
-                Some(_) => cut(cell, *columns, self.charset),
+                Some(_) => truncate(cell, *columns, self.charset),
                 None => cell.clone(),
             };
             let padding = " ".repeat(columns.saturating_sub(width(&cell)));
@@ -150,7 +150,7 @@ impl Table {
         }
         let line = line.trim_end();
         match self.limit {
-            Some(limit) => writeln!(out, "{}", cut(line, limit, self.charset)),
+            Some(limit) => writeln!(out, "{}", truncate(line, limit, self.charset)),
             None => writeln!(out, "{line}"),
         }
     }

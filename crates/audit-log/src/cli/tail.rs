@@ -11,18 +11,18 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use self::follow::Follower;
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::filter::Filter;
 use super::record::Record;
-use super::safe_text::Charset;
 use super::search::{Search, Seen};
 use super::segments;
 use super::table::Table;
 use super::{arguments, output, row};
+use crate::text::Charset;
 
 pub(super) fn command() -> Command {
     let command = Command::new("tail")
-        .about("Show the last records, and with -f those that come")
+        .about("Show the last records; with -f, also new records")
         .arg(
             Arg::new("lines")
                 .short('n')
@@ -37,19 +37,19 @@ pub(super) fn command() -> Command {
                 .short('f')
                 .long("follow")
                 .action(ArgAction::SetTrue)
-                .help("Wait for more, in the segments to come too"),
+                .help("Wait for new records, also in new segments"),
         )
         .arg(
             Arg::new("format")
                 .long("format")
                 .value_name("FORMAT")
                 .value_parser(PossibleValuesParser::new(["table", "json"]))
-                .help("How to show them [default: table on a terminal, json elsewhere]"),
+                .help("The output format [default: table on a terminal, json elsewhere]"),
         );
     arguments::with_paths(arguments::with_filters(command))
 }
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     let filter = arguments::filter(matches)?;
     let path = the_one(arguments::paths(matches)?)?;
     let wanted = matches.get_one::<usize>("lines").copied().unwrap_or(10);
@@ -81,7 +81,7 @@ fn see(
     filter: &Filter,
     search: &mut Search,
     printer: &mut Printer,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let Some(record) = filter.may_match(line).then(|| Record::read(line)).flatten() else {
         return Ok(());
     };
@@ -97,14 +97,14 @@ fn see(
     Ok(())
 }
 
-fn the_one(paths: Vec<PathBuf>) -> Result<PathBuf, Failure> {
+fn the_one(paths: Vec<PathBuf>) -> Result<PathBuf, CommandError> {
     match <[PathBuf; 1]>::try_from(paths) {
         Ok([path]) if path != *"-" => {
             // Says what is wrong with it, if anything is.
             segments::find(std::slice::from_ref(&path))?;
             Ok(path)
         }
-        _ => Err(Failure::Usage(
+        _ => Err(CommandError::Usage(
             "tail follows one log: name one directory or one file".to_owned(),
         )),
     }
@@ -119,7 +119,7 @@ struct Printer {
 
 impl Printer {
     fn new(json: bool) -> Self {
-        let charset = Charset::of_locale();
+        let charset = Charset::from_locale();
         let table = || Table::new(row::RECORDS, charset, output::terminal_width());
         Self {
             table: (!json).then(table),

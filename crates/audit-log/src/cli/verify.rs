@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::{Checkpoints, Outcome, Report, VerifierKey, VerifyOptions, verify};
+use crate::{Checkpoints, VerifierKey, VerifyOptions, VerifyOutcome, VerifyReport, verify};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::EXIT_CONFIG;
@@ -22,7 +22,7 @@ pub(crate) struct Verify {
 /// The subcommand.
 pub(super) fn command() -> Command {
     Command::new("verify")
-        .about("Check that an audit log is what was written")
+        .about("Verify that an audit log was not changed")
         .long_about(
             "Reads the audit log in DIR and names the first line that is not what was written. \
              Nothing is changed, and the log may be in use. Lines that are missing at the very \
@@ -115,20 +115,20 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// The verdict, then what it rests on, then what it cannot say.
-fn describe(report: &Report, options: &VerifyOptions) -> String {
+fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
     let name = match &report.outcome {
-        Outcome::Whole => "whole",
-        Outcome::Tampered(_) => "tampered with",
-        Outcome::Torn(_) => "torn at its end",
-        Outcome::Cut(_) => "cut",
-        Outcome::Unreadable(_) => "unreadable",
-        Outcome::Gap(_) => "incomplete",
+        VerifyOutcome::Whole => "whole",
+        VerifyOutcome::Tampered(_) => "tampered with",
+        VerifyOutcome::Torn(_) => "torn at its end",
+        VerifyOutcome::Cut(_) => "cut",
+        VerifyOutcome::Unreadable(_) => "unreadable",
+        VerifyOutcome::Gap(_) => "incomplete",
     };
     let mut text = match report.outcome.problem() {
         Some(problem) => format!("{name}: {problem}\n"),
         None => format!("{name}\n"),
     };
-    let Report {
+    let VerifyReport {
         lines,
         events,
         checkpoints,

@@ -1,87 +1,80 @@
-//! Times as people write them, and as records have them.
+//! Parses the times of the command line and of records.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use humantime::{format_rfc3339_micros, parse_duration, parse_rfc3339};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, Timestamp, ToSpan as _};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::timestamp;
 
-/// The seconds from 1970 to the year 10000.
-const YEAR_10000: u64 = 253_402_300_800;
+/// The average month and year, as in `--since 1month`.
+const MONTH: SignedDuration = SignedDuration::from_secs(2_630_016);
+const YEAR: SignedDuration = SignedDuration::from_secs(31_557_600);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// Which end of a span a time stands for.
+/// Whether a time begins or ends the period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Since,
     Until,
 }
 
-/// Reads a moment (RFC 3339), a duration back from `now`, or a date. It becomes the first moment
-/// that counts, or the first that does not count any more, in the form of the records' `ts`.
+/// Parses an RFC 3339 timestamp, a duration before `now`, or a date. Returns the first moment
+/// inside the period (`Since`) or the first one after it (`Until`), formatted as the `ts` of
+/// records.
 pub(super) fn bound(text: &str, end: End, now: SystemTime) -> Option<String> {
     let time = match date(text) {
         Some((first, _)) if end == End::Since => first,
         Some((_, next)) => next,
-        None => moment(text).or_else(|| now.checked_sub(parse_duration(text).ok()?))?,
+        None => match text.parse() {
+            Ok(time) => time,
+            Err(_) => Timestamp::try_from(now)
+                .ok()?
+                .checked_sub(duration(text)?)
+                .ok()?,
+        },
     };
-    // Outside of these years there is no such form.
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    (since.as_secs() < YEAR_10000).then(|| format_rfc3339_micros(time).to_string())
+    timestamp::try_format_micros(time.try_into().ok()?)
 }
 
-/// `2026`, `2026-03` or `2026-03-14`: its first moment, and the first one after it.
-fn date(text: &str) -> Option<(SystemTime, SystemTime)> {
-    let form: Vec<usize> = text.split('-').map(str::len).collect();
-    let whole = match form.as_slice() {
-        [4] => format!("{text}-01-01"),
-        [4, 2] => format!("{text}-01"),
-        [4, 2, 2] => text.to_owned(),
+/// Parses `2026`, `2026-03` or `2026-03-14`: its first moment, and the first one after it.
+fn date(text: &str) -> Option<(Timestamp, Timestamp)> {
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    let (whole, length) = match lengths.as_slice() {
+        [4] => (format!("{text}-01-01"), 1.year()),
+        [4, 2] => (format!("{text}-01"), 1.month()),
+        [4, 2, 2] => (text.to_owned(), 1.day()),
         _ => return None,
     };
-    let midnight = |date: &str| parse_rfc3339(&format!("{date}T00:00:00Z")).ok();
-    let first = midnight(&whole)?;
-    let year: u32 = text.get(..4)?.parse().ok()?;
-    let month: u32 = whole.get(5..7)?.parse().ok()?;
-    let next = match form.len() {
-        1 => midnight(&format!("{:04}-01-01", year + 1))?,
-        2 => midnight(&format!(
-            "{:04}-{:02}-01",
-            year + month / 12,
-            month % 12 + 1
-        ))?,
-        _ => first.checked_add(DAY)?,
-    };
-    Some((first, next))
+    let first: Date = whole.parse().ok()?;
+    let midnight = |date: Date| TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok();
+    Some((midnight(first)?, midnight(first.checked_add(length).ok()?)?))
 }
 
-/// A moment, in UTC or with an offset from it.
-fn moment(text: &str) -> Option<SystemTime> {
-    if let Ok(time) = parse_rfc3339(text) {
-        return Some(time);
+/// Parses a duration such as `7d` or `1h 30m`. `M` is a month, `m` a minute.
+fn duration(text: &str) -> Option<SignedDuration> {
+    if !text.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
     }
-    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
-    let local = parse_rfc3339(&format!("{local}Z")).ok()?;
-    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-    let number = |text: &str, limit: u64| -> Option<u64> {
-        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse().ok().filter(|_| digits)?;
-        (number < limit).then_some(number)
-    };
-    let offset_seconds = 3600 * number(hours, 24)? + 60 * number(minutes, 60)?;
-    let distance = Duration::from_secs(offset_seconds);
-    match offset.as_bytes()[0] {
-        b'+' => local.checked_sub(distance),
-        b'-' => local.checked_add(distance),
-        _ => None,
-    }
+    let span: Span = text.replace('M', "mo").parse().ok()?;
+    let time = span.years(0).months(0).weeks(0).days(0);
+    let days = 7 * span.get_weeks() + span.get_days();
+    [
+        YEAR.checked_mul(span.get_years().into()),
+        MONTH.checked_mul(span.get_months()),
+        DAY.checked_mul(days),
+        SignedDuration::try_from(time).ok(),
+    ]
+    .into_iter()
+    .try_fold(SignedDuration::ZERO, |sum, part| sum.checked_add(part?))
+    .filter(|sum| !sum.is_negative())
 }
 
-/// The `ts` of a record in milliseconds since 1970.
+/// Returns the `ts` of a record in milliseconds since 1970.
 pub(super) fn milliseconds(ts: &str) -> u64 {
-    let since = parse_rfc3339(ts)
-        .ok()
-        .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+    let time = ts.parse::<Timestamp>().ok();
+    time.map_or(0, |time| u64::try_from(time.as_millisecond()).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -89,7 +82,7 @@ mod tests {
     use super::*;
 
     fn both(text: &str) -> Option<(String, String)> {
-        let now = parse_rfc3339("2026-03-20T12:00:00Z").expect("a time");
+        let now = timestamp::parse("2026-03-20T12:00:00Z").expect("a time");
         Some((bound(text, End::Since, now)?, bound(text, End::Until, now)?))
     }
 
@@ -120,6 +113,9 @@ mod tests {
             ("2026-03-14T22:11:12-05:30", "2026-03-15T03:41:12.000000Z"),
             ("7d", "2026-03-13T12:00:00.000000Z"),
             ("90m", "2026-03-20T10:30:00.000000Z"),
+            ("1h 30m", "2026-03-20T10:30:00.000000Z"),
+            ("2w", "2026-03-06T12:00:00.000000Z"),
+            ("1M", "2026-02-18T01:26:24.000000Z"),
         ] {
             let expected = (expected.to_owned(), expected.to_owned());
             assert_eq!(both(text), Some(expected), "{text}");

@@ -25,7 +25,7 @@ fn a_writer_that_is_killed_has_lost_nothing_that_was_synced() {
     }
     drop(Log::open(options(directory.path(), "last"), at(0)).unwrap());
     let report = check_with(directory.path(), &with_key());
-    assert_eq!(report.outcome, Outcome::Whole, "{report:#?}");
+    assert_eq!(report.outcome, VerifyOutcome::Whole, "{report:#?}");
     let found = events(directory.path());
     for (instance, synced) in acknowledged {
         let of_this: Vec<_> = found
@@ -41,7 +41,7 @@ fn a_writer_that_is_killed_has_lost_nothing_that_was_synced() {
 /// Runs this test's own program as a writer, kills it after so many acknowledgements, and says
 /// how many lines had been acknowledged by then.
 fn run_and_kill(directory: &Path, instance: &str, after: u64) -> u64 {
-    let name = "audit::log::tests::crash::a_writer_that_is_killed_has_lost_nothing_that_was_synced";
+    let name = "tests::crash::a_writer_that_is_killed_has_lost_nothing_that_was_synced";
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(DIRECTORY, directory)

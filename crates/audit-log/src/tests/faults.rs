@@ -142,7 +142,7 @@ fn setup(signed: bool) -> Setup {
 impl Setup {
     /// Closes the log. Every line that was taken must be in it, once, and in order.
     #[track_caller]
-    fn finish(self) -> Report {
+    fn finish(self) -> VerifyReport {
         let up_to = self.writer.seq;
         self.writer.close();
         assert_eq!(events(self.directory.path()), numbered("i1", up_to));
@@ -154,7 +154,7 @@ impl Setup {
             with_key().keys
         };
         let report = check_with(self.directory.path(), &VerifyOptions { checkpoints, keys });
-        assert_eq!(report.outcome, Outcome::Whole, "{report:#?}");
+        assert_eq!(report.outcome, VerifyOutcome::Whole, "{report:#?}");
         report
     }
 
@@ -397,15 +397,15 @@ fn too_little_room_refuses_the_next_segment_and_keeps_the_old_one() {
         seq: 0,
         now: 0,
     };
-    assert_eq!(writer.log.status().space, Space::Ample);
+    assert_eq!(writer.log.status().space, DiskSpace::Ample);
     disk.plan().free = Some(1999);
     writer.log.tick(at(1)).unwrap();
-    assert_eq!(writer.log.status().space, Space::Low);
+    assert_eq!(writer.log.status().space, DiskSpace::Low);
     disk.plan().free = Some(999);
     writer.write(1);
     let error = writer.log.tick(at(100_000)).unwrap_err();
     assert!(matches!(error, LogError::NoSpace { .. }), "{error}");
-    assert_eq!(writer.log.status().space, Space::Exhausted);
+    assert_eq!(writer.log.status().space, DiskSpace::Exhausted);
     // There is still room in the old one.
     writer.write(10);
     assert_eq!(writer.log.status().synced.segment, 1);

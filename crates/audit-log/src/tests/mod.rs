@@ -79,7 +79,7 @@ impl Writer {
         at(self.now)
     }
 
-    fn batch(&mut self, count: u64) -> Result<(), Rejected> {
+    fn batch(&mut self, count: u64) -> Result<(), AppendError> {
         let lines: Vec<Vec<u8>> = (1..=count)
             .map(|more| event(&self.instance, self.seq + more))
             .collect();
@@ -133,11 +133,11 @@ impl Notes {
     }
 }
 
-fn check(directory: &Path) -> Report {
+fn check(directory: &Path) -> VerifyReport {
     check_with(directory, &VerifyOptions::default())
 }
 
-fn check_with(directory: &Path, options: &VerifyOptions) -> Report {
+fn check_with(directory: &Path, options: &VerifyOptions) -> VerifyReport {
     verify(directory, options, &mut |_| {})
 }
 
@@ -149,14 +149,14 @@ fn with_key() -> VerifyOptions {
 }
 
 #[track_caller]
-fn assert_whole(directory: &Path) -> Report {
+fn assert_whole(directory: &Path) -> VerifyReport {
     let report = check(directory);
-    assert_eq!(report.outcome, Outcome::Whole, "{report:#?}");
+    assert_eq!(report.outcome, VerifyOutcome::Whole, "{report:#?}");
     report
 }
 
 /// The code, and the place as `segment:line`.
-fn verdict(report: &Report) -> (u8, String) {
+fn verdict(report: &VerifyReport) -> (u8, String) {
     let place = report.outcome.problem().map_or(String::new(), |problem| {
         let name = problem
             .file

@@ -121,7 +121,7 @@ proptest! {
         model.writer.take().unwrap().close();
         let options = if signed { with_key() } else { VerifyOptions::default() };
         let report = check_with(model.directory.path(), &options);
-        prop_assert_eq!(report.outcome, Outcome::Whole);
+        prop_assert_eq!(report.outcome, VerifyOutcome::Whole);
         prop_assert_eq!(events(model.directory.path()), model.taken);
     }
 

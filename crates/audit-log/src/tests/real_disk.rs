@@ -93,7 +93,7 @@ fn a_limit_of_the_file_s_size_fails_a_segment_and_loses_nothing() {
         return write_beyond_the_limit(Path::new(&directory));
     }
     let directory = tempfile::tempdir().unwrap();
-    let name = "audit::log::tests::real_disk::a_limit_of_the_file_s_size_fails_a_segment_and_loses_nothing";
+    let name = "tests::real_disk::a_limit_of_the_file_s_size_fails_a_segment_and_loses_nothing";
     // Ignored, the signal becomes an error of the write that goes beyond the limit.
     let output = Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "-"])

@@ -139,7 +139,7 @@ fn a_checkpoint_of_deleted_lines_cannot_be_compared() {
         ..with_key()
     };
     let report = check_with(directory.path(), &options);
-    assert_eq!(report.outcome, Outcome::Whole, "{report:?}");
+    assert_eq!(report.outcome, VerifyOutcome::Whole, "{report:?}");
     assert!(report.compared > 0 && report.notes.concat().contains("have been deleted since"));
 }
 

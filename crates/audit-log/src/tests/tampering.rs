@@ -212,7 +212,7 @@ fn a_cut_tail_is_found_against_a_checkpoint() {
         ..with_key()
     };
     let report = check_with(directory.path(), &options);
-    assert_eq!(report.outcome, Outcome::Whole);
+    assert_eq!(report.outcome, VerifyOutcome::Whole);
     // At the begin and at the end of each segment.
     assert_eq!(report.compared, 6);
 
@@ -313,7 +313,7 @@ fn checkpoints_of_another_key_or_log_do_not_count() {
         ..Default::default()
     };
     let report = check_with(directory.path(), &options);
-    assert_eq!(report.outcome, Outcome::Whole);
+    assert_eq!(report.outcome, VerifyOutcome::Whole);
     assert!(
         report
             .signed_lines
@@ -347,7 +347,7 @@ fn checkpoints_of_another_key_or_log_do_not_count() {
     );
     let mut mixed = notes.checkpoints();
     mixed.0.extend(sign("voxgate.example/other", &other).0);
-    assert_eq!(compare(mixed), Outcome::Whole);
+    assert_eq!(compare(mixed), VerifyOutcome::Whole);
 }
 
 /// Writes a segment anew with other lines, each of which is right in itself, as somebody can who

@@ -145,7 +145,7 @@ fn segments_are_no_larger_than_they_may_be() {
     }
     assert_eq!(
         check_with(directory.path(), &with_key()).outcome,
-        Outcome::Whole
+        VerifyOutcome::Whole
     );
     assert_eq!(events(directory.path()), numbered("i1", 540));
 }
@@ -203,7 +203,7 @@ fn checkpoints_come_by_lines_and_by_time_and_only_with_something_new() {
     assert_eq!(count(), 7, "the seal is signed, too");
     let last = notes.checkpoints().0.pop().unwrap().checkpoint;
     let report = check_with(directory.path(), &with_key());
-    assert_eq!(report.outcome, Outcome::Whole);
+    assert_eq!(report.outcome, VerifyOutcome::Whole);
     assert_eq!(
         (last.lines, last.chain),
         (report.end.lines, report.end.chain)

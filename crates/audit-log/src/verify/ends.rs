@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::walk::Walk;
-use super::{Outcome, Problem};
+use super::{VerifyOutcome, VerifyProblem};
 use crate::content::sha256;
 use crate::names;
 use crate::record::{Follows, Recovery};
@@ -18,7 +18,7 @@ impl Walk<'_> {
         next: &Header,
         ended: End,
         sealed: bool,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), VerifyOutcome> {
         if let End::Damaged(seq) | End::Torn(seq) = ended {
             return Err(self.damaged(seq));
         }
@@ -45,14 +45,14 @@ impl Walk<'_> {
                 Ok(())
             }
             Follows::Unsealed if rest > 0 && !self.is_torn_here(next, rest) => {
-                tampered("something comes after the end of the segment")
+                tampered("there are lines after the end of the segment")
             }
             Follows::Unsealed => {
                 self.in_place = (rest > 0).then_some(self.at.segment);
                 Ok(())
             }
             Follows::Nothing | Follows::Sealed if rest == 0 => Ok(()),
-            Follows::Nothing | Follows::Sealed => tampered("something comes after the seal"),
+            Follows::Nothing | Follows::Sealed => tampered("there are lines after the seal"),
         }
     }
 
@@ -66,7 +66,7 @@ impl Walk<'_> {
     }
 
     /// What a crash has left must still be there: where it was, or in the file it was copied to.
-    pub(super) fn recovery(&mut self, torn: &Recovery) -> Result<(), Outcome> {
+    pub(super) fn recovery(&mut self, torn: &Recovery) -> Result<(), VerifyOutcome> {
         let deleted = torn.segment < self.report.first_segment;
         if torn.file.is_empty() || deleted || self.in_place == Some(torn.segment) {
             return Ok(());
@@ -77,15 +77,15 @@ impl Walk<'_> {
             let length = fs::metadata(&path)?.len();
             Ok(length == torn.bytes && sha256(&path, 0)? == torn.sha256)
         };
-        let problem = |what: String| Problem::new(torn.file.clone(), 1, None, what);
+        let problem = |what: String| VerifyProblem::new(torn.file.clone(), 1, None, what);
         match is_whole() {
             Ok(true) => {}
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Outcome::Unreadable(problem(error.to_string())));
+                return Err(VerifyOutcome::Unreadable(problem(error.to_string())));
             }
             Ok(false) | Err(_) => {
                 let what = "what was torn off here is no longer what it was, or is missing";
-                return Err(Outcome::Tampered(problem(what.to_owned())));
+                return Err(VerifyOutcome::Tampered(problem(what.to_owned())));
             }
         }
         self.report.notes.push(format!(
@@ -98,7 +98,7 @@ impl Walk<'_> {
     }
 
     /// The verdict on a log that was read to its end.
-    pub(super) fn conclude(&mut self) -> Result<(), Outcome> {
+    pub(super) fn conclude(&mut self) -> Result<(), VerifyOutcome> {
         let first = self.report.first_segment;
         if first > self.deleted + 1 {
             let what = "the segments before this one are missing, and no `retention` line says so";
@@ -109,7 +109,7 @@ impl Walk<'_> {
             .take()
             .filter(|_| !self.options.keys.is_empty())
         {
-            return Err(Outcome::Tampered(problem));
+            return Err(VerifyOutcome::Tampered(problem));
         }
         if let Some(marks) = self.marks.take() {
             let compared = marks.compare(&self.at, &self.origins, &self.options.keys)?;
@@ -123,15 +123,15 @@ impl Walk<'_> {
         }
         self.instance_ended();
         if let Some(problem) = self.gap.take() {
-            return Err(Outcome::Gap(problem));
+            return Err(VerifyOutcome::Gap(problem));
         }
         if let Some(problem) = self.torn() {
-            return Err(Outcome::Torn(problem));
+            return Err(VerifyOutcome::Torn(problem));
         }
         Ok(())
     }
 
-    fn length(&self, path: &Path) -> Result<u64, Outcome> {
+    fn length(&self, path: &Path) -> Result<u64, VerifyOutcome> {
         let metadata = fs::metadata(path).map_err(|error| self.unreadable(error))?;
         Ok(metadata.len())
     }

@@ -2,7 +2,7 @@
 
 use super::sequence::{Repeated, Sequence};
 use super::walk::Walk;
-use super::{Outcome, Problem};
+use super::{VerifyOutcome, VerifyProblem};
 use crate::chain::{Chain, Position};
 use crate::checkpoint::Checkpoint;
 use crate::names;
@@ -12,17 +12,20 @@ use crate::reading::Event;
 use crate::record::{Follows, Open, Own};
 
 impl Walk<'_> {
-    pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), Outcome> {
+    pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), VerifyOutcome> {
         self.report.events += 1;
         if self.at.line == 1 || self.recoveries_due > 0 {
-            return Err(self.tampered_event(event, "the segment does not begin as one has to"));
+            return Err(self.tampered_event(
+                event,
+                "the segment does not begin with its `segment_open` line",
+            ));
         }
         if event.instance != self.instance {
-            return Err(self.tampered_event(event, "the line is of another instance"));
+            return Err(self.tampered_event(event, "the line belongs to another instance"));
         }
         let place = (self.at.segment, self.at.line);
         if let Err(Repeated) = self.sequence.saw(event.seq, place) {
-            return Err(self.tampered_event(event, "the `seq` is there twice"));
+            return Err(self.tampered_event(event, "the `seq` appears twice"));
         }
         if let Some((from, to)) = event.lost {
             self.sequence.lost(from, to);
@@ -30,9 +33,9 @@ impl Walk<'_> {
         self.unsigned += 1;
         if self.not_signed.is_none() && (!self.signed_here || self.unsigned > MAX_CHECKPOINT_LINES)
         {
-            let what = "no signed checkpoint covers this line, and one would have to";
+            let what = "no signed checkpoint covers this line, but one is required";
             let file = names::segment(self.at.segment);
-            let problem = Problem::new(file, self.at.line, Some(event.seq), what);
+            let problem = VerifyProblem::new(file, self.at.line, Some(event.seq), what);
             self.not_signed = Some(problem);
         }
         Ok(())
@@ -43,13 +46,13 @@ impl Walk<'_> {
         own: Own,
         instance: String,
         before: &Position,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), VerifyOutcome> {
         let is_open = matches!(own, Own::Open(_));
         if is_open != (before.line == 0) {
             return Err(self.tampered("a segment begins with `segment_open`, and only it does"));
         }
         if !is_open && instance != self.instance {
-            return Err(self.tampered("the line is of another instance"));
+            return Err(self.tampered("the line belongs to another instance"));
         }
         if matches!(own, Own::Recovery(_)) != (self.recoveries_due > 0) {
             return Err(self.tampered("`recovery` lines are missing here, or too many"));
@@ -72,7 +75,12 @@ impl Walk<'_> {
         }
     }
 
-    fn opened(&mut self, open: Open, instance: String, before: &Position) -> Result<(), Outcome> {
+    fn opened(
+        &mut self,
+        open: Open,
+        instance: String,
+        before: &Position,
+    ) -> Result<(), VerifyOutcome> {
         let is_first = open.segment == 1;
         if open.start() != *before {
             return Err(self.tampered("the segment does not belong here"));
@@ -94,12 +102,12 @@ impl Walk<'_> {
     pub(super) fn instance_ended(&mut self) {
         if let Some((from, to, (segment, line))) = self.sequence.hole() {
             let what = format!("before this line, `seq` {from} to {to} are missing");
-            let problem = Problem::new(names::segment(segment), line, Some(to + 1), what);
+            let problem = VerifyProblem::new(names::segment(segment), line, Some(to + 1), what);
             self.gap.get_or_insert(problem);
         }
     }
 
-    fn checkpoint(&mut self, note: &str, before: &Position) -> Result<(), Outcome> {
+    fn checkpoint(&mut self, note: &str, before: &Position) -> Result<(), VerifyOutcome> {
         self.report.checkpoints += 1;
         let parsed = Note::parse(note);
         let parsed = parsed.and_then(|note| Some((Checkpoint::parse(note.text)?, note)));
@@ -123,7 +131,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn retention(&mut self, from: u64, to: u64, lines: u64, last: Chain) -> Result<(), Outcome> {
+    fn retention(
+        &mut self,
+        from: u64,
+        to: u64,
+        lines: u64,
+        last: Chain,
+    ) -> Result<(), VerifyOutcome> {
         if from > to || to >= self.at.segment {
             return Err(self.tampered("the line says that segments were deleted that were not"));
         }
@@ -136,8 +150,13 @@ impl Walk<'_> {
         }
     }
 
-    fn tampered_event(&self, event: &Event<'_>, what: &str) -> Outcome {
+    fn tampered_event(&self, event: &Event<'_>, what: &str) -> VerifyOutcome {
         let file = names::segment(self.at.segment);
-        Outcome::Tampered(Problem::new(file, self.at.line, Some(event.seq), what))
+        VerifyOutcome::Tampered(VerifyProblem::new(
+            file,
+            self.at.line,
+            Some(event.seq),
+            what,
+        ))
     }
 }

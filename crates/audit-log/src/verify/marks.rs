@@ -7,9 +7,9 @@ use crate::checkpoint::{Checkpoints, Kept};
 use crate::names;
 use crate::note::VerifierKey;
 
-use super::{Outcome, Problem};
+use super::{VerifyOutcome, VerifyProblem};
 
-/// What the checkpoints' file is called in a [`Problem`].
+/// What the checkpoints' file is called in a [`VerifyProblem`].
 const FILE: &str = "checkpoints";
 
 /// The checkpoints, by the number of lines before them.
@@ -61,7 +61,7 @@ impl Marks {
         end: &Position,
         origins: &BTreeSet<String>,
         keys: &[VerifierKey],
-    ) -> Result<Compared, Outcome> {
+    ) -> Result<Compared, VerifyOutcome> {
         let is_ours = |kept: &Kept| origins.contains(&kept.checkpoint.origin);
         let mut cut = None;
         let mut compared = Compared {
@@ -76,8 +76,8 @@ impl Marks {
         {
             if !keys.is_empty() && !kept.is_signed_by(keys) {
                 let what = "this checkpoint is not signed by a key that was given";
-                let problem = Problem::new(FILE.to_owned(), kept.line, None, what);
-                return Err(Outcome::Tampered(problem));
+                let problem = VerifyProblem::new(FILE.to_owned(), kept.line, None, what);
+                return Err(VerifyOutcome::Tampered(problem));
             }
             let checkpoint = &kept.checkpoint;
             let Some(at) = at.checked_sub(self.skipped) else {
@@ -93,7 +93,7 @@ impl Marks {
                         checkpoint.lines
                     );
                     let file = names::segment(place.segment);
-                    return Err(Outcome::Tampered(Problem::new(
+                    return Err(VerifyOutcome::Tampered(VerifyProblem::new(
                         file, place.line, None, what,
                     )));
                 }
@@ -102,8 +102,8 @@ impl Marks {
         }
         let file = names::segment(end.segment);
         let short = |what: String| {
-            let problem = Problem::new(file, end.line + 1, None, what);
-            Err(Outcome::Cut(problem))
+            let problem = VerifyProblem::new(file, end.line + 1, None, what);
+            Err(VerifyOutcome::Cut(problem))
         };
         match cut {
             Some(checkpoint) => short(format!(

@@ -28,7 +28,7 @@ pub struct VerifyOptions {
 /// How far a verification has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Progress {
+pub struct VerifyProgress {
     /// The bytes that were read.
     pub bytes: u64,
     /// The bytes that there are.
@@ -38,9 +38,9 @@ pub struct Progress {
 /// What was found.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Report {
+pub struct VerifyReport {
     /// The verdict.
-    pub outcome: Outcome,
+    pub outcome: VerifyOutcome,
     /// The number of the first segment that is there.
     pub first_segment: u64,
     /// After the last line that is right.
@@ -69,22 +69,22 @@ pub struct Report {
 /// `Unreadable` (whichever comes first in the log), `Cut`, `Gap`, `Torn`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum VerifyOutcome {
     /// Every line is as it was written, and none is missing between the first and the last.
     Whole,
     /// A line, or a segment, is not what was written.
-    Tampered(Problem),
+    Tampered(VerifyProblem),
     /// The last line is not whole, as if the writer had been killed. It is no part of the log.
-    Torn(Problem),
+    Torn(VerifyProblem),
     /// It is shorter than it was at a checkpoint.
-    Cut(Problem),
+    Cut(VerifyProblem),
     /// It cannot be read.
-    Unreadable(Problem),
+    Unreadable(VerifyProblem),
     /// A `seq` is missing, and no `gap` line says why.
-    Gap(Problem),
+    Gap(VerifyProblem),
 }
 
-impl Outcome {
+impl VerifyOutcome {
     /// The exit status of `voxgate audit verify`.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -100,7 +100,7 @@ impl Outcome {
 
     /// What is wrong, if something is.
     #[must_use]
-    pub fn problem(&self) -> Option<&Problem> {
+    pub fn problem(&self) -> Option<&VerifyProblem> {
         match self {
             Self::Whole => None,
             Self::Tampered(problem)
@@ -115,7 +115,7 @@ impl Outcome {
 /// What is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Problem {
+pub struct VerifyProblem {
     /// The file's name.
     pub file: String,
     /// The line in it, counted from one.
@@ -126,7 +126,7 @@ pub struct Problem {
     pub what: String,
 }
 
-impl Problem {
+impl VerifyProblem {
     fn new(file: String, line: u64, seq: Option<u64>, what: impl Into<String>) -> Self {
         Self {
             file,
@@ -137,7 +137,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for VerifyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             file, line, what, ..
@@ -156,7 +156,7 @@ impl fmt::Display for Problem {
 pub fn verify(
     directory: &Path,
     options: &VerifyOptions,
-    progress: &mut dyn FnMut(Progress),
-) -> Report {
+    progress: &mut dyn FnMut(VerifyProgress),
+) -> VerifyReport {
     walk::Walk::new(directory, options, progress).run()
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::marks::Marks;
 use super::sequence::Sequence;
-use super::{Outcome, Problem, Progress, Report, VerifyOptions};
+use super::{VerifyOptions, VerifyOutcome, VerifyProblem, VerifyProgress, VerifyReport};
 use crate::chain::Position;
 use crate::names;
 use crate::reading::Line;
@@ -20,15 +20,15 @@ const PROGRESS_LINES: u64 = 4096;
 pub(super) struct Walk<'a> {
     pub(super) directory: &'a Path,
     pub(super) options: &'a VerifyOptions,
-    progress: &'a mut dyn FnMut(Progress),
-    pub(super) report: Report,
+    progress: &'a mut dyn FnMut(VerifyProgress),
+    pub(super) report: VerifyReport,
     /// After the last line that is right.
     pub(super) at: Position,
     /// The `instance` of the segment that is being read.
     pub(super) instance: String,
     pub(super) sequence: Sequence,
-    pub(super) gap: Option<Problem>,
-    torn: Option<Problem>,
+    pub(super) gap: Option<VerifyProblem>,
+    torn: Option<VerifyProblem>,
     pub(super) marks: Option<Marks>,
     pub(super) origins: BTreeSet<String>,
     /// Where each segment ended.
@@ -43,7 +43,7 @@ pub(super) struct Walk<'a> {
     pub(super) unsigned: u64,
     pub(super) signed_here: bool,
     /// The first event line that had to be signed and is not.
-    pub(super) not_signed: Option<Problem>,
+    pub(super) not_signed: Option<VerifyProblem>,
     bytes: u64,
     total: u64,
 }
@@ -52,14 +52,14 @@ impl<'a> Walk<'a> {
     pub(super) fn new(
         directory: &'a Path,
         options: &'a VerifyOptions,
-        progress: &'a mut dyn FnMut(Progress),
+        progress: &'a mut dyn FnMut(VerifyProgress),
     ) -> Self {
         Self {
             directory,
             options,
             progress,
-            report: Report {
-                outcome: Outcome::Whole,
+            report: VerifyReport {
+                outcome: VerifyOutcome::Whole,
                 first_segment: 0,
                 end: Position::START,
                 lines: 0,
@@ -90,27 +90,32 @@ impl<'a> Walk<'a> {
         }
     }
 
-    pub(super) fn run(mut self) -> Report {
+    pub(super) fn run(mut self) -> VerifyReport {
         let outcome = self.walk().and_then(|()| self.conclude());
-        self.report.outcome = outcome.err().unwrap_or(Outcome::Whole);
+        self.report.outcome = outcome.err().unwrap_or(VerifyOutcome::Whole);
         self.report.end = self.at;
         self.report
     }
 
-    fn walk(&mut self) -> Result<(), Outcome> {
+    fn walk(&mut self) -> Result<(), VerifyOutcome> {
         let numbers = names::segments(self.directory).map_err(|error| {
-            let problem = Problem::new(
+            let problem = VerifyProblem::new(
                 self.directory.display().to_string(),
                 0,
                 None,
                 error.to_string(),
             );
-            Outcome::Unreadable(problem)
+            VerifyOutcome::Unreadable(problem)
         })?;
         let Some(first) = numbers.first().copied() else {
             let directory = self.directory.display().to_string();
-            let problem = Problem::new(directory, 0, None, "there is no segment in it");
-            return Err(Outcome::Unreadable(problem));
+            let problem = VerifyProblem::new(
+                directory,
+                0,
+                None,
+                "the directory contains no segment; name the directory of an audit log",
+            );
+            return Err(VerifyOutcome::Unreadable(problem));
         };
         let length = |number: &u64| fs::metadata(self.path(*number)).map_or(0, |it| it.len());
         self.total = numbers.iter().map(length).sum();
@@ -127,7 +132,7 @@ impl<'a> Walk<'a> {
             let next = header.filter(|header| header.open.segment == number + 1);
             self.segment(number, next)?;
         }
-        (self.progress)(Progress {
+        (self.progress)(VerifyProgress {
             bytes: self.total,
             total: self.total,
         });
@@ -135,7 +140,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Before the first segment. If it is not the very first, it says itself where it begins.
-    fn begin(&mut self, first: u64) -> Result<(), Outcome> {
+    fn begin(&mut self, first: u64) -> Result<(), VerifyOutcome> {
         self.at.segment = first.saturating_sub(1);
         if first > 1 {
             self.sequence = Sequence::from_the_middle();
@@ -154,7 +159,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn segment(&mut self, number: u64, next: Option<Header>) -> Result<(), Outcome> {
+    fn segment(&mut self, number: u64, next: Option<Header>) -> Result<(), VerifyOutcome> {
         let limit = next.as_ref().map_or(u64::MAX, |next| next.open.end);
         let start = self.at.next_segment();
         self.at = start;
@@ -179,7 +184,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A line whose chain is right, and the place after it.
-    fn line(&mut self, line: Line<'_>, after: Position) -> Result<(), Outcome> {
+    fn line(&mut self, line: Line<'_>, after: Position) -> Result<(), VerifyOutcome> {
         let before = std::mem::replace(&mut self.at, after);
         self.report.lines += 1;
         match line {
@@ -191,7 +196,7 @@ impl<'a> Walk<'a> {
         }
         if self.report.lines.is_multiple_of(PROGRESS_LINES) {
             let bytes = self.bytes + after.bytes;
-            (self.progress)(Progress {
+            (self.progress)(VerifyProgress {
                 bytes,
                 total: self.total.max(bytes),
             });
@@ -200,7 +205,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A segment whose successor could not be read, or is missing, or that is the last one.
-    fn open_ended(&mut self, ended: End) -> Result<(), Outcome> {
+    fn open_ended(&mut self, ended: End) -> Result<(), VerifyOutcome> {
         match ended {
             End::Whole if self.recoveries_due > 0 => {
                 self.torn_at(None, "the segment's creation was interrupted");
@@ -217,11 +222,11 @@ impl<'a> Walk<'a> {
 
     fn torn_at(&mut self, seq: Option<u64>, what: &str) {
         let file = names::segment(self.at.segment);
-        let problem = Problem::new(file, self.at.line + 1, seq, what);
+        let problem = VerifyProblem::new(file, self.at.line + 1, seq, what);
         self.torn.get_or_insert(problem);
     }
 
-    pub(super) fn torn(&mut self) -> Option<Problem> {
+    pub(super) fn torn(&mut self) -> Option<VerifyProblem> {
         self.torn.take()
     }
 
@@ -229,16 +234,16 @@ impl<'a> Walk<'a> {
         self.directory.join(names::segment(segment))
     }
 
-    fn header(&self, segment: u64) -> Result<Option<Header>, Outcome> {
+    fn header(&self, segment: u64) -> Result<Option<Header>, VerifyOutcome> {
         Header::read(&self.path(segment)).map_err(|error| {
-            let problem = Problem::new(names::segment(segment), 1, None, error.to_string());
-            Outcome::Unreadable(problem)
+            let problem = VerifyProblem::new(names::segment(segment), 1, None, error.to_string());
+            VerifyOutcome::Unreadable(problem)
         })
     }
 
-    pub(super) fn unreadable(&self, error: io::Error) -> Outcome {
+    pub(super) fn unreadable(&self, error: io::Error) -> VerifyOutcome {
         let file = names::segment(self.at.segment);
-        Outcome::Unreadable(Problem::new(
+        VerifyOutcome::Unreadable(VerifyProblem::new(
             file,
             self.at.line + 1,
             None,
@@ -247,20 +252,25 @@ impl<'a> Walk<'a> {
     }
 
     /// The line that was read last is not as it has to be.
-    pub(super) fn tampered(&self, what: &str) -> Outcome {
+    pub(super) fn tampered(&self, what: &str) -> VerifyOutcome {
         self.tampered_at(self.at.segment, self.at.line, what)
     }
 
-    pub(super) fn tampered_at(&self, segment: u64, line: u64, what: &str) -> Outcome {
-        Outcome::Tampered(Problem::new(names::segment(segment), line, None, what))
+    pub(super) fn tampered_at(&self, segment: u64, line: u64, what: &str) -> VerifyOutcome {
+        VerifyOutcome::Tampered(VerifyProblem::new(
+            names::segment(segment),
+            line,
+            None,
+            what,
+        ))
     }
 
     /// The line after the last right one is not what was written.
-    pub(super) fn damaged(&self, seq: Option<u64>) -> Outcome {
+    pub(super) fn damaged(&self, seq: Option<u64>) -> VerifyOutcome {
         let what = "the line is not the one that was chained here: it was changed, moved, inserted, \
                     or one before it is missing";
         let file = names::segment(self.at.segment);
-        Outcome::Tampered(Problem::new(file, self.at.line + 1, seq, what))
+        VerifyOutcome::Tampered(VerifyProblem::new(file, self.at.line + 1, seq, what))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use voxgate::audit::log::Signer;
-use voxgate::audit::{Pepper, Promise};
+use voxgate::audit::{DeliveryGuarantee, Pepper};
 use voxgate::env::{Environment, path_to_show};
 use voxgate::{ConfigError, Problem};
 
@@ -19,7 +19,7 @@ use crate::settings::{
 /// The audit trail as configured.
 #[derive(Clone, Debug)]
 pub(crate) struct Audit {
-    pub(crate) promise: Promise,
+    pub(crate) promise: DeliveryGuarantee,
     /// `None` for standard output.
     pub(crate) log: Option<LogFiles>,
     pub(crate) sinks: SinkSettings,
@@ -113,12 +113,12 @@ impl SettingsReader<'_> {
         Some(PathBuf::from(given))
     }
 
-    fn guarantee(&mut self, given: Option<&str>, has_directory: bool) -> Option<Promise> {
+    fn guarantee(&mut self, given: Option<&str>, has_directory: bool) -> Option<DeliveryGuarantee> {
         let guarantee = match given.map(str::trim) {
-            None if has_directory => Promise::Blocking,
-            None | Some("counted") => Promise::Counted,
-            Some("blocking") => Promise::Blocking,
-            Some("durable") if has_directory => Promise::Durable,
+            None if has_directory => DeliveryGuarantee::Blocking,
+            None | Some("counted") => DeliveryGuarantee::Counted,
+            Some("blocking") => DeliveryGuarantee::Blocking,
+            Some("durable") if has_directory => DeliveryGuarantee::Durable,
             Some("durable") => {
                 let message = format!(
                     "is `durable`, but standard output cannot be durable; set {AUDIT_DIR} as well"

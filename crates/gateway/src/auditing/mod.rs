@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
 use voxgate::audit::log::{Log, LogOptions};
-use voxgate::audit::{AuditQueue, AuditThreads, LogOutput, StreamOutput};
+use voxgate::audit::{AuditQueue, AuditQueueGuard, LogOutput, StreamOutput};
 
 pub(crate) use self::config::Audit;
 use self::config::LogFiles;
@@ -23,7 +23,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) struct Auditing {
     pub(crate) queue: AuditQueue,
     pub(crate) sinks: AuditSinks,
-    threads: AuditThreads,
+    threads: AuditQueueGuard,
 }
 
 /// The audit trail cannot be started.

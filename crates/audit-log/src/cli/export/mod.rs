@@ -11,8 +11,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
 use serde_json::{Map, Value};
 
-use super::failure::Failure;
-use super::open_requests::OpenRequests;
+use super::failure::CommandError;
+use super::pending_decisions::PendingDecisions;
 use super::record::Record;
 use super::{arguments, log, output};
 
@@ -77,7 +77,7 @@ pub(super) fn command() -> Command {
     arguments::with_paths(arguments::with_times(command))
 }
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     let filter = arguments::filter(matches)?;
     let sources = arguments::sources(matches)?;
     let convert = match matches.get_one::<String>("format").map(String::as_str) {
@@ -85,7 +85,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Some("cef") => cef::line,
         _ => |event: &Event<'_>| ocsf::line(event).to_string(),
     };
-    let mut open = OpenRequests::new();
+    let mut open = PendingDecisions::new();
     let mut others = 0_u64;
     let mut out = output::stdout();
     let strangers = log::read(

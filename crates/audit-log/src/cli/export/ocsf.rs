@@ -23,7 +23,7 @@ pub(super) fn line(event: &Event<'_>) -> Value {
     };
     let (status, status_id) = match event.succeeded() {
         true => ("Success", 1),
-        false => ("Failure", 2),
+        false => ("CommandError", 2),
     };
     // A refused caller is worth a look; what an upstream could not do is not its caller's deed.
     let (severity, severity_id) = match event.succeeded() || is_completion {

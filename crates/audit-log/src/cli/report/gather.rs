@@ -83,7 +83,7 @@ impl Usage {
 }
 
 /// Everything that is reported.
-pub(super) struct Report {
+pub(super) struct UsageReport {
     pub(super) period: Period,
     /// By period, and by key; the requests that no key is known of have none.
     pub(super) usage: BTreeMap<(String, Option<String>), Usage>,
@@ -99,7 +99,7 @@ pub(super) struct Report {
     filter: Filter,
 }
 
-impl Report {
+impl UsageReport {
     pub(super) fn new(period: Period, filter: Filter) -> Self {
         Self {
             period,

@@ -1,17 +1,16 @@
 //! The report as a page that needs nothing but itself.
 
 use std::fmt::Write as _;
-use std::time::SystemTime;
 
-use humantime::format_rfc3339_seconds;
+use jiff::Timestamp;
 
-use super::super::log::Strangers;
+use super::super::log::InvalidLines;
 use super::super::row::{bytes, moment};
-use super::super::safe_text::{Charset, shown};
-use super::gather::{Report, Usage};
+use super::gather::{Usage, UsageReport};
 use super::plot::{self, Bar};
 use super::sums;
 use super::top::Top;
+use crate::text::{Charset, printable};
 
 const STYLE: &str = include_str!("page.css");
 /// Bars in a plot. The table below it has the rest.
@@ -36,11 +35,11 @@ pub(super) fn escape(text: &str) -> String {
 
 /// The same for what comes from the log.
 fn visible(text: &str) -> String {
-    escape(&shown(text, Charset::Unicode))
+    escape(&printable(text, Charset::Unicode))
 }
 
-pub(super) fn page(report: &Report, strangers: &Strangers, files: usize) -> String {
-    let findings = sums::findings(report, strangers);
+pub(super) fn page(report: &UsageReport, invalid_lines: &InvalidLines, files: usize) -> String {
+    let findings = sums::findings(report, invalid_lines);
     let span = match &report.span {
         Some((first, last)) => format!("{} to {} UTC", moment(first), moment(last)),
         None => "nothing in this time".to_owned(),
@@ -68,7 +67,7 @@ pub(super) fn page(report: &Report, strangers: &Strangers, files: usize) -> Stri
         escape(&span),
         report.records,
         env!("CARGO_PKG_VERSION"),
-        format_rfc3339_seconds(SystemTime::now()),
+        format_args!("{:.0}", Timestamp::now()),
         periods(report),
         keys(report),
         refusals(report),
@@ -81,7 +80,7 @@ pub(super) fn page(report: &Report, strangers: &Strangers, files: usize) -> Stri
     )
 }
 
-fn periods(report: &Report) -> String {
+fn periods(report: &UsageReport) -> String {
     let sums = sums::by_period(report);
     let bars: Vec<Bar<'_>> = sums
         .iter()
@@ -99,11 +98,11 @@ fn periods(report: &Report) -> String {
     section(&title, &plot, &usage_table(&heads, rows.collect(), report))
 }
 
-fn keys(report: &Report) -> String {
+fn keys(report: &UsageReport) -> String {
     let sums = sums::by_key(report);
     let names: Vec<String> = sums
         .iter()
-        .map(|(key, _)| shown(key, Charset::Unicode))
+        .map(|(key, _)| printable(key, Charset::Unicode))
         .collect();
     let bars = names.iter().zip(&sums).take(BARS);
     let bars: Vec<Bar<'_>> = bars
@@ -130,7 +129,7 @@ fn requests_bar<'a>(name: &'a str, usage: &Usage) -> Bar<'a> {
     }
 }
 
-fn refusals(report: &Report) -> String {
+fn refusals(report: &UsageReport) -> String {
     let total = sums::total(report);
     if total.reasons.is_empty() {
         return String::new();
@@ -139,7 +138,7 @@ fn refusals(report: &Report) -> String {
     reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let names: Vec<String> = reasons
         .iter()
-        .map(|(reason, _)| shown(reason, Charset::Unicode))
+        .map(|(reason, _)| printable(reason, Charset::Unicode))
         .collect();
     let bars: Vec<Bar<'_>> = names
         .iter()
@@ -199,7 +198,7 @@ const FIGURES: [&str; 6] = [
     "Last use (UTC)",
 ];
 
-fn usage_table(heads: &[&str], rows: String, report: &Report) -> String {
+fn usage_table(heads: &[&str], rows: String, report: &UsageReport) -> String {
     let mut texts = vec![""; heads.len()];
     texts[0] = "Total";
     let foot = usage_row(&texts, &sums::total(report));

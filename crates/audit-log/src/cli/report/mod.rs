@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use self::gather::{Period, Report};
-use super::failure::Failure;
-use super::safe_text::Charset;
+use self::gather::{Period, UsageReport};
+use super::failure::CommandError;
 use super::{arguments, log, output};
+use crate::text::Charset;
 
 const AFTER: &str = "\
 Examples:
@@ -31,7 +31,7 @@ say.";
 
 pub(super) fn command() -> Command {
     let command = Command::new("report")
-        .about("Sum up the use of each key, what was refused, and what is missing")
+        .about("Summarize the use of each key, refused requests and missing records")
         .after_help(AFTER)
         .arg(
             Arg::new("by")
@@ -39,27 +39,27 @@ pub(super) fn command() -> Command {
                 .value_name("PERIOD")
                 .value_parser(PossibleValuesParser::new(["month", "day"]))
                 .default_value("month")
-                .help("Sums for each month, or day, in UTC"),
+                .help("Totals for each month or day, in UTC"),
         )
         .arg(
             Arg::new("html")
                 .long("html")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .help("Write a page with plots instead, which needs nothing but itself"),
+                .help("Write a self-contained HTML page with charts to this file instead"),
         );
     arguments::with_paths(arguments::with_times(command))
 }
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     let filter = arguments::filter(matches)?;
     let sources = arguments::sources(matches)?;
     let period = match matches.get_one::<String>("by").map(String::as_str) {
         Some("day") => Period::Day,
         _ => Period::Month,
     };
-    let mut report = Report::new(period, filter);
-    let strangers = log::read(
+    let mut report = UsageReport::new(period, filter);
+    let invalid_lines = log::read(
         &sources,
         |_| true,
         |_, record| {
@@ -69,8 +69,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     )?;
     let files = sources.len();
     if let Some(path) = matches.get_one::<PathBuf>("html") {
-        let page = html::page(&report, &strangers, files);
-        return fs::write(path, page).map_err(|error| Failure::File {
+        let page = html::page(&report, &invalid_lines, files);
+        return fs::write(path, page).map_err(|error| CommandError::File {
             path: path.clone(),
             error,
         });
@@ -80,9 +80,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     terminal::write(
         &mut out,
         &report,
-        &strangers,
+        &invalid_lines,
         files,
-        Charset::of_locale(),
+        Charset::from_locale(),
         width,
     )?;
     out.flush()?;

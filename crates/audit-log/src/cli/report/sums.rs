@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::log::Strangers;
-use super::gather::{Report, Usage};
+use super::super::log::InvalidLines;
+use super::gather::{Usage, UsageReport};
 
 /// What stands in the place of the key when none is known.
 pub(super) const NO_KEY: &str = "(no known key)";
@@ -14,7 +14,7 @@ pub(super) struct Findings {
     pub(super) sentences: Vec<String>,
 }
 
-pub(super) fn findings(report: &Report, strangers: &Strangers) -> Findings {
+pub(super) fn findings(report: &UsageReport, invalid_lines: &InvalidLines) -> Findings {
     let sum = |of: fn(&super::sequence::Sequence) -> u64| -> u64 {
         report.instances.values().map(of).sum()
     };
@@ -46,8 +46,8 @@ pub(super) fn findings(report: &Report, strangers: &Strangers) -> Findings {
         ),
     );
     say(
-        strangers.count,
-        format!("Not everything could be read: {strangers}."),
+        invalid_lines.count,
+        format!("Not everything could be read: {invalid_lines}."),
     );
     say(
         late as u64,
@@ -87,7 +87,7 @@ pub(super) fn key_name(key: Option<&str>) -> &str {
     key.unwrap_or(NO_KEY)
 }
 
-pub(super) fn total(report: &Report) -> Usage {
+pub(super) fn total(report: &UsageReport) -> Usage {
     let mut total = Usage::default();
     for usage in report.usage.values() {
         total.add(usage);
@@ -96,7 +96,7 @@ pub(super) fn total(report: &Report) -> Usage {
 }
 
 /// The sums of each key, the busiest first.
-pub(super) fn by_key(report: &Report) -> Vec<(&str, Usage)> {
+pub(super) fn by_key(report: &UsageReport) -> Vec<(&str, Usage)> {
     let mut sums: BTreeMap<&str, Usage> = BTreeMap::new();
     for ((_, key), usage) in &report.usage {
         sums.entry(key_name(key.as_deref())).or_default().add(usage);
@@ -107,7 +107,7 @@ pub(super) fn by_key(report: &Report) -> Vec<(&str, Usage)> {
 }
 
 /// The sums of each period, the first one first.
-pub(super) fn by_period(report: &Report) -> Vec<(&str, Usage)> {
+pub(super) fn by_period(report: &UsageReport) -> Vec<(&str, Usage)> {
     let mut sums: BTreeMap<&str, Usage> = BTreeMap::new();
     for ((period, _), usage) in &report.usage {
         sums.entry(period).or_default().add(usage);
@@ -130,8 +130,8 @@ mod tests {
     use super::super::gather::Period;
     use super::*;
 
-    pub(in super::super) fn report(lines: &[&str]) -> Report {
-        let mut report = Report::new(Period::Month, Filter::default());
+    pub(in super::super) fn report(lines: &[&str]) -> UsageReport {
+        let mut report = UsageReport::new(Period::Month, Filter::default());
         for fields in lines {
             let line = format!("{{\"v\":1,\"instance\":\"i\",{fields}}}");
             report.add(&Record::read(&line).expect(fields));
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said() {
-        let whole = Strangers::default();
+        let whole = InvalidLines::default();
         let say = |lines: &[&str]| findings(&report(lines), &whole);
         let gap = r#""ts":"2026-03-14T10:11:13.000000Z","event":"gap","from":3,"to":3"#;
         let found = say(&[ACCEPTED, COMPLETE, REFUSED, STOP]);

@@ -2,13 +2,13 @@
 
 use std::io::{self, Write};
 
-use super::super::log::Strangers;
+use super::super::log::InvalidLines;
 use super::super::row::{bytes, moment};
-use super::super::safe_text::{Charset, cut, shown, width};
 use super::super::table::{Column, Table};
-use super::gather::{Report, Usage};
+use super::gather::{Usage, UsageReport};
 use super::sums;
 use super::top::Top;
+use crate::text::{Charset, printable, truncate, width};
 
 const USAGE: &[Column] = &[
     Column::text("PERIOD"),
@@ -40,8 +40,8 @@ const BAR: usize = 50;
 
 pub(super) fn write(
     out: &mut impl Write,
-    report: &Report,
-    strangers: &Strangers,
+    report: &UsageReport,
+    invalid_lines: &InvalidLines,
     files: usize,
     charset: Charset,
     limit: Option<usize>,
@@ -56,7 +56,7 @@ pub(super) fn write(
         None => writeln!(out, "Audit report: nothing in this time")?,
     }
     writeln!(out, "Records: {}, in files: {files}\n", report.records)?;
-    let findings = sums::findings(report, strangers);
+    let findings = sums::findings(report, invalid_lines);
     let mark = if findings.complete {
         "ok"
     } else {
@@ -70,7 +70,7 @@ pub(super) fn write(
     let mut table = Table::new(USAGE, charset, limit);
     writeln!(out)?;
     for ((period, key), usage) in &report.usage {
-        let key = shown(sums::key_name(key.as_deref()), charset);
+        let key = printable(sums::key_name(key.as_deref()), charset);
         table.row(out, usage_row(period.clone(), key, usage))?;
     }
     let total = sums::total(report);
@@ -105,7 +105,7 @@ fn usage_row(period: String, key: String, usage: &Usage) -> Vec<String> {
 
 fn write_reasons(
     out: &mut impl Write,
-    report: &Report,
+    report: &UsageReport,
     charset: Charset,
     limit: Option<usize>,
 ) -> io::Result<()> {
@@ -118,8 +118,8 @@ fn write_reasons(
             }
             let cells = vec![
                 period.clone(),
-                shown(sums::key_name(key.as_deref()), charset),
-                shown(reason, charset),
+                printable(sums::key_name(key.as_deref()), charset),
+                printable(reason, charset),
                 count.to_string(),
             ];
             table.row(out, cells)?;
@@ -143,7 +143,7 @@ fn write_top(
     let mut table = Table::new(TOP, charset, limit);
     for (name, entry) in most {
         let cells = vec![
-            shown(name, charset),
+            printable(name, charset),
             sums::at_most(entry),
             moment(&entry.first),
             moment(&entry.last),
@@ -156,7 +156,7 @@ fn write_top(
 /// Bars of the requests of each key.
 fn write_chart(
     out: &mut impl Write,
-    report: &Report,
+    report: &UsageReport,
     charset: Charset,
     limit: Option<usize>,
 ) -> io::Result<()> {
@@ -166,7 +166,7 @@ fn write_chart(
         .take(KEYS)
         .map(|(key, usage)| {
             (
-                cut(&shown(key, charset), 24, charset),
+                truncate(&printable(key, charset), 24, charset),
                 usage.accepted + usage.refused,
             )
         })

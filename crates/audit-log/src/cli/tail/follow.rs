@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::super::failure::Failure;
+use super::super::failure::CommandError;
 use super::super::lines::{self, Next};
 use super::super::segments;
 use super::last::Position;
@@ -33,8 +33,8 @@ impl Follower {
     /// Hands every new line to `each`, for as long as it takes them.
     pub(super) fn run(
         mut self,
-        mut each: impl FnMut(&str) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        mut each: impl FnMut(&str) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
         loop {
             self.step(&mut each)?;
             thread::sleep(INTERVAL);
@@ -42,7 +42,10 @@ impl Follower {
     }
 
     /// Reads what there is.
-    fn step(&mut self, each: &mut impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+    fn step(
+        &mut self,
+        each: &mut impl FnMut(&str) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
         loop {
             // Asked first: what was written before there was a next file is read before it is.
             let next = self.next().map_err(|error| self.failed(error))?;
@@ -76,14 +79,17 @@ impl Follower {
         Ok(replaced.then(|| self.log.clone()))
     }
 
-    fn read(&mut self, each: &mut impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+    fn read(
+        &mut self,
+        each: &mut impl FnMut(&str) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
         let file = match self.file.take() {
             Some(file) => file,
             None => File::open(&self.at.path).map_err(|error| self.failed(error))?,
         };
         let file = self.file.insert(file);
         let path: &Path = &self.at.path;
-        let failed = |error| Failure::reading(path, error);
+        let failed = |error| CommandError::reading(path, error);
         file.seek(SeekFrom::Start(self.at.offset)).map_err(failed)?;
         let mut input = BufReader::with_capacity(64 * 1024, &*file);
         let mut line = Vec::new();
@@ -103,8 +109,8 @@ impl Follower {
         Ok(())
     }
 
-    fn failed(&self, error: io::Error) -> Failure {
-        Failure::reading(&self.at.path, error)
+    fn failed(&self, error: io::Error) -> CommandError {
+        CommandError::reading(&self.at.path, error)
     }
 }
 

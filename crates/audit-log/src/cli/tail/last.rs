@@ -6,7 +6,7 @@ use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::super::failure::Failure;
+use super::super::failure::CommandError;
 use super::super::filter::Filter;
 use super::super::lines::{self, Next};
 use super::super::record::Record;
@@ -28,9 +28,9 @@ pub(super) fn lines(
     path: &Path,
     filter: &Filter,
     wanted: usize,
-) -> Result<(Vec<Box<str>>, Position), Failure> {
+) -> Result<(Vec<Box<str>>, Position), CommandError> {
     let files = if path.is_dir() {
-        segments::in_directory(path).map_err(|error| Failure::reading(path, error))?
+        segments::in_directory(path).map_err(|error| CommandError::reading(path, error))?
     } else {
         vec![path.to_owned()]
     };
@@ -39,7 +39,7 @@ pub(super) fn lines(
     for file in files.iter().rev() {
         let missing = wanted - found.len();
         let (mut lines, offset) =
-            of_file(file, filter, missing).map_err(|error| Failure::reading(file, error))?;
+            of_file(file, filter, missing).map_err(|error| CommandError::reading(file, error))?;
         end.get_or_insert(Position {
             path: file.clone(),
             offset,

@@ -6,7 +6,7 @@ use http::Uri;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use voxgate::ConfigError;
-use voxgate::audit::Promise;
+use voxgate::audit::DeliveryGuarantee;
 use voxgate::env::Environment;
 
 use super::http::{Collector, bearer};
@@ -54,7 +54,7 @@ impl SinkSettings {
         environment: &Environment,
         reading: &mut SettingsReader<'_>,
         has_directory: bool,
-        guarantee: Option<Promise>,
+        guarantee: Option<DeliveryGuarantee>,
     ) -> Result<Self, ConfigError> {
         let raw: RawSinkSettings = environment.fill("VOXGATE_")?;
         let stdout = reading.stdout(raw.audit_stdout.as_deref(), has_directory);
@@ -113,7 +113,7 @@ impl SinkSettings {
 struct Required<'a> {
     primary: &'static str,
     names: Option<&'a str>,
-    guarantee: Option<Promise>,
+    guarantee: Option<DeliveryGuarantee>,
 }
 
 impl Required<'_> {
@@ -143,7 +143,7 @@ impl Required<'_> {
             let message = format!("must name `{primary}` as well: requests always wait for it");
             reading.problem(AUDIT_REQUIRED, message);
         }
-        if self.guarantee == Some(Promise::Counted) && self.names().any(is_sink) {
+        if self.guarantee == Some(DeliveryGuarantee::Counted) && self.names().any(is_sink) {
             let message = format!(
                 "names a sink, but requests wait for no sink when {AUDIT} is `counted`; set {AUDIT} \
                  to `blocking` or `durable`"

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use voxgate::audit::{Output, Promise};
+use voxgate::audit::{DeliveryGuarantee, Output};
 
 use super::chunk::Chunk;
 use super::queue::{Delivery, SinkQueue};
@@ -19,7 +19,7 @@ const END_WITHIN: Duration = Duration::from_secs(3);
 /// An output whose lines go to sinks as well. It never waits for a best-effort sink.
 pub(crate) struct FanOut<O> {
     primary: O,
-    guarantee: Promise,
+    guarantee: DeliveryGuarantee,
     sinks: Vec<FanOutSink>,
     /// The primary output failed to write the current lines, and the sinks already have them.
     is_offered: bool,
@@ -32,7 +32,7 @@ struct FanOutSink {
 }
 
 impl<O: Output> FanOut<O> {
-    pub(super) fn new(primary: O, guarantee: Promise, queues: &[Arc<SinkQueue>]) -> Self {
+    pub(super) fn new(primary: O, guarantee: DeliveryGuarantee, queues: &[Arc<SinkQueue>]) -> Self {
         let sink = |queue: &Arc<SinkQueue>| FanOutSink {
             queue: Arc::clone(queue),
             backlog: VecDeque::new(),
@@ -66,7 +66,7 @@ impl<O: Output> Output for FanOut<O> {
 
     fn sync(&mut self) -> io::Result<()> {
         self.primary.sync()?;
-        if self.guarantee != Promise::Durable {
+        if self.guarantee != DeliveryGuarantee::Durable {
             return Ok(());
         }
         let deadline = Instant::now() + DELIVERED_WITHIN;

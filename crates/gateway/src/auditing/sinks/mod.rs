@@ -19,7 +19,7 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
-use voxgate::audit::{Output, Promise};
+use voxgate::audit::{DeliveryGuarantee, Output};
 
 use self::chunk::Chunk;
 pub(super) use self::config::SinkSettings;
@@ -87,7 +87,7 @@ impl AuditSinks {
     }
 
     /// An output that writes to `primary` and to all sinks.
-    pub(super) fn fan_out<O: Output>(&self, primary: O, guarantee: Promise) -> FanOut<O> {
+    pub(super) fn fan_out<O: Output>(&self, primary: O, guarantee: DeliveryGuarantee) -> FanOut<O> {
         FanOut::new(primary, guarantee, &self.0)
     }
 

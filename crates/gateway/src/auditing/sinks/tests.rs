@@ -66,7 +66,7 @@ struct Test {
     answers: Sender<Result<u64, &'static str>>,
 }
 
-fn test(guarantee: Promise, delivery: Delivery) -> Test {
+fn test(guarantee: DeliveryGuarantee, delivery: Delivery) -> Test {
     let ((asked, is_asked), (answers, answer)) = (channel(), channel());
     let mut sinks = AuditSinks::default();
     let sink = Told {
@@ -115,7 +115,7 @@ fn lines(seq: std::ops::RangeInclusive<u64>) -> String {
 
 #[test]
 fn a_stuck_sink_delays_nothing_and_gets_a_gap_record() {
-    let mut test = test(Promise::Counted, Delivery::BestEffort);
+    let mut test = test(DeliveryGuarantee::Counted, Delivery::BestEffort);
     test.output.write(&line(1)).expect("written");
     assert_eq!(test.asked(), line(1));
     // The receiver is stuck. The queue takes as many records as it has places for.
@@ -160,7 +160,7 @@ fn a_stuck_sink_delays_nothing_and_gets_a_gap_record() {
 
 #[test]
 fn the_same_lines_come_again_until_they_are_delivered() {
-    let mut test = test(Promise::Counted, Delivery::BestEffort);
+    let mut test = test(DeliveryGuarantee::Counted, Delivery::BestEffort);
     test.output.write(&lines(1..=2)).expect("written");
     for _ in 0..3 {
         assert_eq!(test.asked(), lines(1..=2));
@@ -177,7 +177,7 @@ fn the_same_lines_come_again_until_they_are_delivered() {
 
 #[test]
 fn a_durable_sync_waits_for_a_required_sink() {
-    let mut test = test(Promise::Durable, Delivery::Required);
+    let mut test = test(DeliveryGuarantee::Durable, Delivery::Required);
     test.output.write(&line(1)).expect("written");
     assert_eq!(test.asked(), line(1));
     let error = test.output.sync().expect_err("it is not delivered");
@@ -191,8 +191,8 @@ fn a_durable_sync_waits_for_a_required_sink() {
 #[test]
 fn a_sync_does_not_wait_for_a_best_effort_sink() {
     for (guarantee, delivery) in [
-        (Promise::Durable, Delivery::BestEffort),
-        (Promise::Blocking, Delivery::Required),
+        (DeliveryGuarantee::Durable, Delivery::BestEffort),
+        (DeliveryGuarantee::Blocking, Delivery::Required),
     ] {
         let mut test = test(guarantee, delivery);
         test.output.write(&line(1)).expect("written");
@@ -204,7 +204,7 @@ fn a_sync_does_not_wait_for_a_best_effort_sink() {
 
 #[test]
 fn a_full_required_sink_fails_the_tick_and_loses_nothing() {
-    let mut test = test(Promise::Blocking, Delivery::Required);
+    let mut test = test(DeliveryGuarantee::Blocking, Delivery::Required);
     let (mut seq, mut all) = (0, String::new());
     loop {
         let more = lines(seq + 1..=seq + 1000);
@@ -235,7 +235,7 @@ fn a_full_required_sink_fails_the_tick_and_loses_nothing() {
 
 #[test]
 fn copies_have_what_the_primary_output_refuses_once() {
-    let mut test = test(Promise::Blocking, Delivery::BestEffort);
+    let mut test = test(DeliveryGuarantee::Blocking, Delivery::BestEffort);
     drop(test.answers);
     test.primary.fail(true);
     for _ in 0..3 {
@@ -255,7 +255,7 @@ fn copies_have_what_the_primary_output_refuses_once() {
 
 #[test]
 fn at_the_end_a_stuck_copy_is_not_waited_for_for_ever() {
-    let mut test = test(Promise::Blocking, Delivery::Required);
+    let mut test = test(DeliveryGuarantee::Blocking, Delivery::Required);
     test.output.write(&lines(1..=3)).expect("written");
     assert_eq!(test.asked(), lines(1..=3));
     test.output.close().expect("closed");
@@ -268,7 +268,7 @@ fn at_the_end_a_stuck_copy_is_not_waited_for_for_ever() {
 
 #[test]
 fn a_checkpoint_goes_to_every_copy_behind_what_it_covers() {
-    let mut test = test(Promise::Counted, Delivery::BestEffort);
+    let mut test = test(DeliveryGuarantee::Counted, Delivery::BestEffort);
     drop(test.answers);
     test.output.write(&line(1)).expect("written");
     test.sinks.checkpoint(INSTANCE, "voxgate/host\n1\n");

@@ -13,7 +13,7 @@ use axum::routing::get;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use voxgate::audit::log::{Outcome, VerifyOptions, verify};
+use voxgate::audit::log::{VerifyOptions, VerifyOutcome, verify};
 
 use super::harness::{KEY, Program, Started, record, send_raw, serve, wait_until};
 use super::lifecycle::admin;
@@ -60,7 +60,7 @@ impl Logged {
         records
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self) -> VerifyOutcome {
         verify(&self.path(), &VerifyOptions::default(), &mut |_| {}).outcome
     }
 }
@@ -122,7 +122,7 @@ async fn what_was_decided_is_in_a_log_that_verifies() {
         gateway.terminate();
         assert_eq!(gateway.exit_status().await.code(), Some(0));
         assert!(
-            matches!(logged.outcome(), Outcome::Whole),
+            matches!(logged.outcome(), VerifyOutcome::Whole),
             "{:?}",
             logged.outcome()
         );
@@ -196,7 +196,7 @@ async fn a_kill_at_any_moment_loses_no_answered_request() {
     gateway.terminate();
     assert_eq!(gateway.exit_status().await.code(), Some(0));
     assert!(
-        matches!(logged.outcome(), Outcome::Whole),
+        matches!(logged.outcome(), VerifyOutcome::Whole),
         "{:?}",
         logged.outcome()
     );
@@ -364,7 +364,7 @@ async fn a_failed_sync_is_never_a_success_and_loses_nothing() {
         gateway.terminate();
         gateway.exit_status().await;
         assert!(
-            matches!(logged.outcome(), Outcome::Whole),
+            matches!(logged.outcome(), VerifyOutcome::Whole),
             "{promise} {fault}: {:?}",
             logged.outcome()
         );
@@ -491,7 +491,7 @@ async fn a_full_disk_refuses_requests_and_loses_nothing() {
     assert_eq!(gateway.exit_status().await.code(), Some(0));
     let report = verify(&path, &VerifyOptions::default(), &mut |_| {});
     assert!(
-        matches!(report.outcome, Outcome::Whole),
+        matches!(report.outcome, VerifyOutcome::Whole),
         "{:?}",
         report.outcome
     );

@@ -12,7 +12,7 @@ use axum::routing::any;
 use rustls::{ServerConnection, StreamOwned};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
-use voxgate::audit::log::{Checkpoints, Outcome, Signer, VerifyOptions, verify};
+use voxgate::audit::log::{Checkpoints, Signer, VerifyOptions, VerifyOutcome, verify};
 
 use super::harness::{
     Certificate, Collector, KEY, Program, Started, Syslog, record, send_raw, serve, wait_until,
@@ -520,7 +520,7 @@ async fn checkpoints_are_copied_and_show_that_the_end_of_the_log_was_cut() {
     options.checkpoints = Some(Checkpoints::parse(&text).unwrap());
     options.keys = vec![signer.verifier()];
     let report = verify(&files, &options, &mut |_| ());
-    assert_eq!(report.outcome, Outcome::Whole);
+    assert_eq!(report.outcome, VerifyOutcome::Whole);
     assert!(report.compared > 0);
     let file = fs::read_dir(&files)
         .unwrap()
@@ -532,9 +532,12 @@ async fn checkpoints_are_copied_and_show_that_the_end_of_the_log_was_cut() {
     let cut: String = lines.split_inclusive('\n').take(3).collect();
     fs::write(&file, cut).unwrap();
     let report = verify(&files, &options, &mut |_| ());
-    assert!(matches!(report.outcome, Outcome::Cut(_)), "{report:?}");
+    assert!(
+        matches!(report.outcome, VerifyOutcome::Cut(_)),
+        "{report:?}"
+    );
     // The log alone does not tell.
     options.checkpoints = None;
     let report = verify(&files, &options, &mut |_| ());
-    assert_eq!(report.outcome, Outcome::Whole);
+    assert_eq!(report.outcome, VerifyOutcome::Whole);
 }

@@ -1,18 +1,32 @@
-//! Texts of strangers, made fit to be seen.
+//! Makes untrusted text safe to print on a terminal or in a document.
+//!
+//! An audit log holds text that callers chose: paths, hosts, user agents. [`printable`] escapes
+//! everything in it that a terminal could obey or that could mislead a reader.
+//!
+//! ```
+//! use voxgate_audit_log::text::{Charset, printable};
+//!
+//! assert_eq!(printable("\u{1b}[2J", Charset::Unicode), "\\u001b[2J");
+//! assert_eq!(printable("Zoë", Charset::Unicode), "Zoë");
+//! assert_eq!(printable("Zoë", Charset::Ascii), "Zo\\u00eb");
+//! ```
 
 use std::env;
 use std::fmt::Write as _;
 
-/// What the terminal can show.
+/// The characters that the terminal can display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Charset {
+pub enum Charset {
+    /// Printable ASCII only.
     Ascii,
+    /// All of Unicode, in UTF-8.
     Unicode,
 }
 
 impl Charset {
-    /// The one of the locale (POSIX, XBD §8.2).
-    pub(super) fn of_locale() -> Self {
+    /// Reads the character set from `LC_ALL`, `LC_CTYPE` or `LANG` (POSIX, XBD §8.2).
+    #[must_use]
+    pub fn from_locale() -> Self {
         let set = ["LC_ALL", "LC_CTYPE", "LANG"]
             .into_iter()
             .filter_map(env::var_os)
@@ -26,8 +40,9 @@ impl Charset {
         }
     }
 
-    /// What stands for the rest of a text that was cut.
-    pub(super) fn ellipsis(self) -> char {
+    /// The character that marks a shortened text.
+    #[must_use]
+    pub fn ellipsis(self) -> char {
         match self {
             Self::Ascii => '~',
             Self::Unicode => '…',
@@ -35,10 +50,12 @@ impl Charset {
     }
 }
 
-/// Letters and digits, and printable ASCII, stay as they are. Everything else becomes the escape
-/// that stands for it in the log: what moves the cursor, turns the line around (bidi controls),
-/// has no width, or only looks like something else.
-pub(super) fn shown(text: &str, charset: Charset) -> String {
+/// Escapes every character except letters, digits and printable ASCII.
+///
+/// The escape is the one that the log uses, `\u001b`. It replaces control characters, bidi
+/// controls, characters without width, and symbols. A backslash becomes two.
+#[must_use]
+pub fn printable(text: &str, charset: Charset) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -56,18 +73,19 @@ pub(super) fn shown(text: &str, charset: Charset) -> String {
     safe
 }
 
-/// The fillers are letters to Unicode, and nothing to the eye.
+/// Unicode counts the Hangul fillers as letters, but they are invisible.
 fn is_letter(character: char) -> bool {
     let filler = matches!(character, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
     character.is_alphanumeric() && !filler
 }
 
-/// How many columns a text takes that [`shown`] made.
-pub(super) fn width(text: &str) -> usize {
+/// The number of terminal columns of a text that [`printable`] returned.
+#[must_use]
+pub fn width(text: &str) -> usize {
     text.chars().map(char_width).sum()
 }
 
-/// Wide characters (UAX #11) of the scripts that have any.
+/// Wide characters (UAX #11) take two columns.
 fn char_width(character: char) -> usize {
     match character {
         '\u{1100}'..='\u{115f}'
@@ -80,8 +98,9 @@ fn char_width(character: char) -> usize {
     }
 }
 
-/// As much of a text as fits into so many columns.
-pub(super) fn cut(text: &str, columns: usize, charset: Charset) -> String {
+/// Shortens a text to at most `columns` terminal columns.
+#[must_use]
+pub fn truncate(text: &str, columns: usize, charset: Charset) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -106,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_terminal_obeys_is_left() {
+    fn control_characters_are_escaped() {
         for (text, unicode, ascii) in [
             ("/v1/rime-tts", "/v1/rime-tts", "/v1/rime-tts"),
             ("\u{1b}[2J\u{7}", "\\u001b[2J\\u0007", "\\u001b[2J\\u0007"),
@@ -125,28 +144,28 @@ mod tests {
             ),
             ("\\u001b", "\\\\u001b", "\\\\u001b"),
         ] {
-            assert_eq!(shown(text, Charset::Unicode), unicode);
-            assert_eq!(shown(text, Charset::Ascii), ascii);
+            assert_eq!(printable(text, Charset::Unicode), unicode);
+            assert_eq!(printable(text, Charset::Ascii), ascii);
         }
     }
 
     #[test]
-    fn a_cut_text_fits() {
-        assert_eq!(cut("abcdef", 6, Charset::Unicode), "abcdef");
-        assert_eq!(cut("abcdef", 4, Charset::Unicode), "abc…");
-        assert_eq!(cut("abcdef", 4, Charset::Ascii), "abc~");
-        assert_eq!(cut("東京都", 4, Charset::Unicode), "東…");
-        assert_eq!(cut("abc", 0, Charset::Unicode), "");
+    fn a_shortened_text_fits() {
+        assert_eq!(truncate("abcdef", 6, Charset::Unicode), "abcdef");
+        assert_eq!(truncate("abcdef", 4, Charset::Unicode), "abc…");
+        assert_eq!(truncate("abcdef", 4, Charset::Ascii), "abc~");
+        assert_eq!(truncate("東京都", 4, Charset::Unicode), "東…");
+        assert_eq!(truncate("abc", 0, Charset::Unicode), "");
     }
 
     proptest! {
         #[test]
-        fn what_is_shown_is_letters_and_ascii(text in any::<String>(), columns in 0..40_usize) {
-            let safe = shown(&text, Charset::Unicode);
-            let printable = |c: char| matches!(c, ' '..='~') || c.is_alphanumeric();
-            prop_assert!(safe.chars().all(printable));
-            prop_assert!(shown(&text, Charset::Ascii).is_ascii());
-            prop_assert!(width(&cut(&safe, columns, Charset::Ascii)) <= columns);
+        fn printable_text_is_letters_and_ascii(text in any::<String>(), columns in 0..40_usize) {
+            let safe = printable(&text, Charset::Unicode);
+            let is_printable = |c: char| matches!(c, ' '..='~') || c.is_alphanumeric();
+            prop_assert!(safe.chars().all(is_printable));
+            prop_assert!(printable(&text, Charset::Ascii).is_ascii());
+            prop_assert!(width(&truncate(&safe, columns, Charset::Ascii)) <= columns);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 const MAX_BYTES: usize = 64 << 20;
 
 /// The lines of decisions, by their request.
-pub(super) struct OpenRequests {
+pub(super) struct PendingDecisions {
     lines: BTreeMap<u64, (Box<str>, Box<str>)>,
     arrivals: HashMap<Box<str>, u64>,
     next: u64,
@@ -14,7 +14,7 @@ pub(super) struct OpenRequests {
     max_bytes: usize,
 }
 
-impl OpenRequests {
+impl PendingDecisions {
     pub(super) fn new() -> Self {
         Self {
             lines: BTreeMap::new(),
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_oldest_are_given_up_when_there_are_too_many() {
-        let mut open = OpenRequests::new();
+        let mut open = PendingDecisions::new();
         open.max_bytes = 3 * cost("a", "line 1");
         for request in ["a", "b", "c"] {
             assert_eq!(open.insert(request, "line 1").len(), 0);
