@@ -25,6 +25,8 @@ from pages import Block, Page
 
 DEADLINE = 60
 SERVE = re.compile(r"^\s*voxgate serve\b")
+# Addresses that another process of this machine may use: a page has to declare them.
+FIXED = re.compile(r"\b(?:127\.0\.0\.1|0\.0\.0\.0|localhost):(?:3000|8000|8080|8081)\b")
 
 
 class Failed(Exception):
@@ -282,6 +284,8 @@ def run_page(page: Page, voxgate: Path, sample_log: Path | None) -> tuple[int, d
             if not block.is_shell or block.not_run:
                 continue
             text = session.rewrite(block.text)
+            if fixed := FIXED.search(text):
+                raise Failed(f"{fixed[0]} is not declared by a docs-run comment of the page")
             (run_console if block.language == "console" else run_sh)(session, text)
             count += 1
         session.stop()
