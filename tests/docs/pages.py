@@ -15,11 +15,10 @@ REASONS = (
     "needs a cluster",
     "needs a network",
     "needs root",
-    "needs your data",
 )
-# What a page may declare in `<!-- docs-run: name=value … -->`: the addresses and the path in its text
-# that the runner replaces by free ports and a temporary directory.
-FIXTURES = ("upstream", "gateway", "admin", "log")
+# What a page may declare in `<!-- docs-run: name=value … -->`: the addresses and paths in its text that
+# the runner replaces by free ports, and by an audit log and its public key.
+FIXTURES = ("upstream", "gateway", "admin", "log", "pubkey")
 SHELLS = ("sh", "console")
 
 COMMENT = re.compile(r"^<!-- (not run|saved as|docs-run): (.*?) -->$")
@@ -106,8 +105,6 @@ def read(path: Path) -> Page:
 
 
 def declare(page: Page, number: int, text: str) -> None:
-    if any(block.is_shell and not block.not_run for block in page.blocks):
-        page.problems.append((number, "docs-run has to come before the first block that is run"))
     for word in text.split():
         name, _, value = word.partition("=")
         if name not in FIXTURES or not value:

@@ -8,7 +8,8 @@ A block is run unless a comment directly above it says why not:
 
 A page declares which addresses and paths of its text are replaced while it is run:
 
-    <!-- docs-run: upstream=127.0.0.1:8000 gateway=127.0.0.1:8080 admin=127.0.0.1:8081 log=/var/log/voxgate -->
+    <!-- docs-run: upstream=127.0.0.1:8000 gateway=127.0.0.1:8080 admin=127.0.0.1:8081 -->
+    <!-- docs-run: log=/var/log/voxgate pubkey=audit.pub -->
 
 A block of another language is written to a file of the page's directory by `<!-- saved as: keys.toml -->`.
 In a console block, output below a command is compared with the real one; `…` stands for any text.
@@ -51,7 +52,7 @@ def main() -> int:
     voxgate = Path(os.environ["VOXGATE_BIN"]).resolve()
     arguments = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="voxgate-docs-") as folder:
-        log = Path(folder) / "log"
+        log = Path(folder)
         write_sample_log(voxgate, log)
         if "--planted" in arguments:
             return planted.check(voxgate, log, known_settings(voxgate))

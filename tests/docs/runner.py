@@ -25,6 +25,8 @@ from pages import Block, Page
 
 DEADLINE = 60
 SERVE = re.compile(r"^\s*voxgate serve\b")
+# Addresses that another process of this machine may use: a page has to declare them.
+FIXED = re.compile(r"\b(?:127\.0\.0\.1|0\.0\.0\.0|localhost):(?:3000|8000|8080|8081)\b")
 
 
 class Failed(Exception):
@@ -98,8 +100,11 @@ class Session:
         if "log" in fixtures:
             assert sample_log
             log = self._state / "sample-log"
-            shutil.copytree(sample_log, log)
+            shutil.copytree(sample_log / "log", log)
             self.replaced[fixtures["log"]] = str(log)
+        if "pubkey" in fixtures:
+            assert sample_log
+            self.replaced[fixtures["pubkey"]] = str(sample_log / "audit.pub")
 
     def close(self) -> None:
         try:
@@ -279,6 +284,8 @@ def run_page(page: Page, voxgate: Path, sample_log: Path | None) -> tuple[int, d
             if not block.is_shell or block.not_run:
                 continue
             text = session.rewrite(block.text)
+            if fixed := FIXED.search(text):
+                raise Failed(f"{fixed[0]} is not declared by a docs-run comment of the page")
             (run_console if block.language == "console" else run_sh)(session, text)
             count += 1
         session.stop()
@@ -291,13 +298,15 @@ def run_page(page: Page, voxgate: Path, sample_log: Path | None) -> tuple[int, d
 
 
 def write_sample_log(voxgate: Path, into: Path) -> None:
-    """An audit log with an accepted and two refused requests, for pages that read one."""
+    """A signed audit log with an accepted and two refused requests, for pages that read one."""
     session = Session(voxgate, {"upstream": "tts:80", "gateway": "gateway:80"}, None)
     try:
         script = f"""
             export VOXGATE_UPSTREAM=http://tts:80 VOXGATE_KEYS_FILE=keys.toml
-            export VOXGATE_AUDIT_DIR={shlex.quote(str(into))}
             voxgate key new --id ivr-prod > token
+            voxgate audit keygen audit.key > {shlex.quote(str(into / "audit.pub"))}
+            export VOXGATE_AUDIT_SIGNING_KEY_FILE=audit.key
+            export VOXGATE_AUDIT_DIR={shlex.quote(str(into / "log"))}
         """
         run_sh(session, session.rewrite(script))
         session.serve("voxgate serve")
