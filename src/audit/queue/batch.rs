@@ -6,7 +6,7 @@ use super::waiter::Waiter;
 use crate::audit::entry::Entry;
 
 /// The capacity of a batch, in records and in bytes of their texts.
-const MAX_RECORDS: usize = 16 * 1024;
+pub(super) const MAX_RECORDS: usize = 16 * 1024;
 const MAX_TEXT_BYTES: usize = 8 * 1024 * 1024;
 /// The texts of one record are never longer.
 const MAX_RECORD_TEXT_BYTES: usize = 2048;

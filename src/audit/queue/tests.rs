@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use http::{Method, Version};
 use serde_json::Value;
 
+use super::batch::MAX_RECORDS;
 use super::*;
 use crate::audit::Decision;
 use crate::request_id::RequestId;
@@ -190,7 +191,7 @@ fn a_blocking_decision_waits_for_a_place_and_for_nothing_else() {
     assert!(commit(&test.queue, "/0").is_recorded());
     assert_eq!(test.written().len(), 1);
     // The writer is held; all places are taken.
-    for _ in 0..RECORDS {
+    for _ in 0..MAX_RECORDS {
         assert!(commit(&test.queue, "/").is_recorded());
     }
     let mut late = test.queue.commit(&decision("/late"));
@@ -198,12 +199,12 @@ fn a_blocking_decision_waits_for_a_place_and_for_nothing_else() {
     let mut next = commit(&test.queue, "/next");
     assert!(poll(&mut next).is_pending());
     test.answers.send(true).expect("written");
-    assert_eq!(test.written().len(), RECORDS);
+    assert_eq!(test.written().len(), MAX_RECORDS);
     assert_eq!(settled(&mut next), Ok(()), "a place");
     test.answers.send(true).expect("written");
     assert_eq!(test.asked.recv(), Ok(Asked::Sync), "after so many lines");
     test.answers.send(true).expect("synced");
-    let last = RECORDS as u64;
+    let last = MAX_RECORDS as u64;
     // What was given up is a gap, and what waited comes behind it.
     assert_eq!(
         test.written(),
@@ -220,7 +221,7 @@ fn a_counted_decision_never_waits_and_each_loss_is_on_record() {
     let test = start(DeliveryGuarantee::Counted);
     assert!(commit(&test.queue, "/0").is_recorded());
     assert_eq!(test.written().len(), 1);
-    for _ in 0..RECORDS + 5 {
+    for _ in 0..MAX_RECORDS + 5 {
         assert!(commit(&test.queue, "/").is_recorded());
     }
     assert_eq!(test.queue.lost(), 5);
@@ -231,10 +232,10 @@ fn a_counted_decision_never_waits_and_each_loss_is_on_record() {
         ("gap".to_owned(), 1),
         "the first was not written"
     );
-    assert_eq!(lost_and_written.len(), 1 + RECORDS);
+    assert_eq!(lost_and_written.len(), 1 + MAX_RECORDS);
     test.answers.send(true).expect("written");
     assert!(commit(&test.queue, "/last").is_recorded());
-    let last = RECORDS as u64 + 7;
+    let last = MAX_RECORDS as u64 + 7;
     assert_eq!(
         test.written(),
         [("gap".to_owned(), last - 1), ("/last".to_owned(), last)]
