@@ -1,17 +1,19 @@
 #!/bin/sh
-# Checks the dependencies against deny.toml, if cargo-deny is installed.
+# Checks the dependencies against deny.toml with cargo-deny, which scripts/cargo-tool.sh installs.
 set -eu
 cd -- "$(dirname -- "$0")/.."
-cargo=${CARGO:-cargo}
+version=0.20.2
 
-if ! "$cargo" deny --version >/dev/null 2>&1; then
-    scripts/skipped.sh add cargo-deny 'not installed (cargo install --locked cargo-deny)'
-    exit 0
-fi
-"$cargo" deny --locked check --hide-inclusion-graph bans licenses sources
-# A database that cannot be fetched says nothing about the dependencies.
-if "$cargo" deny --locked fetch db; then
-    "$cargo" deny --locked check --disable-fetch advisories
+# Without its default features, cargo-deny fetches with the git program, and needs no C library.
+deny=$(scripts/cargo-tool.sh cargo-deny "$version" --no-default-features) || {
+    code=$?
+    [ "$code" -ne 77 ] || exit 0
+    exit "$code"
+}
+"$deny" --locked check --hide-inclusion-graph bans licenses sources
+# Without the advisory database, nothing is known about the dependencies.
+if "$deny" --locked fetch db; then
+    "$deny" --locked check --disable-fetch advisories
 else
     scripts/skipped.sh add advisories 'the advisory database could not be fetched'
 fi
