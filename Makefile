@@ -1,95 +1,109 @@
-# `make` lists the targets. `make test` must pass before a change is merged. It needs Rust, Python 3
-# and make, and downloads everything else, pinned, into the target directory. One vendor's client and
-# the chart's tests need Node 20.
+# `make` lists the targets. `make test` runs every check that a change must pass. It needs Rust,
+# Python 3 and make; it downloads other tools, at pinned versions, into the target directory. Node 20
+# is needed for one vendor's client and for Helm, which comes from npm. Without Node, those checks are
+# skipped.
+#
+# In CI (CI=true) a skipped check is an error, unless scripts/skipped.allowed lists it.
 
 CARGO ?= cargo
-# The library's features, the commands of the audit log, and the whole program.
-FEATURES := --features voxgate/axum,voxgate/audit-log,voxgate/notify,voxgate-audit-log/cli
-# What is released. `fuzz` and `constant-time` are members for fmt and clippy.
-PACKAGES := -p voxgate -p voxgate-audit-log -p voxgate-limits-redis -p voxgate-gateway
-# The lock file is part of what is tested.
+# The checks use Cargo.lock as it is committed.
 LOCKED := --locked
+# The packages that the tests and documents cover. The fuzz targets and the constant-time programs need
+# flags of their own: scripts/fuzz.sh and scripts/constant-time.sh build and run them.
+PACKAGES := --workspace --exclude voxgate-fuzz --exclude voxgate-constant-time
+FEATURES := --all-features
 
 # In this order: checks that fail quickly come first.
-CHECKS := fmt lint clippy features unit doctest docs docs-run clients chart fuzz constant-time deny msrv
+CHECKS := fmt lint clippy features unit doctest docs docs-run clients chart fuzz constant-time deny \
+	msrv minimal-versions
 
 .DEFAULT_GOAL := help
-.PHONY: help build test begin bench clean dudect reference $(CHECKS)
+.PHONY: help build test begin reference bench dudect clean $(CHECKS)
 # The steps share one target directory and one list of skipped checks.
 .NOTPARALLEL:
 
 help: ## Print this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "As root, missing Debian packages are installed; NO_INSTALL=1 disables that."
+	@echo "If you are root, missing Debian packages are installed. Set NO_INSTALL=1 to prevent this."
 
 build: ## Build the program in release mode.
-	$(CARGO) build --release $(LOCKED) -p voxgate-gateway
+	$(CARGO) build --release $(LOCKED) --bin voxgate
 
-test: begin $(CHECKS) ## Run every check below, then list what was skipped.
+test: begin $(CHECKS) ## Run every check below, then list the skipped checks.
 	@scripts/skipped.sh report
 
 begin:
 	@scripts/skipped.sh reset
 
-fmt: ## Check the formatting.
+fmt: ## Check the formatting of the Rust code.
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then \
 		set -x; $(CARGO) fmt --all --check; \
 	else scripts/skipped.sh add rustfmt 'not installed (rustup component add rustfmt)'; fi
 
-lint: ## Check spelling, the workflows, and the syntax of the scripts.
+lint: ## Check the spelling, the shell scripts and the GitHub workflows.
 	scripts/lint.sh
 
-clippy: ## Lint the whole workspace; a warning is an error.
-	@if $(CARGO) clippy --version >/dev/null 2>&1; then \
-		set -x; $(CARGO) clippy $(LOCKED) --workspace --all-targets $(FEATURES) -- -D warnings; \
+clippy: ## Lint the Rust code; a warning is an error.
+	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -ex; \
+		$(CARGO) clippy $(LOCKED) $(PACKAGES) --all-targets $(FEATURES) -- -D warnings; \
+		$(CARGO) clippy $(LOCKED) --package voxgate-fuzz --all-targets -- -D warnings; \
+		$(CARGO) clippy $(LOCKED) --package voxgate-constant-time --lib --bin callgrind \
+			-- -D warnings; \
 	else scripts/skipped.sh add clippy 'not installed (rustup component add clippy)'; fi
 
-features: ## Check the library with each combination of its features, and its number of dependencies.
+features: ## Check every combination of features of each library.
 	scripts/features.sh
 
-unit: ## Run the tests of the crates and the examples, and the integration tests.
-	@# The integration tests start these programs; `cargo test --examples` builds their tests instead.
-	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --examples --bins
+unit: ## Run the unit tests, the integration tests and the tests of the examples.
+	@command -v strace >/dev/null || why=$$(scripts/debian-package.sh strace) || \
+		scripts/skipped.sh add strace "$$why"
+	@# The integration tests start the examples. `cargo test --examples` builds only their tests.
+	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --examples
 	$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --lib --bins --tests --examples
 
-doctest: ## Run the examples in the documentation.
+doctest: ## Run the examples in the Rust documentation.
 	$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --doc
 
-docs: ## Build the documentation of the crates; a broken link is an error.
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps $(PACKAGES) $(FEATURES)
+docs: ## Build the Rust documentation; a broken link is an error.
+	@# --lib: the library and the program have the same name.
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) $(PACKAGES) $(FEATURES) --no-deps --lib
 
-docs-run: ## Run the commands in README and docs, and check their links.
+docs-run: ## Run the commands in README.md and docs/.
 	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
 	scripts/docs.sh
 
-reference: ## Write docs/reference/settings.md and cli.md again from the code.
-	UPDATE_REFERENCE=1 $(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --test it reference
+reference: ## Generate docs/reference from the code. `make unit` checks that it is current.
+	UPDATE_REFERENCE=1 $(CARGO) test $(LOCKED) --package voxgate-gateway $(FEATURES) \
+		--test it reference
 
-clients: ## Run vendors' own clients through the gateway.
+clients: ## Run the vendors' own clients through the gateway.
 	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
 	scripts/clients.sh
 
-chart: ## Render the Helm chart, and check it against Kubernetes, the gateway and its documentation.
+chart: ## Test the Helm chart against the Kubernetes schemas and the gateway.
 	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
 	scripts/chart.sh
 
-fuzz: ## Fuzz each parser of untrusted input for FUZZ_SECONDS (30).
+fuzz: ## Fuzz each parser of client input for FUZZ_SECONDS (default: 30).
 	scripts/fuzz.sh
 
-constant-time: ## Check in valgrind that the layer takes constant time.
+constant-time: ## Check with valgrind that authentication takes constant time.
 	scripts/constant-time.sh
 
-deny: ## Check licences, sources and advisories of the dependencies with cargo-deny.
+deny: ## Check the dependencies' licences, sources and security advisories with cargo-deny.
 	scripts/deny.sh
 
-msrv: ## Check that the oldest supported Rust builds the workspace.
+msrv: ## Check the code with the oldest supported Rust version.
 	scripts/msrv.sh
 
-bench: ## Measure what keys, limits and the audit trail cost.
-	$(CARGO) bench $(LOCKED) -p voxgate -p voxgate-limits-redis $(FEATURES) --benches
+minimal-versions: ## Check the libraries with the oldest dependencies that Cargo.toml allows.
+	scripts/minimal-versions.sh
 
-dudect: ## Measure that the layer takes constant time. Not part of `make test`: it needs a quiet machine.
+bench: ## Measure keys, limits and the audit log. Not part of `make test`.
+	$(CARGO) bench $(LOCKED) $(PACKAGES) $(FEATURES) --bench keys --bench limits --bench audit
+
+dudect: ## Measure constant time statistically. Needs an idle machine; not part of `make test`.
 	scripts/dudect.sh
 
 clean: ## Remove everything that was built or downloaded.

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Renders the chart in helm/ with two versions of Helm, and holds what comes out against Kubernetes'
-# own schemas, against the gateway in target/debug (wherever cargo's target directory is), and against
-# what the chart promises: tests/chart says what.
+# Renders the chart in helm/ with two versions of Helm. tests/chart checks the result against the
+# Kubernetes schemas, against the program `voxgate` in cargo's target directory (target/debug), and
+# against the chart's documentation.
 #
-# Helm is in two npm packages, so without Node there is none.
+# Helm comes from two npm packages, so these tests need Node.
 set -eu
 cd -- "$(dirname -- "$0")/.."
 

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Shows with valgrind that the layer takes constant time: that nothing depends on a secret but what
-# is declared, and that a mismatch takes as many instructions wherever it is. docs/explanation/constant-time.md
-# says what that means. Each has a positive control, without which silence would mean nothing.
+# Checks with valgrind that the layer takes constant time. memcheck checks that no branch or address
+# depends on a secret, except where it is declared. callgrind checks that a wrong key takes the same
+# number of instructions wherever it differs. docs/CONSTANT_TIME.md explains both. Each tool must also
+# report a positive control: a program that is wrong on purpose.
 set -eu
 cd -- "$(dirname -- "$0")/.."
 cargo=${CARGO:-cargo}
@@ -10,48 +11,50 @@ work=target/constant-time
 case $(uname -sm) in
 'Linux x86_64') ;;
 *)
-    scripts/skipped.sh add 'constant time in valgrind' 'its client requests are for Linux on x86_64'
+    scripts/skipped.sh add constant-time 'the programs for valgrind need Linux on x86_64'
     exit 0
     ;;
 esac
 if ! command -v valgrind >/dev/null && ! why=$(scripts/debian-package.sh valgrind); then
-    scripts/skipped.sh add 'constant time in valgrind' "valgrind: $why"
+    scripts/skipped.sh add constant-time "valgrind: $why"
     exit 0
 fi
 
-set -- build -p voxgate-constant-time --locked --profile constant-time --target-dir "$work"
-built=$work/constant-time
+# The code is built as for a release, and keeps its line tables for valgrind's reports.
+export CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none
+set -- build --manifest-path constant-time/Cargo.toml --locked --release --target-dir "$work"
 
 fail() {
-    echo "$1" >&2
+    echo "error: $1" >&2
     exit 1
 }
 
-# memcheck MODE
+# memcheck MODE: sets $status to valgrind's exit status, which is 99 if memcheck reports an error.
 memcheck() {
     status=0
     valgrind --quiet --error-exitcode=99 --num-callers=8 --log-file="$work/memcheck-$1.log" \
         "$built/memcheck" "$1" || status=$?
 }
 
-# Only this program is built with the cfg, which lets it know what is declassified.
-RUSTFLAGS="${RUSTFLAGS-} --cfg voxgate_constant_time" "$cargo" "$@" --features memcheck --bin memcheck
+# Only this program is built with the cfg: it makes the library tell valgrind what is declassified.
+RUSTFLAGS="${RUSTFLAGS-} --cfg voxgate_constant_time" "$cargo" "$@" --bin memcheck
 memcheck layer
 [ "$status" -eq 0 ] || {
     cat "$work/memcheck-layer.log" >&2
-    fail 'memcheck: something depends on a secret that was not declassified'
+    fail 'memcheck: a branch or an address depends on a secret (see the report above)'
 }
 for control in undeclared early-exit; do
     memcheck "$control"
-    [ "$status" -eq 99 ] || fail "memcheck does not report the control $control"
-    echo "memcheck: the control $control is reported"
+    [ "$status" -eq 99 ] || fail "memcheck: the control $control was not reported"
+    echo "memcheck: the control $control was reported, as it must be"
 done
 
 "$cargo" "$@" --bin callgrind
 counts=$work/callgrind.out
 valgrind --tool=callgrind --quiet --collect-atstart=no --combine-dumps=yes \
-    --callgrind-out-file="$counts" --log-file="$work/callgrind.log" "$built/callgrind"
-# For each kind of request and position the fewest instructions, and how many different there are.
+    --callgrind-out-file="$counts" --log-file="$work/callgrind.log" "$work/release/callgrind"
+# Each request runs several times; its smallest number of instructions counts. For each kind of
+# request, this counts how many different numbers its positions have.
 awk '
 /^desc: Trigger: Client Request: / { what = $5; position = $6 }
 /^summary: / && what {
@@ -73,4 +76,4 @@ END {
         kinds++
     }
     exit wrong || kinds != 3
-}' "$counts" || fail 'callgrind: the layer must take one number of instructions, the control several'
+}' "$counts" || fail 'callgrind: the layer must take 1 number of instructions, and the control more than 1'

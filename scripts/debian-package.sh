@@ -1,8 +1,9 @@
 #!/bin/sh
-# Installs one Debian package, if this is a Debian and the user is root.
+# Installs one Debian package, if the system has apt-get and the user is root.
 #
 # Usage: debian-package.sh PACKAGE
-# On failure, standard output holds the reason in one line.
+#
+# On failure, it prints the reason to standard output, in one line.
 set -eu
 cd -- "$(dirname -- "$0")/.."
 package=$1
@@ -14,8 +15,8 @@ why() {
 }
 
 [ -z "${NO_INSTALL-}" ] || why 'not installed, and NO_INSTALL is set'
-command -v apt-get >/dev/null || why 'not installed, and there is no apt-get'
-[ "$(id -u)" -eq 0 ] || why 'not installed and not root'
+command -v apt-get >/dev/null || why 'not installed, and apt-get is not available'
+[ "$(id -u)" -eq 0 ] || why 'not installed, and only root can install it'
 
 install() {
     DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes -o DPkg::Lock::Timeout=120 \
@@ -24,7 +25,7 @@ install() {
 
 echo "installing the Debian package $package" >&2
 mkdir -p target
-# The lists are missing from a fresh image and stale in an old one, so the first failure says little.
+# The package lists may be missing or old, so try again after an update.
 if install >"$log" 2>&1 </dev/null; then exit 0; fi
 if { apt-get --quiet update && install; } >>"$log" 2>&1 </dev/null; then exit 0; fi
 tail -n 5 "$log" >&2

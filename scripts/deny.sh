@@ -1,23 +1,17 @@
 #!/bin/sh
-# Checks the dependencies against deny.toml with cargo-deny, which it installs from its crate, pinned,
-# into target/tools. It is built with little optimisation: it runs for seconds.
+# Checks the dependencies against deny.toml with cargo-deny, which scripts/cargo-tool.sh installs.
 set -eu
 cd -- "$(dirname -- "$0")/.."
-cargo=${CARGO:-cargo}
 version=0.20.2
-tools=target/tools
 
-if [ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" != "cargo-deny $version" ]; then
-    echo "installing cargo-deny $version" >&2
-    CARGO_TARGET_DIR=$PWD/$tools/build CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-        CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-        "$cargo" install --quiet --locked --root "$tools" --no-default-features \
-        "cargo-deny@$version"
-    rm -rf "$tools/build"
-fi
-deny=$tools/bin/cargo-deny
+# Without its default features, cargo-deny fetches with the git program, and needs no C library.
+deny=$(scripts/cargo-tool.sh cargo-deny "$version" --no-default-features) || {
+    code=$?
+    [ "$code" -ne 77 ] || exit 0
+    exit "$code"
+}
 "$deny" --locked check --hide-inclusion-graph bans licenses sources
-# A database that cannot be fetched says nothing about the dependencies.
+# Without the advisory database, nothing is known about the dependencies.
 if "$deny" --locked fetch db; then
     "$deny" --locked check --disable-fetch advisories
 else

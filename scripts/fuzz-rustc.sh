@@ -1,15 +1,10 @@
 #!/bin/sh
-# cargo's RUSTC_WRAPPER for scripts/fuzz.sh: compiles the parsers so that libFuzzer sees which of
-# their branches an input takes, and what they compare it with. All else is left as it is: what the
-# model does would drown what they do.
+# The RUSTC_WRAPPER of scripts/fuzz.sh. It compiles the parsers with coverage instrumentation, so that
+# libFuzzer sees which branches an input takes and which values the code compares. Other crates are
+# compiled without it: their coverage would hide that of the parsers.
 #
-# The flags are those of cargo-fuzz; a stable toolchain has LLVM's pass, too.
+# The flags are those of cargo-fuzz. LLVM's pass is also in a stable toolchain.
 set -eu
-coverage="-Cpasses=sancov-module\
- -Cllvm-args=-sanitizer-coverage-level=4\
- -Cllvm-args=-sanitizer-coverage-inline-8bit-counters\
- -Cllvm-args=-sanitizer-coverage-pc-table\
- -Cllvm-args=-sanitizer-coverage-trace-compares"
 
 name=
 previous=
@@ -18,6 +13,13 @@ for argument; do
     previous=$argument
 done
 case $name in
-voxgate | base64 | percent_encoding) exec "$@" $coverage ;;
+voxgate | base64 | percent_encoding)
+    exec "$@" \
+        -Cpasses=sancov-module \
+        -Cllvm-args=-sanitizer-coverage-level=4 \
+        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+        -Cllvm-args=-sanitizer-coverage-pc-table \
+        -Cllvm-args=-sanitizer-coverage-trace-compares
+    ;;
 *) exec "$@" ;;
 esac

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Fuzzes each parser of untrusted input for FUZZ_SECONDS (30): with libFuzzer, guided by coverage, or
-# with random input if there is no C++ compiler to build libFuzzer.
+# Fuzzes each parser of client input for FUZZ_SECONDS seconds (default: 30). libFuzzer guides the
+# inputs by coverage. It needs a C++ compiler; without one, the targets run on random inputs.
 #
-# Crashes are in target/fuzz/crashes/TARGET/; the program that this prints runs one again. When it is
-# fixed, move it to fuzz/seeds/TARGET/ under a name that describes it.
+# An input that fails is written to target/fuzz/crashes/TARGET/, and the script prints how to run it
+# again. After the fix, move the input to fuzz/seeds/TARGET/ under a name that describes it.
 set -eu
 cd -- "$(dirname -- "$0")/.."
 cargo=${CARGO:-cargo}
@@ -15,16 +15,23 @@ builds_cxx() {
 int main() { return std::min(0, 1); }' | "${CXX:-c++}" -x c++ - -o /dev/null 2>/dev/null
 }
 
-set -- build -p voxgate-fuzz --locked --profile fuzz --bins --target-dir "$work"
+# A profile of its own for the fuzz targets, whatever the release profile says.
+export CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+    CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
+    CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
+    CARGO_PROFILE_RELEASE_LTO=false \
+    CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
+    CARGO_PROFILE_RELEASE_STRIP=none
+set -- build --manifest-path fuzz/Cargo.toml --locked --release --bins --target-dir "$work"
 if builds_cxx || { why=$(scripts/debian-package.sh g++) && builds_cxx; }; then
-    # With --target, this build and the other one do not take each other's place.
+    # --target separates this build from the one without libFuzzer.
     host=$(rustc -vV | sed -n 's/^host: //p')
     RUSTC_WRAPPER=$PWD/scripts/fuzz-rustc.sh \
         "$cargo" "$@" --target "$host" --features libfuzzer
     programs=$work/$host/fuzz
 else
-    scripts/skipped.sh add 'coverage-guided fuzzing' \
-        "no C++ compiler (g++: ${why:-of no help}); the same targets ran on random inputs"
+    scripts/skipped.sh add libfuzzer \
+        "no C++ compiler (g++: ${why:-it does not help}); random inputs were used"
     "$cargo" "$@"
     programs=$work/fuzz
 fi
@@ -39,7 +46,8 @@ for seeds in fuzz/seeds/*/; do
     if ! "$programs/$target" -max_total_time="$seconds" -max_len=200 \
         -dict=fuzz/words.dict -artifact_prefix="$crashes/" "$corpus" "$seeds" >"$log" 2>&1; then
         tail -n 40 "$log" >&2
-        echo "$target: found something; run it again with $programs/$target FILE" >&2
+        echo "error: the fuzz target $target failed; its input is in $crashes" >&2
+        echo "  To run it again: $programs/$target FILE" >&2
         exit 1
     fi
     tail -n 1 "$log"

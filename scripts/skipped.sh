@@ -1,46 +1,73 @@
 #!/bin/sh
-# Keeps the list of the checks that `make test` skipped.
+# Keeps the list of checks that `make test` skipped.
 #
-# Usage: skipped.sh reset | add WHAT WHY | report
+# Usage: skipped.sh reset | add CHECK REASON | report
 #
-# In CI (CI=true), `report` fails if a skipped check is not listed in scripts/skipped.allowed.
-# VOXGATE_SKIPPED names another list, and VOXGATE_SKIPPED_ALLOWED another list of allowed checks.
+# In CI (CI=true), a skipped check is an error, unless SKIPPED_ALLOWED lists it. That file is
+# scripts/skipped.allowed by default. `add` fails at once; `report` fails if the list has such a check.
+# SKIPPED_LIST is the file that holds the list; the default is target/skipped.
 set -eu
 cd -- "$(dirname -- "$0")/.."
-list=${VOXGATE_SKIPPED:-target/skipped}
-allowed=${VOXGATE_SKIPPED_ALLOWED:-scripts/skipped.allowed}
+list=${SKIPPED_LIST:-target/skipped}
+allowed=${SKIPPED_ALLOWED:-scripts/skipped.allowed}
+
+usage() {
+    echo "usage: $0 reset | add CHECK REASON | report" >&2
+    exit 64
+}
+
+# is_allowed CHECK: whether CHECK may be skipped in CI.
+is_allowed() {
+    [ "${CI-}" != true ] ||
+        CHECK=$1 awk -F ': ' '!/^#/ && $1 == ENVIRON["CHECK"] { found = 1 } END { exit !found }' \
+            "$allowed"
+}
+
+refuse() {
+    echo "error: CI must not skip this check: $1" >&2
+    echo "  Install what it needs, or add a line to $allowed: 'CHECK: REASON'." >&2
+}
 
 case ${1-} in
 reset)
-    mkdir -p "$(dirname -- "$list")"
+    [ $# -eq 1 ] || usage
+    mkdir -p -- "$(dirname -- "$list")"
     : >"$list"
     ;;
 add)
-    mkdir -p "$(dirname -- "$list")"
+    [ $# -eq 3 ] || usage
+    case $2 in *': '*) usage ;; esac
+    mkdir -p -- "$(dirname -- "$list")"
     echo "$2: $3" >>"$list"
     echo "skipped $2: $3"
+    is_allowed "$2" || {
+        refuse "$2"
+        exit 1
+    }
     ;;
 report)
+    [ $# -eq 1 ] || usage
     echo
     if [ ! -s "$list" ]; then
-        echo 'nothing was skipped'
+        echo 'no check was skipped'
         exit 0
     fi
-    echo 'skipped, because:'
-    sed 's/^/  /' "$list"
-    [ "${CI-}" = true ] || exit 0
+    echo 'skipped checks:'
+    awk '!seen[$0]++ { print "  " $0 }' "$list"
     status=0
-    while IFS= read -r line; do
-        what=${line%%:*}
-        if ! grep -v '^#' "$allowed" | cut -d: -f1 | grep -qxF -- "$what"; then
-            echo "CI must not skip \"$what\": install what it needs, or add it to $allowed with a reason" >&2
+    # A test that calls `add` may ignore its exit status.
+    checks=$(awk -F ': ' '!seen[$1]++ { print $1 }' "$list")
+    while IFS= read -r check; do
+        is_allowed "$check" || {
+            refuse "$check"
             status=1
-        fi
-    done <"$list"
+        }
+    done <<END
+$checks
+END
     exit "$status"
     ;;
 *)
-    echo "usage: $0 reset | add WHAT WHY | report" >&2
-    exit 64
+    usage
     ;;
 esac

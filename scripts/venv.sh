@@ -1,11 +1,12 @@
 #!/bin/sh
-# Makes the Python environment of tests/NAME, exactly as its requirements.txt pins it, and prints the
-# path of its interpreter. It is quick when the environment is already there.
+# Creates a virtual environment with the packages of tests/NAME/requirements.txt, and prints the path
+# of its Python interpreter. It is quick if the environment already exists.
 #
 # Usage: venv.sh NAME
 #
-# PYTHON names the interpreter to start from. Where packages come from is pip's own configuration.
-# Exit code 77 means that it cannot be made here; the reason is in the list of what was skipped.
+# PYTHON names the base interpreter (default: python3). pip's own configuration selects the index.
+# Exit code 77 means that the environment cannot be created here. The reason is in the list of skipped
+# checks.
 set -eu
 cd -- "$(dirname -- "$0")/.."
 name=$1
@@ -22,9 +23,10 @@ command -v "$python" >/dev/null || skip "$python is not installed"
 version=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])') ||
     skip "$python does not run"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    skip "$python is Python $version; 3.11 is needed"
+    skip "$python is Python $version; 3.11 or later is needed"
 
-# What the environment is made from. It is written last: without it, the making was interrupted.
+# Identifies the environment's contents. It is written last: if it is missing, the environment is
+# incomplete.
 stamp=$("$python" - "$requirements" <<'END'
 import hashlib, sys
 pinned = open(sys.argv[1], "rb").read()
@@ -32,7 +34,7 @@ print(hashlib.sha256(pinned).hexdigest(), sys.version.split()[0], sys.base_prefi
 END
 )
 
-# Every pinned package is there, and its files have not gone.
+# is_complete: whether every pinned package is installed, with all its files.
 is_complete() {
     "$venv/bin/python" -I - "$requirements" <<'END'
 import importlib.metadata, sys
@@ -48,7 +50,7 @@ for line in open(sys.argv[1], encoding="utf-8"):
         sys.exit(f"{name} is {found.version}, not {version}")
     for file in found.files or ():
         if file.suffix in (".py", ".so") and not file.locate().exists():
-            sys.exit(f"{name} lacks {file}")
+            sys.exit(f"{name}: the file {file} is missing")
 END
 }
 
@@ -58,26 +60,28 @@ if [ "$(cat "$venv/stamp" 2>/dev/null)" = "$stamp" ] && [ -x "$venv/bin/python" 
     exit 0
 fi
 
-# Debian splits venv's own pip from python3, into python3-venv.
-fresh() {
+# create [OPTION]...: creates an empty environment. On Debian, pip for new environments is in the
+# package python3-venv.
+create() {
     rm -rf "$venv"
     "$python" -m venv "$@" "$venv" >target/venv.log 2>&1
 }
 
 mkdir -p target
-echo "making $venv with Python $version" >&2
-if fresh || { why=$(scripts/debian-package.sh python3-venv) && fresh; }; then
+echo "creating $venv with Python $version" >&2
+if create || { why=$(scripts/debian-package.sh python3-venv) && create; }; then
     set -- "$venv/bin/python" -m pip
-elif fresh --without-pip && "$python" -m pip --python "$venv/bin/python" --version >/dev/null 2>&1
+elif create --without-pip && "$python" -m pip --python "$venv/bin/python" --version >/dev/null 2>&1
 then
-    # A pip of 22.3 or later can install into an environment that has none.
+    # pip 22.3 and later can install into an environment without pip.
     set -- "$python" -m pip --python "$venv/bin/python"
 else
     rm -rf "$venv"
-    skip "$python cannot make an environment with pip in it; python3-venv: ${why:-of no help}"
+    skip "$python cannot create an environment with pip (python3-venv: ${why:-does not help})"
 fi
 
-# The list is complete, so nothing else is resolved; and no package runs code to be installed.
+# requirements.txt lists every package, so pip resolves no others. Only wheels are installed: they run
+# no code at installation.
 "$@" --disable-pip-version-check --quiet install --no-deps --only-binary :all: \
     --requirement "$requirements" >&2
 is_complete >&2
