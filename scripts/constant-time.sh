@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks with valgrind that the layer takes constant time. memcheck checks that no branch or address
 # depends on a secret, except where it is declared. callgrind checks that a wrong key takes the same
-# number of instructions wherever it differs. docs/CONSTANT_TIME.md explains both. Each tool must also
+# number of instructions wherever it differs. docs/explanation/constant-time.md explains both. Each tool must also
 # report a positive control: a program that is wrong on purpose.
 set -eu
 cd -- "$(dirname -- "$0")/.."
@@ -37,7 +37,7 @@ memcheck() {
 }
 
 # Only this program is built with the cfg: it makes the library tell valgrind what is declassified.
-RUSTFLAGS="${RUSTFLAGS-} --cfg voxgate_constant_time" "$cargo" "$@" --bin memcheck
+RUSTFLAGS="${RUSTFLAGS-} --cfg voxgate_constant_time" "$cargo" "$@" --features memcheck --bin memcheck
 memcheck layer
 [ "$status" -eq 0 ] || {
     cat "$work/memcheck-layer.log" >&2

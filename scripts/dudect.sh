@@ -1,7 +1,7 @@
 #!/bin/sh
 # Measures with dudect whether the layer's time depends on where a wrong key differs from the stored
 # one. |t| must stay below 10 in each of three runs. For the control, a comparison that stops at the
-# first difference, |t| must be above 100. docs/CONSTANT_TIME.md explains the method.
+# first difference, |t| must be above 100. docs/explanation/constant-time.md explains the method.
 #
 # This is a statistical test of measured times. It needs an idle machine, so `make test` does not run it.
 set -eu

@@ -43,3 +43,9 @@ while read -r package features; do
         --features "$features" ${warnings:+--} $warnings </dev/null
 done <target/feature-sets
 echo "features: $(wc -l <target/feature-sets) combinations are correct"
+
+most_packages=55
+packages=$("$cargo" tree --locked -e normal -p voxgate --no-default-features --prefix none \
+    --format '{p}' | sed 's/ (.*//' | sort -u | wc -l)
+echo "features: voxgate without features is $packages packages; at most $most_packages are allowed"
+[ "$packages" -le "$most_packages" ]
