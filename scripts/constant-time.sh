@@ -33,7 +33,7 @@ fail() {
 memcheck() {
     status=0
     valgrind --quiet --error-exitcode=99 --num-callers=8 --log-file="$work/memcheck-$1.log" \
-        "$built/memcheck" "$1" || status=$?
+        "$work/release/memcheck" "$1" || status=$?
 }
 
 # Only this program is built with the cfg: it makes the library tell valgrind what is declassified.

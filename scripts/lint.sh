@@ -44,7 +44,7 @@ check workflow-timeouts schema custom.github-workflows-require-timeout .github/w
 check dependabot-schema schema vendor.dependabot .github/dependabot.yml
 check issue-form-schema schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 check issue-config-schema schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
-check zizmor "$tools/zizmor" --offline --quiet --no-progress --persona pedantic .github
+check zizmor "$tools/zizmor" --offline --quiet --no-progress .github
 check typos "$tools/typos" --config _typos.toml
 
 [ -z "$failed" ] || {
