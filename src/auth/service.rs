@@ -50,11 +50,13 @@ where
         let start = RequestStart::now();
         let progress = self.pipeline.advance(&mut request, Stage::Received(start));
         let progress = match progress {
-            Progress::Recorded(recorded) => match recorded.ready() {
-                Ok(Ok(guard)) => return AuthFuture::serving(&mut self.inner, request, guard),
-                Ok(Err(refusal)) => return AuthFuture::refused(refusal),
-                Err(recorded) => Progress::Recorded(recorded),
-            },
+            Progress::Recorded(recorded) if recorded.is_ready() => {
+                let (decision, _) = recorded.into_decision();
+                return match decision {
+                    Ok(guard) => AuthFuture::serving(&mut self.inner, request, guard),
+                    Err(refusal) => AuthFuture::refused(refusal),
+                };
+            }
             waiting => waiting,
         };
         AuthFuture::waiting(progress, self.parked(request, start))

@@ -143,6 +143,10 @@ impl AcquireFuture {
     }
 
     /// The decision if it is known already, otherwise the future.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the error is the future itself, on the path without a wait"
+    )]
     pub(crate) fn into_ready(self) -> Result<Decision, Self> {
         match self.0 {
             State::Ready(Some(decision)) => Ok(decision),

@@ -43,13 +43,9 @@ impl Recorded {
         &mut self.receipt
     }
 
-    /// The decision, if there is nothing to wait for.
-    pub(in super::super) fn ready(self) -> Result<Decision, Self> {
-        if self.receipt.is_recorded() {
-            Ok(self.decision)
-        } else {
-            Err(self)
-        }
+    /// Whether there is nothing to wait for.
+    pub(in super::super) fn is_ready(&self) -> bool {
+        self.receipt.is_recorded()
     }
 
     /// The decision and the dialect of the request, once the receipt has resolved.
