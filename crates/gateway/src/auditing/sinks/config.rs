@@ -326,8 +326,8 @@ mod tests {
         let found = problems(&[
             (AUDIT_SYSLOG, "hunter2"),
             (AUDIT_HTTP, "https://hunter2@logs"),
-            (AUDIT_HTTP_TOKEN_FILE, "/hunter2"),
-            (AUDIT_CA_FILE, "/hunter2"),
+            (AUDIT_HTTP_TOKEN_FILE, "hunter2"),
+            (AUDIT_CA_FILE, "hunter2"),
             (AUDIT_STDOUT, "hunter2"),
             (AUDIT_REQUIRED, "hunter2"),
         ]);
