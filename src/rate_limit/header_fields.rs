@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_upstreams_limit_is_nobodys_business() {
+    fn callers_are_not_told_the_upstreams_limit() {
         let request =
             AcquireRequest::new(&Principal::new("a"), Limits::default(), NonZeroU32::new(1));
         let request = request.expect("a limit");

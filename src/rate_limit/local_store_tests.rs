@@ -10,7 +10,7 @@ use crate::limit::{Limit, Limits, Rate};
 use crate::principal::{Account, Principal};
 use crate::rate_limit::request::LimitScope;
 
-/// Nobody is sent away by the clock in these tests.
+/// No wait times out in these tests.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 fn number(number: u32) -> Option<NonZeroU32> {
@@ -50,19 +50,19 @@ impl Wake for Bell {
     }
 }
 
-struct Guest {
+struct Waiter {
     waiting: Pin<Box<Waiting>>,
     bell: Arc<Bell>,
 }
 
-impl Guest {
+impl Waiter {
     fn new(waiting: Waiting) -> Self {
-        let mut guest = Self {
+        let mut waiter = Self {
             waiting: Box::pin(waiting),
             bell: Arc::default(),
         };
-        assert!(guest.look().is_none(), "it has only begun to wait");
-        guest
+        assert!(waiter.look().is_none(), "it has only begun to wait");
+        waiter
     }
 
     fn look(&mut self) -> Option<Result<InFlight, LimitExceeded>> {
@@ -79,9 +79,9 @@ impl Guest {
     }
 }
 
-fn enter(local: &LocalStore, request: &AcquireRequest) -> Guest {
+fn enter(local: &LocalStore, request: &AcquireRequest) -> Waiter {
     match local.begin(request) {
-        Ok(Begun::Waits(waiting)) => Guest::new(waiting),
+        Ok(Begun::Waits(waiting)) => Waiter::new(waiting),
         Ok(Begun::Now(..)) => panic!("it began"),
         Err(exceeded) => panic!("refused: {exceeded:?}"),
     }
@@ -99,7 +99,7 @@ fn queue(places: usize) -> LocalStore {
 }
 
 #[test]
-fn a_slot_is_free_again_when_its_request_has_ended() {
+fn a_permit_is_free_again_when_its_request_has_ended() {
     let local = LocalStore::new(true);
     let one = request("a", 1, 0);
     let permit = begin(&local, &one).expect("the first");
@@ -158,11 +158,11 @@ fn a_request_over_its_accounts_rate_uses_up_none_of_its_keys() {
 }
 
 #[test]
-fn who_waits_begins_in_the_order_of_coming_and_keys_take_turns() {
+fn requests_start_in_order_and_keys_take_turns() {
     let local = queue(10);
     let (a, b) = (request("a", 0, 1), request("b", 0, 1));
     let mut permit = begin(&local, &a).ok();
-    let mut queue: Vec<(&str, Guest)> = ["a", "a", "a", "b", "b"]
+    let mut queue: Vec<(&str, Waiter)> = ["a", "a", "a", "b", "b"]
         .map(|key| (key, enter(&local, if key == "a" { &a } else { &b })))
         .into();
     let mut order = String::new();
@@ -171,18 +171,18 @@ fn who_waits_begins_in_the_order_of_coming_and_keys_take_turns() {
         let woken: Vec<usize> = (0..queue.len())
             .filter(|at| queue[*at].1.was_woken())
             .collect();
-        assert_eq!(woken.len(), 1, "one permit is for one guest");
-        let (key, mut guest) = queue.remove(woken[0]);
+        assert_eq!(woken.len(), 1, "one permit is for one waiter");
+        let (key, mut waiter) = queue.remove(woken[0]);
         let own_before = queue[..woken[0]].iter().any(|(other, _)| *other == key);
         assert!(!own_before, "overtaken");
         order.push_str(key);
-        permit = guest.look().expect("woken").ok();
+        permit = waiter.look().expect("woken").ok();
     }
     assert_eq!(order, "ababa");
 }
 
 #[test]
-fn nobody_overtakes_those_of_its_own_key() {
+fn no_request_overtakes_those_of_its_own_key() {
     let local = queue(10);
     let one = request("a", 1, 0);
     let permit = begin(&local, &one).expect("the first");
@@ -196,16 +196,16 @@ fn nobody_overtakes_those_of_its_own_key() {
 }
 
 #[test]
-fn one_key_cannot_fill_the_room() {
+fn one_key_cannot_fill_the_queue() {
     let local = queue(4);
     let (a, b) = (request("a", 0, 1), request("b", 0, 1));
-    let _slot = begin(&local, &a).expect("the first");
-    let mut greedy: Vec<Guest> = (0..4).map(|_| enter(&local, &a)).collect();
+    let _permit = begin(&local, &a).expect("the first");
+    let mut greedy: Vec<Waiter> = (0..4).map(|_| enter(&local, &a)).collect();
     assert!(begin(&local, &a).is_err(), "the queue is full");
     let _modest = [enter(&local, &b), enter(&local, &b)];
     let sent_away: Vec<bool> = greedy
         .iter_mut()
-        .map(|guest| guest.look().is_some())
+        .map(|waiter| waiter.look().is_some())
         .collect();
     assert_eq!(sent_away, [false, false, true, true]);
     assert!(begin(&local, &b).is_err(), "it has as many as the other");
@@ -213,16 +213,19 @@ fn one_key_cannot_fill_the_room() {
 }
 
 #[test]
-fn who_waited_too_long_is_told_the_limit() {
+fn a_wait_that_times_out_is_refused_by_its_limit() {
     let local = LocalStore::with_queue(true, 1, Duration::ZERO).expect("a thread");
     let one = request("a", 1, 0);
-    let _slot = begin(&local, &one).expect("the first");
-    let mut guest = match local.begin(&one) {
+    let _permit = begin(&local, &one).expect("the first");
+    let mut waiter = match local.begin(&one) {
         Ok(Begun::Waits(waiting)) => Box::pin(waiting),
         _ => panic!("it has to wait"),
     };
     let answer = loop {
-        match guest.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match waiter
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
             Poll::Ready((answer, _)) => break answer,
             Poll::Pending => thread::yield_now(),
         }
@@ -235,7 +238,7 @@ fn who_waited_too_long_is_told_the_limit() {
 }
 
 #[test]
-fn a_rate_is_nothing_to_wait_for() {
+fn no_request_waits_for_a_rate() {
     let local = queue(5);
     let a = member("a", "1/h", "1000/s");
     for _ in 0..2 {
@@ -248,34 +251,34 @@ fn a_rate_is_nothing_to_wait_for() {
 }
 
 #[test]
-fn who_leaves_makes_room_for_the_next() {
+fn a_request_that_leaves_makes_room_for_the_next() {
     let local = queue(5);
     let one = request("a", 1, 0);
     let permit = begin(&local, &one).expect("the first");
-    let mut guests: Vec<Guest> = (0..3).map(|_| enter(&local, &one)).collect();
-    drop(guests.remove(0));
+    let mut waiters: Vec<Waiter> = (0..3).map(|_| enter(&local, &one)).collect();
+    drop(waiters.remove(0));
     drop(permit);
-    assert!(guests[0].was_woken() && !guests[1].was_woken());
+    assert!(waiters[0].was_woken() && !waiters[1].was_woken());
     // It has a permit and never fetches it.
-    drop(guests.remove(0));
-    guests[0].look().expect("its turn").expect("a permit");
+    drop(waiters.remove(0));
+    waiters[0].look().expect("its turn").expect("a permit");
 }
 
 #[test]
-fn a_share_is_held_to_by_those_in_flight() {
+fn requests_in_flight_are_checked_against_a_share() {
     let local = LocalStore::new(false);
     let two = request("a", 4, 0);
     let permits: Vec<InFlight> = (0..3).filter_map(|_| begin(&local, &two).ok()).collect();
     let exceeded = local.confirm(&two, 2).expect_err("the third of two");
     assert_eq!(exceeded.limit, Limit::KeyConcurrency);
     drop(permits);
-    let _slot = begin(&local, &two).expect("the first");
+    let _permit = begin(&local, &two).expect("the first");
     local.confirm(&two, 2).expect("within a half");
     local.confirm(&two, u32::MAX).expect("one at least");
 }
 
 #[test]
-fn holders_that_are_idle_are_forgotten() {
+fn idle_counters_are_removed() {
     let local = LocalStore::new(true);
     let held: Vec<InFlight> = (0..10)
         .filter_map(|at| begin(&local, &request(&format!("held-{at}"), 1, 0)).ok())
@@ -309,10 +312,10 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: limits hold, nobody overtakes, and in the end nothing
-    /// is in flight and nobody waits.
+    /// In any order of events: limits hold, no request overtakes, and in the end no request is in
+    /// flight and none waits.
     #[test]
-    fn no_slot_is_lost_or_made(acts in proptest::collection::vec(act(), 1..200), places in 0..6_usize) {
+    fn no_permit_is_lost_or_made(acts in proptest::collection::vec(act(), 1..200), places in 0..6_usize) {
         const UPSTREAM: usize = 5;
         let most = [1, 2, 3, 5];
         let requests: Vec<AcquireRequest> = (0..4)
@@ -320,35 +323,35 @@ proptest! {
             .collect();
         let local = queue(places);
         let mut permits: Vec<(usize, InFlight)> = Vec::new();
-        let mut guests: Vec<(usize, Guest)> = Vec::new();
+        let mut waiters: Vec<(usize, Waiter)> = Vec::new();
         for act in acts {
             match act {
                 Act::Begin { key } => match local.begin(&requests[key]) {
                     Ok(Begun::Now(permit, _)) => {
-                        let overtakes = guests.iter().any(|(other, guest)| *other == key && !guest.was_woken());
+                        let overtakes = waiters.iter().any(|(other, waiter)| *other == key && !waiter.was_woken());
                         prop_assert!(!overtakes);
                         permits.push((key, permit));
                     }
-                    Ok(Begun::Waits(waiting)) => guests.push((key, Guest::new(waiting))),
+                    Ok(Begun::Waits(waiting)) => waiters.push((key, Waiter::new(waiting))),
                     Err(exceeded) => prop_assert!(exceeded.can_wait()),
                 },
                 Act::End { at } if !permits.is_empty() => drop(permits.swap_remove(at % permits.len())),
-                Act::Look { at } if !guests.is_empty() => {
-                    let at = at % guests.len();
-                    let woken = guests[at].1.was_woken();
-                    let answer = guests[at].1.look();
+                Act::Look { at } if !waiters.is_empty() => {
+                    let at = at % waiters.len();
+                    let woken = waiters[at].1.was_woken();
+                    let answer = waiters[at].1.look();
                     prop_assert_eq!(answer.is_some(), woken);
                     if let Some(answer) = answer {
-                        let (key, _) = guests.remove(at);
+                        let (key, _) = waiters.remove(at);
                         permits.extend(answer.ok().map(|permit| (key, permit)));
                     }
                 }
-                Act::Leave { at } if !guests.is_empty() => drop(guests.remove(at % guests.len())),
-                Act::SendAway { at } if !guests.is_empty() => {
-                    let guest = &guests[at % guests.len()].1;
-                    let (id, now) = (guest.waiting.number, local.0.now());
+                Act::Leave { at } if !waiters.is_empty() => drop(waiters.remove(at % waiters.len())),
+                Act::SendAway { at } if !waiters.is_empty() => {
+                    let waiter = &waiters[at % waiters.len()].1;
+                    let (id, now) = (waiter.waiting.number, local.0.now());
                     local.change(|state, wake| state.queue.refuse(id, now, wake));
-                    prop_assert!(guest.was_woken());
+                    prop_assert!(waiter.was_woken());
                 }
                 _ => {}
             }
@@ -360,25 +363,25 @@ proptest! {
             prop_assert!(permits.len() <= UPSTREAM);
             let (in_flight, waiting) = local.usage();
             prop_assert!(permits.len() <= in_flight as usize && in_flight as usize <= UPSTREAM);
-            prop_assert!(waiting <= places && waiting <= guests.len());
-            // Nobody waits beside a permit that it could have.
+            prop_assert!(waiting <= places && waiting <= waiters.len());
+            // No request waits while it could start.
             if in_flight < UPSTREAM as u32 {
-                for (key, guest) in guests.iter().filter(|(_, guest)| !guest.was_woken()) {
+                for (key, waiter) in waiters.iter().filter(|(_, waiter)| !waiter.was_woken()) {
                     let mut state = local.0.state();
                     let now = local.0.now();
                     let begun = state.counters.begin(&requests[*key], now);
-                    prop_assert!(begun.is_err(), "{}", guest.was_woken());
+                    prop_assert!(begun.is_err(), "{}", waiter.was_woken());
                 }
             }
         }
-        drop((permits, guests));
+        drop((permits, waiters));
         prop_assert_eq!(local.usage(), (0, 0));
         prop_assert_eq!(local.0.state().counters.in_flight(), 0);
     }
 }
 
 #[test]
-fn a_request_over_its_rate_does_not_wait_for_a_slot() {
+fn a_request_over_its_rate_does_not_wait_for_a_permit() {
     let local = queue(9);
     let limits = Limits {
         rate: Rate::parse("2/h"),
@@ -388,10 +391,10 @@ fn a_request_over_its_rate_does_not_wait_for_a_slot() {
     let principal = Principal::new("a").with_limits(limits);
     let one = AcquireRequest::new(&principal, Limits::default(), None).expect("limits");
     let first = begin(&local, &one).expect("the first");
-    let guest = enter(&local, &one);
-    drop(guest);
+    let waiter = enter(&local, &one);
+    drop(waiter);
     drop(first);
-    let second = begin(&local, &one).expect("whoever waited in vain took nothing");
+    let second = begin(&local, &one).expect("a wait in vain took nothing");
     let exceeded = local.begin(&one).err().expect("waiting would not help");
     assert_eq!(exceeded.limit, Limit::KeyRate);
     assert!(
@@ -402,17 +405,17 @@ fn a_request_over_its_rate_does_not_wait_for_a_slot() {
     assert_eq!(local.usage(), (0, 0));
 }
 
-/// Who waited for a permit of this process goes on waiting for one of the others, whoever came
-/// meanwhile.
+/// A request that waited for a permit of this process keeps its place while it waits for one of
+/// other replicas.
 #[test]
-fn who_has_waited_here_keeps_the_place_elsewhere() {
+fn a_request_that_waited_here_keeps_its_place_elsewhere() {
     let local = queue(1);
     let permit = begin(&local, &request("a", 1, 0)).expect("the first");
-    let mut guest = enter(&local, &request("a", 1, 0));
+    let mut waiter = enter(&local, &request("a", 1, 0));
     let place = |waited| local.wait_elsewhere(waited).and_then(|wait| wait.reserve());
     assert!(place(None).is_none(), "all places are taken");
     drop(permit);
-    let _slot = guest.look().expect("its turn").expect("a permit");
+    let _permit = waiter.look().expect("its turn").expect("a permit");
     let _newcomer = enter(&local, &request("a", 1, 0));
     assert!(place(None).is_none());
     let own = place(Some(Duration::ZERO)).expect("its place");
@@ -421,22 +424,25 @@ fn who_has_waited_here_keeps_the_place_elsewhere() {
     assert_eq!(local.usage().1, 1);
 }
 
-/// Who has left is not waited for, and who comes later is not forgotten.
+/// The timer skips requests that have left, and finds those that come later.
 #[test]
-fn everybodys_time_is_over_once() {
+fn every_wait_times_out() {
     let local = LocalStore::with_queue(true, 3, Duration::from_millis(20)).expect("a thread");
     let one = request("a", 1, 0);
-    let _slot = begin(&local, &one).expect("the first");
+    let _permit = begin(&local, &one).expect("the first");
     let wait = || match local.begin(&one) {
         Ok(Begun::Waits(waiting)) => Box::pin(waiting),
         _ => panic!("it has to wait"),
     };
     for _ in 0..3 {
-        let mut guests = [wait(), wait(), wait()].map(Some);
-        guests[1] = None;
-        for mut guest in guests.into_iter().flatten() {
+        let mut waiters = [wait(), wait(), wait()].map(Some);
+        waiters[1] = None;
+        for mut waiter in waiters.into_iter().flatten() {
             let answer = loop {
-                match guest.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                match waiter
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                {
                     Poll::Ready((answer, _)) => break answer,
                     Poll::Pending => thread::sleep(Duration::from_millis(1)),
                 }
@@ -448,17 +454,17 @@ fn everybodys_time_is_over_once() {
 }
 
 #[test]
-fn a_wait_may_be_as_long_as_one_likes() {
+fn a_wait_may_be_of_any_length() {
     let local = LocalStore::with_queue(true, 1, Duration::MAX).expect("a thread");
     let permit = begin(&local, &request("a", 1, 0)).expect("the first");
-    let mut guest = enter(&local, &request("a", 1, 0));
+    let mut waiter = enter(&local, &request("a", 1, 0));
     drop(permit);
-    assert!(guest.look().expect("its turn").is_ok());
+    assert!(waiter.look().expect("its turn").is_ok());
 }
 
-/// While the upstream is full nobody else is asked, however many wait, and no turn is lost.
+/// While the upstream is full, no other key is tried, and no key loses its turn.
 #[test]
-fn nobody_is_asked_in_vain_while_the_upstream_is_full() {
+fn no_key_is_tried_in_vain_while_the_upstream_is_full() {
     let mut queue = LocalQueue::new(9);
     let mut wake = Vec::new();
     let full = LimitExceeded::concurrency(LimitScope::Upstream);
@@ -482,7 +488,7 @@ fn nobody_is_asked_in_vain_while_the_upstream_is_full() {
     assert_eq!(asked, ["a", "b", "a", "b", "c"]);
 }
 
-/// A key whose rate is raised while its account has none left is not held to what it took before.
+/// A rate that is raised while the account's rate is used up counts requests, not time.
 #[test]
 fn a_rate_that_changes_while_another_is_used_up_forgets_nothing_and_adds_nothing() {
     let mut counters = Counters::new();
@@ -504,7 +510,7 @@ fn a_rate_that_changes_while_another_is_used_up_forgets_nothing_and_adds_nothing
     assert_eq!(key.requests, 1, "the whole burst but this one");
 }
 
-/// Whatever a waker does when it is dropped, such as ending a request, it may do.
+/// A waker may do anything when it is dropped, such as ending a request.
 #[test]
 fn a_waker_is_dropped_without_the_lock() {
     struct Curious(LocalStore, Arc<AtomicU32>);
@@ -519,7 +525,7 @@ fn a_waker_is_dropped_without_the_lock() {
     }
     let local = queue(2);
     let one = request("a", 1, 0);
-    let _slot = begin(&local, &one).expect("the first");
+    let _permit = begin(&local, &one).expect("the first");
     let Ok(Begun::Waits(waiting)) = local.begin(&one) else {
         panic!("it does not wait")
     };

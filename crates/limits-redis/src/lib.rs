@@ -3,24 +3,33 @@
 //! [`RedisStore`] is a [`LimitStore`](voxgate::rate_limit::LimitStore): add it to a limiter with
 //! [`LimiterBuilder::with_store`](voxgate::rate_limit::LimiterBuilder::with_store).
 //!
-//! A program that reads its settings from the environment needs one line,
-//! [`layer_from_env`]. With its own environment it needs three:
+//! A program that reads its settings from the environment needs one line:
+//!
+//! ```no_run
+//! let auth = voxgate_limits_redis::layer_from_env()?;
+//! # drop(auth);
+//! # Ok::<(), voxgate::ConfigError>(())
+//! ```
+//!
+//! With variables of its own it needs three:
 //!
 //! ```
-//! use voxgate::env::{Environment, Settings};
-//! use voxgate_limits_redis::RedisSettings;
+//! use voxgate::env::Environment;
+//! use voxgate_limits_redis::read_settings;
 //!
 //! # let vars = [
 //! #     ("VOXGATE_API_KEYS", "a-long-enough-key-for-this-example"),
 //! #     ("VOXGATE_REDIS_URL", "redis://127.0.0.1:1"),
+//! #     ("VOXGATE_VOICES", "two"),
 //! # ];
-//! # let environment = Environment::new(vars, &[]);
-//! # let mut problems = Vec::new();
-//! # let settings = Settings::from_environment(&environment)?;
-//! let redis = RedisSettings::read(&environment, &mut problems).ok_or("no VOXGATE_REDIS_URL")?;
-//! let auth = settings.into_layer_with(|limiter| redis.add_to(limiter))?;
+//! let environment = Environment::new(vars, &["VOXGATE_VOICES"]);
+//! let (settings, redis) = read_settings(&environment)?;
+//! let auth = settings.into_layer_with(|limiter| match redis {
+//!     Some(redis) => redis.add_to(limiter),
+//!     None => Ok(limiter),
+//! })?;
 //! # drop(auth);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # Ok::<(), voxgate::ConfigError>(())
 //! ```
 
 mod address;
@@ -46,5 +55,5 @@ mod tls;
 mod wait_queues;
 
 pub use self::options::RedisOptions;
-pub use self::settings::{RedisSettings, layer_from_env};
+pub use self::settings::{RedisSettings, layer_from_env, read_settings};
 pub use self::store::RedisStore;

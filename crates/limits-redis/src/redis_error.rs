@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_not_there_is_told_from_one_that_fails() {
+    fn an_absent_server_is_told_from_one_that_fails() {
         for (kind, expected) in [
             (io::ErrorKind::ConnectionRefused, RedisError::Refused),
             (io::ErrorKind::NotFound, RedisError::Refused),

@@ -111,20 +111,17 @@ impl RedisSettings {
 /// The layer that the environment describes, with its limits in Redis if `VOXGATE_REDIS_URL` is
 /// set. It is [`AuthLayer::from_env`] with the variables of [`RedisSettings`].
 ///
-/// ```
-/// # fn main() -> Result<(), voxgate::ConfigError> {
-/// # if false {
+/// ```no_run
 /// let auth = voxgate_limits_redis::layer_from_env()?;
-/// # drop(auth) }
-/// # Ok(())
-/// # }
+/// # drop(auth);
+/// # Ok::<(), voxgate::ConfigError>(())
 /// ```
 ///
 /// # Errors
 ///
 /// Everything that is wrong, each with its variable and none with a value.
 pub fn layer_from_env() -> Result<AuthLayer, ConfigError> {
-    let (settings, redis) = read(&Environment::current())?;
+    let (settings, redis) = read_settings(&Environment::current())?;
     for notice in settings.notices() {
         tracing::warn!("{notice}");
     }
@@ -134,8 +131,15 @@ pub fn layer_from_env() -> Result<AuthLayer, ConfigError> {
     })
 }
 
-/// All settings, or all their problems.
-fn read(environment: &Environment) -> Result<(Settings, Option<RedisSettings>), ConfigError> {
+/// Reads and validates the settings of the layer and of the store, for a program with its own
+/// [`Environment`]. The store is `None` without `VOXGATE_REDIS_URL`.
+///
+/// # Errors
+///
+/// Everything that is wrong, each with its variable and none with a value.
+pub fn read_settings(
+    environment: &Environment,
+) -> Result<(Settings, Option<RedisSettings>), ConfigError> {
     let (settings, mut problems) = match Settings::from_environment(environment) {
         Ok(settings) => (Some(settings), Vec::new()),
         Err(error) => (None, error.into_problems()),
@@ -178,7 +182,7 @@ mod tests {
 
     fn places(vars: &[(&str, &str)]) -> Vec<String> {
         let environment = Environment::new(vars.iter().copied(), &[]);
-        let error = read(&environment).err().expect("problems");
+        let error = read_settings(&environment).err().expect("problems");
         assert!(!error.to_string().contains("s3cret"), "{error}");
         let problems = error.problems().iter();
         problems.map(|problem| problem.place().to_owned()).collect()
@@ -227,7 +231,7 @@ mod tests {
     #[test]
     fn a_url_is_enough() {
         let environment = Environment::new([KEYS, (URL, "redis://:s3cret@127.0.0.1:1")], &[]);
-        let (settings, redis) = read(&environment).expect("good settings");
+        let (settings, redis) = read_settings(&environment).expect("good settings");
         assert!(settings.limits().is_shared());
         let redis = redis.expect("a store");
         assert!(!format!("{redis:?}").contains("s3cret"));

@@ -1,4 +1,4 @@
-//! What is granted, and what is not.
+//! Decisions.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn pass(server: &Server, level_key: &str, micros: u64) {
 }
 
 #[test]
-fn a_rate_lets_through_exactly_what_it_says() {
+fn a_rate_allows_exactly_what_it_says() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -112,7 +112,7 @@ fn a_burst_is_what_may_begin_at_once() {
 }
 
 #[test]
-fn the_greatest_numbers_are_no_trouble() {
+fn the_largest_numbers_work() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -132,7 +132,7 @@ fn the_greatest_numbers_are_no_trouble() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_locks_nobody_out() {
+fn a_clock_that_is_set_back_locks_no_caller_out() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -188,7 +188,7 @@ fn a_refused_question_takes_nothing() {
 }
 
 #[test]
-fn missing_a_slot_and_a_rate_is_told_as_both() {
+fn a_missing_slot_and_a_used_up_rate_are_both_reported() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -211,7 +211,7 @@ fn missing_a_slot_and_a_rate_is_told_as_both() {
 }
 
 #[test]
-fn nobody_is_taken_for_somebody_else() {
+fn no_identifier_is_taken_for_another() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -283,7 +283,7 @@ fn namespaces_do_not_meet() {
 }
 
 #[test]
-fn what_is_not_limited_is_not_asked() {
+fn redis_is_not_asked_about_unlimited_requests() {
     let Some(mut server) = Server::start(&[]) else {
         return;
     };
@@ -299,7 +299,7 @@ fn what_is_not_limited_is_not_asked() {
 }
 
 #[test]
-fn what_nobody_uses_vanishes() {
+fn unused_keys_expire() {
     let Some(server) = Server::start(&[]) else {
         return;
     };

@@ -1,4 +1,4 @@
-//! What becomes of questions when Redis fails.
+//! Requests while Redis fails.
 
 use std::fs;
 use std::net::TcpListener;
@@ -25,7 +25,7 @@ fn unanswered(limits: &RedisStore, demand: &AcquireRequest, count: usize) {
 
 /// Redis may hang, and go on later with what it was asked. Its grants are given back then.
 #[test]
-fn what_is_granted_too_late_is_given_back() {
+fn a_late_grant_is_given_back() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -97,9 +97,9 @@ fn a_lost_connection_is_made_again() {
     until("it is given back", || server.taken(SLOTS) == 0);
 }
 
-/// Says what is wrong with Redis once, whatever it is, and goes on when it is mended.
+/// Every error is logged once, and the store goes on when it is fixed.
 #[test]
-fn trouble_is_told_once_with_what_to_do() {
+fn errors_are_logged_once_with_what_to_do() {
     logs::listen();
     for (cause, cure, code) in [
         ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "(OOM)"),
@@ -143,15 +143,15 @@ fn trouble_is_told_once_with_what_to_do() {
                 lines.retain(|line| line.starts_with(level));
                 lines
             };
-            until("it is told", || told("WARN").len() == round);
-            // Several probes later it is still told once.
+            until("it is logged", || told("WARN").len() == round);
+            // Several probes later it is still logged once.
             let before = limits.failures();
             until("it is tried again", || limits.failures() >= before + 3);
             let warnings = told("WARN");
             assert_eq!(warnings.len(), round, "{warnings:#?}");
             assert!(warnings[round - 1].contains(code), "{warnings:#?}");
             let _: Value = server.run(cure);
-            until("it is mended", || told("INFO").len() == round);
+            until("it is fixed", || told("INFO").len() == round);
             assert!(limits.is_up());
         }
     }
@@ -159,7 +159,7 @@ fn trouble_is_told_once_with_what_to_do() {
 
 /// Slots are given back many at a time, and Redis may refuse that, too.
 #[test]
-fn trouble_with_what_is_given_back_is_told_in_the_same_words() {
+fn errors_of_releases_are_logged_in_the_same_words() {
     logs::listen();
     let Some(server) = Server::start(&[]) else {
         return;
@@ -182,7 +182,7 @@ fn trouble_with_what_is_given_back_is_told_in_the_same_words() {
 }
 
 #[test]
-fn nobody_there_is_noticed_at_once_and_waited_for() {
+fn an_absent_server_is_noticed_at_once_and_waited_for() {
     let Some(mut server) = Server::start(&[]) else {
         return;
     };
@@ -227,7 +227,7 @@ fn a_password_is_used_and_never_shown() {
         let limits = RedisStore::start(with(query)).expect("started");
         unanswered(&limits, &demand, 3);
         let socket = server.socket().display().to_string();
-        until("it is told", || {
+        until("it is logged", || {
             logs::lines_with(&socket).iter().any(|it| it.contains(code))
         });
         let shown = format!("{limits:?}");
@@ -240,7 +240,7 @@ fn a_password_is_used_and_never_shown() {
     let limits = RedisStore::start(options(&server)).expect("started");
     unanswered(&limits, &demand, 3);
     let socket = server.socket().display().to_string();
-    until("it is told", || {
+    until("it is logged", || {
         logs::lines_with(&socket)
             .iter()
             .any(|it| it.contains("(NOAUTH)"))
@@ -255,7 +255,7 @@ fn a_password_is_used_and_never_shown() {
 }
 
 #[test]
-fn a_full_queue_is_no_place_to_wait() {
+fn too_many_unanswered_requests_make_the_store_unavailable() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -278,7 +278,7 @@ fn a_full_queue_is_no_place_to_wait() {
 }
 
 #[test]
-fn round_trips_are_told() {
+fn answers_are_counted() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -315,7 +315,7 @@ fn with_tls() -> Option<(Server, String, std::path::PathBuf)> {
         fs::write(directory.path().join(name), text).expect("written");
     }
     let ca_file = directory.path().join("ca.pem");
-    // Nobody else is given a port that was just in use.
+    // The system does not give a port that was just in use to another process.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener
         .local_addr()
@@ -344,7 +344,7 @@ fn with_tls() -> Option<(Server, String, std::path::PathBuf)> {
 }
 
 #[test]
-fn tls_is_spoken_with_whom_the_authority_vouches_for() {
+fn tls_requires_a_certificate_of_the_authority() {
     logs::listen();
     let Some((server, port, ca_file)) = with_tls() else {
         return;
@@ -377,7 +377,7 @@ fn tls_is_spoken_with_whom_the_authority_vouches_for() {
         let before = logs::lines_with(&port).iter().filter(|it| told(it)).count();
         let limits = RedisStore::start(to(url, ca_file)).expect("started");
         unanswered(&limits, &demand, 3);
-        until("it is told", || {
+        until("it is logged", || {
             logs::lines_with(&port).iter().filter(|it| told(it)).count() > before
         });
         assert!(!limits.is_up());

@@ -1,4 +1,4 @@
-//! What is held, by whom, for how long.
+//! Leases.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -38,7 +38,7 @@ fn gateways_share_what_is_in_flight() {
 
 /// A lease that is dropped is given back before what is asked next.
 #[test]
-fn who_gives_back_may_ask_at_once() {
+fn a_released_slot_can_be_taken_at_once() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -126,8 +126,8 @@ fn a_lease_lives_for_as_long_as_it_is_held() {
     until("all is given back", || server.taken(SLOTS) == 0);
 }
 
-/// A gateway that hangs, or is gone, loses its slots when their time is over, and no sooner than
-/// nobody renews them.
+/// The slots of a gateway that hangs or is gone are free when its leases expire, and not while it
+/// renews them.
 #[test]
 fn the_slots_of_a_gateway_that_is_gone_come_free() {
     let Some(server) = Server::start(&[]) else {
@@ -154,7 +154,7 @@ fn the_slots_of_a_gateway_that_is_gone_come_free() {
     let _unanswered = gone.ask(&upstream(1), None);
     std::mem::forget(lost);
     until("the slot comes free", || alive.decide(&demand).is_ok());
-    until("nobody counts on it", || alive.replicas() == 1);
+    until("it is no longer counted", || alive.replicas() == 1);
     until("what is held is still held", || server.taken(SLOTS) == 1);
     drop(stuck);
 }
@@ -175,7 +175,7 @@ fn leases_are_put_back_when_redis_has_lost_them() {
         until("it is missed", || !limits.is_up());
         let _ = block_on(limits.ask(&demand, None))
             .result
-            .expect_err("nobody to ask");
+            .expect_err("Redis is gone");
         // What is given back meanwhile is not put back.
         held.truncate(held.len() - 10);
         server.start_again();
@@ -194,7 +194,7 @@ fn leases_are_put_back_when_redis_has_lost_them() {
 }
 
 #[test]
-fn the_last_to_go_takes_leave() {
+fn the_last_lease_deregisters_the_gateway() {
     let Some(server) = Server::start(&[]) else {
         return;
     };

@@ -14,7 +14,7 @@ static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub(super) fn listen() {
     static LISTENING: OnceLock<()> = OnceLock::new();
     LISTENING.get_or_init(|| {
-        tracing::subscriber::set_global_default(Listener).expect("nobody else listens");
+        tracing::subscriber::set_global_default(Listener).expect("no other subscriber");
     });
 }
 

@@ -1,4 +1,4 @@
-//! Those who wait for a slot.
+//! Requests that wait for a slot.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,7 @@ fn later() -> Option<WaitPermission> {
 }
 
 #[test]
-fn they_are_served_in_the_order_in_which_they_came() {
+fn requests_are_served_in_the_order_of_arrival() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -20,7 +20,7 @@ fn they_are_served_in_the_order_in_which_they_came() {
     let mut waiting: Vec<_> = (0..6).map(|_| limits.ask(&demand, later())).collect();
     drop(waiting.remove(3));
     for round in 0..5 {
-        // Who comes now comes last, and who does not want to wait is refused.
+        // A new request comes last, and one that may not wait is refused.
         waiting.push(limits.ask(&demand, later()));
         assert_eq!(
             limits.decide(&demand).expect_err("refused").limit,
@@ -32,15 +32,15 @@ fn they_are_served_in_the_order_in_which_they_came() {
     }
     drop(waiting);
     drop(held);
-    until("nobody waits, and all is given back", || {
+    until("no request waits, and all slots are given back", || {
         server.taken("{voxgate}:slots:key:a") == 0
     });
 }
 
-/// A slot that comes free in silence is for who waits, even if somebody asks before he does; and
-/// who only looked has used up nothing.
+/// A slot that becomes free without notice is for the request that waits, even if another one comes
+/// first; and a look takes nothing.
 #[test]
-fn who_comes_later_takes_nothing_away() {
+fn a_later_request_does_not_overtake() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -89,10 +89,9 @@ fn a_slot_may_come_from_another_gateway() {
     let _held = block_on(waiting).result.expect("granted");
 }
 
-/// What another gateway gives back is for those who wait, not for whoever comes next and finds no
-/// place to wait.
+/// A slot of another gateway is for requests that wait, not for a later one that may not wait.
 #[test]
-fn who_may_not_wait_does_not_go_before_those_who_do() {
+fn a_request_that_may_not_wait_does_not_overtake() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -106,7 +105,7 @@ fn who_may_not_wait_does_not_go_before_those_who_do() {
         one.decide(&demand).expect_err("refused");
         assert!(!is_ready(&mut waiting));
         drop(held);
-        // Whoever waits looks less often than that.
+        // The request that waits is asked less often than that.
         for _ in 0..30 {
             assert!(one.decide(&demand).is_err(), "round {round}: it went first");
             thread::sleep(Duration::from_millis(2));
@@ -137,7 +136,7 @@ fn waiting_ends_when_its_time_is_over() {
 }
 
 #[test]
-fn nobody_waits_for_what_waiting_does_not_bring() {
+fn no_request_waits_for_a_rate() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -154,9 +153,9 @@ fn nobody_waits_for_what_waiting_does_not_bring() {
     assert!(!is_ready(&mut waiting));
 }
 
-/// Who waits for one slot after another keeps nobody from what he does not get.
+/// A request that waits in one queue after another does not block either.
 #[test]
-fn rooms_do_not_get_in_each_others_way() {
+fn queues_do_not_block_each_other() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -170,7 +169,7 @@ fn rooms_do_not_get_in_each_others_way() {
     let mut two = limits.ask(&both("a"), later());
     let mut other = limits.ask(&both("b"), later());
     drop(a);
-    // The first has moved on to the other room, where it comes before the second.
+    // The first has moved to the other queue, where it comes before the second.
     thread::sleep(Duration::from_millis(300));
     assert!(!is_ready(&mut two) && !is_ready(&mut other));
     drop(up);
@@ -192,42 +191,42 @@ fn waiting_ends_when_redis_is_gone() {
     server.kill();
     for asking in waiting {
         assert_eq!(
-            block_on(asking).result.expect_err("nobody to ask"),
+            block_on(asking).result.expect_err("Redis is gone"),
             AcquireError::Unavailable
         );
     }
 }
 
-/// A place is taken by who waits, and by nobody who is answered at once.
+/// Only a request that waits takes a place.
 #[test]
-fn who_finds_no_place_does_not_wait() {
+fn a_request_without_a_place_does_not_wait() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started(&server);
     let demand = key("a", concurrency(1));
     let asked = Arc::new(AtomicU32::new(0));
-    let seats = |seats: u32| {
+    let places = |places: u32| {
         let asked = Arc::clone(&asked);
         let enter = move || {
             let before = asked.fetch_add(1, Ordering::Relaxed);
-            (before < seats).then(|| WaitPlace::new(()))
+            (before < places).then(|| WaitPlace::new(()))
         };
         Some(WaitPermission::new(Instant::now() + PATIENCE, enter))
     };
-    let held = block_on(limits.ask(&demand, seats(1)));
+    let held = block_on(limits.ask(&demand, places(1)));
     assert_eq!(asked.load(Ordering::Relaxed), 0);
-    let mut first = limits.ask(&demand, seats(1));
+    let mut first = limits.ask(&demand, places(1));
     until("the first waits", || {
         !is_ready(&mut first) && asked.load(Ordering::Relaxed) == 1
     });
-    let second = block_on(limits.ask(&demand, seats(1)));
+    let second = block_on(limits.ask(&demand, places(1)));
     assert!(refused(second.result).can_wait());
     drop(held);
     assert!(block_on(first).result.is_ok());
 }
 
-/// Whoever has many requests that wait does not hold up those of others.
+/// A key with many requests does not block other keys.
 #[test]
 fn keys_take_turns() {
     let Some(server) = Server::start(&[]) else {
