@@ -142,15 +142,11 @@ impl AcquireFuture {
         Self(State::Pending(Box::pin(decision)))
     }
 
-    /// The decision if it is known already, otherwise the future.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the error is the future itself, on the path without a wait"
-    )]
-    pub(crate) fn into_ready(self) -> Result<Decision, Self> {
-        match self.0 {
-            State::Ready(Some(decision)) => Ok(decision),
-            state => Err(Self(state)),
+    /// Takes the decision if it is known already.
+    pub(crate) fn take_ready(&mut self) -> Option<Decision> {
+        match &mut self.0 {
+            State::Ready(decision) => decision.take(),
+            State::Pending(_) => None,
         }
     }
 }

@@ -123,12 +123,13 @@ impl Limiter {
         let Some(request) = AcquireRequest::new(principal, defaults, upstream) else {
             return Admission::Ready(Ok(Permit::default()));
         };
-        match self.0.local.acquire(&request, None).into_ready() {
-            Ok(local) if self.0.store.is_none() || local.result.is_err() => {
+        let mut waiting = self.0.local.acquire(&request, None);
+        match waiting.take_ready() {
+            Some(local) if self.0.store.is_none() || local.result.is_err() => {
                 Admission::Ready(self.conclude(&request, local))
             }
-            Ok(local) => self.pending(request, AcquireFuture::ready(local)),
-            Err(waiting) => self.pending(request, waiting),
+            Some(local) => self.pending(request, AcquireFuture::ready(local)),
+            None => self.pending(request, waiting),
         }
     }
 
