@@ -30,10 +30,9 @@ syntax() {
     return "$status"
 }
 
+# schema NAME FILE...
 schema() {
-    name=$1
-    shift
-    "$tools/check-jsonschema" --builtin-schema "$name" "$@"
+    "$tools/check-jsonschema" --builtin-schema "$@"
 }
 
 check shell-syntax syntax
