@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
-# An image with the program alone: it has no shell and does not run as root.
+# Builds an image that contains only the program. It has no shell and does not run as root.
 #
-# distroless has no version tags. For a reproducible build, name the base image by its digest:
+# distroless publishes no version tags. For a reproducible build, name the base image by its digest:
 # --build-arg BASE=gcr.io/distroless/cc-debian12@sha256:…
 ARG RUST=rust:1.95.0-slim-bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
@@ -9,14 +9,14 @@ ARG BASE=gcr.io/distroless/cc-debian12:nonroot
 FROM ${RUST} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
-# Cargo reads the manifest of every member of the workspace and looks for its targets.
+# cargo needs every target that Cargo.toml names.
 COPY benches benches
 COPY constant-time constant-time
 COPY crates crates
 COPY examples examples
 COPY fuzz fuzz
 COPY src src
-# Downloads and intermediate results stay in caches and are in no layer.
+# Downloads and build results stay in caches and do not become part of a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked -p voxgate-gateway \
@@ -30,15 +30,15 @@ LABEL org.opencontainers.image.title="Voxgate" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
 COPY --from=build /out/voxgate /usr/local/bin/voxgate
-# A new volume that is mounted here takes the owner of the directory.
+# A new volume that is mounted here gets the owner of the directory.
 COPY --from=build --chown=65532:65532 /out/keys /etc/voxgate/keys
 COPY --from=build --chown=65532:65532 /out/audit /var/lib/voxgate/audit
-# Inside a container, a loopback address is not reachable from outside.
+# Inside a container, a loopback address cannot be reached from outside.
 ENV VOXGATE_LISTEN=0.0.0.0:8080 \
     VOXGATE_ADMIN_LISTEN=0.0.0.0:8081
 EXPOSE 8080 8081
 USER 65532:65532
-# The orchestrator checks the health; `voxgate probe` can do it from inside.
+# The container platform probes /livez and /readyz. Without one, use `voxgate probe`.
 HEALTHCHECK NONE
 ENTRYPOINT ["/usr/local/bin/voxgate"]
 CMD ["serve"]

@@ -19,9 +19,9 @@ shift 2
 program=$PWD/target/tools/bin/$name
 log=target/tools-$name.log
 
-# is_current PROGRAM: whether it is there, in the pinned version.
+# is_current PROGRAM: whether it exists and has the wanted version. It is called as cargo calls it.
 is_current() {
-    [ "$("$1" --version 2>/dev/null)" = "$name $version" ]
+    found=$("$1" "${name#cargo-}" --version 2>/dev/null) && [ "${found##* }" = "$version" ]
 }
 
 if is_current "$program"; then
@@ -49,7 +49,7 @@ export CARGO_INCREMENTAL=0 \
 }
 rm -rf target/tools-build
 is_current "$program" || {
-    echo "error: $program is not $name $version" >&2
+    echo "error: $program does not have version $version" >&2
     exit 1
 }
 echo "$program"

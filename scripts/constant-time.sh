@@ -76,4 +76,4 @@ END {
         kinds++
     }
     exit wrong || kinds != 3
-}' "$counts" || fail 'callgrind: the layer must take 1 number of instructions, and the control more than 1'
+}' "$counts" || fail 'callgrind: the layer must take 1 number of instructions, the control several'

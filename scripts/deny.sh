@@ -10,10 +10,10 @@ deny=$(scripts/cargo-tool.sh cargo-deny "$version" --no-default-features) || {
     [ "$code" -ne 77 ] || exit 0
     exit "$code"
 }
-"$deny" --locked check --hide-inclusion-graph bans licenses sources
+"$deny" --locked --workspace check --hide-inclusion-graph bans licenses sources
 # Without the advisory database, nothing is known about the dependencies.
 if "$deny" --locked fetch db; then
-    "$deny" --locked check --disable-fetch advisories
+    "$deny" --locked --workspace check --disable-fetch advisories
 else
     scripts/skipped.sh add advisories 'the advisory database could not be fetched'
 fi

@@ -3,7 +3,8 @@
 # one. |t| must stay below 10 in each of three runs. For the control, a comparison that stops at the
 # first difference, |t| must be above 100. docs/explanation/constant-time.md explains the method.
 #
-# This is a statistical test of measured times. It needs an idle machine, so `make test` does not run it.
+# This is a statistical test of measured times. It needs an idle machine, so `make test` does not
+# run it.
 set -eu
 cd -- "$(dirname -- "$0")/.."
 cargo=${CARGO:-cargo}

@@ -17,6 +17,7 @@ else
     warnings=
 fi
 
+mkdir -p target
 # One line for each check: PACKAGE FEATURE,FEATURE
 "$cargo" metadata --locked --format-version 1 --no-deps | "$python" -c '
 import itertools, json, sys

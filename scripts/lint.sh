@@ -30,10 +30,9 @@ syntax() {
     return "$status"
 }
 
+# schema NAME FILE...
 schema() {
-    name=$1
-    shift
-    "$tools/check-jsonschema" --builtin-schema "$name" "$@"
+    "$tools/check-jsonschema" --builtin-schema "$@"
 }
 
 check shell-syntax syntax
@@ -41,6 +40,8 @@ check shellcheck "$tools/shellcheck" --shell=sh .ci/run scripts/*.sh tests/*/*.s
 check script-tests "$python" -B -m unittest discover --start-directory tests/scripts
 check workflow-schema schema vendor.github-workflows .github/workflows/*.yml
 check workflow-timeouts schema custom.github-workflows-require-timeout .github/workflows/*.yml
+check workflow-scripts "$python" tests/lint/workflow_scripts.py "$tools/shellcheck" \
+    .github/workflows/*.yml
 check dependabot-schema schema vendor.dependabot .github/dependabot.yml
 check issue-form-schema schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 check issue-config-schema schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml

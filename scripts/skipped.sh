@@ -3,9 +3,9 @@
 #
 # Usage: skipped.sh reset | add CHECK REASON | report
 #
-# In CI (CI=true), a skipped check is an error, unless SKIPPED_ALLOWED lists it. That file is
-# scripts/skipped.allowed by default. `add` fails at once; `report` fails if the list has such a check.
-# SKIPPED_LIST is the file that holds the list; the default is target/skipped.
+# In CI (CI=true), a skipped check is an error, unless the file SKIPPED_ALLOWED lists it (default:
+# scripts/skipped.allowed). `add` fails at once; `report` fails if the list has such a check.
+# SKIPPED_LIST is the file with the list (default: target/skipped).
 set -eu
 cd -- "$(dirname -- "$0")/.."
 list=${SKIPPED_LIST:-target/skipped}

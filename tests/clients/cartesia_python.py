@@ -1,7 +1,7 @@
 """Runs Cartesia's own Python client through `voxgate serve` in the dialect `cartesia`, and replays
-what its clients in browsers, and its older ones, send.
+the requests of its browser clients and of its older clients.
 
-harness.py says what it needs. The last line printed is "N passed, N failed".
+harness.py documents the variables that it needs. The last line printed is "N passed, N failed".
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def events(request: web.Request) -> web.Response:
 
 
 async def socket(request: web.Request) -> web.WebSocketResponse:
-    """Speaks each transcript, and says when the last one is spoken."""
+    """Sends audio for each transcript, and reports when the last one is complete."""
     answer = web.WebSocketResponse()
     await answer.prepare(request)
     async for message in messages_of(request, answer):
@@ -59,7 +59,7 @@ async def socket(request: web.Request) -> web.WebSocketResponse:
 
 
 def options(server: Child, **credential: str) -> dict:
-    """What a client is made with. `credential` is an `api_key` or an access `token`."""
+    """The arguments of a client. `credential` is an `api_key` or an access `token`."""
     return {
         "base_url": server.url,
         "websocket_base_url": server.ws_url,
@@ -173,7 +173,7 @@ class Cartesia(HandshakeTest):
                 (f"{key}&{version}", f"?{version}"),
                 (f"{version}&{key}", f"?{version}"),
                 (f"{key}", ""),
-                # Nothing else is written anew, whatever it looks like.
+                # The gateway changes no other message, even if it looks similar.
                 (f"b=%2F+%7E~&a=1&&{key}&=&flag&b=%2f", "?b=%2F+%7E~&a=1&&=&flag&b=%2f"),
                 (f"x{name}=1&{key}&{name}x=2", f"?x{name}=1&{name}x=2"),
             ):
@@ -214,7 +214,7 @@ class Cartesia(HandshakeTest):
             self.expect_nothing_forwarded()
 
     def refusals(self) -> list[tuple[Child, str, int]]:
-        """Who refuses which key, and with what status."""
+        """Which side refuses which key, and with which status."""
         return [
             (self.gateway, self.keys.unknown, 401),
             (self.gateway, self.keys.reader, 403),
@@ -222,7 +222,7 @@ class Cartesia(HandshakeTest):
         ]
 
     def expect_request(self, path: str) -> None:
-        """The server behind got the whole request, once, and the gateway put it on record."""
+        """The upstream received the complete request once, and the gateway audited it."""
         (seen,) = self.expect_forwarded(self.keys.speaker)
         self.assertEqual((seen.method, seen.target), ("POST", path))
         self.assertEqual(seen.json, REQUEST)
@@ -230,7 +230,7 @@ class Cartesia(HandshakeTest):
         self.expect_accepted(seen)
 
     def expect_socket(self) -> None:
-        """The server behind got the whole of what the client says on a WebSocket."""
+        """The upstream received every WebSocket message of the client."""
         (seen,) = self.expect_forwarded(self.keys.speaker)
         self.assertEqual(seen.target, "/tts/websocket")
         self.assertIsNone(seen.header("authorization"))
@@ -239,8 +239,8 @@ class Cartesia(HandshakeTest):
         self.expect_accepted(seen)
 
     def refusal(self, server: Child, key: str, kind: type, status: int) -> dict:
-        """The client raises exactly this error, for bytes and for events, and has parsed the
-        vendor's words: what it has parsed."""
+        """Asserts that the client raises exactly this error, for bytes and for events, and that it
+        parsed the vendor's message. Returns what it parsed."""
         for speak in (self.over_events, self.over_http):
             with self.assertRaises(kind) as caught:
                 speak(server, api_key=key)
@@ -249,7 +249,7 @@ class Cartesia(HandshakeTest):
             self.assertEqual(error.status_code, status)
             retry_after = error.response.headers.get("retry-after")
             self.assertEqual(retry_after, "1" if status == 429 else None)
-            # It is a text if it was no JSON.
+            # It is a string if the body was not JSON.
             self.assertIsInstance(error.body, dict, error.body)
             self.expect_words(error.body)
             self.assertNotIn(key, str(error))
@@ -257,7 +257,7 @@ class Cartesia(HandshakeTest):
         return error.body
 
     def expect_words(self, body: dict) -> None:
-        """This is an error as Cartesia writes it."""
+        """Asserts that this is an error in the form that Cartesia sends."""
         for name in ("error_code", "title", "message", "request_id"):
             self.assertTrue(body.get(name), f"{name} in {body}")
 

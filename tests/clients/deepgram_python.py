@@ -1,7 +1,7 @@
 """Runs Deepgram's own Python client through `voxgate serve` in the dialect `deepgram`, and replays
-what its clients in browsers send.
+the requests of its browser clients.
 
-harness.py says what it needs. The last line printed is "N passed, N failed".
+harness.py documents the variables that it needs. The last line printed is "N passed, N failed".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ async def speech(request: web.Request) -> web.Response:
 
 
 async def socket(request: web.Request) -> web.WebSocketResponse:
-    """Speaks when it is told to flush. With `?mute`, it knows nothing of subprotocols."""
+    """Sends audio at each flush. With `?mute`, it does not support subprotocols."""
     known = () if "mute" in request.query else ("token", "bearer")
     answer = web.WebSocketResponse(protocols=known)
     await answer.prepare(request)
@@ -45,7 +45,7 @@ async def socket(request: web.Request) -> web.WebSocketResponse:
 
 
 def options(server: Child, **credential: str) -> dict:
-    """What a client is made with. `credential` is an `api_key` or an `access_token`."""
+    """The arguments of a client. `credential` is an `api_key` or an `access_token`."""
     environment = DeepgramClientEnvironment(
         base=server.url, production=server.ws_url, agent=server.ws_url, agent_rest=server.url
     )
@@ -111,7 +111,7 @@ class Deepgram(HandshakeTest):
                 sound = self.over_websocket(self.gateway, **{kind: self.keys.speaker})
                 self.assertEqual(sound, SOUND)
                 self.expect_socket()
-        # What the documentation of `connect` has for an access token.
+        # The documentation of `connect` gives this for an access token.
         token = f"Bearer {self.keys.speaker}"
         sound = self.over_websocket(self.gateway, authorization=token, api_key="")
         self.assertEqual(sound, SOUND)
@@ -145,8 +145,8 @@ class Deepgram(HandshakeTest):
         self.refusal(self.busy, 429, api_key=self.keys.limited)
 
     def test_the_websocket_is_refused_with_the_same_words(self) -> None:
-        # This client waits for an exception that `websockets` raises no more, and so it lets the
-        # new one through.
+        # This client expects an exception that `websockets` no longer raises, so it passes the
+        # new one on.
         for server, key, status, word in self.refusals():
             with self.subTest(status):
                 body = self.expect_refused_handshake(
@@ -156,7 +156,7 @@ class Deepgram(HandshakeTest):
         self.expect_nothing_forwarded()
 
     def test_the_asynchronous_websocket_is_refused_with_an_api_error(self) -> None:
-        # The asynchronous client turns the status into its own error, with words of its own.
+        # The asynchronous client raises its own error for the status, with its own message.
         for server, key, status, _ in self.refusals():
             with self.subTest(status), self.assertRaises(ApiError) as caught:
                 run(self.over_async_websocket(server, api_key=key))
@@ -177,7 +177,7 @@ class Deepgram(HandshakeTest):
     def test_replay_the_name_is_chosen_even_if_the_server_behind_knows_none(self) -> None:
         for name in ("token", "bearer"):
             with self.subTest(name):
-                # A browser that has offered subprotocols drops an answer without one.
+                # A browser that offered subprotocols closes the connection if the answer has none.
                 self.replay_speaks(name, "mute")
                 self.expect_forwarded(self.keys.speaker)
 
@@ -200,7 +200,7 @@ class Deepgram(HandshakeTest):
         self.expect_nothing_forwarded()
 
     def replay_speaks(self, name: str, query: str) -> None:
-        """A browser with its key after `name` is answered with `name`, and is spoken to."""
+        """A browser that sends its key after `name` gets `name` as its subprotocol, and audio."""
         url = f"{self.gateway.ws_url}/v1/speak?{query}"
         with replay(url, name, self.keys.speaker) as browser:
             self.assertEqual(browser.subprotocol, name)
@@ -213,7 +213,7 @@ class Deepgram(HandshakeTest):
             self.assertEqual(browser.recv(STEP_SECONDS), SOUND)
 
     def refusals(self) -> list[tuple[Child, str, int, str | None]]:
-        """Who refuses which key, with what status, and the vendor's word for it if it is known."""
+        """Which side refuses which key, with which status, and the vendor's error code if known."""
         return [
             (self.gateway, self.keys.unknown, 401, "INVALID_AUTH"),
             (self.gateway, self.keys.reader, 403, None),
@@ -221,7 +221,7 @@ class Deepgram(HandshakeTest):
         ]
 
     def expect_socket(self) -> None:
-        """The server behind got the whole of what the client says on a WebSocket."""
+        """The upstream received every WebSocket message of the client."""
         (seen,) = self.expect_forwarded(self.keys.speaker)
         self.assertEqual(seen.target, f"/v1/speak?{QUERY}")
         self.assertIsNone(seen.header("authorization"))
@@ -229,13 +229,13 @@ class Deepgram(HandshakeTest):
         self.expect_accepted(seen)
 
     def refusal(self, server: Child, status: int, **credential: str) -> dict:
-        """The client raises its error with this status: the words that it has parsed."""
+        """Asserts that the client raises its error with this status. Returns what it parsed."""
         with self.assertRaises(ApiError) as caught:
             self.over_http(server, **credential)
         error = caught.exception
         self.assertEqual(error.status_code, status)
         self.assertEqual(error.headers.get("retry-after"), "1" if status == 429 else None)
-        # It is a text if it was no JSON.
+        # It is a string if the body was not JSON.
         self.assertIsInstance(error.body, dict, error.body)
         self.expect_words(error.body)
         for key in credential.values():
@@ -244,7 +244,7 @@ class Deepgram(HandshakeTest):
         return error.body
 
     def expect_words(self, body: dict, word: str | None = None) -> None:
-        """This is an error as Deepgram writes it."""
+        """Asserts that this is an error in the form that Deepgram sends."""
         self.assertTrue(body["err_code"] and body["err_msg"] and body["request_id"], body)
         if word:
             self.assertEqual(body["err_code"], word)

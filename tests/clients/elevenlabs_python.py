@@ -1,6 +1,6 @@
 """Runs ElevenLabs' own Python client through `voxgate serve` in the dialect `elevenlabs`.
 
-harness.py says what it needs. The last line printed is "N passed, N failed".
+harness.py documents the variables that it needs. The last line printed is "N passed, N failed".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ async def speech(request: web.Request) -> web.Response:
 
 
 async def stream_input(request: web.Request) -> web.WebSocketResponse:
-    """Speaks once the client has said that there is no more text."""
+    """Sends audio after the client sent its last text."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
     async for message in messages_of(request, socket):
@@ -67,8 +67,8 @@ class ElevenLabs(HandshakeTest):
 
         with httpx.Client(timeout=STEP_SECONDS) as http:
             sdk = Client(api_key=key, base_url=server.url, httpx_client=http)
-            # Whatever the base URL says, the SDK insists on TLS here, which something in front of
-            # the gateway would speak; this is the only way to do without it.
+            # The SDK always uses TLS here, whatever the base URL is. In production, a proxy before
+            # the gateway terminates TLS. This is the only way to avoid TLS in a test.
             sdk.text_to_speech._ws_base_url = server.ws_url
             speak = sdk.text_to_speech.convert_realtime
             return b"".join(speak(VOICE, text=words(), model_id=MODEL, output_format=FORMAT))
@@ -122,7 +122,7 @@ class ElevenLabs(HandshakeTest):
         self.expect_nothing_forwarded()
 
     def expect_request(self, path: str) -> None:
-        """The server behind got the whole request, once, and the gateway put it on record."""
+        """The upstream received the complete request once, and the gateway audited it."""
         (seen,) = self.expect_forwarded(self.keys.speaker)
         self.assertEqual((seen.method, seen.target), ("POST", f"{path}?output_format={FORMAT}"))
         self.assertEqual(seen.json, {"text": TEXT, "model_id": MODEL})
@@ -130,15 +130,15 @@ class ElevenLabs(HandshakeTest):
         self.expect_accepted(seen)
 
     def refusal(self, server: Child, key: str | None, status: int) -> dict:
-        """The client raises its error with this status and the vendor's words, on either way of
-        asking: what it has parsed."""
+        """Asserts that both kinds of request raise the client's error with this status and the
+        vendor's message. Returns what the client parsed."""
         for method in ("convert", "stream"):
             with self.assertRaises(ApiError) as caught:
                 self.over_http(server, key, method)
             error = caught.exception
             self.assertEqual(error.status_code, status)
             self.assertEqual(error.headers.get("retry-after"), "1" if status == 429 else None)
-            # It is parsed only if it says that it is JSON, and is a text otherwise.
+            # The client parses the body only if its content type is JSON; otherwise it is a string.
             self.assertIsInstance(error.body, dict, error.body)
             self.expect_detail(error.body)
             if key:
@@ -147,7 +147,7 @@ class ElevenLabs(HandshakeTest):
         return error.body["detail"]
 
     def expect_detail(self, body: dict, word: str | None = None) -> None:
-        """This is an error as ElevenLabs writes it."""
+        """Asserts that this is an error in the form that ElevenLabs sends."""
         self.assertTrue(body["detail"]["status"] and body["detail"]["message"], body)
         if word:
             self.assertEqual(body["detail"]["status"], word)

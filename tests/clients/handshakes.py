@@ -1,6 +1,6 @@
-"""What the tests of clients that open WebSockets with the package `websockets` share.
+"""Shared code for the tests of clients that use the package `websockets`.
 
-These SDKs pass a refused handshake on as that package's own `InvalidStatus`, with the answer in it.
+If a handshake is refused, these SDKs raise that package's `InvalidStatus` with the response.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from harness import STEP_SECONDS, ClientTest, Seen, spellings
 
 
 class HandshakeTest(ClientTest):
-    """A `ClientTest` whose client opens WebSockets, too."""
+    """A `ClientTest` for a client that also opens WebSockets."""
 
     @classmethod
     def setUpClass(cls) -> None:
-        # These SDKs still use what `websockets` has deprecated; that is not ours to mend.
+        # These SDKs use deprecated functions of `websockets`. Voxgate cannot change that.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         super().setUpClass()
 
     def expect_accepted(self, seen: Seen) -> None:
-        """The gateway has put exactly this request on record, without its query."""
+        """Asserts that the gateway audited exactly this request, without its query."""
         self.expect_decision(
             "accepted",
             "ok",
@@ -36,13 +36,13 @@ class HandshakeTest(ClientTest):
         )
 
     def expect_refused_handshake(self, key: str, status: int, open_socket: Callable) -> dict:
-        """Opening the socket is refused, before any upgrade: the body that the client can read."""
+        """Asserts that the handshake is refused before the upgrade. Returns the response's body."""
         with self.assertRaises(InvalidStatus) as caught:
             open_socket()
         answer = caught.exception.response
         self.assertEqual(answer.status_code, status)
         self.assertNotIn("upgrade", answer.headers)
-        # The name of an accepted subprotocol is for an accepted handshake.
+        # Only an accepted handshake names a subprotocol.
         self.assertNotIn("sec-websocket-protocol", answer.headers)
         text = f"{answer.headers}{answer.body.decode()}"
         self.assertFalse([form for form in spellings(key) if form in text], text)
@@ -50,10 +50,10 @@ class HandshakeTest(ClientTest):
 
 
 def replay(url: str, *offers: str) -> ClientConnection:
-    """What a browser sends: it can set neither a header of its own nor more than these offers.
+    """Opens a WebSocket as a browser does, which can set subprotocols but no other header.
 
-    This is no SDK. `websockets` sends the offers as browsers do, in one header and with ", "
-    between them, and the query byte for byte.
+    This is not an SDK. `websockets` sends the subprotocols as browsers do, in one header, separated
+    by ", ". It sends the query unchanged.
     """
     subprotocols: Sequence[Subprotocol] | None = [Subprotocol(offer) for offer in offers] or None
     return connect(

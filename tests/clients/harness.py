@@ -1,14 +1,15 @@
-"""What the tests with the vendors' own clients share.
+"""Shared code for the tests with the vendors' own clients.
 
-A test file holds one or more `ClientTest`s and ends with `sys.exit(harness.main(...))`. It is run
-on its own, with two variables set (scripts/clients.sh does so):
+A test file contains one or more `ClientTest`s and ends with `sys.exit(harness.main(...))`.
+scripts/clients.sh runs each file on its own, with these variables:
 
-    VOXGATE_BIN    the `voxgate` program
+    VOXGATE_BIN             the `voxgate` program
+    VOXGATE_NODE_MODULES    the folder of the Node clients, if Node is installed
 
     client ──▶ voxgate serve ──▶ Upstream, a fake of the vendor that records what reaches it
 
-Everything stays on the loopback interface. No test measures time: every wait ends as soon as what
-is waited for is there, and its deadline is only there so that a failure is told as one.
+Everything stays on the loopback interface. No test measures time. Each wait ends as soon as its
+condition is true; the deadline only makes a failing test end.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from aiohttp import WSMsgType, web
 STEP_SECONDS = 120.0  # the longest any single wait may take
 RUN_SECONDS = 900.0  # the longest a whole test file may take
 
-# Clients honour these, and would leave the loopback interface.
+# With these variables, clients would leave the loopback interface.
 for _name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy"):
     os.environ.pop(_name, None)
     os.environ.pop(_name.upper(), None)
@@ -48,22 +49,22 @@ for _name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy")
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of one test, in one vendor's form."""
+    """The keys of one test, in the vendor's format."""
 
     speaker: str  # may `tts:synthesize`; its id is `speaker`
     reader: str  # may only `usage:read`; its id is `reader`
-    unknown: str  # nobody's
-    limited: str  # may have one request in flight; its id is `limited`, where it is known
-    deployment: str  # what the vendor wants to see in preconfigured mode
+    unknown: str  # not configured
+    limited: str  # limited to one concurrent request; if configured, its id is `limited`
+    deployment: str  # the key that the upstream expects in preconfigured mode
 
     @classmethod
     def shaped(cls, shape: Callable[[str], str]) -> Keys:
-        """Fresh keys. `shape` makes a vendor's key of 32 random letters and digits."""
+        """New keys. `shape` makes a key in the vendor's format from 32 random hex digits."""
         return cls(*(shape(secrets.token_hex(16)) for _ in fields(cls)))
 
     @classmethod
     def plain(cls) -> Keys:
-        """Fresh keys without any form."""
+        """New keys without a vendor's format."""
         return cls.shaped(lambda text: text)
 
     def all(self) -> tuple[str, ...]:
@@ -71,8 +72,8 @@ class Keys:
 
 
 def spellings(key: str) -> set[str]:
-    """The forms in which `key` may hide: as it is, the secret half of `id:secret`, and either of
-    them in base64 or percent-encoded."""
+    """The forms in which `key` may appear: unchanged, the secret of `id:secret`, and each of these
+    in base64 or percent-encoded."""
     plain = {key}
     if ":" in key:
         plain.add(key.partition(":")[2])
@@ -84,15 +85,15 @@ def spellings(key: str) -> set[str]:
     return found
 
 
-# -- the server behind the gateway ----------------------------------------------------------------
+# -- the upstream server ------------------------------------------------------------------------
 
 
 @dataclass
 class Seen:
-    """A request as it reached the server behind the gateway."""
+    """A request as the upstream received it."""
 
     method: str
-    target: str  # path and query, byte for byte
+    target: str  # path and query, unchanged
     headers: list[tuple[str, str]]
     body: bytes = b""
     messages: list[str | bytes] = field(default_factory=list)  # from a WebSocket client
@@ -106,14 +107,14 @@ class Seen:
         return urllib.parse.parse_qs(self.target.partition("?")[2], keep_blank_values=True)
 
     def header(self, name: str) -> str | None:
-        """The one value of this header, or None. More than one is an error."""
+        """The value of this header, or None. More than one value is an error."""
         values = [value for own, value in self.headers if own.lower() == name.lower()]
         assert len(values) <= 1, f"{len(values)} headers {name}: {values}"
         return values[0] if values else None
 
     @property
     def subprotocols(self) -> list[str]:
-        """What a WebSocket client offers."""
+        """The subprotocols that a WebSocket client offers."""
         lines = (v for name, v in self.headers if name.lower() == "sec-websocket-protocol")
         return [offer.strip() for line in lines for offer in line.split(",")]
 
@@ -122,7 +123,7 @@ class Seen:
         return json.loads(self.body)
 
     def carriers(self) -> dict[str, str]:
-        """Everything in the request that could hold a credential, by where it stands."""
+        """All text of the request that could contain a credential, by its location."""
         found = {"target": self.target, "target, decoded": urllib.parse.unquote(self.target)}
         for number, (name, value) in enumerate(self.headers):
             found[f"header {number} {name}"] = f"{name}: {value}"
@@ -133,7 +134,7 @@ class Seen:
         return found
 
     def holding(self, key: str) -> list[str]:
-        """The carriers that hold `key`, in any spelling."""
+        """The locations that contain `key`, in any form."""
         forms = spellings(key)
         return [
             where
@@ -146,11 +147,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Upstream:
-    """A fake of a vendor's server, on a port of its own, that records every request.
+    """A fake of a vendor's server. It listens on a free port and records every request.
 
-    `routes` are (method, path as aiohttp writes it, handler). A handler of a WebSocket reads with
-    `messages_of`, so that what the client sends is recorded, too. Any other path is recorded and
-    answered with 404.
+    `routes` are tuples (method, path in aiohttp's syntax, handler). A WebSocket handler reads with
+    `messages_of`, which also records the client's messages. A request for any other path is
+    recorded and answered with 404.
     """
 
     def __init__(self, routes: Iterable[tuple[str, str, Handler]]) -> None:
@@ -163,7 +164,7 @@ class Upstream:
         self.url = self._call(self._start())
 
     def take(self) -> list[Seen]:
-        """What has arrived since the last call."""
+        """The requests since the last call."""
         with self._lock:
             taken, self._seen = self._seen, []
         return taken
@@ -205,7 +206,7 @@ class Upstream:
 async def messages_of(
     request: web.Request, socket: web.WebSocketResponse
 ) -> AsyncIterator[str | bytes]:
-    """What the client sends on an accepted WebSocket, until it closes. It is recorded."""
+    """Yields and records the client's messages on an accepted WebSocket, until it closes."""
     async for message in socket:
         if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
             request["seen"].messages.append(message.data)
@@ -220,7 +221,7 @@ def wav(samples: bytes, rate: int = 24000) -> bytes:
     return b"RIFF" + byte(len(parts), 4) + parts
 
 
-# 0.1 s at 24 kHz, 16 bit, mono, and no two samples in a row the same.
+# 0.1 s at 24 kHz, 16 bit, mono. Adjacent samples always differ.
 SOUND = b"".join(
     (number * 97 % 20011 - 10000).to_bytes(2, "little", signed=True) for number in range(2400)
 )
@@ -230,7 +231,7 @@ SOUND = b"".join(
 
 
 class Child:
-    """A child process and everything that it prints. Its environment is `environment` alone."""
+    """A child process and its output. `environment` is its whole environment."""
 
     running: list[Child] = []
 
@@ -263,11 +264,11 @@ class Child:
                 self._news.notify_all()
 
     def wait_for(self, what: str, found: Callable):
-        """Waits until `found()`, looked at after each line, is not None, and returns it."""
+        """Calls `found()` after each line until its result is not None, and returns the result."""
         deadline = time.monotonic() + STEP_SECONDS
         with self._news:
             while (value := found()) is None:
-                # What a process printed last may be read after its end was noticed.
+                # The last lines of a process may arrive after its exit.
                 ended = self._process.poll() is not None
                 ended = ended and not any(reader.is_alive() for reader in self._readers)
                 if ended or time.monotonic() > deadline:
@@ -281,7 +282,7 @@ class Child:
         self._process.kill()
 
     def stop(self) -> None:
-        """Ends the child, politely first. Safe to call twice."""
+        """Ends the child: SIGTERM first, then SIGKILL. Safe to call twice."""
         if self not in Child.running:
             return
         Child.running.remove(self)
@@ -295,7 +296,7 @@ class Child:
             reader.join(STEP_SECONDS)
 
     def printed_secrets(self, keys: Iterable[str]) -> list[str]:
-        """The lines, on either stream, that hold one of these keys in any spelling."""
+        """The lines of both streams that contain one of these keys, in any form."""
         forms = {form for key in keys for form in spellings(key)}
         return [
             line for line in self.lines + self.errors if any(form in line for form in forms)
@@ -305,8 +306,8 @@ class Child:
 class Gateway(Child):
     """`voxgate serve` in front of `upstream`, on free ports.
 
-    With `keys` it validates; with `deployment` (a variable's name and its value) and no keys it is
-    preconfigured. `extra` are `[[key]]` tables for the keys file, by id.
+    With `keys`, its mode is `validate`. With `deployment` (a variable's name and value) and no
+    keys, its mode is `preconfigured`. `extra` are `[[key]]` tables for the keys file, by id.
     """
 
     def __init__(
@@ -325,7 +326,7 @@ class Gateway(Child):
             "VOXGATE_LISTEN": "127.0.0.1:0",
             "VOXGATE_ADMIN_LISTEN": "127.0.0.1:0",
             "VOXGATE_DRAIN_SECONDS": "1",
-            # As much as there is: it must not hold a key, either.
+            # The most detailed log: it must not contain a key either.
             "VOXGATE_LOG": "debug",
             "VOXGATE_LOG_FORMAT": "json",
         }
@@ -359,7 +360,7 @@ class Gateway(Child):
             "reader": {"secret": keys.reader, "scopes": ["usage:read"]},
             **extra,
         }
-        # What these values are is written in JSON as it is in TOML.
+        # For these values, JSON and TOML have the same syntax.
         return "\n".join(
             "\n".join(
                 ["[[key]]", f"id = {json.dumps(name)}"]
@@ -376,7 +377,7 @@ class Gateway(Child):
         return None
 
     def wait_for_decision(self, after: int, **expected: object) -> dict:
-        """Waits for the audit record of a decision with these fields, `after` that many lines."""
+        """Waits for the record of a decision with these fields, after the first `after` lines."""
 
         wanted = {"event": "decision", **expected}.items()
 
@@ -388,8 +389,8 @@ class Gateway(Child):
 
 
 class Busy(Gateway):
-    """A gateway before a server that never answers. `keys.limited` may have one request in flight,
-    and has it: every other is one too many."""
+    """A gateway in front of an upstream that never answers. `keys.limited` is limited to one
+    concurrent request, which is already in flight, so every other one exceeds the limit."""
 
     def __init__(self, dialect: str, keys: Keys, as_given: Callable[[str], str]) -> None:
         self._silent = socket.create_server(("127.0.0.1", 0))
@@ -404,7 +405,7 @@ class Busy(Gateway):
         try:
             file = Path(self._folder.name) / "limited"
             file.write_text(as_given(keys.limited), encoding="utf-8")
-            # It holds the slot for as long as it waits for the answer.
+            # This request keeps its slot while it waits for the answer.
             command = [os.environ["VOXGATE_BIN"], "probe", "--url", f"{self.url}/"]
             command += ["--dialect", dialect, "--key-file", str(file)]
             command += ["--expect", "success", "--timeout", "3600"]
@@ -421,7 +422,7 @@ class Busy(Gateway):
         self._silent.close()
 
     def wait_for_refusal(self, after: int) -> None:
-        """Waits for the record of a 429, `after` that many lines of the audit trail."""
+        """Waits for the audit record of a 429, after the first `after` lines of the log."""
         self.wait_for_decision(after, reason="rate_limited", limit="key_concurrency", status=429)
 
 
@@ -429,26 +430,26 @@ class Busy(Gateway):
 
 
 class ClientTest(unittest.TestCase):
-    """What every test of a client needs: its vendor's fake, and the gateway before it.
+    """The base class of the client tests: a fake of the vendor, and gateways in front of it.
 
-    Subclasses set `dialect` and `variable` and define `routes`; a vendor whose keys have a form
-    sets `keys`, too.
+    Subclasses set `dialect` and `variable` and define `routes`. If the vendor's keys have a format,
+    they also set `keys`.
     """
 
     dialect: str
-    variable: str | None = None  # which holds the deployment key, if the vendor has one
+    variable: str | None = None  # the variable of the deployment key, if the vendor has one
     keys: Keys
-    as_given = staticmethod(lambda key: key)  # a key, as its client is given it
+    as_given = staticmethod(lambda key: key)  # a key in the form that the client expects
     extra_keys: dict[str, dict[str, object]] = {}
 
     upstream: Upstream
     gateway: Gateway  # with keys
-    preconfigured: Gateway  # with a deployment key alone
+    preconfigured: Gateway  # only with a deployment key
     busy: Busy  # for 429
 
     @classmethod
     def routes(cls) -> Iterable[tuple[str, str, Handler]]:
-        """What the fake of the vendor answers."""
+        """The routes of the vendor's fake."""
         raise NotImplementedError
 
     @classmethod
@@ -474,7 +475,7 @@ class ClientTest(unittest.TestCase):
 
     @classmethod
     def _check_silence(cls) -> None:
-        """Runs last, when all of them have ended: none has printed a key."""
+        """Runs last, after all processes ended: asserts that none of them printed a key."""
         keys = set(cls.keys.all()) | {str(table["secret"]) for table in cls.extra_keys.values()}
         for name in ("gateway", "preconfigured", "busy"):
             child = getattr(cls, name, None)
@@ -487,13 +488,13 @@ class ClientTest(unittest.TestCase):
 
     @contextlib.contextmanager
     def way(self, name: str) -> Iterator[None]:
-        """One of several ways to ask for the same: a subtest that starts afresh."""
+        """A subtest for one of several ways to make the same request. It starts with no records."""
         with self.subTest(name):
             self.setUp()
             yield
 
     def expect_forwarded(self, key: str, key_id: str = "speaker") -> list[Seen]:
-        """Something arrived at the server behind, without the caller's key, and with its id."""
+        """Asserts that the upstream received requests with the caller's id and without its key."""
         arrived = self.upstream.take()
         self.assertTrue(arrived, "nothing reached the server behind")
         for seen in arrived:
@@ -502,18 +503,18 @@ class ClientTest(unittest.TestCase):
         return arrived
 
     def expect_nothing_forwarded(self) -> None:
-        """A refused request must not reach the server behind."""
+        """Asserts that the refused request did not reach the upstream."""
         self.assertEqual(self.upstream.take(), [])
 
     def expect_decision(self, outcome: str, reason: str, **expected: object) -> dict:
-        """The gateway has put this decision on record since the test began."""
+        """Asserts that the gateway audited this decision since the start of the test."""
         return self.gateway.wait_for_decision(
             self.decisions_before, outcome=outcome, reason=reason, dialect=self.dialect, **expected
         )
 
 
 def run(work: Awaitable):
-    """Runs a coroutine in a loop of its own, and not for ever."""
+    """Runs a coroutine in a new event loop, with a deadline."""
 
     async def bounded():
         return await asyncio.wait_for(work, STEP_SECONDS)
@@ -532,7 +533,7 @@ class _Counting(unittest.TextTestResult):
 
 
 def _give_up() -> None:
-    """The run took too long: end the children, then this process."""
+    """Ends the children and this process, because the run took too long."""
     print(f"gave up after {RUN_SECONDS:.0f} s", file=sys.stderr, flush=True)
     for child in list(Child.running):
         child.kill()
@@ -541,7 +542,7 @@ def _give_up() -> None:
 
 
 def main(*cases: type[unittest.TestCase]) -> int:
-    """Runs every test of these classes: the exit code."""
+    """Runs every test of these classes. Returns the exit code."""
     if not os.environ.get("VOXGATE_BIN"):
         print("set VOXGATE_BIN; scripts/clients.sh does", file=sys.stderr)
         return 2
@@ -556,7 +557,7 @@ def main(*cases: type[unittest.TestCase]) -> int:
     for child in list(Child.running):
         child.stop()
     sys.stderr.flush()
-    # What fails outside of a test, such as the check that no key was printed, counts as one.
+    # A failure outside of a test counts too, such as the check that no key was printed.
     failed = total - result.passed or int(not result.wasSuccessful())
     print(f"{result.passed} passed, {failed} failed", flush=True)
     return 0 if failed == 0 and total > 0 else 1

@@ -15,12 +15,12 @@ VOICE = "Ashley"
 
 
 def credential(start: str = "") -> str:
-    """An `id:secret`, whose id starts like this."""
+    """A key `id:secret`; the id starts with this prefix."""
     return f"{start}{secrets.token_hex(8)}:{secrets.token_hex(16)}"
 
 
 def as_given(key: str) -> str:
-    """An `id:secret` as the vendor's portal hands it out, and as its clients want it."""
+    """A key `id:secret` in the form that the vendor's portal shows and that its clients expect."""
     return base64.b64encode(key.encode()).decode()
 
 
@@ -49,7 +49,7 @@ async def speak_in_lines(request: web.Request) -> web.StreamResponse:
 
 
 async def converse(request: web.Request) -> web.WebSocketResponse:
-    """Contexts on one connection: created, spoken to, flushed, closed."""
+    """Handles contexts on one connection: create, send text, flush, close."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
     async for message in harness.messages_of(request, socket):

@@ -1,7 +1,7 @@
 """Runs LiveKit's Inworld client through the gateway.
 
-Inworld refuses an unknown key with 403, and with 401 only what is no credential. Scopes do not
-limit its speech API, but a key for its Realtime API is for nothing else.
+Inworld refuses an unknown key with 403. It answers 401 only if the value is not a credential.
+Scopes do not limit its speech API, but a key for its Realtime API works for that API only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from livekit.plugins import inworld as plugin
 ONCE = APIConnectOptions(max_retry=0, timeout=harness.STEP_SECONDS)
 REALTIME = inworld.credential()
 
-# Neither an `id:secret` in base64 nor anything else that is a credential.
+# Not an `id:secret` in base64, nor another form of credential.
 NO_CREDENTIAL = "%%%"
 
 
@@ -91,7 +91,7 @@ class InworldLiveKit(harness.ClientTest):
     # Accepted
 
     def check_speaks(self, say, key: str, key_id: str, path: str) -> None:
-        # LiveKit's emitter cuts sound into frames and fills the last one.
+        # LiveKit's emitter splits the audio into frames and pads the last one.
         self.assertTrue(say(self.gateway, as_given(key)).startswith(SOUND))
         [seen] = self.expect_forwarded(key, key_id)
         self.assertEqual(seen.path, path)
@@ -120,13 +120,13 @@ class InworldLiveKit(harness.ClientTest):
         self.assertEqual(caught.exception.status_code, status)
 
     def check_upgrade_refused(self, server, key: str) -> None:
-        """LiveKit's client keeps no status of a refused upgrade; the audit record does."""
+        """LiveKit's client drops the status of a refused upgrade; the audit record has it."""
         with self.assertRaises(APIConnectionError) as caught:
             over_websocket(server, key)
         self.assertIs(type(caught.exception), APIConnectionError)
 
     def each_bad_key(self):
-        """What it is, what is sent, and how that is refused."""
+        """Cases: a name, the credential, and the expected refusal."""
         return (
             ("unknown", as_given(self.keys.unknown), "unknown_credential", 403),
             ("for Realtime", as_given(REALTIME), "insufficient_scope", 403),
@@ -158,7 +158,7 @@ class InworldLiveKit(harness.ClientTest):
         before = len(self.busy.lines)
         self.check_http_refused(self.busy, given, 429)
         self.busy.wait_for_refusal(before)
-        # The error alone would be the same if the gateway were not there at all.
+        # The same error would also occur without a gateway.
         before = len(self.busy.lines)
         self.check_upgrade_refused(self.busy, given)
         self.busy.wait_for_refusal(before)

@@ -10,7 +10,7 @@ const require = createRequire(`${process.env.VOXGATE_NODE_MODULES}/`);
 const { createClient, ApiError, InworldTTSError } = require("@inworld/tts");
 
 async function call({ baseUrl, apiKey, method, argument }) {
-  // The client tries again after 5xx only; nothing here should be one.
+  // The client retries only after a 5xx status, which no test expects.
   const client = createClient({ baseUrl, apiKey, maxRetries: 0 });
   if (method === "stream") {
     const chunks = [];

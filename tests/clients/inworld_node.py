@@ -1,7 +1,7 @@
-"""Runs Inworld's own Node client through the gateway. It speaks over HTTP only.
+"""Runs Inworld's own Node client through the gateway. The client uses HTTP only.
 
-It is started by inworld_node.mjs, once for each test, with VOXGATE_NODE_MODULES for where it is
-(scripts/node.sh installs it).
+Each test starts inworld_node.mjs once, which loads the client from VOXGATE_NODE_MODULES.
+scripts/node.sh installs the client there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VOICES = (("listVoices", {}), ("deleteVoice", VOICE))
 
 
 def call_each(server, key: str, asked) -> list[dict]:
-    """What the client makes of each (method, argument)."""
+    """The client's result for each (method, argument)."""
     calls = [
         {"baseUrl": server.url, "apiKey": key, "method": method, "argument": argument}
         for method, argument in asked
@@ -68,8 +68,8 @@ class InworldNode(harness.ClientTest):
         return inworld.ROUTES
 
     def check_errors(self, asked, answers: list[dict], status: int, code: int) -> list[str]:
-        """Each answer is the client's own error, with this status, and this code in the refusal.
-        Gives back the messages."""
+        """Asserts that each result is the client's own error with this status and this error code.
+        Returns the messages."""
         messages = []
         for (method, _), answer in zip(asked, answers, strict=True):
             with self.subTest(method):
@@ -78,7 +78,7 @@ class InworldNode(harness.ClientTest):
                 self.assertEqual(error["code"], status)
                 details = error["details"]
                 if method == "stream":
-                    # The vendor has an envelope around what a stream answers.
+                    # In a stream, the vendor wraps each message in an envelope.
                     self.assertEqual(list(details), ["error"])
                     details = details["error"]
                 self.assertEqual(details["code"], code)

@@ -1,8 +1,9 @@
 """Runs KugelAudio's own Python client through the gateway.
 
-The client speaks over WebSocket only: `generate` and `stream` are one, `streaming_session` is
-another. Over HTTP it lists models and voices; `POST /v1/tts/generate`, which it has no method for,
-is sent with its own HTTP client and its own reading of errors.
+The client synthesizes over WebSocket only: `generate` and `stream` share one endpoint, and
+`streaming_session` has another. It lists models and voices over HTTP. It has no method for
+`POST /v1/tts/generate`, so the test sends that request with the client's own HTTP client and error
+handling.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def chunk(index: int, audio: bytes) -> dict:
 
 
 async def speak(request: web.Request) -> web.WebSocketResponse:
-    """`/ws/tts`: one message asks, the sound comes in two pieces."""
+    """`/ws/tts`: one request message, then the audio in two messages."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
     async for message in harness.messages_of(request, socket):
@@ -64,7 +65,7 @@ async def speak(request: web.Request) -> web.WebSocketResponse:
 
 
 async def converse(request: web.Request) -> web.WebSocketResponse:
-    """`/ws/tts/stream`: text comes in pieces until a flush."""
+    """`/ws/tts/stream`: text in several messages, until a flush."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
     async for message in harness.messages_of(request, socket):
@@ -85,7 +86,7 @@ def client(server, key: str) -> KugelAudio:
 
 
 def over_http(server, key: str) -> bytes:
-    """What the client does for its other requests, for the one request that it lacks."""
+    """Sends the request for which the client has no method, as the client sends its others."""
     with client(server, key) as kugel:
         sdk: httpx.Client = kugel._http_client
         response = sdk.post(f"{server.url}/v1/tts/generate", json={"text": TEXT})
@@ -110,7 +111,7 @@ def over_websocket(server, key: str) -> bytes:
 
 
 def over_a_connection_of_its_own(server, key: str) -> bytes:
-    """The client has a second way to open `/ws/tts`, without its pool."""
+    """Opens `/ws/tts` in the client's second way, without its connection pool."""
 
     async def speak() -> bytes:
         kugel = client(server, key)
@@ -154,7 +155,7 @@ class Kugel(harness.ClientTest):
     variable = "KUGELAUDIO_API_KEY"
     extra_keys = {
         "catalogue": {"secret": CATALOGUE, "scopes": ["models:read", "voices:read"]},
-        # As the vendor's console shows it; the client sends it without its region.
+        # The form that the vendor's console shows. The client sends it without the region.
         "regional": {"secret": f"eu-{REGIONAL}", "scopes": ["tts:synthesize"]},
     }
 
@@ -176,7 +177,7 @@ class Kugel(harness.ClientTest):
         self.assertEqual(seen.json, {"text": TEXT})
         self.assertIsNone(seen.header("authorization"))
         self.assertIsNone(seen.header("x-api-key"))
-        # What is not the key arrives.
+        # The upstream receives everything except the key.
         self.assertEqual(seen.header("x-kugelaudio-sdk"), "python")
         self.expect_decision("accepted", "ok", key_id="speaker", path="/v1/tts/generate")
 
@@ -192,7 +193,7 @@ class Kugel(harness.ClientTest):
         [seen] = self.expect_forwarded(self.keys.speaker)
         self.assertEqual(seen.path, "/ws/tts")
         self.assertNotIn("api_key", seen.query)
-        # The rest of the query arrives.
+        # The upstream receives the rest of the query.
         self.assertEqual(seen.query["model_id"], ["kugel-3.5"])
         self.assertEqual(seen.query["sdk"], ["python"])
         self.expect_decision("accepted", "ok", key_id="speaker", path="/ws/tts")
@@ -209,7 +210,7 @@ class Kugel(harness.ClientTest):
         self.assertNotIn("api_key", seen.query)
 
     def test_a_key_matches_with_its_region_and_without(self) -> None:
-        # The client takes one prefix off whatever it is given.
+        # The client removes one prefix from every key.
         for given in (f"eu-{REGIONAL}", f"global-{self.keys.speaker}"):
             key_id = "regional" if REGIONAL in given else "speaker"
             with self.way(key_id):
@@ -243,7 +244,7 @@ class Kugel(harness.ClientTest):
     def test_http_without_the_scope_is_403(self) -> None:
         for name, say in HTTP.items():
             with self.way(name):
-                # The client has no class of its own for 403.
+                # The client has no error class for 403.
                 with self.assertRaises(KugelAudioError) as caught:
                     say(self.gateway, self.keys.reader)
                 self.assertIs(type(caught.exception), KugelAudioError)
@@ -254,8 +255,8 @@ class Kugel(harness.ClientTest):
     def test_websocket_without_the_scope_is_403(self) -> None:
         for name, say in WEBSOCKETS.items():
             with self.way(name):
-                # On an upgrade, the client takes 403 for a bad key, and writes 401 into its error.
-                # That it was a 403 is told by the record, found by the identifier in the error.
+                # On an upgrade, the client treats 403 as a wrong key, and its error says 401.
+                # The audit record with the id of that error shows that the status was 403.
                 with self.assertRaises(AuthenticationError) as caught:
                     say(self.gateway, self.keys.reader)
                 decision = self.expect_decision("refused", "insufficient_scope", status=403)

@@ -1,6 +1,6 @@
 """Runs OpenAI's own Python client through `voxgate serve` in the dialect `openai`.
 
-harness.py says what it needs. The last line printed is "N passed, N failed".
+harness.py documents the variables that it needs. The last line printed is "N passed, N failed".
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class OpenAI(ClientTest):
         self.assertEqual(error.response.headers["retry-after"], "1")
 
     def expect_request(self) -> None:
-        """The server behind got the whole request, once, and the gateway put it on record."""
+        """The upstream received the complete request once, and the gateway audited it."""
         (seen,) = self.expect_forwarded(self.keys.speaker)
         self.assertEqual((seen.method, seen.target), ("POST", "/v1/audio/speech"))
         self.assertEqual(seen.json, REQUEST)
@@ -93,7 +93,7 @@ class OpenAI(ClientTest):
         )
 
     def refusal(self, server: Child, key: str, kind: type) -> openai.APIStatusError:
-        """The client raises exactly this error, and has parsed what OpenAI's errors hold."""
+        """Asserts that the client raises exactly this error, with the fields of OpenAI's errors."""
         with client(server, key) as sdk, self.assertRaises(kind) as caught:
             sdk.audio.speech.create(**REQUEST)
         error = caught.exception

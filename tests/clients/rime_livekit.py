@@ -21,7 +21,7 @@ from livekit.plugins import rime
 
 import harness
 
-# How the demo's audit lines tell the two outcomes apart.
+# The outcomes in the demo's audit lines.
 ACCEPTED = re.compile(r"\baccepted\b")
 REFUSED = re.compile(r"\brefused\b.*\b401\b")
 
@@ -32,10 +32,12 @@ ONCE = APIConnectOptions(max_retry=0, timeout=harness.STEP_SECONDS)
 
 
 class Demo(harness.Child):
-    """`voxgate demo`, and what it says about itself before the first request."""
+    """`voxgate demo`, and what it prints before the first request."""
 
     def __init__(self, *arguments: str) -> None:
-        super().__init__([os.environ["VOXGATE_BIN"], "demo", *arguments], {})
+        # The demo looks for espeak-ng on PATH.
+        environment = {"PATH": os.environ.get("PATH", "")}
+        super().__init__([os.environ["VOXGATE_BIN"], "demo", *arguments], environment)
         try:
             self.gateway = self._announced("gateway", r"http://127\.0\.0\.1:\d+")
             self.key = self._announced("key", r"vxg_\S+|not needed \(preconfigured\)")
@@ -54,7 +56,7 @@ class Demo(harness.Child):
         return self.wait_for(f"line announcing the {name}", found)
 
     def line_after(self, before: int, pattern: re.Pattern[str]) -> int:
-        """Waits for a line after the first `before` that matches: its number, from 1."""
+        """Waits for a matching line after the first `before` lines. Returns its number, from 1."""
 
         def found() -> int | None:
             numbered = enumerate(self.lines[before:], before + 1)
@@ -79,7 +81,7 @@ async def over_http(demo: Demo, key: str) -> bytes:
 
 
 async def over_websocket(demo: Demo, key: str) -> bytes:
-    """Synthesises TEXT, given in pieces, over the legacy ws3 websocket."""
+    """Synthesises TEXT, sent in parts, over the legacy ws3 WebSocket."""
     async with aiohttp.ClientSession() as session:
         client = rime.TTS(
             base_url=demo.gateway.replace("http://", "ws://"),
@@ -110,7 +112,7 @@ PATHS = (("http", over_http), ("websocket", over_websocket))
 
 
 class RealClient(unittest.IsolatedAsyncioTestCase):
-    """What every test here needs."""
+    """Shared code of the tests below."""
 
     arguments: tuple[str, ...] = ()
 
@@ -118,13 +120,13 @@ class RealClient(unittest.IsolatedAsyncioTestCase):
     def setUpClass(cls) -> None:
         cls.demo = Demo(*cls.arguments)
         cls.addClassCleanup(cls.demo.stop)
-        # Same shape, other secret; and something that is no key at all.
+        # The same format with another secret, and a text that is not a key.
         key = cls.demo.key
         flipped = "".join("b" if letter == "a" else "a" for letter in key[-16:])
         cls.wrong_keys = (key[:-16] + flipped, "not-a-key-at-all")
 
     def check_sound(self, sound: bytes) -> None:
-        """TEXT takes a few seconds to say, and is not silence."""
+        """Asserts that the audio takes a few seconds and is not silent."""
         samples = array.array("h", sound)
         self.assertGreater(len(samples) / RATE, 1.5)
         self.assertLess(len(samples) / RATE, 12)
@@ -132,14 +134,14 @@ class RealClient(unittest.IsolatedAsyncioTestCase):
         self.assertLess(min(samples), -1000)
 
     async def check_refused(self, say, demo: Demo, key: str) -> None:
-        """A wrong key must reach the caller as status 401."""
+        """Asserts that the caller gets status 401 for a wrong key."""
         with self.assertRaises(APIStatusError) as caught:
             await say(demo, key)
         self.assertEqual(caught.exception.status_code, 401)
 
 
 class WithKeys(RealClient):
-    """The demo as it starts by default: clients need the key it prints."""
+    """The demo with its default settings: clients need the key that it prints."""
 
     async def test_http_with_the_key_speaks(self) -> None:
         self.check_sound(await over_http(self.demo, self.demo.key))
@@ -157,7 +159,7 @@ class WithKeys(RealClient):
 
 
 class Lines(RealClient):
-    """What the demo prints about its requests."""
+    """The lines that the demo prints for its requests."""
 
     async def test_audit_lines_tell_the_outcome_and_never_the_key(self) -> None:
         demo = self.demo
@@ -172,13 +174,13 @@ class Lines(RealClient):
         demo.stop()
         self.assertTrue(any(demo.key in line for line in demo.lines[: demo.banner]))
         del demo.lines[: demo.banner]
-        # The end of a key is always part of its secret.
+        # The last characters of a key belong to its secret.
         secrets = (demo.key[-16:], self.wrong_keys[0][-16:], self.wrong_keys[1])
         self.assertEqual(demo.printed_secrets(secrets), [])
 
 
 class Preconfigured(RealClient):
-    """`--mode preconfigured`: the client sends no usable key and needs none."""
+    """`--mode preconfigured`: the client needs no key, and sends none that is valid."""
 
     arguments = ("--mode", "preconfigured")
 

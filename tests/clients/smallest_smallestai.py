@@ -1,7 +1,7 @@
 """Runs Smallest AI's own Python client through the gateway.
 
-Over HTTP it speaks at once and as server-sent events, over WebSocket from a blocking and from an
-asynchronous client, and from an older class of its own.
+The client synthesizes over HTTP, in one response or as server-sent events. Over WebSocket, it has a
+blocking class, an asynchronous class and an older class.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import secrets
 import sys
 
-# The client's command line reports what it is used for, unless it is told not to.
+# Without this variable, the client's command line sends usage reports.
 os.environ["SMALLESTAI_TELEMETRY"] = "0"
 
 import harness
@@ -41,8 +41,8 @@ async def speak(request: web.Request) -> web.Response:
 
 
 async def speak_in_events(request: web.Request) -> web.StreamResponse:
-    """The vendor's events hold JSON objects, and this version of the client drops those with a
-    warning. What it takes is text."""
+    """The vendor's events contain JSON objects. This version of the client drops them with a
+    warning and accepts only text."""
     assert (await request.json())["text"] == TEXT
     response = web.StreamResponse(headers={"content-type": "text/event-stream"})
     await response.prepare(request)
@@ -203,7 +203,7 @@ class Smallest(harness.ClientTest):
                 self.expect_nothing_forwarded()
 
     def test_http_without_the_scope_is_403(self) -> None:
-        # The client has a class of its own for 403, and uses it for other requests than these.
+        # The client has an error class for 403, but does not use it for these requests.
         for name, say in HTTP.items():
             with self.way(name):
                 self.check_refused(say, self.gateway, self.keys.reader, 403, ApiError)
@@ -211,15 +211,15 @@ class Smallest(harness.ClientTest):
                 self.expect_nothing_forwarded()
 
     def test_http_over_the_limit_is_429(self) -> None:
-        # As with 403. These requests are not tried again, whatever `Retry-After` says.
+        # As for 403. The client does not retry these requests, whatever `Retry-After` says.
         for name, say in HTTP.items():
             with self.way(name):
                 error = self.check_refused(say, self.busy, self.keys.limited, 429, ApiError)
                 self.assertEqual(error.headers["retry-after"], "1")
 
     def check_upgrade_refused(self, name: str, server, key: str, status: int) -> None:
-        """The asynchronous client raises its own error. The blocking one watches for the wrong
-        class whenever websockets is 14 or later, so that of websockets reaches the caller."""
+        """The asynchronous client raises its own error. With websockets 14 or later, the blocking
+        client catches the wrong class, so the caller gets the error of websockets."""
         if name == "asynchronous":
             self.check_refused(WEBSOCKETS[name], server, key, status, ApiError)
             return
