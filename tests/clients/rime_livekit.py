@@ -35,7 +35,6 @@ class Demo(harness.Child):
     """`voxgate demo`, and what it prints before the first request."""
 
     def __init__(self, *arguments: str) -> None:
-        # The demo looks for espeak-ng on PATH.
         environment = {"PATH": os.environ.get("PATH", "")}
         super().__init__([os.environ["VOXGATE_BIN"], "demo", *arguments], environment)
         try:
