@@ -36,14 +36,14 @@ def environment(service: dict, folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("name", GATEWAYS)
 def test_the_gateway_accepts_its_settings(name: str, tmp_path: Path) -> None:
     settings = environment(GATEWAYS[name], tmp_path)
-    # As README says it.
+    # As the README of the compose file does it.
     made = [VOXGATE, *SERVICES["key"]["entrypoint"][1:], "new", "--id", "ivr-prod"]
     subprocess.run(made, env=settings, capture_output=True, check=True)
     done = subprocess.run(
         [VOXGATE, "check"], env={**LISTEN, **settings}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "needs the one key; the upstream sees the deployment key in its place" in done.stdout
+    assert "needs the one key; the upstream gets the deployment key instead" in done.stdout
 
 
 def test_rime_is_reached_through_the_gateways_alone() -> None:
