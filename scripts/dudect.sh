@@ -17,7 +17,7 @@ export CARGO_PROFILE_RELEASE_DEBUG=line-tables-only
 : >"$log"
 for run in 1 2 3; do
     echo "run $run of 3"
-    "$work/constant-time/dudect" | sed -n 's/^bench \([a-z_]*\) .*max t = \([^,]*\),.*/\1 \2/p' |
+    "$work/release/dudect" | sed -n 's/^bench \([a-z_]*\) .*max t = \([^,]*\),.*/\1 \2/p' |
         tee -a "$log"
 done
 awk '

@@ -28,12 +28,12 @@ if builds_cxx || { why=$(scripts/debian-package.sh g++) && builds_cxx; }; then
     host=$(rustc -vV | sed -n 's/^host: //p')
     RUSTC_WRAPPER=$PWD/scripts/fuzz-rustc.sh \
         "$cargo" "$@" --target "$host" --features libfuzzer
-    programs=$work/$host/fuzz
+    programs=$work/$host/release
 else
     scripts/skipped.sh add libfuzzer \
         "no C++ compiler (g++: ${why:-it does not help}); random inputs were used"
     "$cargo" "$@"
-    programs=$work/fuzz
+    programs=$work/release
 fi
 
 for seeds in fuzz/seeds/*/; do
