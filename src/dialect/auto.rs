@@ -30,7 +30,7 @@ static POLICIES: LazyLock<Vec<(Dialect, Policy)>> = LazyLock::new(|| {
 });
 
 /// The one vendor whose routes name the path and, if several vendors have it, one of whose
-/// credential locations holds something. `None` when that is nobody, or more than one.
+/// credential locations is in use. `None` if there is no such vendor, or more than one.
 pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
     let (method, path) = (request.method(), request.uri().path());
     let of_path = POLICIES

@@ -81,7 +81,7 @@ impl AcquireRequest {
         all.filter(|(_, limits)| !limits.is_empty())
     }
 
-    /// The identifier of the key or account. Empty for the upstream, of which there is one.
+    /// The identifier of the key or account. Empty for the upstream: there is only one.
     #[must_use]
     pub fn id(&self, scope: LimitScope) -> &str {
         match scope {

@@ -17,7 +17,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Loads the CA certificates of `ca_file`, or those of the system, of which there can be none.
+/// Loads the CA certificates of `ca_file`, or those of the system. The system may have none.
 ///
 /// # Errors
 ///

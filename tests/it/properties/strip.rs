@@ -93,7 +93,7 @@ pub(crate) fn stripped(dialect: Dialect, request: &Request<()>) -> Request<()> {
 /// Strips `request`, and asks that all else is as it was, and that `door` finds no credential then.
 pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
     let presented = match dialect {
-        // It has no credential_locations; whoever strips asks the dialect that was recognised.
+        // It has no credential locations; the recognised dialect strips its own.
         Dialect::Auto => None,
         _ => model::presented(dialect, before).ok(),
     };

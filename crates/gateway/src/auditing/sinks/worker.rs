@@ -17,7 +17,7 @@ const SHUTDOWN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Delivers audit records to one receiver. It has a thread of its own, so it may block.
 pub(super) trait Sink: Send {
-    /// Delivers these lines, each of which ends with a newline. After an error it is called again
+    /// Delivers these lines. Each line ends with a newline. After an error it is called again
     /// with the same lines, so a receiver can get a line twice.
     ///
     /// Returns how many of the records the receiver refused for good.
