@@ -182,7 +182,7 @@ mod tests {
 
     fn places(vars: &[(&str, &str)]) -> Vec<String> {
         let environment = Environment::new(vars.iter().copied(), &[]);
-        let error = read_settings(&environment).err().expect("problems");
+        let error = read_settings(&environment).expect_err("problems");
         assert!(!error.to_string().contains("s3cret"), "{error}");
         let problems = error.problems().iter();
         problems.map(|problem| problem.place().to_owned()).collect()
