@@ -9,7 +9,6 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use super::key;
 use super::probe;
 use super::settings::{Setting, concerns_limits, concerns_policy, flag, settings};
 
@@ -94,7 +93,7 @@ pub(crate) fn command() -> Command {
             Command::new("limits").about("Show the limits of each key"),
             concerns_limits,
         ))
-        .subcommand(key::command())
+        .subcommand(voxgate_key_cli::command())
         .subcommand(demo())
         .subcommand(voxgate_audit_log::cli::command())
         .subcommand(probe::command())

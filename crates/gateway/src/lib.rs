@@ -9,7 +9,6 @@ mod connection;
 mod demo;
 mod gateway;
 mod http_client;
-mod key;
 mod key_changes;
 mod limits_table;
 mod listener;
@@ -26,7 +25,6 @@ pub mod reference;
 mod service;
 mod settings;
 mod signals;
-mod table;
 mod tls;
 mod upstreams;
 mod worker;
@@ -70,7 +68,11 @@ pub fn main() -> ExitCode {
         Action::Check(flags) => check(flags),
         Action::Policy(flags) => policy(flags),
         Action::Limits(flags) => limits(flags),
-        Action::Key(matches) => key::run(&matches),
+        Action::Key(matches) => {
+            let environment =
+                Environment::new(settings::environment(Vec::new()), &settings::names());
+            voxgate_key_cli::run(&matches, &environment)
+        }
         Action::Demo { preconfigured } => match demo::run(preconfigured) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),

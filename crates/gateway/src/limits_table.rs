@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use voxgate::env::{Mode, Settings};
 use voxgate::{Limits, Principal};
 
-use super::table::columns;
+use voxgate_terminal::table::columns;
 
 /// The limits of every key and account, those from the settings included.
 pub(crate) struct LimitsTable<'a>(pub(crate) &'a Settings);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::text::{Charset, printable};
+use voxgate_terminal::text::{Charset, printable};
 
 /// Writes one line.
 pub(super) fn write<'a>(

@@ -10,9 +10,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::failure::CommandError;
 use super::record::Record;
 use super::search::{Found, Search, Seen};
-use super::table::Table;
 use super::{arguments, csv, output, row};
-use crate::text::Charset;
+use voxgate_terminal::table::Table;
+use voxgate_terminal::text::Charset;
 
 /// How many of the newest are shown when nobody says.
 const NEWEST: usize = 1000;

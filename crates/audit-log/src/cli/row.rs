@@ -2,8 +2,8 @@
 
 use super::record::{Record, details};
 use super::search::{Found, Seen};
-use super::table::Column;
-use crate::text::{Charset, printable};
+use voxgate_terminal::table::Column;
+use voxgate_terminal::text::{Charset, printable};
 
 /// A request a row.
 pub(super) const REQUESTS: &[Column] = &[

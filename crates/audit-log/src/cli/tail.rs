@@ -16,9 +16,9 @@ use super::filter::Filter;
 use super::record::Record;
 use super::search::{Search, Seen};
 use super::segments;
-use super::table::Table;
 use super::{arguments, output, row};
-use crate::text::Charset;
+use voxgate_terminal::table::Table;
+use voxgate_terminal::text::Charset;
 
 pub(super) fn command() -> Command {
     let command = Command::new("tail")

@@ -10,7 +10,7 @@ use super::gather::{Usage, UsageReport};
 use super::plot::{self, Bar};
 use super::sums;
 use super::top::Top;
-use crate::text::{Charset, printable};
+use voxgate_terminal::text::{Charset, printable};
 
 const STYLE: &str = include_str!("page.css");
 /// Bars in a plot. The table below it has the rest.

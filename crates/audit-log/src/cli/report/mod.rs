@@ -19,7 +19,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use self::gather::{Period, UsageReport};
 use super::failure::CommandError;
 use super::{arguments, log, output};
-use crate::text::Charset;
+use voxgate_terminal::text::Charset;
 
 const AFTER: &str = "\
 Examples:

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use super::super::log::InvalidLines;
 use super::super::row::{bytes, moment};
-use super::super::table::{Column, Table};
 use super::gather::{Usage, UsageReport};
 use super::sums;
 use super::top::Top;
-use crate::text::{Charset, printable, truncate, width};
+use voxgate_terminal::table::{Column, Table};
+use voxgate_terminal::text::{Charset, printable, truncate, width};
 
 const USAGE: &[Column] = &[
     Column::text("PERIOD"),

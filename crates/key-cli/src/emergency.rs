@@ -2,6 +2,7 @@
 
 use clap::ArgMatches;
 use voxgate::Problem;
+use voxgate::env::Environment;
 
 use super::edit;
 use super::failure::KeyCommandError;
@@ -11,10 +12,11 @@ use super::target::{MissingFile, Source, Target};
 /// whole. Always returns a failure, because a running gateway does not load such a file.
 pub(super) fn revoke(
     matches: &ArgMatches,
+    environment: &Environment,
     id: &str,
     problems: Vec<Problem>,
 ) -> Result<(), KeyCommandError> {
-    let mut source = Source::given(matches)?;
+    let mut source = Source::given(matches, environment)?;
     let target = Target::open(matches, &mut source)?;
     let Target::File(store) = &target else {
         return Err(KeyCommandError::Broken(problems));

@@ -5,21 +5,23 @@ use std::time::SystemTime;
 
 use clap::ArgMatches;
 use serde_json::{Map, Value, json};
+use voxgate::env::Environment;
 use voxgate::{Key, KeyKind, KeysFile, Principal, Scope};
+use voxgate_terminal::table::columns;
+use voxgate_terminal::text::{Charset, escape_json, printable};
 
-use super::super::table::columns;
 use super::failure::KeyCommandError;
 use super::target::Source;
-use super::{moment, permissions, printable};
+use super::{moment, permissions};
 
 const HEADINGS: [&str; 6] = ["ID", "LABEL", "MAY", "STATE", "EXPIRES IN", "FINGERPRINT"];
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
-    let source = Source::given(matches)?;
+pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
+    let source = Source::given(matches, environment)?;
     let file = source.load()?;
     let now = SystemTime::now();
     let text = match matches.get_flag("json") {
-        true => printable::json(&format!("{:#}\n", array(&file, now))),
+        true => escape_json(&format!("{:#}\n", array(&file, now))),
         false => table(&file, now),
     };
     // A closed pipe is not an error.
@@ -39,17 +41,18 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
 
 fn table(file: &KeysFile, now: SystemTime) -> String {
     let mut rows = vec![HEADINGS.map(str::to_owned)];
-    rows.extend(file.keys().iter().map(|key| row(key, now)));
+    let charset = Charset::from_locale();
+    rows.extend(file.keys().iter().map(|key| row(key, now, charset)));
     columns(&rows)
 }
 
-fn row(key: &Key, now: SystemTime) -> [String; HEADINGS.len()] {
+fn row(key: &Key, now: SystemTime, charset: Charset) -> [String; HEADINGS.len()] {
     let principal = key.principal();
     let label = principal.label().unwrap_or("-");
     [
         principal.id().to_owned(),
-        printable::text(label),
-        printable::text(&rights(principal)),
+        printable(label, charset),
+        printable(&rights(principal), charset),
         principal.state(now).as_str().to_owned(),
         moment::left(principal.validity().expires, now),
         key.fingerprint(),

@@ -22,7 +22,9 @@ Examples:
 
 const MOMENT: &str = "90d, 12h, or an RFC 3339 time";
 
-pub(crate) fn command() -> Command {
+/// The command `key`, with its subcommands.
+#[must_use]
+pub fn command() -> Command {
     Command::new("key")
         .about("Make, list, revoke, rotate, verify and import callers' keys")
         .long_about(ABOUT)

@@ -4,7 +4,7 @@
 //! everything in it that a terminal could obey or that could mislead a reader.
 //!
 //! ```
-//! use voxgate_audit_log::text::{Charset, printable};
+//! use voxgate_terminal::text::{Charset, printable};
 //!
 //! assert_eq!(printable("\u{1b}[2J", Charset::Unicode), "\\u001b[2J");
 //! assert_eq!(printable("Zoë", Charset::Unicode), "Zoë");
@@ -62,12 +62,7 @@ pub fn printable(text: &str, charset: Charset) -> String {
             '\\' => safe.push_str("\\\\"),
             ' '..='~' => safe.push(character),
             other if charset == Charset::Unicode && is_letter(other) => safe.push(other),
-            other => {
-                for unit in other.encode_utf16(&mut [0; 2]) {
-                    // Writing to a string does not fail.
-                    let _ = write!(safe, "\\u{unit:04x}");
-                }
-            }
+            other => escape(other, &mut safe),
         }
     }
     safe
@@ -77,6 +72,48 @@ pub fn printable(text: &str, charset: Charset) -> String {
 fn is_letter(character: char) -> bool {
     let filler = matches!(character, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
     character.is_alphanumeric() && !filler
+}
+
+/// Whether the character is a control character, or one that reorders or hides other characters
+/// (such as those of UAX #9). A name or label has no use for it.
+#[must_use]
+pub fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// Escapes the misleading characters of a JSON document. The document has the same value as before,
+/// and its line ends stay as they are.
+#[must_use]
+pub fn escape_json(document: &str) -> String {
+    let mut safe = String::with_capacity(document.len());
+    for character in document.chars() {
+        if character == '\n' || !misleads(character) {
+            safe.push(character);
+        } else {
+            escape(character, &mut safe);
+        }
+    }
+    safe
+}
+
+/// Writes the escape of JSON: `\u001b`, or two of them for a character beyond U+FFFF.
+fn escape(character: char, safe: &mut String) {
+    for unit in character.encode_utf16(&mut [0; 2]) {
+        // Writing to a string does not fail.
+        let _ = write!(safe, "\\u{unit:04x}");
+    }
 }
 
 /// The number of terminal columns of a text that [`printable`] returned.
@@ -147,6 +184,13 @@ mod tests {
             assert_eq!(printable(text, Charset::Unicode), unicode);
             assert_eq!(printable(text, Charset::Ascii), ascii);
         }
+    }
+
+    #[test]
+    fn misleading_characters_of_json_are_escaped() {
+        let document = "{\n  \"a\": \"\u{202e}\u{7f}\u{e0041}Zoë\"\n}\n";
+        let safe = "{\n  \"a\": \"\\u202e\\u007f\\udb40\\udc41Zoë\"\n}\n";
+        assert_eq!(escape_json(document), safe);
     }
 
     #[test]

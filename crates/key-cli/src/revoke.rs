@@ -2,15 +2,16 @@
 
 use clap::ArgMatches;
 use voxgate::KeyState;
+use voxgate::env::Environment;
 
 use super::change::{self, Change};
 use super::failure::KeyCommandError;
 use super::target::MissingFile;
 use super::{emergency, find, moment};
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
+pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let id = find::argument(matches, "id");
-    let done = change::apply(matches, MissingFile::IsWrong, |file, _| {
+    let done = change::apply(matches, environment, MissingFile::IsWrong, |file, _| {
         let key = find::existing(file, id)?;
         let (text, said) = match key.principal().state(moment::now()) {
             KeyState::Disabled => (None, format!("key {id}: is already revoked")),
@@ -27,7 +28,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
         })
     });
     match done {
-        Err(KeyCommandError::Broken(problems)) => emergency::revoke(matches, id, problems),
+        Err(KeyCommandError::Broken(problems)) => {
+            emergency::revoke(matches, environment, id, problems)
+        }
         done => done,
     }
 }

@@ -5,9 +5,10 @@ use std::time::SystemTime;
 use clap::ArgMatches;
 use toml_edit::{Array, Datetime, InlineTable, Item, Table, Value};
 use voxgate::{Digest, Problem};
+use voxgate_terminal::text::misleads;
 
 use super::failure::KeyCommandError;
-use super::{moment, printable};
+use super::moment;
 
 /// The fields that a new key takes over from the key it replaces.
 const RIGHTS: [&str; 9] = [
@@ -48,7 +49,7 @@ impl Rights {
             ("rate", "rate"),
         ] {
             if let Some(text) = one(flag) {
-                if text.contains(printable::is_special) {
+                if text.contains(misleads) {
                     return Err(KeyCommandError::wrong(format!("--{flag}"), SPECIAL));
                 }
                 if text.chars().count() > MAX_LABEL {
@@ -133,7 +134,7 @@ fn labels(matches: &ArgMatches) -> Result<InlineTable, Problem> {
         let Some((name, text)) = given.split_once('=') else {
             return Err(wrong("must be a name and a value, such as team=ivr"));
         };
-        if text.contains(printable::is_special) {
+        if text.contains(misleads) {
             return Err(wrong(SPECIAL));
         }
         if labels.insert(name, text.into()).is_some() {

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 use clap::ArgMatches;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use voxgate::env::Environment;
 use voxgate::{
     Denial, DenialKind, KeyRing, MAX_CREDENTIAL_BYTES, Principal, RawCredential, Verify as _,
     VerifyOutcome,
@@ -15,18 +17,20 @@ use voxgate::{
 use super::failure::KeyCommandError;
 use super::moment;
 use super::target::Source;
-use crate::signals::Signals;
 
 /// The minimum length of a key in a keys file.
 const MIN_TOKEN: usize = 16;
 
-pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, KeyCommandError> {
+pub(super) fn run(
+    matches: &ArgMatches,
+    environment: &Environment,
+) -> Result<ExitCode, KeyCommandError> {
     if matches.get_many::<String>("token").is_some() {
         let message = "must come from standard input, because other users of the machine can see \
                 command lines";
         return Err(KeyCommandError::wrong("token", message));
     }
-    let source = Source::given(matches)?;
+    let source = Source::given(matches, environment)?;
     let keys = source.load()?.into_ring()?;
     let token = read()?;
     if token.is_empty() {
@@ -142,7 +146,7 @@ fn read() -> Result<Vec<u8>, KeyCommandError> {
 fn typed() -> io::Result<String> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let typed = runtime.block_on(async {
-        let mut signals = Signals::new()?;
+        let ended = end()?;
         let _hidden = Hidden::new();
         let _ = write!(io::stderr(), "Token: ");
         let line = tokio::task::spawn_blocking(|| {
@@ -151,12 +155,27 @@ fn typed() -> io::Result<String> {
         });
         tokio::select! {
             line = line => line?,
-            signal = signals.end(|| false) => Err(io::Error::other(signal)),
+            signal = ended => Err(io::Error::other(signal)),
         }
     });
     // The thread may still be reading.
     runtime.shutdown_background();
     typed
+}
+
+/// Waits for a signal that ends the process, and returns its name. From now on, such a signal no
+/// longer ends the process by itself.
+fn end() -> io::Result<impl Future<Output = &'static str>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = hangup.recv() => "SIGHUP",
+        }
+    })
 }
 
 /// Turns off the echo of the terminal until it is dropped.

@@ -1,27 +1,31 @@
-//! A table on the terminal, written while it is read.
+//! Tables on the terminal.
 
 use std::io::{self, Write};
 
 use crate::text::{Charset, truncate, width};
 
-/// The widths are those of the first rows; the rest has to fit.
+/// The number of rows that decide the widths of the columns.
 const SAMPLE: usize = 256;
 const GAP: usize = 2;
-/// No column becomes narrower to make a table fit.
+/// The least width of a column that is made narrower to make the table fit.
 const NARROWEST: usize = 8;
 
-pub(super) struct Column {
-    pub(super) title: &'static str,
-    /// Numbers stand to the right.
-    pub(super) right: bool,
-    /// It may become narrower than what is in it.
-    pub(super) flexible: bool,
-    /// How wide it is at least, because wider rows may come.
-    pub(super) least: usize,
+/// A column of a [`Table`].
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    title: &'static str,
+    /// Whether its cells are aligned to the right.
+    right: bool,
+    /// Whether it may become narrower than its cells.
+    flexible: bool,
+    /// Its least width.
+    least: usize,
 }
 
 impl Column {
-    pub(super) const fn text(title: &'static str) -> Self {
+    /// A column of text, as wide as its widest cell.
+    #[must_use]
+    pub const fn text(title: &'static str) -> Self {
         Self {
             title,
             right: false,
@@ -30,7 +34,9 @@ impl Column {
         }
     }
 
-    pub(super) const fn long(title: &'static str) -> Self {
+    /// A column of text that is shortened if the terminal is narrow.
+    #[must_use]
+    pub const fn long(title: &'static str) -> Self {
         Self {
             title,
             right: false,
@@ -39,7 +45,9 @@ impl Column {
         }
     }
 
-    pub(super) const fn number(title: &'static str) -> Self {
+    /// A column of numbers, aligned to the right.
+    #[must_use]
+    pub const fn number(title: &'static str) -> Self {
         Self {
             title,
             right: true,
@@ -48,22 +56,28 @@ impl Column {
         }
     }
 
-    pub(super) const fn at_least(self, least: usize) -> Self {
+    /// The same column, at least this wide, because later rows may have wider cells.
+    #[must_use]
+    pub const fn at_least(self, least: usize) -> Self {
         Self { least, ..self }
     }
 }
 
-pub(super) struct Table {
+/// A table that is written while its rows are read. The first rows decide the widths of its columns.
+#[derive(Debug)]
+pub struct Table {
     columns: &'static [Column],
     charset: Charset,
-    /// How wide a line may be.
+    /// The width of the terminal.
     limit: Option<usize>,
     sample: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
 }
 
 impl Table {
-    pub(super) fn new(columns: &'static [Column], charset: Charset, limit: Option<usize>) -> Self {
+    /// A table for a terminal of `limit` columns, or of any width.
+    #[must_use]
+    pub fn new(columns: &'static [Column], charset: Charset, limit: Option<usize>) -> Self {
         Self {
             columns,
             charset,
@@ -73,8 +87,13 @@ impl Table {
         }
     }
 
-    /// Adds a row of texts that are safe to show.
-    pub(super) fn row(&mut self, out: &mut impl Write, cells: Vec<String>) -> io::Result<()> {
+    /// Adds a row. Its cells must be safe to print, as [`printable`](crate::text::printable) makes
+    /// them, and as many as the table has columns.
+    ///
+    /// # Errors
+    ///
+    /// `out` cannot be written.
+    pub fn row(&mut self, out: &mut impl Write, cells: Vec<String>) -> io::Result<()> {
         match &self.widths {
             Some(widths) => self.write_row(out, widths, &cells),
             None => {
@@ -87,8 +106,12 @@ impl Table {
         }
     }
 
-    /// Writes what there is. The widths stay as they are from now on.
-    pub(super) fn settle(&mut self, out: &mut impl Write) -> io::Result<()> {
+    /// Writes the rows that are waiting. The widths stay as they are from now on.
+    ///
+    /// # Errors
+    ///
+    /// `out` cannot be written.
+    pub fn settle(&mut self, out: &mut impl Write) -> io::Result<()> {
         if self.widths.is_some() {
             return Ok(());
         }
@@ -156,6 +179,27 @@ impl Table {
     }
 }
 
+/// The rows as lines, each column as wide as its widest cell. The cells must be safe to print, as
+/// [`printable`](crate::text::printable) makes them.
+#[must_use]
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = width(cell).max(*widest);
+        }
+    }
+    let mut table = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths);
+        let cells = cells.map(|(cell, columns)| cell.clone() + &" ".repeat(columns - width(cell)));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        table.push_str(line.trim_end());
+        table.push('\n');
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +219,12 @@ mod tests {
         }
         table.settle(&mut out).expect("a table");
         String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn rows_are_aligned_by_the_columns_of_the_terminal() {
+        let rows = [["ID", "LABEL"], ["東京", "a"], ["b", ""]].map(|row| row.map(str::to_owned));
+        assert_eq!(columns(&rows), "ID    LABEL\n東京  a\nb\n");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use clap::ArgMatches;
+use voxgate::env::Environment;
 use voxgate::{Key, KeyState, Problem};
 
 use super::change;
@@ -13,39 +14,44 @@ use super::failure::KeyCommandError;
 use super::target::MissingFile;
 use super::{find, moment, new};
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
+pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let now = moment::now();
     let id = find::argument(matches, "id");
     let end = overlap(find::argument(matches, "overlap"), now)?;
     let expires = entry::expires(matches, now)?;
-    change::apply(matches, MissingFile::IsWrong, |file, dialect| {
-        let old = find::existing(file, id)?;
-        if !matches.get_flag("force") {
-            check_counts(old, now)?;
-        }
-        let given = matches.get_one::<String>("new-id").cloned();
-        let new_id = given.unwrap_or_else(|| counted_up(file, id));
-        find::unused(file, "--new-id", &new_id)?;
-        let rights = Rights::of(&file.fields(old)?);
-        let mut said = Vec::new();
-        let lifetime = KeyLifetime {
-            created: Some(now),
-            not_before: None,
-            expires: match expires {
-                Some(given) => given,
-                None => inherited(old, now, &mut said)?,
-            },
-        };
-        check_room(file, old, now, end)?;
-        let shortened = shortened(file, old, now, end, &mut said)?;
-        let text = shortened.as_deref().unwrap_or(file.text);
-        let mut change = new::add(text, &new_id, &rights, lifetime, dialect)?;
-        for (_, place) in &mut change.added {
-            "--new-id".clone_into(place);
-        }
-        change.said.extend(said);
-        Ok(change)
-    })
+    change::apply(
+        matches,
+        environment,
+        MissingFile::IsWrong,
+        |file, dialect| {
+            let old = find::existing(file, id)?;
+            if !matches.get_flag("force") {
+                check_counts(old, now)?;
+            }
+            let given = matches.get_one::<String>("new-id").cloned();
+            let new_id = given.unwrap_or_else(|| counted_up(file, id));
+            find::unused(file, "--new-id", &new_id)?;
+            let rights = Rights::of(&file.fields(old)?);
+            let mut said = Vec::new();
+            let lifetime = KeyLifetime {
+                created: Some(now),
+                not_before: None,
+                expires: match expires {
+                    Some(given) => given,
+                    None => inherited(old, now, &mut said)?,
+                },
+            };
+            check_room(file, old, now, end)?;
+            let shortened = shortened(file, old, now, end, &mut said)?;
+            let text = shortened.as_deref().unwrap_or(file.text);
+            let mut change = new::add(text, &new_id, &rights, lifetime, dialect)?;
+            for (_, place) in &mut change.added {
+                "--new-id".clone_into(place);
+            }
+            change.said.extend(said);
+            Ok(change)
+        },
+    )
 }
 
 fn overlap(text: &str, now: SystemTime) -> Result<SystemTime, Problem> {

@@ -1,6 +1,7 @@
 //! `voxgate key new`.
 
 use clap::ArgMatches;
+use voxgate::env::Environment;
 use voxgate::{Dialect, Key, Principal, generate_key};
 
 use super::change::{self, Change, NewToken};
@@ -11,7 +12,7 @@ use super::find;
 use super::moment;
 use super::target::MissingFile;
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
+pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let now = moment::now();
     let rights = Rights::given(matches)?;
     let lifetime = KeyLifetime {
@@ -19,10 +20,15 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
         ..entry::lifetime(matches, now)?
     };
     let id = find::argument(matches, "id");
-    change::apply(matches, MissingFile::CountsAsEmpty, |file, dialect| {
-        find::unused(file, "--id", id)?;
-        add(file.text, id, &rights, lifetime, dialect)
-    })
+    change::apply(
+        matches,
+        environment,
+        MissingFile::CountsAsEmpty,
+        |file, dialect| {
+            find::unused(file, "--id", id)?;
+            add(file.text, id, &rights, lifetime, dialect)
+        },
+    )
 }
 
 /// The text with one more key that has a new token.

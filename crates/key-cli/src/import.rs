@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use clap::ArgMatches;
+use voxgate::env::Environment;
 use voxgate::{
     Dialect, Digest, Key, KeyRing, PlainKey, Principal, Problem, RawCredential, Verify as _,
     VerifyOutcome,
@@ -20,7 +21,7 @@ use super::{find, ids, moment, store};
 
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
+pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let rights = Rights::given(matches)?;
     let lifetime = entry::lifetime(matches, moment::now())?;
     let path = matches.get_one::<PathBuf>("keys");
@@ -30,37 +31,42 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), KeyCommandError> {
         return Err(KeyCommandError::wrong("--from-secret", message));
     }
     let given = read(path)?;
-    change::apply(matches, MissingFile::CountsAsEmpty, |file, dialect| {
-        let plain = lines(&given, dialect)?;
-        check_new(file, &plain, dialect)?;
-        let prefix = find::argument(matches, "prefix");
-        if let Some(wrong) = ids::wrong(&format!("{prefix}-1")) {
-            return Err(KeyCommandError::wrong("--prefix", wrong));
-        }
-        let mut ids = Ids::new(file, &plain, prefix);
-        let mut text = TextBuilder::new(file.text);
-        let (mut added, mut said) = (Vec::new(), Vec::new());
-        for line in &plain {
-            let id = line.id.map_or_else(|| ids.next(), str::to_owned);
-            let begins = text.append(&rights.fields(&id, &line.digest, lifetime));
-            added.push((begins, line.place()));
-            let fingerprint = Key::from_digest(line.digest, Principal::new(&id)).fingerprint();
-            said.push(format!("key {id}: fingerprint {fingerprint}"));
-            if line.key.is_weak() {
-                said.push(format!(
+    change::apply(
+        matches,
+        environment,
+        MissingFile::CountsAsEmpty,
+        |file, dialect| {
+            let plain = lines(&given, dialect)?;
+            check_new(file, &plain, dialect)?;
+            let prefix = find::argument(matches, "prefix");
+            if let Some(wrong) = ids::wrong(&format!("{prefix}-1")) {
+                return Err(KeyCommandError::wrong("--prefix", wrong));
+            }
+            let mut ids = Ids::new(file, &plain, prefix);
+            let mut text = TextBuilder::new(file.text);
+            let (mut added, mut said) = (Vec::new(), Vec::new());
+            for line in &plain {
+                let id = line.id.map_or_else(|| ids.next(), str::to_owned);
+                let begins = text.append(&rights.fields(&id, &line.digest, lifetime));
+                added.push((begins, line.place()));
+                let fingerprint = Key::from_digest(line.digest, Principal::new(&id)).fingerprint();
+                said.push(format!("key {id}: fingerprint {fingerprint}"));
+                if line.key.is_weak() {
+                    said.push(format!(
                     "warning: {}: has less than about 128 bits of randomness, so it can be guessed or found from \
                 its digest; replace it: voxgate key rotate {id}",
                     line.place()
                 ));
+                }
             }
-        }
-        Ok(Change {
-            text: Some(text.finish()),
-            added,
-            issued: None,
-            said,
-        })
-    })
+            Ok(Change {
+                text: Some(text.finish()),
+                added,
+                issued: None,
+                said,
+            })
+        },
+    )
 }
 
 fn read(path: Option<&PathBuf>) -> Result<String, KeyCommandError> {

@@ -12,7 +12,6 @@ use super::failure::KeyCommandError;
 use super::listed::ListedKeys;
 use super::manifest::Manifest;
 use super::store::{self, FileState, Store};
-use crate::settings;
 
 const FILE: &str = "VOXGATE_KEYS_FILE";
 const DIALECT: &str = "VOXGATE_DIALECT";
@@ -39,17 +38,18 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn given(matches: &ArgMatches) -> Result<Self, KeyCommandError> {
-        let environment = Environment::new(settings::environment(Vec::new()), &settings::names());
+    pub(super) fn given(
+        matches: &ArgMatches,
+        environment: &Environment,
+    ) -> Result<Self, KeyCommandError> {
         if !environment.problems().is_empty() {
             return Err(KeyCommandError::Wrong(environment.problems().to_vec()));
         }
         let given = matches.get_one::<String>("dialect").map(String::as_str);
         let set = environment.get(DIALECT);
         let named = |name: Option<&str>, place| {
-            let name = name.unwrap_or(settings::default_of(DIALECT));
             let wrong = |error: UnknownDialect| KeyCommandError::wrong(place, error.to_string());
-            name.parse().map_err(wrong)
+            name.map_or(Ok(Dialect::Rime), str::parse).map_err(wrong)
         };
         let dialect = named(given.or(set), given.map_or(DIALECT, |_| "--dialect"))?;
         let gateways = named(set, DIALECT)?;
@@ -60,8 +60,8 @@ impl Source {
         let path = flag.or_else(variable);
         let gateways = if set.is_some() { gateways } else { dialect };
         Ok(Self {
-            listed: ListedKeys::of(&environment, gateways),
-            policy: Settings::policy_from(&environment).unwrap_or_else(|_| gateways.policy()),
+            listed: ListedKeys::of(environment, gateways),
+            policy: Settings::policy_from(environment).unwrap_or_else(|_| gateways.policy()),
             name: path.as_ref().map_or(String::new(), shown),
             place,
             path,

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use clap::ArgMatches;
+use voxgate::env::Environment;
 use voxgate::{Dialect, KeysFile, Problem, Secret};
 
 use super::edit::KeysText;
@@ -48,10 +49,11 @@ pub(super) struct NewToken {
 /// stored.
 pub(super) fn apply(
     matches: &ArgMatches,
+    environment: &Environment,
     absent: MissingFile,
     change: impl Fn(&KeysText<'_>, Dialect) -> Result<Change, KeyCommandError>,
 ) -> Result<(), KeyCommandError> {
-    let mut source = Source::given(matches)?;
+    let mut source = Source::given(matches, environment)?;
     let target = Target::open(matches, &mut source)?;
     for _ in 0..MAX_TRIES {
         let read = target.read(&source, absent)?;
