@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::limit::Limit;
 use crate::principal::Principal;
+use voxgate_limits::Limit;
 
 /// A refusal: its kind, and when a retry makes sense.
 ///

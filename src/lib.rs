@@ -63,7 +63,6 @@ mod error;
 mod files;
 pub mod guide;
 mod keys;
-mod limit;
 mod policy;
 mod principal;
 pub mod rate_limit;
@@ -85,12 +84,11 @@ pub use self::keys::{
     InvalidKey, Key, KeyChange, KeyRing, KeysFile, PlainKey, RingChange, SharedKeyRing,
     generate_key,
 };
-pub use self::limit::{Limit, Limits, Rate};
 pub use self::policy::{Policy, Rule, Voice};
 pub use self::principal::{
     Account, AuthMethod, Caller, InvalidScope, KeyKind, KeyState, Principal, Scope, Validity,
 };
-pub use self::rate_limit::Limiter;
+pub use self::rate_limit::{Limit, Limiter, Limits, Rate};
 pub use self::request_id::{RequestId, X_REQUEST_ID};
 pub use self::request_validation::RequestValidation;
 pub use self::secret::{Digest, InvalidSecret, MAX_CREDENTIAL_BYTES, RawCredential, Secret};

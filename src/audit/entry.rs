@@ -8,9 +8,9 @@ use http::Version;
 use super::fingerprint::CredentialFingerprint;
 use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Start, Stop};
 use crate::denial::DenialKind;
-use crate::limit::Limit;
 use crate::principal::{AuthMethod, Principal};
 use crate::request_id::RequestId;
+use voxgate_limits::Limit;
 
 /// How much is kept of each text from outside, in bytes.
 pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256];

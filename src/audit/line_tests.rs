@@ -8,10 +8,10 @@ use serde_json::Value;
 use super::*;
 use crate::audit::{AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, QueryNames};
 use crate::denial::{Denial, DenialKind};
-use crate::limit::Limits;
 use crate::principal::{Account, AuthMethod, Scope};
 use crate::request_id::RequestId;
 use crate::secret::RawCredential;
+use voxgate_limits::Limits;
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     let schema = include_str!("../../docs/audit.schema.json");

@@ -21,9 +21,9 @@ use std::time::{Duration, SystemTime};
 use http::{Method, StatusCode, Version};
 
 use crate::denial::{Denial, DenialKind};
-use crate::limit::Limit;
 use crate::principal::{AuthMethod, Principal};
 use crate::request_id::RequestId;
+use voxgate_limits::Limit;
 
 pub use self::fingerprint::{CredentialFingerprint, Pepper};
 pub use self::query::QueryNames;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::{ConfigError, Problem};
-use crate::limit::{Limits, Rate};
 use crate::rate_limit::{Limiter, LimiterBuilder};
+use voxgate_limits::{Limits, Rate};
 
 use super::environment::Environment;
 

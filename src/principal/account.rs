@@ -1,13 +1,14 @@
 //! Keys that belong together.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
-use crate::limit::Limits;
+use voxgate_limits::Limits;
 
 /// A group of keys, such as those of one customer: what they share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Account {
-    id: Box<str>,
+    id: Arc<str>,
     max_active_keys: Option<NonZeroU32>,
     limits: Limits,
 }
@@ -34,6 +35,11 @@ impl Account {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The identifier, for a type that keeps it.
+    pub(crate) fn shared_id(&self) -> Arc<str> {
+        self.id.clone()
     }
 
     /// How many keys it may have that are neither disabled nor expired.

@@ -9,8 +9,8 @@ use std::hash::{Hash as _, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::limit::Limits;
 use crate::secret::Digest;
+use voxgate_limits::Limits;
 
 pub use self::account::Account;
 pub use self::caller::{AuthMethod, Caller};
@@ -26,7 +26,7 @@ pub struct Principal(Arc<Record>);
 /// A million of these must fit into memory: what most keys do without is elsewhere.
 #[derive(Clone, Debug)]
 struct Record {
-    id: Box<str>,
+    id: Arc<str>,
     /// By which a key ring finds it again.
     credential: Option<Digest>,
     validity: Validity,
@@ -147,6 +147,11 @@ impl Principal {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.0.id
+    }
+
+    /// The identifier, for a type that keeps it.
+    pub(crate) fn shared_id(&self) -> Arc<str> {
+        self.0.id.clone()
     }
 
     /// The label for people, if there is one.

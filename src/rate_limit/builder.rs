@@ -6,13 +6,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limit::Limits;
+use voxgate_limits::{LimitStore, Limits, LocalStore};
 
 use super::auth_failures::AuthFailures;
 use super::limiter::{Limiter, Parts};
-use super::local_store::LocalStore;
 use super::on_failure::OnFailure;
-use super::store::LimitStore;
 
 /// The settings of a [`Limiter`]: [`Limiter::builder`] returns one.
 ///

@@ -10,11 +10,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::limit::{Limit, Limits};
-
-use super::decision::AcquireError;
-use super::remaining::Remaining;
-use super::request::{AcquireRequest, LimitScope};
+use voxgate_limits::{AcquireError, AcquireRequest, Limit, LimitScope, Limits, Remaining};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -145,13 +141,9 @@ fn seconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::Rate;
-    use crate::principal::{Account, Principal};
-    use crate::rate_limit::counters::Counters;
-    use crate::rate_limit::decision::LimitExceeded;
-    use crate::rate_limit::remaining::ScopeRemaining;
     use std::num::NonZeroU32;
-    use std::sync::Arc;
+
+    use voxgate_limits::{Lease, LimitExceeded, LimitStore as _, LocalStore, Rate, ScopeRemaining};
 
     fn limits(rate: Option<&str>, burst: Option<u32>, concurrency: Option<u32>) -> Limits {
         Limits {
@@ -159,6 +151,15 @@ mod tests {
             burst: burst.and_then(NonZeroU32::new),
             concurrency: concurrency.and_then(NonZeroU32::new),
         }
+    }
+
+    fn acquire(
+        store: &LocalStore,
+        request: &AcquireRequest,
+    ) -> Result<(Lease, Remaining), AcquireError> {
+        let decision = store.acquire(request, None).take_ready();
+        let granted = decision.expect("without a wait queue").result?;
+        Ok((granted.lease, granted.remaining))
     }
 
     fn shown(fields: &HeaderFields) -> [String; 2] {
@@ -173,15 +174,11 @@ mod tests {
 
     #[test]
     fn a_caller_is_told_of_its_own_limits_and_its_accounts() {
-        let account = Account::new("acme", limits(Some("600/min"), Some(20), None));
-        let principal = Principal::new("a")
-            .with_limits(limits(Some("50/s"), None, Some(4)))
-            .with_account(Arc::new(account));
-        let request =
-            AcquireRequest::new(&principal, Limits::default(), NonZeroU32::new(9)).expect("limits");
-        let mut counters = Counters::new();
-        let now = Duration::from_secs(1);
-        let remaining = counters.begin(&request, now).expect("the first");
+        let request = AcquireRequest::new("a", limits(Some("50/s"), None, Some(4)))
+            .with_account("acme", limits(Some("600/min"), Some(20), None))
+            .with_upstream_concurrency(NonZeroU32::MAX);
+        let store = LocalStore::new(true);
+        let (first, remaining) = acquire(&store, &request).expect("the first");
         let policy = "\"key_rate\";q=50;w=1, \"key_concurrency\";q=4;qu=\"concurrent-requests\", \
                       \"account_rate\";q=20;w=2";
         let left = "\"key_rate\";r=49;t=1, \"key_concurrency\";r=3, \"account_rate\";r=19;t=1";
@@ -189,15 +186,14 @@ mod tests {
             shown(&HeaderFields::granted(&request, &remaining)),
             [policy, left]
         );
-        for _ in 1..4 {
-            counters.begin(&request, now).expect("one more");
-        }
-        let exceeded = counters.begin(&request, now).expect_err("too many");
+        let more = [(); 3].map(|()| acquire(&store, &request).expect("one more"));
+        let exceeded = acquire(&store, &request).expect_err("too many");
         let left = "\"key_concurrency\";r=0";
         assert_eq!(
-            shown(&HeaderFields::refused(&request, exceeded.into())),
+            shown(&HeaderFields::refused(&request, exceeded)),
             [policy, left]
         );
+        drop((first, more));
         let exceeded = LimitExceeded::rate(LimitScope::Account, Duration::from_millis(1500));
         let left = "\"account_rate\";r=0;t=2";
         assert_eq!(
@@ -209,30 +205,23 @@ mod tests {
     #[test]
     fn callers_are_not_told_the_upstreams_limit() {
         let request =
-            AcquireRequest::new(&Principal::new("a"), Limits::default(), NonZeroU32::new(1));
-        let request = request.expect("a limit");
-        let mut counters = Counters::new();
-        let remaining = counters.begin(&request, Duration::ZERO).expect("the first");
+            AcquireRequest::new("a", Limits::default()).with_upstream_concurrency(NonZeroU32::MIN);
+        let store = LocalStore::new(true);
+        let (_first, remaining) = acquire(&store, &request).expect("the first");
         let untouched = ["", "\"upstream\";r=1"];
         assert_eq!(
             shown(&HeaderFields::granted(&request, &remaining)),
             untouched
         );
-        let exceeded = counters
-            .begin(&request, Duration::ZERO)
-            .expect_err("too many");
-        assert_eq!(
-            shown(&HeaderFields::refused(&request, exceeded.into())),
-            untouched
-        );
+        let exceeded = acquire(&store, &request).expect_err("too many");
+        assert_eq!(shown(&HeaderFields::refused(&request, exceeded)), untouched);
     }
 
     /// A shared store does not report what is left of concurrency limits. The upstream's own
     /// `RateLimit` would then name a policy that is not there.
     #[test]
     fn the_fields_take_the_place_of_the_upstreams_together() {
-        let principal = Principal::new("a").with_limits(limits(None, None, Some(4)));
-        let request = AcquireRequest::new(&principal, Limits::default(), None).expect("a limit");
+        let request = AcquireRequest::new("a", limits(None, None, Some(4)));
         let mut remaining = Remaining::default();
         remaining.set(LimitScope::Key, ScopeRemaining::default());
         let policy = "\"key_concurrency\";q=4;qu=\"concurrent-requests\"";

@@ -6,21 +6,21 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use voxgate_limits::{
+    AcquireError, AcquireFuture, AcquireRequest, Decision, Granted, Limit, LimitStore, Limits,
+    LocalStore, Remaining, StoreStatus,
+};
+
 use crate::denial::{Denial, DenialKind};
-use crate::limit::{Limit, Limits};
 use crate::principal::Principal;
 
 use super::admission::{Admission, Admitted};
 use super::auth_failures::AuthFailures;
 use super::builder::LimiterBuilder;
-use super::decision::{AcquireError, AcquireFuture, Decision, Granted, LimitExceeded};
 use super::header_fields::HeaderFields;
-use super::local_store::LocalStore;
 use super::on_failure::OnFailure;
 use super::permit::{Permit, Refused};
-use super::remaining::Remaining;
-use super::request::AcquireRequest;
-use super::store::{LimitStore, StoreStatus};
+use super::request::acquire_request;
 
 /// `Retry-After` of a request that needs a concurrency permit: no store knows when one is free.
 const CONCURRENCY_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -120,7 +120,7 @@ impl Limiter {
         let Parts {
             defaults, upstream, ..
         } = *self.0;
-        let Some(request) = AcquireRequest::new(principal, defaults, upstream) else {
+        let Some(request) = acquire_request(principal, defaults, upstream) else {
             return Admission::Ready(Ok(Permit::default()));
         };
         let mut waiting = self.0.local.acquire(&request, None);
@@ -192,9 +192,9 @@ impl Limiter {
             false => HeaderFields::default(),
         };
         match decision.result {
-            Ok(Granted { lease, remaining }) => {
-                let fields = fields(&|| HeaderFields::granted(request, &remaining));
-                Ok(Permit::new(lease, fields, decision.waited))
+            Ok(granted) => {
+                let fields = fields(&|| HeaderFields::granted(request, &granted.remaining));
+                Ok(Permit::new(granted.lease, fields, decision.waited))
             }
             Err(error) => Err(Box::new(Refused {
                 fields: fields(&|| HeaderFields::refused(request, error)),
@@ -215,13 +215,11 @@ impl Limiter {
 
 fn denial_of(error: AcquireError) -> Denial {
     match error {
-        AcquireError::Unavailable => {
-            Denial::unavailable(UNAVAILABLE_RETRY_AFTER).with_limit(Limit::Shared)
+        AcquireError::Exceeded(exceeded) => {
+            let wait = exceeded.retry_after.filter(|_| exceeded.limit.is_rate());
+            rate_limited(exceeded.limit, wait.unwrap_or(CONCURRENCY_RETRY_AFTER))
         }
-        AcquireError::Exceeded(LimitExceeded { limit, retry_after }) => {
-            let wait = retry_after.filter(|_| limit.is_rate());
-            rate_limited(limit, wait.unwrap_or(CONCURRENCY_RETRY_AFTER))
-        }
+        _ => Denial::unavailable(UNAVAILABLE_RETRY_AFTER).with_limit(Limit::Shared),
     }
 }
 

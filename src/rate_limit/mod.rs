@@ -19,33 +19,20 @@
 mod admission;
 mod auth_failures;
 mod builder;
-mod counters;
-mod decision;
-mod gcra;
 mod header_fields;
-mod lease;
 mod limiter;
-mod local_queue;
-mod local_store;
 mod on_failure;
 mod permit;
-mod remaining;
 mod request;
-mod store;
-mod wait;
-mod wait_queue;
 
-pub use crate::limit::{Limit, Limits, Rate};
+pub use voxgate_limits::{
+    AcquireError, AcquireFuture, AcquireRequest, Decision, Granted, Lease, Limit, LimitExceeded,
+    LimitScope, LimitStore, Limits, Rate, RateRemaining, Remaining, ScopeRemaining, StoreStatus,
+    WaitPermission, WaitPlace, WaitQueue,
+};
 
 pub(crate) use self::admission::{Admission, Admitted};
 pub use self::builder::LimiterBuilder;
-pub use self::decision::{AcquireError, AcquireFuture, Decision, Granted, LimitExceeded};
-pub use self::lease::Lease;
 pub use self::limiter::{Limiter, Usage};
 pub use self::on_failure::OnFailure;
 pub(crate) use self::permit::{Permit, Refused};
-pub use self::remaining::{RateRemaining, Remaining, ScopeRemaining};
-pub use self::request::{AcquireRequest, LimitScope};
-pub use self::store::{LimitStore, StoreStatus};
-pub use self::wait::{WaitPermission, WaitPlace};
-pub use self::wait_queue::WaitQueue;

@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use http::HeaderMap;
+use voxgate_limits::Lease;
 
 use crate::denial::Denial;
 
 use super::header_fields::HeaderFields;
-use super::lease::Lease;
 
 /// Permission to be in flight. Dropping it gives back what the request holds.
 #[derive(Default)]

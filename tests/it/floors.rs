@@ -10,11 +10,10 @@ use std::path::Path;
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// Every module of the library and its floor. A new module must be given one.
-const FLOORS: [(&str, usize); 21] = [
+const FLOORS: [(&str, usize); 20] = [
     ("declassify", 0),
     ("secret", 0),
     ("request_id", 0),
-    ("limit", 0),
     ("principal", 0),
     ("denial", 0),
     ("error", 0),
@@ -35,7 +34,7 @@ const FLOORS: [(&str, usize); 21] = [
 ];
 
 /// Imports within a floor: who, from whom, why.
-const NEIGHBOURS: [(&str, &str, &str); 9] = [
+const NEIGHBOURS: [(&str, &str, &str); 7] = [
     (
         "secret",
         "declassify",
@@ -45,11 +44,6 @@ const NEIGHBOURS: [(&str, &str, &str); 9] = [
         "principal",
         "request_id",
         "a `Caller` tells its handler the request's identifier",
-    ),
-    (
-        "principal",
-        "limit",
-        "a key says how much its caller may do",
     ),
     (
         "principal",
@@ -66,7 +60,6 @@ const NEIGHBOURS: [(&str, &str, &str); 9] = [
         "principal",
         "a key that is known and refused has a name in the audit record",
     ),
-    ("denial", "limit", "a denial names the limit that was hit"),
     (
         "toml_file",
         "files",

@@ -105,16 +105,14 @@ impl LeaseTable {
 mod tests {
     use std::num::NonZeroU32;
 
-    use voxgate::Principal;
     use voxgate::rate_limit::{AcquireRequest, Limits};
 
     use super::*;
     use crate::keys::Keys;
 
     fn command(namespace: &str, key: Limits) -> Arc<EncodedCommand> {
-        let principal = Principal::new("k").with_limits(key);
-        let request = AcquireRequest::new(&principal, Limits::default(), NonZeroU32::new(9));
-        let request = request.expect("a limit");
+        let upstream = NonZeroU32::new(9).expect("a limit");
+        let request = AcquireRequest::new("k", key).with_upstream_concurrency(upstream);
         Arc::new(EncodedCommand::new(&Keys::new(namespace), &request))
     }
 

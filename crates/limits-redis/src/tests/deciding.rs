@@ -156,8 +156,8 @@ fn a_refused_question_takes_nothing() {
         ..rate(rate_of)
     };
     let _all = limits.decide(&upstream(1)).expect("granted");
-    let both_of = |id, limits| member("k", both("5/h", 3), id, limits);
-    let demand = request(&both_of("a", both("5/h", 3)), NonZeroU32::new(1));
+    let both_of = |id, limits| key("k", both("5/h", 3)).with_account(id, limits);
+    let demand = of_all(both_of("a", both("5/h", 3)), 1);
     for _ in 0..20 {
         let hit = limits.decide(&demand).expect_err("refused");
         assert_eq!(
@@ -169,7 +169,7 @@ fn a_refused_question_takes_nothing() {
     assert_eq!(used, ["{voxgate}:gateways", "{voxgate}:slots:upstream"]);
     // The rate of the last refuses: neither slots nor rates of the others are used.
     assert_eq!(limits.grants(1, &account("b", rate("1/h"))), 1);
-    let demand = request(&both_of("b", rate("1/h")), None);
+    let demand = both_of("b", rate("1/h"));
     for _ in 0..20 {
         let hit = limits.decide(&demand).expect_err("refused");
         assert_eq!(hit.limit, Limit::AccountRate);
@@ -347,7 +347,7 @@ fn a_cluster_takes_every_question() {
         concurrency: NonZeroU32::new(1),
         ..rate("2/h")
     };
-    let demand = request(&member("{k}", both(), "}a{", both()), NonZeroU32::new(1));
+    let demand = of_all(key("{k}", both()).with_account("}a{", both()), 1);
     let lease = limits.decide(&demand).expect("granted");
     // It outlives its expiry, so heartbeats are taken, too.
     thread::sleep(Duration::from_millis(2500));

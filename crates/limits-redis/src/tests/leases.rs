@@ -81,8 +81,7 @@ fn nothing_leaks_whenever_a_future_is_dropped() {
                 for _ in 0..1500 {
                     random = random.wrapping_mul(6_364_136_223_846_793_005) + 1;
                     let dice = random >> 33;
-                    let principal = Principal::new("a").with_limits(concurrency(20));
-                    let demand = request(&principal, NonZeroU32::new(30));
+                    let demand = of_all(key("a", concurrency(20)), 30);
                     let wait = (dice % 3 == 0)
                         .then(|| until_then(Instant::now() + Duration::from_secs(1)));
                     let mut asking = limits.ask(&demand, wait);
@@ -165,8 +164,7 @@ fn leases_are_put_back_when_redis_has_lost_them() {
         return;
     };
     let limits = started_with(short(&server));
-    let principal = Principal::new("a").with_limits(concurrency(250));
-    let demand = request(&principal, NonZeroU32::new(300));
+    let demand = of_all(key("a", concurrency(250)), 300);
     let mut held: Vec<_> = (0..250)
         .map(|_| limits.decide(&demand).expect("granted"))
         .collect();

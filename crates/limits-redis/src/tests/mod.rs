@@ -17,7 +17,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use voxgate::rate_limit::{LimitExceeded, LimitScope, RateRemaining, WaitPlace};
-use voxgate::{Account, Limit, Limits, Principal, Rate, Secret};
+use voxgate::{Limit, Limits, Rate, Secret};
 
 use super::*;
 
@@ -102,11 +102,11 @@ fn concurrency(most: u32) -> Limits {
 }
 
 fn key(id: &str, limits: Limits) -> AcquireRequest {
-    request(&Principal::new(id).with_limits(limits), None)
+    AcquireRequest::new(id, limits)
 }
 
 fn account(id: &str, limits: Limits) -> AcquireRequest {
-    request(&member("some-key", Limits::default(), id, limits), None)
+    key("some-key", Limits::default()).with_account(id, limits)
 }
 
 /// A request of a key without limits of its own.
@@ -114,18 +114,13 @@ fn upstream(most: u32) -> AcquireRequest {
     upstream_of("some-key", most)
 }
 
-fn upstream_of(key: &str, most: u32) -> AcquireRequest {
-    request(&Principal::new(key), NonZeroU32::new(most))
+fn upstream_of(id: &str, most: u32) -> AcquireRequest {
+    of_all(key(id, Limits::default()), most)
 }
 
-fn member(key: &str, own: Limits, account: &str, shared: Limits) -> Principal {
-    Principal::new(key)
-        .with_limits(own)
-        .with_account(Arc::new(Account::new(account, shared)))
-}
-
-fn request(principal: &Principal, upstream: Option<NonZeroU32>) -> AcquireRequest {
-    AcquireRequest::new(principal, Limits::default(), upstream).expect("a limit")
+/// The same request, and a limit of all callers together.
+fn of_all(request: AcquireRequest, most: u32) -> AcquireRequest {
+    request.with_upstream_concurrency(NonZeroU32::new(most).expect("a limit"))
 }
 
 /// What is left of the rate.

@@ -141,7 +141,7 @@ fn no_request_waits_for_a_rate() {
         return;
     };
     let limits = started(&server);
-    let both = request(&member("a", concurrency(1), "b", rate("1/h")), None);
+    let both = key("a", concurrency(1)).with_account("b", rate("1/h"));
     let _held = limits.decide(&both).expect("granted");
     let mut waiting = limits.ask(&key("a", concurrency(1)), later());
     // With others waiting for the slot, and without.
@@ -162,10 +162,7 @@ fn queues_do_not_block_each_other() {
     let limits = started(&server);
     let a = limits.decide(&key("a", concurrency(1))).expect("granted");
     let up = limits.decide(&upstream(1)).expect("granted");
-    let both = |key| {
-        let principal = Principal::new(key).with_limits(concurrency(1));
-        request(&principal, NonZeroU32::new(1))
-    };
+    let both = |id| of_all(key(id, concurrency(1)), 1);
     let mut two = limits.ask(&both("a"), later());
     let mut other = limits.ask(&both("b"), later());
     drop(a);

@@ -1,5 +1,6 @@
 //! Limits of one process.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -26,7 +27,7 @@ const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 /// One lock guards both. It is held for a few look-ups, never across an await, and not taken for a
 /// request that nothing limits.
 #[derive(Clone)]
-pub(super) struct LocalStore(Arc<Shared>);
+pub struct LocalStore(Arc<Shared>);
 
 struct Shared {
     /// All times are measured from here.
@@ -50,14 +51,15 @@ struct Waits {
 }
 
 /// The answer to a request that is not refused at once.
-pub(super) enum Begun {
+pub(crate) enum Begun {
     Now(InFlight, Remaining),
     Waits(Waiting),
 }
 
 impl LocalStore {
-    /// A store without a wait queue.
-    pub(super) fn new(takes_rates: bool) -> Self {
+    /// A store without a wait queue. `takes_rates` is false if a shared store takes from the rates.
+    #[must_use]
+    pub fn new(takes_rates: bool) -> Self {
         let queue = LocalQueue::new(0);
         Self(Arc::new(Shared::new(takes_rates, queue, None)))
     }
@@ -67,11 +69,7 @@ impl LocalStore {
     /// # Errors
     ///
     /// When the timer thread cannot be started.
-    pub(super) fn with_queue(
-        takes_rates: bool,
-        places: usize,
-        longest: Duration,
-    ) -> io::Result<Self> {
+    pub fn with_queue(takes_rates: bool, places: usize, longest: Duration) -> io::Result<Self> {
         let (arrived, arrivals) = sync_channel(1);
         let longest = longest.min(CENTURY);
         let waits = Waits { longest, arrived };
@@ -85,7 +83,7 @@ impl LocalStore {
     }
 
     /// Starts a request, or puts it into the wait queue, or returns the limit that refuses it.
-    pub(super) fn begin(&self, request: &AcquireRequest) -> Result<Begun, LimitExceeded> {
+    pub(crate) fn begin(&self, request: &AcquireRequest) -> Result<Begun, LimitExceeded> {
         let now = self.0.now();
         let mut state = self.0.state();
         let State { counters, queue } = &mut *state;
@@ -122,7 +120,11 @@ impl LocalStore {
 
     /// Checks a request that is in flight here against the share of one of so many replicas. Takes
     /// from the rates if they allow it.
-    pub(super) fn confirm(
+    ///
+    /// # Errors
+    ///
+    /// The limit that the request exceeds.
+    pub fn confirm(
         &self,
         request: &AcquireRequest,
         replicas: u32,
@@ -135,7 +137,8 @@ impl LocalStore {
     /// Permission to wait in a shared store, in a place of the wait queue here, for the rest of the
     /// time that a request may wait. A request that has waited here keeps its place. `None` without
     /// a wait queue.
-    pub(super) fn wait_elsewhere(&self, waited: Option<Duration>) -> Option<WaitPermission> {
+    #[must_use]
+    pub fn wait_elsewhere(&self, waited: Option<Duration>) -> Option<WaitPermission> {
         let longest = self.0.waits.as_ref()?.longest;
         let deadline = Instant::now() + longest.saturating_sub(waited.unwrap_or_default());
         let store = self.clone();
@@ -146,7 +149,8 @@ impl LocalStore {
     }
 
     /// How many requests are in flight that the upstream's limit counts, and how many wait.
-    pub(super) fn usage(&self) -> (u32, usize) {
+    #[must_use]
+    pub fn usage(&self) -> (u32, usize) {
         let state = self.0.state();
         (state.counters.upstream_in_flight(), state.queue.len())
     }
@@ -194,6 +198,14 @@ impl LocalStore {
         drop(state);
         // A task that is woken may come back at once and take the lock.
         wake.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl fmt::Debug for LocalStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalStore")
+            .field("takes_rates", &self.0.takes_rates)
+            .finish_non_exhaustive()
     }
 }
 
@@ -268,7 +280,7 @@ fn time_out(arrivals: &Receiver<()>, shared: &Weak<Shared>) {
 }
 
 /// A request that is in flight until this is dropped.
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     store: LocalStore,
     request: AcquireRequest,
 }
@@ -295,7 +307,7 @@ impl Drop for PlaceElsewhere {
 /// # Cancel safety
 ///
 /// Dropping it gives back its place, and the permit that it may have received meanwhile.
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     store: LocalStore,
     request: AcquireRequest,
     number: u64,

@@ -16,7 +16,7 @@ const SWEEP_AT_LEAST: usize = 1024;
 
 /// All counters of a process. A counter is idle when nothing is in flight and its rate is unused;
 /// idle counters are removed, so that there are at most twice as many as are in use.
-pub(super) struct Counters {
+pub(crate) struct Counters {
     keys: HashMap<Box<str>, Counter>,
     accounts: HashMap<Box<str>, Counter>,
     upstream: Counter,
@@ -32,12 +32,12 @@ struct Counter {
 
 /// The share of each limit that belongs to this process: one of so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Share(u32);
+pub(crate) struct Share(u32);
 
 impl Share {
     const WHOLE: Self = Self(1);
 
-    pub(super) fn one_of(replicas: u32) -> Self {
+    pub(crate) fn one_of(replicas: u32) -> Self {
         Self(replicas)
     }
 
@@ -56,7 +56,7 @@ impl Share {
 }
 
 impl Counters {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             keys: HashMap::new(),
             accounts: HashMap::new(),
@@ -68,7 +68,7 @@ impl Counters {
     /// Counts a request if it may start: it is in flight until [`end`](Self::end). Concurrency
     /// limits are checked before rates, and all limits before anything is taken, so that a refused
     /// request uses up nothing.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         &mut self,
         request: &AcquireRequest,
         now: Duration,
@@ -82,7 +82,7 @@ impl Counters {
     }
 
     /// Counts a request if the concurrency limits allow it. Rates are neither checked nor taken.
-    pub(super) fn begin_without_rates(
+    pub(crate) fn begin_without_rates(
         &mut self,
         request: &AcquireRequest,
         now: Duration,
@@ -93,7 +93,7 @@ impl Counters {
     }
 
     /// Counts a request, whatever the limits say.
-    pub(super) fn hold(&mut self, request: &AcquireRequest, now: Duration) {
+    pub(crate) fn hold(&mut self, request: &AcquireRequest, now: Duration) {
         for (scope, _) in request.scopes() {
             match self.get(request, scope) {
                 Some(counter) => counter.in_flight = counter.in_flight.saturating_add(1),
@@ -103,7 +103,7 @@ impl Counters {
     }
 
     /// The rate that refuses this request, if one does. Takes nothing.
-    pub(super) fn exceeded_rate(
+    pub(crate) fn exceeded_rate(
         &mut self,
         request: &AcquireRequest,
         now: Duration,
@@ -116,7 +116,7 @@ impl Counters {
 
     /// Checks a request that is in flight against this share of the limits. Takes from the rates
     /// if they allow it.
-    pub(super) fn confirm(
+    pub(crate) fn confirm(
         &mut self,
         request: &AcquireRequest,
         share: Share,
@@ -127,7 +127,7 @@ impl Counters {
     }
 
     /// The request is no longer in flight.
-    pub(super) fn end(&mut self, request: &AcquireRequest) {
+    pub(crate) fn end(&mut self, request: &AcquireRequest) {
         for (scope, _) in request.scopes() {
             if let Some(counter) = self.get(request, scope) {
                 counter.in_flight = counter.in_flight.saturating_sub(1);
@@ -136,18 +136,18 @@ impl Counters {
     }
 
     /// How many requests are in flight that the upstream's limit counts.
-    pub(super) fn upstream_in_flight(&self) -> u32 {
+    pub(crate) fn upstream_in_flight(&self) -> u32 {
         self.upstream.in_flight
     }
 
     #[cfg(test)]
-    pub(super) fn in_flight(&self) -> u32 {
+    pub(crate) fn in_flight(&self) -> u32 {
         let counters = self.keys.values().chain(self.accounts.values());
         counters.map(|counter| counter.in_flight).sum::<u32>() + self.upstream.in_flight
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.keys.len() + self.accounts.len()
     }
 

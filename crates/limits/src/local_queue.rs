@@ -13,11 +13,11 @@ use super::request::AcquireRequest;
 use super::wait_queue::WaitQueue;
 
 /// The decision about a request that waited.
-pub(super) type Answer = Result<Remaining, LimitExceeded>;
+pub(crate) type Answer = Result<Remaining, LimitExceeded>;
 
 /// Requests that wait for a concurrency permit of this process, and places for those that wait in
 /// a shared store.
-pub(super) struct LocalQueue {
+pub(crate) struct LocalQueue {
     places: usize,
     waiting: WaitQueue<Waiter>,
     /// Requests whose future has not fetched the answer yet.
@@ -43,15 +43,15 @@ struct Answered {
 
 /// What remains of a request whose future was dropped.
 #[derive(Default)]
-pub(super) struct Abandoned {
+pub(crate) struct Abandoned {
     /// The request, if it is counted as in flight.
-    pub(super) begun: Option<AcquireRequest>,
+    pub(crate) begun: Option<AcquireRequest>,
     /// To be dropped without the lock.
-    pub(super) _waker: Option<Waker>,
+    pub(crate) _waker: Option<Waker>,
 }
 
 impl LocalQueue {
-    pub(super) fn new(places: usize) -> Self {
+    pub(crate) fn new(places: usize) -> Self {
         Self {
             places,
             waiting: WaitQueue::default(),
@@ -62,31 +62,31 @@ impl LocalQueue {
     }
 
     /// How many places are taken.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len() + self.elsewhere
     }
 
     /// Takes a place for a request that waits in a shared store, if there is one. A request that
     /// has waited here keeps its place, even if another request has it by now: there are at most as
     /// many of these as concurrency permits.
-    pub(super) fn reserve_elsewhere(&mut self, has_waited: bool) -> bool {
+    pub(crate) fn reserve_elsewhere(&mut self, has_waited: bool) -> bool {
         let is_free = has_waited || self.len() < self.places;
         self.elsewhere += usize::from(is_free);
         is_free
     }
 
-    pub(super) fn release_elsewhere(&mut self) {
+    pub(crate) fn release_elsewhere(&mut self) {
         self.elsewhere -= 1;
     }
 
     /// The limit that the last request of this key waits for, if one waits.
-    pub(super) fn exceeded_by_key_of(&self, request: &AcquireRequest) -> Option<LimitExceeded> {
+    pub(crate) fn exceeded_by_key_of(&self, request: &AcquireRequest) -> Option<LimitExceeded> {
         self.waiting.last_of(request.key()).map(|it| it.exceeded)
     }
 
     /// Takes a place; `None` if the queue is full. When it is full, the key with the most requests
     /// gives its last place to a key that then still has fewer.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         &mut self,
         request: AcquireRequest,
         exceeded: LimitExceeded,
@@ -114,7 +114,7 @@ impl LocalQueue {
     }
 
     /// Tries to start the first request of each key in turn.
-    pub(super) fn serve(
+    pub(crate) fn serve(
         &mut self,
         now: Duration,
         mut begin: impl FnMut(&AcquireRequest) -> Answer,
@@ -136,14 +136,14 @@ impl LocalQueue {
     }
 
     /// The request that has waited longest, and since when.
-    pub(super) fn oldest(&self) -> Option<(u64, Duration)> {
+    pub(crate) fn oldest(&self) -> Option<(u64, Duration)> {
         let (number, waiter) = self.waiting.iter().next()?;
         Some((number, waiter.since))
     }
 
     /// Ends a wait, unless it has ended: the request is refused by the limit that it exceeded when
     /// it came.
-    pub(super) fn refuse(&mut self, number: u64, now: Duration, wake: &mut Vec<Waker>) {
+    pub(crate) fn refuse(&mut self, number: u64, now: Duration, wake: &mut Vec<Waker>) {
         if let Some(waiter) = self.waiting.remove(number) {
             let answer = Err(waiter.exceeded);
             self.answer(number, waiter, answer, now, wake);
@@ -152,7 +152,7 @@ impl LocalQueue {
 
     /// The answer and how long the request waited, if there is an answer. Otherwise `waker` is
     /// stored, and the waker that it replaces is returned in its place.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
         number: u64,
         waker: &mut Option<Waker>,
@@ -166,7 +166,7 @@ impl LocalQueue {
     }
 
     /// The request is no longer interested in an answer.
-    pub(super) fn leave(&mut self, number: u64) -> Abandoned {
+    pub(crate) fn leave(&mut self, number: u64) -> Abandoned {
         if let Some(waiter) = self.waiting.remove(number) {
             return Abandoned {
                 begun: None,

@@ -7,15 +7,15 @@ use super::remaining::RateRemaining;
 
 /// A rate as the algorithm needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Quota {
+pub(crate) struct Quota {
     /// The time from one request to the next.
-    pub(super) interval: Duration,
+    pub(crate) interval: Duration,
     /// How many requests may start at once.
-    pub(super) burst: NonZeroU32,
+    pub(crate) burst: NonZeroU32,
 }
 
 /// How much of a rate is used up. All times are measured from one moment, before the first of them.
-pub(super) struct Gcra {
+pub(crate) struct Gcra {
     quota: Quota,
     /// When all of the burst is available again, in nanoseconds: the theoretical arrival time of
     /// the next request at this rate.
@@ -26,7 +26,7 @@ pub(super) struct Gcra {
 const CENTURY: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;
 
 impl Gcra {
-    pub(super) fn new(quota: Quota) -> Self {
+    pub(crate) fn new(quota: Quota) -> Self {
         Self {
             quota,
             busy_until: 0,
@@ -34,7 +34,7 @@ impl Gcra {
     }
 
     /// Changes the rate. Requests that were taken at the old rate count as as many at the new one.
-    pub(super) fn set_quota(&mut self, quota: Quota, now: Duration) {
+    pub(crate) fn set_quota(&mut self, quota: Quota, now: Duration) {
         if quota != self.quota {
             let taken = u128::from(self.busy_until.saturating_sub(nanos(now)));
             let old = u128::from(nanos(self.quota.interval).max(1));
@@ -46,7 +46,7 @@ impl Gcra {
     }
 
     /// Takes one request, or returns how long to wait for it.
-    pub(super) fn take(&mut self, quota: Quota, now: Duration) -> Result<RateRemaining, Duration> {
+    pub(crate) fn take(&mut self, quota: Quota, now: Duration) -> Result<RateRemaining, Duration> {
         self.set_quota(quota, now);
         let (interval, tolerance) = quota.interval_and_tolerance();
         let now = nanos(now);
@@ -64,12 +64,12 @@ impl Gcra {
     }
 
     /// When all of the burst is available again.
-    pub(super) fn busy_until(&self) -> Duration {
+    pub(crate) fn busy_until(&self) -> Duration {
         Duration::from_nanos(self.busy_until)
     }
 
     /// Gives a request back: `busy_until` is what it was before the request.
-    pub(super) fn give_back(&mut self, busy_until: Duration) {
+    pub(crate) fn give_back(&mut self, busy_until: Duration) {
         self.busy_until = nanos(busy_until);
     }
 }

@@ -9,8 +9,8 @@ use super::wait::WaitPermission;
 
 /// Where limits are counted: in this process, or in a server that all replicas share.
 ///
-/// A [`Limiter`](super::Limiter) asks its local store first. If it has a second store, it then asks
-/// that one, which alone takes from rates. The crate `voxgate-limits-redis` implements this trait
+/// The limiter of the crate `voxgate` asks its local store first. If it has a second store, it then
+/// asks that one, which alone takes from rates. The crate `voxgate-limits-redis` implements this trait
 /// for Redis and Valkey.
 pub trait LimitStore: Send + Sync + 'static {
     /// Decides whether a request may start. A store takes from all limits of the request or from

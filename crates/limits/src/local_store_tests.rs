@@ -7,8 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::limit::{Limit, Limits, Rate};
-use crate::principal::{Account, Principal};
-use crate::rate_limit::request::LimitScope;
+use crate::request::LimitScope;
 
 /// No wait times out in these tests.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -22,8 +21,11 @@ fn request(key: &str, concurrency: u32, upstream: u32) -> AcquireRequest {
         concurrency: number(concurrency),
         ..Limits::default()
     };
-    let principal = Principal::new(key).with_limits(limits);
-    AcquireRequest::new(&principal, Limits::default(), number(upstream)).expect("a limit")
+    let request = AcquireRequest::new(key, limits);
+    match number(upstream) {
+        Some(most) => request.with_upstream_concurrency(most),
+        None => request,
+    }
 }
 
 /// One of two keys of an account.
@@ -33,11 +35,7 @@ fn member(key: &str, own: &str, shared: &str) -> AcquireRequest {
         burst: number(2),
         ..Limits::default()
     };
-    let account = Account::new("acme", limits(shared));
-    let principal = Principal::new(key)
-        .with_limits(limits(own))
-        .with_account(Arc::new(account));
-    AcquireRequest::new(&principal, Limits::default(), None).expect("a limit")
+    AcquireRequest::new(key, limits(own)).with_account("acme", limits(shared))
 }
 
 /// Counts how often it was woken.
@@ -118,8 +116,7 @@ fn a_request_over_its_concurrency_uses_up_no_rate() {
         burst: number(2),
         concurrency: number(1),
     };
-    let principal = Principal::new("a").with_limits(limits);
-    let request = AcquireRequest::new(&principal, Limits::default(), None).expect("limits");
+    let request = AcquireRequest::new("a", limits);
     let permit = begin(&local, &request).expect("the first");
     for _ in 0..5 {
         let exceeded = begin(&local, &request).err().expect("one too many");
@@ -148,8 +145,7 @@ fn a_request_over_its_accounts_rate_uses_up_none_of_its_keys() {
         burst: number(2),
         ..Limits::default()
     };
-    let alone = Principal::new("b").with_limits(limits);
-    let alone = AcquireRequest::new(&alone, Limits::default(), None).expect("a limit");
+    let alone = AcquireRequest::new("b", limits);
     for _ in 0..2 {
         begin(&local, &alone).expect("its own is untouched");
     }
@@ -388,8 +384,7 @@ fn a_request_over_its_rate_does_not_wait_for_a_permit() {
         concurrency: number(1),
         ..Limits::default()
     };
-    let principal = Principal::new("a").with_limits(limits);
-    let one = AcquireRequest::new(&principal, Limits::default(), None).expect("limits");
+    let one = AcquireRequest::new("a", limits);
     let first = begin(&local, &one).expect("the first");
     let waiter = enter(&local, &one);
     drop(waiter);

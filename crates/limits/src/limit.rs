@@ -1,4 +1,4 @@
-//! The types of limits. The module `rate_limit` enforces them.
+//! The types of limits.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -35,7 +35,8 @@ impl Limits {
     }
 
     /// The rate, and how many requests may start at once.
-    pub(crate) fn rate_and_burst(self) -> Option<(Rate, NonZeroU32)> {
+    #[must_use]
+    pub fn rate_and_burst(self) -> Option<(Rate, NonZeroU32)> {
         let rate = self.rate?;
         Some((rate, self.burst.unwrap_or(rate.requests())))
     }
@@ -74,7 +75,8 @@ impl Limit {
     ];
 
     /// Whether it limits requests in a period.
-    pub(crate) fn is_rate(self) -> bool {
+    #[must_use]
+    pub fn is_rate(self) -> bool {
         matches!(self, Self::KeyRate | Self::AccountRate)
     }
 
@@ -125,7 +127,8 @@ impl Rate {
     }
 
     /// The time from one request to the next at this rate, at least a nanosecond.
-    pub(crate) fn interval(self) -> Duration {
+    #[must_use]
+    pub fn interval(self) -> Duration {
         (self.period() / self.requests.get()).max(Duration::from_nanos(1))
     }
 

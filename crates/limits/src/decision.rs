@@ -142,8 +142,9 @@ impl AcquireFuture {
         Self(State::Pending(Box::pin(decision)))
     }
 
-    /// Takes the decision if it is known already.
-    pub(crate) fn take_ready(&mut self) -> Option<Decision> {
+    /// Takes the decision if it is known already. The future never completes afterwards.
+    #[must_use]
+    pub fn take_ready(&mut self) -> Option<Decision> {
         match &mut self.0 {
             State::Ready(decision) => decision.take(),
             State::Pending(_) => None,
