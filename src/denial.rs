@@ -132,7 +132,7 @@ pub enum DenialKind {
     ConflictingCredentials,
     /// No key matches the credential.
     UnknownCredential,
-    /// The credential has the form of [our own keys](crate::generate_key) and not their checksum:
+    /// The credential has the form of [our own keys](crate::keys::generate_key) and not their checksum:
     /// a part of it is missing, or it was typed.
     MistypedCredential,
     /// The credential is known and has been disabled.

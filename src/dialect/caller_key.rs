@@ -13,7 +13,7 @@ pub struct IssuedKey {
 }
 
 impl Dialect {
-    /// Makes of a [new token](crate::generate_key) what this vendor's clients are given: for
+    /// Makes of a [new token](crate::keys::generate_key) what this vendor's clients are given: for
     /// Inworld the base64 of `id:token`, for every other the token itself.
     ///
     /// # Errors

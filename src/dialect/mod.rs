@@ -1,4 +1,4 @@
-//! How one vendor's clients ask to be let in, and how they expect to be refused.
+//! The dialects: where a vendor's clients send their credential, and which refusals they understand.
 //!
 //! Each vendor is one file with one [`Profile`]: where its SDK puts the credential, what its
 //! server answers to a bad one, and how a deployment key goes upstream. A new vendor is a new file
@@ -30,6 +30,7 @@ use self::refusal::Refusal;
 use self::route::Route;
 
 pub use self::caller_key::IssuedKey;
+#[doc(hidden)]
 pub use self::grpc::is_grpc;
 pub use self::refusal::RefusalContext;
 

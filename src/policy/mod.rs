@@ -1,4 +1,4 @@
-//! What may this principal do?
+//! The policy: the scope that each request requires.
 
 mod file;
 mod pattern;

@@ -15,7 +15,7 @@ const SPEAKING: &str = "tts:synthesize";
 /// Names requests by method and path, and says what they require.
 ///
 /// ```
-/// use voxgate::{Rule, Voice};
+/// use voxgate::policy::{Rule, Voice};
 ///
 /// let rule = Rule::new("POST", "/v1/text-to-speech/{voice_id}")
 ///     .with_scope("tts:synthesize")

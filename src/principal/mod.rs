@@ -1,4 +1,4 @@
-//! Who a credential turned out to belong to.
+//! The owner of a credential: its rights, its limits, its validity.
 
 mod account;
 mod caller;

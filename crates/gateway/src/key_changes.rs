@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use voxgate::audit::{KeyRecord, Keys};
-use voxgate::{AuditRecord, AuditSink, KeyChange, RingChange, SharedKeyRing};
+use voxgate::keys::{KeyChange, RingChange};
+use voxgate::{AuditRecord, AuditSink, SharedKeyRing};
 
 use super::metrics::Metrics;
 use super::recorder::Recorder;

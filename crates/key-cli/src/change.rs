@@ -4,7 +4,8 @@ use std::io::{self, Write as _};
 
 use clap::ArgMatches;
 use voxgate::env::Environment;
-use voxgate::{Dialect, KeysFile, Problem, Secret};
+use voxgate::keys::KeysFile;
+use voxgate::{Dialect, Problem, Secret};
 
 use super::edit::KeysText;
 use super::failure::KeyCommandError;

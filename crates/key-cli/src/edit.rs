@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use toml_edit::{ArrayOfTables, Document, DocumentMut, Table};
-use voxgate::{Key, KeysFile, Problem};
+use voxgate::keys::KeysFile;
+use voxgate::{Key, Problem};
 
 use super::listed::ListedKeys;
 
@@ -321,7 +322,12 @@ mod tests {
             let mut keys = file.keys().iter();
             if let Some(key) = keys.find(|key| key.principal().id() == "a") {
                 let state = key.principal().state(std::time::SystemTime::UNIX_EPOCH);
-                assert_eq!(state, voxgate::KeyState::Disabled, "{}", &text[..end]);
+                assert_eq!(
+                    state,
+                    voxgate::principal::KeyState::Disabled,
+                    "{}",
+                    &text[..end]
+                );
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Ids that the commands refuse for new keys.
 
-use voxgate::{Dialect, PlainKey};
+use voxgate::Dialect;
+use voxgate::keys::PlainKey;
 
 /// A random token has at least this many characters without a separator.
 const RUN: usize = 20;

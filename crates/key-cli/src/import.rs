@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use voxgate::env::Environment;
+use voxgate::keys::PlainKey;
 use voxgate::{
-    Dialect, Digest, Key, KeyRing, PlainKey, Principal, Problem, RawCredential, Verify as _,
-    VerifyOutcome,
+    Dialect, Digest, Key, KeyRing, Principal, Problem, RawCredential, Verify as _, VerifyOutcome,
 };
 
 use super::change::{self, Change};

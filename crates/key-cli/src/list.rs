@@ -6,7 +6,9 @@ use std::time::SystemTime;
 use clap::ArgMatches;
 use serde_json::{Map, Value, json};
 use voxgate::env::Environment;
-use voxgate::{Key, KeyKind, KeysFile, Principal, Scope};
+use voxgate::keys::KeysFile;
+use voxgate::principal::KeyKind;
+use voxgate::{Key, Principal, Scope};
 use voxgate_terminal::table::columns;
 use voxgate_terminal::text::{Charset, escape_json, printable};
 

@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 
 use voxgate::env::{Environment, path_to_show};
-use voxgate::{Dialect, Digest, KeyRing, KeysFile, RawCredential, Verify as _, VerifyOutcome};
+use voxgate::keys::KeysFile;
+use voxgate::{Dialect, Digest, KeyRing, RawCredential, Verify as _, VerifyOutcome};
 
 const LIST: &str = "VOXGATE_API_KEYS";
 const FILE: &str = "VOXGATE_API_KEYS_FILE";

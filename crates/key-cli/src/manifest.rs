@@ -1,6 +1,7 @@
 //! Kubernetes Secrets as YAML.
 
-use voxgate::{KeysFile, Problem};
+use voxgate::Problem;
+use voxgate::keys::KeysFile;
 
 use super::change::NewToken;
 use super::cluster::Secret;

@@ -140,7 +140,7 @@ mod tests {
             let file = |moment: &str| {
                 let digest = "1".repeat(64);
                 let text = format!("[[key]]\nid='a'\nsha256='{digest}'\nexpires={moment}\n");
-                let file = voxgate::KeysFile::parse(&text, "k", voxgate::Dialect::Rime);
+                let file = voxgate::keys::KeysFile::parse(&text, "k", voxgate::Dialect::Rime);
                 let file = file.expect("a good file");
                 file.keys()[0]
                     .principal()

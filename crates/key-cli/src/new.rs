@@ -2,7 +2,8 @@
 
 use clap::ArgMatches;
 use voxgate::env::Environment;
-use voxgate::{Dialect, Key, Principal, generate_key};
+use voxgate::keys::generate_key;
+use voxgate::{Dialect, Key, Principal};
 
 use super::change::{self, Change, NewToken};
 use super::edit::TextBuilder;

@@ -1,8 +1,8 @@
 //! `voxgate key revoke`.
 
 use clap::ArgMatches;
-use voxgate::KeyState;
 use voxgate::env::Environment;
+use voxgate::principal::KeyState;
 
 use super::change::{self, Change};
 use super::failure::KeyCommandError;

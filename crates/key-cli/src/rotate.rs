@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use clap::ArgMatches;
 use voxgate::env::Environment;
-use voxgate::{Key, KeyState, Problem};
+use voxgate::principal::KeyState;
+use voxgate::{Key, Problem};
 
 use super::change;
 use super::edit::KeysText;

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
+use voxgate::dialect::UnknownDialect;
 use voxgate::env::{Environment, Settings};
-use voxgate::{Dialect, KeysFile, Policy, Problem, Rule, UnknownDialect};
+use voxgate::keys::KeysFile;
+use voxgate::policy::Rule;
+use voxgate::{Dialect, Policy, Problem};
 
 use super::cluster;
 use super::failure::KeyCommandError;

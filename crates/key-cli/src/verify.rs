@@ -9,10 +9,8 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use voxgate::env::Environment;
-use voxgate::{
-    Denial, DenialKind, KeyRing, MAX_CREDENTIAL_BYTES, Principal, RawCredential, Verify as _,
-    VerifyOutcome,
-};
+use voxgate::secret::MAX_CREDENTIAL_BYTES;
+use voxgate::{Denial, DenialKind, KeyRing, Principal, RawCredential, Verify as _, VerifyOutcome};
 
 use super::failure::KeyCommandError;
 use super::moment;

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use http::{Request, Response};
 use tower::{Layer as _, Service, service_fn};
+use voxgate::principal::Account;
 use voxgate::rate_limit::OnFailure;
 use voxgate::{
-    Account, AuditRecord, AuditSink, AuthBody, AuthLayer, Key, KeyRing, Limiter, Limits, Principal,
-    Rate, Secret,
+    AuditRecord, AuditSink, AuthBody, AuthLayer, Key, KeyRing, Limiter, Limits, Principal, Rate,
+    Secret,
 };
 use voxgate_limits_redis::{RedisOptions, RedisStore};
 

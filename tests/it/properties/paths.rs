@@ -3,7 +3,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use voxgate::{Dialect, KeyKind, Policy, Principal, RequestValidation, Rule, Scope};
+use voxgate::policy::Rule;
+use voxgate::principal::KeyKind;
+use voxgate::{Dialect, Policy, Principal, RequestValidation, Scope};
 
 use super::door::{Door, KEY};
 use super::draft::{Draft, vendors};

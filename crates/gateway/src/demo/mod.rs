@@ -12,7 +12,8 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
 
-use voxgate::{Secret, generate_key};
+use voxgate::Secret;
+use voxgate::keys::generate_key;
 
 use self::printer::Printer;
 use super::auditing::AuditSinks;

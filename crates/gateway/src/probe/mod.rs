@@ -16,7 +16,8 @@ use std::time::Duration;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use http::{Method, Uri};
 use voxgate::env::path_to_show;
-use voxgate::{Dialect, MAX_CREDENTIAL_BYTES, Secret};
+use voxgate::secret::MAX_CREDENTIAL_BYTES;
+use voxgate::{Dialect, Secret};
 
 use self::expected::Expected;
 use self::request::Probe;

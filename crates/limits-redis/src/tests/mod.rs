@@ -16,8 +16,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use voxgate::rate_limit::Limit;
 use voxgate::rate_limit::{LimitExceeded, LimitScope, RateRemaining, WaitPlace};
-use voxgate::{Limit, Limits, Rate, Secret};
+use voxgate::{Limits, Rate, Secret};
 
 use super::*;
 

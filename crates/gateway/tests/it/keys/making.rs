@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
 
-use voxgate::{KeyState, RawCredential, Verify as _, VerifyOutcome};
+use voxgate::principal::KeyState;
+use voxgate::{RawCredential, Verify as _, VerifyOutcome};
 
 use super::{DIGEST, Place};
 

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
-use voxgate::{Dialect, KeysFile};
+use voxgate::Dialect;
+use voxgate::keys::KeysFile;
 
 /// A digest of nothing that anybody has.
 const DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000001";

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use voxgate::{Key, KeyState};
+use voxgate::Key;
+use voxgate::principal::KeyState;
 
 use super::{DIGEST, Place};
 

@@ -6,7 +6,8 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use voxgate::{AuthLayer, Caller, Dialect, KeysFile, Policy};
+use voxgate::keys::KeysFile;
+use voxgate::{AuthLayer, Caller, Dialect, Policy};
 
 use super::Place;
 
