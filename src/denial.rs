@@ -155,6 +155,8 @@ pub enum DenialKind {
     UpstreamUnreachable,
     /// The upstream did not accept a connection, or did not answer, in time.
     UpstreamTimeout,
+    /// The gateway failed because of a fault of its own.
+    InternalError,
 }
 
 impl DenialKind {
@@ -208,6 +210,7 @@ impl DenialKind {
             Self::NoUpstream => ("no_upstream", StatusCode::NOT_FOUND),
             Self::UpstreamUnreachable => ("upstream_unreachable", StatusCode::BAD_GATEWAY),
             Self::UpstreamTimeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
+            Self::InternalError => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
 }

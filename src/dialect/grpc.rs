@@ -52,6 +52,7 @@ pub(super) fn status(kind: DenialKind) -> u16 {
         403 => 7,        // PERMISSION_DENIED
         404 | 405 => 12, // UNIMPLEMENTED
         413 | 429 => 8,  // RESOURCE_EXHAUSTED
+        500 => 13,       // INTERNAL
         _ => 14,         // UNAVAILABLE
     }
 }
@@ -88,6 +89,7 @@ mod tests {
                 "14",
                 "The service is unavailable; retry later.",
             ),
+            (DenialKind::InternalError, "13", "The gateway failed."),
             (
                 DenialKind::UpstreamUnreachable,
                 "14",

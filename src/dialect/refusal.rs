@@ -116,6 +116,7 @@ pub(super) fn sentence(kind: DenialKind) -> &'static str {
         DenialKind::NoUpstream => "There is nothing at this path.",
         DenialKind::UpstreamUnreachable => "The TTS server cannot be reached.",
         DenialKind::UpstreamTimeout => "The TTS server did not answer in time.",
+        DenialKind::InternalError => "The gateway failed.",
     }
 }
 
@@ -129,6 +130,7 @@ pub(super) fn word(kind: DenialKind) -> &'static str {
         405 => "method_not_allowed",
         413 => "payload_too_large",
         429 => "rate_limited",
+        500 => "internal_server_error",
         502 => "bad_gateway",
         503 => "service_unavailable",
         _ => "gateway_timeout",

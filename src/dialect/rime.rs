@@ -57,6 +57,7 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         Kind::NoUpstream => "not found",
         Kind::UpstreamUnreachable => "bad gateway: the TTS server cannot be reached",
         Kind::UpstreamTimeout => "gateway timeout: the TTS server did not answer in time",
+        Kind::InternalError => "internal server error",
     };
     Refusal {
         status: kind.status(),

@@ -12,13 +12,13 @@ mod http_client;
 mod key_changes;
 mod limits_table;
 mod listener;
+mod log_queue;
 mod logging;
 mod metrics;
 mod open_files;
 mod policy_table;
 mod probe;
 mod proxy;
-mod queue_writer;
 mod recorder;
 #[doc(hidden)]
 pub mod reference;

@@ -1,8 +1,9 @@
-//! A bounded queue of lines before a slow or broken stream.
+//! The bounded queue of log lines, and the thread that writes them.
 //!
-//! Writers never wait for the stream. What does not fit, or cannot be written, is lost, and
-//! counted. Lines that come together are written together: waking a thread for each would cost
-//! more than all the rest of a request.
+//! Callers never wait for the stream. Lines that do not fit or cannot be written are lost and
+//! counted; `tracing-appender` counts neither failed writes nor lines that are left at exit. Lines
+//! that arrive together are written together, because waking a thread for each line would cost more
+//! than the rest of a request.
 
 use std::io::{self, Write};
 use std::mem;
@@ -14,16 +15,16 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How long the first of some lines waits for others.
+/// How long the thread waits for more lines after the first.
 const GATHER: Duration = Duration::from_millis(2);
-/// Memory that is kept for the next lines.
+/// How much memory is kept for the next lines.
 const KEEP_BYTES: usize = 256 * 1024;
-/// How long the end of the process waits for what is still queued.
+/// How long the process waits at its end for the lines in the queue.
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
-/// Puts lines into the queue. Cloning shares it.
+/// Adds lines to the queue. Clones share the queue.
 #[derive(Clone)]
-pub(crate) struct QueueWriter(Arc<Queue>);
+pub(crate) struct LogWriter(Arc<Queue>);
 
 struct Queue {
     /// In bytes.
@@ -40,22 +41,22 @@ struct Waiting {
     ended: bool,
 }
 
-/// Keeps the queue's thread.
-pub(crate) struct QueueGuard {
+/// Ends the queue's thread.
+pub(crate) struct LogGuard {
     queue: Arc<Queue>,
     ended: Receiver<()>,
 }
 
-/// A queue of `capacity` bytes before `stream`, on a thread of this name.
+/// Starts a thread of this name that writes to `stream`, and its queue of `capacity` bytes.
 ///
 /// # Errors
 ///
-/// When there is no thread to have.
-pub(crate) fn queue(
+/// When the thread cannot be started.
+pub(crate) fn start(
     stream: impl Write + Send + 'static,
     capacity: usize,
     thread_name: &str,
-) -> io::Result<(QueueWriter, QueueGuard)> {
+) -> io::Result<(LogWriter, LogGuard)> {
     let queue = Arc::new(Queue {
         capacity,
         waiting: Mutex::default(),
@@ -68,10 +69,10 @@ pub(crate) fn queue(
         .name(thread_name.to_owned())
         .spawn(move || {
             shared.write_all(stream);
-            // Nobody may be waiting any more.
+            // The process may have stopped waiting.
             let _ = end.send(());
         })?;
-    Ok((QueueWriter(Arc::clone(&queue)), QueueGuard { queue, ended }))
+    Ok((LogWriter(Arc::clone(&queue)), LogGuard { queue, ended }))
 }
 
 impl Queue {
@@ -94,7 +95,7 @@ impl Queue {
         }
     }
 
-    /// Writes lines as they come, until the end.
+    /// Writes lines until the queue is ended.
     fn write_all(&self, mut stream: impl Write) {
         let mut batch = Vec::new();
         loop {
@@ -105,7 +106,7 @@ impl Queue {
                 thread::sleep(GATHER);
             }
             batch.clear();
-            // A stall once must not cost its memory for ever.
+            // The memory of a stall is freed afterwards.
             batch.shrink_to(KEEP_BYTES);
             let lines = {
                 let mut waiting = self.waiting();
@@ -126,15 +127,15 @@ impl Queue {
     }
 }
 
-impl QueueGuard {
-    /// Tells how many lines were lost so far.
+impl LogGuard {
+    /// Returns a function that counts the lines that were lost so far.
     pub(crate) fn lost(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
         let queue = Arc::clone(&self.queue);
         move || queue.lost.load(Ordering::Relaxed)
     }
 
-    /// Writes out what waits, and says how many lines were lost in all. What still waits after a
-    /// few seconds is lost.
+    /// Writes the lines in the queue, and returns how many lines were lost in all. Lines that are
+    /// not written after five seconds are lost.
     pub(crate) fn finish(self) -> u64 {
         self.queue.waiting().ended = true;
         self.queue.wake.notify_one();
@@ -143,7 +144,7 @@ impl QueueGuard {
     }
 }
 
-impl Write for QueueWriter {
+impl Write for LogWriter {
     /// Takes one whole line: `tracing-subscriber` writes an event in one piece.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
@@ -155,7 +156,7 @@ impl Write for QueueWriter {
     }
 }
 
-impl<'a> MakeWriter<'a> for QueueWriter {
+impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::Sender;
 
-    /// Says when it is asked to write, and then waits until it may.
+    /// Reports that it is asked to write, and then waits for permission.
     struct Gate {
         asked: Sender<()>,
         may: Receiver<()>,
@@ -189,14 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_lost_and_counted_and_the_rest_is_written_in_order() {
+    fn lines_that_do_not_fit_are_lost_and_counted_and_the_others_are_written_in_order() {
         let ((asked, is_asked), (open, may), (written, lines)) = (channel(), channel(), channel());
         let gate = Gate {
             asked,
             may,
             written,
         };
-        let (mut writer, guard) = queue(gate, 4, "test").expect("a thread");
+        let (mut writer, guard) = start(gate, 4, "test").expect("a thread");
         let mut write = |line: &[u8]| writer.write_all(line).expect("it never fails");
         write(b"a\n");
         is_asked.recv().expect("the first line is being written");
@@ -215,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_lost_and_counted() {
+    fn lines_that_cannot_be_written_are_lost_and_counted() {
         let ((asked, _), (_, may), (written, _)) = (channel(), channel(), channel());
         let gate = Gate {
             asked,
             may,
             written,
         };
-        let (mut writer, guard) = queue(gate, 64, "test").expect("a thread");
+        let (mut writer, guard) = start(gate, 64, "test").expect("a thread");
         for _ in 0..3 {
             writer.write_all(b"line\n").expect("it never fails");
         }
