@@ -161,7 +161,8 @@ mod tests {
 
     /// What an ElevenLabs client reads.
     fn internal_error() -> (u16, String) {
-        let body = r#"{"detail":{"status":"internal_server_error","message":"The gateway failed."}}"#;
+        let body =
+            r#"{"detail":{"status":"internal_server_error","message":"The gateway failed."}}"#;
         (500, body.to_owned())
     }
 

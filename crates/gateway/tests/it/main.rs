@@ -7,3 +7,4 @@ mod gateway;
 mod keys;
 mod probe;
 mod reference;
+mod skip;

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use super::{DIGEST, Place, Ran};
+use crate::skip::skip;
 
 /// Nobody.
 const NOBODY: u32 = 65534;
@@ -106,7 +107,7 @@ fn an_access_list_is_kept() {
     }
     let place = Place::with("");
     if setxattr(place.path(), NAME, &list, XattrFlags::empty()).is_err() {
-        eprintln!("skipped: the file system has no access lists");
+        skip("access lists", "the file system has none");
         return;
     }
     place.run(&["new", "--id=a"]).token();
@@ -179,7 +180,7 @@ fn a_file_of_somebody_else_is_not_taken_over() {
     let place = Place::with("");
     let is_root = fs::metadata(place.directory()).unwrap().uid() == 0;
     if !is_root {
-        eprintln!("skipped: only root can make a file of somebody else");
+        skip("a file of another user", "only root can make one");
         return;
     }
     copy_program(&place);

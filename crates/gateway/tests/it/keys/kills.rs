@@ -9,6 +9,7 @@ use std::time::Instant;
 use voxgate::{Digest, RawCredential, Verify as _, VerifyOutcome};
 
 use super::{DIGEST, Place};
+use crate::skip::can_trace;
 
 const ROUNDS: u32 = 150;
 const FLAGS: [&str; 4] = [
@@ -93,12 +94,6 @@ fn no_moment_is_a_bad_one() {
     assert_eq!(place.others(), [""; 0]);
 }
 
-fn can_trace() -> bool {
-    let mut tracing = Command::new("strace");
-    let tracing = tracing.args(["-qq", "-o", "/dev/null", "true"]).output();
-    tracing.is_ok_and(|output| output.status.success())
-}
-
 /// Runs `voxgate key new` until it enters the `count`th call of `call`, and kills it there.
 fn killed_at(place: &Place, id: &str, call: &str, count: u32) -> Output {
     let run = place.command(&["new", "--id", id]);
@@ -124,7 +119,6 @@ fn killed_at(place: &Place, id: &str, call: &str, count: u32) -> Output {
 #[test]
 fn no_system_call_is_a_bad_one() {
     if !can_trace() {
-        eprintln!("skipped: there is no strace here, or it may not trace");
         return;
     }
     let first = format!("# ours\n[[key]]\nid = \"first\"\nsha256 = \"{DIGEST}\"\n");
@@ -169,7 +163,6 @@ fn no_system_call_is_a_bad_one() {
 #[test]
 fn nothing_is_printed_before_it_is_on_the_disk() {
     if !can_trace() {
-        eprintln!("skipped: there is no strace here, or it may not trace");
         return;
     }
     let place = Place::with("");

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{DIGEST, Place};
+use crate::skip::{can_trace, skip};
 
 fn entry(id: &str) -> String {
     format!("[[key]]\nid = \"{id}\"\nsha256 = \"{DIGEST}\"\n")
@@ -38,10 +39,7 @@ fn a_name_that_is_taken_is_no_hindrance() {
 /// Editors ask for no lock.
 #[test]
 fn what_an_editor_saves_meanwhile_is_kept() {
-    let mut tracing = Command::new("strace");
-    let tracing = tracing.args(["-qq", "-o", "/dev/null", "true"]).output();
-    if !tracing.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: there is no strace here, or it may not trace");
+    if !can_trace() {
         return;
     }
     let place = Place::with(&entry("a"));
@@ -94,7 +92,7 @@ fn an_access_list_of_the_directory_opens_nothing() {
     fs::set_permissions(place.path(), mode).unwrap();
     let name = "system.posix_acl_default";
     if setxattr(place.directory(), name, &list, XattrFlags::empty()).is_err() {
-        eprintln!("skipped: the file system has no access lists");
+        skip("access lists", "the file system has none");
         return;
     }
     place.run(&["revoke", "a"]).done();

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{DIGEST, Place};
+use crate::skip::skip;
 
 /// Keys in every state.
 fn states() -> String {
@@ -350,7 +351,7 @@ fn an_interrupted_prompt_leaves_the_terminal_as_it_was() {
     let place = Place::with(&format!("[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n"));
     let script = Command::new("script").arg("--version").output();
     if !script.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: there is no script(1) here, which has a terminal");
+        skip("prompts on a terminal", "script(1) is not installed");
         return;
     }
     let run = format!(
