@@ -156,9 +156,18 @@ impl CredentialLocation {
         }
     }
 
-    /// Whether the request holds anything in this place.
-    pub(super) fn is_there<B>(&self, request: &Request<B>) -> bool {
-        !matches!(self.read(request, asks_for_websocket(request)), Ok(None))
+    /// The index of the form in which this location holds a credential. `None` if it holds none, or
+    /// nothing that can be read as one.
+    pub(super) fn form_in_use<B>(&self, request: &Request<B>) -> Option<usize> {
+        self.read(request, asks_for_websocket(request)).ok()??;
+        match self {
+            Self::Header(name, forms) => {
+                let value = request.headers().get(name)?.as_bytes();
+                let mut forms = forms.iter();
+                forms.position(|form| form.parse(value).is_some())
+            }
+            Self::Query(_) | Self::Subprotocol(_) => Some(0),
+        }
     }
 
     /// Removes the credential, whether or not it counted, and nothing else.

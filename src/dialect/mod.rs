@@ -133,11 +133,17 @@ impl Dialect {
     /// What each of the vendor's routes requires.
     #[must_use]
     pub fn policy(self) -> Policy {
-        let routes = self
-            .each()
-            .iter()
-            .flat_map(|dialect| dialect.profile().routes);
-        routes.fold(Policy::default(), |policy, route| policy.rule(route.rule()))
+        let mut policy = Policy::default();
+        for dialect in self.each() {
+            for route in dialect.profile().routes {
+                let rule = route.rule();
+                policy = policy.rule(match self {
+                    Self::Auto => rule.of_dialect(dialect.as_str()),
+                    _ => rule,
+                });
+            }
+        }
+        policy
     }
 
     /// The dialect that `request` is in: this one, or the one that `Auto` recognises.
@@ -145,6 +151,15 @@ impl Dialect {
         match self {
             Self::Auto => auto::recognize(request),
             _ => Some(self),
+        }
+    }
+
+    /// The dialect in which a request of this dialect is refused: for `Auto`, the one in whose
+    /// credential locations there is a credential, if it is the only one.
+    pub(crate) fn for_refusal<B>(self, request: &Request<B>) -> Self {
+        match self {
+            Self::Auto => auto::by_credential(request).unwrap_or(self),
+            _ => self,
         }
     }
 

@@ -344,7 +344,31 @@ fn a_request_is_in_the_dialect_of_its_path_and_carrier() {
         ("/v1/voices", &[auth], Some(Dialect::Kugel)),
         ("/v1/voices", &[], None),
         ("/v1/voices", &[auth, ("xi-api-key", "k")], None),
-        ("/v1/models", &[auth], None),
+        ("/v1/models", &[auth], Some(Dialect::OpenAi)),
+        (
+            "/v1/models",
+            &[auth, ("x-api-key", "k")],
+            Some(Dialect::Kugel),
+        ),
+        (
+            "/v1/models",
+            &[("authorization", "Token k")],
+            Some(Dialect::Deepgram),
+        ),
+        (
+            "/v1/models",
+            &[("xi-api-key", "k")],
+            Some(Dialect::ElevenLabs),
+        ),
+        ("/v1/models", &[("authorization", "Digest k")], None),
+        ("/voices/v1/voices/a", &[auth], Some(Dialect::Inworld)),
+        ("/voices/a", &[auth], Some(Dialect::Cartesia)),
+        // A header that holds no credential does not count.
+        (
+            "/v1/voices",
+            &[auth, ("xi-api-key", "")],
+            Some(Dialect::Kugel),
+        ),
         (
             "/v1/speak",
             &[("authorization", "Token k")],
