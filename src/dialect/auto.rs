@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use crate::policy::{Policy, Specificity};
 
 use super::credential_location::{Case, Form};
-use super::{Dialect, Profile, as_it_is, bearer};
+use super::{Dialect, Profile, Retry, as_it_is, bearer};
 
 /// It has no credential locations of its own: a request of no vendor is refused before a credential
 /// is read.
@@ -19,6 +19,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
     refuse: bearer::refuse,
+    retry: Retry::Bounded,
     routes: &[],
 };
 

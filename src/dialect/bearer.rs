@@ -5,7 +5,7 @@ use http::header::AUTHORIZATION;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::sentence;
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
@@ -15,6 +15,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
     refuse,
+    retry: Retry::Bounded,
     routes: &[],
 };
 

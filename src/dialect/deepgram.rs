@@ -10,7 +10,7 @@ use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, Route, SPEAK, route};
 use super::subprotocol::Offer;
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
@@ -26,6 +26,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Token", Case::Any)),
     deployment_variable: None,
     refuse,
+    retry: Retry::Shortened,
     routes: ROUTES,
 };
 

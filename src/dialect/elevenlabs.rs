@@ -7,7 +7,7 @@ use http::HeaderName;
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 const XI_API_KEY: HeaderName = HeaderName::from_static("xi-api-key");
@@ -21,6 +21,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (XI_API_KEY, Form::Raw),
     deployment_variable: None,
     refuse,
+    retry: Retry::Shortened,
     routes: ROUTES,
 };
 

@@ -11,7 +11,7 @@ use http::header::AUTHORIZATION;
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
-use super::{Profile, Refusal, RefusalContext};
+use super::{Profile, Refusal, RefusalContext, Retry};
 use crate::denial::DenialKind;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -30,6 +30,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: Some("KUGELAUDIO_API_KEY"),
     refuse,
+    retry: Retry::Bounded,
     routes: ROUTES,
 };
 

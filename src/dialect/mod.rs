@@ -26,7 +26,7 @@ use crate::policy::Policy;
 use crate::secret::{Digest, Secret};
 
 use self::credential_location::{Canonical, Credential, CredentialLocation, Form};
-use self::refusal::Refusal;
+use self::refusal::{Refusal, Retry};
 use self::route::Route;
 
 pub use self::caller_key::IssuedKey;
@@ -53,6 +53,7 @@ struct Profile {
     /// The variable that a deployment key is read from.
     deployment_variable: Option<&'static str>,
     refuse: fn(DenialKind, RefusalContext) -> Refusal,
+    retry: Retry,
     routes: &'static [Route],
 }
 
@@ -245,11 +246,12 @@ impl Dialect {
     }
 
     /// The response to a refused request, in the vendor's form, with the request's identifier
-    /// and, where the denial has one, `Retry-After` in whole seconds, rounded up. A gRPC call is
-    /// refused in gRPC's form.
+    /// and, where the denial has one, `Retry-After` in whole seconds, rounded up. For an SDK that
+    /// would wait for minutes, it is shortened, or `x-should-retry: false` is beside it. A gRPC
+    /// call is refused in gRPC's form.
     #[must_use]
     pub fn refuse(self, denial: &Denial, context: RefusalContext) -> Response<Bytes> {
-        refusal::respond(self.profile().refuse, denial, context)
+        refusal::respond(self.profile(), denial, context)
     }
 }
 

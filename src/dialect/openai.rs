@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, route};
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
@@ -18,6 +18,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
     refuse,
+    retry: Retry::ShouldRetry,
     routes: ROUTES,
 };
 

@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::route::{READ_VOICES, Route, SPEAK, route};
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
@@ -20,6 +20,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Exact)),
     deployment_variable: Some("RIME_API_KEY"),
     refuse,
+    retry: Retry::Bounded,
     routes: ROUTES,
 };
 

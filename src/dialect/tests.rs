@@ -470,9 +470,33 @@ fn retry_after_is_rounded_up_to_whole_seconds() {
             Denial::new(DenialKind::RateLimited).with_retry_after(Duration::from_millis(wait));
         for dialect in Dialect::ALL {
             let response = dialect.refuse(&denial, context("/"));
-            assert_eq!(response.headers()["retry-after"], expected, "{dialect}");
+            let shortened = matches!(dialect, Dialect::ElevenLabs | Dialect::Deepgram);
+            let told = if shortened { "1" } else { expected };
+            assert_eq!(response.headers()["retry-after"], told, "{dialect}");
         }
     }
+}
+
+/// openai-node and cartesia-js sleep as long as `Retry-After` says.
+#[test]
+fn an_sdk_without_a_bound_is_told_not_to_retry_when_the_wait_is_long() {
+    for (wait, is_long) in [(1, false), (1000, false), (1001, true), (3_600_000, true)] {
+        let denial =
+            Denial::new(DenialKind::RateLimited).with_retry_after(Duration::from_millis(wait));
+        for dialect in Dialect::ALL {
+            let response = dialect.refuse(&denial, context("/"));
+            let unbounded = matches!(dialect, Dialect::OpenAi | Dialect::Cartesia);
+            let told = response.headers().get("x-should-retry");
+            let expected = (unbounded && is_long).then_some("false");
+            assert_eq!(
+                told.map(|value| value.to_str().expect("text")),
+                expected,
+                "{dialect}"
+            );
+        }
+    }
+    let refusal = Dialect::OpenAi.refuse(&Denial::unknown_credential(), context("/"));
+    assert!(!refusal.headers().contains_key("x-should-retry"));
 }
 
 #[test]
