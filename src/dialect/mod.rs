@@ -111,6 +111,8 @@ vendors! {
     Cartesia: cartesia,
     /// Azure Speech: `Ocp-Apim-Subscription-Key`.
     Azure: azure,
+    /// Google Cloud: `x-goog-api-key`, `?key=`, `Authorization: Bearer`.
+    Google: google,
 }
 
 /// A credential is known as it is presented.
@@ -213,7 +215,9 @@ impl Dialect {
         let digest = credential.map(|credential| credential.presented().digest());
         for dialect in Self::ALL {
             for carrier in dialect.profile().credential_locations {
-                carrier.strip(request);
+                if self.each().contains(&dialect) || carrier.is_distinctive() {
+                    carrier.strip(request);
+                }
             }
         }
         credential_location::remove_headers(request.headers_mut());

@@ -67,7 +67,7 @@ pub(super) enum Retry {
     Bounded,
     /// The SDK waits as long as `Retry-After` says, however long that is, unless
     /// `x-should-retry: false` tells it not to retry (SDKs that Stainless generates).
-    ShouldRetry,
+    Header,
     /// The SDK waits up to a minute for each of several retries, and no header tells it not to
     /// (SDKs that Fern generates). It is told the shortest time.
     Shortened,
@@ -83,10 +83,10 @@ impl Retry {
     fn write(self, seconds: u64, headers: &mut HeaderMap) {
         let told = match self {
             Self::Shortened => seconds.min(LONGEST_RETRY),
-            Self::Bounded | Self::ShouldRetry => seconds,
+            Self::Bounded | Self::Header => seconds,
         };
         headers.insert(RETRY_AFTER, HeaderValue::from(told));
-        if self == Self::ShouldRetry && seconds > LONGEST_RETRY {
+        if self == Self::Header && seconds > LONGEST_RETRY {
             headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
         }
     }

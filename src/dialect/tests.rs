@@ -60,6 +60,15 @@ fn each_dialect_reads_its_own_carriers() {
             Err(MalformedCredential),
         ),
         (D::Rime, upgrade("/?api_key=k", &[]), Err(MissingCredential)),
+        (D::Rime, request("/", &[auth("api-key k")]), k()),
+        (D::Google, request("/", &[("x-goog-api-key", "k")]), k()),
+        (D::Google, request("/?a=1&key=k", &[]), k()),
+        (D::Google, request("/", &[auth("bearer k")]), k()),
+        (
+            D::Google,
+            request("/?key=k", &[("x-goog-api-key", "l")]),
+            Err(ConflictingCredentials),
+        ),
         (D::Supertone, request("/", &[("X-Sup-API-Key", "k")]), k()),
         (
             D::Supertone,
@@ -342,6 +351,12 @@ fn a_request_is_in_the_dialect_of_its_path_and_carrier() {
             Some(Dialect::Supertone),
         ),
         ("/v1/voices", &[auth], Some(Dialect::Kugel)),
+        (
+            "/v1/voices",
+            &[("x-goog-api-key", "k")],
+            Some(Dialect::Google),
+        ),
+        ("/v1/voices?key=k", &[], Some(Dialect::Google)),
         ("/v1/voices", &[], None),
         ("/v1/voices", &[auth, ("xi-api-key", "k")], None),
         ("/v1/models", &[auth], Some(Dialect::OpenAi)),
