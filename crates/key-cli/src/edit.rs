@@ -265,7 +265,7 @@ mod tests {
                  expires = 2030-01-01T00:00:00Z\nsha256 = \"1\"\n\n# of b\n[[key]]\nsha256 = \"2\"\n\
                  id = \"b\"\n",
             ),
-            // Replaces another value and keeps its comment. A field after the secret moves before it.
+            // Replaces a value and keeps its comment. A field after the secret moves before it.
             (
                 "[[key]]\nid='a'\nexpires   =  \"2029-01-01T00:00:00Z\"   # soon\nsha256='1'\n\
                  disabled=false# no\nlabel='x'\n",

@@ -1,20 +1,20 @@
--- Decides one question: all of its demands together, or none of them.
+-- Decides one request: takes from all of its limits, or from none.
 --
--- KEYS: for each demand in order, its slots if it limits concurrency, then its level if it has a rate.
--- ARGV: 1 to take what is asked for or 0 to only look, the lease's name, how long it lasts; then for
--- each demand: how many slots there are (0: no limit), how much drains in a microsecond (0: no
--- rate), how much one request adds, how many requests fit, how many are asked for.
--- Answers: outcome, index of the demand that refused, microseconds after which its rate would
--- allow it; then for each demand: how many requests are left, microseconds until all are (-1: no rate).
+-- KEYS: for each scope in order, its slots if it limits concurrency, then its level if it has a
+-- rate. ARGV: 1 to take or 0 to only check, the name of the lease, the duration of the lease; then
+-- for each scope: the number of slots (0: no limit), how much drains in a microsecond (0: no rate),
+-- how much one request adds, how many requests fit, how many are requested. Returns: the outcome,
+-- the index of the scope that refused, microseconds after which its rate would allow the request;
+-- then for each scope: remaining requests, microseconds until all are available (-1: no rate).
 --
--- A rate is a bucket that drains (GCRA by another name). Its level is kept in a unit that makes both
--- the drain and a request whole numbers, so nothing is lost to rounding below 2^53; and with the
--- time at which it was so, so that a clock set back cannot lock anybody out.
+-- A rate is a leaky bucket, which is equivalent to GCRA. The unit of its level makes both the drain
+-- and a request whole numbers, so that there are no rounding errors below 2^53. The level is stored
+-- with its time, so that a clock that is set back cannot block a caller.
 
 local GRANTED, RATE, CONCURRENCY, BOTH = 0, 1, 2, 3
 local MOST = 9007199254740992
 
--- Numbers become text like 1.7e+15 otherwise.
+-- Without a format, large numbers become text like 1.7e+15.
 local function whole(number)
   return string.format('%.0f', number)
 end
@@ -44,8 +44,8 @@ for first = 4, #ARGV, 5 do
   demands[#demands + 1] = demand
 end
 
--- Until it is granted, nothing is written: Redis refuses a script at its first write if it takes
--- no writes, or has no memory left, and lets all later ones pass.
+-- Nothing is written before the request is granted. If Redis is read-only or out of memory, it
+-- refuses a script at its first write, but allows later writes of the same script.
 local full
 for index, demand in ipairs(demands) do
   if demand.slots_key and not full then

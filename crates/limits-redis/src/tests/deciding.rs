@@ -4,7 +4,7 @@ use super::*;
 
 const HOUR: u64 = 3_600_000_000;
 
-/// The level of a rate, and since when.
+/// The level of a rate, and its time.
 fn state(server: &Server, level_key: &str) -> (u64, u64) {
     let state: String = server.run_words(&["GET", level_key]);
     let (level, at) = state.split_once(' ').expect("a level and a time");
@@ -16,14 +16,14 @@ fn set_state(server: &Server, level_key: &str, (level, at): (u64, u64)) {
     let _: String = server.run_words(&["SET", level_key, &format!("{level} {at}")]);
 }
 
-/// Lets a holder's rate believe that this time has passed.
+/// Changes the stored time of a rate as if this time had passed.
 fn pass(server: &Server, level_key: &str, micros: u64) {
     let (level, at) = state(server, level_key);
     set_state(server, level_key, (level, at - micros));
 }
 
 #[test]
-fn a_rate_allows_exactly_what_it_says() {
+fn a_rate_allows_exactly_its_number_of_requests() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -43,7 +43,7 @@ fn a_rate_allows_exactly_what_it_says() {
     }
     let level = "{voxgate}:rate:7/3600000000:key:a";
     for _ in 0..5 {
-        // The hours are of the test's making, a machine's slowness is not.
+        // The test sets the hours. The machine may add a delay.
         const SLACK: u64 = HOUR / 20;
         let [seconds, micros]: [u64; 2] = server.run("TIME");
         set_state(&server, level, (7 * HOUR, seconds * 1_000_000 + micros));
@@ -59,13 +59,13 @@ fn a_rate_allows_exactly_what_it_says() {
     assert_eq!(
         limits.grants(20, &demand),
         7,
-        "no more than the burst is saved up"
+        "at most the burst accumulates"
     );
 }
 
-/// A seventh of an hour is no whole number of microseconds: nothing is lost by that, or won.
+/// A seventh of an hour is not a whole number of microseconds, but no request is lost or added.
 #[test]
-fn a_rate_is_reckoned_without_rounding() {
+fn a_rate_is_computed_without_rounding_errors() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -93,7 +93,7 @@ fn a_rate_is_reckoned_without_rounding() {
 }
 
 #[test]
-fn a_burst_is_what_may_begin_at_once() {
+fn a_burst_may_start_at_once() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -132,7 +132,7 @@ fn the_largest_numbers_work() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_locks_no_caller_out() {
+fn a_clock_that_is_set_back_does_not_block_callers() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -146,7 +146,7 @@ fn a_clock_that_is_set_back_locks_no_caller_out() {
 }
 
 #[test]
-fn a_refused_question_takes_nothing() {
+fn a_refused_request_takes_nothing() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -167,7 +167,7 @@ fn a_refused_question_takes_nothing() {
     }
     let used = server.keys();
     assert_eq!(used, ["{voxgate}:gateways", "{voxgate}:slots:upstream"]);
-    // The rate of the last refuses: neither slots nor rates of the others are used.
+    // The rate of the last scope refuses: neither slots nor rates of the others are used.
     assert_eq!(limits.grants(1, &account("b", rate("1/h"))), 1);
     let demand = both_of("b", rate("1/h"));
     for _ in 0..20 {
@@ -183,7 +183,7 @@ fn a_refused_question_takes_nothing() {
     assert_eq!(
         limits.grants(9, &key("k", rate("5/h"))),
         2,
-        "what is left of five"
+        "the remaining requests of five"
     );
 }
 
@@ -211,7 +211,7 @@ fn a_missing_slot_and_a_used_up_rate_are_both_reported() {
 }
 
 #[test]
-fn no_identifier_is_taken_for_another() {
+fn identifiers_are_not_confused() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -264,7 +264,7 @@ fn no_identifier_is_taken_for_another() {
 }
 
 #[test]
-fn namespaces_do_not_meet() {
+fn namespaces_are_separate() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -324,12 +324,12 @@ fn unused_keys_expire() {
     let expiry: i64 = server.run("PTTL {voxgate}:rate:1/3600000000:account:a");
     assert!((3_000_000..=3_600_000).contains(&expiry), "{expiry}");
     drop(limits);
-    until("only that is left", || server.keys().len() == 1);
+    until("only that key remains", || server.keys().len() == 1);
 }
 
 /// A cluster refuses a script whose keys are not all on one node.
 #[test]
-fn a_cluster_takes_every_question() {
+fn a_cluster_accepts_every_request() {
     let Some(server) = Server::start(&["--cluster-enabled", "yes"]) else {
         return;
     };

@@ -12,7 +12,7 @@ use super::*;
 
 const SLOTS: &str = "{voxgate}:slots:key:a";
 
-/// Asks as many as are asked before the first can be answered.
+/// Sends `count` requests before the first can be answered.
 fn unanswered(limits: &RedisStore, demand: &AcquireRequest, count: usize) {
     let asked: Vec<_> = (0..count).map(|_| limits.ask(demand, None)).collect();
     for asking in asked {
@@ -23,13 +23,13 @@ fn unanswered(limits: &RedisStore, demand: &AcquireRequest, count: usize) {
     }
 }
 
-/// Redis may hang, and go on later with what it was asked. Its grants are given back then.
+/// Redis may hang and execute its commands later. Its grants are given back then.
 #[test]
 fn a_late_grant_is_given_back() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    // Shorter and longer than a silent connection is kept.
+    // Shorter and longer than the timeout of a silent connection.
     for (id, frozen) in [("a", 300), ("b", 3000)] {
         let limits = started_with(RedisOptions {
             deadline: Duration::from_millis(200),
@@ -42,7 +42,7 @@ fn a_late_grant_is_given_back() {
             ..rate("1/h")
         };
         let demand = key("a", limited);
-        // A machine may be too slow for the deadline, but not always.
+        // The machine may miss the deadline sometimes.
         let in_time = || block_on(limits.ask(&demand, None)).result.is_ok();
         until("it is asked in time", in_time);
         let counted = || server.counted(&format!("{{{id}}}:rate:1/3600000000:key:a"));
@@ -65,7 +65,7 @@ fn a_late_grant_is_given_back() {
 }
 
 #[test]
-fn the_scripts_may_be_forgotten() {
+fn scripts_are_loaded_again_after_a_flush() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -79,7 +79,7 @@ fn the_scripts_may_be_forgotten() {
 }
 
 #[test]
-fn a_lost_connection_is_made_again() {
+fn a_lost_connection_is_reestablished() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -97,9 +97,9 @@ fn a_lost_connection_is_made_again() {
     until("it is given back", || server.taken(SLOTS) == 0);
 }
 
-/// Every error is logged once, and the store goes on when it is fixed.
+/// Every error is logged once, and the store continues when it is fixed.
 #[test]
-fn errors_are_logged_once_with_what_to_do() {
+fn errors_are_logged_once_with_the_fix() {
     logs::listen();
     for (cause, cure, code) in [
         ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "(OOM)"),
@@ -157,9 +157,9 @@ fn errors_are_logged_once_with_what_to_do() {
     }
 }
 
-/// Slots are given back many at a time, and Redis may refuse that, too.
+/// Slots are released in batches, which Redis may refuse as well.
 #[test]
-fn errors_of_releases_are_logged_in_the_same_words() {
+fn release_errors_are_logged_with_the_same_text() {
     logs::listen();
     let Some(server) = Server::start(&[]) else {
         return;
@@ -169,7 +169,7 @@ fn errors_of_releases_are_logged_in_the_same_words() {
     let held = limits.decide(&demand).expect("granted");
     let _: Value = server.run("SET {voxgate}:slots:key:a odd");
     drop(held);
-    until("it is of no use", || {
+    until("Redis is unavailable", || {
         let _ = block_on(limits.ask(&demand, None));
         !limits.is_up()
     });
@@ -182,7 +182,7 @@ fn errors_of_releases_are_logged_in_the_same_words() {
 }
 
 #[test]
-fn an_absent_server_is_noticed_at_once_and_waited_for() {
+fn an_absent_server_is_detected_at_once_and_used_when_it_starts() {
     let Some(mut server) = Server::start(&[]) else {
         return;
     };

@@ -15,7 +15,7 @@ fn short(server: &Server) -> RedisOptions {
 }
 
 #[test]
-fn gateways_share_what_is_in_flight() {
+fn gateways_share_requests_in_flight() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -36,7 +36,7 @@ fn gateways_share_what_is_in_flight() {
     assert!(one.decide(&demand).is_err());
 }
 
-/// A lease that is dropped is given back before what is asked next.
+/// A dropped lease is released before the next request is decided.
 #[test]
 fn a_released_slot_can_be_taken_at_once() {
     let Some(server) = Server::start(&[]) else {
@@ -49,7 +49,7 @@ fn a_released_slot_can_be_taken_at_once() {
 }
 
 #[test]
-fn gateways_know_of_each_other() {
+fn gateways_count_each_other() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -66,9 +66,9 @@ fn gateways_know_of_each_other() {
     });
 }
 
-/// Whatever becomes of a question, its slot is free in the end.
+/// However a request ends, its slot is released.
 #[test]
-fn nothing_leaks_whenever_a_future_is_dropped() {
+fn no_slot_leaks_when_a_future_is_dropped() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -108,12 +108,12 @@ fn nothing_leaks_whenever_a_future_is_dropped() {
 }
 
 #[test]
-fn a_lease_lives_for_as_long_as_it_is_held() {
+fn a_lease_is_renewed_while_it_is_held() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started_with(short(&server));
-    // More than go into one batch.
+    // More leases than one batch contains.
     let demand = key("a", concurrency(250));
     let held: Vec<_> = (0..250)
         .map(|_| limits.decide(&demand).expect("granted"))
@@ -125,10 +125,10 @@ fn a_lease_lives_for_as_long_as_it_is_held() {
     until("all is given back", || server.taken(SLOTS) == 0);
 }
 
-/// The slots of a gateway that hangs or is gone are free when its leases expire, and not while it
-/// renews them.
+/// The slots of a gateway that hangs or has failed become free when its leases expire, but not
+/// while it renews them.
 #[test]
-fn the_slots_of_a_gateway_that_is_gone_come_free() {
+fn the_slots_of_a_failed_gateway_become_free() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -174,7 +174,7 @@ fn leases_are_put_back_when_redis_has_lost_them() {
         let _ = block_on(limits.ask(&demand, None))
             .result
             .expect_err("Redis is gone");
-        // What is given back meanwhile is not put back.
+        // Leases that are released meanwhile are not put back.
         held.truncate(held.len() - 10);
         server.start_again();
         until("it is found", || limits.is_up());
@@ -184,7 +184,7 @@ fn leases_are_put_back_when_redis_has_lost_them() {
         let hit = limits.decide(&demand).expect_err("refused");
         assert_eq!(hit.limit, Limit::KeyConcurrency);
     }
-    // While it is up, too.
+    // Also while Redis is available.
     let _: String = server.run("FLUSHALL");
     until("they are put back", || server.taken(SLOTS) == held.len());
     drop(held);
@@ -205,8 +205,7 @@ fn the_last_lease_deregisters_the_gateway() {
     until("nothing is left", || server.keys().is_empty());
 }
 
-/// What was sent on a connection that is lost may come late: it must not bring back what was given
-/// back.
+/// A heartbeat from a lost connection may arrive late. It must not restore a released lease.
 #[test]
 fn a_late_heartbeat_finds_nothing_to_renew() {
     let Some(server) = Server::start(&[]) else {

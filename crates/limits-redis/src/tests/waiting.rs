@@ -20,7 +20,7 @@ fn requests_are_served_in_the_order_of_arrival() {
     let mut waiting: Vec<_> = (0..6).map(|_| limits.ask(&demand, later())).collect();
     drop(waiting.remove(3));
     for round in 0..5 {
-        // A new request comes last, and one that may not wait is refused.
+        // A new request comes last, and a request that may not wait is refused.
         waiting.push(limits.ask(&demand, later()));
         assert_eq!(
             limits.decide(&demand).expect_err("refused").limit,
@@ -37,15 +37,15 @@ fn requests_are_served_in_the_order_of_arrival() {
     });
 }
 
-/// A slot that becomes free without notice is for the request that waits, even if another one comes
-/// first; and a look takes nothing.
+/// A slot that becomes free without notice goes to the waiting request, even if another request is
+/// sent first. A check takes nothing.
 #[test]
 fn a_later_request_does_not_overtake() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started_with(RedisOptions {
-        // No heartbeat puts back what the test takes away.
+        // No heartbeat puts back the leases that the test removes.
         lease: Duration::from_secs(3600),
         ..options(&server)
     });
@@ -75,7 +75,7 @@ fn a_later_request_does_not_overtake() {
 }
 
 #[test]
-fn a_slot_may_come_from_another_gateway() {
+fn a_slot_of_another_gateway_is_used() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -83,13 +83,13 @@ fn a_slot_may_come_from_another_gateway() {
     let demand = upstream(1);
     let held = one.decide(&demand).expect("granted");
     let waiting = other.ask(&demand, later());
-    // It is asked about again, and again refused.
+    // The request is sent again, and refused again.
     thread::sleep(Duration::from_millis(300));
     drop(held);
     let _held = block_on(waiting).result.expect("granted");
 }
 
-/// A slot of another gateway is for requests that wait, not for a later one that may not wait.
+/// A slot of another gateway goes to a waiting request, not to a later request that may not wait.
 #[test]
 fn a_request_that_may_not_wait_does_not_overtake() {
     let Some(server) = Server::start(&[]) else {
@@ -115,7 +115,7 @@ fn a_request_that_may_not_wait_does_not_overtake() {
 }
 
 #[test]
-fn waiting_ends_when_its_time_is_over() {
+fn a_wait_ends_at_its_deadline() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -153,7 +153,7 @@ fn no_request_waits_for_a_rate() {
     assert!(!is_ready(&mut waiting));
 }
 
-/// A request that waits in one queue after another does not block either.
+/// A request that waits in two queues in turn blocks neither.
 #[test]
 fn queues_do_not_block_each_other() {
     let Some(server) = Server::start(&[]) else {
@@ -177,7 +177,7 @@ fn queues_do_not_block_each_other() {
 }
 
 #[test]
-fn waiting_ends_when_redis_is_gone() {
+fn a_wait_ends_when_redis_fails() {
     let Some(mut server) = Server::start(&[]) else {
         return;
     };
