@@ -1,4 +1,4 @@
-//! The dialect that is told by the request.
+//! The dialect that recognizes the vendor by the request.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,8 @@ use crate::policy::Policy;
 use super::credential_location::{Case, Form};
 use super::{Dialect, Profile, as_it_is, bearer};
 
-/// It has no credential locations of its own: what it cannot tell is refused before a credential is read.
+/// This dialect has no credential locations. An unrecognized request is refused before a credential
+/// is read.
 pub(super) static PROFILE: Profile = Profile {
     name: "auto",
     credential_locations: &[],
@@ -29,8 +30,8 @@ static POLICIES: LazyLock<Vec<(Dialect, Policy)>> = LazyLock::new(|| {
     vendors.map(|dialect| (dialect, dialect.policy())).collect()
 });
 
-/// The one vendor whose routes name the path and, if several vendors have it, one of whose
-/// credential locations is in use. `None` if there is no such vendor, or more than one.
+/// Returns the only vendor whose routes match the path. If several vendors match, one of the
+/// credential locations must be in use. Returns `None` for no vendor, or for more than one.
 pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
     let (method, path) = (request.method(), request.uri().path());
     let of_path = POLICIES

@@ -11,23 +11,23 @@ use crate::request_id::{RequestId, X_REQUEST_ID};
 
 use super::grpc;
 
-/// What the form of a refusal depends on, besides its reason. Take it before the request is
-/// handed on.
+/// The properties of a request that determine the form of its refusal. Create it before the request
+/// is forwarded.
 #[derive(Clone, Copy, Debug)]
 pub struct RefusalContext {
     pub(super) request_id: RequestId,
     grpc: bool,
-    /// The path ends in `:stream`, whose answers some vendors wrap.
+    /// The path ends in `:stream`. Some vendors wrap the responses of such paths.
     pub(super) streams: bool,
 }
 
 impl RefusalContext {
-    /// What a refusal of `request` depends on.
+    /// Returns the context of `request`.
     #[must_use]
     pub fn of<B>(request: &Request<B>, request_id: RequestId) -> Self {
         Self {
             request_id,
-            // gRPC needs HTTP/2; a client can send the content type over any version.
+            // gRPC requires HTTP/2, but a client can send the content type over any version.
             grpc: request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers()),
             streams: request.uri().path().ends_with(":stream"),
         }
@@ -43,7 +43,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// JSON with the kind's own status.
+    /// JSON with the default status of the kind.
     pub(super) fn json(kind: DenialKind, body: String) -> Self {
         Self {
             status: kind.status(),
@@ -120,7 +120,7 @@ pub(super) fn sentence(kind: DenialKind) -> &'static str {
     }
 }
 
-/// What happened, in a word for programs: `unauthorized`, `forbidden`, `rate_limited`, ….
+/// An error code for programs: `unauthorized`, `forbidden`, `rate_limited`, ….
 pub(super) fn word(kind: DenialKind) -> &'static str {
     match kind.status().as_u16() {
         400 => "bad_request",
@@ -137,7 +137,7 @@ pub(super) fn word(kind: DenialKind) -> &'static str {
     }
 }
 
-/// The status's own name: `Unauthorized`, `Forbidden`, ….
+/// The reason phrase of the status: `Unauthorized`, `Forbidden`, ….
 pub(super) fn reason(kind: DenialKind) -> &'static str {
     kind.status().canonical_reason().unwrap_or("Error")
 }

@@ -1,4 +1,4 @@
-//! The policy file.
+//! Loads the policy file.
 
 use std::path::Path;
 
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_read_in_their_order() {
+    fn rules_are_read_in_order() {
         let text = "
             [[rule]]
             method = \"POST\"
