@@ -90,7 +90,7 @@ pub enum AuditRecord<'a> {
     Keys(Keys<'a>),
     /// A change of one key in a new key ring.
     Key(KeyRecord<'a>),
-    /// The process takes no more requests, and nothing is in flight.
+    /// The process accepts no more requests, and no request is in flight.
     Stop(Stop),
 }
 
@@ -146,7 +146,7 @@ pub struct KeyRecord<'a> {
     pub principal: &'a Principal,
 }
 
-/// The process takes no more requests, and nothing is in flight.
+/// The process accepts no more requests, and no request is in flight.
 #[derive(Clone, Debug)]
 pub struct Stop {
     /// The time.

@@ -109,7 +109,7 @@ impl Limiter {
         self.0.store.as_ref().map(|store| store.status())
     }
 
-    /// Tells the other replicas that this one ends. Call it when nothing is in flight any more; the
+    /// Tells the other replicas that this one ends. Call it when no request is in flight; the
     /// shared store is unavailable afterwards. Blocks for at most one second, and not at all
     /// without a shared store.
     pub fn shutdown(&self) {

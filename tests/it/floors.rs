@@ -39,12 +39,12 @@ const NEIGHBOURS: [(&str, &str, &str); 7] = [
     (
         "secret",
         "declassify",
-        "a comparison declares that what it says is no secret",
+        "a comparison declares its result public",
     ),
     (
         "principal",
         "request_id",
-        "a `Caller` tells its handler the request's identifier",
+        "a `Caller` contains the request id",
     ),
     (
         "principal",
@@ -54,22 +54,22 @@ const NEIGHBOURS: [(&str, &str, &str); 7] = [
     (
         "keys",
         "dialect",
-        "a key in the clear is known by the forms in which its vendor's clients present it",
+        "a plain key is stored under the forms that its vendor's clients present",
     ),
     (
         "denial",
         "principal",
-        "a key that is known and refused has a name in the audit record",
+        "the audit record of a refused key names its principal",
     ),
     (
         "toml_file",
         "files",
-        "a file of either kind is read within the same bound",
+        "TOML files are read with the size limit of all files",
     ),
     (
         "toml_file",
         "error",
-        "a file is read into what it holds, or into its problems",
+        "reading a file returns its content or its problems",
     ),
 ];
 

@@ -144,7 +144,7 @@ mod tests {
             ("VOXGATE_LIMIT_RATE", "50/s"),
             ("VOXGATE_REDIS_URL", "redis://:hunter2@redis"),
         ]);
-        assert!(limited.contains("`voxgate limits` shows how"), "{limited}");
+        assert!(limited.contains("run `voxgate limits`"), "{limited}");
         assert!(limited.contains("share their limits") && !limited.contains("hunter2"));
     }
 }

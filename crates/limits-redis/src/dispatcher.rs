@@ -33,7 +33,7 @@ enum Verdict {
 
 /// How to ask Redis.
 struct Attempt {
-    /// Whether to take what the limits allow, or only to look.
+    /// Whether to take from the limits, or only to check them.
     take: bool,
     deadline: Instant,
     /// Held until Redis has answered.
@@ -167,7 +167,7 @@ impl Dispatcher {
         let _ = tell.send(verdict);
     }
 
-    /// Answers a request, or lets it wait if it may. `from` is the queue that it comes from;
+    /// Answers a request, or queues it if it may wait. `from` is its previous queue;
     /// returns whether it is back in that queue.
     fn conclude(
         self: &Rc<Self>,

@@ -205,7 +205,7 @@ impl Engine {
             .map_err(|error| RedisError::from_redis(&error))
     }
 
-    /// Tells the other gateways that this one is gone, so that they share the limits without it.
+    /// Removes this gateway from the set of gateways, so that the others share its limits.
     async fn deregister(self: Rc<Self>) {
         let Some(mut connection) = self.connection.borrow().clone() else {
             return;

@@ -35,7 +35,7 @@ impl Scripts {
         format!("{}:{lease}", self.instance)
     }
 
-    /// Decides a request. With a lease, takes what the limits allow; otherwise only looks.
+    /// Decides a request. With a lease, takes from the limits; otherwise only checks them.
     pub(crate) async fn admit(
         &self,
         connection: &mut MultiplexedConnection,

@@ -389,7 +389,7 @@ fn a_request_over_its_rate_does_not_wait_for_a_permit() {
     let waiter = enter(&local, &one);
     drop(waiter);
     drop(first);
-    let second = begin(&local, &one).expect("a wait in vain took nothing");
+    let second = begin(&local, &one).expect("the refused request took nothing");
     let exceeded = local.begin(&one).err().expect("waiting would not help");
     assert_eq!(exceeded.limit, Limit::KeyRate);
     assert!(

@@ -38,7 +38,7 @@ impl fmt::Display for Expected {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answer {
     status: StatusCode,
-    /// Whether it asks for a credential (RFC 9110 §11.6.1).
+    /// Whether the answer challenges for a credential (RFC 9110 §11.6.1).
     is_challenge: bool,
 }
 

@@ -28,16 +28,17 @@ fn a_rate_allows_exactly_its_number_of_requests() {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", rate("7/h"));
+    let request = key("a", rate("7/h"));
     for left in (0..7).rev() {
-        let lease = limits.decide(&demand).expect("granted");
+        let lease = limits.decide(&request).expect("granted");
         assert_eq!(rate_of(&lease, LimitScope::Key).requests, left);
     }
     for _ in 0..3 {
-        let hit = limits.decide(&demand).expect_err("refused");
-        assert_eq!(hit.limit, Limit::KeyRate);
+        let exceeded = limits.decide(&request).expect_err("refused");
+        assert_eq!(exceeded.limit, Limit::KeyRate);
         assert!(
-            hit.retry_after
+            exceeded
+                .retry_after
                 .is_some_and(|it| it <= Duration::from_secs(3600 / 7 + 1))
         );
     }
@@ -47,17 +48,17 @@ fn a_rate_allows_exactly_its_number_of_requests() {
         const SLACK: u64 = HOUR / 20;
         let [seconds, micros]: [u64; 2] = server.run("TIME");
         set_state(&server, level, (7 * HOUR, seconds * 1_000_000 + micros));
-        assert_eq!(limits.grants(2, &demand), 0);
+        assert_eq!(limits.grants(2, &request), 0);
         pass(&server, level, HOUR / 7 - SLACK);
-        assert_eq!(limits.grants(2, &demand), 0);
+        assert_eq!(limits.grants(2, &request), 0);
         pass(&server, level, SLACK + 1);
-        assert_eq!(limits.grants(2, &demand), 1);
+        assert_eq!(limits.grants(2, &request), 1);
         pass(&server, level, 5 * HOUR / 7 + 1);
-        assert_eq!(limits.grants(9, &demand), 5);
+        assert_eq!(limits.grants(9, &request), 5);
     }
     pass(&server, level, 1000 * HOUR);
     assert_eq!(
-        limits.grants(20, &demand),
+        limits.grants(20, &request),
         7,
         "at most the burst accumulates"
     );
@@ -71,15 +72,15 @@ fn a_rate_is_computed_without_rounding_errors() {
     };
     let limits = started(&server);
     for (text, drain, unit) in [("7/h", 7, HOUR), ("13/h", 13, HOUR), ("10/h", 1, HOUR / 10)] {
-        let demand = account("a", rate(text));
+        let request = account("a", rate(text));
         let level = format!("{{voxgate}}:rate:{drain}/{unit}:account:a");
-        assert_eq!(limits.grants(1, &demand), 1);
+        assert_eq!(limits.grants(1, &request), 1);
         let mut before = state(&server, &level);
         assert_eq!(before.0, unit);
         for step in 1..200 {
             pass(&server, &level, unit / drain * step / 100);
             before.1 -= unit / drain * step / 100;
-            let granted = limits.grants(1, &demand) == 1;
+            let granted = limits.grants(1, &request) == 1;
             let after = state(&server, &level);
             if granted {
                 let drained = (after.1 - before.1) * drain;
@@ -137,12 +138,12 @@ fn a_clock_that_is_set_back_does_not_block_callers() {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", rate("2/h"));
-    assert_eq!(limits.grants(1, &demand), 1);
+    let request = key("a", rate("2/h"));
+    assert_eq!(limits.grants(1, &request), 1);
     let level = "{voxgate}:rate:1/1800000000:key:a";
     let (used, at) = state(&server, level);
     set_state(&server, level, (used, at + 1000 * HOUR));
-    assert_eq!(limits.grants(5, &demand), 1);
+    assert_eq!(limits.grants(5, &request), 1);
 }
 
 #[test]
@@ -157,11 +158,11 @@ fn a_refused_request_takes_nothing() {
     };
     let _all = limits.decide(&upstream(1)).expect("granted");
     let both_of = |id, limits| key("k", both("5/h", 3)).with_account(id, limits);
-    let demand = of_all(both_of("a", both("5/h", 3)), 1);
+    let request = of_all(both_of("a", both("5/h", 3)), 1);
     for _ in 0..20 {
-        let hit = limits.decide(&demand).expect_err("refused");
+        let exceeded = limits.decide(&request).expect_err("refused");
         assert_eq!(
-            (hit.limit, hit.retry_after),
+            (exceeded.limit, exceeded.retry_after),
             (Limit::UpstreamConcurrency, None)
         );
     }
@@ -169,10 +170,10 @@ fn a_refused_request_takes_nothing() {
     assert_eq!(used, ["{voxgate}:gateways", "{voxgate}:slots:upstream"]);
     // The rate of the last scope refuses: neither slots nor rates of the others are used.
     assert_eq!(limits.grants(1, &account("b", rate("1/h"))), 1);
-    let demand = both_of("b", rate("1/h"));
+    let request = both_of("b", rate("1/h"));
     for _ in 0..20 {
-        let hit = limits.decide(&demand).expect_err("refused");
-        assert_eq!(hit.limit, Limit::AccountRate);
+        let exceeded = limits.decide(&request).expect_err("refused");
+        assert_eq!(exceeded.limit, Limit::AccountRate);
     }
     assert_eq!(server.taken("{voxgate}:slots:key:k"), 0);
     assert_eq!(
@@ -193,20 +194,21 @@ fn a_missing_slot_and_a_used_up_rate_are_both_reported() {
         return;
     };
     let limits = started(&server);
-    let demand = key(
+    let request = key(
         "k",
         Limits {
             concurrency: NonZeroU32::new(1),
             ..rate("1/h")
         },
     );
-    let _held = limits.decide(&demand).expect("granted");
-    let hit = limits.decide(&demand).expect_err("refused");
-    assert_eq!(hit.limit, Limit::KeyConcurrency);
+    let _held = limits.decide(&request).expect("granted");
+    let exceeded = limits.decide(&request).expect_err("refused");
+    assert_eq!(exceeded.limit, Limit::KeyConcurrency);
     assert!(
-        hit.retry_after
+        exceeded
+            .retry_after
             .is_some_and(|it| it > Duration::from_secs(3000)),
-        "{hit:?}"
+        "{exceeded:?}"
     );
 }
 
@@ -249,17 +251,17 @@ fn identifiers_are_not_confused() {
     all.push(upstream(1));
     let leases: Vec<_> = all
         .iter()
-        .map(|demand| limits.decide(demand).expect("granted"))
+        .map(|request| limits.decide(request).expect("granted"))
         .collect();
     assert_eq!(leases.len(), server.keys().len() / 2, "{:?}", server.keys());
-    for demand in all {
-        let hit = limits.decide(&demand).expect_err("it was its own");
+    for request in all {
+        let exceeded = limits.decide(&request).expect_err("it was its own");
         let of = [
             Limit::KeyConcurrency,
             Limit::AccountConcurrency,
             Limit::UpstreamConcurrency,
         ];
-        assert!(of.contains(&hit.limit), "{hit:?}");
+        assert!(of.contains(&exceeded.limit), "{exceeded:?}");
     }
 }
 
@@ -275,10 +277,10 @@ fn namespaces_are_separate() {
         })
     };
     let (one, other) = (of("one"), of("other"));
-    let demand = upstream(1);
-    let _held = one.decide(&demand).expect("granted");
-    let _held = other.decide(&demand).expect("granted");
-    assert!(one.decide(&demand).is_err());
+    let request = upstream(1);
+    let _held = one.decide(&request).expect("granted");
+    let _held = other.decide(&request).expect("granted");
+    assert!(one.decide(&request).is_err());
     assert_eq!((one.replicas(), other.replicas()), (1, 1));
 }
 
@@ -347,8 +349,8 @@ fn a_cluster_accepts_every_request() {
         concurrency: NonZeroU32::new(1),
         ..rate("2/h")
     };
-    let demand = of_all(key("{k}", both()).with_account("}a{", both()), 1);
-    let lease = limits.decide(&demand).expect("granted");
+    let request = of_all(key("{k}", both()).with_account("}a{", both()), 1);
+    let lease = limits.decide(&request).expect("granted");
     // It outlives its expiry, so heartbeats are taken, too.
     thread::sleep(Duration::from_millis(2500));
     assert_eq!(server.taken("{voxgate}:slots:upstream"), 1);
@@ -356,7 +358,7 @@ fn a_cluster_accepts_every_request() {
     until("it is given back", || {
         server.taken("{voxgate}:slots:upstream") == 0
     });
-    assert_eq!(limits.grants(2, &demand), 1);
+    assert_eq!(limits.grants(2, &request), 1);
     assert_eq!(limits.failures(), 0);
     let mut slots = std::collections::BTreeSet::new();
     for key in server.keys() {

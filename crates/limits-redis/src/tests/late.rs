@@ -102,7 +102,7 @@ fn a_grant_that_arrives_after_its_release_is_released_again() {
         ..options(&server)
     });
     let slots = "{voxgate}:slots:key:a";
-    let demand = key(
+    let request = key(
         "a",
         Limits {
             concurrency: NonZeroU32::new(100),
@@ -110,11 +110,11 @@ fn a_grant_that_arrives_after_its_release_is_released_again() {
             ..rate("1/h")
         },
     );
-    let _kept = limits.decide(&demand).expect("granted");
+    let _kept = limits.decide(&request).expect("granted");
     let counted = || server.counted("{voxgate}:rate:1/3600000000:key:a");
     assert_eq!(counted(), 1);
     network.hold();
-    let asked: Vec<_> = (0..20).map(|_| limits.ask(&demand, None)).collect();
+    let asked: Vec<_> = (0..20).map(|_| limits.ask(&request, None)).collect();
     for asking in asked {
         assert_eq!(
             block_on(asking).result.expect_err("no answer"),
