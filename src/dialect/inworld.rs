@@ -13,7 +13,7 @@ use super::grpc;
 use super::refusal::sentence;
 use super::route::{READ_VOICES, Route, WRITE_VOICES, any_key, route};
 use super::subprotocol::Offer;
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
@@ -26,6 +26,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Basic),
     deployment_variable: Some("INWORLD_API_KEY"),
     refuse,
+    retry: Retry::Bounded,
     routes: ROUTES,
 };
 

@@ -26,7 +26,7 @@ use crate::policy::Policy;
 use crate::secret::{Digest, Secret};
 
 use self::credential_location::{Canonical, Credential, CredentialLocation, Form};
-use self::refusal::Refusal;
+use self::refusal::{Refusal, Retry};
 use self::route::Route;
 
 pub use self::caller_key::IssuedKey;
@@ -53,6 +53,7 @@ struct Profile {
     /// The variable that a deployment key is read from.
     deployment_variable: Option<&'static str>,
     refuse: fn(DenialKind, RefusalContext) -> Refusal,
+    retry: Retry,
     routes: &'static [Route],
 }
 
@@ -110,6 +111,8 @@ vendors! {
     Cartesia: cartesia,
     /// Azure Speech: `Ocp-Apim-Subscription-Key`.
     Azure: azure,
+    /// Google Cloud: `x-goog-api-key`, `?key=`, `Authorization: Bearer`.
+    Google: google,
 }
 
 /// The default: a credential is looked up as it is presented.
@@ -133,11 +136,17 @@ impl Dialect {
     /// The default policy: the scope that each route of the vendor requires.
     #[must_use]
     pub fn policy(self) -> Policy {
-        let routes = self
-            .each()
-            .iter()
-            .flat_map(|dialect| dialect.profile().routes);
-        routes.fold(Policy::default(), |policy, route| policy.rule(route.rule()))
+        let mut policy = Policy::default();
+        for dialect in self.each() {
+            for route in dialect.profile().routes {
+                let rule = route.rule();
+                policy = policy.rule(match self {
+                    Self::Auto => rule.of_dialect(dialect.as_str()),
+                    _ => rule,
+                });
+            }
+        }
+        policy
     }
 
     /// The dialect of `request`: this one, or the one that `Auto` recognizes.
@@ -145,6 +154,15 @@ impl Dialect {
         match self {
             Self::Auto => auto::recognize(request),
             _ => Some(self),
+        }
+    }
+
+    /// The dialect in which a request of this dialect is refused: for `Auto`, the one in whose
+    /// credential locations there is a credential, if it is the only one.
+    pub(crate) fn for_refusal<B>(self, request: &Request<B>) -> Self {
+        match self {
+            Self::Auto => auto::by_credential(request).unwrap_or(self),
+            _ => self,
         }
     }
 
@@ -196,7 +214,9 @@ impl Dialect {
         let digest = credential.map(|credential| credential.presented().digest());
         for dialect in Self::ALL {
             for carrier in dialect.profile().credential_locations {
-                carrier.strip(request);
+                if self.each().contains(&dialect) || carrier.is_distinctive() {
+                    carrier.strip(request);
+                }
             }
         }
         credential_location::remove_headers(request.headers_mut());
@@ -229,11 +249,12 @@ impl Dialect {
     }
 
     /// The response to a refused request, in the vendor's form. It contains the request id and, if
-    /// the denial has one, `Retry-After` in whole seconds, rounded up. A gRPC call is refused in
-    /// the form of gRPC.
+    /// the denial has one, `Retry-After` in whole seconds, rounded up. For an SDK that would wait
+    /// for minutes, `Retry-After` is shortened, or `x-should-retry: false` is added. A gRPC call is
+    /// refused in the form of gRPC.
     #[must_use]
     pub fn refuse(self, denial: &Denial, context: RefusalContext) -> Response<Bytes> {
-        refusal::respond(self.profile().refuse, denial, context)
+        refusal::respond(self.profile(), denial, context)
     }
 }
 

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 
 use crate::denial::{Denial, DenialKind};
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
-use super::grpc;
+use super::{Profile, grpc};
 
 /// The properties of a request that determine the form of its refusal. Create it before the request
 /// is forwarded.
@@ -60,21 +60,53 @@ impl Refusal {
     }
 }
 
+/// What keeps the vendor's SDK from waiting too long before it sends a refused request again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// The SDK bounds its waiting itself, or does not retry.
+    Bounded,
+    /// The SDK waits as long as `Retry-After` says, however long that is, unless
+    /// `x-should-retry: false` tells it not to retry (SDKs that Stainless generates).
+    Header,
+    /// The SDK waits up to a minute for each of several retries, and no header tells it not to
+    /// (SDKs that Fern generates). It is told the shortest time.
+    Shortened,
+}
+
+/// In seconds, the longest `Retry-After` with which such SDKs may retry.
+const LONGEST_RETRY: u64 = 1;
+const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+impl Retry {
+    /// Adds `Retry-After` in whole seconds (RFC 9110 §10.2.3). The time is in `RateLimit`, too, which
+    /// is not shortened.
+    fn write(self, seconds: u64, headers: &mut HeaderMap) {
+        let told = match self {
+            Self::Shortened => seconds.min(LONGEST_RETRY),
+            Self::Bounded | Self::Header => seconds,
+        };
+        headers.insert(RETRY_AFTER, HeaderValue::from(told));
+        if self == Self::Header && seconds > LONGEST_RETRY {
+            headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+    }
+}
+
 pub(super) fn respond(
-    refuse: fn(DenialKind, RefusalContext) -> Refusal,
+    profile: &Profile,
     denial: &Denial,
     context: RefusalContext,
 ) -> Response<Bytes> {
     let told = denial.kind().as_told();
     let mut response = match context.grpc {
         true => grpc::refuse(told),
-        false => http(refuse(told, context)),
+        false => http((profile.refuse)(told, context)),
     };
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, context.request_id.to_header_value());
     if let Some(wait) = denial.retry_after() {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        profile.retry.write(seconds, headers);
     }
     response.extensions_mut().insert(denial.kind());
     response

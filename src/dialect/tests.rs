@@ -60,6 +60,15 @@ fn each_dialect_reads_its_own_credential_locations() {
             Err(MalformedCredential),
         ),
         (D::Rime, upgrade("/?api_key=k", &[]), Err(MissingCredential)),
+        (D::Rime, request("/", &[auth("api-key k")]), k()),
+        (D::Google, request("/", &[("x-goog-api-key", "k")]), k()),
+        (D::Google, request("/?a=1&key=k", &[]), k()),
+        (D::Google, request("/", &[auth("bearer k")]), k()),
+        (
+            D::Google,
+            request("/?key=k", &[("x-goog-api-key", "l")]),
+            Err(ConflictingCredentials),
+        ),
         (D::Supertone, request("/", &[("X-Sup-API-Key", "k")]), k()),
         (
             D::Supertone,
@@ -342,9 +351,39 @@ fn auto_recognizes_the_dialect_by_path_and_credential_location() {
             Some(Dialect::Supertone),
         ),
         ("/v1/voices", &[auth], Some(Dialect::Kugel)),
+        (
+            "/v1/voices",
+            &[("x-goog-api-key", "k")],
+            Some(Dialect::Google),
+        ),
+        ("/v1/voices?key=k", &[], Some(Dialect::Google)),
         ("/v1/voices", &[], None),
         ("/v1/voices", &[auth, ("xi-api-key", "k")], None),
-        ("/v1/models", &[auth], None),
+        ("/v1/models", &[auth], Some(Dialect::OpenAi)),
+        (
+            "/v1/models",
+            &[auth, ("x-api-key", "k")],
+            Some(Dialect::Kugel),
+        ),
+        (
+            "/v1/models",
+            &[("authorization", "Token k")],
+            Some(Dialect::Deepgram),
+        ),
+        (
+            "/v1/models",
+            &[("xi-api-key", "k")],
+            Some(Dialect::ElevenLabs),
+        ),
+        ("/v1/models", &[("authorization", "Digest k")], None),
+        ("/voices/v1/voices/a", &[auth], Some(Dialect::Inworld)),
+        ("/voices/a", &[auth], Some(Dialect::Cartesia)),
+        // A header that holds no credential does not count.
+        (
+            "/v1/voices",
+            &[auth, ("xi-api-key", "")],
+            Some(Dialect::Kugel),
+        ),
         (
             "/v1/speak",
             &[("authorization", "Token k")],
@@ -446,9 +485,33 @@ fn retry_after_is_rounded_up_to_whole_seconds() {
             Denial::new(DenialKind::RateLimited).with_retry_after(Duration::from_millis(wait));
         for dialect in Dialect::ALL {
             let response = dialect.refuse(&denial, context("/"));
-            assert_eq!(response.headers()["retry-after"], expected, "{dialect}");
+            let shortened = matches!(dialect, Dialect::ElevenLabs | Dialect::Deepgram);
+            let told = if shortened { "1" } else { expected };
+            assert_eq!(response.headers()["retry-after"], told, "{dialect}");
         }
     }
+}
+
+/// openai-node and cartesia-js sleep as long as `Retry-After` says.
+#[test]
+fn an_sdk_without_a_bound_is_told_not_to_retry_when_the_wait_is_long() {
+    for (wait, is_long) in [(1, false), (1000, false), (1001, true), (3_600_000, true)] {
+        let denial =
+            Denial::new(DenialKind::RateLimited).with_retry_after(Duration::from_millis(wait));
+        for dialect in Dialect::ALL {
+            let response = dialect.refuse(&denial, context("/"));
+            let unbounded = matches!(dialect, Dialect::OpenAi | Dialect::Cartesia);
+            let told = response.headers().get("x-should-retry");
+            let expected = (unbounded && is_long).then_some("false");
+            assert_eq!(
+                told.map(|value| value.to_str().expect("text")),
+                expected,
+                "{dialect}"
+            );
+        }
+    }
+    let refusal = Dialect::OpenAi.refuse(&Denial::unknown_credential(), context("/"));
+    assert!(!refusal.headers().contains_key("x-should-retry"));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::denial::DenialKind;
 use crate::error::ConfigError;
 use crate::principal::Principal;
 
+pub(crate) use self::pattern::Specificity;
 pub use self::rule::{Rule, Voice};
 
 /// Maps a method and path to the scope that the request requires, and lists public routes.
@@ -100,10 +101,17 @@ impl Policy {
             .map(|(method, path)| (&**method, &**path))
     }
 
-    /// The rule that decides this request, or `None` if no rule names it.
+    /// The first rule that names this request, or `None` if no rule names it. With the dialect
+    /// `auto`, the first rule of the request's vendor decides.
     #[must_use]
     pub fn find(&self, method: &Method, path: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.names(method, path))
+    }
+
+    /// How specific the most specific rule is that names the request.
+    pub(crate) fn specificity(&self, method: &Method, path: &str) -> Option<Specificity> {
+        let naming = self.rules.iter().filter(|rule| rule.names(method, path));
+        naming.map(|rule| Specificity::of(rule.pattern())).max()
     }
 
     pub(crate) fn is_public(&self, method: &Method, path: &str) -> bool {
@@ -116,11 +124,14 @@ impl Policy {
         principal: &Principal,
         method: &Method,
         uri: &Uri,
+        dialect: &str,
     ) -> Result<(), DenialKind> {
         if principal.is_unlimited() {
             return Ok(());
         }
-        match self.find(method, uri.path()) {
+        let mut rules = self.rules.iter();
+        let names = |rule: &&Rule| rule.applies_to(dialect) && rule.names(method, uri.path());
+        match rules.find(names) {
             Some(rule) if rule.permits(principal, uri) => Ok(()),
             _ => Err(DenialKind::InsufficientScope),
         }
@@ -134,7 +145,7 @@ mod tests {
 
     fn may(policy: &Policy, principal: &Principal, method: &str, uri: &str) -> bool {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let decided = policy.authorize(principal, &method, &uri.parse().expect("a URI"));
+        let decided = policy.authorize(principal, &method, &uri.parse().expect("a URI"), "bearer");
         assert!(matches!(
             decided,
             Ok(()) | Err(DenialKind::InsufficientScope)

@@ -27,6 +27,29 @@ fn same(one: &str, other: &str) -> bool {
     one == other || percent_decode_str(one).eq(percent_decode_str(other))
 }
 
+/// How specific a pattern is. Patterns that match the same path are compared by segment: a literal
+/// segment is more specific than `{name}`, and `{name}` is more specific than the rest of a path.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Specificity(Vec<SegmentKind>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum SegmentKind {
+    Rest,
+    Parameter,
+    Literal,
+}
+
+impl Specificity {
+    pub(crate) fn of(pattern: &str) -> Self {
+        let kind = |segment| match segment {
+            "*" => SegmentKind::Rest,
+            _ if name_of(segment).is_some() => SegmentKind::Parameter,
+            _ => SegmentKind::Literal,
+        };
+        Self(pattern.split('/').map(kind).collect())
+    }
+}
+
 /// Returns the name in a pattern segment of the form `{name}`.
 pub(super) fn name_of(segment: &str) -> Option<&str> {
     segment.strip_prefix('{')?.strip_suffix('}')
@@ -97,6 +120,13 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn patterns_are_ordered_by_specificity() {
+        let patterns = ["*", "/*", "/a/*", "/a/{b}", "/a/b/*", "/a/b/c"];
+        assert!(patterns.is_sorted_by_key(|pattern| Specificity::of(pattern)));
+        assert_eq!(Specificity::of("/a/{b}"), Specificity::of("/c/{d}"));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Rule {
     scope: Option<Box<str>>,
     realtime: bool,
     voice: Option<Voice>,
+    /// The name of the only dialect whose requests the rule applies to. `None` for all.
+    dialect: Option<&'static str>,
 }
 
 /// The place in a request that names its voice.
@@ -57,7 +59,14 @@ impl Rule {
             scope: None,
             realtime: false,
             voice: None,
+            dialect: None,
         }
+    }
+
+    /// Applies the rule only to requests of the dialect with this name.
+    pub(crate) fn of_dialect(mut self, name: &'static str) -> Self {
+        self.dialect = Some(name);
+        self
     }
 
     /// Requires `scope` of keys that are limited to scopes.
@@ -109,6 +118,10 @@ impl Rule {
     #[must_use]
     pub fn voice(&self) -> Option<&Voice> {
         self.voice.as_ref()
+    }
+
+    pub(super) fn applies_to(&self, dialect: &str) -> bool {
+        self.dialect.is_none_or(|own| own == dialect)
     }
 
     pub(super) fn names(&self, method: &Method, path: &str) -> bool {

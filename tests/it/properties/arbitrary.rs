@@ -10,19 +10,20 @@ use super::draft::Draft;
 use super::model::base64;
 
 /// Headers that hold a credential in some dialect, and two that never do.
-pub(crate) const HEADERS: [&str; 8] = [
+pub(crate) const HEADERS: [&str; 9] = [
     "authorization",
     "x-sup-api-key",
     "x-api-key",
     "xi-api-key",
     "ocp-apim-subscription-key",
+    "x-goog-api-key",
     "sec-websocket-protocol",
     "cookie",
     "x-other",
 ];
 
 /// Paths of one vendor, of several vendors, and of no vendor.
-pub(crate) const PATHS: [&str; 16] = [
+pub(crate) const PATHS: [&str; 17] = [
     "/any",
     "/v1/rime-tts",
     "/ws",
@@ -39,6 +40,7 @@ pub(crate) const PATHS: [&str; 16] = [
     "/cognitiveservices/v1",
     "/v1/voices",
     "/v1/models",
+    "/v1/text:synthesize",
 ];
 
 /// A complete request: an upgrade, no upgrade, or an incomplete upgrade.
@@ -137,7 +139,7 @@ pub(crate) fn credential() -> impl Strategy<Value = String> {
 /// A query that is nearly always valid.
 pub(crate) fn query() -> impl Strategy<Value = String> {
     let name = prop_oneof![
-        6 => select(&["api_key", "access_token"][..]).prop_map(str::to_owned),
+        6 => select(&["api_key", "access_token", "key"][..]).prop_map(str::to_owned),
         1 => select(&["api%5Fkey", "%61pi_key", "access%5ftoken", "API_KEY", "api_key%"][..])
             .prop_map(str::to_owned),
         2 => "[a-z%_+]{0,4}",

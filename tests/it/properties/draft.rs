@@ -90,6 +90,7 @@ pub(crate) fn presenting(dialect: Dialect, key: &str, pair: &str) -> Vec<Draft> 
         Dialect::Rime => vec![
             bearer(post("/v1/rime-tts")),
             bearer(Draft::upgrade("/ws")),
+            post("/v1/rime-tts").with(AUTHORIZATION, format!("Api-Key {key}")),
             bearer(Draft::upgrade("/ws2")),
             bearer(Draft::upgrade("/ws3")).with(PROTOCOL, "rime.v1.json"),
         ],
@@ -105,6 +106,7 @@ pub(crate) fn presenting(dialect: Dialect, key: &str, pair: &str) -> Vec<Draft> 
             bearer(Draft::upgrade("/ws/tts")),
             in_query("/ws/tts", "api_key"),
             Draft::upgrade("/ws/tts").query(format!("api_key=global-{key}")),
+            post("/v1/tts/generate").with("x-vapi-secret", key),
         ],
         Dialect::Inworld => {
             let basic = |draft: Draft| {
@@ -143,6 +145,11 @@ pub(crate) fn presenting(dialect: Dialect, key: &str, pair: &str) -> Vec<Draft> 
             Draft::upgrade("/cognitiveservices/websocket/v1")
                 .with("ocp-apim-subscription-key", key)
                 .with(PROTOCOL, "USP"),
+        ],
+        Dialect::Google => vec![
+            post("/v1/text:synthesize").with("x-goog-api-key", key),
+            post("/v1/text:synthesize").query(format!("a=1&key={key}&b=%2F")),
+            bearer(post("/v1/text:synthesize")),
         ],
         Dialect::Auto => {
             // Without a vendor, `auto` has no path to recognize.

@@ -9,12 +9,14 @@ use super::model::{self, base64, bytes, latin, percent_decoded, without_region};
 const PROTOCOL: &str = "sec-websocket-protocol";
 
 /// The headers of all dialects that can contain a credential.
-const HEADERS: [&str; 5] = [
+const HEADERS: [&str; 7] = [
     "authorization",
     "x-api-key",
     "x-sup-api-key",
     "xi-api-key",
     "ocp-apim-subscription-key",
+    "x-goog-api-key",
+    "x-vapi-secret",
 ];
 
 /// The query parameters of all dialects.
@@ -33,12 +35,18 @@ fn is_carrier(name: &str) -> bool {
     HEADERS.contains(&&*name)
 }
 
-/// The query without `PARAMETERS`, in any case, and without parameters that repeat the secret.
-fn query_without(query: Option<&str>, is_secret: impl Fn(&[u8]) -> bool) -> Option<String> {
+/// The query without `PARAMETERS`, in any case, and without parameters that repeat the secret. Only
+/// Google has the parameter `key`.
+fn query_without(
+    dialect: Dialect,
+    query: Option<&str>,
+    is_secret: impl Fn(&[u8]) -> bool,
+) -> Option<String> {
     let unwanted = |parameter: &&str| {
         let (name_given, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let name = percent_decoded(name_given).to_ascii_lowercase();
         PARAMETERS.contains(&&*name)
+            || (matches!(dialect, Dialect::Google | Dialect::Auto) && name == "key")
             || [name_given, value]
                 .iter()
                 .any(|text| is_secret(&bytes(&percent_decoded(&latin(text.as_bytes())))))
@@ -116,7 +124,7 @@ pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
     assert_eq!(after.version(), before.version());
     assert_eq!(after.uri().path(), before.uri().path());
     assert_eq!(after.uri().authority(), before.uri().authority());
-    let query = query_without(before.uri().query(), is_secret);
+    let query = query_without(dialect, before.uri().query(), is_secret);
     assert_eq!(after.uri().query(), query.as_deref(), "{dialect}");
 
     let offered = offers_without(offers(before.headers()), is_secret);
