@@ -157,8 +157,8 @@ impl Dialect {
         }
     }
 
-    /// The dialect in which a request of this dialect is refused: for `Auto`, the one in whose
-    /// credential locations there is a credential, if it is the only one.
+    /// The dialect in whose form a request is refused. For `Auto`, it is the only dialect whose
+    /// credential locations contain a credential, if there is one.
     pub(crate) fn for_refusal<B>(self, request: &Request<B>) -> Self {
         match self {
             Self::Auto => auto::by_credential(request).unwrap_or(self),

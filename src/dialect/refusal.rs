@@ -60,26 +60,26 @@ impl Refusal {
     }
 }
 
-/// What keeps the vendor's SDK from waiting too long before it sends a refused request again.
+/// How the vendor's SDK is kept from long waits before it retries a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Retry {
-    /// The SDK bounds its waiting itself, or does not retry.
+    /// The SDK limits its waits, or does not retry.
     Bounded,
-    /// The SDK waits as long as `Retry-After` says, however long that is, unless
-    /// `x-should-retry: false` tells it not to retry (SDKs that Stainless generates).
+    /// The SDK waits for the time in `Retry-After` without a limit, unless
+    /// `x-should-retry: false` disables retries (SDKs that Stainless generates).
     Header,
-    /// The SDK waits up to a minute for each of several retries, and no header tells it not to
-    /// (SDKs that Fern generates). It is told the shortest time.
+    /// The SDK waits up to a minute for each of several retries, and no header disables retries
+    /// (SDKs that Fern generates). The response has the shortest time.
     Shortened,
 }
 
-/// In seconds, the longest `Retry-After` with which such SDKs may retry.
+/// The longest `Retry-After` in seconds with which such SDKs may retry.
 const LONGEST_RETRY: u64 = 1;
 const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 impl Retry {
-    /// Adds `Retry-After` in whole seconds (RFC 9110 §10.2.3). The time is in `RateLimit`, too, which
-    /// is not shortened.
+    /// Adds `Retry-After` in whole seconds (RFC 9110 §10.2.3). `RateLimit` also contains the time,
+    /// and is not shortened.
     fn write(self, seconds: u64, headers: &mut HeaderMap) {
         let told = match self {
             Self::Shortened => seconds.min(LONGEST_RETRY),

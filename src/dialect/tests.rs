@@ -378,7 +378,7 @@ fn auto_recognizes_the_dialect_by_path_and_credential_location() {
         ("/v1/models", &[("authorization", "Digest k")], None),
         ("/voices/v1/voices/a", &[auth], Some(Dialect::Inworld)),
         ("/voices/a", &[auth], Some(Dialect::Cartesia)),
-        // A header that holds no credential does not count.
+        // A header without a credential does not count.
         (
             "/v1/voices",
             &[auth, ("xi-api-key", "")],
@@ -492,7 +492,7 @@ fn retry_after_is_rounded_up_to_whole_seconds() {
     }
 }
 
-/// openai-node and cartesia-js sleep as long as `Retry-After` says.
+/// openai-node and cartesia-js wait for the time in `Retry-After`.
 #[test]
 fn an_sdk_without_a_bound_is_told_not_to_retry_when_the_wait_is_long() {
     for (wait, is_long) in [(1, false), (1000, false), (1001, true), (3_600_000, true)] {

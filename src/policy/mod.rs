@@ -108,7 +108,7 @@ impl Policy {
         self.rules.iter().find(|rule| rule.names(method, path))
     }
 
-    /// How specific the most specific rule is that names the request.
+    /// The specificity of the most specific rule that names the request.
     pub(crate) fn specificity(&self, method: &Method, path: &str) -> Option<Specificity> {
         let naming = self.rules.iter().filter(|rule| rule.names(method, path));
         naming.map(|rule| Specificity::of(rule.pattern())).max()
