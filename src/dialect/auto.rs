@@ -10,7 +10,7 @@ use crate::policy::{Policy, Specificity};
 use super::credential_location::{Case, Form};
 use super::{Dialect, Profile, Retry, as_it_is, bearer};
 
-/// It has no credential locations of its own: a request of no vendor is refused before a credential
+/// This dialect has no credential locations. An unrecognized request is refused before a credential
 /// is read.
 pub(super) static PROFILE: Profile = Profile {
     name: "auto",
@@ -31,18 +31,19 @@ static POLICIES: LazyLock<Vec<(Dialect, Policy)>> = LazyLock::new(|| {
     vendors.map(|dialect| (dialect, dialect.policy())).collect()
 });
 
-/// How well a request fits a vendor whose routes name it. A field decides when the fields before it
+/// How well a request fits a vendor whose routes name it. A field decides if the fields before it
 /// are equal.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Fit {
-    /// Whether one of the vendor's credential locations holds a credential.
+    /// Whether one of the vendor's credential locations contains a credential.
     has_credential: bool,
     /// The most specific route that names the path.
     route: Specificity,
-    /// In how many of the vendor's locations there is a credential.
+    /// The number of the vendor's locations that contain a credential.
     locations: usize,
-    /// Whether the API is spoken by many servers. Of vendors that share a route and the credential's
-    /// location, such a one is taken: OpenAI for `GET /v1/models`, Deepgram for `POST /v1/speak`.
+    /// Whether many servers implement the API. Such a vendor is preferred among vendors that share
+    /// a route and a credential location: OpenAI for `GET /v1/models`, Deepgram for `POST
+    /// /v1/speak`.
     is_widespread: bool,
     /// Whether a credential has the form that the vendor's clients usually send.
     is_usual_form: bool,
@@ -69,7 +70,7 @@ impl Fit {
     }
 }
 
-/// The vendor whom the request fits best. `None` if there is no such vendor, or more than one.
+/// Returns the vendor that the request fits best. `None` for no vendor, or for more than one.
 pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
     let fits = POLICIES.iter().filter_map(|(dialect, policy)| {
         let fit = Fit::of(*dialect, policy, request)?;
@@ -82,8 +83,8 @@ pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
     vendors.next().is_none().then_some(*vendor)
 }
 
-/// The one vendor in whose credential locations there is a credential, whatever the path. A request
-/// that belongs to no API is refused in the form of this vendor.
+/// Returns the only vendor whose credential locations contain a credential, for any path. A request
+/// without a matching API is refused in the form of this vendor.
 pub(super) fn by_credential<B>(request: &Request<B>) -> Option<Dialect> {
     let holds = |dialect: &Dialect| {
         let mut locations = dialect.profile().credential_locations.iter();

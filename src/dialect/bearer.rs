@@ -41,7 +41,7 @@ const ROUTES: &[Route] = &[
 pub(super) fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
     use DenialKind as Kind;
     let (status, code, challenge) = match kind {
-        // §3.1: a request without any credential is told no error code.
+        // §3.1: the refusal of a request without a credential has no error code.
         Kind::MissingCredential | Kind::UnrecognizedDialect => (
             StatusCode::UNAUTHORIZED,
             "missing_token",

@@ -2,9 +2,9 @@
 //!
 //! Its API documents the credential as `Authorization: Bearer KEY`, and as `?api_key=KEY` on a
 //! WebSocket. The official client sends `X-API-Key` beside the first, and strips one region prefix
-//! from its key before it sends it; other clients send what they were given, and Vapi sends
-//! `x-vapi-secret`. Refusals have the
-//! documented `error` object, and beside it what the client's newer form looks for.
+//! from its key before it sends it; other clients send the key unchanged, and Vapi sends
+//! `x-vapi-secret`. Refusals have the documented `error` object, and also the fields that newer
+//! clients read.
 
 use http::HeaderName;
 use http::header::AUTHORIZATION;
@@ -53,7 +53,7 @@ const ROUTES: &[Route] = &[
     route("*", "/v1/voices/*", WRITE_VOICES),
 ];
 
-/// The key without its region, of which it has one at most.
+/// The key without its region prefix. A key has at most one.
 fn without_region(key: &[u8]) -> &[u8] {
     let regions = REGIONS.into_iter();
     let mut stripped = regions.filter_map(|region| key.strip_prefix(region));
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_region_in_lower_case_is_no_part_of_the_key() {
+    fn one_region_prefix_in_lower_case_is_removed() {
         for (key, known) in [
             ("k", "k"),
             ("eu-k", "k"),

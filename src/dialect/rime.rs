@@ -35,7 +35,7 @@ const ROUTES: &[Route] = &[
     // The on-premises container listens at the root, for HTTP and for WebSocket.
     route("POST", "/", SPEAK),
     route("GET", "/", SPEAK),
-    // The engine's other name for it.
+    // Another path of the new engine.
     route("POST", "/invocations", SPEAK),
     route("GET", "/data/voices/*", READ_VOICES),
     route("POST", "/rime.TextToSpeech/Synthesize", SPEAK),

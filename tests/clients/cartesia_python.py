@@ -150,7 +150,7 @@ class Cartesia(HandshakeTest):
     def test_too_many_requests_are_a_rate_limit_error(self) -> None:
         self.refusal(self.busy, self.keys.limited, cartesia.RateLimitError, 429)
 
-    def test_the_websocket_is_refused_with_the_same_words(self) -> None:
+    def test_the_websocket_is_refused_with_the_same_text(self) -> None:
         for server, key, status in self.refusals():
             with self.subTest(status):
                 body = self.expect_refused_handshake(

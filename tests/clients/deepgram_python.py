@@ -144,7 +144,7 @@ class Deepgram(HandshakeTest):
     def test_too_many_requests_are_an_api_error_429(self) -> None:
         self.refusal(self.busy, 429, api_key=self.keys.limited)
 
-    def test_the_websocket_is_refused_with_the_same_words(self) -> None:
+    def test_the_websocket_is_refused_with_the_same_text(self) -> None:
         # This client expects an exception that `websockets` no longer raises, so it passes the
         # new one on.
         for server, key, status, word in self.refusals():

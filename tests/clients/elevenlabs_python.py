@@ -108,7 +108,7 @@ class ElevenLabs(HandshakeTest):
         detail = self.refusal(self.busy, self.keys.limited, 429)
         self.assertEqual(detail["status"], "too_many_concurrent_requests")
 
-    def test_the_websocket_is_refused_with_the_same_words(self) -> None:
+    def test_the_websocket_is_refused_with_the_same_text(self) -> None:
         for server, key, status, word in (
             (self.gateway, self.keys.unknown, 401, "invalid_api_key"),
             (self.gateway, self.keys.reader, 403, None),

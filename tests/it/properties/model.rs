@@ -1,12 +1,12 @@
-//! What a request presents, said a second time: plainly, from what the vendors document, and
-//! without a line of the library. Slow is fine here; the same words twice would not be.
+//! A model of how a request presents a credential, written from the vendors' documentation and
+//! without code of the library. The model may be slow, but it must be independent.
 //!
-//! Text is Latin-1 (one character a byte), so that any header is text.
+//! Text is Latin-1 (one character per byte), so that every header is text.
 
 use http::{Method, Request, Version};
 use voxgate::Dialect;
 
-/// The credential that is handed to the verifier, or the reason that stands in the audit record.
+/// The credential that the verifier receives, or the reason in the audit record.
 pub(crate) type Reading = Result<Vec<u8>, &'static str>;
 
 const MISSING: &str = "missing_credential";
@@ -14,11 +14,11 @@ const MALFORMED: &str = "malformed_credential";
 const CONFLICTING: &str = "conflicting_credentials";
 const UNRECOGNIZED: &str = "unrecognized_dialect";
 
-/// Where a vendor's clients put a credential.
+/// The place of a credential.
 enum Place {
-    /// `Authorization: Scheme K`, the scheme in any case.
+    /// `Authorization: Scheme K`, with the scheme in any case.
     Scheme(&'static [&'static str]),
-    /// The first scheme letter by letter, or the second in any case.
+    /// The first scheme in exactly this case, or the second in any case.
     ExactScheme(&'static str, &'static str),
     /// `Authorization: Basic base64(id:secret)`, or `Bearer K`.
     BasicOrBearer,
@@ -28,13 +28,13 @@ enum Place {
     AnyParameter(&'static str),
     /// A parameter in the query of an upgrade.
     Parameter(&'static str),
-    /// On an upgrade, the subprotocol behind one of these names.
+    /// On an upgrade, the subprotocol after one of these names.
     OfferBehind(&'static [&'static str]),
-    /// On an upgrade, the rest of a subprotocol that begins like this.
+    /// On an upgrade, the rest of a subprotocol with this prefix.
     OfferRest(&'static str),
 }
 
-/// In the order in which the reason of a refusal is looked for.
+/// The places of a dialect, in the order that determines the reason of a refusal.
 fn places(dialect: Dialect) -> Vec<Place> {
     use Place::{
         AnyParameter, BasicOrBearer, ExactScheme, OfferBehind, OfferRest, Parameter, Raw, Scheme,
@@ -72,7 +72,7 @@ fn places(dialect: Dialect) -> Vec<Place> {
     }
 }
 
-/// Whose API has this route. Of the paths that the tests use, these are all.
+/// The vendors with this route. Covers all paths of the tests.
 fn owners(method: &str, path: &str) -> &'static [Dialect] {
     use Dialect::{Azure, Cartesia, Deepgram, ElevenLabs, Google, Inworld, Kugel};
     use Dialect::{OpenAi, Rime, Smallest, Supertone};
@@ -97,7 +97,7 @@ fn owners(method: &str, path: &str) -> &'static [Dialect] {
     }
 }
 
-/// What `request` presents in `dialect`.
+/// The credential that `request` presents in `dialect`.
 pub(crate) fn presented<B>(dialect: Dialect, request: &Request<B>) -> Reading {
     let dialect = match dialect {
         Dialect::Auto => spoken(request).ok_or(UNRECOGNIZED)?,
@@ -119,8 +119,9 @@ pub(crate) fn presented<B>(dialect: Dialect, request: &Request<B>) -> Reading {
     Ok(bytes(&found.ok_or(MISSING)?))
 }
 
-/// The one vendor of the path. Of several, the one in whose places there are most credentials; then
-/// OpenAI or Deepgram; then the one whose first place holds a credential in its first form.
+/// The only vendor of the path. Of several vendors, the one whose places contain the most
+/// credentials; then OpenAI or Deepgram; then the one whose first place contains a credential in its
+/// first form.
 fn spoken<B>(request: &Request<B>) -> Option<Dialect> {
     let owners = owners(request.method().as_str(), request.uri().path());
     let fit = |owner: &Dialect| {
@@ -137,7 +138,7 @@ fn spoken<B>(request: &Request<B>) -> Option<Dialect> {
     fitting.next().is_none().then_some(*one)
 }
 
-/// Whether a credential that is there comes in the form that is named first.
+/// Whether the credential in this place has the first form of the place.
 fn is_first_form<B>(place: &Place, request: &Request<B>) -> bool {
     let scheme = || {
         let value = one(values(request, "authorization")).ok()??;
@@ -216,7 +217,7 @@ fn parameter<B>(request: &Request<B>, name: &str) -> Result<Option<String>, &'st
     value.map(Some).ok_or(MALFORMED)
 }
 
-/// `scheme 1*SP token`, the token a word.
+/// Parses `scheme 1*SP token`, in which the token is one word.
 fn scheme_and_token(value: &str) -> Option<(String, String)> {
     let (scheme, rest) = value.split_once(' ')?;
     Some((scheme.to_owned(), word(rest.trim_start_matches(' '))?))
@@ -226,7 +227,7 @@ fn word(text: &str) -> Option<String> {
     (!text.is_empty() && !text.contains([' ', '\t'])).then(|| text.to_owned())
 }
 
-/// `id:secret` from its base64: the text that has this very base64, if there is one.
+/// Decodes `id:secret` from base64: the text with exactly this base64, if there is one.
 fn pair(encoded: &str) -> Option<String> {
     let mut bits = Vec::new();
     for character in encoded.trim_end_matches('=').chars() {
@@ -258,7 +259,7 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     groups.collect()
 }
 
-/// What is no percent-encoding stands for itself.
+/// Invalid percent-encodings are kept unchanged.
 pub(crate) fn percent_decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut decoded = parts.next().unwrap_or_default().to_owned();
@@ -274,7 +275,7 @@ pub(crate) fn percent_decoded(text: &str) -> String {
     decoded
 }
 
-/// KugelAudio's client drops one region from a key; other clients do not.
+/// KugelAudio's client removes one region prefix from a key; other clients do not.
 pub(crate) fn without_region(key: String) -> String {
     let mut rests = ["eu-", "us-", "global-"]
         .iter()
@@ -307,7 +308,7 @@ fn offers<B>(request: &Request<B>) -> Vec<String> {
         .collect()
 }
 
-/// At most one; the first that is wrong says why.
+/// At most one offer. The first wrong offer determines the reason.
 fn one_offer(found: Vec<String>) -> Result<Option<String>, &'static str> {
     match found.as_slice() {
         [first, ..] if first.is_empty() => Err(MALFORMED),
