@@ -21,7 +21,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: Some("SMALLEST_API_KEY"),
     refuse,
-    retry: Retry::Bounded,
+    retry: Retry::Shortened,
     routes: ROUTES,
 };
 
