@@ -64,6 +64,7 @@ pub mod cli;
 mod content;
 mod disk;
 mod fields;
+mod loss;
 mod names;
 mod note;
 mod options;
@@ -84,11 +85,12 @@ mod tests;
 
 pub use self::chain::{Chain, Position};
 pub use self::checkpoint::{Checkpoints, InvalidCheckpoints};
-pub use self::disk::{Disk, LocalDisk, SegmentFile};
+pub use self::disk::{Disk, FileIdentity, LocalDisk, SegmentFile};
+pub use self::loss::{Loss, LossCause};
 pub use self::note::{Signer, VerifierKey};
 pub use self::options::{
     InvalidKey, InvalidLine, LogError, LogOptions, MAX_CHECKPOINT_LINES, MAX_LINE_BYTES,
-    OnCheckpoint, Retention,
+    OnCheckpoint, OnLoss, Retention,
 };
 pub use self::recover::Recovered;
 pub use self::verify::{

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::loss::{Loss, LossCause};
 use super::note::Signer;
 
 /// The longest line that is taken, without its chain.
@@ -42,6 +43,9 @@ pub struct LogOptions {
     /// cannot, that its end is missing. All that a checkpoint covers is on the disk. It is called
     /// on the writer's thread, so it must not block.
     pub on_checkpoint: Option<OnCheckpoint>,
+    /// Is told when segments are found to be no longer what was written. It is called on the
+    /// writer's thread, so it must not block.
+    pub on_loss: Option<OnLoss>,
     /// With less free space than this, [`LogStatus::space`](super::LogStatus::space) is `Low`.
     pub low_space_bytes: u64,
     /// With less free space than this, no further segment is begun.
@@ -52,6 +56,9 @@ pub struct LogOptions {
 
 /// What takes checkpoints.
 pub type OnCheckpoint = Box<dyn FnMut(&str) + Send>;
+
+/// What is told of losses.
+pub type OnLoss = Box<dyn FnMut(&Loss) + Send>;
 
 /// Which closed segments are deleted, the oldest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +88,7 @@ impl LogOptions {
             checkpoint_lines: MAX_CHECKPOINT_LINES,
             checkpoint_age: Duration::from_secs(60),
             on_checkpoint: None,
+            on_loss: None,
             low_space_bytes: 1024 * MIB,
             least_space_bytes: 128 * MIB,
             retention: Retention::default(),
@@ -162,6 +170,8 @@ pub enum LogError {
         /// Why it was refused.
         source: io::Error,
     },
+    /// The open segment is no longer what was written, twice in a row.
+    Lost(LossCause),
     /// A segment could not be opened a moment ago; that is tried again after a second.
     Waiting,
 }
@@ -198,6 +208,10 @@ impl fmt::Display for LogError {
             } => {
                 write!(f, "cannot {doing} {}: {source}", path.display())
             }
+            Self::Lost(cause) => write!(
+                f,
+                "the audit log loses its segments: {cause}; find the process that does this, and stop it"
+            ),
             Self::Waiting => {
                 f.write_str("the audit log has no open segment; it tries again within a second")
             }

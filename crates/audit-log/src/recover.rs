@@ -1,5 +1,6 @@
 //! What is found when a log is opened again.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -35,7 +36,7 @@ impl Recovered {
     pub(super) fn tidy(&self, directory: &Path) {
         if let Some((segment, length)) = self.left {
             let path = directory.join(names::segment(segment));
-            let file = OpenOptions::new().write(true).open(path);
+            let file = content::open_with(&path, OpenOptions::new().write(true));
             let _ = file.and_then(|file| {
                 file.set_len(length)?;
                 file.sync_all()
@@ -50,6 +51,8 @@ pub(super) struct Found {
     pub(super) follows: Follows,
     pub(super) recoveries: Vec<Recovery>,
     pub(super) recovered: Recovered,
+    /// The segments that are there.
+    pub(super) segments: BTreeSet<u64>,
 }
 
 /// Looks at the newest segment. What is torn is copied; nothing is shortened yet.
@@ -66,6 +69,7 @@ pub(super) fn look(directory: &Path) -> Result<Found, LogError> {
             damaged: None,
             left: None,
         },
+        segments: numbers.iter().copied().collect(),
     };
     for number in numbers.iter().rev() {
         let path = directory.join(names::segment(*number));
@@ -156,6 +160,7 @@ impl Found {
         self.recovered.torn_bytes += recovery.bytes;
         self.recoveries.push(recovery);
         fs::remove_file(&path)?;
+        self.segments.remove(&number);
         File::open(directory)?.sync_all()?;
         Ok(false)
     }

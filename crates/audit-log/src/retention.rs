@@ -4,17 +4,19 @@ use std::fs;
 use std::io;
 use std::time::SystemTime;
 
+use super::loss::first_outside;
 use super::names;
 use super::options::Retention;
 use super::record::{Follows, Own};
 use super::scan::Header;
+use super::segment::Trouble;
 use super::timestamp;
 use super::writer::Log;
 
 impl Log {
     /// Deletes the segments that need not be kept, after a line that says which they are and
     /// where the log was after them. What cannot be deleted is tried again at the next rotation.
-    pub(super) fn retain(&mut self, now: SystemTime) -> io::Result<()> {
+    pub(super) fn retain(&mut self, now: SystemTime) -> Result<(), Trouble> {
         if self.options.retention == Retention::default() {
             return Ok(());
         }
@@ -31,6 +33,8 @@ impl Log {
         };
         self.write_own(&own, now)?;
         self.sync_current()?;
+        self.segments = self.segments.split_off(&(to + 1));
+        self.recorded.retain(|(_, segment)| *segment > to);
         let deleted = (from..=to).try_for_each(|segment| self.delete(segment));
         let _ = deleted.and_then(|()| self.disk.sync_directory(self.directory()));
         Ok(())
@@ -51,9 +55,17 @@ impl Log {
             let path = self.directory().join(names::segment(pair[1]));
             // A segment that was tampered with is somebody's evidence.
             let header = Header::read(&path)?.filter(|it| it.open.follows != Follows::Damaged);
-            let Some(header) = header.filter(|it| it.open.segment == pair[0] + 1) else {
+            let Some(header) = header.filter(|it| it.open.segment == pair[1]) else {
                 break;
             };
+            // So is a hole, unless it is on record.
+            let is_lost = header.open.follows == Follows::Lost || {
+                let hole = pair[0] + 1..pair[1];
+                hole.is_empty() || first_outside(hole.start, hole.end - 1, &self.lost).is_none()
+            };
+            if !is_lost {
+                break;
+            }
             let closed = timestamp::parse(&header.time).unwrap_or(now);
             let age = now.duration_since(closed).unwrap_or_default();
             let is_old = max_age.is_some_and(|limit| age > limit);
@@ -68,7 +80,11 @@ impl Log {
 
     fn delete(&self, segment: u64) -> io::Result<()> {
         let directory = self.directory();
-        self.disk.remove(&directory.join(names::segment(segment)))?;
+        match self.disk.remove(&directory.join(names::segment(segment))) {
+            // It was lost before.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
         for torn in names::torn_off(directory, segment)? {
             self.disk.remove(&directory.join(torn))?;
         }

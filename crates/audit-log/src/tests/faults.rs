@@ -105,6 +105,10 @@ impl SegmentFile for FaultyFile {
     fn trim(&mut self) -> io::Result<()> {
         self.0.trim()
     }
+
+    fn identity(&self) -> io::Result<FileIdentity> {
+        self.0.identity()
+    }
 }
 
 struct Setup {

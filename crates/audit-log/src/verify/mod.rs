@@ -1,6 +1,7 @@
 //! Reading a log again, from its first line to its last.
 
 mod ends;
+mod holes;
 mod lines;
 mod marks;
 mod sequence;
@@ -80,7 +81,8 @@ pub enum VerifyOutcome {
     Cut(VerifyProblem),
     /// It cannot be read.
     Unreadable(VerifyProblem),
-    /// A `seq` is missing, and no `gap` line says why.
+    /// Records are missing: a `seq` that no `gap` line names, or lines that were lost while the log
+    /// was written, as the log itself says.
     Gap(VerifyProblem),
 }
 
