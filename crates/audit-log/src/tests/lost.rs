@@ -142,14 +142,17 @@ fn a_lost_segment_is_noticed_before_the_next_line_counts() {
         // It stays that one gap, whatever comes later.
         it.writer.rotate();
         it.writer.write(2);
+        let directory = it.directory();
         it.writer.log.close(at(200_000)).unwrap();
-        let again = check(&it.parent.path().join("audit"));
+        let again = check(&directory);
         assert_eq!(again.outcome, report.outcome, "{name}");
+        let (code, text) = format::python(&directory);
+        assert_eq!(code, 5, "{name}: {text}");
         // And after the next start.
-        let mut next = Writer::open(options(&it.parent.path().join("audit"), "i2"));
+        let mut next = Writer::open(options(&directory, "i2"));
         next.write(1);
         next.close();
-        let again = check(&it.parent.path().join("audit"));
+        let again = check(&directory);
         assert_eq!(again.outcome, report.outcome, "{name}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod audit_log;
+mod audit_loss;
 mod audit_queries;
 mod audit_sinks;
 mod bodies;

@@ -1,0 +1,38 @@
+//! What happened to the files of the audit log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use voxgate::audit::log::Loss;
+
+/// Counters of the audit log. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogCounters(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    segments_lost: AtomicU64,
+}
+
+impl LogCounters {
+    /// How many files of the audit log were found removed, replaced or changed.
+    pub(crate) fn segments_lost(&self) -> u64 {
+        self.0.segments_lost.load(Ordering::Relaxed)
+    }
+
+    /// Counts and logs files that were removed, replaced or changed.
+    pub(super) fn lost(&self, loss: &Loss) {
+        let segments = loss.to - loss.from + 1;
+        self.0.segments_lost.fetch_add(segments, Ordering::Relaxed);
+        let (first_seq, last_seq) = loss.seqs.unzip();
+        tracing::error!(
+            cause = loss.cause.as_str(),
+            first_segment = loss.from,
+            last_segment = loss.to,
+            first_seq,
+            last_seq,
+            "the audit log lost files: {}; records go to a new file; put the files back, and run `voxgate audit verify`",
+            loss.cause
+        );
+    }
+}
