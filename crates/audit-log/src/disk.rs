@@ -4,7 +4,8 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::time::SystemTime;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -40,6 +41,12 @@ pub trait Disk: Send + Sync {
     ///
     /// The disk refuses.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// The time since some moment, by a clock that nobody sets.
+    fn steady(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
 
     /// Which file has this name. A symbolic link is not followed.
     ///

@@ -89,8 +89,8 @@ pub use self::disk::{Disk, FileIdentity, LocalDisk, SegmentFile};
 pub use self::loss::{Loss, LossCause};
 pub use self::note::{Signer, VerifierKey};
 pub use self::options::{
-    InvalidKey, InvalidLine, LogError, LogOptions, MAX_CHECKPOINT_LINES, MAX_LINE_BYTES,
-    OnCheckpoint, OnLoss, Retention,
+    InvalidKey, InvalidLine, LogError, LogEvent, LogOptions, MAX_CHECKPOINT_LINES, MAX_LINE_BYTES,
+    OnCheckpoint, OnEvent, Retention,
 };
 pub use self::recover::Recovered;
 pub use self::verify::{

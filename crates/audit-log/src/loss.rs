@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::disk::FileIdentity;
 use super::names;
+use super::options::LogEvent;
 use super::record::{Follows, Own};
 use super::segment::Trouble;
 use super::writer::Log;
@@ -226,9 +227,7 @@ impl Log {
             to,
             seqs,
         };
-        if let Some(tell) = &mut self.options.on_loss {
-            tell(&loss);
-        }
+        self.tell(LogEvent::Lost(loss));
         // What was on record there has to be said again.
         let gone = |(_, place): &&(Loss, u64)| (from..=to).contains(place);
         let again: Vec<Loss> = self.recorded.iter().filter(gone).map(|it| it.0).collect();

@@ -22,6 +22,7 @@ pub(super) enum Line<'a> {
 pub(super) struct Event<'a> {
     /// A `gap` may have none.
     pub(super) seq: Option<u64>,
+    pub(super) time: Option<&'a str>,
     pub(super) instance: &'a str,
     /// The first and last `seq` that a `gap` says are lost.
     pub(super) lost: Option<(u64, u64)>,
@@ -64,12 +65,16 @@ fn read_event(body: &[u8]) -> Option<Result<Event<'_>, InvalidLine>> {
     let (name, second) = fields.next()?.ok()?;
     // Only a `gap` has no `seq`: it stands for records, and is none.
     let is_event = version == ("v", Value::Number("1")) && matches!(name, "seq" | "ts");
-    let seq = (name == "seq").then_some(second);
-    is_event.then(|| event_after(seq, fields).unwrap_or(Err(InvalidLine::Malformed)))
+    let (seq, time) = match name {
+        "seq" => (Some(second), None),
+        _ => (None, second.plain()),
+    };
+    is_event.then(|| event_after(seq, time, fields).unwrap_or(Err(InvalidLine::Malformed)))
 }
 
 fn event_after<'a>(
     seq: Option<Value<'a>>,
+    mut time: Option<&'a str>,
     fields: Fields<'a>,
 ) -> Option<Result<Event<'a>, InvalidLine>> {
     let (mut instance, mut kind, mut from, mut to) = (None, None, None, None);
@@ -78,6 +83,10 @@ fn event_after<'a>(
         let text = match name {
             "instance" => &mut instance,
             "event" => &mut kind,
+            "ts" => {
+                time = value.plain();
+                continue;
+            }
             "from" => {
                 from = value.integer();
                 continue;
@@ -113,6 +122,7 @@ fn event_after<'a>(
     };
     Some(Ok(Event {
         seq,
+        time,
         instance: instance?,
         lost,
     }))

@@ -12,11 +12,12 @@ use std::time::{Duration, SystemTime};
 use super::chain::Position;
 use super::disk::{Disk, FileIdentity, LocalDisk, SegmentFile};
 use super::loss::{Listed, Loss};
-use super::options::{LogError, LogOptions};
+use super::options::{LogError, LogEvent, LogOptions};
 use super::pending::Pending;
 use super::reading;
 use super::record::{Follows, Recovery};
 use super::recover::{self, Recovered};
+use super::retention::{self, RetentionClock};
 
 /// How often, and after which time, the lock is tried again.
 const LOCK_ATTEMPTS: u32 = 10;
@@ -52,6 +53,7 @@ pub struct Log {
     /// Segments, first and last, that were lost since the log was opened.
     pub(super) lost: Vec<(u64, u64)>,
     pub(super) lost_segments: u64,
+    pub(super) retention_clock: RetentionClock,
     /// The segment that takes lines.
     pub(super) current: Option<Current>,
     /// All before here is on the disk.
@@ -154,6 +156,11 @@ impl Log {
         options.check()?;
         let (directory, directory_identity) = lock(&options.directory)?;
         let found = recover::look(&options.directory)?;
+        let retained = match options.retention.max_age {
+            Some(_) => retention::last_deletion(&options.directory, now),
+            None => None,
+        };
+        let retention_clock = RetentionClock::start(now, disk.steady(), found.newest, retained);
         let mut log = Self {
             options,
             disk,
@@ -167,6 +174,7 @@ impl Log {
             recorded: Vec::new(),
             lost: Vec::new(),
             lost_segments: 0,
+            retention_clock,
             current: None,
             synced: found.end,
             written: found.end,
@@ -200,6 +208,9 @@ impl Log {
         if let Err(invalid) = lines.iter().try_for_each(check) {
             let error = LogError::Line(invalid);
             return Err(AppendError { taken: 0, error });
+        }
+        if !lines.is_empty() {
+            self.retention_clock.record(now);
         }
         for line in lines {
             self.pending.push(&line[..line.len() - 1]);
@@ -244,6 +255,9 @@ impl Log {
                 log.sync_current()?;
                 log.checkpoint(now)?;
             }
+            if log.retention_clock.is_look_due(log.disk.steady()) {
+                log.retain(now)?;
+            }
             Ok(())
         })
     }
@@ -269,6 +283,12 @@ impl Log {
             failed_segments: self.failed_segments,
             lost_segments: self.lost_segments,
             space: self.space,
+        }
+    }
+
+    pub(super) fn tell(&mut self, event: LogEvent) {
+        if let Some(tell) = &mut self.options.on_event {
+            tell(&event);
         }
     }
 

@@ -21,7 +21,11 @@ impl Setup {
         let mut its = options(&parent.path().join("audit"), "i1");
         notes.collect(&mut its);
         let taken = Arc::clone(&losses);
-        its.on_loss = Some(Box::new(move |loss| taken.lock().unwrap().push(*loss)));
+        its.on_event = Some(Box::new(move |event| {
+            if let LogEvent::Lost(loss) = event {
+                taken.lock().unwrap().push(*loss);
+            }
+        }));
         let mut writer = Writer::open(its);
         writer.write(5);
         Self {
@@ -361,8 +365,8 @@ fn retention_passes_a_hole_that_is_on_record() {
     it.writer.close();
     let mut its = options(&it.parent.path().join("audit"), "i2");
     its.retention = Retention {
-        max_age: None,
         max_bytes: Some(0),
+        ..Retention::default()
     };
     drop(Log::open(its, at(0)).unwrap());
     let directory = it.parent.path().join("audit");

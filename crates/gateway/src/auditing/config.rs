@@ -12,8 +12,8 @@ use voxgate::{ConfigError, Problem};
 
 use super::sinks::SinkSettings;
 use crate::settings::{
-    AUDIT, AUDIT_DIR, AUDIT_PEPPER_FILE, AUDIT_RETENTION, AUDIT_SEGMENT, AUDIT_SIGNING_KEY_FILE,
-    default_of,
+    AUDIT, AUDIT_DIR, AUDIT_PEPPER_FILE, AUDIT_RETENTION, AUDIT_RETENTION_SHARE, AUDIT_SEGMENT,
+    AUDIT_SIGNING_KEY_FILE, default_of,
 };
 
 /// The audit trail as configured.
@@ -33,6 +33,8 @@ pub(crate) struct LogFiles {
     pub(crate) segment_bytes: u64,
     /// `None` keeps every file.
     pub(crate) retention: Option<Duration>,
+    /// The largest share of the closed files that is deleted within an hour, in percent.
+    pub(crate) retention_percent: u8,
     pub(crate) signer: Option<Signer>,
 }
 
@@ -43,6 +45,7 @@ struct RawAuditSettings {
     audit_dir: Option<String>,
     audit_segment: Option<String>,
     audit_retention: Option<String>,
+    audit_retention_share: Option<String>,
     audit_signing_key_file: Option<String>,
     audit_pepper_file: Option<String>,
 }
@@ -63,6 +66,11 @@ impl Audit {
         let guarantee = reading.guarantee(raw.audit.as_deref(), directory.is_some());
         let segment_bytes = reading.size(raw.audit_segment.as_deref());
         let retention = reading.retention(raw.audit_retention.as_deref());
+        let retention_percent = reading.percent(raw.audit_retention_share.as_deref());
+        if raw.audit_retention_share.is_some() && raw.audit_retention.is_none() {
+            let message = format!("means nothing without {AUDIT_RETENTION}; set both or neither");
+            reading.problem(AUDIT_RETENTION_SHARE, message);
+        }
         let signer = reading.signer(raw.audit_signing_key_file.as_deref());
         let pepper = reading.pepper(raw.audit_pepper_file.as_deref());
         for (variable, given) in [
@@ -77,7 +85,9 @@ impl Audit {
         }
         let has_directory = raw.audit_dir.is_some();
         let sinks = SinkSettings::read(environment, &mut reading, has_directory, guarantee)?;
-        let (Some(guarantee), Some(segment_bytes)) = (guarantee, segment_bytes) else {
+        let (Some(guarantee), Some(segment_bytes), Some(retention_percent)) =
+            (guarantee, segment_bytes, retention_percent)
+        else {
             return Ok(None);
         };
         Ok(Some(Self {
@@ -86,6 +96,7 @@ impl Audit {
                 directory,
                 segment_bytes,
                 retention,
+                retention_percent,
                 signer,
             }),
             sinks,
@@ -159,6 +170,18 @@ impl SettingsReader<'_> {
             self.problem(AUDIT_RETENTION, "must be at least one day, such as 400d");
         }
         time
+    }
+
+    fn percent(&mut self, given: Option<&str>) -> Option<u8> {
+        let given = given.unwrap_or_else(|| default_of(AUDIT_RETENTION_SHARE));
+        let number = given.trim().strip_suffix('%').map(str::trim_end);
+        let percent = number.and_then(|number| number.parse().ok());
+        let percent = percent.filter(|percent| (1..=100).contains(percent));
+        if percent.is_none() {
+            let message = "must be a whole percentage from 1% to 100%, such as 10%";
+            self.problem(AUDIT_RETENTION_SHARE, message);
+        }
+        percent
     }
 
     fn signer(&mut self, given: Option<&str>) -> Option<Signer> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use voxgate::audit::log::Loss;
+use voxgate::audit::log::{LogEvent, Loss};
 
 /// Counters of the audit log. Cloning shares them.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +20,25 @@ impl LogCounters {
         self.0.segments_lost.load(Ordering::Relaxed)
     }
 
+    /// Counts and logs what happens to the files.
+    pub(super) fn note(&self, event: &LogEvent) {
+        match event {
+            LogEvent::Lost(loss) => self.lost(loss),
+            LogEvent::Deleted { from, to } => tracing::info!(
+                first_segment = from,
+                last_segment = to,
+                "audit retention deletes old files"
+            ),
+            LogEvent::RetentionHeld { ahead } => tracing::warn!(
+                ahead_seconds = ahead.as_secs(),
+                "audit retention waits: the system's clock is ahead of the records and of the time since the start; check the clock, and restart the gateway if it is right"
+            ),
+            _ => {}
+        }
+    }
+
     /// Counts and logs files that were removed, replaced or changed.
-    pub(super) fn lost(&self, loss: &Loss) {
+    fn lost(&self, loss: &Loss) {
         let segments = loss.to - loss.from + 1;
         self.0.segments_lost.fetch_add(segments, Ordering::Relaxed);
         let (first_seq, last_seq) = loss.seqs.unzip();

@@ -102,6 +102,7 @@ fn open(
     let mut options = LogOptions::new(&files.directory, instance, origin());
     options.segment_bytes = files.segment_bytes;
     options.retention.max_age = files.retention;
+    options.retention.max_percent = files.retention_percent;
     options.least_space_bytes = 2 * files.segment_bytes;
     options.low_space_bytes = 16 * files.segment_bytes;
     options.signer.clone_from(&files.signer);
@@ -112,7 +113,7 @@ fn open(
         tracing::info!(note, "audit checkpoint");
         sinks.checkpoint(&own, note);
     }));
-    options.on_loss = Some(Box::new(move |loss| counters.lost(loss)));
+    options.on_event = Some(Box::new(move |event| counters.note(event)));
     let (log, recovered) = Log::open(options, SystemTime::now()).map_err(failed)?;
     if let Some((segment, line)) = recovered.damaged {
         tracing::error!(

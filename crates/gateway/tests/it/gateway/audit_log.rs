@@ -384,6 +384,7 @@ async fn settings_of_the_log_are_checked_together() {
         .var("VOXGATE_AUDIT", "durable")
         .var("VOXGATE_AUDIT_SEGMENT", "64")
         .var("VOXGATE_AUDIT_RETENTION", "1h")
+        .var("VOXGATE_AUDIT_RETENTION_SHARE", "0%")
         .var("VOXGATE_AUDIT_PEPPER_FILE", "hunter2")
         .run();
     assert_eq!(code, Some(64));
@@ -392,6 +393,7 @@ async fn settings_of_the_log_are_checked_together() {
         "VOXGATE_AUDIT_SEGMENT: must be a size from 1MiB to 1024GiB",
         "VOXGATE_AUDIT_SEGMENT: means nothing without VOXGATE_AUDIT_DIR",
         "VOXGATE_AUDIT_RETENTION: must be at least one day",
+        "VOXGATE_AUDIT_RETENTION_SHARE: must be a whole percentage from 1% to 100%",
         "VOXGATE_AUDIT_PEPPER_FILE: cannot be read",
     ] {
         assert!(error.contains(line), "{line} is missing in:\n{error}");
