@@ -51,6 +51,7 @@
 //!
 //! # Features
 //!
+//! - `time-stamp`: requests to time-stamp authorities (RFC 3161), and the check of their answers.
 //! - `cli`: the `voxgate audit` commands, in the module `cli`, for a program built with `clap`.
 
 #![warn(missing_docs)]
@@ -76,6 +77,7 @@ mod retention;
 mod scan;
 mod segment;
 pub mod text;
+mod time_stamp;
 mod timestamp;
 mod verify;
 mod writer;
@@ -93,6 +95,12 @@ pub use self::options::{
     OnCheckpoint, OnEvent, Retention,
 };
 pub use self::recover::Recovered;
+pub use self::time_stamp::{
+    CheckTimeStamp, InvalidTimeStamp, MAX_TOKEN_BYTES, RequiredTimeStamps, TimeStamp,
+};
+#[cfg(feature = "time-stamp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "time-stamp")))]
+pub use self::time_stamp::{TimeStampAuthority, TimeStampRequest};
 pub use self::verify::{
     VerifyOptions, VerifyOutcome, VerifyProblem, VerifyProgress, VerifyReport, verify,
 };

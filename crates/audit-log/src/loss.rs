@@ -150,6 +150,7 @@ impl Log {
         self.put_away();
         self.written = self.synced;
         self.unsynced_seqs = None;
+        self.unsynced_note = None;
         self.pending.failed();
         self.follows = Follows::Lost;
         let present: BTreeSet<u64> = names::segments(self.directory())

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use super::loss::{Loss, LossCause};
 use super::note::Signer;
+use super::time_stamp::TimeStamp;
 
 /// The longest line that is taken, without its chain.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -43,6 +45,11 @@ pub struct LogOptions {
     /// cannot, that its end is missing. All that a checkpoint covers is on the disk. It is called
     /// on the writer's thread, so it must not block.
     pub on_checkpoint: Option<OnCheckpoint>,
+    /// Takes each checkpoint that is in the log and on the disk, to have it confirmed by a
+    /// time-stamp authority. It is called on the writer's thread, so it must not block.
+    pub on_synced_checkpoint: Option<OnCheckpoint>,
+    /// Time stamps of those checkpoints. [`Log::tick`](super::Log::tick) puts them into the log.
+    pub time_stamps: Option<Receiver<TimeStamp>>,
     /// Is told what happens to the files. It is called on the writer's thread, so it must not
     /// block.
     pub on_event: Option<OnEvent>,
@@ -124,6 +131,8 @@ impl LogOptions {
             checkpoint_lines: MAX_CHECKPOINT_LINES,
             checkpoint_age: Duration::from_secs(60),
             on_checkpoint: None,
+            on_synced_checkpoint: None,
+            time_stamps: None,
             on_event: None,
             low_space_bytes: 1024 * MIB,
             least_space_bytes: 128 * MIB,

@@ -108,7 +108,7 @@ fn event_after<'a>(
     let lost = match kind? {
         "gap" => Some((from?, to.filter(|to| Some(*to) >= from)?)),
         "segment_open" | "segment_seal" | "checkpoint" | "recovery" | "retention"
-        | "segments_lost" => {
+        | "segments_lost" | "time_stamp" => {
             return Some(Err(InvalidLine::Reserved));
         }
         _ => None,
@@ -194,6 +194,10 @@ fn read_own(body: &[u8]) -> Option<Line<'static>> {
             to: number(1)?,
             lines: number(2)?,
             last: chain(3)?,
+        },
+        ("time_stamp", ["lines", "token"]) => Own::TimeStamp {
+            lines: number(0)?,
+            token: text(1)?.to_owned(),
         },
         ("segments_lost", ["cause", "from", "to", "first_seq", "last_seq"]) => {
             let seqs = (number(3)?, number(4)?);

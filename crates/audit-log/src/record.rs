@@ -28,6 +28,8 @@ pub(super) enum Own {
     },
     /// Which segments are no longer what was written.
     Lost(Loss),
+    /// A token, in base64, about the checkpoint of so many lines.
+    TimeStamp { lines: u64, token: String },
 }
 
 /// The first line of a segment.
@@ -148,6 +150,9 @@ impl Own {
                     r#","from":{from},"to":{to},"lines":{lines},"last":"{last}""#
                 )
             }
+            Self::TimeStamp { lines, token } => {
+                _ = write!(body, r#","lines":{lines},"token":"{token}""#)
+            }
             Self::Lost(loss) => {
                 let (first, last) = loss.seqs.unwrap_or_default();
                 _ = write!(
@@ -170,6 +175,7 @@ impl Own {
             Self::Recovery(_) => "recovery",
             Self::Retention { .. } => "retention",
             Self::Lost(_) => "segments_lost",
+            Self::TimeStamp { .. } => "time_stamp",
         }
     }
 }

@@ -3,14 +3,19 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::chain::OVERHEAD;
 use super::checkpoint::Checkpoint;
 use super::disk::write_all;
 use super::loss::LossCause;
 use super::names;
+use super::note::Note;
 use super::options::LogError;
 use super::reading;
 use super::record::{Follows, Open, Own};
+use super::time_stamp::MAX_TOKEN_BYTES;
 use super::writer::{Current, DiskSpace, Log};
 
 /// Kept free in a segment for a checkpoint and the seal.
@@ -146,6 +151,11 @@ impl Log {
                 .or_insert((first, last));
             *seqs = (seqs.0.min(first), seqs.1.max(last));
         }
+        if let Some(note) = self.unsynced_note.take()
+            && let Some(take) = &mut self.options.on_synced_checkpoint
+        {
+            take(&note);
+        }
         self.pending.synced();
         Ok(())
     }
@@ -171,7 +181,41 @@ impl Log {
         };
         self.unsigned = 0;
         self.signed_at = now;
-        self.write_own(&Own::Checkpoint { note }, now)
+        self.write_own(&Own::Checkpoint { note: note.clone() }, now)?;
+        self.unsynced_note = self.options.on_synced_checkpoint.is_some().then_some(note);
+        Ok(())
+    }
+
+    /// Puts time stamps on record that have arrived.
+    pub(super) fn record_time_stamps(&mut self, now: SystemTime) -> Result<(), Trouble> {
+        if let Some(arrived) = &self.options.time_stamps {
+            self.time_stamps.extend(arrived.try_iter());
+        }
+        if self.time_stamps.is_empty() {
+            return Ok(());
+        }
+        for time_stamp in self.time_stamps.clone() {
+            let checkpoint = Note::parse(&time_stamp.note);
+            let checkpoint = checkpoint.and_then(|note| Checkpoint::parse(note.text));
+            let Some(checkpoint) = checkpoint.filter(|_| time_stamp.token.len() <= MAX_TOKEN_BYTES)
+            else {
+                continue;
+            };
+            let own = Own::TimeStamp {
+                lines: checkpoint.lines,
+                token: STANDARD.encode(&time_stamp.token),
+            };
+            let length = own.body(now, &self.options.instance).len() + OVERHEAD;
+            let room = (self.options.segment_bytes - RESERVE).saturating_sub(self.written.bytes);
+            let is_empty = |current: &Current| self.written.lines <= current.begun.lines + 1;
+            if length as u64 > room && !self.current.as_ref().is_some_and(is_empty) {
+                self.rotate("size", now)?;
+            }
+            self.write_own(&own, now)?;
+        }
+        self.sync_current()?;
+        self.time_stamps.clear();
+        Ok(())
     }
 
     fn sign(&mut self) -> Option<String> {
@@ -221,6 +265,7 @@ impl Log {
         self.put_away();
         self.written = self.synced;
         self.unsynced_seqs = None;
+        self.unsynced_note = None;
         self.pending.failed();
         self.follows = Follows::Failed;
         self.failed_segments += 1;

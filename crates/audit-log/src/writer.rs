@@ -18,6 +18,7 @@ use super::reading;
 use super::record::{Follows, Recovery};
 use super::recover::{self, Recovered};
 use super::retention::{self, RetentionClock};
+use super::time_stamp::TimeStamp;
 
 /// How often, and after which time, the lock is tried again.
 const LOCK_ATTEMPTS: u32 = 10;
@@ -54,6 +55,10 @@ pub struct Log {
     pub(super) lost: Vec<(u64, u64)>,
     pub(super) lost_segments: u64,
     pub(super) retention_clock: RetentionClock,
+    /// The newest checkpoint in the log, if it is not synced.
+    pub(super) unsynced_note: Option<String>,
+    /// Time stamps that are not on record.
+    pub(super) time_stamps: Vec<TimeStamp>,
     /// The segment that takes lines.
     pub(super) current: Option<Current>,
     /// All before here is on the disk.
@@ -175,6 +180,8 @@ impl Log {
             lost: Vec::new(),
             lost_segments: 0,
             retention_clock,
+            unsynced_note: None,
+            time_stamps: Vec::new(),
             current: None,
             synced: found.end,
             written: found.end,
@@ -254,6 +261,10 @@ impl Log {
             if log.options.signer.is_some() && log.is_checkpoint_due(now) {
                 log.sync_current()?;
                 log.checkpoint(now)?;
+            }
+            log.record_time_stamps(now)?;
+            if log.unsynced_note.is_some() {
+                log.sync_current()?;
             }
             if log.retention_clock.is_look_due(log.disk.steady()) {
                 log.retain(now)?;

@@ -157,7 +157,14 @@ impl Setup {
         } else {
             with_key().keys
         };
-        let report = check_with(self.directory.path(), &VerifyOptions { checkpoints, keys });
+        let report = check_with(
+            self.directory.path(),
+            &VerifyOptions {
+                checkpoints,
+                keys,
+                ..VerifyOptions::default()
+            },
+        );
         assert_eq!(report.outcome, VerifyOutcome::Whole, "{report:#?}");
         report
     }

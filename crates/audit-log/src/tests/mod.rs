@@ -9,6 +9,8 @@ mod real_disk;
 mod recovery;
 mod retention;
 mod tampering;
+#[cfg(feature = "time-stamp")]
+mod time_stamps;
 mod writing;
 
 use std::fs;

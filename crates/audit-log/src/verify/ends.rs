@@ -112,6 +112,7 @@ impl Walk<'_> {
         {
             return Err(VerifyOutcome::Tampered(problem));
         }
+        self.time_stamps_end()?;
         if let Some(marks) = self.marks.take() {
             let compared = marks.compare(&self.at, &self.origins, &self.options.keys)?;
             self.report.compared = compared.matching;

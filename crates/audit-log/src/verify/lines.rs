@@ -47,6 +47,7 @@ impl Walk<'_> {
         &mut self,
         own: Own,
         instance: String,
+        time: &str,
         before: &Position,
     ) -> Result<(), VerifyOutcome> {
         let is_open = matches!(own, Own::Open(_));
@@ -63,7 +64,12 @@ impl Walk<'_> {
             Own::Open(open) => self.opened(open, instance, before),
             Own::Seal { line, .. } if line == self.at.line => Ok(()),
             Own::Seal { .. } => Err(self.tampered("the seal counts other lines")),
-            Own::Checkpoint { note } => self.checkpoint(&note, before),
+            Own::Checkpoint { note } => {
+                self.checkpoint(&note, before)?;
+                self.needs_time_stamp(&note, time, before);
+                Ok(())
+            }
+            Own::TimeStamp { lines, token } => self.time_stamp(lines, &token),
             Own::Recovery(recovery) => {
                 self.recoveries_due -= 1;
                 self.recovery(&recovery)

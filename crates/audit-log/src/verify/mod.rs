@@ -5,14 +5,17 @@ mod holes;
 mod lines;
 mod marks;
 mod sequence;
+mod time_stamps;
 mod walk;
 
 use std::fmt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::chain::Position;
 use super::checkpoint::Checkpoints;
 use super::note::VerifierKey;
+use super::time_stamp::RequiredTimeStamps;
 
 /// What a log is compared with.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,9 @@ pub struct VerifyOptions {
     /// The keys that sign the checkpoints. Without them nobody can know that the log was not
     /// written anew as a whole.
     pub keys: Vec<VerifierKey>,
+    /// Time stamps that the checkpoints must have. Without them nobody can know that the log was
+    /// not written anew by somebody who has its key.
+    pub time_stamps: Option<RequiredTimeStamps>,
 }
 
 /// How far a verification has come.
@@ -55,6 +61,11 @@ pub struct VerifyReport {
     /// The part of the log that is signed by one of the keys: so many of its lines, counted from
     /// its very first. `None` without a key.
     pub signed_lines: Option<u64>,
+    /// How many time stamps were checked and are right.
+    pub time_stamps: u64,
+    /// The part of the log that a time stamp covers, and the time of the last one: so many of its
+    /// lines, counted from its very first. `None` if none was checked.
+    pub time_stamped: Option<(u64, SystemTime)>,
     /// How many checkpoints from another place were of this log, and found in it.
     pub compared: u64,
     /// Whether the last segment is sealed. If it is not, the log is being written, or its writer

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::holes::Hole;
 use super::marks::Marks;
 use super::sequence::Sequence;
+use super::time_stamps::Stamping;
 use super::{VerifyOptions, VerifyOutcome, VerifyProblem, VerifyProgress, VerifyReport};
 use crate::chain::Position;
 use crate::loss::Loss;
@@ -40,6 +41,7 @@ pub(super) struct Walk<'a> {
     pub(super) in_place: Option<u64>,
     /// `recovery` lines that have to come next.
     pub(super) recoveries_due: u64,
+    pub(super) stamping: Stamping,
     /// Lines that are missing, in the order in which they would stand.
     pub(super) holes: Vec<Hole>,
     /// The segment, just read, that is broken off before missing ones, and its first missing line.
@@ -75,6 +77,8 @@ impl<'a> Walk<'a> {
                 events: 0,
                 checkpoints: 0,
                 signed_lines: (!options.keys.is_empty()).then_some(0),
+                time_stamps: 0,
+                time_stamped: None,
                 compared: 0,
                 sealed: false,
                 live: is_locked(directory),
@@ -90,6 +94,7 @@ impl<'a> Walk<'a> {
             ends: BTreeMap::new(),
             in_place: None,
             recoveries_due: 0,
+            stamping: Stamping::default(),
             holes: Vec::new(),
             broken_off: None,
             losses: Vec::new(),
@@ -233,7 +238,11 @@ impl<'a> Walk<'a> {
         self.report.lines += 1;
         match line {
             Line::Event(event) => self.event(&event)?,
-            Line::Own { own, instance, .. } => self.own(own, instance, &before)?,
+            Line::Own {
+                own,
+                instance,
+                time,
+            } => self.own(own, instance, &time, &before)?,
         }
         if let Some(marks) = &mut self.marks {
             marks.pass(&after);
