@@ -10,10 +10,11 @@ use voxgate::audit::{DeliveryGuarantee, Pepper};
 use voxgate::env::{Environment, path_to_show};
 use voxgate::{ConfigError, Problem};
 
-use super::sinks::SinkSettings;
+use super::sinks::{SinkSettings, http_url};
+use super::time_stamps::TimeStampSettings;
 use crate::settings::{
     AUDIT, AUDIT_DIR, AUDIT_PEPPER_FILE, AUDIT_RETENTION, AUDIT_RETENTION_SHARE, AUDIT_SEGMENT,
-    AUDIT_SIGNING_KEY_FILE, default_of,
+    AUDIT_SIGNING_KEY_FILE, AUDIT_TSA_INTERVAL, AUDIT_TSA_URL, default_of,
 };
 
 /// The audit trail as configured.
@@ -36,6 +37,7 @@ pub(crate) struct LogFiles {
     /// The largest share of the closed files that is deleted within an hour, in percent.
     pub(crate) retention_percent: u8,
     pub(crate) signer: Option<Signer>,
+    pub(crate) time_stamps: Option<TimeStampSettings>,
 }
 
 /// The values of the environment variables, not yet checked.
@@ -47,6 +49,8 @@ struct RawAuditSettings {
     audit_retention: Option<String>,
     audit_retention_share: Option<String>,
     audit_signing_key_file: Option<String>,
+    audit_tsa_url: Option<String>,
+    audit_tsa_interval: Option<String>,
     audit_pepper_file: Option<String>,
 }
 
@@ -72,11 +76,21 @@ impl Audit {
             reading.problem(AUDIT_RETENTION_SHARE, message);
         }
         let signer = reading.signer(raw.audit_signing_key_file.as_deref());
+        let time_stamps = reading.time_stamps(
+            raw.audit_tsa_url.as_deref(),
+            raw.audit_tsa_interval.as_deref(),
+        );
+        if raw.audit_tsa_url.is_some() && raw.audit_signing_key_file.is_none() {
+            let message =
+                format!("means nothing without {AUDIT_SIGNING_KEY_FILE}; set both or neither");
+            reading.problem(AUDIT_TSA_URL, message);
+        }
         let pepper = reading.pepper(raw.audit_pepper_file.as_deref());
         for (variable, given) in [
             (AUDIT_SEGMENT, raw.audit_segment.is_some()),
             (AUDIT_RETENTION, raw.audit_retention.is_some()),
             (AUDIT_SIGNING_KEY_FILE, raw.audit_signing_key_file.is_some()),
+            (AUDIT_TSA_URL, raw.audit_tsa_url.is_some()),
         ] {
             if given && raw.audit_dir.is_none() {
                 let message = format!("means nothing without {AUDIT_DIR}; set both or neither");
@@ -84,7 +98,14 @@ impl Audit {
             }
         }
         let has_directory = raw.audit_dir.is_some();
-        let sinks = SinkSettings::read(environment, &mut reading, has_directory, guarantee)?;
+        let is_secured = |it: &TimeStampSettings| it.url.scheme_str() == Some("https");
+        let sinks = SinkSettings::read(
+            environment,
+            &mut reading,
+            has_directory,
+            guarantee,
+            time_stamps.as_ref().is_some_and(is_secured),
+        )?;
         let (Some(guarantee), Some(segment_bytes), Some(retention_percent)) =
             (guarantee, segment_bytes, retention_percent)
         else {
@@ -98,6 +119,7 @@ impl Audit {
                 retention,
                 retention_percent,
                 signer,
+                time_stamps,
             }),
             sinks,
             pepper,
@@ -192,6 +214,33 @@ impl SettingsReader<'_> {
             self.problem(AUDIT_SIGNING_KEY_FILE, message);
         }
         signer
+    }
+
+    fn time_stamps(
+        &mut self,
+        url: Option<&str>,
+        interval: Option<&str>,
+    ) -> Option<TimeStampSettings> {
+        let text = interval.unwrap_or_else(|| default_of(AUDIT_TSA_INTERVAL));
+        let range = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+        let time = humantime::parse_duration(text.trim()).ok();
+        let time = time.filter(|time| range.contains(time));
+        if time.is_none() {
+            self.problem(AUDIT_TSA_INTERVAL, "must be from 1s to 1day, such as 10m");
+        }
+        if url.is_none() && interval.is_some() {
+            let message = format!("means nothing without {AUDIT_TSA_URL}; set both or neither");
+            self.problem(AUDIT_TSA_INTERVAL, message);
+        }
+        let authority = http_url(url?.trim());
+        if authority.is_none() {
+            let message = "must be a URL such as https://tsa.example/, without a user's name";
+            self.problem(AUDIT_TSA_URL, message);
+        }
+        Some(TimeStampSettings {
+            url: authority?,
+            interval: time?,
+        })
     }
 
     fn pepper(&mut self, given: Option<&str>) -> Option<Pepper> {

@@ -12,12 +12,32 @@ pub(crate) struct LogCounters(Arc<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     segments_lost: AtomicU64,
+    time_stamps: AtomicU64,
+    time_stamp_failures: AtomicU64,
 }
 
 impl LogCounters {
     /// How many files of the audit log were found removed, replaced or changed.
     pub(crate) fn segments_lost(&self) -> u64 {
         self.0.segments_lost.load(Ordering::Relaxed)
+    }
+
+    /// How many time stamps an authority has given.
+    pub(crate) fn time_stamps(&self) -> u64 {
+        self.0.time_stamps.load(Ordering::Relaxed)
+    }
+
+    /// How many requests to the authority failed.
+    pub(crate) fn time_stamp_failures(&self) -> u64 {
+        self.0.time_stamp_failures.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn stamped(&self) {
+        self.0.time_stamps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn stamp_failed(&self) {
+        self.0.time_stamp_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts and logs what happens to the files.

@@ -3,6 +3,7 @@
 mod config;
 mod log_counters;
 mod sinks;
+mod time_stamps;
 
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -57,7 +58,8 @@ impl Auditing {
         let counters = audit.log.is_some().then(LogCounters::default);
         let (queue, threads) = match audit.log.as_ref().zip(counters.clone()) {
             Some((files, counters)) => {
-                let log = LogOutput::new(open(files, &instance, sinks.clone(), counters)?);
+                let log = open(files, &instance, audit, sinks.clone(), counters)?;
+                let log = LogOutput::new(log);
                 AuditQueue::start(sinks.fan_out(log, guarantee), guarantee, &instance)
             }
             None => {
@@ -96,6 +98,7 @@ fn stdout() -> io::Result<File> {
 fn open(
     files: &LogFiles,
     instance: &str,
+    audit: &Audit,
     sinks: AuditSinks,
     counters: LogCounters,
 ) -> Result<Log, AuditError> {
@@ -113,6 +116,12 @@ fn open(
         tracing::info!(note, "audit checkpoint");
         sinks.checkpoint(&own, note);
     }));
+    if let Some(settings) = &files.time_stamps {
+        let (take, arrived) =
+            time_stamps::start(settings, &audit.sinks.roots, counters.clone()).map_err(failed)?;
+        options.on_synced_checkpoint = Some(take);
+        options.time_stamps = Some(arrived);
+    }
     options.on_event = Some(Box::new(move |event| counters.note(event)));
     let (log, recovered) = Log::open(options, SystemTime::now()).map_err(failed)?;
     if let Some((segment, line)) = recovered.damaged {

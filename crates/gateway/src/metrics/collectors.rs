@@ -78,11 +78,24 @@ impl Collector for AuditLogMetrics {
         let Some(counters) = self.0.get() else {
             return Ok(());
         };
+        let encoder = &mut encoder;
         write(
-            &mut encoder,
+            encoder,
             "audit_segments_lost",
             "Files of the audit log that were removed, replaced or changed by another process",
             &ConstCounter::new(counters.segments_lost()),
+        )?;
+        write(
+            encoder,
+            "audit_time_stamps",
+            "Time stamps of the audit log that the time-stamp authority gave",
+            &ConstCounter::new(counters.time_stamps()),
+        )?;
+        write(
+            encoder,
+            "audit_time_stamp_failures",
+            "Requests to the time-stamp authority that failed",
+            &ConstCounter::new(counters.time_stamp_failures()),
         )
     }
 }
