@@ -217,7 +217,7 @@ fn verify(directory: &Path, public: &str, authority: Option<&Authority>) -> (Opt
     (code, text)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_anchored_log_that_is_rewritten_with_the_stolen_key_is_found() {
     let Some(authority) = Authority::new() else {
         return;
@@ -292,7 +292,7 @@ async fn an_anchored_log_that_is_rewritten_with_the_stolen_key_is_found() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authority_that_fails_is_asked_again_and_delays_nothing() {
     let Some(authority) = Authority::new() else {
         return;
@@ -327,7 +327,7 @@ async fn an_authority_that_fails_is_asked_again_and_delays_nothing() {
     assert_eq!(code, Some(0), "{text}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_of_time_stamps_are_checked() {
     let directory = tempfile::tempdir().unwrap();
     for (vars, expected) in [
@@ -344,7 +344,7 @@ async fn settings_of_time_stamps_are_checked() {
             ],
         ),
         (
-            vec![("VOXGATE_AUDIT_TSA_URL", "")],
+            vec![("VOXGATE_AUDIT_TSA_URL", "http://user@tsa.example")],
             vec![
                 "VOXGATE_AUDIT_TSA_URL: means nothing without VOXGATE_AUDIT_DIR",
                 "VOXGATE_AUDIT_TSA_URL: must be a URL such as",
