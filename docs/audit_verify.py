@@ -2,8 +2,9 @@
 """Verifies the chain of an audit log: python3 audit_verify.py DIRECTORY
 
 Everything it knows is in reference/audit-log.md, section "The file". It prints the first bad place as file:line
-and ends with 1, or says how long the log is. It looks at no signature and no `seq`, and takes a
-line that a crash has torn for a bad one."""
+and ends with 1, or says how long the log is. It ends with 5 if lines are missing that the log itself
+says were lost. It looks at no signature and no `seq`, and takes a line that a crash has torn for a
+bad one."""
 
 import hashlib
 import json
@@ -12,9 +13,17 @@ import sys
 
 
 def opening(path):
-    """The first line of a segment."""
-    with path.open("rb") as file:
-        return json.loads(file.readline())
+    """The first line of a segment; nothing if there is none that can be read."""
+    try:
+        fields = json.loads(contents(path).partition(b"\n")[0])
+        return fields if fields["event"] == "segment_open" else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def contents(path):
+    """A segment is a regular file, and no symbolic link."""
+    return b"" if path.is_symlink() else path.read_bytes()
 
 
 def bad(segment, line):
@@ -23,31 +32,53 @@ def bad(segment, line):
 
 def verify(directory):
     paths = sorted(pathlib.Path(directory).glob("audit-*.jsonl"))
-    first = opening(paths[0])
-    chain, count = bytes.fromhex(first["previous"]), first["lines"]
-    for number, path in enumerate(paths, first["segment"]):
+    number, chain, count, lost, holes = 0, bytes(32), 0, set(), []
+    for index, path in enumerate(paths):
+        number += 1
+        begin = opening(path)
         if path.name != f"audit-{number:012}.jsonl":
-            bad(number, 1)
+            # Segments are missing. This one says where the log was before it.
+            if path.name != f"audit-{begin.get('segment', 0):012}.jsonl":
+                bad(number, 1)
+            holes += [(missing, count + 1) for missing in range(number, begin["segment"])]
+            number, count = begin["segment"], begin["lines"]
+            chain = bytes.fromhex(begin["previous"])
         # The next segment says how this one ended, and how much of it belongs to the log.
-        following = opening(paths[number - first["segment"] + 1]) if path != paths[-1] else {}
-        data = path.read_bytes()
-        lines = data[: following.get("end")].splitlines(keepends=True)
+        following = opening(paths[index + 1]) if path != paths[-1] else {}
+        follows = following.get("follows") if following.get("segment") == number + 1 else None
+        data = contents(path)
+        lines = data[: following.get("end") if follows else None].splitlines(keepends=True)
+        fields = {}
         for at, line in enumerate(lines, 1):
             body, _, rest = line.rpartition(b',"chain":"')
-            chain = hashlib.sha256(chain + body).digest()
-            if rest != chain.hex().encode() + b'"}\n':
+            after = hashlib.sha256(chain + body).digest()
+            if rest != after.hex().encode() + b'"}\n':
+                if follows == "lost":
+                    break
                 bad(number, at)
             fields = json.loads(line)
             if at == 1 and (fields["segment"], fields["lines"]) != (number, count):
                 bad(number, at)
-            count += 1
-        if following:
-            follows, sealed = following["follows"], fields.get("event") == "segment_seal"
+            if fields["event"] == "segments_lost":
+                lost.update(range(fields["from"], fields["to"] + 1))
+            if fields["event"] == "retention":
+                holes = [hole for hole in holes if hole[0] > fields["to"]]
+            chain, count = after, count + 1
+        if follows == "lost" and count < following["lines"]:
+            holes.append((number, count + 1))
+            chain, count = bytes.fromhex(following["previous"]), following["lines"]
+        elif follows and follows != "lost":
+            sealed = fields.get("event") == "segment_seal"
             cut = len(data) < following["end"]
             longer = follows == "sealed" and len(data) > following["end"]
             if cut or longer or follows == "damaged" or sealed != (follows == "sealed"):
                 bad(number, len(lines) + 1)
+    for segment, _ in holes:
+        if segment not in lost:
+            bad(segment, 1)
     print(f"{count} lines, chain {chain.hex()}")
+    for segment, line in holes[:1]:
+        sys.exit(print(f"lines are lost from line {line} on, in segment {segment}") or 5)
 
 
 verify(sys.argv[1])

@@ -5,6 +5,8 @@ use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::names;
@@ -42,8 +44,29 @@ pub(super) fn copy_aside(directory: &Path, segment: u64, from: u64) -> io::Resul
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
+/// Opens a segment to read it. It must be a regular file: what a link leads to was not written by
+/// the log.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    open_with(path, options.read(true))
+}
+
+/// As [`open`], with other options.
+pub(super) fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    // Nor may a pipe make the reader wait.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path);
+    let is_link = |error: &io::Error| error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+    let what = match &file {
+        Err(error) if is_link(error) => "it is a symbolic link; put the file itself in its place",
+        Ok(file) if !file.metadata()?.is_file() => "it is no regular file; remove it",
+        _ => return file,
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+}
+
 fn open_at(path: &Path, from: u64) -> io::Result<File> {
-    let mut file = File::open(path)?;
+    let mut file = open(path)?;
     file.seek(SeekFrom::Start(from))?;
     Ok(file)
 }

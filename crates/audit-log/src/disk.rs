@@ -1,9 +1,11 @@
 //! What a log asks of a file system. A test puts one in between that fails.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -39,6 +41,64 @@ pub trait Disk: Send + Sync {
     ///
     /// The disk refuses.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// The time since some moment, by a clock that nobody sets.
+    fn steady(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
+
+    /// Which file has this name. A symbolic link is not followed.
+    ///
+    /// # Errors
+    ///
+    /// There is no such file, or the disk refuses.
+    fn identify(&self, path: &Path) -> io::Result<FileIdentity> {
+        FileIdentity::of(&fs::symlink_metadata(path)?)
+    }
+
+    /// Which directory has this name. Symbolic links are followed.
+    ///
+    /// # Errors
+    ///
+    /// There is no such directory, or the disk refuses.
+    fn identify_directory(&self, path: &Path) -> io::Result<FileIdentity> {
+        FileIdentity::of(&fs::metadata(path)?)
+    }
+}
+
+/// Tells a file from every other one, and says how long it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileIdentity {
+    /// The device that it is on.
+    pub device: u64,
+    /// Its number on that device.
+    pub inode: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When it was last changed.
+    pub modified: SystemTime,
+}
+
+impl FileIdentity {
+    /// The identity of the file that this metadata is of.
+    ///
+    /// # Errors
+    ///
+    /// The platform does not say when a file was changed.
+    pub fn of(metadata: &Metadata) -> io::Result<Self> {
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: metadata.modified()?,
+        })
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
 }
 
 /// A segment that is being written.
@@ -63,6 +123,13 @@ pub trait SegmentFile: Send {
     ///
     /// The disk refuses. Nothing of the file is lost then.
     fn trim(&mut self) -> io::Result<()>;
+
+    /// Which file this is, whatever its name is now.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses.
+    fn identity(&self) -> io::Result<FileIdentity>;
 }
 
 /// The file system itself.
@@ -118,6 +185,10 @@ impl SegmentFile for File {
     fn trim(&mut self) -> io::Result<()> {
         let length = self.metadata()?.len();
         self.set_len(length)
+    }
+
+    fn identity(&self) -> io::Result<FileIdentity> {
+        FileIdentity::of(&self.metadata()?)
     }
 }
 

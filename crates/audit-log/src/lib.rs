@@ -51,6 +51,7 @@
 //!
 //! # Features
 //!
+//! - `time-stamp`: requests to time-stamp authorities (RFC 3161), and the check of their answers.
 //! - `cli`: the `voxgate audit` commands, in the module `cli`, for a program built with `clap`.
 
 #![warn(missing_docs)]
@@ -64,6 +65,7 @@ pub mod cli;
 mod content;
 mod disk;
 mod fields;
+mod loss;
 mod names;
 mod note;
 mod options;
@@ -74,6 +76,7 @@ mod recover;
 mod retention;
 mod scan;
 mod segment;
+mod time_stamp;
 mod timestamp;
 mod verify;
 mod writer;
@@ -83,13 +86,20 @@ mod tests;
 
 pub use self::chain::{Chain, Position};
 pub use self::checkpoint::{Checkpoints, InvalidCheckpoints};
-pub use self::disk::{Disk, LocalDisk, SegmentFile};
+pub use self::disk::{Disk, FileIdentity, LocalDisk, SegmentFile};
+pub use self::loss::{Loss, LossCause};
 pub use self::note::{Signer, VerifierKey};
 pub use self::options::{
-    InvalidKey, InvalidLine, LogError, LogOptions, MAX_CHECKPOINT_LINES, MAX_LINE_BYTES,
-    OnCheckpoint, Retention,
+    InvalidKey, InvalidLine, LogError, LogEvent, LogOptions, MAX_CHECKPOINT_LINES, MAX_LINE_BYTES,
+    OnCheckpoint, OnEvent, Retention,
 };
 pub use self::recover::Recovered;
+pub use self::time_stamp::{
+    CheckTimeStamp, InvalidTimeStamp, MAX_TOKEN_BYTES, RequiredTimeStamps, TimeStamp,
+};
+#[cfg(feature = "time-stamp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "time-stamp")))]
+pub use self::time_stamp::{TimeStampAuthority, TimeStampRequest};
 pub use self::verify::{
     VerifyOptions, VerifyOutcome, VerifyProblem, VerifyProgress, VerifyReport, verify,
 };

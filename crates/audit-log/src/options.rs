@@ -3,9 +3,12 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use super::loss::{Loss, LossCause};
 use super::note::Signer;
+use super::time_stamp::TimeStamp;
 
 /// The longest line that is taken, without its chain.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -42,6 +45,14 @@ pub struct LogOptions {
     /// cannot, that its end is missing. All that a checkpoint covers is on the disk. It is called
     /// on the writer's thread, so it must not block.
     pub on_checkpoint: Option<OnCheckpoint>,
+    /// Takes each checkpoint that is in the log and on the disk, to have it confirmed by a
+    /// time-stamp authority. It is called on the writer's thread, so it must not block.
+    pub on_synced_checkpoint: Option<OnCheckpoint>,
+    /// Time stamps of those checkpoints. [`Log::tick`](super::Log::tick) puts them into the log.
+    pub time_stamps: Option<Receiver<TimeStamp>>,
+    /// Is told what happens to the files. It is called on the writer's thread, so it must not
+    /// block.
+    pub on_event: Option<OnEvent>,
     /// With less free space than this, [`LogStatus::space`](super::LogStatus::space) is `Low`.
     pub low_space_bytes: u64,
     /// With less free space than this, no further segment is begun.
@@ -53,13 +64,52 @@ pub struct LogOptions {
 /// What takes checkpoints.
 pub type OnCheckpoint = Box<dyn FnMut(&str) + Send>;
 
+/// What is told of events.
+pub type OnEvent = Box<dyn FnMut(&LogEvent) + Send>;
+
+/// Something that happens to the files of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogEvent {
+    /// Segments were found to be no longer what was written.
+    Lost(Loss),
+    /// Retention deletes these segments.
+    Deleted {
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+    },
+    /// By the system's clock, segments are old enough to be deleted. By the records and the time
+    /// that has passed since the log was opened they are not.
+    RetentionHeld {
+        /// So much the system's clock is ahead.
+        ahead: Duration,
+    },
+}
+
 /// Which closed segments are deleted, the oldest first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Those that were closed longer ago than this.
+    /// Those that were closed longer ago than this, before the newest record. The time of change
+    /// of their files must agree.
     pub max_age: Option<Duration>,
+    /// No more than this share of the closed segments is deleted because of their age within an
+    /// hour, in percent; but one at least.
+    pub max_percent: u8,
     /// Those without which all segments together are not larger than this.
     pub max_bytes: Option<u64>,
+}
+
+impl Default for Retention {
+    /// Nothing is deleted.
+    fn default() -> Self {
+        Self {
+            max_age: None,
+            max_percent: 10,
+            max_bytes: None,
+        }
+    }
 }
 
 impl LogOptions {
@@ -81,6 +131,9 @@ impl LogOptions {
             checkpoint_lines: MAX_CHECKPOINT_LINES,
             checkpoint_age: Duration::from_secs(60),
             on_checkpoint: None,
+            on_synced_checkpoint: None,
+            time_stamps: None,
+            on_event: None,
             low_space_bytes: 1024 * MIB,
             least_space_bytes: 128 * MIB,
             retention: Retention::default(),
@@ -162,6 +215,8 @@ pub enum LogError {
         /// Why it was refused.
         source: io::Error,
     },
+    /// The open segment is no longer what was written, twice in a row.
+    Lost(LossCause),
     /// A segment could not be opened a moment ago; that is tried again after a second.
     Waiting,
 }
@@ -198,6 +253,10 @@ impl fmt::Display for LogError {
             } => {
                 write!(f, "cannot {doing} {}: {source}", path.display())
             }
+            Self::Lost(cause) => write!(
+                f,
+                "the audit log loses its segments: {cause}; find the process that does this, and stop it"
+            ),
             Self::Waiting => {
                 f.write_str("the audit log has no open segment; it tries again within a second")
             }

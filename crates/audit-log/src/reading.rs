@@ -2,6 +2,7 @@
 
 use super::chain::Chain;
 use super::fields::{Fields, Value, unescape};
+use super::loss::{Loss, LossCause};
 use super::options::InvalidLine;
 use super::record::{Follows, Open, Own, Recovery};
 
@@ -19,7 +20,9 @@ pub(super) enum Line<'a> {
 /// What the log has to know of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Event<'a> {
-    pub(super) seq: u64,
+    /// A `gap` may have none.
+    pub(super) seq: Option<u64>,
+    pub(super) time: Option<&'a str>,
     pub(super) instance: &'a str,
     /// The first and last `seq` that a `gap` says are lost.
     pub(super) lost: Option<(u64, u64)>,
@@ -59,20 +62,31 @@ pub(super) fn check_event(line: &[u8], instance: &str, max: usize) -> Result<(),
 fn read_event(body: &[u8]) -> Option<Result<Event<'_>, InvalidLine>> {
     let mut fields = Fields::new(body);
     let version = fields.next()?.ok()?;
-    let (name, seq) = fields.next()?.ok()?;
-    if version != ("v", Value::Number("1")) || name != "seq" {
-        return None;
-    }
-    Some(event_after(seq.integer(), fields).unwrap_or(Err(InvalidLine::Malformed)))
+    let (name, second) = fields.next()?.ok()?;
+    // Only a `gap` has no `seq`: it stands for records, and is none.
+    let is_event = version == ("v", Value::Number("1")) && matches!(name, "seq" | "ts");
+    let (seq, time) = match name {
+        "seq" => (Some(second), None),
+        _ => (None, second.plain()),
+    };
+    is_event.then(|| event_after(seq, time, fields).unwrap_or(Err(InvalidLine::Malformed)))
 }
 
-fn event_after<'a>(seq: Option<u64>, fields: Fields<'a>) -> Option<Result<Event<'a>, InvalidLine>> {
+fn event_after<'a>(
+    seq: Option<Value<'a>>,
+    mut time: Option<&'a str>,
+    fields: Fields<'a>,
+) -> Option<Result<Event<'a>, InvalidLine>> {
     let (mut instance, mut kind, mut from, mut to) = (None, None, None, None);
     for field in fields {
         let (name, value) = field.ok()?;
         let text = match name {
             "instance" => &mut instance,
             "event" => &mut kind,
+            "ts" => {
+                time = value.plain();
+                continue;
+            }
             "from" => {
                 from = value.integer();
                 continue;
@@ -93,13 +107,22 @@ fn event_after<'a>(seq: Option<u64>, fields: Fields<'a>) -> Option<Result<Event<
     }
     let lost = match kind? {
         "gap" => Some((from?, to.filter(|to| Some(*to) >= from)?)),
-        "segment_open" | "segment_seal" | "checkpoint" | "recovery" | "retention" => {
+        "segment_open" | "segment_seal" | "checkpoint" | "recovery" | "retention"
+        | "segments_lost" | "time_stamp" => {
             return Some(Err(InvalidLine::Reserved));
         }
         _ => None,
     };
+    let seq = match seq {
+        Some(seq) => Some(seq.integer()?),
+        None => {
+            lost?;
+            None
+        }
+    };
     Some(Ok(Event {
-        seq: seq?,
+        seq,
+        time,
         instance: instance?,
         lost,
     }))
@@ -172,6 +195,19 @@ fn read_own(body: &[u8]) -> Option<Line<'static>> {
             lines: number(2)?,
             last: chain(3)?,
         },
+        ("time_stamp", ["lines", "token"]) => Own::TimeStamp {
+            lines: number(0)?,
+            token: text(1)?.to_owned(),
+        },
+        ("segments_lost", ["cause", "from", "to", "first_seq", "last_seq"]) => {
+            let seqs = (number(3)?, number(4)?);
+            Own::Lost(Loss {
+                cause: LossCause::from_name(text(0)?)?,
+                from: number(1)?,
+                to: number(2)?,
+                seqs: (seqs != (0, 0)).then_some(seqs),
+            })
+        }
         _ => return None,
     };
     let head = (*version, event.0, time.0, instance.0);

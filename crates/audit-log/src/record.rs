@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::chain::{Chain, Position, hex};
 use super::fields::escape;
+use super::loss::Loss;
 use super::timestamp;
 
 /// What the log writes itself. These lines have no `seq`.
@@ -25,6 +26,10 @@ pub(super) enum Own {
         lines: u64,
         last: Chain,
     },
+    /// Which segments are no longer what was written.
+    Lost(Loss),
+    /// A token, in base64, about the checkpoint of so many lines.
+    TimeStamp { lines: u64, token: String },
 }
 
 /// The first line of a segment.
@@ -54,15 +59,18 @@ pub(super) enum Follows {
     Failed,
     /// It had been changed.
     Damaged,
+    /// While it was written, its file was removed, replaced or changed by somebody else.
+    Lost,
 }
 
 impl Follows {
-    const ALL: [(Self, &str); 5] = [
+    const ALL: [(Self, &str); 6] = [
         (Self::Nothing, "nothing"),
         (Self::Sealed, "sealed"),
         (Self::Unsealed, "unsealed"),
         (Self::Failed, "failed"),
         (Self::Damaged, "damaged"),
+        (Self::Lost, "lost"),
     ];
 
     pub(super) fn from_name(name: &str) -> Option<Self> {
@@ -142,6 +150,19 @@ impl Own {
                     r#","from":{from},"to":{to},"lines":{lines},"last":"{last}""#
                 )
             }
+            Self::TimeStamp { lines, token } => {
+                _ = write!(body, r#","lines":{lines},"token":"{token}""#)
+            }
+            Self::Lost(loss) => {
+                let (first, last) = loss.seqs.unwrap_or_default();
+                _ = write!(
+                    body,
+                    r#","cause":"{}","from":{},"to":{},"first_seq":{first},"last_seq":{last}"#,
+                    loss.cause.as_str(),
+                    loss.from,
+                    loss.to,
+                )
+            }
         }
         body
     }
@@ -153,6 +174,8 @@ impl Own {
             Self::Checkpoint { .. } => "checkpoint",
             Self::Recovery(_) => "recovery",
             Self::Retention { .. } => "retention",
+            Self::Lost(_) => "segments_lost",
+            Self::TimeStamp { .. } => "time_stamp",
         }
     }
 }

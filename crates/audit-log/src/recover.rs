@@ -1,15 +1,19 @@
 //! What is found when a log is opened again.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::chain::Position;
 use super::content;
 use super::names;
 use super::options::LogError;
+use super::reading::Line;
 use super::record::{Follows, Recovery};
 use super::scan::{End, Header, Scan, Step};
+use super::timestamp;
 
 /// How the log was found when it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ impl Recovered {
     pub(super) fn tidy(&self, directory: &Path) {
         if let Some((segment, length)) = self.left {
             let path = directory.join(names::segment(segment));
-            let file = OpenOptions::new().write(true).open(path);
+            let file = content::open_with(&path, OpenOptions::new().write(true));
             let _ = file.and_then(|file| {
                 file.set_len(length)?;
                 file.sync_all()
@@ -50,6 +54,10 @@ pub(super) struct Found {
     pub(super) follows: Follows,
     pub(super) recoveries: Vec<Recovery>,
     pub(super) recovered: Recovered,
+    /// The segments that are there.
+    pub(super) segments: BTreeSet<u64>,
+    /// The time of the newest line.
+    pub(super) newest: Option<SystemTime>,
 }
 
 /// Looks at the newest segment. What is torn is copied; nothing is shortened yet.
@@ -66,6 +74,8 @@ pub(super) fn look(directory: &Path) -> Result<Found, LogError> {
             damaged: None,
             left: None,
         },
+        segments: numbers.iter().copied().collect(),
+        newest: None,
     };
     for number in numbers.iter().rev() {
         let path = directory.join(names::segment(*number));
@@ -89,9 +99,12 @@ impl Found {
         };
         let mut scan = Scan::open(&path, header.open.start(), u64::MAX)?;
         let ended = loop {
-            if let Step::End(end) = scan.next()? {
-                break end;
-            }
+            let time = match scan.next()? {
+                Step::End(end) => break end,
+                Step::Line(Line::Event(event), _) => event.time.and_then(timestamp::parse),
+                Step::Line(Line::Own { time, .. }, _) => timestamp::parse(&time),
+            };
+            self.newest = time.or(self.newest);
         };
         let at = scan.at();
         if self.follows == Follows::Damaged {
@@ -156,6 +169,7 @@ impl Found {
         self.recovered.torn_bytes += recovery.bytes;
         self.recoveries.push(recovery);
         fs::remove_file(&path)?;
+        self.segments.remove(&number);
         File::open(directory)?.sync_all()?;
         Ok(false)
     }

@@ -5,6 +5,7 @@ use std::io::{self, BufRead as _, Read};
 use std::path::Path;
 
 use super::chain::{Position, fields_in, unchecked_body};
+use super::content;
 use super::reading::{self, Line};
 use super::record::{Follows, Open, Own, Recovery};
 
@@ -205,7 +206,7 @@ struct Raw<'a> {
 impl Lines {
     fn open(path: &Path, limit: u64) -> io::Result<Self> {
         Ok(Self {
-            file: File::open(path)?.take(limit),
+            file: content::open(path)?.take(limit),
             buffer: vec![0; BUFFER_BYTES],
             start: 0,
             end: 0,

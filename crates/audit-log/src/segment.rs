@@ -3,12 +3,19 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::chain::OVERHEAD;
 use super::checkpoint::Checkpoint;
 use super::disk::write_all;
+use super::loss::LossCause;
 use super::names;
+use super::note::Note;
 use super::options::LogError;
+use super::reading;
 use super::record::{Follows, Open, Own};
+use super::time_stamp::MAX_TOKEN_BYTES;
 use super::writer::{Current, DiskSpace, Log};
 
 /// Kept free in a segment for a checkpoint and the seal.
@@ -21,6 +28,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) enum Trouble {
     /// The segment that is open takes no more lines.
     Failed(io::Error),
+    /// It is no longer what was written.
+    Lost(LossCause),
     /// It would not help to try again now.
     Refused(LogError),
 }
@@ -47,9 +56,23 @@ impl Log {
                 Ok(()) => break,
                 Err(Trouble::Refused(error)) => return Err(error),
                 Err(Trouble::Failed(error)) => {
-                    let error = self.fail(error);
+                    // What failed may be gone as well; part of a line may have been written.
+                    let lost = self.output_loss(self.synced.bytes..=u64::MAX);
+                    let error = match lost {
+                        Ok(Some(cause)) => {
+                            self.lose(cause);
+                            LogError::Lost(cause)
+                        }
+                        _ => self.fail(error),
+                    };
                     if is_last {
                         return Err(error);
+                    }
+                }
+                Err(Trouble::Lost(cause)) => {
+                    self.lose(cause);
+                    if is_last {
+                        return Err(LogError::Lost(cause));
                     }
                 }
             }
@@ -75,13 +98,16 @@ impl Log {
                 let mut buffer = std::mem::take(&mut self.buffer);
                 buffer.clear();
                 let mut after = self.written;
+                let mut seqs = self.unsynced_seqs;
                 for line in next.clone() {
+                    seqs = widened(seqs, reading::claimed_seq(self.pending.body(line)));
                     after = after.push(self.pending.body(line), &mut buffer);
                 }
                 let result = self.write(&buffer);
                 self.buffer = buffer;
                 result?;
                 self.written = after;
+                self.unsynced_seqs = seqs;
                 self.unsigned += next.len() as u64;
                 self.pending.wrote_up_to(next.end);
             }
@@ -107,13 +133,29 @@ impl Log {
     }
 
     /// What was written is on the disk after this.
-    pub(super) fn sync_current(&mut self) -> io::Result<()> {
+    /// That is only certain if the segment still has its name.
+    pub(super) fn sync_current(&mut self) -> Result<(), Trouble> {
         match &mut self.current {
-            Some(current) if self.synced != self.written => current.file.sync()?,
+            Some(current) if self.synced != self.written => {
+                current.file.sync()?;
+                self.check_output()?;
+            }
             Some(_) => {}
-            None => return Err(io::ErrorKind::NotConnected.into()),
+            None => return Err(io::Error::from(io::ErrorKind::NotConnected).into()),
         }
         self.synced = self.written;
+        if let Some((first, last)) = self.unsynced_seqs.take() {
+            let seqs = self
+                .seqs
+                .entry(self.synced.segment)
+                .or_insert((first, last));
+            *seqs = (seqs.0.min(first), seqs.1.max(last));
+        }
+        if let Some(note) = self.unsynced_note.take()
+            && let Some(take) = &mut self.options.on_synced_checkpoint
+        {
+            take(&note);
+        }
         self.pending.synced();
         Ok(())
     }
@@ -139,7 +181,41 @@ impl Log {
         };
         self.unsigned = 0;
         self.signed_at = now;
-        self.write_own(&Own::Checkpoint { note }, now)
+        self.write_own(&Own::Checkpoint { note: note.clone() }, now)?;
+        self.unsynced_note = self.options.on_synced_checkpoint.is_some().then_some(note);
+        Ok(())
+    }
+
+    /// Puts time stamps on record that have arrived.
+    pub(super) fn record_time_stamps(&mut self, now: SystemTime) -> Result<(), Trouble> {
+        if let Some(arrived) = &self.options.time_stamps {
+            self.time_stamps.extend(arrived.try_iter());
+        }
+        if self.time_stamps.is_empty() {
+            return Ok(());
+        }
+        for time_stamp in self.time_stamps.clone() {
+            let checkpoint = Note::parse(&time_stamp.note);
+            let checkpoint = checkpoint.and_then(|note| Checkpoint::parse(note.text));
+            let Some(checkpoint) = checkpoint.filter(|_| time_stamp.token.len() <= MAX_TOKEN_BYTES)
+            else {
+                continue;
+            };
+            let own = Own::TimeStamp {
+                lines: checkpoint.lines,
+                token: STANDARD.encode(&time_stamp.token),
+            };
+            let length = own.body(now, &self.options.instance).len() + OVERHEAD;
+            let room = (self.options.segment_bytes - RESERVE).saturating_sub(self.written.bytes);
+            let is_empty = |current: &Current| self.written.lines <= current.begun.lines + 1;
+            if length as u64 > room && !self.current.as_ref().is_some_and(is_empty) {
+                self.rotate("size", now)?;
+            }
+            self.write_own(&own, now)?;
+        }
+        self.sync_current()?;
+        self.time_stamps.clear();
+        Ok(())
     }
 
     fn sign(&mut self) -> Option<String> {
@@ -188,13 +264,15 @@ impl Log {
         let path = self.directory().join(names::segment(self.synced.segment));
         self.put_away();
         self.written = self.synced;
+        self.unsynced_seqs = None;
+        self.unsynced_note = None;
         self.pending.failed();
         self.follows = Follows::Failed;
         self.failed_segments += 1;
         LogError::io("write or sync", &path)(error)
     }
 
-    fn put_away(&mut self) {
+    pub(super) fn put_away(&mut self) {
         if let Some(mut current) = self.current.take() {
             // What is reserved and not given back is only wasted.
             let _ = current.file.trim();
@@ -211,7 +289,8 @@ impl Log {
         if self.retry_at.as_ref().is_some_and(wait) {
             return Err(LogError::Waiting);
         }
-        let opened = self.check_space().and_then(|()| self.begin(now));
+        let ready = self.ensure_directory().and_then(|()| self.check_space());
+        let opened = ready.and_then(|()| self.begin(now));
         self.retry_at = opened.is_err().then_some(now + RETRY);
         opened
     }
@@ -223,10 +302,12 @@ impl Log {
 
     fn create(&mut self, now: SystemTime) -> Result<(), LogError> {
         if let Some(path) = &self.leftover {
-            self.disk
-                .remove(path)
-                .map_err(LogError::io("remove", path))?;
-            self.leftover = None;
+            match self.disk.remove(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(LogError::io("remove", path)(error));
+                }
+                _ => self.leftover = None,
+            }
         }
         let recoveries = self.recoveries.iter().cloned().map(Own::Recovery);
         let count = recoveries.len() as u64;
@@ -234,7 +315,12 @@ impl Log {
         let path = self.directory().join(names::segment(open.segment));
         let mut buffer = Vec::new();
         let mut after = self.synced.next_segment();
-        for own in [Own::Open(open)].into_iter().chain(recoveries) {
+        let losses = self.losses.iter().copied().map(Own::Lost);
+        for own in [Own::Open(open)]
+            .into_iter()
+            .chain(recoveries)
+            .chain(losses)
+        {
             let body = own.body(now, &self.options.instance);
             after = after.push(body.as_bytes(), &mut buffer);
         }
@@ -242,16 +328,22 @@ impl Log {
         let mut file = file.map_err(LogError::io("create", &path))?;
         let begun = write_all(&mut *file, &buffer).and_then(|()| file.sync());
         let begun = begun.and_then(|()| self.disk.sync_directory(self.directory()));
-        if let Err(error) = begun {
-            // No line of it was ever said to be there, and its number is wanted again.
-            self.leftover = self.disk.remove(&path).is_err().then(|| path.clone());
-            return Err(LogError::io("begin", &path)(error));
-        }
+        let identity = match begun.and_then(|()| file.identity()) {
+            Ok(identity) => identity,
+            Err(error) => {
+                // No line of it was ever said to be there, and its number is wanted again.
+                self.leftover = self.disk.remove(&path).is_err().then(|| path.clone());
+                return Err(LogError::io("begin", &path)(error));
+            }
+        };
         self.recoveries.clear();
+        self.segments.insert(after.segment);
         self.synced = after;
         self.written = after;
+        self.losses_recorded();
         self.current = Some(Current {
             file,
+            identity,
             opened: now,
             begun: after,
         });
@@ -279,5 +371,14 @@ impl Log {
             DiskSpace::Ample
         };
         Some(free)
+    }
+}
+
+/// These numbers, first and last, and one more.
+fn widened(seqs: Option<(u64, u64)>, seq: Option<u64>) -> Option<(u64, u64)> {
+    match (seqs, seq) {
+        (Some((first, last)), Some(seq)) => Some((first.min(seq), last.max(seq))),
+        (None, Some(seq)) => Some((seq, seq)),
+        (seqs, None) => seqs,
     }
 }

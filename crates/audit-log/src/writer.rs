@@ -1,5 +1,6 @@
 //! The log as its writer sees it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -9,12 +10,15 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use super::chain::Position;
-use super::disk::{Disk, LocalDisk, SegmentFile};
-use super::options::{LogError, LogOptions};
+use super::disk::{Disk, FileIdentity, LocalDisk, SegmentFile};
+use super::loss::{Listed, Loss};
+use super::options::{LogError, LogEvent, LogOptions};
 use super::pending::Pending;
 use super::reading;
 use super::record::{Follows, Recovery};
 use super::recover::{self, Recovered};
+use super::retention::{self, RetentionClock};
+use super::time_stamp::TimeStamp;
 
 /// How often, and after which time, the lock is tried again.
 const LOCK_ATTEMPTS: u32 = 10;
@@ -23,14 +27,38 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// The audit log in a directory, open for one writer.
 ///
 /// Lines are taken by [`append`](Log::append), and are on the disk when [`sync`](Log::sync) has
-/// returned. When the disk refuses, the segment takes no more lines, and all that was not synced
-/// is written again into a new one; if that fails too, it is tried again at the next call, at
-/// most once a second. Nothing runs in the background: call [`tick`](Log::tick) now and then.
+/// returned. When the disk refuses, or the segment is found to be no longer what was written, it
+/// takes no more lines, and all that was not synced is written again into a new one; if that fails
+/// too, it is tried again at the next call, at most once a second. Nothing runs in the background:
+/// call [`tick`](Log::tick) at least once a second, which also looks whether the files are still
+/// there.
 pub struct Log {
     pub(super) options: LogOptions,
     pub(super) disk: Arc<dyn Disk>,
     /// Holds the lock.
-    _directory: File,
+    lock: File,
+    /// Which directory that is.
+    pub(super) directory_identity: FileIdentity,
+    /// The segments that are there, as far as this log knows.
+    pub(super) segments: BTreeSet<u64>,
+    /// When it last looked.
+    pub(super) listed: Option<Listed>,
+    /// The first and the last `seq` that were synced to each segment of this instance, …
+    pub(super) seqs: BTreeMap<u64, (u64, u64)>,
+    /// … and those that are written to the open one and not synced.
+    pub(super) unsynced_seqs: Option<(u64, u64)>,
+    /// Losses that are not on record.
+    pub(super) losses: Vec<Loss>,
+    /// Losses that are on record, and the segment in which they are.
+    pub(super) recorded: Vec<(Loss, u64)>,
+    /// Segments, first and last, that were lost since the log was opened.
+    pub(super) lost: Vec<(u64, u64)>,
+    pub(super) lost_segments: u64,
+    pub(super) retention_clock: RetentionClock,
+    /// The newest checkpoint in the log, if it is not synced.
+    pub(super) unsynced_note: Option<String>,
+    /// Time stamps that are not on record.
+    pub(super) time_stamps: Vec<TimeStamp>,
     /// The segment that takes lines.
     pub(super) current: Option<Current>,
     /// All before here is on the disk.
@@ -55,6 +83,7 @@ pub struct Log {
 /// The segment that takes lines.
 pub(super) struct Current {
     pub(super) file: Box<dyn SegmentFile>,
+    pub(super) identity: FileIdentity,
     pub(super) opened: SystemTime,
     /// After the lines that it began with.
     pub(super) begun: Position,
@@ -81,6 +110,8 @@ pub struct LogStatus {
     pub open: bool,
     /// How many segments the disk has refused to write or to sync, since the log was opened.
     pub failed_segments: u64,
+    /// How many segments were found to be no longer what was written, since the log was opened.
+    pub lost_segments: u64,
     /// How much room there is.
     pub space: DiskSpace,
 }
@@ -128,12 +159,29 @@ impl Log {
         now: SystemTime,
     ) -> Result<(Self, Recovered), LogError> {
         options.check()?;
-        let directory = lock(&options.directory)?;
+        let (directory, directory_identity) = lock(&options.directory)?;
         let found = recover::look(&options.directory)?;
+        let retained = match options.retention.max_age {
+            Some(_) => retention::last_deletion(&options.directory, now),
+            None => None,
+        };
+        let retention_clock = RetentionClock::start(now, disk.steady(), found.newest, retained);
         let mut log = Self {
             options,
             disk,
-            _directory: directory,
+            lock: directory,
+            directory_identity,
+            segments: found.segments,
+            listed: None,
+            seqs: BTreeMap::new(),
+            unsynced_seqs: None,
+            losses: Vec::new(),
+            recorded: Vec::new(),
+            lost: Vec::new(),
+            lost_segments: 0,
+            retention_clock,
+            unsynced_note: None,
+            time_stamps: Vec::new(),
             current: None,
             synced: found.end,
             written: found.end,
@@ -151,7 +199,7 @@ impl Log {
         log.open_next(now)?;
         // Only now, when all that was found is written down, may what was torn be cut off.
         found.recovered.tidy(&log.options.directory);
-        log.guarded(now, |log, now| Ok(log.retain(now)?))?;
+        log.guarded(now, Self::retain)?;
         Ok((log, found.recovered))
     }
 
@@ -167,6 +215,9 @@ impl Log {
         if let Err(invalid) = lines.iter().try_for_each(check) {
             let error = LogError::Line(invalid);
             return Err(AppendError { taken: 0, error });
+        }
+        if !lines.is_empty() {
+            self.retention_clock.record(now);
         }
         for line in lines {
             self.pending.push(&line[..line.len() - 1]);
@@ -200,6 +251,9 @@ impl Log {
     pub fn tick(&mut self, now: SystemTime) -> Result<(), LogError> {
         self.look_for_space();
         self.guarded(now, |log, now| {
+            log.check_output()?;
+            log.look_for_lost(now)?;
+            log.record_losses(now)?;
             log.flush(now)?;
             if log.is_old(now) {
                 return log.rotate("time", now);
@@ -207,6 +261,13 @@ impl Log {
             if log.options.signer.is_some() && log.is_checkpoint_due(now) {
                 log.sync_current()?;
                 log.checkpoint(now)?;
+            }
+            log.record_time_stamps(now)?;
+            if log.unsynced_note.is_some() {
+                log.sync_current()?;
+            }
+            if log.retention_clock.is_look_due(log.disk.steady()) {
+                log.retain(now)?;
             }
             Ok(())
         })
@@ -231,12 +292,30 @@ impl Log {
             synced: self.synced,
             open: self.current.is_some(),
             failed_segments: self.failed_segments,
+            lost_segments: self.lost_segments,
             space: self.space,
+        }
+    }
+
+    pub(super) fn tell(&mut self, event: LogEvent) {
+        if let Some(tell) = &mut self.options.on_event {
+            tell(&event);
         }
     }
 
     pub(super) fn directory(&self) -> &Path {
         &self.options.directory
+    }
+
+    /// Makes the directory again if it is gone, and takes the one that has its name now.
+    pub(super) fn ensure_directory(&mut self) -> Result<(), LogError> {
+        let found = self.disk.identify_directory(&self.options.directory);
+        if found.is_ok_and(|found| found.is_same(&self.directory_identity)) {
+            return Ok(());
+        }
+        (self.lock, self.directory_identity) = lock(&self.options.directory)?;
+        self.listed = None;
+        Ok(())
     }
 }
 
@@ -250,7 +329,7 @@ impl std::fmt::Debug for Log {
 }
 
 /// Makes the directory if it is missing, and takes it for this process alone.
-fn lock(path: &Path) -> Result<File, LogError> {
+fn lock(path: &Path) -> Result<(File, FileIdentity), LogError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
             let parent = path
@@ -270,7 +349,11 @@ fn lock(path: &Path) -> Result<File, LogError> {
     let directory = File::open(path).map_err(LogError::io("open", path))?;
     for _ in 0..LOCK_ATTEMPTS {
         match directory.try_lock() {
-            Ok(()) => return Ok(directory),
+            Ok(()) => {
+                let identity = directory.metadata().and_then(|it| FileIdentity::of(&it));
+                let identity = identity.map_err(LogError::io("open", path))?;
+                return Ok((directory, identity));
+            }
             // A verifier that asks whether there is a writer holds it, too, for a moment.
             Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
             Err(TryLockError::Error(error)) => return Err(LogError::io("lock", path)(error)),

@@ -119,6 +119,9 @@ fn serve(flags: Flags) -> ExitCode {
     open_files::raise_limit();
     let (queue, sinks) = (auditing.queue.clone(), auditing.sinks.clone());
     let metrics = Metrics::new(Some(queue), sinks, log.lost());
+    if let Some(counters) = auditing.log.clone() {
+        metrics.observe_audit_log(counters);
+    }
     let served = Gateway::bind(config, auditing.queue.clone(), metrics).and_then(Gateway::run);
     if let Err(error) = &served {
         tracing::error!("{error}");

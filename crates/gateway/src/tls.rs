@@ -8,6 +8,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// CA certificates.
 pub(crate) type Roots = Vec<CertificateDer<'static>>;
@@ -53,6 +54,18 @@ fn store(roots: &Roots) -> Result<RootCertStore, rustls::Error> {
         store.add(root.clone())?;
     }
     Ok(store)
+}
+
+/// The configuration of the HTTP client that trusts these CA certificates.
+pub(crate) fn ureq_client(roots: &Roots) -> TlsConfig {
+    let roots: Vec<Certificate<'static>> = roots
+        .iter()
+        .map(|root| Certificate::from_der(root).to_owned())
+        .collect();
+    TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(provider())
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .build()
 }
 
 /// The configuration of a client that trusts these CA certificates, for TLS 1.2 and 1.3.

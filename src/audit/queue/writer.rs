@@ -17,6 +17,9 @@ const GATHER: Duration = Duration::from_millis(2);
 /// How long to wait after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How often an output without records is asked to do what is due: it should notice within a second
+/// that its files are gone.
+const TICK_EVERY: Duration = Duration::from_millis(500);
 const SYNC_AFTER_LINES: u64 = 1000;
 
 pub(super) struct Writer<O> {
@@ -81,7 +84,7 @@ impl<O: Output> Writer<O> {
         };
         let waiting = shared
             .filled
-            .wait_timeout_while(shared.queue(), SYNC_EVERY, idle);
+            .wait_timeout_while(shared.queue(), TICK_EVERY, idle);
         let (mut queue, _) = waiting.unwrap_or_else(PoisonError::into_inner);
         if shared.guarantee != DeliveryGuarantee::Durable
             && !queue.ended

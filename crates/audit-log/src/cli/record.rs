@@ -82,6 +82,8 @@ pub(super) struct Record<'a> {
     pub(super) bytes_received: Option<u64>,
     pub(super) from: Option<u64>,
     pub(super) to: Option<u64>,
+    pub(super) first_seq: Option<u64>,
+    pub(super) last_seq: Option<u64>,
     #[serde(default)]
     pub(super) truncated: bool,
 }

@@ -4,12 +4,18 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
-use crate::{Checkpoints, VerifierKey, VerifyOptions, VerifyOutcome, VerifyReport, verify};
+use crate::timestamp;
+use crate::{
+    Checkpoints, RequiredTimeStamps, TimeStampAuthority, VerifierKey, VerifyOptions, VerifyOutcome,
+    VerifyReport, verify,
+};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::EXIT_CONFIG;
 use super::progress::ProgressBar;
+use super::when::{self, End};
 
 /// The log to verify, and the checkpoints and keys to verify it against.
 #[derive(Debug)]
@@ -17,6 +23,9 @@ pub(crate) struct Verify {
     directory: PathBuf,
     checkpoints: Option<PathBuf>,
     keys: Vec<String>,
+    tsa_ca: Option<PathBuf>,
+    tsa_within: String,
+    tsa_since: Option<String>,
 }
 
 /// The subcommand.
@@ -27,12 +36,13 @@ pub(super) fn command() -> Command {
             "Reads the audit log in DIR and names the first line that was changed. The command \
              does not change the log, and the gateway may write the log meanwhile. To detect lines \
              that were removed at the end, pass --checkpoints with checkpoints that were stored in \
-             another place. To detect a log that was rewritten as a whole, pass --pubkey.",
+             another place. To detect a log that was rewritten as a whole, pass --pubkey; if the \
+             signing key may have been stolen, pass --tsa-ca as well.",
         )
         .after_help(
             "Exit status: 0 the log is whole, 1 a line was changed, 2 only the last line is torn, \
-             3 lines that a checkpoint covers are missing, 4 the log cannot be read, 5 a sequence \
-             number is missing and no gap record names it, 64 the command line is wrong.",
+             3 lines that a checkpoint covers are missing, 4 the log cannot be read, 5 records are \
+             missing, 64 the command line is wrong.",
         )
         .arg(
             Arg::new("checkpoints")
@@ -51,6 +61,34 @@ pub(super) fn command() -> Command {
                 .help("Public key of the checkpoints, or a file with it; repeat it if the key was changed"),
         )
         .arg(
+            Arg::new("tsa-ca")
+                .long("tsa-ca")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help(
+                    "CA bundle (PEM) of the time-stamp authority; every checkpoint must be covered \
+                     by a time stamp",
+                ),
+        )
+        .arg(
+            Arg::new("tsa-within")
+                .long("tsa-within")
+                .value_name("TIME")
+                .default_value("24h")
+                .requires("tsa-ca")
+                .help("How late a time stamp may be, such as 24h or 7d"),
+        )
+        .arg(
+            Arg::new("tsa-since")
+                .long("tsa-since")
+                .value_name("TIME")
+                .requires("tsa-ca")
+                .help(
+                    "Checkpoints before this time need no time stamp of their own: RFC 3339, a \
+                     duration before now, or a date",
+                ),
+        )
+        .arg(
             Arg::new("directory")
                 .value_name("DIR")
                 .required(true)
@@ -67,6 +105,12 @@ impl Verify {
             directory: path("directory").unwrap_or_default(),
             checkpoints: path("checkpoints"),
             keys: keys.cloned().collect(),
+            tsa_ca: path("tsa-ca"),
+            tsa_within: matches
+                .get_one::<String>("tsa-within")
+                .cloned()
+                .unwrap_or_default(),
+            tsa_since: matches.get_one("tsa-since").cloned(),
         }
     }
 
@@ -109,7 +153,36 @@ impl Verify {
                     .map_err(|error| format!("--pubkey {key}: {error}"))?,
             });
         }
+        options.time_stamps = self.time_stamps()?;
         Ok(options)
+    }
+
+    fn time_stamps(&self) -> Result<Option<RequiredTimeStamps>, String> {
+        let Some(path) = &self.tsa_ca else {
+            return Ok(None);
+        };
+        let pem = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let authority = TimeStampAuthority::from_pem(&pem)
+            .map_err(|error| format!("--tsa-ca {}: {error}", path.display()))?;
+        let mut required = authority.required();
+        let within = when::duration(&self.tsa_within).and_then(|time| time.try_into().ok());
+        required.within = within.ok_or_else(|| {
+            format!(
+                "--tsa-within {:?} is not valid: give a duration such as 24h or 7d",
+                self.tsa_within
+            )
+        })?;
+        if let Some(since) = &self.tsa_since {
+            let time = when::bound(since, End::Since, SystemTime::now());
+            let time = time.and_then(|time| timestamp::parse(&time));
+            required.since = Some(time.ok_or_else(|| {
+                format!(
+                    "--tsa-since {since:?} is not valid: give RFC 3339, a duration such as 7d, or \
+                     a date such as 2026-03-14"
+                )
+            })?);
+        }
+        Ok(Some(required))
     }
 }
 
@@ -149,6 +222,15 @@ fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
     if let Some(signed) = report.signed_lines {
         say(format!("signed up to line {signed}"));
     }
+    match report.time_stamped {
+        Some((lines, time)) => say(format!(
+            "{} time stamps are valid; the last one covers {lines} lines, at {}",
+            report.time_stamps,
+            timestamp::format_micros(time)
+        )),
+        None if options.time_stamps.is_some() => say("no time stamp is valid".to_owned()),
+        None => {}
+    }
     if options.checkpoints.is_some() {
         say(format!("{} stored checkpoints agree", report.compared));
     }
@@ -168,14 +250,17 @@ fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
     }
     if options.keys.is_empty() {
         say("without --pubkey, a log that was rewritten as a whole is not detected".to_owned());
+    } else if options.time_stamps.is_none() {
+        say(
+            "without --tsa-ca, a log that was rewritten with a stolen key is not detected"
+                .to_owned(),
+        );
     }
     text
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use crate::{Log, LogOptions, Signer};
 
     use super::*;
@@ -234,7 +319,9 @@ mod tests {
         ];
         let (code, text) = run(&with).unwrap();
         assert_eq!(code, 0, "{text}");
-        assert!(text.contains("2 stored checkpoints agree") && !text.contains("without"));
+        assert!(text.contains("2 stored checkpoints agree"), "{text}");
+        assert!(!text.contains("without --checkpoints") && !text.contains("without --pubkey"));
+        assert!(text.contains("without --tsa-ca"), "{text}");
         assert!(text.contains("signed up to line 1\n"), "{text}");
 
         let segment = directory.join("audit-000000000001.jsonl");

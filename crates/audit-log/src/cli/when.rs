@@ -53,7 +53,7 @@ fn date(text: &str) -> Option<(Timestamp, Timestamp)> {
 }
 
 /// Parses a duration such as `7d` or `1h 30m`. `M` is a month, `m` a minute.
-fn duration(text: &str) -> Option<SignedDuration> {
+pub(super) fn duration(text: &str) -> Option<SignedDuration> {
     if !text.starts_with(|first: char| first.is_ascii_digit()) {
         return None;
     }

@@ -105,6 +105,10 @@ impl SegmentFile for FaultyFile {
     fn trim(&mut self) -> io::Result<()> {
         self.0.trim()
     }
+
+    fn identity(&self) -> io::Result<FileIdentity> {
+        self.0.identity()
+    }
 }
 
 struct Setup {
@@ -153,7 +157,14 @@ impl Setup {
         } else {
             with_key().keys
         };
-        let report = check_with(self.directory.path(), &VerifyOptions { checkpoints, keys });
+        let report = check_with(
+            self.directory.path(),
+            &VerifyOptions {
+                checkpoints,
+                keys,
+                ..VerifyOptions::default()
+            },
+        );
         assert_eq!(report.outcome, VerifyOutcome::Whole, "{report:#?}");
         report
     }

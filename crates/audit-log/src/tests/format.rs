@@ -102,6 +102,21 @@ fn files_are_for_their_owner_and_reserve_nothing_once_sealed() {
     assert!(kept <= 64 * 1024, "{kept}");
 }
 
+/// The status and the output of the verifier in Python.
+pub(super) fn python(directory: &Path) -> (i32, String) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/audit_verify.py");
+    let output = Command::new("python3")
+        .arg(script)
+        .arg(directory)
+        .output()
+        .unwrap();
+    assert!(output.stderr.is_empty(), "{output:?}");
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+    )
+}
+
 #[test]
 fn python_comes_to_the_same_verdict() {
     let directory = tempfile::tempdir().unwrap();
@@ -121,18 +136,6 @@ fn python_comes_to_the_same_verdict() {
             _ => writer.close(),
         }
     }
-    let python = |directory: &Path| {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/audit_verify.py");
-        let output = Command::new("python3")
-            .arg(script)
-            .arg(directory)
-            .output()
-            .unwrap();
-        (
-            output.status.code().unwrap(),
-            String::from_utf8(output.stdout).unwrap(),
-        )
-    };
     let report = assert_whole(directory.path());
     let (code, text) = python(directory.path());
     assert_eq!(code, 0, "{text}");

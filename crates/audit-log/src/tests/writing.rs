@@ -308,3 +308,22 @@ fn a_log_can_be_handed_to_another_thread_and_shows_no_secret() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_gap_without_a_number_is_taken_and_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(options(directory.path(), "i1"));
+    writer.write(1);
+    let gap = br#"{"v":1,"ts":"2026-11-21T15:02:16.000000Z","instance":"i1","event":"gap","from":2,"to":4}"#;
+    writer.log.append(&[gap], at(2)).unwrap();
+    writer.seq = 4;
+    writer.write(2);
+    let other = br#"{"v":1,"ts":"2026-11-21T15:02:16.000000Z","instance":"i1","event":"decision"}"#;
+    let refused = writer.log.append(&[other], at(3)).unwrap_err();
+    assert!(matches!(
+        refused.error,
+        LogError::Line(InvalidLine::Malformed)
+    ));
+    writer.close();
+    assert_whole(directory.path());
+}

@@ -19,6 +19,9 @@ impl Walk<'_> {
         ended: End,
         sealed: bool,
     ) -> Result<(), VerifyOutcome> {
+        if next.open.follows == Follows::Lost {
+            return self.lost_end(next);
+        }
         if let End::Damaged(seq) | End::Torn(seq) = ended {
             return Err(self.damaged(seq));
         }
@@ -51,8 +54,10 @@ impl Walk<'_> {
                 self.in_place = (rest > 0).then_some(self.at.segment);
                 Ok(())
             }
-            Follows::Nothing | Follows::Sealed if rest == 0 => Ok(()),
-            Follows::Nothing | Follows::Sealed => tampered("there are lines after the seal"),
+            Follows::Nothing | Follows::Sealed | Follows::Lost if rest == 0 => Ok(()),
+            Follows::Nothing | Follows::Sealed | Follows::Lost => {
+                tampered("there are lines after the seal")
+            }
         }
     }
 
@@ -99,11 +104,7 @@ impl Walk<'_> {
 
     /// The verdict on a log that was read to its end.
     pub(super) fn conclude(&mut self) -> Result<(), VerifyOutcome> {
-        let first = self.report.first_segment;
-        if first > self.deleted + 1 {
-            let what = "the segments before this one are missing, and no `retention` line says so";
-            return Err(self.tampered_at(first, 1, what));
-        }
+        let missing = self.missing(true)?;
         if let Some(problem) = self
             .not_signed
             .take()
@@ -111,6 +112,7 @@ impl Walk<'_> {
         {
             return Err(VerifyOutcome::Tampered(problem));
         }
+        self.time_stamps_end()?;
         if let Some(marks) = self.marks.take() {
             let compared = marks.compare(&self.at, &self.origins, &self.options.keys)?;
             self.report.compared = compared.matching;
@@ -120,9 +122,15 @@ impl Walk<'_> {
                     compared.earlier
                 ));
             }
+            if compared.lost > 0 {
+                self.report.notes.push(format!(
+                    "{} checkpoints are of lines that are lost",
+                    compared.lost
+                ));
+            }
         }
         self.instance_ended();
-        if let Some(problem) = self.gap.take() {
+        if let Some(problem) = missing.or(self.gap.take()) {
             return Err(VerifyOutcome::Gap(problem));
         }
         if let Some(problem) = self.torn() {

@@ -5,6 +5,7 @@ use super::walk::Walk;
 use super::{VerifyOutcome, VerifyProblem};
 use crate::chain::{Chain, Position};
 use crate::checkpoint::Checkpoint;
+use crate::loss::Loss;
 use crate::names;
 use crate::note::Note;
 use crate::options::MAX_CHECKPOINT_LINES;
@@ -24,7 +25,8 @@ impl Walk<'_> {
             return Err(self.tampered_event(event, "the line belongs to another instance"));
         }
         let place = (self.at.segment, self.at.line);
-        if let Err(Repeated) = self.sequence.saw(event.seq, place) {
+        let saw = event.seq.map(|seq| self.sequence.saw(seq, place));
+        if saw == Some(Err(Repeated)) {
             return Err(self.tampered_event(event, "the `seq` appears twice"));
         }
         if let Some((from, to)) = event.lost {
@@ -35,7 +37,7 @@ impl Walk<'_> {
         {
             let what = "no signed checkpoint covers this line, but one is required";
             let file = names::segment(self.at.segment);
-            let problem = VerifyProblem::new(file, self.at.line, Some(event.seq), what);
+            let problem = VerifyProblem::new(file, self.at.line, event.seq, what);
             self.not_signed = Some(problem);
         }
         Ok(())
@@ -45,6 +47,7 @@ impl Walk<'_> {
         &mut self,
         own: Own,
         instance: String,
+        time: &str,
         before: &Position,
     ) -> Result<(), VerifyOutcome> {
         let is_open = matches!(own, Own::Open(_));
@@ -61,7 +64,12 @@ impl Walk<'_> {
             Own::Open(open) => self.opened(open, instance, before),
             Own::Seal { line, .. } if line == self.at.line => Ok(()),
             Own::Seal { .. } => Err(self.tampered("the seal counts other lines")),
-            Own::Checkpoint { note } => self.checkpoint(&note, before),
+            Own::Checkpoint { note } => {
+                self.checkpoint(&note, before)?;
+                self.needs_time_stamp(&note, time, before);
+                Ok(())
+            }
+            Own::TimeStamp { lines, token } => self.time_stamp(lines, &token),
             Own::Recovery(recovery) => {
                 self.recoveries_due -= 1;
                 self.recovery(&recovery)
@@ -72,6 +80,7 @@ impl Walk<'_> {
                 lines,
                 last,
             } => self.retention(from, to, lines, last),
+            Own::Lost(loss) => self.loss(loss),
         }
     }
 
@@ -150,13 +159,19 @@ impl Walk<'_> {
         }
     }
 
+    fn loss(&mut self, loss: Loss) -> Result<(), VerifyOutcome> {
+        if loss.from > loss.to || loss.to >= self.at.segment {
+            return Err(self.tampered("the line says that segments are lost that are not"));
+        }
+        if let Some((first, last)) = loss.seqs {
+            self.sequence.lost(first, last);
+        }
+        self.losses.push(loss);
+        Ok(())
+    }
+
     fn tampered_event(&self, event: &Event<'_>, what: &str) -> VerifyOutcome {
         let file = names::segment(self.at.segment);
-        VerifyOutcome::Tampered(VerifyProblem::new(
-            file,
-            self.at.line,
-            Some(event.seq),
-            what,
-        ))
+        VerifyOutcome::Tampered(VerifyProblem::new(file, self.at.line, event.seq, what))
     }
 }

@@ -16,7 +16,8 @@ const FILE: &str = "checkpoints";
 pub(super) struct Marks {
     kept: Vec<Kept>,
     /// Where the log is at each of them, as far as it was read.
-    found: Vec<Position>,
+    /// `None` for a checkpoint of lines that are lost.
+    found: Vec<Option<Position>>,
     /// Checkpoints of lines that were deleted before.
     skipped: usize,
 }
@@ -26,6 +27,8 @@ pub(super) struct Compared {
     pub(super) matching: u64,
     /// Those of lines that were deleted before.
     pub(super) earlier: u64,
+    /// Those of lines that are lost.
+    pub(super) lost: u64,
 }
 
 impl Marks {
@@ -51,8 +54,18 @@ impl Marks {
         while let Some(next) = self.kept.get(self.skipped + self.found.len())
             && next.checkpoint.lines == at.lines
         {
-            self.found.push(*at);
+            self.found.push(Some(*at));
         }
+    }
+
+    /// The log goes on from here, and what is before it is lost.
+    pub(super) fn skip(&mut self, at: &Position) {
+        while let Some(next) = self.kept.get(self.skipped + self.found.len())
+            && next.checkpoint.lines < at.lines
+        {
+            self.found.push(None);
+        }
+        self.pass(at);
     }
 
     /// Compares, when the log has been read to its end.
@@ -67,6 +80,7 @@ impl Marks {
         let mut compared = Compared {
             matching: 0,
             earlier: 0,
+            lost: 0,
         };
         for (at, kept) in self
             .kept
@@ -85,8 +99,9 @@ impl Marks {
                 continue;
             };
             match self.found.get(at) {
-                Some(place) if place.chain == checkpoint.chain => compared.matching += 1,
-                Some(place) => {
+                Some(None) => compared.lost += 1,
+                Some(Some(place)) if place.chain == checkpoint.chain => compared.matching += 1,
+                Some(Some(place)) => {
                     let what = format!(
                         "the checkpoint of {} lines has another chain: this line, or one before \
                          it, was changed after it had been signed",

@@ -1,17 +1,21 @@
 //! Reading a log again, from its first line to its last.
 
 mod ends;
+mod holes;
 mod lines;
 mod marks;
 mod sequence;
+mod time_stamps;
 mod walk;
 
 use std::fmt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::chain::Position;
 use super::checkpoint::Checkpoints;
 use super::note::VerifierKey;
+use super::time_stamp::RequiredTimeStamps;
 
 /// What a log is compared with.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +27,9 @@ pub struct VerifyOptions {
     /// The keys that sign the checkpoints. Without them nobody can know that the log was not
     /// written anew as a whole.
     pub keys: Vec<VerifierKey>,
+    /// Time stamps that the checkpoints must have. Without them nobody can know that the log was
+    /// not written anew by somebody who has its key.
+    pub time_stamps: Option<RequiredTimeStamps>,
 }
 
 /// How far a verification has come.
@@ -54,6 +61,11 @@ pub struct VerifyReport {
     /// The part of the log that is signed by one of the keys: so many of its lines, counted from
     /// its very first. `None` without a key.
     pub signed_lines: Option<u64>,
+    /// How many time stamps were checked and are right.
+    pub time_stamps: u64,
+    /// The part of the log that a time stamp covers, and the time of the last one: so many of its
+    /// lines, counted from its very first. `None` if none was checked.
+    pub time_stamped: Option<(u64, SystemTime)>,
     /// How many checkpoints from another place were of this log, and found in it.
     pub compared: u64,
     /// Whether the last segment is sealed. If it is not, the log is being written, or its writer
@@ -80,7 +92,8 @@ pub enum VerifyOutcome {
     Cut(VerifyProblem),
     /// It cannot be read.
     Unreadable(VerifyProblem),
-    /// A `seq` is missing, and no `gap` line says why.
+    /// Records are missing: a `seq` that no `gap` line names, or lines that were lost while the log
+    /// was written, as the log itself says.
     Gap(VerifyProblem),
 }
 

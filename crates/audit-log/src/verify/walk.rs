@@ -5,12 +5,16 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::holes::Hole;
 use super::marks::Marks;
 use super::sequence::Sequence;
+use super::time_stamps::Stamping;
 use super::{VerifyOptions, VerifyOutcome, VerifyProblem, VerifyProgress, VerifyReport};
 use crate::chain::Position;
+use crate::loss::Loss;
 use crate::names;
 use crate::reading::Line;
+use crate::record::Follows;
 use crate::scan::{End, Header, Scan, Step};
 
 /// Lines between two calls of the progress function.
@@ -37,6 +41,13 @@ pub(super) struct Walk<'a> {
     pub(super) in_place: Option<u64>,
     /// `recovery` lines that have to come next.
     pub(super) recoveries_due: u64,
+    pub(super) stamping: Stamping,
+    /// Lines that are missing, in the order in which they would stand.
+    pub(super) holes: Vec<Hole>,
+    /// The segment, just read, that is broken off before missing ones, and its first missing line.
+    pub(super) broken_off: Option<(u64, u64)>,
+    /// What the log itself says of lost segments.
+    pub(super) losses: Vec<Loss>,
     /// The last segment that a `retention` line says is deleted.
     pub(super) deleted: u64,
     /// Event lines after the last signed checkpoint, and whether that is in this segment.
@@ -66,6 +77,8 @@ impl<'a> Walk<'a> {
                 events: 0,
                 checkpoints: 0,
                 signed_lines: (!options.keys.is_empty()).then_some(0),
+                time_stamps: 0,
+                time_stamped: None,
                 compared: 0,
                 sealed: false,
                 live: is_locked(directory),
@@ -81,6 +94,10 @@ impl<'a> Walk<'a> {
             ends: BTreeMap::new(),
             in_place: None,
             recoveries_due: 0,
+            stamping: Stamping::default(),
+            holes: Vec::new(),
+            broken_off: None,
+            losses: Vec::new(),
             deleted: 0,
             unsigned: 0,
             signed_here: false,
@@ -91,7 +108,11 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn run(mut self) -> VerifyReport {
-        let outcome = self.walk().and_then(|()| self.conclude());
+        let outcome = match self.walk() {
+            Ok(()) => self.conclude(),
+            // What is missing comes before the line at which the reading ended.
+            Err(outcome) => Err(self.missing(false).err().unwrap_or(outcome)),
+        };
         self.report.outcome = outcome.err().unwrap_or(VerifyOutcome::Whole);
         self.report.end = self.at;
         self.report
@@ -123,14 +144,15 @@ impl<'a> Walk<'a> {
         self.begin(first)?;
         for (at, number) in numbers.iter().copied().enumerate() {
             if number != self.at.segment + 1 {
-                return Err(self.tampered_at(self.at.segment + 1, 1, "the segment is missing"));
+                self.missing_segments(number)?;
             }
             let following = numbers.get(at + 1).filter(|next| **next == number + 1);
             // One that cannot be read is reported in its turn, and another segment under this
             // name says nothing about this one.
             let header = following.and_then(|next| self.header(*next).ok().flatten());
             let next = header.filter(|header| header.open.segment == number + 1);
-            self.segment(number, next)?;
+            let is_followed_by_hole = at + 1 < numbers.len() && following.is_none();
+            self.segment(number, next, is_followed_by_hole)?;
         }
         (self.progress)(VerifyProgress {
             bytes: self.total,
@@ -151,6 +173,13 @@ impl<'a> Walk<'a> {
                 };
                 self.instance.clone_from(&header.instance);
             }
+            self.holes.push(Hole {
+                from: 1,
+                to: first - 1,
+                line: 1,
+                lines: (1, self.at.lines),
+                is_beginning: true,
+            });
         }
         self.ends.insert(first.saturating_sub(1), self.at);
         if let Some(marks) = &mut self.marks {
@@ -159,13 +188,30 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn segment(&mut self, number: u64, next: Option<Header>) -> Result<(), VerifyOutcome> {
+    /// Reads a segment. `has_later` says that there is a later one, though it may not be the next.
+    fn segment(
+        &mut self,
+        number: u64,
+        next: Option<Header>,
+        has_later: bool,
+    ) -> Result<(), VerifyOutcome> {
         let limit = next.as_ref().map_or(u64::MAX, |next| next.open.end);
         let start = self.at.next_segment();
         self.at = start;
         self.signed_here = false;
         let path = self.path(number);
-        let mut scan = Scan::open(&path, start, limit).map_err(|error| self.unreadable(error))?;
+        let mut scan = match (Scan::open(&path, start, limit), &next) {
+            // Whatever has the name of a lost segment now is not read.
+            (Err(error), Some(next))
+                if next.open.follows == Follows::Lost
+                    && error.kind() == io::ErrorKind::InvalidInput =>
+            {
+                self.lost_end(next)?;
+                self.ends.insert(number, self.at);
+                return Ok(());
+            }
+            (scan, _) => scan.map_err(|error| self.unreadable(error))?,
+        };
         let ended = loop {
             let step = scan.next().map_err(|error| self.unreadable(error))?;
             match step {
@@ -176,6 +222,9 @@ impl<'a> Walk<'a> {
         self.report.sealed = scan.is_sealed();
         match next {
             Some(next) => self.closed(&next, ended, scan.is_sealed())?,
+            None if has_later && ended != End::Whole => {
+                self.broken_off = Some((number, self.at.line + 1));
+            }
             None => self.open_ended(ended)?,
         }
         self.ends.insert(number, self.at);
@@ -189,7 +238,11 @@ impl<'a> Walk<'a> {
         self.report.lines += 1;
         match line {
             Line::Event(event) => self.event(&event)?,
-            Line::Own { own, instance, .. } => self.own(own, instance, &before)?,
+            Line::Own {
+                own,
+                instance,
+                time,
+            } => self.own(own, instance, &time, &before)?,
         }
         if let Some(marks) = &mut self.marks {
             marks.pass(&after);
@@ -234,7 +287,7 @@ impl<'a> Walk<'a> {
         self.directory.join(names::segment(segment))
     }
 
-    fn header(&self, segment: u64) -> Result<Option<Header>, VerifyOutcome> {
+    pub(super) fn header(&self, segment: u64) -> Result<Option<Header>, VerifyOutcome> {
         Header::read(&self.path(segment)).map_err(|error| {
             let problem = VerifyProblem::new(names::segment(segment), 1, None, error.to_string());
             VerifyOutcome::Unreadable(problem)

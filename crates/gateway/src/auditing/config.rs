@@ -10,10 +10,11 @@ use voxgate::audit::{DeliveryGuarantee, Pepper};
 use voxgate::env::{Environment, path_to_show};
 use voxgate::{ConfigError, Problem};
 
-use super::sinks::SinkSettings;
+use super::sinks::{SinkSettings, http_url};
+use super::time_stamps::TimeStampSettings;
 use crate::settings::{
-    AUDIT, AUDIT_DIR, AUDIT_PEPPER_FILE, AUDIT_RETENTION, AUDIT_SEGMENT, AUDIT_SIGNING_KEY_FILE,
-    default_of,
+    AUDIT, AUDIT_DIR, AUDIT_PEPPER_FILE, AUDIT_RETENTION, AUDIT_RETENTION_SHARE, AUDIT_SEGMENT,
+    AUDIT_SIGNING_KEY_FILE, AUDIT_TSA_INTERVAL, AUDIT_TSA_URL, default_of,
 };
 
 /// The audit trail as configured.
@@ -33,7 +34,10 @@ pub(crate) struct LogFiles {
     pub(crate) segment_bytes: u64,
     /// `None` keeps every file.
     pub(crate) retention: Option<Duration>,
+    /// The largest share of the closed files that is deleted within an hour, in percent.
+    pub(crate) retention_percent: u8,
     pub(crate) signer: Option<Signer>,
+    pub(crate) time_stamps: Option<TimeStampSettings>,
 }
 
 /// The values of the environment variables, not yet checked.
@@ -43,7 +47,10 @@ struct RawAuditSettings {
     audit_dir: Option<String>,
     audit_segment: Option<String>,
     audit_retention: Option<String>,
+    audit_retention_share: Option<String>,
     audit_signing_key_file: Option<String>,
+    audit_tsa_url: Option<String>,
+    audit_tsa_interval: Option<String>,
     audit_pepper_file: Option<String>,
 }
 
@@ -63,12 +70,27 @@ impl Audit {
         let guarantee = reading.guarantee(raw.audit.as_deref(), directory.is_some());
         let segment_bytes = reading.size(raw.audit_segment.as_deref());
         let retention = reading.retention(raw.audit_retention.as_deref());
+        let retention_percent = reading.percent(raw.audit_retention_share.as_deref());
+        if raw.audit_retention_share.is_some() && raw.audit_retention.is_none() {
+            let message = format!("means nothing without {AUDIT_RETENTION}; set both or neither");
+            reading.problem(AUDIT_RETENTION_SHARE, message);
+        }
         let signer = reading.signer(raw.audit_signing_key_file.as_deref());
+        let time_stamps = reading.time_stamps(
+            raw.audit_tsa_url.as_deref(),
+            raw.audit_tsa_interval.as_deref(),
+        );
+        if raw.audit_tsa_url.is_some() && raw.audit_signing_key_file.is_none() {
+            let message =
+                format!("means nothing without {AUDIT_SIGNING_KEY_FILE}; set both or neither");
+            reading.problem(AUDIT_TSA_URL, message);
+        }
         let pepper = reading.pepper(raw.audit_pepper_file.as_deref());
         for (variable, given) in [
             (AUDIT_SEGMENT, raw.audit_segment.is_some()),
             (AUDIT_RETENTION, raw.audit_retention.is_some()),
             (AUDIT_SIGNING_KEY_FILE, raw.audit_signing_key_file.is_some()),
+            (AUDIT_TSA_URL, raw.audit_tsa_url.is_some()),
         ] {
             if given && raw.audit_dir.is_none() {
                 let message = format!("means nothing without {AUDIT_DIR}; set both or neither");
@@ -76,8 +98,17 @@ impl Audit {
             }
         }
         let has_directory = raw.audit_dir.is_some();
-        let sinks = SinkSettings::read(environment, &mut reading, has_directory, guarantee)?;
-        let (Some(guarantee), Some(segment_bytes)) = (guarantee, segment_bytes) else {
+        let is_secured = |it: &TimeStampSettings| it.url.scheme_str() == Some("https");
+        let sinks = SinkSettings::read(
+            environment,
+            &mut reading,
+            has_directory,
+            guarantee,
+            time_stamps.as_ref().is_some_and(is_secured),
+        )?;
+        let (Some(guarantee), Some(segment_bytes), Some(retention_percent)) =
+            (guarantee, segment_bytes, retention_percent)
+        else {
             return Ok(None);
         };
         Ok(Some(Self {
@@ -86,7 +117,9 @@ impl Audit {
                 directory,
                 segment_bytes,
                 retention,
+                retention_percent,
                 signer,
+                time_stamps,
             }),
             sinks,
             pepper,
@@ -161,6 +194,18 @@ impl SettingsReader<'_> {
         time
     }
 
+    fn percent(&mut self, given: Option<&str>) -> Option<u8> {
+        let given = given.unwrap_or_else(|| default_of(AUDIT_RETENTION_SHARE));
+        let number = given.trim().strip_suffix('%').map(str::trim_end);
+        let percent = number.and_then(|number| number.parse().ok());
+        let percent = percent.filter(|percent| (1..=100).contains(percent));
+        if percent.is_none() {
+            let message = "must be a whole percentage from 1% to 100%, such as 10%";
+            self.problem(AUDIT_RETENTION_SHARE, message);
+        }
+        percent
+    }
+
     fn signer(&mut self, given: Option<&str>) -> Option<Signer> {
         let text = self.file(AUDIT_SIGNING_KEY_FILE, given?)?;
         let signer = Signer::parse(text.trim()).ok();
@@ -169,6 +214,33 @@ impl SettingsReader<'_> {
             self.problem(AUDIT_SIGNING_KEY_FILE, message);
         }
         signer
+    }
+
+    fn time_stamps(
+        &mut self,
+        url: Option<&str>,
+        interval: Option<&str>,
+    ) -> Option<TimeStampSettings> {
+        let text = interval.unwrap_or_else(|| default_of(AUDIT_TSA_INTERVAL));
+        let range = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+        let time = humantime::parse_duration(text.trim()).ok();
+        let time = time.filter(|time| range.contains(time));
+        if time.is_none() {
+            self.problem(AUDIT_TSA_INTERVAL, "must be from 1s to 1day, such as 10m");
+        }
+        if url.is_none() && interval.is_some() {
+            let message = format!("means nothing without {AUDIT_TSA_URL}; set both or neither");
+            self.problem(AUDIT_TSA_INTERVAL, message);
+        }
+        let authority = http_url(url?.trim());
+        if authority.is_none() {
+            let message = "must be a URL such as https://tsa.example/, without a user's name";
+            self.problem(AUDIT_TSA_URL, message);
+        }
+        Some(TimeStampSettings {
+            url: authority?,
+            interval: time?,
+        })
     }
 
     fn pepper(&mut self, given: Option<&str>) -> Option<Pepper> {

@@ -1,7 +1,9 @@
 //! The audit trail of the process: its queue, its primary output and its sinks.
 
 mod config;
+mod log_counters;
 mod sinks;
+mod time_stamps;
 
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -14,6 +16,7 @@ use voxgate::audit::{AuditQueue, AuditQueueGuard, LogOutput, StreamOutput};
 
 pub(crate) use self::config::Audit;
 use self::config::LogFiles;
+pub(crate) use self::log_counters::LogCounters;
 pub(crate) use self::sinks::{AuditSinks, SinkQueue};
 
 /// How long shutdown waits for records that are not written yet.
@@ -23,6 +26,8 @@ const FINISH_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) struct Auditing {
     pub(crate) queue: AuditQueue,
     pub(crate) sinks: AuditSinks,
+    /// `None` without files.
+    pub(crate) log: Option<LogCounters>,
     threads: AuditQueueGuard,
 }
 
@@ -50,9 +55,11 @@ impl Auditing {
         let instance = instance().map_err(failed)?;
         let sinks = AuditSinks::start(&audit.sinks, &instance).map_err(failed)?;
         let guarantee = audit.promise;
-        let (queue, threads) = match &audit.log {
-            Some(files) => {
-                let log = LogOutput::new(open(files, &instance, sinks.clone())?);
+        let counters = audit.log.is_some().then(LogCounters::default);
+        let (queue, threads) = match audit.log.as_ref().zip(counters.clone()) {
+            Some((files, counters)) => {
+                let log = open(files, &instance, audit, sinks.clone(), counters)?;
+                let log = LogOutput::new(log);
                 AuditQueue::start(sinks.fan_out(log, guarantee), guarantee, &instance)
             }
             None => {
@@ -64,6 +71,7 @@ impl Auditing {
         Ok(Self {
             queue,
             sinks,
+            log: counters,
             threads,
         })
     }
@@ -87,10 +95,17 @@ fn stdout() -> io::Result<File> {
     io::stdout().as_fd().try_clone_to_owned().map(File::from)
 }
 
-fn open(files: &LogFiles, instance: &str, sinks: AuditSinks) -> Result<Log, AuditError> {
+fn open(
+    files: &LogFiles,
+    instance: &str,
+    audit: &Audit,
+    sinks: AuditSinks,
+    counters: LogCounters,
+) -> Result<Log, AuditError> {
     let mut options = LogOptions::new(&files.directory, instance, origin());
     options.segment_bytes = files.segment_bytes;
     options.retention.max_age = files.retention;
+    options.retention.max_percent = files.retention_percent;
     options.least_space_bytes = 2 * files.segment_bytes;
     options.low_space_bytes = 16 * files.segment_bytes;
     options.signer.clone_from(&files.signer);
@@ -101,6 +116,13 @@ fn open(files: &LogFiles, instance: &str, sinks: AuditSinks) -> Result<Log, Audi
         tracing::info!(note, "audit checkpoint");
         sinks.checkpoint(&own, note);
     }));
+    if let Some(settings) = &files.time_stamps {
+        let (take, arrived) =
+            time_stamps::start(settings, &audit.sinks.roots, counters.clone()).map_err(failed)?;
+        options.on_synced_checkpoint = Some(take);
+        options.time_stamps = Some(arrived);
+    }
+    options.on_event = Some(Box::new(move |event| counters.note(event)));
     let (log, recovered) = Log::open(options, SystemTime::now()).map_err(failed)?;
     if let Some((segment, line)) = recovered.damaged {
         tracing::error!(

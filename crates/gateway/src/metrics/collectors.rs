@@ -13,7 +13,7 @@ use voxgate::audit::AuditQueue;
 use voxgate::rate_limit::StoreStatus;
 use voxgate::{Limiter, SharedKeyRing};
 
-use crate::auditing::{AuditSinks, SinkQueue};
+use crate::auditing::{AuditSinks, LogCounters, SinkQueue};
 
 /// A counter of lost lines.
 pub(super) struct LostLines<F> {
@@ -65,6 +65,37 @@ impl Collector for AuditQueueMetrics {
             "audit_failing",
             "1 if the last attempt to write audit records failed",
             &ConstGauge::new(i64::from(self.0.is_failing())),
+        )
+    }
+}
+
+/// The counters of the audit log's files.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AuditLogMetrics(pub(super) Arc<OnceLock<LogCounters>>);
+
+impl Collector for AuditLogMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(counters) = self.0.get() else {
+            return Ok(());
+        };
+        let encoder = &mut encoder;
+        write(
+            encoder,
+            "audit_segments_lost",
+            "Files of the audit log that were removed, replaced or changed by another process",
+            &ConstCounter::new(counters.segments_lost()),
+        )?;
+        write(
+            encoder,
+            "audit_time_stamps",
+            "Time stamps of the audit log that the time-stamp authority gave",
+            &ConstCounter::new(counters.time_stamps()),
+        )?;
+        write(
+            encoder,
+            "audit_time_stamp_failures",
+            "Requests to the time-stamp authority that failed",
+            &ConstCounter::new(counters.time_stamp_failures()),
         )
     }
 }

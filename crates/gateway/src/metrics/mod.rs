@@ -18,9 +18,11 @@ use prometheus_client::registry::Registry;
 use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
 
-use self::collectors::{AuditQueueMetrics, KeyRingMetrics, LimitUsage, LostLines, SinkMetrics};
+use self::collectors::{
+    AuditLogMetrics, AuditQueueMetrics, KeyRingMetrics, LimitUsage, LostLines, SinkMetrics,
+};
 use self::limits::LimitMetrics;
-use super::auditing::AuditSinks;
+use super::auditing::{AuditSinks, LogCounters};
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -35,6 +37,7 @@ pub(crate) struct Metrics {
     limits: LimitMetrics,
     limit_usage: LimitUsage,
     audit: Option<AuditQueue>,
+    audit_log: AuditLogMetrics,
 }
 
 impl Metrics {
@@ -96,6 +99,8 @@ impl Metrics {
         if let Some(audit) = audit.clone() {
             registry.register_collector(Box::new(AuditQueueMetrics(audit)));
         }
+        let audit_log = AuditLogMetrics::default();
+        registry.register_collector(Box::new(audit_log.clone()));
         if sinks.iter().next().is_some() {
             registry.register_collector(Box::new(SinkMetrics(sinks)));
         }
@@ -120,6 +125,7 @@ impl Metrics {
             limits,
             limit_usage,
             audit,
+            audit_log,
         }
     }
 
@@ -132,6 +138,12 @@ impl Metrics {
     /// The audit queue that is observed.
     pub(crate) fn audit(&self) -> Option<&AuditQueue> {
         self.audit.as_ref()
+    }
+
+    /// Reports what happens to the files of the audit log.
+    pub(crate) fn observe_audit_log(&self, counters: LogCounters) {
+        // One process has one audit log.
+        let _ = self.audit_log.0.set(counters);
     }
 
     /// Reports these keys from now on.

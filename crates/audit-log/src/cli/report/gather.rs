@@ -161,8 +161,14 @@ impl UsageReport {
     /// Adds the record's number to the sequence of its instance.
     fn count(&mut self, record: &Record<'_>) {
         let (seq, instance) = (record.seq, record.instance.as_deref());
-        let is_gap = &*record.event == "gap";
-        let Some(instance) = instance.filter(|_| seq.is_some() || is_gap) else {
+        // Records that were not written, and records that were written and are gone.
+        let gap = match &*record.event {
+            "gap" => record.from.zip(record.to),
+            "segments_lost" => record.first_seq.zip(record.last_seq),
+            _ => None,
+        };
+        let gap = gap.filter(|gap| *gap != (0, 0));
+        let Some(instance) = instance.filter(|_| seq.is_some() || gap.is_some()) else {
             return;
         };
         // Usually the instance is known, and its name does not need to be copied.
@@ -176,7 +182,7 @@ impl UsageReport {
         if let Some(seq) = seq {
             sequence.saw(seq);
         }
-        if is_gap && let (Some(from), Some(to)) = (record.from, record.to) {
+        if let Some((from, to)) = gap {
             sequence.saw_gap(from, to);
         }
         sequence.stopped |= &*record.event == "stop";

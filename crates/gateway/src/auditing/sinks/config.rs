@@ -29,8 +29,8 @@ pub(crate) struct SinkSettings {
     pub(super) stdout: Option<Delivery>,
     pub(super) syslog: Option<(Server, Delivery)>,
     pub(super) http: Option<(Collector, Delivery)>,
-    /// Empty when no sink uses TLS.
-    pub(super) roots: Roots,
+    /// Empty when neither a sink nor the time-stamp authority uses TLS.
+    pub(in crate::auditing) roots: Roots,
 }
 
 /// The values of the environment variables, not yet checked.
@@ -55,6 +55,7 @@ impl SinkSettings {
         reading: &mut SettingsReader<'_>,
         has_directory: bool,
         guarantee: Option<DeliveryGuarantee>,
+        has_secured_authority: bool,
     ) -> Result<Self, ConfigError> {
         let raw: RawSinkSettings = environment.fill("VOXGATE_")?;
         let stdout = reading.stdout(raw.audit_stdout.as_deref(), has_directory);
@@ -67,7 +68,7 @@ impl SinkSettings {
             server
         });
         let url = raw.audit_http.as_deref().and_then(|given| {
-            let url = collector(given.trim());
+            let url = http_url(given.trim());
             if url.is_none() {
                 let message = "must be a URL such as https://host/path, without a user's name";
                 reading.problem(AUDIT_HTTP, message);
@@ -92,7 +93,8 @@ impl SinkSettings {
                 ("http", raw.audit_http.is_some()),
             ],
         );
-        let is_secured = matches!(syslog, Some(Server::Tls(..)))
+        let is_secured = has_secured_authority
+            || matches!(syslog, Some(Server::Tls(..)))
             || url
                 .as_ref()
                 .is_some_and(|url| url.scheme_str() == Some("https"));
@@ -193,7 +195,7 @@ impl SettingsReader<'_> {
         match ca_file {
             Some(path) => {
                 if !is_secured && is_readable {
-                    let message = "means nothing without a tls:// or https:// sink; remove it or change the URL of the sink";
+                    let message = "means nothing without a tls:// or https:// sink or time-stamp authority; remove it or change the URL";
                     self.problem(AUDIT_CA_FILE, message);
                 }
                 load_roots(Some(Path::new(path))).unwrap_or_else(|error| {
@@ -254,7 +256,8 @@ fn server(url: &str) -> Option<Server> {
     }
 }
 
-fn collector(url: &str) -> Option<Uri> {
+/// A URL of HTTP without a user.
+pub(in crate::auditing) fn http_url(url: &str) -> Option<Uri> {
     let url: Uri = url.parse().ok()?;
     let has_user = url.authority()?.as_str().contains('@');
     let is_http = matches!(url.scheme_str(), Some("http" | "https"));
@@ -304,10 +307,10 @@ mod tests {
     #[test]
     fn a_collector_is_a_url_without_a_user() {
         for good in ["http://127.0.0.1:8088/a?b=c", "https://logs.example"] {
-            assert!(collector(good).is_some(), "{good}");
+            assert!(http_url(good).is_some(), "{good}");
         }
         for wrong in ["", "/path", "ftp://logs", "https://me:pass@logs", "logs"] {
-            assert_eq!(collector(wrong), None, "{wrong}");
+            assert_eq!(http_url(wrong), None, "{wrong}");
         }
     }
 

@@ -3,18 +3,16 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode, Uri};
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::queue::Delivery;
 use super::worker::{DeliveryError, Sink};
 use crate::http_client;
-use crate::tls::{Roots, provider};
+use crate::tls::{Roots, ureq_client};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -37,18 +35,10 @@ pub(super) struct HttpSink {
 
 impl HttpSink {
     pub(super) fn new(collector: Collector, delivery: Delivery, roots: &Roots) -> Self {
-        let roots: Vec<Certificate<'static>> = roots
-            .iter()
-            .map(|root| Certificate::from_der(root).to_owned())
-            .collect();
-        let tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(provider())
-            .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .build();
         Self {
             collector,
             delivery,
-            agent: http_client::agent(tls, ANSWER_WITHIN),
+            agent: http_client::agent(ureq_client(roots), ANSWER_WITHIN),
             is_refusing: false,
         }
     }

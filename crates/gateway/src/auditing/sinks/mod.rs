@@ -22,7 +22,7 @@ use std::sync::Arc;
 use voxgate::audit::{DeliveryGuarantee, Output};
 
 use self::chunk::Chunk;
-pub(super) use self::config::SinkSettings;
+pub(super) use self::config::{SinkSettings, http_url};
 use self::fan_out::FanOut;
 use self::http::HttpSink;
 use self::queue::Delivery;
@@ -30,6 +30,7 @@ pub(crate) use self::queue::SinkQueue;
 use self::stdout::StdoutSink;
 use self::syslog::{Server, SyslogSink};
 use self::worker::Sink;
+pub(super) use self::worker::jittered;
 use crate::tls;
 
 /// All audit sinks of the process. Cloning shares them.

@@ -89,7 +89,7 @@ fn run(queue: &SinkQueue, mut sink: impl Sink) {
 }
 
 /// Between half of this pause and all of it, so that many gateways do not retry at the same time.
-fn jittered(pause: Duration) -> Duration {
+pub(in crate::auditing) fn jittered(pause: Duration) -> Duration {
     let share = getrandom::u32().unwrap_or(u32::MAX);
     pause / 2 + (pause / 2).mul_f64(f64::from(share) / f64::from(u32::MAX))
 }

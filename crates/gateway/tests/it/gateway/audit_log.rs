@@ -19,29 +19,29 @@ use super::harness::{KEY, Program, Started, record, send_raw, serve, wait_until}
 use super::lifecycle::admin;
 
 /// Longer than anything takes. Only a failing test waits for so long.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
-async fn upstream() -> std::net::SocketAddr {
+pub(super) async fn upstream() -> std::net::SocketAddr {
     serve(Router::new().fallback(get(|| async { "speech" }))).await
 }
 
 /// A gateway whose audit log is in a directory of its own.
-struct Logged {
+pub(super) struct Logged {
     directory: TempDir,
 }
 
 impl Logged {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.directory.path().join("audit")
     }
 
-    fn gateway(&self, upstream: std::net::SocketAddr, promise: &str) -> Program {
+    pub(super) fn gateway(&self, upstream: std::net::SocketAddr, promise: &str) -> Program {
         Program::validating(upstream)
             .var("VOXGATE_AUDIT", promise)
             .var("VOXGATE_AUDIT_DIR", self.path())
@@ -49,7 +49,7 @@ impl Logged {
     }
 
     /// Every line of every segment that is a record, in order.
-    fn records(&self) -> Vec<Value> {
+    pub(super) fn records(&self) -> Vec<Value> {
         let mut records = Vec::new();
         for segment in segments(&self.path()) {
             let text = fs::read_to_string(segment).unwrap();
@@ -65,7 +65,7 @@ impl Logged {
     }
 }
 
-fn segments(directory: &Path) -> Vec<PathBuf> {
+pub(super) fn segments(directory: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(directory)
         .unwrap()
         .map(|file| file.unwrap().path());
@@ -76,7 +76,7 @@ fn segments(directory: &Path) -> Vec<PathBuf> {
     segments
 }
 
-async fn ask(gateway: &Started, key: &str) -> (u16, Option<String>) {
+pub(super) async fn ask(gateway: &Started, key: &str) -> (u16, Option<String>) {
     let request = format!(
         "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
     );
@@ -89,7 +89,7 @@ async fn ask(gateway: &Started, key: &str) -> (u16, Option<String>) {
 
 /// Asks until the answer is not that the decision could not be put on record in time, which a disk
 /// or a processor with too much to do may cause at any time.
-async fn ask_patiently(gateway: &Started, key: &str) -> (u16, String) {
+pub(super) async fn ask_patiently(gateway: &Started, key: &str) -> (u16, String) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let (status, request_id) = ask(gateway, key).await;
@@ -101,7 +101,7 @@ async fn ask_patiently(gateway: &Started, key: &str) -> (u16, String) {
 }
 
 /// Waits for the gateway to be ready, which it is not while it cannot keep its promise.
-async fn until_ready(gateway: &Started) {
+pub(super) async fn until_ready(gateway: &Started) {
     let deadline = Instant::now() + PATIENCE;
     while admin(gateway, "/readyz").await.0 != 200 {
         assert!(Instant::now() < deadline, "never ready again");
@@ -221,7 +221,7 @@ async fn a_kill_at_any_moment_loses_no_answered_request() {
 
 /// The request id, if there was an answer with which the decision is on record: 503 says that it
 /// could not be put there in time.
-async fn try_ask(address: std::net::SocketAddr, key: &str) -> Option<String> {
+pub(super) async fn try_ask(address: std::net::SocketAddr, key: &str) -> Option<String> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
     let request = format!(
@@ -384,6 +384,7 @@ async fn settings_of_the_log_are_checked_together() {
         .var("VOXGATE_AUDIT", "durable")
         .var("VOXGATE_AUDIT_SEGMENT", "64")
         .var("VOXGATE_AUDIT_RETENTION", "1h")
+        .var("VOXGATE_AUDIT_RETENTION_SHARE", "0%")
         .var("VOXGATE_AUDIT_PEPPER_FILE", "hunter2")
         .run();
     assert_eq!(code, Some(64));
@@ -392,6 +393,7 @@ async fn settings_of_the_log_are_checked_together() {
         "VOXGATE_AUDIT_SEGMENT: must be a size from 1MiB to 1024GiB",
         "VOXGATE_AUDIT_SEGMENT: means nothing without VOXGATE_AUDIT_DIR",
         "VOXGATE_AUDIT_RETENTION: must be at least one day",
+        "VOXGATE_AUDIT_RETENTION_SHARE: must be a whole percentage from 1% to 100%",
         "VOXGATE_AUDIT_PEPPER_FILE: cannot be read",
     ] {
         assert!(error.contains(line), "{line} is missing in:\n{error}");

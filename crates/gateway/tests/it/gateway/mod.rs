@@ -2,8 +2,10 @@
 
 mod admission;
 mod audit_log;
+mod audit_loss;
 mod audit_queries;
 mod audit_sinks;
+mod audit_time_stamps;
 mod bodies;
 mod broken_streams;
 mod command_line;
