@@ -58,9 +58,8 @@ class RetryTest(ClientTest):
         cls._hourly = {
             test: (f"hourly-{number}", secrets.token_hex(16)) for number, test in enumerate(tests)
         }
-        scopes = ["tts:synthesize", "voices:read", "models:read"]
         cls.extra_keys = cls.extra_keys | {
-            key_id: {"secret": key, "scopes": scopes, "rate": "1/h"}
+            key_id: {"secret": key, "rate": "1/h"}
             for key_id, key in cls._hourly.values()
         }
         super().setUpClass()
