@@ -114,8 +114,17 @@ class Proxy:
             target.close()
 
     def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(STEP_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STEP_SECONDS)
+
+    @staticmethod
+    async def _end() -> None:
+        """Ends the connections."""
+        connections = asyncio.all_tasks() - {asyncio.current_task()}
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
 
 def certificate(folder: Path) -> None:
