@@ -167,7 +167,7 @@ class Cartesia(HandshakeTest, RetryTest):
         )
         self.expect_default_retries(ways, cartesia.AuthenticationError, cartesia.RateLimitError)
 
-    def test_the_websocket_is_refused_with_the_same_words(self) -> None:
+    def test_the_websocket_is_refused_with_the_same_text(self) -> None:
         for server, key, status in self.refusals():
             with self.subTest(status):
                 body = self.expect_refused_handshake(

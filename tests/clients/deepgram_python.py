@@ -165,7 +165,7 @@ class Deepgram(HandshakeTest, RetryTest):
         )
         self.expect_default_retries(ways, ApiError, ApiError)
 
-    def test_the_websocket_is_refused_with_the_same_words(self) -> None:
+    def test_the_websocket_is_refused_with_the_same_text(self) -> None:
         # This client expects an exception that `websockets` no longer raises, so it passes the
         # new one on.
         for server, key, status, word in self.refusals():

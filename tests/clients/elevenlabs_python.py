@@ -132,7 +132,7 @@ class ElevenLabs(HandshakeTest, RetryTest):
         )
         self.expect_default_retries(ways, ApiError, ApiError)
 
-    def test_the_websocket_is_refused_with_the_same_words(self) -> None:
+    def test_the_websocket_is_refused_with_the_same_text(self) -> None:
         for server, key, status, word in (
             (self.gateway, self.keys.unknown, 401, "invalid_api_key"),
             (self.gateway, self.keys.reader, 403, None),
