@@ -24,7 +24,7 @@ from rime_api import text_to_speech_pb2 as proto
 from rimelabs_sdk import Rime
 
 import harness
-from harness import SOUND, STEP_SECONDS, Gateway, Keys, Seen, run
+from harness import SOUND, STEP_SECONDS, Gateway, Seen, run
 from retries import RetryTest
 
 TEXT = "Good morning. The gateway let this sentence through."
@@ -146,9 +146,6 @@ class Rimelabs(RetryTest):
 
     @classmethod
     def setUpClass(cls) -> None:
-        # A key without scopes may call a gRPC method even if no route names it.
-        cls.keys = Keys.plain()
-        cls.extra_keys = {"anything": {"secret": cls.keys.deployment}}
         super().setUpClass()
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
@@ -171,17 +168,17 @@ class Rimelabs(RetryTest):
         return run(ask())
 
     def test_speech_arrives(self) -> None:
-        self.assertEqual(self.speak(self.keys.deployment), SOUND)
-        (seen,) = self.expect_forwarded(self.keys.deployment, "anything")
+        self.assertEqual(self.speak(self.keys.speaker), SOUND)
+        (seen,) = self.expect_forwarded(self.keys.speaker)
         self.assertEqual(seen.path, f"/{SERVICE}/SynthesizeStreaming")
         self.assertEqual(seen.messages[0], VOICE)
         self.assertEqual("".join(seen.messages[1:]).strip(), TEXT)
         self.assertIsNone(seen.header("authorization"))
-        self.expect_decision("accepted", "ok", key_id="anything", path=seen.path)
+        self.expect_decision("accepted", "ok", key_id="speaker", path=seen.path)
 
     def test_voices_are_listed(self) -> None:
-        self.assertEqual(self.voices(self.keys.deployment), [VOICE])
-        self.expect_forwarded(self.keys.deployment, "anything")
+        self.assertEqual(self.voices(self.hourly), [VOICE])
+        self.expect_forwarded(self.hourly, self.hourly_id)
 
     def test_refusals_are_the_clients_own_errors(self) -> None:
         self.assertEqual(self.speak(self.hourly), SOUND)
