@@ -3,7 +3,7 @@
 //! Its clients send an API key as `x-goog-api-key` or as the query parameter `key`, and an access
 //! token as `Authorization: Bearer`. They read `error.code`, `message` and `status` (AIP-193). Google
 //! answers an unknown API key with 400; the answer here is 401, so that the clients raise
-//! `Unauthenticated`.
+//! `Unauthorized`, or over gRPC `Unauthenticated`.
 
 use http::HeaderName;
 use http::header::AUTHORIZATION;

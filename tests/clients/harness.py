@@ -453,11 +453,16 @@ class ClientTest(unittest.TestCase):
         raise NotImplementedError
 
     @classmethod
+    def make_upstream(cls) -> Upstream:
+        """The vendor's fake."""
+        return Upstream(cls.routes())
+
+    @classmethod
     def setUpClass(cls) -> None:
         if "keys" not in cls.__dict__ and not hasattr(cls, "keys"):
             cls.keys = Keys.plain()
         cls.addClassCleanup(cls._check_silence)
-        cls.upstream = cls._until_end(Upstream(cls.routes()))
+        cls.upstream = cls._until_end(cls.make_upstream())
         cls.gateway = cls._until_end(
             Gateway(cls.dialect, cls.upstream.url, keys=cls.keys, extra=cls.extra_keys)
         )

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness import SOUND, ClientTest, Gateway
+from harness import SOUND, STEP_SECONDS, ClientTest, Gateway
 
 HANG_SECONDS = 30.0  # a client that takes longer to raise its error fails the test
 MARKER = "/marker"
@@ -58,9 +58,8 @@ class RetryTest(ClientTest):
         cls._hourly = {
             test: (f"hourly-{number}", secrets.token_hex(16)) for number, test in enumerate(tests)
         }
-        scopes = ["tts:synthesize", "voices:read", "models:read"]
         cls.extra_keys = cls.extra_keys | {
-            key_id: {"secret": key, "scopes": scopes, "rate": "1/h"}
+            key_id: {"secret": key, "rate": "1/h"}
             for key_id, key in cls._hourly.values()
         }
         super().setUpClass()
@@ -78,19 +77,13 @@ class RetryTest(ClientTest):
         requests, and that the gateway's decision on each has these fields. Prints the time.
 
         If the result is a dict with `seconds`, that is the time; otherwise it is measured here."""
-        before = len(server.lines)
+        before = self._marker(server)
         begin = time.monotonic()
         result = call()
         seconds = time.monotonic() - begin
         if isinstance(result, dict):
             seconds = result.get("seconds", seconds)
-        # Records are in the order of the requests, so the record of this one is the last.
-        try:
-            urllib.request.urlopen(f"{server.url}{MARKER}")
-        except urllib.error.HTTPError as refused:
-            refused.close()
-        server.wait_for_decision(before, path=MARKER)
-        records = (json.loads(line) for line in server.lines[before:])
+        records = (json.loads(line) for line in server.lines[before : self._marker(server)])
         decisions = [
             record
             for record in records
@@ -103,6 +96,18 @@ class RetryTest(ClientTest):
         self.assertEqual(len(decisions), number, decisions)
         self.assertLess(seconds, HANG_SECONDS)
         return result
+
+    @staticmethod
+    def _marker(server: Gateway) -> int:
+        """Sends a request, and waits for its record. Records are in the order of the requests, so
+        those of earlier requests are in the lines before. Returns the number of lines."""
+        before = len(server.lines)
+        try:
+            urllib.request.urlopen(f"{server.url}{MARKER}", timeout=STEP_SECONDS)
+        except urllib.error.HTTPError as refused:
+            refused.close()
+        server.wait_for_decision(before, path=MARKER)
+        return len(server.lines)
 
     def expect_default_retries(
         self,
