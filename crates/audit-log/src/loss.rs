@@ -6,7 +6,6 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
-use super::disk::FileIdentity;
 use super::names;
 use super::options::LogEvent;
 use super::record::{Follows, Own};
@@ -153,10 +152,11 @@ impl Log {
         self.unsynced_note = None;
         self.pending.failed();
         self.follows = Follows::Lost;
-        let present: BTreeSet<u64> = names::segments(self.directory())
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
+        let present: BTreeSet<u64> = match existing(names::segments(self.directory())) {
+            Ok(found) => found.unwrap_or_default().into_iter().collect(),
+            // Nothing is said of files that cannot be seen.
+            Err(_) => self.segments.clone(),
+        };
         let mut from = to;
         while let Some(before) = from.checked_sub(1)
             && self.segments.contains(&before)
@@ -245,8 +245,8 @@ impl Log {
     }
 }
 
-/// `None` if there is no such file.
-fn existing(found: io::Result<FileIdentity>) -> io::Result<Option<FileIdentity>> {
+/// `None` if there is no such file or directory.
+fn existing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(error)

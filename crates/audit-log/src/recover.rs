@@ -11,7 +11,8 @@ use super::content;
 use super::names;
 use super::options::LogError;
 use super::reading::Line;
-use super::record::{Follows, Recovery};
+use super::record::{Follows, Own, Recovery};
+use super::retention::Deleted;
 use super::scan::{End, Header, Scan, Step};
 use super::timestamp;
 
@@ -58,6 +59,8 @@ pub(super) struct Found {
     pub(super) segments: BTreeSet<u64>,
     /// The time of the newest line.
     pub(super) newest: Option<SystemTime>,
+    /// What the newest segment says was deleted.
+    pub(super) deleted: Option<Deleted>,
 }
 
 /// Looks at the newest segment. What is torn is copied; nothing is shortened yet.
@@ -76,6 +79,7 @@ pub(super) fn look(directory: &Path) -> Result<Found, LogError> {
         },
         segments: numbers.iter().copied().collect(),
         newest: None,
+        deleted: None,
     };
     for number in numbers.iter().rev() {
         let path = directory.join(names::segment(*number));
@@ -102,7 +106,15 @@ impl Found {
             let time = match scan.next()? {
                 Step::End(end) => break end,
                 Step::Line(Line::Event(event), _) => event.time.and_then(timestamp::parse),
-                Step::Line(Line::Own { time, .. }, _) => timestamp::parse(&time),
+                Step::Line(Line::Own { own, time, .. }, _) => {
+                    if let Own::Retention {
+                        to, lines, last, ..
+                    } = own
+                    {
+                        self.deleted = Some(Deleted { to, lines, last });
+                    }
+                    timestamp::parse(&time)
+                }
             };
             self.newest = time.or(self.newest);
         };

@@ -17,7 +17,7 @@ use super::pending::Pending;
 use super::reading;
 use super::record::{Follows, Recovery};
 use super::recover::{self, Recovered};
-use super::retention::{self, RetentionClock};
+use super::retention::{self, Deleted, RetentionClock};
 use super::time_stamp::TimeStamp;
 
 /// How often, and after which time, the lock is tried again.
@@ -55,6 +55,8 @@ pub struct Log {
     pub(super) lost: Vec<(u64, u64)>,
     pub(super) lost_segments: u64,
     pub(super) retention_clock: RetentionClock,
+    /// What is on record as deleted. Every segment says it again: the one that did may be lost.
+    pub(super) deleted: Option<Deleted>,
     /// The newest checkpoint in the log, if it is not synced.
     pub(super) unsynced_note: Option<String>,
     /// Time stamps that are not on record.
@@ -180,6 +182,7 @@ impl Log {
             lost: Vec::new(),
             lost_segments: 0,
             retention_clock,
+            deleted: found.deleted,
             unsynced_note: None,
             time_stamps: Vec::new(),
             current: None,
