@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use super::chain::Position;
 use super::content;
+use super::loss::Loss;
 use super::names;
 use super::options::LogError;
 use super::reading::Line;
@@ -59,8 +60,10 @@ pub(super) struct Found {
     pub(super) segments: BTreeSet<u64>,
     /// The time of the newest line.
     pub(super) newest: Option<SystemTime>,
-    /// What the newest segment says was deleted.
+    /// What the newest segment says was deleted, …
     pub(super) deleted: Option<Deleted>,
+    /// … and lost. The numbers of those records are of other instances.
+    pub(super) losses: Vec<Loss>,
 }
 
 /// Looks at the newest segment. What is torn is copied; nothing is shortened yet.
@@ -80,6 +83,7 @@ pub(super) fn look(directory: &Path) -> Result<Found, LogError> {
         segments: numbers.iter().copied().collect(),
         newest: None,
         deleted: None,
+        losses: Vec::new(),
     };
     for number in numbers.iter().rev() {
         let path = directory.join(names::segment(*number));
@@ -107,11 +111,12 @@ impl Found {
                 Step::End(end) => break end,
                 Step::Line(Line::Event(event), _) => event.time.and_then(timestamp::parse),
                 Step::Line(Line::Own { own, time, .. }, _) => {
-                    if let Own::Retention {
-                        to, lines, last, ..
-                    } = own
-                    {
-                        self.deleted = Some(Deleted { to, lines, last });
+                    match own {
+                        Own::Retention {
+                            to, lines, last, ..
+                        } => self.deleted = Some(Deleted { to, lines, last }),
+                        Own::Lost(loss) => self.losses.push(Loss { seqs: None, ..loss }),
+                        _ => {}
                     }
                     timestamp::parse(&time)
                 }

@@ -177,7 +177,7 @@ impl Log {
         self.deleted = Some(Deleted { to, lines, last });
         self.tell(LogEvent::Deleted { from, to });
         self.segments = self.segments.split_off(&(to + 1));
-        self.recorded.retain(|(_, segment)| *segment > to);
+        self.known_losses.retain(|loss| loss.to > to);
         let deleted = (from..=to).try_for_each(|segment| self.delete(segment));
         let _ = deleted.and_then(|()| self.disk.sync_directory(self.directory()));
         Ok(())

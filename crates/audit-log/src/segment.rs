@@ -316,7 +316,8 @@ impl Log {
         let path = self.directory().join(names::segment(open.segment));
         let mut buffer = Vec::new();
         let mut after = self.synced.next_segment();
-        let losses = self.losses.iter().copied().map(Own::Lost);
+        let losses = self.known_losses.iter().chain(&self.losses);
+        let losses = losses.copied().map(Own::Lost);
         let deleted = self.deleted.iter().map(Deleted::own);
         let begin = [Own::Open(open)].into_iter().chain(recoveries);
         for own in begin.chain(losses).chain(deleted) {

@@ -49,8 +49,8 @@ pub struct Log {
     pub(super) unsynced_seqs: Option<(u64, u64)>,
     /// Losses that are not on record.
     pub(super) losses: Vec<Loss>,
-    /// Losses that are on record, and the segment in which they are.
-    pub(super) recorded: Vec<(Loss, u64)>,
+    /// Losses that are on record. Every segment says them again.
+    pub(super) known_losses: Vec<Loss>,
     /// Segments, first and last, that were lost since the log was opened.
     pub(super) lost: Vec<(u64, u64)>,
     pub(super) lost_segments: u64,
@@ -178,7 +178,7 @@ impl Log {
             seqs: BTreeMap::new(),
             unsynced_seqs: None,
             losses: Vec::new(),
-            recorded: Vec::new(),
+            known_losses: found.losses,
             lost: Vec::new(),
             lost_segments: 0,
             retention_clock,

@@ -168,7 +168,9 @@ impl Walk<'_> {
         if let Some((first, last)) = loss.seqs {
             self.sequence.lost(first, last);
         }
-        self.losses.push(loss);
+        if !self.losses.contains(&loss) {
+            self.losses.push(loss);
+        }
         Ok(())
     }
 
