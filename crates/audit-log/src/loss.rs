@@ -6,7 +6,6 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
-use super::disk::FileIdentity;
 use super::names;
 use super::options::LogEvent;
 use super::record::{Follows, Own};
@@ -16,6 +15,9 @@ use super::writer::Log;
 /// A directory that has just changed is listed once more after this time: its time of change may be
 /// too coarse to show a second change.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
+
+/// So many losses are said again in each segment, the newest ones.
+const MAX_SAID_AGAIN: usize = 16;
 
 /// Segments that are no longer what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,10 +155,11 @@ impl Log {
         self.unsynced_note = None;
         self.pending.failed();
         self.follows = Follows::Lost;
-        let present: BTreeSet<u64> = names::segments(self.directory())
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
+        let present: BTreeSet<u64> = match existing(names::segments(self.directory())) {
+            Ok(found) => found.unwrap_or_default().into_iter().collect(),
+            // Nothing is said of files that cannot be seen.
+            Err(_) => self.segments.clone(),
+        };
         let mut from = to;
         while let Some(before) = from.checked_sub(1)
             && self.segments.contains(&before)
@@ -229,24 +232,31 @@ impl Log {
             seqs,
         };
         self.tell(LogEvent::Lost(loss));
-        // What was on record there has to be said again.
-        let gone = |(_, place): &&(Loss, u64)| (from..=to).contains(place);
-        let again: Vec<Loss> = self.recorded.iter().filter(gone).map(|it| it.0).collect();
-        self.recorded.retain(|it| !gone(&it));
-        self.losses.extend(again);
         self.losses.push(loss);
     }
 
-    /// All losses are on record in the open segment.
+    /// All losses are on record in the open segment. Every later one says it again: the one that
+    /// did may be lost.
     pub(super) fn losses_recorded(&mut self) {
-        let segment = self.synced.segment;
-        let losses = self.losses.drain(..).map(|loss| (loss, segment));
-        self.recorded.extend(losses);
+        for loss in self.losses.drain(..) {
+            match self.known_losses.last_mut() {
+                Some(last) if last.to + 1 == loss.from => {
+                    last.to = loss.to;
+                    last.seqs = match (last.seqs, loss.seqs) {
+                        (Some(one), Some(two)) => Some((one.0.min(two.0), one.1.max(two.1))),
+                        (one, two) => one.or(two),
+                    };
+                }
+                _ => self.known_losses.push(loss),
+            }
+        }
+        let excess = self.known_losses.len().saturating_sub(MAX_SAID_AGAIN);
+        self.known_losses.drain(..excess);
     }
 }
 
-/// `None` if there is no such file.
-fn existing(found: io::Result<FileIdentity>) -> io::Result<Option<FileIdentity>> {
+/// `None` if there is no such file or directory.
+fn existing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(error)

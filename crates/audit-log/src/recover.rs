@@ -8,10 +8,12 @@ use std::time::SystemTime;
 
 use super::chain::Position;
 use super::content;
+use super::loss::Loss;
 use super::names;
 use super::options::LogError;
 use super::reading::Line;
-use super::record::{Follows, Recovery};
+use super::record::{Follows, Own, Recovery};
+use super::retention::Deleted;
 use super::scan::{End, Header, Scan, Step};
 use super::timestamp;
 
@@ -58,6 +60,10 @@ pub(super) struct Found {
     pub(super) segments: BTreeSet<u64>,
     /// The time of the newest line.
     pub(super) newest: Option<SystemTime>,
+    /// What the newest segment says was deleted, …
+    pub(super) deleted: Option<Deleted>,
+    /// … and lost. The numbers of those records are of other instances.
+    pub(super) losses: Vec<Loss>,
 }
 
 /// Looks at the newest segment. What is torn is copied; nothing is shortened yet.
@@ -76,6 +82,8 @@ pub(super) fn look(directory: &Path) -> Result<Found, LogError> {
         },
         segments: numbers.iter().copied().collect(),
         newest: None,
+        deleted: None,
+        losses: Vec::new(),
     };
     for number in numbers.iter().rev() {
         let path = directory.join(names::segment(*number));
@@ -102,7 +110,16 @@ impl Found {
             let time = match scan.next()? {
                 Step::End(end) => break end,
                 Step::Line(Line::Event(event), _) => event.time.and_then(timestamp::parse),
-                Step::Line(Line::Own { time, .. }, _) => timestamp::parse(&time),
+                Step::Line(Line::Own { own, time, .. }, _) => {
+                    match own {
+                        Own::Retention {
+                            to, lines, last, ..
+                        } => self.deleted = Some(Deleted { to, lines, last }),
+                        Own::Lost(loss) => self.losses.push(Loss { seqs: None, ..loss }),
+                        _ => {}
+                    }
+                    timestamp::parse(&time)
+                }
             };
             self.newest = time.or(self.newest);
         };

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::chain::Chain;
 use super::loss::first_outside;
 use super::names;
 use super::options::{LogEvent, Retention};
@@ -78,6 +79,28 @@ impl RetentionClock {
     }
 }
 
+/// What is on record as deleted: all up to a segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deleted {
+    pub(super) to: u64,
+    /// Where the log was after it.
+    pub(super) lines: u64,
+    pub(super) last: Chain,
+}
+
+impl Deleted {
+    /// The line that says so again. A deletion itself begins with the first segment that was there.
+    pub(super) fn own(&self) -> Own {
+        let Self { to, lines, last } = *self;
+        Own::Retention {
+            from: 1,
+            to,
+            lines,
+            last,
+        }
+    }
+}
+
 /// The time of the last deletion, if it can be one that the next one has to wait for.
 pub(super) fn last_deletion(directory: &Path, now: SystemTime) -> Option<SystemTime> {
     let mut bytes = 0;
@@ -88,10 +111,12 @@ pub(super) fn last_deletion(directory: &Path, now: SystemTime) -> Option<SystemT
         let mut found = None;
         while let Step::Line(line, _) = scan.next().ok()? {
             if let Line::Own {
-                own: Own::Retention { .. },
+                own: Own::Retention { from, .. },
                 time,
                 ..
             } = line
+                // What is only said again begins with 1. So does the very first deletion.
+                && from > 1
             {
                 found = timestamp::parse(&time);
             }
@@ -140,17 +165,19 @@ impl Log {
             self.retention_clock.delete_from = steady + EVERY;
         }
         let to = next.open.segment - 1;
+        let (lines, last) = (next.open.lines, next.open.previous);
         let own = Own::Retention {
             from,
             to,
-            lines: next.open.lines,
-            last: next.open.previous,
+            lines,
+            last,
         };
         self.write_own(&own, now)?;
         self.sync_current()?;
+        self.deleted = Some(Deleted { to, lines, last });
         self.tell(LogEvent::Deleted { from, to });
         self.segments = self.segments.split_off(&(to + 1));
-        self.recorded.retain(|(_, segment)| *segment > to);
+        self.known_losses.retain(|loss| loss.to > to);
         let deleted = (from..=to).try_for_each(|segment| self.delete(segment));
         let _ = deleted.and_then(|()| self.disk.sync_directory(self.directory()));
         Ok(())

@@ -15,6 +15,7 @@ use super::note::Note;
 use super::options::LogError;
 use super::reading;
 use super::record::{Follows, Open, Own};
+use super::retention::Deleted;
 use super::time_stamp::MAX_TOKEN_BYTES;
 use super::writer::{Current, DiskSpace, Log};
 
@@ -315,12 +316,11 @@ impl Log {
         let path = self.directory().join(names::segment(open.segment));
         let mut buffer = Vec::new();
         let mut after = self.synced.next_segment();
-        let losses = self.losses.iter().copied().map(Own::Lost);
-        for own in [Own::Open(open)]
-            .into_iter()
-            .chain(recoveries)
-            .chain(losses)
-        {
+        let losses = self.known_losses.iter().chain(&self.losses);
+        let losses = losses.copied().map(Own::Lost);
+        let deleted = self.deleted.iter().map(Deleted::own);
+        let begin = [Own::Open(open)].into_iter().chain(recoveries);
+        for own in begin.chain(losses).chain(deleted) {
             let body = own.body(now, &self.options.instance);
             after = after.push(body.as_bytes(), &mut buffer);
         }

@@ -17,7 +17,7 @@ use super::pending::Pending;
 use super::reading;
 use super::record::{Follows, Recovery};
 use super::recover::{self, Recovered};
-use super::retention::{self, RetentionClock};
+use super::retention::{self, Deleted, RetentionClock};
 use super::time_stamp::TimeStamp;
 
 /// How often, and after which time, the lock is tried again.
@@ -49,12 +49,14 @@ pub struct Log {
     pub(super) unsynced_seqs: Option<(u64, u64)>,
     /// Losses that are not on record.
     pub(super) losses: Vec<Loss>,
-    /// Losses that are on record, and the segment in which they are.
-    pub(super) recorded: Vec<(Loss, u64)>,
+    /// Losses that are on record. Every segment says them again.
+    pub(super) known_losses: Vec<Loss>,
     /// Segments, first and last, that were lost since the log was opened.
     pub(super) lost: Vec<(u64, u64)>,
     pub(super) lost_segments: u64,
     pub(super) retention_clock: RetentionClock,
+    /// What is on record as deleted. Every segment says it again: the one that did may be lost.
+    pub(super) deleted: Option<Deleted>,
     /// The newest checkpoint in the log, if it is not synced.
     pub(super) unsynced_note: Option<String>,
     /// Time stamps that are not on record.
@@ -176,10 +178,11 @@ impl Log {
             seqs: BTreeMap::new(),
             unsynced_seqs: None,
             losses: Vec::new(),
-            recorded: Vec::new(),
+            known_losses: found.losses,
             lost: Vec::new(),
             lost_segments: 0,
             retention_clock,
+            deleted: found.deleted,
             unsynced_note: None,
             time_stamps: Vec::new(),
             current: None,

@@ -247,6 +247,29 @@ fn a_counted_decision_never_waits_and_each_loss_is_recorded() {
     assert_eq!(test.queue.written() + test.queue.lost(), last);
 }
 
+/// A `gap` has no `seq`, and the files take it all the same: else nothing would be written any more.
+#[cfg(feature = "audit-log")]
+#[test]
+fn the_files_take_a_gap() {
+    use crate::audit::log::{Log, LogOptions, VerifyOptions, VerifyOutcome, verify};
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let instance = "0123456789abcdef";
+    let mut options = LogOptions::new(directory.path(), instance, "test");
+    options.segment_bytes = 1 << 20;
+    options.least_space_bytes = 0;
+    let (log, _) = Log::open(options, SystemTime::now()).expect("a log");
+    let mut output = LogOutput::new(log);
+    let mut gap = String::new();
+    LineWriter::new(instance.to_owned()).write_gap(&mut gap, SystemTime::now(), 1..=3);
+    gap.push('\n');
+    output.write(&gap).expect("taken");
+    output.close().expect("closed");
+    let report = verify(directory.path(), &VerifyOptions::default(), &mut |_| {});
+    assert_eq!(report.outcome, VerifyOutcome::Whole);
+    assert_eq!(report.events, 1);
+}
+
 #[test]
 fn records_lost_at_the_end_are_counted() {
     let test = start(DeliveryGuarantee::Durable);

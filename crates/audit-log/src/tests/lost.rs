@@ -373,3 +373,37 @@ fn retention_passes_a_hole_that_is_on_record() {
     assert_eq!(names::segments(&directory).unwrap(), [4]);
     assert_whole(&directory);
 }
+
+#[test]
+fn what_was_deleted_before_a_hole_is_not_missing() {
+    let mut it = Setup::new();
+    it.writer.rotate();
+    it.writer.write(3);
+    it.writer.close();
+    let directory = it.parent.path().join("audit");
+    let mut its = options(&directory, "i2");
+    its.retention = Retention {
+        max_bytes: Some(0),
+        ..Retention::default()
+    };
+    let mut writer = Writer::open(its);
+    assert_eq!(names::segments(&directory).unwrap(), [3]);
+    writer.write(2);
+    // The line about the deletion is lost with the file, and the next one says it again.
+    fs::remove_file(segment(&directory, 3)).unwrap();
+    writer.write(1);
+    let report = check(&directory);
+    assert_eq!(verdict(&report), (5, "3:1".to_owned()), "{report:#?}");
+    let problem = report.outcome.problem().unwrap().to_string();
+    assert!(problem.contains("lines 15 to 18 "), "{problem}");
+    // So does every later one, after the next start, too, and without its directory.
+    writer.close();
+    let mut writer = Writer::open(options(&directory, "i3"));
+    writer.write(2);
+    fs::remove_dir_all(&directory).unwrap();
+    writer.write(1);
+    writer.close();
+    let report = check(&directory);
+    assert_eq!(verdict(&report), (5, "3:1".to_owned()), "{report:#?}");
+    assert_eq!(format::python(&directory).0, 5);
+}

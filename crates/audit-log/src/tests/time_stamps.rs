@@ -428,8 +428,8 @@ fn openssl_itself_checks_what_is_in_the_log() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let lines = format!("\n{}\n", line["lines"]);
-    let of_it = noted.iter().map(|line| line["note"].as_str().unwrap());
-    let of_it = of_it.filter(|note| note.contains(&lines)).last().unwrap();
+    let mut of_it = noted.iter().map(|line| line["note"].as_str().unwrap());
+    let of_it = of_it.rfind(|note| note.contains(&lines)).unwrap();
     fs::write(authority.path("note"), of_it).unwrap();
     use base64::Engine as _;
     let token = base64::engine::general_purpose::STANDARD.decode(line["token"].as_str().unwrap());

@@ -108,6 +108,12 @@ impl Walk<'_> {
         let of_it = |loss: &&crate::loss::Loss| loss.from <= hole.to && hole.from <= loss.to;
         let losses = || self.losses.iter().filter(of_it);
         let (begin, end) = hole.lines;
+        // What was deleted before is not missing.
+        let begin = begin.max(self.deleted_lines + 1);
+        let (from, line) = match self.deleted >= hole.from {
+            true => (self.deleted + 1, 1),
+            false => (hole.from, hole.line),
+        };
         let mut what = match begin == end {
             true => format!("line {begin} of the log is missing"),
             false => format!("lines {begin} to {end} of the log are missing"),
@@ -120,6 +126,6 @@ impl Walk<'_> {
         if let Some(loss) = losses().next() {
             what.push_str(&format!(": the gateway noticed that {}", loss.cause));
         }
-        VerifyProblem::new(names::segment(hole.from), hole.line, None, what)
+        VerifyProblem::new(names::segment(from), line, None, what)
     }
 }

@@ -150,7 +150,9 @@ impl Walk<'_> {
         if from > to || to >= self.at.segment {
             return Err(self.tampered("the line says that segments were deleted that were not"));
         }
-        self.deleted = self.deleted.max(to);
+        if to > self.deleted {
+            (self.deleted, self.deleted_lines) = (to, lines);
+        }
         match self.ends.get(&to) {
             Some(end) if (end.lines, end.chain) != (lines, last) => {
                 Err(self.tampered("the segments that it says were deleted ended otherwise"))
@@ -166,7 +168,9 @@ impl Walk<'_> {
         if let Some((first, last)) = loss.seqs {
             self.sequence.lost(first, last);
         }
-        self.losses.push(loss);
+        if !self.losses.contains(&loss) {
+            self.losses.push(loss);
+        }
         Ok(())
     }
 

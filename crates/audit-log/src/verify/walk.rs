@@ -50,6 +50,8 @@ pub(super) struct Walk<'a> {
     pub(super) losses: Vec<Loss>,
     /// The last segment that a `retention` line says is deleted.
     pub(super) deleted: u64,
+    /// The lines of the log up to there.
+    pub(super) deleted_lines: u64,
     /// Event lines after the last signed checkpoint, and whether that is in this segment.
     pub(super) unsigned: u64,
     pub(super) signed_here: bool,
@@ -99,6 +101,7 @@ impl<'a> Walk<'a> {
             broken_off: None,
             losses: Vec::new(),
             deleted: 0,
+            deleted_lines: 0,
             unsigned: 0,
             signed_here: false,
             not_signed: None,
