@@ -18,6 +18,7 @@ mod version;
 pub use self::change::{KeyChange, RingChange};
 pub use self::file::KeysFile;
 pub use self::key::Key;
+pub(crate) use self::plain::is_quoted;
 pub use self::plain::{InvalidKey, PlainKey};
 pub(crate) use self::reload::{Loaded, Source};
 pub use self::ring::KeyRing;

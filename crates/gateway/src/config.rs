@@ -12,7 +12,7 @@ use voxgate_limits_redis::RedisSettings;
 use super::auditing::Audit;
 use super::settings::{
     self, ADMIN_LISTEN, CONNECT_TIMEOUT, DRAIN, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT,
-    UPSTREAM, UPSTREAM_TIMEOUT, default_of, names,
+    UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
 use super::upstreams::Upstreams;
 
@@ -68,7 +68,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let vars: Vec<(OsString, OsString)> = vars.into_iter().collect();
         let digest = settings::digest(&vars);
-        let environment = Environment::new(vars, &names());
+        let environment = Environment::new(vars, settings::settings());
         let mut problems = Vec::new();
         let auth = match Settings::from_environment(&environment) {
             Ok(settings) => Some(settings),
@@ -252,6 +252,25 @@ mod tests {
         expected.extend(wrong);
         assert_eq!(places, expected, "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_blank_secret_path_or_url_is_never_off() {
+        for setting in settings::settings() {
+            let mut vars = vec![KEYS, (UPSTREAM, "http://tts:8000")];
+            vars.retain(|(name, _)| *name != setting.variable);
+            vars.push((setting.variable, " "));
+            let found = config(&vars).err().map(ConfigError::into_problems);
+            let found = found.unwrap_or_default();
+            let blank = format!("{}: is empty or blank", setting.variable);
+            let is_named = |problem: &Problem| problem.to_string().starts_with(&blank);
+            let is_refused = found.iter().any(is_named);
+            assert_eq!(is_refused, setting.refuses_blank(), "{found:?}");
+            // A setting with a default gets it.
+            assert!(is_refused || found.is_empty(), "{found:?}");
+            let is_secret = setting.secret || ["PATH", "URL"].contains(&setting.value);
+            assert!(!is_secret || is_refused, "{}", setting.variable);
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
         Action::Limits(flags) => limits(flags),
         Action::Key(matches) => {
             let environment =
-                Environment::new(settings::environment(Vec::new()), &settings::names());
+                Environment::new(settings::environment(Vec::new()), settings::settings());
             voxgate_key_cli::run(&matches, &environment)
         }
         Action::Demo { preconfigured } => match demo::run(preconfigured) {
@@ -138,12 +138,12 @@ fn check(flags: Flags) -> ExitCode {
 }
 
 fn policy(flags: Flags) -> ExitCode {
-    let environment = Environment::new(settings::environment(flags), &settings::names());
+    let environment = Environment::new(settings::environment(flags), settings::settings());
     show(Settings::policy_from(&environment).map(|policy| PolicyTable(&policy).to_string()))
 }
 
 fn limits(flags: Flags) -> ExitCode {
-    let environment = Environment::new(settings::environment(flags), &settings::names());
+    let environment = Environment::new(settings::environment(flags), settings::settings());
     let settings = Settings::from_environment(&environment);
     show(settings.map(|settings| LimitsTable(&settings).to_string()))
 }

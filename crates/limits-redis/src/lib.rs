@@ -14,7 +14,7 @@
 //! With variables of its own it needs three:
 //!
 //! ```
-//! use voxgate::env::Environment;
+//! use voxgate::env::{Environment, Setting};
 //! use voxgate_limits_redis::read_settings;
 //!
 //! # let vars = [
@@ -22,7 +22,8 @@
 //! #     ("VOXGATE_REDIS_URL", "redis://127.0.0.1:1"),
 //! #     ("VOXGATE_VOICES", "two"),
 //! # ];
-//! let environment = Environment::new(vars, &["VOXGATE_VOICES"]);
+//! let own = [Setting::new("Speech", "VOXGATE_VOICES", "VOICES", "Voices that are loaded")];
+//! let environment = Environment::new(vars, &own);
 //! let (settings, redis) = read_settings(&environment)?;
 //! let auth = settings.into_layer_with(|limiter| match redis {
 //!     Some(redis) => redis.add_to(limiter),

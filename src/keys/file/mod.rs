@@ -123,6 +123,12 @@ impl Reading {
         self.notices.push(Problem::new(place, message));
     }
 
+    fn quoted(&mut self, place: String) {
+        let message = "secret begins or ends with a quotation mark inside the quotation marks of \
+                       TOML, which counts as part of the key; remove it";
+        self.notices.push(Problem::new(place, message));
+    }
+
     fn part(&mut self, file: &mut TomlFile<'_>, table: &DeTable<'_>) {
         for (at, name, fields) in file.tables(table, &["key", "account"]) {
             let line = file.line(at);

@@ -1,6 +1,5 @@
 //! The HTTP sink: posts JSON lines to a collector.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +9,8 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode, Uri};
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use voxgate::env::read_text;
 
 use super::queue::Delivery;
 use super::worker::{DeliveryError, Sink};
@@ -57,7 +58,7 @@ impl HttpSink {
         let Some(path) = &self.collector.token_file else {
             return Ok(None);
         };
-        let token = fs::read_to_string(path)?;
+        let token = read_text(path)?;
         bearer(&token).map(Some).ok_or_else(|| {
             let message = "the file in VOXGATE_AUDIT_HTTP_TOKEN_FILE holds no token; write one word of ASCII to it";
             io::Error::new(io::ErrorKind::InvalidData, message)
