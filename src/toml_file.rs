@@ -204,18 +204,24 @@ impl<'a> TomlFile<'a> {
         format!("{}:{line}", self.name)
     }
 
-    /// The tables of the part, which may hold only `[[…]]` of these names: each with its offset,
-    /// and with which of the names it has.
+    /// The tables of the part, which may hold only `[[…]]` of these names, and one `[…]` of each name
+    /// in `single`, which is read elsewhere: each with its offset, and with which of the names it has.
     pub(crate) fn tables<'b, 'c>(
         &mut self,
         table: &'b DeTable<'c>,
         names: &[&'static str],
+        single: &[&'static str],
     ) -> Vec<(usize, &'static str, &'b DeTable<'c>)> {
         let mut tables = Vec::new();
         for (field, value) in table {
+            if single.iter().any(|name| field.get_ref() == name) {
+                continue;
+            }
             let Some(name) = names.iter().find(|name| field.get_ref() == *name) else {
                 // Its name is not shown: it may be a secret that was pasted as it is.
-                let only: Vec<_> = names.iter().map(|name| format!("[[{name}]]")).collect();
+                let lists = names.iter().map(|name| format!("[[{name}]]"));
+                let single = single.iter().map(|name| format!("[{name}]"));
+                let only: Vec<_> = lists.chain(single).collect();
                 let message = format!(
                     "unknown field; this file holds only {} tables",
                     only.join(" and ")

@@ -139,7 +139,7 @@ pub struct KeyRecord<'a> {
     pub time: SystemTime,
     /// The number of the set of keys.
     pub generation: u64,
-    /// `added`, `removed`, `secret_changed` or `changed`.
+    /// `added`, `removed`, `secret_changed`, `changed` or `revoked`.
     pub change: &'static str,
     /// Whose key it is now; as it was, if it was removed.
     pub principal: &'a Principal,

@@ -53,7 +53,9 @@ impl Callers {
         let has_listed_file = listed_file.is_some();
         let keys_file = self.keys_file.value();
         let paths = listed_file.iter().cloned().chain(keys_file.clone());
-        Source::new(paths.collect(), move |texts| {
+        let keys_file_at = keys_file.is_some().then_some(usize::from(has_listed_file));
+        let keys_file_at = keys_file_at.map(|at| (at, dialect));
+        Source::new(paths.collect(), keys_file_at, move |texts| {
             let mut reading = Reading::new(dialect);
             if let Some(text) = &listed {
                 reading.list(API_KEYS, text, false);
@@ -104,8 +106,13 @@ impl Reading {
         match text {
             Ok(text) => {
                 let (name, problems) = (&self.file_name, &mut self.problems);
-                let (keys, notices) =
-                    KeysFile::read(text, name, self.dialect, problems).into_parts();
+                let file = KeysFile::read(text, name, self.dialect, problems);
+                for listed in &mut self.keys {
+                    if file.revokes(listed.principal().id()) {
+                        *listed = listed.clone().disabled(true);
+                    }
+                }
+                let (keys, notices) = file.into_parts();
                 self.keys.extend(keys);
                 self.notices.extend(notices);
             }

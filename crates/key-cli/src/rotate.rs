@@ -177,7 +177,7 @@ fn counted_up(file: &KeysText<'_>, id: &str) -> String {
     let keys = file.file.keys().iter();
     let taken: HashSet<&str> = keys.map(|key| key.principal().id()).collect();
     let mut ids = (first..).map(|number| format!("{stem}-{number}"));
-    let free = ids.find(|id| !taken.contains(id.as_str()));
+    let free = ids.find(|id| !taken.contains(id.as_str()) && !file.file.revokes(id));
     // There are fewer than four thousand million keys.
     free.unwrap_or_else(|| format!("{id}-next"))
 }
