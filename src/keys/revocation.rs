@@ -23,6 +23,20 @@ pub struct Revocation {
     fingerprint: Option<String>,
 }
 
+/// What a [`Revocation`] finds in a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum RevocationEffect {
+    /// The ring does not have the key.
+    Unknown,
+    /// The keys themselves refuse it: its file disables it, or it is expired.
+    Refused,
+    /// It was revoked after the ring was made.
+    Revoked,
+    /// The key is accepted, or will be when it becomes valid.
+    Accepted,
+}
+
 impl Revocation {
     /// Revokes the key with this id, and only with the secret that has this
     /// [fingerprint](super::Key::fingerprint), if there is one.

@@ -17,7 +17,7 @@ use crate::verify::{Verdict, Verify, VerifyOutcome};
 
 use super::file::KeysFile;
 use super::key::Key;
-use super::revocation::Revocation;
+use super::revocation::{Revocation, RevocationEffect};
 use super::token;
 use super::version::RingDigest;
 
@@ -199,17 +199,29 @@ impl KeyRing {
         self.revoked.contains(id)
     }
 
-    /// Whether the keys themselves refuse this one explicitly, so that nothing else needs to.
-    pub(super) fn refuses(&self, revocation: &Revocation) -> bool {
-        let mut named = self
-            .principals()
-            .filter(|key| revocation.names(key))
-            .peekable();
-        named.peek().is_some()
-            && named.all(|key| {
-                let state = key.current_state();
-                matches!(state, KeyState::Disabled | KeyState::Expired)
-            })
+    /// What these revocations find in this ring, in their order.
+    #[must_use]
+    pub fn effects(&self, revocations: &[Revocation]) -> Vec<RevocationEffect> {
+        let mut at: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, revocation) in revocations.iter().enumerate() {
+            at.entry(revocation.id()).or_default().push(index);
+        }
+        let mut effects = vec![RevocationEffect::Unknown; revocations.len()];
+        if at.is_empty() {
+            return effects;
+        }
+        for principal in self.principals() {
+            let named = at.get(principal.id()).into_iter().flatten();
+            for index in named.filter(|index| revocations[**index].names(principal)) {
+                let effect = match principal.current_state() {
+                    KeyState::Active | KeyState::NotYetValid => RevocationEffect::Accepted,
+                    _ if self.has_revoked(principal.id()) => RevocationEffect::Revoked,
+                    _ => RevocationEffect::Refused,
+                };
+                effects[*index] = effects[*index].max(effect);
+            }
+        }
+        effects
     }
 
     /// What became of a principal that this ring, or an earlier one of the same keys, has let in:

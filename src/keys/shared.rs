@@ -1,5 +1,6 @@
 //! The key ring in use, which can be replaced.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::future::Ready;
 use std::path::Path;
@@ -19,7 +20,7 @@ use crate::verify::{Verdict, Verify, VerifyOutcome};
 use super::change::RingChange;
 use super::file::Takeaways;
 use super::reload::Source;
-use super::revocation::Revocation;
+use super::revocation::{Revocation, RevocationEffect};
 use super::ring::KeyRing;
 
 /// How long to wait for the last look-ups in a replaced ring.
@@ -48,7 +49,7 @@ struct Shared {
     /// How many keys were revoked without a new set of keys.
     revoked: AtomicU64,
     /// What is revoked until the keys themselves say so. A thread holds this lock while it changes the ring.
-    revocations: Mutex<Vec<Revocation>>,
+    revocations: Mutex<BTreeSet<Revocation>>,
     loaded: Mutex<Instant>,
     observers: Mutex<Vec<Observer>>,
     /// Has the files looked at.
@@ -108,9 +109,14 @@ impl SharedKeyRing {
     /// Freeing a large ring takes time. Do not call it on a thread that serves requests.
     pub fn replace(&self, ring: KeyRing) {
         let mut revocations = lock(&self.0.revocations);
-        revocations.retain(|revocation| !ring.refuses(revocation));
-        let is_revoked = |key: &Principal| revocations.iter().any(|known| known.names(key));
-        let ring = match ring.revoke(is_revoked) {
+        let known: Vec<Revocation> = revocations.iter().cloned().collect();
+        for (revocation, effect) in known.iter().zip(ring.effects(&known)) {
+            if effect == RevocationEffect::Refused {
+                revocations.remove(revocation);
+            }
+        }
+        let known: Vec<Revocation> = revocations.iter().cloned().collect();
+        let ring = match ring.revoke(one_of(&known)) {
             Some((ring, _)) => ring,
             None => ring,
         };
@@ -127,14 +133,12 @@ impl SharedKeyRing {
     /// Like [`replace`](Self::replace), it waits for look-ups in the old ring.
     pub fn revoke(&self, revocations: &[Revocation]) -> Vec<Principal> {
         let mut known = lock(&self.0.revocations);
-        for revocation in revocations {
-            if !known.contains(revocation) && !self.ring().refuses(revocation) {
-                known.push(revocation.clone());
+        for (revocation, effect) in revocations.iter().zip(self.ring().effects(revocations)) {
+            if effect != RevocationEffect::Refused {
+                known.insert(revocation.clone());
             }
         }
-        self.revoke_where(known, |key| {
-            revocations.iter().any(|revocation| revocation.names(key))
-        })
+        self.revoke_where(known, one_of(revocations))
     }
 
     /// Refuses the keys that a file refuses which cannot be loaded.
@@ -144,7 +148,7 @@ impl SharedKeyRing {
 
     fn revoke_where(
         &self,
-        lock: MutexGuard<'_, Vec<Revocation>>,
+        lock: MutexGuard<'_, BTreeSet<Revocation>>,
         is_revoked: impl Fn(&Principal) -> bool,
     ) -> Vec<Principal> {
         let Some((ring, revoked)) = self.ring().revoke(is_revoked) else {
@@ -162,7 +166,7 @@ impl SharedKeyRing {
     /// What is revoked until the keys themselves say so.
     #[must_use]
     pub fn revocations(&self) -> Vec<Revocation> {
-        lock(&self.0.revocations).clone()
+        lock(&self.0.revocations).iter().cloned().collect()
     }
 
     /// How many keys were revoked without a new set of keys.
@@ -227,7 +231,9 @@ impl SharedKeyRing {
         self.0.failed_loads.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn downgrade(&self) -> WeakKeyRing {
+    /// A reference that does not keep the ring alive, for a thread that follows it.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakKeyRing {
         WeakKeyRing(Arc::downgrade(&self.0))
     }
 }
@@ -240,11 +246,20 @@ fn wait_for_look_ups(old: &Arc<KeyRing>) {
     }
 }
 
-/// Keeps nothing alive.
-pub(super) struct WeakKeyRing(Weak<Shared>);
+/// Whether one of these revocations names a principal.
+fn one_of(revocations: &[Revocation]) -> impl Fn(&Principal) -> bool + '_ {
+    let ids: HashSet<&str> = revocations.iter().map(Revocation::id).collect();
+    move |key| ids.contains(key.id()) && revocations.iter().any(|revocation| revocation.names(key))
+}
+
+/// A [`SharedKeyRing`] that is not kept alive.
+#[derive(Clone)]
+pub struct WeakKeyRing(Weak<Shared>);
 
 impl WeakKeyRing {
-    pub(super) fn upgrade(&self) -> Option<SharedKeyRing> {
+    /// The ring, unless its last clone was dropped.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<SharedKeyRing> {
         self.0.upgrade().map(SharedKeyRing)
     }
 }
@@ -259,6 +274,12 @@ impl Verify for SharedKeyRing {
 
     fn verify(&self, presented: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
         self.0.current.load().verify(presented)
+    }
+}
+
+impl fmt::Debug for WeakKeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakKeyRing").finish_non_exhaustive()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`RedisStore`] is a [`LimitStore`](voxgate::rate_limit::LimitStore): add it to a limiter with
 //! [`LimiterBuilder::with_store`](voxgate::rate_limit::LimiterBuilder::with_store).
+//! [`SharedRevocations`] tells all replicas at once which keys are revoked.
 //!
 //! A program that reads its settings from the environment needs one line:
 //!
@@ -49,6 +50,7 @@ mod lease_table;
 mod message;
 mod options;
 mod redis_error;
+mod revocations;
 mod script;
 mod settings;
 mod store;
@@ -56,5 +58,6 @@ mod tls;
 mod wait_queues;
 
 pub use self::options::RedisOptions;
+pub use self::revocations::SharedRevocations;
 pub use self::settings::{RedisSettings, layer_from_env, read_settings};
 pub use self::store::RedisStore;
