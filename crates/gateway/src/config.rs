@@ -10,6 +10,7 @@ use voxgate::{ConfigError, Problem};
 use voxgate_limits_redis::RedisSettings;
 
 use super::auditing::Audit;
+use super::control::ControlSettings;
 use super::settings::{
     self, ADMIN_LISTEN, CONNECT_TIMEOUT, DRAIN, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT,
     UPSTREAM, UPSTREAM_TIMEOUT, default_of,
@@ -28,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
+    /// Where commands reach this gateway, if it follows a keys file.
+    pub(crate) control: Option<ControlSettings>,
     /// Identifies this configuration. Secrets are not part of it.
     pub(crate) digest: String,
 }
@@ -106,6 +109,7 @@ impl Config {
             drain: read.seconds(DRAIN, 0),
         };
         let logging = read.logging();
+        let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
         let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
             (
@@ -125,6 +129,7 @@ impl Config {
                 logging,
                 digest,
                 audit,
+                control,
             }),
             _ => None,
         };

@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod config;
 mod connection;
+mod control;
 mod demo;
 mod gateway;
 mod http_client;

@@ -65,6 +65,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
             })
         },
     )
+    .map(drop)
 }
 
 fn read(path: Option<&PathBuf>) -> Result<String, KeyCommandError> {
