@@ -31,6 +31,9 @@ use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN};
 use super::signals::Signals;
 use super::worker::{self, RunningWorker, Worker, WorkerConfig};
 
+/// How long the start waits for the revocations in Redis.
+const REDIS_WITHIN: Duration = Duration::from_secs(2);
+
 /// A gateway whose sockets are bound, before it accepts the first connection.
 pub(crate) struct Gateway {
     listeners: Vec<TcpListener>,
@@ -236,6 +239,14 @@ fn control(
     let replicas = redis.map(|redis| redis.share_revocations(keys)).transpose();
     let replicas = replicas.map_err(io::Error::other);
     let replicas = replicas.map_err(cannot("cannot share revocations"))?;
+    if let Some(replicas) = &replicas
+        && !replicas.wait_until_read(REDIS_WITHIN)
+    {
+        tracing::error!(
+            "Redis does not answer: this gateway starts without the revocations in it, and applies \
+             them when it answers"
+        );
+    }
     let Some(settings) = settings else {
         return Ok(None);
     };

@@ -38,6 +38,8 @@ const POLL_EVERY: Duration = Duration::from_millis(200);
 const SYNC_EVERY: Duration = Duration::from_secs(30);
 /// How long to wait before the next connection.
 const PAUSE: Duration = Duration::from_millis(300);
+/// How often to look whether the first entries were read.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long an entry stays at least.
 const KEEP_FOR: Duration = Duration::from_secs(3600);
 /// Entries that are read with one command.
@@ -112,6 +114,17 @@ impl SharedRevocations {
             published,
         });
         sent.is_ok() && is_published.recv_timeout(patience).unwrap_or(false)
+    }
+
+    /// Waits until the revocations that are in Redis are in force here, `patience` at most. Returns
+    /// whether they are. A server that starts calls it before its first request.
+    #[must_use]
+    pub fn wait_until_read(&self, patience: Duration) -> bool {
+        let since = Instant::now();
+        while !self.is_up() && since.elapsed() < patience {
+            thread::sleep(LOOK_AGAIN);
+        }
+        self.is_up()
     }
 
     /// Whether Redis answers.

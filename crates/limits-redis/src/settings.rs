@@ -18,6 +18,8 @@ const NAMESPACE: &str = "VOXGATE_LIMIT_NAMESPACE";
 const ON_FAILURE: &str = "VOXGATE_LIMIT_ON_FAILURE";
 
 const LONGEST_LEASE_SECONDS: u64 = 3600;
+/// How long Redis may take at the start.
+const FIRST_READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// The settings of a [`RedisStore`], from the environment.
 ///
@@ -96,7 +98,8 @@ impl RedisSettings {
         }
     }
 
-    /// Shares revocations of these keys with the other replicas.
+    /// Shares revocations of these keys with the other replicas. Before the first request, wait for
+    /// those in Redis with [`SharedRevocations::wait_until_read`].
     ///
     /// # Errors
     ///
@@ -144,7 +147,9 @@ pub fn layer_from_env() -> Result<AuthLayer, ConfigError> {
         None => Ok(limiter),
     })?;
     if let (Some(redis), Some(keys)) = (&redis, layer.verifier()) {
-        redis.share_revocations(keys)?;
+        let shared = redis.share_revocations(keys)?;
+        // Without Redis, the log says that revocations are not shared.
+        let _ = shared.wait_until_read(FIRST_READ_WITHIN);
     }
     Ok(layer)
 }
