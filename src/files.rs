@@ -36,6 +36,16 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     })
 }
 
+/// Reads a text file that [`read_text`] refuses because parts of it are not text: those are replaced.
+/// `None` if it cannot be read at all.
+pub(crate) fn read_what_is_text(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    let place = locate(std::slice::from_ref(&path.to_owned())).pop()?;
+    let read = open(&place).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+    read.ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// What users who are neither the owner of the file nor in its group can do with it, if anything.
 #[cfg(unix)]
 pub(crate) fn access_by_others(path: &Path) -> Option<&'static str> {

@@ -19,7 +19,7 @@ use super::values::{is_id, parse_moment};
 
 /// The keys that a text refuses explicitly: `disabled = true`, `expires` in the past, or the id is
 /// in `[revoked]`. What is absent from the text is not refused.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Takeaways {
     ids: HashSet<String>,
     digests: HashSet<[u8; 32]>,

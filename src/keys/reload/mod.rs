@@ -3,6 +3,7 @@
 #[cfg(feature = "notify")]
 mod directories;
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::dialect::Dialect;
 use crate::error::{ConfigError, Problem};
-use crate::files::{Fingerprint, read_together};
+use crate::files::{Fingerprint, read_together, read_what_is_text};
 use crate::toml_file::unreadable;
 
 use super::file::{KeysFile, Takeaways};
@@ -105,8 +106,11 @@ impl Source {
     /// What the keys file takes away explicitly, although the files cannot be loaded.
     fn takeaways(&self, texts: &[io::Result<String>]) -> Takeaways {
         let keys_file = self.keys_file.and_then(|(at, dialect)| {
-            let text = texts.get(at)?.as_deref().ok()?;
-            Some(Takeaways::read(text, dialect, SystemTime::now()))
+            let text = match texts.get(at)? {
+                Ok(text) => Cow::Borrowed(text.as_str()),
+                Err(_) => Cow::Owned(read_what_is_text(self.paths.get(at)?)?),
+            };
+            Some(Takeaways::read(&text, dialect, SystemTime::now()))
         });
         keys_file.unwrap_or_default()
     }

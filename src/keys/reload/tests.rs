@@ -43,7 +43,7 @@ impl Watched {
     }
 
     /// Replaces the file, and waits until it was loaded, or found to be bad.
-    fn write(&self, text: &str) {
+    fn write(&self, text: impl AsRef<[u8]>) {
         let before = (self.ring.generation(), self.ring.failed_loads());
         let next = self.directory.path().join("next");
         fs::write(&next, text).expect("written");
@@ -104,6 +104,21 @@ fn a_bad_file_does_not_keep_a_revoked_key_alive() {
         );
         assert_eq!(watched.ring.ring().digest(), digest);
     }
+}
+
+/// A file that is not text as a whole.
+#[test]
+fn a_byte_that_is_no_text_does_not_keep_a_revoked_key_alive() {
+    let watched = Watched::new(&(key("a", "") + &key("b", "")));
+    let mut bytes = key("b", "label = \"Z\u{fc}rich\"").into_bytes();
+    let latin = bytes
+        .iter()
+        .position(|byte| *byte == 0xc3)
+        .expect("a letter");
+    bytes.remove(latin);
+    watched.write([bytes, key("a", "disabled = true").into_bytes()].concat());
+    watched.until(|ring| !Watched::accepts(ring, "a"));
+    assert!(Watched::accepts(&watched.ring, "b"));
 }
 
 #[test]
