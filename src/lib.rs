@@ -95,3 +95,7 @@ pub use self::verify::{Verdict, Verify, VerifyOutcome, verify_fn};
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../docs/tutorials/axum.md")]
+struct AxumTutorial;

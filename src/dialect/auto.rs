@@ -10,7 +10,7 @@ use crate::policy::{Policy, Specificity};
 use super::credential_location::{Case, Form};
 use super::{Dialect, Profile, Retry, as_it_is, bearer};
 
-/// It has no credential locations of its own: a request of no vendor is refused before a credential
+/// This dialect has no credential locations. An unrecognized request is refused before a credential
 /// is read.
 pub(super) static PROFILE: Profile = Profile {
     name: "auto",
@@ -31,16 +31,21 @@ static POLICIES: LazyLock<Vec<(Dialect, Policy)>> = LazyLock::new(|| {
     vendors.map(|dialect| (dialect, dialect.policy())).collect()
 });
 
-/// How well a request fits a vendor. Fields that are declared first count first.
+/// How well a request fits a vendor whose routes name it. A field decides if the fields before it
+/// are equal.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Fit {
-    /// Whether one of the vendor's credential locations holds a credential.
+    /// Whether one of the vendor's credential locations contains a credential.
     has_credential: bool,
     /// The most specific route that names the path.
     route: Specificity,
-    /// In how many of the vendor's locations there is a credential.
+    /// The number of the vendor's locations that contain a credential.
     locations: usize,
-    /// Whether a credential has the form that the vendor's clients send first of all.
+    /// Whether many servers implement the API. Such a vendor is preferred among vendors that share
+    /// a route and a credential location: OpenAI for `GET /v1/models`, Deepgram for `POST
+    /// /v1/speak`.
+    is_widespread: bool,
+    /// Whether a credential has the form that the vendor's clients usually send.
     is_usual_form: bool,
 }
 
@@ -49,22 +54,23 @@ impl Fit {
     fn of<B>(dialect: Dialect, policy: &Policy, request: &Request<B>) -> Option<Self> {
         let route = policy.specificity(request.method(), request.uri().path())?;
         let locations = dialect.profile().credential_locations.iter();
-        let forms: Vec<usize> = locations
-            .filter_map(|location| location.form_in_use(request))
+        let forms: Vec<(usize, usize)> = locations
+            .enumerate()
+            .filter_map(|(index, location)| Some((index, location.form_in_use(request)?)))
             .collect();
+        let has_credential = !forms.is_empty();
+        let widespread = matches!(dialect, Dialect::OpenAi | Dialect::Deepgram);
         Some(Self {
-            has_credential: !forms.is_empty(),
+            has_credential,
             route,
             locations: forms.len(),
-            is_usual_form: forms.contains(&0),
+            is_widespread: has_credential && widespread,
+            is_usual_form: forms.contains(&(0, 0)),
         })
     }
 }
 
-/// The vendor whom the request fits best: one whose routes name the path, preferably with a
-/// credential in one of its locations, by its most specific route. Of vendors that a credential
-/// fits equally well, OpenAI is taken, because most servers speak its API (`GET /v1/models` with
-/// `Authorization: Bearer`). `None` if there is no such vendor, or more than one.
+/// Returns the vendor that the request fits best. `None` for no vendor, or for more than one.
 pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
     let fits = POLICIES.iter().filter_map(|(dialect, policy)| {
         let fit = Fit::of(*dialect, policy, request)?;
@@ -73,19 +79,12 @@ pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
     let fits: Vec<(Fit, Dialect)> = fits.collect();
     let best = fits.iter().map(|(fit, _)| fit).max()?;
     let mut vendors = fits.iter().filter(|(fit, _)| fit == best);
-    let (_, first) = vendors.next()?;
-    match vendors.next() {
-        None => Some(*first),
-        Some(_) => {
-            let openai = fits.iter().find(|(_, dialect)| *dialect == Dialect::OpenAi);
-            let (_, openai) = openai.filter(|(fit, _)| fit == best && fit.has_credential)?;
-            Some(*openai)
-        }
-    }
+    let (_, vendor) = vendors.next()?;
+    vendors.next().is_none().then_some(*vendor)
 }
 
-/// The one vendor in whose credential locations there is a credential, whatever the path. A request
-/// that belongs to no API is refused in the form of this vendor.
+/// Returns the only vendor whose credential locations contain a credential, for any path. A request
+/// without a matching API is refused in the form of this vendor.
 pub(super) fn by_credential<B>(request: &Request<B>) -> Option<Dialect> {
     let holds = |dialect: &Dialect| {
         let mut locations = dialect.profile().credential_locations.iter();

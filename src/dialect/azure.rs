@@ -1,7 +1,7 @@
 //! Azure Speech (`POST /cognitiveservices/v1`, WebSocket `/cognitiveservices/websocket/v1`).
 //!
-//! Its client sends the raw header `Ocp-Apim-Subscription-Key`, also on the upgrade, and tells
-//! refusals by their status alone.
+//! Its client sends the raw header `Ocp-Apim-Subscription-Key`, also on the upgrade, and recognizes
+//! refusals only by their status.
 
 use http::HeaderName;
 

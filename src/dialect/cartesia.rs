@@ -29,7 +29,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
     refuse,
-    retry: Retry::ShouldRetry,
+    retry: Retry::Header,
     routes: ROUTES,
 };
 

@@ -32,6 +32,13 @@ const ROUTES: &[Route] = &[
     route("POST", "/v1/text-to-speech/{voice_id}/stream/with-timestamps", SPEAK).voice("voice_id"),
     route("GET", "/v1/text-to-speech/{voice_id}/stream-input", SPEAK).voice("voice_id"),
     route("GET", "/v1/text-to-speech/{voice_id}/multi-stream-input", SPEAK).voice("voice_id"),
+    // The interface of KugelAudio's server for ElevenLabs' clients.
+    route("POST", "/11labs/v1/text-to-speech/{voice_id}", SPEAK).voice("voice_id"),
+    route("POST", "/11labs/v1/text-to-speech/{voice_id}/stream", SPEAK).voice("voice_id"),
+    route("GET", "/11labs/v1/text-to-speech/{voice_id}/stream-input", SPEAK).voice("voice_id"),
+    route("GET", "/11labs/v1/text-to-speech/{voice_id}/multi-stream-input", SPEAK).voice("voice_id"),
+    route("GET", "/11labs/v1/voices", READ_VOICES),
+    route("GET", "/11labs/v1/models", READ_MODELS),
     route("GET", "/v1/voices", READ_VOICES),
     route("GET", "/v1/voices/*", READ_VOICES),
     route("GET", "/v2/voices", READ_VOICES),

@@ -2,8 +2,8 @@
 //!
 //! Its API documents the credential as `Authorization: Basic base64(id:secret)`, and as a token in
 //! `Authorization: Bearer` or the subprotocol `bearer_TOKEN`. Refusals are gRPC status codes in
-//! JSON, and a key that nobody has is a 403. The permissions of a key concern the Voice API and
-//! the Router API only; a realtime key opens sessions and nothing else.
+//! JSON, and an unknown key is refused with 403. The permissions of a key concern the Voice API and
+//! the Router API only; a realtime key opens only sessions.
 
 use http::StatusCode;
 use http::header::AUTHORIZATION;

@@ -18,12 +18,15 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
     refuse,
-    retry: Retry::ShouldRetry,
+    retry: Retry::Header,
     routes: ROUTES,
 };
 
 const ROUTES: &[Route] = &[
     route("POST", "/v1/audio/speech", SPEAK),
+    // Servers that are compatible with it: vLLM-Omni's batches and WebSocket.
+    route("POST", "/v1/audio/speech/batch", SPEAK),
+    route("GET", "/v1/audio/speech/stream", SPEAK),
     route("GET", "/v1/audio/voices", READ_VOICES),
     route("GET", "/v1/models", READ_MODELS),
     route("GET", "/v1/models/*", READ_MODELS),

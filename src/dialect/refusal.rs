@@ -11,23 +11,23 @@ use crate::request_id::{RequestId, X_REQUEST_ID};
 
 use super::{Profile, grpc};
 
-/// What the form of a refusal depends on, besides its reason. Take it before the request is
-/// handed on.
+/// The properties of a request that determine the form of its refusal. Create it before the request
+/// is forwarded.
 #[derive(Clone, Copy, Debug)]
 pub struct RefusalContext {
     pub(super) request_id: RequestId,
     grpc: bool,
-    /// The path ends in `:stream`, whose answers some vendors wrap.
+    /// The path ends in `:stream`. Some vendors wrap the responses of such paths.
     pub(super) streams: bool,
 }
 
 impl RefusalContext {
-    /// What a refusal of `request` depends on.
+    /// Returns the context of `request`.
     #[must_use]
     pub fn of<B>(request: &Request<B>, request_id: RequestId) -> Self {
         Self {
             request_id,
-            // gRPC needs HTTP/2; a client can send the content type over any version.
+            // gRPC requires HTTP/2, but a client can send the content type over any version.
             grpc: request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers()),
             streams: request.uri().path().ends_with(":stream"),
         }
@@ -43,7 +43,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// JSON with the kind's own status.
+    /// JSON with the default status of the kind.
     pub(super) fn json(kind: DenialKind, body: String) -> Self {
         Self {
             status: kind.status(),
@@ -60,33 +60,33 @@ impl Refusal {
     }
 }
 
-/// What keeps the vendor's SDK from waiting too long before it sends a refused request again.
+/// How the vendor's SDK is kept from long waits before it retries a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Retry {
-    /// The SDK bounds its waiting itself, or does not retry.
+    /// The SDK limits its waits, or does not retry.
     Bounded,
-    /// The SDK waits as long as `Retry-After` says, however long that is, unless
-    /// `x-should-retry: false` tells it not to retry (SDKs that Stainless generates).
-    ShouldRetry,
-    /// The SDK waits up to a minute for each of several retries, and no header tells it not to
-    /// (SDKs that Fern generates). It is told the shortest time.
+    /// The SDK waits for the time in `Retry-After` without a limit, unless
+    /// `x-should-retry: false` disables retries (SDKs that Stainless generates).
+    Header,
+    /// The SDK waits up to a minute for each of several retries, and no header disables retries
+    /// (SDKs that Fern generates). The response has the shortest time.
     Shortened,
 }
 
-/// In seconds, the longest `Retry-After` with which such SDKs may retry.
+/// The longest `Retry-After` in seconds with which such SDKs may retry.
 const LONGEST_RETRY: u64 = 1;
 const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 impl Retry {
-    /// Adds `Retry-After` in whole seconds (RFC 9110 §10.2.3). The time is in `RateLimit`, too, which
-    /// is not shortened.
+    /// Adds `Retry-After` in whole seconds (RFC 9110 §10.2.3). `RateLimit` also contains the time,
+    /// and is not shortened.
     fn write(self, seconds: u64, headers: &mut HeaderMap) {
         let told = match self {
             Self::Shortened => seconds.min(LONGEST_RETRY),
-            Self::Bounded | Self::ShouldRetry => seconds,
+            Self::Bounded | Self::Header => seconds,
         };
         headers.insert(RETRY_AFTER, HeaderValue::from(told));
-        if self == Self::ShouldRetry && seconds > LONGEST_RETRY {
+        if self == Self::Header && seconds > LONGEST_RETRY {
             headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
         }
     }
@@ -152,7 +152,7 @@ pub(super) fn sentence(kind: DenialKind) -> &'static str {
     }
 }
 
-/// What happened, in a word for programs: `unauthorized`, `forbidden`, `rate_limited`, ….
+/// An error code for programs: `unauthorized`, `forbidden`, `rate_limited`, ….
 pub(super) fn word(kind: DenialKind) -> &'static str {
     match kind.status().as_u16() {
         400 => "bad_request",
@@ -169,7 +169,7 @@ pub(super) fn word(kind: DenialKind) -> &'static str {
     }
 }
 
-/// The status's own name: `Unauthorized`, `Forbidden`, ….
+/// The reason phrase of the status: `Unauthorized`, `Forbidden`, ….
 pub(super) fn reason(kind: DenialKind) -> &'static str {
     kind.status().canonical_reason().unwrap_or("Error")
 }

@@ -1,8 +1,8 @@
 //! Supertone (`POST /v1/text-to-speech/{voice_id}`).
 //!
 //! Its API documents the credential as the raw header `x-sup-api-key`. Its error schema requires
-//! `status_code` while its examples write `statusCode`; the official clients raise their typed
-//! error only when the first is there, so both are.
+//! `status_code`, but its examples use `statusCode`. The official clients raise their typed error
+//! only if `status_code` is present, so that the refusal has both.
 
 use http::HeaderName;
 

@@ -1,11 +1,11 @@
-//! Keys that belong together.
+//! Accounts: groups of keys with common limits.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use voxgate_limits::Limits;
 
-/// A group of keys, such as those of one customer: what they share.
+/// A group of keys with common limits, such as the keys of one customer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Account {
     id: Arc<str>,
@@ -14,7 +14,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account that is known by `id`, with limits that its keys share.
+    /// An account with this id, and limits that its keys share.
     #[must_use]
     pub fn new(id: &str, limits: Limits) -> Self {
         Self {
@@ -24,7 +24,7 @@ impl Account {
         }
     }
 
-    /// Limits how many keys it may have that are neither disabled nor expired.
+    /// Sets the maximum number of keys that are neither disabled nor expired.
     #[must_use]
     pub fn with_max_active_keys(mut self, most: NonZeroU32) -> Self {
         self.max_active_keys = Some(most);
@@ -42,13 +42,13 @@ impl Account {
         self.id.clone()
     }
 
-    /// How many keys it may have that are neither disabled nor expired.
+    /// The maximum number of keys that are neither disabled nor expired.
     #[must_use]
     pub fn max_active_keys(&self) -> Option<NonZeroU32> {
         self.max_active_keys
     }
 
-    /// What its keys may do together.
+    /// The common limits of its keys.
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits

@@ -1,9 +1,9 @@
-//! The header fields that tell callers about their limits.
+//! The header fields that report limits to callers.
 //!
 //! `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10, §3 and §4: a
 //! policy names its quota `q`, its window `w` in seconds and, unless it counts requests, its unit
-//! `qu`; a limit names what is left, `r`, and the seconds `t` until all of it is available again.
-//! The upstream's limit is not told, because it is no caller's quota.
+//! `qu`; a limit names the remainder `r`, and the seconds `t` until all of it is available again.
+//! The upstream's limit is not reported, because it is not a quota of the caller.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use voxgate_limits::{AcquireError, AcquireRequest, Limit, LimitScope, Limits, Re
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The fields of one response; none if nothing limits the caller.
+/// The fields of one response. Empty if the caller has no limits.
 #[derive(Debug, Default)]
 pub(crate) struct HeaderFields {
     policy: Option<HeaderValue>,
@@ -41,8 +41,8 @@ impl HeaderFields {
         texts.into_fields()
     }
 
-    /// The fields of a refused request: nothing is left of the limit that refused it, and what is
-    /// left of the others is not known.
+    /// The fields of a refused request. The limit that refused it has no remainder. The remainders
+    /// of other limits are unknown.
     pub(super) fn refused(request: &AcquireRequest, error: AcquireError) -> Self {
         let mut texts = Texts::new();
         for (scope, limits) in scopes(request) {
@@ -58,7 +58,7 @@ impl HeaderFields {
         texts.into_fields()
     }
 
-    /// Replaces both fields of the inner service, because what is left of a limit means nothing
+    /// Replaces both fields of the inner service, because the remainder of a limit is useless
     /// without its policy.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let fields = [(POLICY, &self.policy), (LIMIT, &self.limit)];
@@ -81,7 +81,7 @@ struct Texts {
 
 impl Texts {
     fn new() -> Self {
-        // Enough for all usual numbers.
+        // Large enough for usual numbers.
         let [policy, limit] = [160, 128].map(String::with_capacity);
         Self { policy, limit }
     }
@@ -127,13 +127,13 @@ fn next(list: &mut String, limit: Limit) -> &mut String {
     list
 }
 
-/// The scopes that callers are told about.
+/// The scopes that are reported to callers.
 fn scopes(request: &AcquireRequest) -> impl Iterator<Item = (LimitScope, Limits)> {
     let scopes = request.scopes();
     scopes.filter(|(scope, _)| *scope != LimitScope::Upstream)
 }
 
-/// Rounded up, so that a caller who waits so long does not come too early.
+/// Rounds up to whole seconds, so that a caller does not retry too early.
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_is_told_of_its_own_limits_and_its_accounts() {
+    fn the_limits_of_key_and_account_are_reported() {
         let request = AcquireRequest::new("a", limits(Some("50/s"), None, Some(4)))
             .with_account("acme", limits(Some("600/min"), Some(20), None))
             .with_upstream_concurrency(NonZeroU32::MAX);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_not_told_the_upstreams_limit() {
+    fn the_limit_of_the_upstream_is_not_reported() {
         let request =
             AcquireRequest::new("a", Limits::default()).with_upstream_concurrency(NonZeroU32::MIN);
         let store = LocalStore::new(true);
@@ -217,10 +217,10 @@ mod tests {
         assert_eq!(shown(&HeaderFields::refused(&request, exceeded)), untouched);
     }
 
-    /// A shared store does not report what is left of concurrency limits. The upstream's own
-    /// `RateLimit` would then name a policy that is not there.
+    /// A shared store does not report the remainder of concurrency limits. The upstream's own
+    /// `RateLimit` would then name a policy that does not exist.
     #[test]
-    fn the_fields_take_the_place_of_the_upstreams_together() {
+    fn both_fields_of_the_upstream_are_replaced() {
         let request = AcquireRequest::new("a", limits(None, None, Some(4)));
         let mut remaining = Remaining::default();
         remaining.set(LimitScope::Key, ScopeRemaining::default());

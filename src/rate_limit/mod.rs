@@ -7,14 +7,14 @@
 //! The limiter asks a local store, which counts within this process and has the wait queue. If the
 //! limiter has a shared store as well ([`LimiterBuilder::with_store`]), it then asks that one, so
 //! that all replicas share the limits; rates are taken there only. The crate
-//! `voxgate-limits-redis` has a shared store for Redis and Valkey. [`OnFailure`] says what happens
+//! `voxgate-limits-redis` has a shared store for Redis and Valkey. [`OnFailure`] sets the behaviour
 //! while the shared store is unavailable.
 //!
 //! # Implement a store
 //!
 //! Implement [`LimitStore`]. An [`AcquireRequest`] names each [`LimitScope`] with its limits; the
 //! store answers with a [`Decision`]. [`WaitQueue`] schedules requests that wait. The other types
-//! are what they exchange.
+//! are parameters and results.
 
 mod admission;
 mod auth_failures;

@@ -1,4 +1,4 @@
-//! What a principal needs from the limits.
+//! Makes an acquire request from a principal.
 
 use std::num::NonZeroU32;
 
@@ -7,7 +7,7 @@ use voxgate_limits::{AcquireRequest, Limits};
 use crate::principal::Principal;
 
 /// The request of a principal. The key's own limits come before `defaults`; `upstream` is the
-/// concurrency limit of all callers together. `None` if nothing limits the request.
+/// concurrency limit of all callers together. `None` if the request has no limits.
 pub(super) fn acquire_request(
     principal: &Principal,
     defaults: Limits,

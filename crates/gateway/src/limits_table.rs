@@ -8,7 +8,7 @@ use voxgate::{Limits, Principal};
 
 use voxgate_terminal::table::columns;
 
-/// The limits of every key and account, those from the settings included.
+/// The limits of every key and account, including limits from the settings.
 pub(crate) struct LimitsTable<'a>(pub(crate) &'a Settings);
 
 const NONE: &str = "-";

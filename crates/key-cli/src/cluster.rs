@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_read_and_nothing_else_is_taken_for_one() {
+    fn only_a_secret_is_accepted() {
         for (json, expected) in [
             (
                 r#"{"kind":"Secret","metadata":{"name":"k","namespace":"n"},"data":{"keys.toml":"YQo=","x":"eA=="}}"#,

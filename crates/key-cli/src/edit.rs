@@ -254,10 +254,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_set_changes() {
+    fn only_the_edited_fields_change() {
         let (one, two) = (digest('1'), digest('2'));
         for (before, after) in [
-            // Added behind the id, before what follows.
+            // Added after the id, before the next fields.
             (
                 "# all\n\n[[key]] # first\nid = \"a\" # mine\nsha256 = \"1\"\n\n# of b\n[[key]]\n\
                  sha256 = \"2\"\nid = \"b\"\n",
@@ -265,21 +265,21 @@ mod tests {
                  expires = 2030-01-01T00:00:00Z\nsha256 = \"1\"\n\n# of b\n[[key]]\nsha256 = \"2\"\n\
                  id = \"b\"\n",
             ),
-            // In the place of another value, whose comment stays; before the secret, if it was not.
+            // Replaces a value and keeps its comment. A field after the secret moves before it.
             (
                 "[[key]]\nid='a'\nexpires   =  \"2029-01-01T00:00:00Z\"   # soon\nsha256='1'\n\
                  disabled=false# no\nlabel='x'\n",
                 "[[key]]\nid='a'\ndisabled=true# no\nexpires   =  2030-01-01T00:00:00Z   # soon\n\
                  sha256='1'\nlabel='x'\n",
             ),
-            // Line ends of Windows, and an indented list over several lines.
+            // Windows line endings, and an indented list over several lines.
             (
                 "[[key]]\r\n  id = \"a\"\r\n  scopes = [\r\n    \"x\", # [[key]]\r\n  ]\r\n  \
                  sha256 = \"1\"\r\n  expires = \"\"\"\r\n2029-01-01T00:00:00Z\"\"\" # no\r\n",
                 "[[key]]\r\n  id = \"a\"\r\n  disabled = true\r\n  expires = 2030-01-01T00:00:00Z # no\r\n  \
                  scopes = [\r\n    \"x\", # [[key]]\r\n  ]\r\n  sha256 = \"1\"\r\n",
             ),
-            // No end of the last line; a table of its own for the labels; an account between.
+            // No newline at the end; the labels have their own table; an account follows.
             (
                 "[[key]]\nid = \"a\"\nsha256 = \"1\"\n[key.labels]\nteam = \"ivr\"\n[[account]]\nid = \"x\"\n\
                  [[key]]\nid = \"b\"\nsha256 = \"2\"",
@@ -287,14 +287,14 @@ mod tests {
                  sha256 = \"1\"\n[key.labels]\nteam = \"ivr\"\n[[account]]\nid = \"x\"\n[[key]]\nid = \
                  \"b\"\nsha256 = \"2\"",
             ),
-            // The secret before the id, and the last line without an end.
+            // The secret is before the id, and the last line has no newline.
             (
                 "[[key]]\nid = \"b\"\nsha256 = \"2\"\n[[key]]\nlabels.team = \"ivr\"\nsha256 = \"1\"\nid = \
                  \"a\"\nexpires = 2029-01-01T00:00:00Z # last",
                 "[[key]]\nid = \"b\"\nsha256 = \"2\"\n[[key]]\ndisabled = true\nexpires = \
                  2030-01-01T00:00:00Z # last\nlabels.team = \"ivr\"\nsha256 = \"1\"\nid = \"a\"\n",
             ),
-            // What looks like a header is none.
+            // A line in a string looks like a header.
             (
                 "[[key]]\nid = \"a\"\nlabel = \"\"\"\n[[key]]\nid = 5\"\"\"\nsha256 = \"1\"\n",
                 "[[key]]\nid = \"a\"\ndisabled = true\nexpires = 2030-01-01T00:00:00Z\nlabel = \
@@ -309,12 +309,12 @@ mod tests {
             let set = set(&whole(before)).expect("an edit");
             assert_eq!(set, whole(after));
             assert!(KeysFile::parse(&set, "keys.toml", Dialect::Rime).is_ok());
-            no_cut_lets_in(&set);
+            assert_truncation_is_safe(&set);
         }
     }
 
-    /// Wherever the text is cut off, the key `a` is off, or the file is none.
-    fn no_cut_lets_in(text: &str) {
+    /// Wherever the text is cut off, the key `a` is disabled, or the file is not valid.
+    fn assert_truncation_is_safe(text: &str) {
         for (end, _) in text.char_indices() {
             let Ok(file) = KeysFile::parse(&text[..end], "keys.toml", Dialect::Rime) else {
                 continue;
@@ -333,14 +333,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_table_is_left_alone() {
+    fn an_inline_key_is_not_edited() {
         let text = format!("key = [{{ id = \"a\", sha256 = \"{}\" }}]\n", digest('1'));
         let problem = set(&text).expect_err("too hard");
         assert_eq!(problem.place(), "keys.toml:1");
     }
 
     #[test]
-    fn a_key_is_appended_as_the_lines_before_it_are_ended() {
+    fn an_appended_key_has_the_line_endings_of_the_file() {
         let mut fields = Table::new();
         fields.insert("id", toml_edit::value("new"));
         for (before, after, line) in [

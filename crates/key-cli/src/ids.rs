@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_ids_and_secrets_are_not() {
+    fn ids_that_look_like_secrets_are_refused() {
         for id in [
             "ivr-prod",
             "env",

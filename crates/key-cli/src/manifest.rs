@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_a_block_where_that_says_the_same() {
+    fn a_text_is_a_block_if_that_preserves_it() {
         for (text, expected) in [
             ("", "\"\""),
             ("\n", "\"\\n\""),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_quoted_where_it_might_be_something_else() {
+    fn ambiguous_words_are_quoted() {
         for (text, expected) in [
             ("voxgate-keys", "voxgate-keys"),
             ("vxg_a-b_c", "vxg_a-b_c"),

@@ -44,7 +44,7 @@ fn rfc3339(text: &str) -> Option<SystemTime> {
     let clock = humantime::parse_rfc3339(&clock.to_string()).ok()?;
     match given.offset? {
         Offset::Z => Some(clock),
-        // East of Greenwich the same clock shows an earlier moment.
+        // With an offset to the east, the same clock time is an earlier moment.
         Offset::Custom { minutes } => {
             let distance = Duration::from_secs(60 * u64::from(minutes.unsigned_abs()));
             match minutes > 0 {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_given_from_now_on_or_by_the_clock() {
+    fn durations_and_times_are_read() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         for (text, expected) in [
             ("90d", "2001-12-08T01:46:40Z"),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn every_moment_of_a_file_can_be_written() {
+    fn every_time_in_a_file_can_be_written() {
         for text in [
             "1970-01-01T00:00:00Z",
             "1970-01-02T00:00:00+23:59",
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_told_roughly() {
+    fn the_remaining_time_is_rounded_down() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         for (seconds, ahead, behind) in [
             (1, "1s", "expired 1s ago"),

@@ -30,7 +30,7 @@ struct Counter {
     rate: Option<Gcra>,
 }
 
-/// The share of each limit that belongs to this process: one of so many.
+/// The share of each limit that this process enforces: one of `replicas` equal shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share(u32);
 
@@ -66,8 +66,8 @@ impl Counters {
     }
 
     /// Counts a request if it may start: it is in flight until [`end`](Self::end). Concurrency
-    /// limits are checked before rates, and all limits before anything is taken, so that a refused
-    /// request uses up nothing.
+    /// limits are checked before rates. All limits are checked before any is taken, so that a
+    /// refused request uses up nothing.
     pub(crate) fn begin(
         &mut self,
         request: &AcquireRequest,
@@ -92,7 +92,7 @@ impl Counters {
         Ok(())
     }
 
-    /// Counts a request, whatever the limits say.
+    /// Counts a request without checking the limits.
     pub(crate) fn hold(&mut self, request: &AcquireRequest, now: Duration) {
         for (scope, _) in request.scopes() {
             match self.get(request, scope) {
@@ -102,7 +102,7 @@ impl Counters {
         }
     }
 
-    /// The rate that refuses this request, if one does. Takes nothing.
+    /// Returns the rate that refuses this request, if there is one. Takes nothing.
     pub(crate) fn exceeded_rate(
         &mut self,
         request: &AcquireRequest,
@@ -126,7 +126,7 @@ impl Counters {
         self.take_rates(request, share, now)
     }
 
-    /// The request is no longer in flight.
+    /// Records that the request is no longer in flight.
     pub(crate) fn end(&mut self, request: &AcquireRequest) {
         for (scope, _) in request.scopes() {
             if let Some(counter) = self.get(request, scope) {
@@ -135,7 +135,7 @@ impl Counters {
         }
     }
 
-    /// How many requests are in flight that the upstream's limit counts.
+    /// Returns how many requests in flight count towards the upstream's limit.
     pub(crate) fn upstream_in_flight(&self) -> u32 {
         self.upstream.in_flight
     }
@@ -151,7 +151,7 @@ impl Counters {
         self.keys.len() + self.accounts.len()
     }
 
-    /// `own` of those in flight are this request itself.
+    /// `own` is how often this request itself is counted as in flight.
     fn check_concurrency(
         &mut self,
         request: &AcquireRequest,
@@ -179,7 +179,7 @@ impl Counters {
         let mut remaining = Remaining::default();
         let mut before = [None; LimitScope::ALL.len()];
         for (scope, limits) in request.scopes() {
-            // What is in flight has a counter.
+            // Every scope with requests in flight has a counter.
             let Some(counter) = self.get(request, scope) else {
                 continue;
             };
@@ -251,7 +251,7 @@ impl Counter {
         Ok((ScopeRemaining::new(Some(left), concurrency), Some(before)))
     }
 
-    /// How long until the rate allows one request, if that is not now.
+    /// Returns how long until the rate allows one request, unless it allows one now.
     fn wait_for_rate(&mut self, limits: Limits, now: Duration) -> Option<Duration> {
         match self.take(limits, Share::WHOLE, now) {
             Ok((_, before)) => {

@@ -1,4 +1,4 @@
-//! What a store answers.
+//! The answers of a store.
 
 use std::fmt;
 use std::future::Future;
@@ -16,10 +16,10 @@ use super::request::LimitScope;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimitExceeded {
-    /// Which limit.
+    /// The limit.
     pub limit: Limit,
-    /// When the rates allow the request. `None` if only a concurrency limit refused it: a permit
-    /// becomes free when another request ends, and no store knows when that is.
+    /// How long until the rates allow the request. `None` if only a concurrency limit refused it: a
+    /// permit becomes free when another request ends, and a store does not know when that is.
     pub retry_after: Option<Duration>,
 }
 
@@ -49,7 +49,7 @@ impl LimitExceeded {
         self
     }
 
-    /// Whether only a concurrency permit is missing, so that it helps to wait for one.
+    /// Whether the request may wait, because only a concurrency permit is missing.
     #[must_use]
     pub fn can_wait(self) -> bool {
         self.retry_after.is_none()
@@ -62,7 +62,7 @@ impl LimitExceeded {
 pub enum AcquireError {
     /// A limit is exceeded.
     Exceeded(LimitExceeded),
-    /// The store did not answer in time, or not as expected.
+    /// The store did not answer in time, or its answer was not valid.
     Unavailable,
 }
 
@@ -72,18 +72,18 @@ impl From<LimitExceeded> for AcquireError {
     }
 }
 
-/// What a request receives when it may start.
+/// The lease of a request that may start, and its remaining limits.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Granted {
-    /// What the request holds until it ends.
+    /// The permits that the request holds until it ends.
     pub lease: Lease,
-    /// What is left of the limits.
+    /// The remaining limits.
     pub remaining: Remaining,
 }
 
 impl Granted {
-    /// A lease, and what is left of the limits.
+    /// A lease, and the remaining limits.
     #[must_use]
     pub fn new(lease: Lease, remaining: Remaining) -> Self {
         Self { lease, remaining }

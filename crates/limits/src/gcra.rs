@@ -22,7 +22,8 @@ pub(crate) struct Gcra {
     busy_until: u64,
 }
 
-/// No process lives longer. Sums of two such times fit into 64 bits of nanoseconds.
+/// Longer than the lifetime of any process. The sum of two such times fits into 64 bits of
+/// nanoseconds.
 const CENTURY: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;
 
 impl Gcra {
@@ -33,7 +34,7 @@ impl Gcra {
         }
     }
 
-    /// Changes the rate. Requests that were taken at the old rate count as as many at the new one.
+    /// Changes the rate. Each request that was taken at the old rate counts as one at the new rate.
     pub(crate) fn set_quota(&mut self, quota: Quota, now: Duration) {
         if quota != self.quota {
             let taken = u128::from(self.busy_until.saturating_sub(nanos(now)));
@@ -68,7 +69,7 @@ impl Gcra {
         Duration::from_nanos(self.busy_until)
     }
 
-    /// Gives a request back: `busy_until` is what it was before the request.
+    /// Gives a request back. `busy_until` is the value from before the request.
     pub(crate) fn give_back(&mut self, busy_until: Duration) {
         self.busy_until = nanos(busy_until);
     }
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_and_then_one_in_each_interval() {
+    fn a_burst_is_followed_by_one_request_in_each_interval() {
         let at = Duration::from_millis;
         let quota = quota(at(100), 3);
         let mut gcra = Gcra::new(quota);
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_can_be_taken_again() {
+    fn a_request_that_is_given_back_can_be_taken_again() {
         let single = quota(Duration::from_secs(60), 1);
         let mut gcra = Gcra::new(single);
         let before = gcra.busy_until();
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_rate_does_not_forget_what_was_taken() {
+    fn a_changed_rate_keeps_the_requests_that_were_taken() {
         let now = Duration::from_secs(5);
         let hour = Duration::from_secs(3600);
         let mut gcra = Gcra::new(quota(hour, 1));
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rate_is_too_fast_or_too_slow() {
+    fn extreme_rates_work() {
         for interval in [Duration::ZERO, Duration::from_secs(3600), Duration::MAX] {
             for burst in [1, u32::MAX] {
                 let quota = quota(interval, burst);

@@ -1,19 +1,19 @@
-//! What a granted request holds.
+//! The permits of a granted request.
 
 use std::fmt;
 
-/// What a request holds until it ends: its concurrency permits in one store. Dropping it gives
-/// them back.
+/// The concurrency permits of a request in one store. The request holds the lease until it ends.
+/// Dropping the lease gives the permits back.
 #[must_use = "its permits are given back when it is dropped"]
 pub struct Lease(Option<Box<dyn Send + Sync>>);
 
 impl Lease {
-    /// A lease that ends when `guard` is dropped. That must not block.
+    /// A lease that ends when `guard` is dropped. The drop must not block.
     pub fn new(guard: impl Send + Sync + 'static) -> Self {
         Self(Some(Box::new(guard)))
     }
 
-    /// A lease of nothing: only rates limit the request.
+    /// A lease without permits, for a request that only rates limit.
     pub fn empty() -> Self {
         Self(None)
     }

@@ -23,7 +23,7 @@ impl Limits {
         *self == Self::default()
     }
 
-    /// These limits, and those of `defaults` where these have none. A burst belongs to its rate.
+    /// These limits, completed with those of `defaults`. A burst is taken together with its rate.
     #[must_use]
     pub fn or(self, defaults: Self) -> Self {
         let rated = if self.rate.is_some() { self } else { defaults };
@@ -63,7 +63,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// All of them.
+    /// All limits.
     pub const ALL: [Self; 7] = [
         Self::KeyRate,
         Self::KeyConcurrency,
@@ -74,13 +74,13 @@ impl Limit {
         Self::Shared,
     ];
 
-    /// Whether it limits requests in a period.
+    /// Whether this limit counts requests in a period.
     #[must_use]
     pub fn is_rate(self) -> bool {
         matches!(self, Self::KeyRate | Self::AccountRate)
     }
 
-    /// Its name in audit records and metrics.
+    /// The name of this limit in audit records and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_read_strictly_and_shown_as_they_are_written() {
+    fn rates_are_parsed_strictly_and_displayed_unchanged() {
         for good in ["1/s", "600/min", "4294967295/h"] {
             let rate = Rate::parse(good).expect("a rate");
             assert_eq!(rate.to_string(), good);

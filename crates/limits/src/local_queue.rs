@@ -1,4 +1,4 @@
-//! The wait queue of one process: its places, and the wakers of those that wait.
+//! The wait queue of one process: its places, and the wakers of waiting requests.
 
 use std::collections::HashMap;
 use std::mem;
@@ -15,8 +15,8 @@ use super::wait_queue::WaitQueue;
 /// The decision about a request that waited.
 pub(crate) type Answer = Result<Remaining, LimitExceeded>;
 
-/// Requests that wait for a concurrency permit of this process, and places for those that wait in
-/// a shared store.
+/// Requests that wait for a concurrency permit of this process, and the places of requests that
+/// wait in a shared store.
 pub(crate) struct LocalQueue {
     places: usize,
     waiting: WaitQueue<Waiter>,
@@ -29,7 +29,7 @@ pub(crate) struct LocalQueue {
 
 struct Waiter {
     request: AcquireRequest,
-    /// The limit that the request exceeded when it came.
+    /// The limit that the request exceeded when it arrived.
     exceeded: LimitExceeded,
     since: Duration,
     waker: Option<Waker>,
@@ -41,12 +41,12 @@ struct Answered {
     waited: Duration,
 }
 
-/// What remains of a request whose future was dropped.
+/// The resources of a request whose future was dropped.
 #[derive(Default)]
 pub(crate) struct Abandoned {
     /// The request, if it is counted as in flight.
     pub(crate) begun: Option<AcquireRequest>,
-    /// To be dropped without the lock.
+    /// The caller drops this without the lock.
     pub(crate) _waker: Option<Waker>,
 }
 
@@ -67,8 +67,8 @@ impl LocalQueue {
     }
 
     /// Takes a place for a request that waits in a shared store, if there is one. A request that
-    /// has waited here keeps its place, even if another request has it by now: there are at most as
-    /// many of these as concurrency permits.
+    /// has waited here keeps its place, even if another request has taken it: there are at most as
+    /// many such requests as concurrency permits.
     pub(crate) fn reserve_elsewhere(&mut self, has_waited: bool) -> bool {
         let is_free = has_waited || self.len() < self.places;
         self.elsewhere += usize::from(is_free);
@@ -79,7 +79,7 @@ impl LocalQueue {
         self.elsewhere -= 1;
     }
 
-    /// The limit that the last request of this key waits for, if one waits.
+    /// Returns the limit that the last request of this key waits for, if one waits.
     pub(crate) fn exceeded_by_key_of(&self, request: &AcquireRequest) -> Option<LimitExceeded> {
         self.waiting.last_of(request.key()).map(|it| it.exceeded)
     }
@@ -135,14 +135,14 @@ impl LocalQueue {
         }
     }
 
-    /// The request that has waited longest, and since when.
+    /// Returns the request that has waited longest, and the start of its wait.
     pub(crate) fn oldest(&self) -> Option<(u64, Duration)> {
         let (number, waiter) = self.waiting.iter().next()?;
         Some((number, waiter.since))
     }
 
-    /// Ends a wait, unless it has ended: the request is refused by the limit that it exceeded when
-    /// it came.
+    /// Ends a wait, unless it has ended. The request is refused by the limit that it exceeded when
+    /// it arrived.
     pub(crate) fn refuse(&mut self, number: u64, now: Duration, wake: &mut Vec<Waker>) {
         if let Some(waiter) = self.waiting.remove(number) {
             let answer = Err(waiter.exceeded);
@@ -165,7 +165,7 @@ impl LocalQueue {
         Some((answered.answer, answered.waited))
     }
 
-    /// The request is no longer interested in an answer.
+    /// Removes a request whose future was dropped.
     pub(crate) fn leave(&mut self, number: u64) -> Abandoned {
         if let Some(waiter) = self.waiting.remove(number) {
             return Abandoned {

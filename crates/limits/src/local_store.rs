@@ -19,13 +19,13 @@ use super::request::AcquireRequest;
 use super::store::{LimitStore, StoreStatus};
 use super::wait::{WaitPermission, WaitPlace};
 
-/// Longer than any process lives, and short enough to calculate with.
+/// Longer than the lifetime of any process, and short enough for calculations without overflow.
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// The counters and the wait queue of a process. Cloning shares them.
 ///
 /// One lock guards both. It is held for a few look-ups, never across an await, and not taken for a
-/// request that nothing limits.
+/// request without limits.
 #[derive(Clone)]
 pub struct LocalStore(Arc<Shared>);
 
@@ -64,7 +64,7 @@ impl LocalStore {
         Self(Arc::new(Shared::new(takes_rates, queue, None)))
     }
 
-    /// A store in which so many requests may wait, each for at most `longest`.
+    /// A store in which at most `places` requests wait, each for at most `longest`.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl LocalStore {
         let Some(waits) = self.0.waits.as_ref().filter(|_| exceeded.can_wait()) else {
             return Err(exceeded);
         };
-        // With a permit it would still exceed its rate.
+        // The request would exceed its rate even with a permit.
         if self.0.takes_rates
             && let Some(exceeded) = counters.exceeded_rate(request, now)
         {
@@ -118,8 +118,8 @@ impl LocalStore {
         }))
     }
 
-    /// Checks a request that is in flight here against the share of one of so many replicas. Takes
-    /// from the rates if they allow it.
+    /// Checks a request that is in flight here against the share of one of `replicas` replicas.
+    /// Takes from the rates if they allow it.
     ///
     /// # Errors
     ///
@@ -148,15 +148,16 @@ impl LocalStore {
         }))
     }
 
-    /// How many requests are in flight that the upstream's limit counts, and how many wait.
+    /// Returns how many requests in flight count towards the upstream's limit, and how many wait.
     #[must_use]
     pub fn usage(&self) -> (u32, usize) {
         let state = self.0.state();
         (state.counters.upstream_in_flight(), state.queue.len())
     }
 
-    /// Refuses requests that have waited too long. All may wait equally long, so the first to come
-    /// is the first to go. Returns how long until the next one, or `None` if none waits.
+    /// Refuses requests that have waited too long. All requests may wait equally long, so they time
+    /// out in the order of their arrival. Returns the time until the next timeout, or `None` if no
+    /// request waits.
     fn time_out(&self) -> Option<Duration> {
         let longest = self.0.waits.as_ref()?.longest;
         let now = self.0.now();
@@ -265,12 +266,12 @@ impl Shared {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // No code in there panics half-way.
+        // Code that holds the lock does not panic, so the state is always consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ends waits whose time is over, for as long as the store exists.
+/// Ends waits that have timed out, for as long as the store exists.
 fn time_out(arrivals: &Receiver<()>, shared: &Weak<Shared>) {
     while arrivals.recv().is_ok() {
         while let Some(next) = shared.upgrade().and_then(|it| LocalStore(it).time_out()) {
@@ -317,7 +318,7 @@ impl Future for Waiting {
     type Output = (Result<(InFlight, Remaining), LimitExceeded>, Duration);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Wakers run code of others: they are made and dropped without the lock.
+        // Wakers run foreign code, so they are cloned and dropped without the lock.
         let mut waker = Some(cx.waker().clone());
         let polled = self.store.0.state().queue.poll(self.number, &mut waker);
         let Some((answer, waited)) = polled else {

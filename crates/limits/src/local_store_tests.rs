@@ -130,7 +130,7 @@ fn a_request_over_its_concurrency_uses_up_no_rate() {
 }
 
 #[test]
-fn a_request_over_its_accounts_rate_uses_up_none_of_its_keys() {
+fn a_request_over_the_accounts_rate_does_not_use_the_keys_rate() {
     let local = LocalStore::new(true);
     let (a, b) = (member("a", "1/h", "1/h"), member("b", "1/h", "1/h"));
     for _ in 0..2 {
@@ -247,7 +247,7 @@ fn no_request_waits_for_a_rate() {
 }
 
 #[test]
-fn a_request_that_leaves_makes_room_for_the_next() {
+fn a_dropped_request_frees_its_place() {
     let local = queue(5);
     let one = request("a", 1, 0);
     let permit = begin(&local, &one).expect("the first");
@@ -311,7 +311,7 @@ proptest! {
     /// In any order of events: limits hold, no request overtakes, and in the end no request is in
     /// flight and none waits.
     #[test]
-    fn no_permit_is_lost_or_made(acts in proptest::collection::vec(act(), 1..200), places in 0..6_usize) {
+    fn no_permit_is_lost_or_duplicated(acts in proptest::collection::vec(act(), 1..200), places in 0..6_usize) {
         const UPSTREAM: usize = 5;
         let most = [1, 2, 3, 5];
         let requests: Vec<AcquireRequest> = (0..4)
@@ -389,7 +389,7 @@ fn a_request_over_its_rate_does_not_wait_for_a_permit() {
     let waiter = enter(&local, &one);
     drop(waiter);
     drop(first);
-    let second = begin(&local, &one).expect("a wait in vain took nothing");
+    let second = begin(&local, &one).expect("the refused request took nothing");
     let exceeded = local.begin(&one).err().expect("waiting would not help");
     assert_eq!(exceeded.limit, Limit::KeyRate);
     assert!(
@@ -403,7 +403,7 @@ fn a_request_over_its_rate_does_not_wait_for_a_permit() {
 /// A request that waited for a permit of this process keeps its place while it waits for one of
 /// other replicas.
 #[test]
-fn a_request_that_waited_here_keeps_its_place_elsewhere() {
+fn a_request_keeps_its_place_while_it_waits_in_a_shared_store() {
     let local = queue(1);
     let permit = begin(&local, &request("a", 1, 0)).expect("the first");
     let mut waiter = enter(&local, &request("a", 1, 0));
@@ -459,7 +459,7 @@ fn a_wait_may_be_of_any_length() {
 
 /// While the upstream is full, no other key is tried, and no key loses its turn.
 #[test]
-fn no_key_is_tried_in_vain_while_the_upstream_is_full() {
+fn no_other_key_is_tried_while_the_upstream_is_full() {
     let mut queue = LocalQueue::new(9);
     let mut wake = Vec::new();
     let full = LimitExceeded::concurrency(LimitScope::Upstream);
@@ -485,7 +485,7 @@ fn no_key_is_tried_in_vain_while_the_upstream_is_full() {
 
 /// A rate that is raised while the account's rate is used up counts requests, not time.
 #[test]
-fn a_rate_that_changes_while_another_is_used_up_forgets_nothing_and_adds_nothing() {
+fn a_changed_rate_keeps_its_count_while_another_rate_is_used_up() {
     let mut counters = Counters::new();
     let now = Duration::from_secs(5);
     for key in ["a", "b"] {
@@ -495,9 +495,9 @@ fn a_rate_that_changes_while_another_is_used_up_forgets_nothing_and_adds_nothing
     let faster = member("a", "1/s", "2/min");
     let exceeded = counters
         .begin(&faster, now)
-        .expect_err("the account has none left");
+        .expect_err("the account's rate is used up");
     assert_eq!(exceeded.limit, Limit::AccountRate);
-    // One was taken, which is a second at the pace of now.
+    // One request was taken. At the new rate, it takes one second to refill.
     let later = now + Duration::from_secs(60);
     let remaining = counters.begin(&faster, later).expect("all is there again");
     let key = remaining.get(LimitScope::Key).and_then(|it| it.rate);

@@ -1,11 +1,11 @@
-//! What a request needs from the limits.
+//! A request to a limit store.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::limit::{Limit, Limits};
 
-/// Whose limit it is. Stores check the scopes in this order.
+/// The owner of a limit. Stores check the scopes in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitScope {

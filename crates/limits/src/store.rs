@@ -1,4 +1,4 @@
-//! The trait of stores.
+//! The trait that limit stores implement.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use super::wait::WaitPermission;
 /// Where limits are counted: in this process, or in a server that all replicas share.
 ///
 /// The limiter of the crate `voxgate` asks its local store first. If it has a second store, it then
-/// asks that one, which alone takes from rates. The crate `voxgate-limits-redis` implements this trait
-/// for Redis and Valkey.
+/// asks that one, which alone takes from rates. The crate `voxgate-limits-redis` implements this
+/// trait for Redis and Valkey.
 pub trait LimitStore: Send + Sync + 'static {
     /// Decides whether a request may start. A store takes from all limits of the request or from
     /// none: a refused request uses up nothing.
@@ -22,16 +22,16 @@ pub trait LimitStore: Send + Sync + 'static {
     /// that. The local store is asked without `wait`, because it owns the wait queue.
     fn acquire(&self, request: &AcquireRequest, wait: Option<WaitPermission>) -> AcquireFuture;
 
-    /// Counts a request as in flight, whatever the limits say. The limiter calls it while the store
-    /// is [unavailable](super::AcquireError::Unavailable) and the request starts all the same, so
-    /// that the store counts the request as soon as it is available again.
+    /// Counts a request as in flight without checking the limits. The limiter calls it for a
+    /// request that starts although the store is [unavailable](super::AcquireError::Unavailable).
+    /// The store counts the request as soon as it is available again.
     fn hold(&self, request: &AcquireRequest) -> Lease;
 
     /// The state of the store.
     fn status(&self) -> StoreStatus;
 
-    /// Gives back what is no longer held, and tells other replicas that this one ends. Blocks for at
-    /// most `timeout`. The store is unavailable afterwards.
+    /// Releases the permits that are no longer held, and tells other replicas that this one ends.
+    /// Blocks for at most `timeout`. The store is unavailable afterwards.
     fn shutdown(&self, timeout: Duration);
 }
 

@@ -9,7 +9,7 @@ pub struct WaitPermission {
     reserve: Box<dyn FnOnce() -> Option<WaitPlace> + Send>,
 }
 
-/// A place in the limiter's wait queue. Dropping it makes room for another request.
+/// A place in the limiter's wait queue. Dropping it frees the place for another request.
 pub struct WaitPlace(#[expect(dead_code, reason = "it is dropped")] Box<dyn Send>);
 
 impl WaitPermission {

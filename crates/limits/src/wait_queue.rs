@@ -8,8 +8,8 @@ use std::sync::Arc;
 /// Items of one key leave in the order of their numbers. Keys take turns: a key whose item was
 /// served goes behind all other keys, and a new key goes behind those that wait already.
 ///
-/// The local store and shared stores schedule requests with it. It has no clock, no limit of places
-/// and no lock.
+/// The local store and shared stores schedule requests with this queue. The queue has no clock, no
+/// maximum length and no lock.
 #[derive(Debug)]
 pub struct WaitQueue<T> {
     /// By number.
@@ -102,7 +102,7 @@ impl<T> WaitQueue<T> {
         self.entries.insert(number, Entry { key, item });
     }
 
-    /// Adds an item that was served in vain: the next turn is its key's again.
+    /// Puts back an item that could not be served. Its key has the next turn again.
     pub fn put_back(&mut self, number: u64, key: &str, item: T) {
         self.insert(number, key, item);
         if let Some(turn) = self.turns.iter().position(|other| **other == *key)
@@ -112,7 +112,7 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    /// The first item of the key whose turn comes after so many others.
+    /// The first item of the key whose turn comes after `turn` other keys.
     #[must_use]
     pub fn peek(&self, turn: usize) -> Option<(u64, &T)> {
         let queue = self.queues.get(self.turns.get(turn)?)?;
@@ -126,7 +126,7 @@ impl<T> WaitQueue<T> {
         self.serve(number)
     }
 
-    /// Removes an item, and its key's turn is over.
+    /// Removes an item and ends the turn of its key.
     pub fn serve(&mut self, number: u64) -> Option<T> {
         let key = Arc::clone(&self.entries.get(&number)?.key);
         if let Some(turn) = self.turns.iter().position(|other| *other == key) {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_served_in_vain_keeps_its_turn() {
+    fn a_key_whose_item_is_put_back_keeps_its_turn() {
         let mut queue = queue(&[(1, "a"), (2, "b"), (3, "a")]);
         let first = queue.pop().expect("the first");
         queue.insert(4, "c", "c4".to_owned());
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_key_comes_after_those_that_wait() {
+    fn a_new_key_comes_after_the_waiting_keys() {
         let mut queue = queue(&[(1, "a"), (2, "b"), (3, "a"), (4, "b")]);
         queue.pop();
         queue.insert(5, "c", "c5".to_owned());
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_moves_here_is_queued_by_its_number() {
+    fn an_item_with_a_lower_number_is_queued_first() {
         let mut queue = queue(&[(3, "a"), (5, "a")]);
         queue.insert(1, "a", "a1".to_owned());
         queue.insert(4, "a", "a4".to_owned());

@@ -1,5 +1,5 @@
-//! What the commands of `voxgate` print: text that callers chose, made safe for a terminal ([`text`]),
-//! and tables of it ([`table`]).
+//! Output of the `voxgate` commands: text from callers, made safe for a terminal ([`text`]), and
+//! tables ([`table`]).
 
 pub mod table;
 pub mod text;

@@ -7,7 +7,7 @@ use crate::text::{Charset, truncate, width};
 /// The number of rows that decide the widths of the columns.
 const SAMPLE: usize = 256;
 const GAP: usize = 2;
-/// The least width of a column that is made narrower to make the table fit.
+/// The minimum width of a column that is shortened to make the table fit.
 const NARROWEST: usize = 8;
 
 /// A column of a [`Table`].
@@ -18,7 +18,7 @@ pub struct Column {
     right: bool,
     /// Whether it may become narrower than its cells.
     flexible: bool,
-    /// Its least width.
+    /// Its minimum width.
     least: usize,
 }
 
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_as_wide_as_what_is_in_them() {
+    fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["10:00", "/v1/東", "5"], ["10:01", "", "12345"]];
         let wide = "TIME   PATH    BYTES\n10:00  /v1/東      5\n10:01          12345\n";
         assert_eq!(table(None, &rows), wide);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_terminal_cuts_what_can_be_cut() {
+    fn long_columns_are_shortened_on_a_narrow_terminal() {
         let rows = [["10:00", "/a/very/long/path/indeed", "5"]];
         assert_eq!(
             table(Some(24), &rows),

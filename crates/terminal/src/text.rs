@@ -1,7 +1,7 @@
 //! Makes untrusted text safe to print on a terminal or in a document.
 //!
-//! An audit log holds text that callers chose: paths, hosts, user agents. [`printable`] escapes
-//! everything in it that a terminal could obey or that could mislead a reader.
+//! An audit log contains text from callers: paths, hosts, user agents. [`printable`] escapes every
+//! character that a terminal could execute or that could mislead a reader.
 //!
 //! ```
 //! use voxgate_terminal::text::{Charset, printable};
@@ -75,7 +75,7 @@ fn is_letter(character: char) -> bool {
 }
 
 /// Whether the character is a control character, or one that reorders or hides other characters
-/// (such as those of UAX #9). A name or label has no use for it.
+/// (such as those of UAX #9). Names and labels do not need it.
 #[must_use]
 pub fn misleads(character: char) -> bool {
     character.is_control()

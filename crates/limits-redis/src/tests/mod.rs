@@ -25,9 +25,9 @@ use super::*;
 
 use self::server::Server;
 
-/// More than any test waits for.
+/// Longer than any test waits.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// More than any answer takes.
+/// Longer than any answer takes.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 fn options(server: &Server) -> RedisOptions {
@@ -37,7 +37,7 @@ fn options(server: &Server) -> RedisOptions {
     }
 }
 
-/// Permission to wait until then. There is always a place.
+/// Permission to wait until this time. A place is always available.
 fn until_then(until: Instant) -> WaitPermission {
     WaitPermission::new(until, || Some(WaitPlace::new(())))
 }
@@ -71,7 +71,7 @@ impl Wake for Unpark {
     }
 }
 
-/// No runtime at all.
+/// Blocks on a future without a runtime.
 fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut future = pin!(future);
@@ -83,7 +83,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Whether the answer is there already.
+/// Whether the answer is available already.
 fn is_ready(asking: &mut AcquireFuture) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     pin!(asking).poll(&mut context).is_ready()
@@ -125,7 +125,7 @@ fn of_all(request: AcquireRequest, most: u32) -> AcquireRequest {
     request.with_upstream_concurrency(NonZeroU32::new(most).expect("a limit"))
 }
 
-/// What is left of the rate.
+/// The remaining rate.
 fn rate_of(granted: &Granted, scope: LimitScope) -> RateRemaining {
     let remaining = granted.remaining.get(scope).expect("a scope");
     remaining.rate.expect("a rate")
@@ -157,7 +157,7 @@ impl RedisStore {
         self.status().failures
     }
 
-    /// Asks, and waits for an answer of Redis.
+    /// Acquires, and waits for the answer of Redis.
     #[track_caller]
     fn decide(&self, request: &AcquireRequest) -> Result<Granted, LimitExceeded> {
         match block_on(self.acquire(request, None)).result {
@@ -167,7 +167,7 @@ impl RedisStore {
         }
     }
 
-    /// How many of so many requests at once are granted. Nothing stays held.
+    /// Returns how many of `count` concurrent requests are granted. Releases all of them.
     fn grants(&self, count: usize, request: &AcquireRequest) -> usize {
         let asked: Vec<_> = (0..count).map(|_| self.acquire(request, None)).collect();
         let told: Vec<_> = asked

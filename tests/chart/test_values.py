@@ -1,4 +1,4 @@
-"""What single values promise, where no check over all cases sees it."""
+"""Effects of single values that no check of all cases covers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def test_records_outlive_the_release() -> None:
     assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
-def test_pods_that_share_a_claim_share_no_log() -> None:
+def test_pods_that_share_a_claim_have_separate_logs() -> None:
     [pod] = gateways(chart.objects(ci("audit-pvc")))
     container = pod.gateway()
     assert env(container)["VOXGATE_AUDIT_DIR"] == "/var/lib/voxgate/audit/$(POD_NAME)"
-    # A reference is resolved only by what stands before it.
+    # A reference is resolved only to an earlier variable.
     assert container["env"][0]["name"] == "POD_NAME"
     assert container["env"][0]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
 
@@ -53,7 +53,7 @@ def test_a_gateway_with_a_keys_file_can_be_told_to_revoke(name: str, has_socket:
         ("inject", ["401"]),
     ),
 )
-def test_who_is_let_in_is_asked_as_it_is_said(name: str, expected: list[str]) -> None:
+def test_helm_test_expects_the_status_of_the_mode(name: str, expected: list[str]) -> None:
     [pod] = of_kind(chart.objects(ci(name)), "Pod")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     asked = [each["args"] for each in pod["spec"]["containers"]]
@@ -70,7 +70,7 @@ def test_pods_that_are_not_ready_are_monitored() -> None:
     assert admin["spec"]["clusterIP"] == "None"
 
 
-def test_one_pod_at_a_time_goes() -> None:
+def test_pods_are_removed_one_at_a_time() -> None:
     [scaler] = of_kind(chart.objects(ci("autoscaling")), "HorizontalPodAutoscaler")
     down = scaler["spec"]["behavior"]["scaleDown"]
     assert (down["selectPolicy"], len(down["policies"])) == ("Min", 1)
@@ -90,7 +90,7 @@ SETTINGS = {
     "limits.queue": ("19", "VOXGATE_LIMIT_QUEUE"),
     "limits.queueTimeoutSeconds": ("20", "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS"),
     "limits.headers": ("off", "VOXGATE_LIMIT_HEADERS"),
-    # Not the same as not to say it.
+    # Zero is different from unset.
     "limits.authFailures": ("0", "VOXGATE_LIMIT_AUTH_FAILURES"),
     "limits.onFailure": ("deny", "VOXGATE_LIMIT_ON_FAILURE"),
     "limits.leaseSeconds": ("21", "VOXGATE_LIMIT_LEASE_SECONDS"),
@@ -99,7 +99,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("version", chart.HELMS)
-def test_a_value_is_the_setting_of_its_name(version: str) -> None:
+def test_a_value_sets_the_setting_of_its_name(version: str) -> None:
     given = [part for key, (value, _) in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     values = [chart.CHART, "--values", ci("redis").files[0]]
     [pod] = gateways(chart.parse(chart.template(version, chart.NEWEST, [*values, *given])))
@@ -109,14 +109,14 @@ def test_a_value_is_the_setting_of_its_name(version: str) -> None:
     }
 
 
-def test_a_digest_comes_before_a_tag() -> None:
+def test_a_digest_takes_precedence_over_a_tag() -> None:
     [pod] = gateways(chart.objects(ci("image")))
     values = chart.read(ci("image").files[0])["image"]
     assert pod.gateway()["image"] == f"{values['repository']}@{values['digest']}"
 
 
 @pytest.mark.parametrize("kind", ("clusterIssuer", "issuer"))
-def test_cert_manager_is_told_which_issuer(kind: str) -> None:
+def test_the_issuer_is_set_for_cert_manager(kind: str) -> None:
     names = {"clusterIssuer": "cert-manager.io/cluster-issuer", "issuer": "cert-manager.io/issuer"}
     given = ["--set", f"ingress.tls.clusterIssuer=,ingress.tls.issuer=,ingress.tls.{kind}=ours"]
     values = ["--values", ci("ingress").files[0]]
