@@ -192,7 +192,7 @@ fn a_key_in_quotation_marks_is_noticed() {
 
 #[test]
 #[cfg(unix)]
-fn a_file_with_secrets_that_everybody_can_read_is_noticed() {
+fn a_file_with_secrets_that_every_user_can_read_is_noticed() {
     use std::os::unix::fs::PermissionsExt as _;
     let permit = |file: &tempfile::NamedTempFile, mode| {
         let permissions = std::fs::Permissions::from_mode(mode);

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn files_with_secrets_that_everybody_can_read_are_noted() {
+    fn files_with_secrets_that_every_user_can_read_are_noted() {
         use std::os::unix::fs::PermissionsExt as _;
         let names = [
             "AUDIT_SIGNING_KEY",

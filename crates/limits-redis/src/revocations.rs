@@ -3,7 +3,7 @@
 //! The revocations are a stream in Redis: an entry for each, with the text of
 //! [`Revocation`]. Every replica reads new entries five times a second, and all of them when it
 //! connects. Polling needs no second connection, and notices a connection that says nothing more.
-//! An entry can only take rights away, so that access to Redis gives nobody a key.
+//! An entry can only take rights away, so that access to Redis cannot add a key.
 //!
 //! An entry stays until a replica finds that its keys file refuses the key, and for an hour at
 //! least, so that replicas whose files are late know it when they start. What Redis loses is put back
@@ -44,7 +44,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const KEEP_FOR: Duration = Duration::from_secs(3600);
 /// Entries that are read with one command.
 const PAGE: usize = 1000;
-/// More than anybody revokes. What comes after them is read as well, but not put back.
+/// More than any operator revokes. The next poll reads later entries.
 const MAX_ENTRIES: usize = 100_000;
 /// The field of an entry.
 const FIELD: &str = "revoke";
@@ -153,7 +153,7 @@ struct Follower {
     stream: String,
     ring: WeakKeyRing,
     inbox: mpsc::UnboundedReceiver<Publication>,
-    /// Whether somebody may publish.
+    /// Whether there is a handle that may publish.
     is_open: bool,
     /// What could not be published.
     unpublished: Vec<Revocation>,
@@ -306,8 +306,8 @@ impl Follower {
         missing.retain(|revocation| !entries.contains_key(revocation));
         if entries.len() < MAX_ENTRIES {
             self.add(pipeline, &missing).await?;
+            self.unpublished.clear();
         }
-        self.unpublished.clear();
         let known: Vec<Revocation> = entries.keys().cloned().collect();
         let effects = ring.ring().effects(&known);
         drop(ring);

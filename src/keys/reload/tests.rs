@@ -84,7 +84,7 @@ fn a_bad_file_does_not_keep_a_revoked_key_alive() {
     ] {
         let watched = Watched::new(&good);
         let digest = watched.ring.ring().digest();
-        watched.write(&format!("{off}{}{mistake}", key("b", "")));
+        watched.write(format!("{off}{}{mistake}", key("b", "")));
         watched.until(|ring| !Watched::accepts(ring, "a"));
         assert_eq!(watched.ring.failed_loads(), 1, "{mistake}");
         // What is merely absent, or could be changed by half a file, stays.
@@ -163,7 +163,7 @@ fn a_key_that_is_revoked_at_once_stays_revoked_until_its_file_has_it() {
     // Files that do not have it yet.
     watched.write(&(good.clone() + &key("c", "")));
     assert!(!Watched::accepts(&watched.ring, "a") && Watched::accepts(&watched.ring, "c"));
-    watched.write(&key("b", ""));
+    watched.write(key("b", ""));
     watched.write(&good);
     assert!(!Watched::accepts(&watched.ring, "a"));
     // Another secret with this id is another key.

@@ -44,7 +44,7 @@ impl ControlServer {
         handle: impl Fn(ControlRequest) -> ControlResponse + Send + 'static,
     ) -> io::Result<Self> {
         for socket in place.sockets()? {
-            // One that cannot be removed is in nobody's way.
+            // One that cannot be removed does no harm.
             let _ = connect(&socket);
         }
         let random = getrandom::u64().map_err(io::Error::other)?;
