@@ -9,20 +9,60 @@ use sha2::{Digest as _, Sha256};
 /// Maximum size of a file: enough for more than two million keys.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
+/// What some editors begin a text file with. It is not part of the text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A fingerprint of several files that changes when one of them changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint([u8; 32]);
 
-/// Reads a text file, up to the maximum size.
-pub(crate) fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
+/// Reads a text file, up to the maximum size, without a byte order mark.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
         return Err(io::Error::other(format!(
             "the file is longer than {MAX_BYTES} bytes"
         )));
     }
-    Ok(text)
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        let message = format!("line {line} is not UTF-8 text; save the file as UTF-8");
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    })
+}
+
+/// Reads a text file that [`read_text`] refuses because parts of it are not text: those are replaced.
+/// `None` if it cannot be read at all.
+pub(crate) fn read_what_is_text(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    let place = locate(std::slice::from_ref(&path.to_owned())).pop()?;
+    let read = open(&place).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+    read.ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What users who are neither the owner of the file nor in its group can do with it, if anything.
+#[cfg(unix)]
+pub(crate) fn access_by_others(path: &Path) -> Option<&'static str> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = fs::metadata(path).ok()?.permissions().mode();
+    match (mode & 0o004 != 0, mode & 0o002 != 0) {
+        (false, false) => None,
+        (true, false) => Some("read"),
+        (false, true) => Some("changed"),
+        (true, true) => Some("read and changed"),
+    }
+}
+
+/// Only Unix has such permissions.
+#[cfg(not(unix))]
+pub(crate) fn access_by_others(_: &Path) -> Option<&'static str> {
+    None
 }
 
 /// Opens a regular file. Other kinds, such as pipes, may never end.
@@ -73,7 +113,14 @@ impl Fingerprint {
 fn hash(path: &Path, hasher: &mut Sha256) -> io::Result<u64> {
     let mut file = open(path)?.take(MAX_BYTES + 1);
     let mut buffer = vec![0; 64 * 1024];
-    let mut length = 0;
+    let mut start = Vec::new();
+    let mark = BYTE_ORDER_MARK.len() as u64;
+    file.by_ref().take(mark).read_to_end(&mut start)?;
+    if start == BYTE_ORDER_MARK {
+        start.clear();
+    }
+    hasher.update(&start);
+    let mut length = start.len() as u64;
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(length),
@@ -145,6 +192,26 @@ mod tests {
         fs::write(&paths[0], "one").expect("to write");
         fs::write(&paths[1], "").expect("to write");
         assert!(first == Fingerprint::now(&paths));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let paths = [directory.path().join("a")];
+        for (bytes, text) in [
+            (&b"\xef\xbb\xbfkey"[..], "key"),
+            (b"\xef\xbb\xbf", ""),
+            (b"k", "k"),
+            (b"", ""),
+        ] {
+            fs::write(&paths[0], bytes).expect("to write");
+            let texts = read_together(&paths);
+            assert_eq!(texts[0].as_deref().ok(), Some(text));
+            assert!(Fingerprint::now(&paths) == Fingerprint::of(&texts));
+        }
+        fs::write(&paths[0], b"one\ntwo \xff\xfe\n").expect("to write");
+        let error = read_text(&paths[0]).expect_err("not text").to_string();
+        assert_eq!(error, "line 2 is not UTF-8 text; save the file as UTF-8");
     }
 
     #[test]

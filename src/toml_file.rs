@@ -25,8 +25,60 @@ const MAX_PROBLEMS: usize = 100;
 
 /// That the file at `path`, which should be a `kind`, cannot be read.
 pub(crate) fn unreadable(path: &Path, kind: &str, error: &io::Error) -> Problem {
-    let message = format!("cannot be read ({error}); give a readable {kind}");
+    let fix = match error.kind() {
+        io::ErrorKind::NotFound => format!("correct the path, or write the {kind} to it"),
+        io::ErrorKind::PermissionDenied => {
+            format!("let the user of this process read the {kind}")
+        }
+        _ => format!("give a readable {kind}"),
+    };
+    let message = format!("cannot be read ({error}); {fix}");
     Problem::new(path.display().to_string(), message)
+}
+
+/// What to do about an error of the parser. Its messages are fixed texts.
+fn fix(message: &str) -> &'static str {
+    let fixes = [
+        ("invalid basic string", "end the text with a quotation mark"),
+        (
+            "invalid literal string",
+            "end the text with its quotation mark",
+        ),
+        (
+            "invalid multi-line",
+            "end the text with its three quotation marks",
+        ),
+        ("unclosed array table", "write a header such as [[key]]"),
+        ("unclosed table", "write a header such as [[key]]"),
+        ("unclosed inline table", "end the table with }"),
+        ("unclosed array", "end the list with ]"),
+        ("missing comma", "put a comma between two values"),
+        ("key with no value", "write field = value"),
+        (
+            "string values must be quoted",
+            "write a value; text is in quotation marks",
+        ),
+        ("invalid float", "put text in quotation marks"),
+        ("invalid boolean", "write true or false"),
+        (
+            "invalid date",
+            "write a date and time such as 2027-03-01T00:00:00Z",
+        ),
+        (
+            "invalid time",
+            "write a date and time such as 2027-03-01T00:00:00Z",
+        ),
+        ("missing escaped value", "write a backslash as \\\\"),
+        (
+            "duplicate key",
+            "name each field once, and begin each table with its header, such as [[key]]",
+        ),
+    ];
+    let known = fixes.iter().find(|(start, _)| message.starts_with(start));
+    known.map_or(
+        "write a header such as [[key]], or field = value",
+        |(_, fix)| fix,
+    )
 }
 
 /// A part of a file that is being read, and what is wrong with the file so far.
@@ -67,6 +119,7 @@ impl<'a> TomlFile<'a> {
             problems: Vec::new(),
         };
         for part in parts(text) {
+            let end = part.end;
             file.enter(&text[part]);
             if file.part.len() > MAX_PART_BYTES {
                 file.problem(
@@ -78,8 +131,19 @@ impl<'a> TomlFile<'a> {
             let (table, errors) = DeTable::parse_recoverable(file.part);
             for error in &errors {
                 // The messages of the parser are fixed texts; its `Display` would quote the line.
-                let at = error.span().map_or(0, |span| span.start);
-                file.problem(at, format!("is not TOML: {}", error.message()));
+                let Range { start: at, end: to } = error.span().unwrap_or_default();
+                let (message, fix) = (error.message(), fix(error.message()));
+                let is_end = end == text.len() && to >= file.part.trim_end().len();
+                file.problem(
+                    at,
+                    match is_end {
+                        true => format!(
+                            "is not TOML: {message}; {fix}, if the file was meant to end here (a \
+                             program that replaces it writes a second file and renames that)"
+                        ),
+                        false => format!("is not TOML: {message}; {fix}"),
+                    },
+                );
             }
             if errors.is_empty() {
                 read(&mut file, table.get_ref());
@@ -140,18 +204,24 @@ impl<'a> TomlFile<'a> {
         format!("{}:{line}", self.name)
     }
 
-    /// The tables of the part, which may hold only `[[…]]` of these names: each with its offset,
-    /// and with which of the names it has.
+    /// The tables of the part, which may hold only `[[…]]` of these names, and one `[…]` of each name
+    /// in `single`, which is read elsewhere: each with its offset, and with which of the names it has.
     pub(crate) fn tables<'b, 'c>(
         &mut self,
         table: &'b DeTable<'c>,
         names: &[&'static str],
+        single: &[&'static str],
     ) -> Vec<(usize, &'static str, &'b DeTable<'c>)> {
         let mut tables = Vec::new();
         for (field, value) in table {
+            if single.iter().any(|name| field.get_ref() == name) {
+                continue;
+            }
             let Some(name) = names.iter().find(|name| field.get_ref() == *name) else {
                 // Its name is not shown: it may be a secret that was pasted as it is.
-                let only: Vec<_> = names.iter().map(|name| format!("[[{name}]]")).collect();
+                let lists = names.iter().map(|name| format!("[[{name}]]"));
+                let single = single.iter().map(|name| format!("[{name}]"));
+                let only: Vec<_> = lists.chain(single).collect();
                 let message = format!(
                     "unknown field; this file holds only {} tables",
                     only.join(" and ")
@@ -241,4 +311,72 @@ fn parts(text: &str) -> Vec<Range<usize>> {
     }
     parts.push(start..text.len());
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "\
+# Callers
+[[key]]
+id = \"ivr-prod\"
+sha256 = 'abc'
+scopes = [\"tts:synthesize\", \"tts:voices\"]
+expires = 2027-03-01T00:00:00Z
+disabled = false
+labels = { team = \"ivr\" }
+
+[[account]]
+id = \"acme\"
+";
+
+    fn problems(text: &str) -> Vec<String> {
+        let problems = TomlFile::parse(text, "keys.toml", |_, _| {});
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_names_the_line_and_the_fix() {
+        assert_eq!(problems(WHOLE), [""; 0]);
+        let mut cut_off = 0;
+        for end in 0..WHOLE.len() {
+            let text = &WHOLE[..end];
+            let last = format!("keys.toml:{}: is not TOML: ", text.lines().count());
+            for problem in problems(text) {
+                cut_off += 1;
+                assert!(problem.starts_with(&last), "{text}: {problem}");
+                let (_, fix) = problem.split_once("; ").expect("a fix");
+                assert!(fix.contains("if the file was meant to end here"), "{fix}");
+            }
+        }
+        assert!(cut_off > WHOLE.len() / 3, "{cut_off}");
+    }
+
+    #[test]
+    fn a_mistake_names_the_line_and_the_fix() {
+        for (line, fix) in [
+            ("[[key]", "write a header such as [[key]]"),
+            ("id = ivr", "put text in quotation marks"),
+            ("id \"ivr\"", "write field = value"),
+            ("id = \"ivr", "end the text with a quotation mark"),
+            ("disabled = True", "write true or false"),
+            (
+                "expires = 2027-03",
+                "write a date and time such as 2027-03-01T00:00:00Z",
+            ),
+            ("id = \"a\"\nid = \"b\"", "name each field once"),
+            (
+                "<<<<<<< HEAD",
+                "write a header such as [[key]], or field = value",
+            ),
+        ] {
+            let text = format!("[[key]]\nlabel = \"x\"\n{line}\n[[key]]\nid = \"z\"\n");
+            let problems = problems(&text);
+            let found = problems.iter().any(|problem| {
+                problem.starts_with("keys.toml:") && problem.contains(&format!("; {fix}"))
+            });
+            assert!(found, "{line}: {problems:?}");
+        }
+    }
 }

@@ -55,6 +55,7 @@
   (list "VOXGATE_UPSTREAM_TIMEOUT_SECONDS" .timeouts.upstreamSeconds)
   (list "VOXGATE_HEADER_READ_TIMEOUT_SECONDS" .timeouts.headerReadSeconds)
   (list "VOXGATE_DRAIN_SECONDS" .shutdown.drainSeconds)
+  (list "VOXGATE_CONTROL_DIR" (include "voxgate.controlDirectory" $))
   (list "VOXGATE_LOG" .log.filter)
   (list "VOXGATE_LOG_FORMAT" .log.format)
   (list "VOXGATE_AUDIT" .audit.promise)

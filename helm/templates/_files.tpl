@@ -27,6 +27,14 @@ that changes. */}}
 {{- toYaml $files -}}
 {{- end -}}
 
+{{/* Where `voxgate key revoke --now` reaches the gateway: a mounted Secret is read-only. Only a keys file
+has a control socket. */}}
+{{- define "voxgate.controlDirectory" -}}
+{{- if and (eq (include "voxgate.authMode" .) "validate") (eq .Values.keys.format "toml") -}}
+/run/voxgate
+{{- end -}}
+{{- end -}}
+
 {{- define "voxgate.policyConfigMap" -}}
 {{- with .Values.policy -}}
 {{- if .inline -}}
@@ -46,6 +54,10 @@ that changes. */}}
 {{- if ne .Values.audit.volume.type "none" }}
 - name: voxgate-audit
   mountPath: /var/lib/voxgate/audit
+{{- end }}
+{{- with include "voxgate.controlDirectory" . }}
+- name: voxgate-control
+  mountPath: {{ . }}
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
@@ -80,6 +92,12 @@ that changes. */}}
   persistentVolumeClaim:
     claimName: {{ .existingClaim | default (printf "%s-audit" (include "voxgate.fullname" $)) | quote }}
 {{- end }}
+{{- end }}
+{{- if include "voxgate.controlDirectory" . }}
+- name: voxgate-control
+  emptyDir:
+    medium: Memory
+    sizeLimit: 1Mi
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

@@ -140,7 +140,7 @@ pub struct KeyRecord<'a> {
     pub time: SystemTime,
     /// The generation of the key ring.
     pub generation: u64,
-    /// `added`, `removed`, `secret_changed` or `changed`.
+    /// `added`, `removed`, `secret_changed`, `changed` or `revoked`.
     pub change: &'static str,
     /// The principal of the key. For a removed key, its last state.
     pub principal: &'a Principal,

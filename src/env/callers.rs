@@ -12,7 +12,7 @@ use crate::principal::Principal;
 use crate::secret::Secret;
 
 use super::KEY_SOURCES;
-use super::environment::Environment;
+use super::environment::{Environment, is_blank};
 use super::mode::Mode;
 use super::secrets::{self, Given, Origin};
 
@@ -24,19 +24,23 @@ const SHORT_BELOW_CHARACTERS: usize = 16;
 /// The sources of the callers' keys.
 pub(super) struct Callers {
     listed: Given<Origin>,
-    keys_file: Option<PathBuf>,
+    keys_file: Given<PathBuf>,
 }
 
 impl Callers {
     pub(super) fn find(environment: &Environment, problems: &mut Vec<Problem>) -> Self {
         Self {
             listed: secrets::origin(environment, API_KEYS, problems),
-            keys_file: environment.as_given(KEYS_FILE).map(PathBuf::from),
+            keys_file: match environment.as_given(KEYS_FILE) {
+                None => Given::No,
+                Some(path) if is_blank(path) => Given::Wrong,
+                Some(path) => Given::Yes(path.into()),
+            },
         }
     }
 
     pub(super) fn is_set(&self) -> bool {
-        self.listed.is_set() || self.keys_file.is_some()
+        self.listed.is_set() || self.keys_file.is_set()
     }
 
     /// A source that can be read now, and again when the files change.
@@ -47,8 +51,11 @@ impl Callers {
             None => (None, None),
         };
         let has_listed_file = listed_file.is_some();
-        let paths = listed_file.iter().cloned().chain(self.keys_file.clone());
-        Source::new(paths.collect(), move |texts| {
+        let keys_file = self.keys_file.value();
+        let paths = listed_file.iter().cloned().chain(keys_file.clone());
+        let keys_file_at = keys_file.is_some().then_some(usize::from(has_listed_file));
+        let keys_file_at = keys_file_at.map(|at| (at, dialect));
+        Source::new(paths.collect(), keys_file_at, move |texts| {
             let mut reading = Reading::new(dialect);
             if let Some(text) = &listed {
                 reading.list(API_KEYS, text, false);
@@ -65,7 +72,7 @@ impl Callers {
                 }
             }
             let listed = reading.keys.len();
-            for (text, path) in rest.iter().zip(&self.keys_file) {
+            for (text, path) in rest.iter().zip(&keys_file) {
                 reading.keys_file(text, path);
             }
             reading.prefer_the_file(listed);
@@ -99,8 +106,13 @@ impl Reading {
         match text {
             Ok(text) => {
                 let (name, problems) = (&self.file_name, &mut self.problems);
-                let (keys, notices) =
-                    KeysFile::read(text, name, self.dialect, problems).into_parts();
+                let file = KeysFile::read(text, name, self.dialect, problems);
+                for listed in &mut self.keys {
+                    if file.revokes(listed.principal().id()) {
+                        *listed = listed.clone().disabled(true);
+                    }
+                }
+                let (keys, notices) = file.into_parts();
                 self.keys.extend(keys);
                 self.notices.extend(notices);
             }
@@ -113,7 +125,7 @@ impl Reading {
     /// Adds keys in the order of the list. Their ids are `env-1`, `env-2`, …, unless the dialect's
     /// keys contain their own id.
     fn list(&mut self, variable: &str, text: &str, is_file: bool) {
-        if text.trim().is_empty() {
+        if is_blank(text) {
             self.problems.push(secrets::blank(variable));
             return;
         }
@@ -131,6 +143,8 @@ impl Reading {
                 Ok(secret) if is_mistyped(secret.expose().as_bytes()) => MISTYPED.to_owned(),
                 Ok(secret) => match self.dialect.digests(&secret) {
                     Ok(digests) => {
+                        self.notices
+                            .extend(secrets::quoted(place(), secret.expose()));
                         let weakness = weakness(secret.expose());
                         let notice = weakness.map(|why| Problem::new(place(), why));
                         self.notices.extend(notice);

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
 use crate::error::{ConfigError, Problem};
+use crate::files;
 use crate::secret::Secret;
 
 use super::secrets;
-use super::table::SETTINGS;
+use super::table::{SETTINGS, Setting};
 
 const PREFIX: &str = "VOXGATE_";
 
@@ -19,6 +21,8 @@ const PREFIX: &str = "VOXGATE_";
 pub struct Environment {
     values: BTreeMap<String, String>,
     problems: Vec<Problem>,
+    /// The settings whose values are paths of files with secrets.
+    secret_files: Vec<&'static str>,
 }
 
 impl Environment {
@@ -28,22 +32,26 @@ impl Environment {
         Self::new(std::env::vars_os(), &[])
     }
 
-    /// The given variables. A program around the layer names its own settings in `also_known`.
+    /// The given variables. A program around the layer names its own settings in `more`. A setting
+    /// of either table that is blank is a problem, if the table [says so](Setting::refuses_blank).
     /// Any other variable that begins with `VOXGATE_` is a problem, so that a misspelt setting is
     /// not silently ignored. Variables that Kubernetes injects for a Service whose name begins
     /// with `voxgate` are ignored.
-    pub fn new<K, V>(vars: impl IntoIterator<Item = (K, V)>, also_known: &[&str]) -> Self
+    pub fn new<'a, K, V>(
+        vars: impl IntoIterator<Item = (K, V)>,
+        more: impl IntoIterator<Item = &'a Setting>,
+    ) -> Self
     where
         K: Into<OsString>,
         V: Into<OsString>,
     {
-        let known = || {
-            let own = SETTINGS.iter().map(|setting| setting.variable);
-            own.chain(also_known.iter().copied())
-        };
+        let mut known: Vec<&Setting> = SETTINGS.iter().collect();
+        known.extend(more);
+        let secret_files = known.iter().filter(|setting| setting.secret_file);
         let mut environment = Self {
             values: BTreeMap::new(),
             problems: Vec::new(),
+            secret_files: secret_files.map(|setting| setting.variable).collect(),
         };
         for (name, value) in vars {
             let name = match name.into().into_string() {
@@ -54,10 +62,11 @@ impl Environment {
                     _ => continue,
                 },
             };
-            if known().any(|setting| setting == name) {
-                environment.take(name, value.into());
+            if let Some(setting) = known.iter().find(|setting| setting.variable == name) {
+                environment.take(setting, value.into());
             } else if name.starts_with(PREFIX) && !injected_by_kubernetes(&name, &value.into()) {
-                let message = match nearest(&name, known()) {
+                let known = known.iter().map(|setting| setting.variable);
+                let message = match nearest(&name, known) {
                     Some(setting) => format!("is not a setting; did you mean {setting}?"),
                     None => "is not a setting; correct its name or remove it".to_owned(),
                 };
@@ -70,24 +79,41 @@ impl Environment {
         environment
     }
 
-    fn take(&mut self, name: String, value: OsString) {
+    fn take(&mut self, setting: &Setting, value: OsString) {
+        let name = setting.variable;
         match value.into_string() {
-            Ok(value) => _ = self.values.insert(name, value),
+            Ok(value) => {
+                if setting.refuses_blank() && is_blank(&value) {
+                    self.problems.push(secrets::blank(name));
+                }
+                self.values.insert(name.to_owned(), value);
+            }
             Err(_) => self.problems.push(Problem::new(name, "is not UTF-8 text")),
         }
     }
 
-    /// Unknown settings, and values that are not UTF-8.
+    /// Unknown settings, values that are not UTF-8, and settings that must not be blank.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// Warnings about the files that the settings name: each file with secrets to which every user
+    /// of the machine has access.
+    #[must_use]
+    pub fn notices(&self) -> Vec<Problem> {
+        let files = self.secret_files.iter();
+        let files = files.filter_map(|variable| Some((*variable, Path::new(self.get(variable)?))));
+        files
+            .filter_map(|(variable, path)| exposed(variable, path))
+            .collect()
     }
 
     /// The value of a variable. An empty or blank value counts as not set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         let value = self.values.get(name)?;
-        Some(value.as_str()).filter(|value| !value.trim().is_empty())
+        Some(value.as_str()).filter(|value| !is_blank(value))
     }
 
     /// The value of a variable, even if it is blank.
@@ -96,7 +122,8 @@ impl Environment {
     }
 
     /// A secret: the variable `name`, or the content of the file that `name_FILE` names. Returns
-    /// `None` if the secret is not set, or if it is wrong. The problem is then added to `problems`.
+    /// `None` if the secret is not set, or if it is wrong. The problem is then added to `problems`; a
+    /// blank value is already one of [those of the environment](Self::problems).
     pub fn secret(&self, name: &str, problems: &mut Vec<Problem>) -> Option<Secret> {
         secrets::secret(self, name, problems, |_| Ok(())).value()
     }
@@ -118,13 +145,31 @@ impl Environment {
         let set = self
             .values
             .iter()
-            .filter(|(_, value)| !value.trim().is_empty())
+            .filter(|(_, value)| !is_blank(value))
             .map(|(name, value)| (name.clone(), value.clone()));
         // The error of `envy` may quote a value, so only the prefix is named.
         envy::prefixed(prefix)
             .from_iter(set)
             .map_err(|_| Problem::new(prefix, "the settings cannot be read as text").into())
     }
+}
+
+pub(super) fn is_blank(value: &str) -> bool {
+    value.trim().is_empty()
+}
+
+/// The warning that every user of the machine has access to the file at `path`.
+fn exposed(variable: &str, path: &Path) -> Option<Problem> {
+    let access = files::access_by_others(path)?;
+    let file = match secrets::path_to_show(path) {
+        Some(path) => format!("{path} "),
+        None => "the file ".to_owned(),
+    };
+    let message = format!(
+        "{file}can be {access} by every user of this machine; allow its owner and group only, for \
+         example with `chmod o=`"
+    );
+    Some(Problem::new(variable, message))
 }
 
 /// The setting that is most similar to `name`: `name` with its unit or `_FILE` at the end, or the
@@ -178,8 +223,15 @@ impl fmt::Debug for Environment {
 mod tests {
     use super::*;
 
+    const LISTEN: &[Setting] = &[Setting::new(
+        "Program",
+        "VOXGATE_LISTEN",
+        "ADDRESS",
+        "Address",
+    )];
+
     fn unknown(name: &str) -> bool {
-        !Environment::new([(name, "x")], &["VOXGATE_LISTEN"])
+        !Environment::new([(name, "x")], LISTEN)
             .problems()
             .is_empty()
     }
@@ -204,7 +256,7 @@ mod tests {
     #[test]
     fn a_misspelt_setting_gets_a_suggestion() {
         let suggestion = |name: &str| {
-            let environment = Environment::new([(name, "x")], &["VOXGATE_LISTEN"]);
+            let environment = Environment::new([(name, "x")], LISTEN);
             environment.problems()[0].to_string()
         };
         for (name, setting) in [

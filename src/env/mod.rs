@@ -63,6 +63,8 @@ pub use self::mode::Mode;
 pub use self::secrets::path_to_show;
 pub use self::settings::Settings;
 pub use self::table::{SETTINGS, Setting};
+#[doc(hidden)]
+pub use crate::files::read_text;
 
 /// The sources of callers' keys, as problems name them.
 const KEY_SOURCES: &str = "VOXGATE_API_KEYS or VOXGATE_KEYS_FILE";

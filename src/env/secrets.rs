@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::dialect::Dialect;
 use crate::error::Problem;
 use crate::files::read_text;
+use crate::keys::is_quoted;
 use crate::secret::Secret;
 
-use super::environment::Environment;
+use super::environment::{Environment, is_blank};
 
 /// Whether a secret setting is set. A wrong setting is not the same as a missing one, because a
 /// missing setting can change the mode.
@@ -37,7 +38,8 @@ pub(super) enum Origin {
     File(PathBuf),
 }
 
-/// Finds `name`, or the file that `name_FILE` points to.
+/// Finds `name`, or the file that `name_FILE` points to. A blank value is wrong, and already one of
+/// the problems of the environment.
 pub(super) fn origin(
     environment: &Environment,
     name: &str,
@@ -46,6 +48,7 @@ pub(super) fn origin(
     let twin = format!("{name}_FILE");
     match (environment.as_given(name), environment.as_given(&twin)) {
         (None, None) => Given::No,
+        (Some(value), None) | (None, Some(value)) if is_blank(value) => Given::Wrong,
         (Some(text), None) => Given::Yes(Origin::Text(text.to_owned())),
         (None, Some(path)) => Given::Yes(Origin::File(path.into())),
         (Some(_), Some(_)) => {
@@ -64,6 +67,13 @@ pub(super) fn without_newline(text: &str) -> &str {
 pub(super) fn blank(variable: &str) -> Problem {
     let message = "is empty or blank; set a value, or remove the variable";
     Problem::new(variable, message)
+}
+
+/// The warning about a key in quotation marks, as shells need them and files of variables do not.
+pub(super) fn quoted(place: impl Into<String>, secret: &str) -> Option<Problem> {
+    let message = "begins or ends with a quotation mark, which counts as part of the key; remove \
+                   the quotation marks";
+    is_quoted(secret).then(|| Problem::new(place, message))
 }
 
 /// The problem that the file at `path`, which `variable` names, cannot be read.
@@ -131,7 +141,7 @@ pub(super) fn secret(
     };
     let problem = match text.as_deref().map(without_newline) {
         Err(problem) => problem.clone(),
-        Ok(text) if text.trim().is_empty() => blank(&variable),
+        Ok(text) if is_blank(text) => blank(&variable),
         Ok(text) => {
             let secret = Secret::new(text).map_err(|error| error.to_string());
             let checked = |secret: Secret| Ok(check(&secret).map(|()| secret)?);

@@ -53,7 +53,7 @@ impl Settings {
     /// All problems, each with the name of its variable. No value is shown.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let mut problems = environment.problems().to_vec();
-        let mut notices = Vec::new();
+        let mut notices = environment.notices();
         let raw: Raw = environment.fill("VOXGATE_")?;
         let dialect = routes::dialect(raw.dialect.as_deref(), &mut problems);
         let asked = match raw.mode.as_deref() {
@@ -88,6 +88,9 @@ impl Settings {
             }
             _ => secrets::Given::No,
         };
+        if let (secrets::Given::Yes(secret), Some(name)) = (&deployment, variable) {
+            notices.extend(secrets::quoted(name, secret.expose()));
+        }
         notices.extend(callers::ignored_deployment_keys(
             environment,
             dialect,

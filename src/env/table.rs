@@ -16,6 +16,8 @@ pub struct Setting {
     pub default: &'static str,
     /// Whether the value is secret. A secret is never a command-line flag and never printed.
     pub secret: bool,
+    /// Whether the value is the path of a file that contains secrets.
+    pub secret_file: bool,
 }
 
 impl Setting {
@@ -34,6 +36,7 @@ impl Setting {
             meaning,
             default: "",
             secret: false,
+            secret_file: false,
         }
     }
 
@@ -42,6 +45,21 @@ impl Setting {
     pub const fn with_secrecy(mut self) -> Self {
         self.secret = true;
         self
+    }
+
+    /// The same setting as the path of a file that contains secrets.
+    #[must_use]
+    pub const fn with_secret_file(mut self) -> Self {
+        self.secret_file = true;
+        self
+    }
+
+    /// Whether a blank value is an error: for each secret, path and URL, and for each setting without
+    /// a default. Compose files turn a variable that is not set into a blank value; as "not set", it
+    /// would disable what the operator asked for. Any other setting gets its default.
+    #[must_use]
+    pub fn refuses_blank(&self) -> bool {
+        self.secret || matches!(self.value, "PATH" | "URL") || self.default.is_empty()
     }
 
     /// The same setting with this default.
@@ -88,13 +106,15 @@ pub const SETTINGS: &[Setting] = &[
         "VOXGATE_API_KEYS_FILE",
         "PATH",
         "File with one caller key per line",
-    ),
+    )
+    .with_secret_file(),
     Setting::new(
         CALLERS,
         "VOXGATE_KEYS_FILE",
         "PATH",
         "Keys file (`keys.toml`) with ids, labels and scopes",
-    ),
+    )
+    .with_secret_file(),
     deployment_key("RIME_API_KEY", "Key that the TTS server requires, in the dialect `rime`"),
     deployment_key_file("RIME_API_KEY_FILE", "File that contains `RIME_API_KEY`"),
     deployment_key(
@@ -191,7 +211,8 @@ pub const SETTINGS: &[Setting] = &[
         "VOXGATE_REDIS_URL_FILE",
         "PATH",
         "File that contains `VOXGATE_REDIS_URL`",
-    ),
+    )
+    .with_secret_file(),
     Setting::new(
         SHARED,
         "VOXGATE_REDIS_CA_FILE",
@@ -227,7 +248,7 @@ const fn deployment_key(variable: &'static str, meaning: &'static str) -> Settin
 }
 
 const fn deployment_key_file(variable: &'static str, meaning: &'static str) -> Setting {
-    Setting::new(DEPLOYMENT, variable, "PATH", meaning)
+    Setting::new(DEPLOYMENT, variable, "PATH", meaning).with_secret_file()
 }
 
 #[cfg(test)]
@@ -252,7 +273,8 @@ mod tests {
     fn every_secret_can_come_from_a_file() {
         for secret in SETTINGS.iter().filter(|row| row.secret) {
             let file = format!("{}_FILE", secret.variable);
-            assert!(SETTINGS.iter().any(|row| row.variable == file), "{file}");
+            let is_file = |row: &Setting| row.variable == file && row.secret_file;
+            assert!(SETTINGS.iter().any(is_file), "{file}");
         }
     }
 

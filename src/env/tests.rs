@@ -2,6 +2,7 @@ use std::io::Write as _;
 
 use super::*;
 use crate::dialect::Dialect;
+use crate::error::Problem;
 
 fn settings(vars: &[(&str, &str)]) -> Result<Settings, ConfigError> {
     Settings::from_environment(&Environment::new(vars.iter().copied(), &[]))
@@ -108,6 +109,121 @@ fn an_empty_or_blank_key_is_an_error() {
         problems(&[("RIME_API_KEY_FILE", &path)])[0],
         "RIME_API_KEY_FILE: is empty or blank; set a value, or remove the variable"
     );
+}
+
+#[test]
+fn a_blank_secret_path_or_url_is_never_off() {
+    for setting in SETTINGS {
+        for blank in ["", " ", "\t\r\n"] {
+            let mut vars = vec![KEYS];
+            // Keys are listed in one place only.
+            vars.retain(|_| !setting.variable.starts_with("VOXGATE_API_KEYS"));
+            vars.push((setting.variable, blank));
+            let found = settings(&vars).err().map(ConfigError::into_problems);
+            let found = found.unwrap_or_default();
+            let expected = format!("{}: is empty or blank", setting.variable);
+            let named = found
+                .iter()
+                .filter(|problem| problem.to_string().starts_with(&expected))
+                .count();
+            assert_eq!(named, usize::from(setting.refuses_blank()), "{found:?}");
+            // A setting with a default gets it.
+            assert!(named == 1 || found.is_empty(), "{found:?}");
+            let is_secret = setting.secret || ["PATH", "URL"].contains(&setting.value);
+            assert!(!is_secret || named == 1, "{}", setting.variable);
+        }
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped_in_every_file() {
+    let (_deployment, deployment_key) = file("\u{feff}deployment-key\n");
+    let (_listed, api_keys) = file("\u{feff}a-long-enough-key-1\n");
+    let (_keys, keys) = file("\u{feff}[[key]]\nid = \"ivr\"\nsecret = \"a-long-enough-key-9\"\n");
+    let (_policy, policy) = file("\u{feff}[[rule]]\nmethod = \"GET\"\npath = \"/x\"\n");
+    let settings = settings(&[
+        ("VOXGATE_MODE", "validate"),
+        ("RIME_API_KEY_FILE", &deployment_key),
+        ("VOXGATE_API_KEYS_FILE", &api_keys),
+        ("VOXGATE_KEYS_FILE", &keys),
+        ("VOXGATE_POLICY_FILE", &policy),
+    ])
+    .expect("good settings");
+    let key = settings.deployment_key().expect("a key").expose();
+    assert_eq!(key, "deployment-key");
+    assert_eq!(settings.key_count(), 2);
+    assert_eq!(settings.policy().rules()[0].pattern(), "/x");
+    let first = crate::Secret::new("a-long-enough-key-1").expect("a secret");
+    let principals = settings.principals();
+    let held = principals.iter().filter_map(|key| key.credential());
+    assert!(held.into_iter().any(|held| held.matches(&first.digest())));
+}
+
+#[test]
+fn a_key_in_quotation_marks_is_noticed() {
+    let long = "5f4dcc3b5aa765d61d8327deb882cf99";
+    let (_keys, keys) = file(&format!("[[key]]\nid = \"ivr\"\nsecret = '\"{long}9\"'\n"));
+    let (_deployment, deployment_key) = file("'deployment-key'\n");
+    let quoted = settings(&[
+        ("VOXGATE_MODE", "validate"),
+        ("RIME_API_KEY_FILE", &deployment_key),
+        (
+            "VOXGATE_API_KEYS",
+            &format!("\"{long}1,{long}2,{long}3\",'{long}4'"),
+        ),
+        ("VOXGATE_KEYS_FILE", &keys),
+    ])
+    .expect("good settings");
+    let notices = quoted.notices().iter();
+    let notices = notices.filter(|notice| notice.message().contains("quotation mark"));
+    let places: Vec<&str> = notices.map(Problem::place).collect();
+    let in_file = format!("VOXGATE_KEYS_FILE: {keys}:3");
+    assert_eq!(
+        places,
+        [
+            "VOXGATE_API_KEYS, key 1",
+            "VOXGATE_API_KEYS, key 3",
+            "VOXGATE_API_KEYS, key 4",
+            in_file.as_str(),
+            "RIME_API_KEY",
+        ]
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_with_secrets_that_every_user_can_read_is_noticed() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let permit = |file: &tempfile::NamedTempFile, mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(file.path(), permissions).expect("to permit");
+    };
+    let (keys_file, keys) = file("[[key]]\nid = \"ivr\"\nsecret = \"a-long-enough-key-9\"\n");
+    let (policy_file, policy) = file("[[rule]]\nmethod = \"GET\"\npath = \"/x\"\n");
+    permit(&policy_file, 0o666);
+    for (mode, access) in [
+        (0o600, None),
+        (0o640, None),
+        (0o660, None),
+        (0o644, Some("read")),
+        (0o602, Some("changed")),
+        (0o666, Some("read and changed")),
+    ] {
+        permit(&keys_file, mode);
+        let vars = [
+            ("VOXGATE_KEYS_FILE", &*keys),
+            ("VOXGATE_POLICY_FILE", &policy),
+        ];
+        let settings = settings(&vars).expect("good settings");
+        let notices = settings.notices().iter().map(ToString::to_string);
+        let found: Vec<_> = notices.filter(|text| text.contains("every user")).collect();
+        let expected = access.map(|access| {
+            format!("VOXGATE_KEYS_FILE: {keys} can be {access} by every user of this machine")
+        });
+        assert_eq!(found.len(), expected.iter().len(), "{mode:o}: {found:?}");
+        let expected = expected.unwrap_or_default();
+        assert!(found.concat().starts_with(&expected), "{found:?}");
+    }
 }
 
 #[test]

@@ -31,6 +31,9 @@ pub enum KeyChange {
     SecretChanged,
     /// Its label, its validity or what it may do is another.
     Changed,
+    /// It is refused from now on, although the keys in force are otherwise the same: a file that could
+    /// not be loaded refuses it explicitly, or it was [revoked at once](super::SharedKeyRing::revoke).
+    Revoked,
 }
 
 impl KeyChange {
@@ -42,6 +45,7 @@ impl KeyChange {
             Self::Removed => "removed",
             Self::SecretChanged => "secret_changed",
             Self::Changed => "changed",
+            Self::Revoked => "revoked",
         }
     }
 }
@@ -72,6 +76,9 @@ fn changes(old: &KeyRing, new: &KeyRing) -> Vec<(KeyChange, Principal)> {
             None => KeyChange::Added,
             Some(before) if !has_its_secret(before, new) => KeyChange::SecretChanged,
             Some(before) if before.has_rights_of(key) => continue,
+            Some(_) if new.has_revoked(key.id()) && !old.has_revoked(key.id()) => {
+                KeyChange::Revoked
+            }
             Some(_) => KeyChange::Changed,
         };
         changes.push((change, key.clone()));

@@ -7,6 +7,11 @@ use crate::error::Problem;
 use crate::principal::Principal;
 use crate::secret::{Digest, Secret};
 
+use super::revocation::{InvalidRevocation, Revocation};
+
+/// The hexadecimal digits of a [fingerprint](Key::fingerprint).
+pub(super) const FINGERPRINT_DIGITS: usize = 12;
+
 /// One key: the digest of its secret, and whose it is.
 #[derive(Clone, Debug)]
 pub struct Key {
@@ -67,7 +72,18 @@ impl Key {
     /// anybody who would like to have it, as long as the secret cannot be guessed.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        self.digest.to_hex()[..12].to_owned()
+        self.digest.to_hex()[..FINGERPRINT_DIGITS].to_owned()
+    }
+
+    /// What revokes this key at once. The secret of a key in plain text is not identified, because it
+    /// might be guessed.
+    ///
+    /// # Errors
+    ///
+    /// When its id cannot be in a keys file.
+    pub fn revocation(&self) -> Result<Revocation, InvalidRevocation> {
+        let fingerprint = (!self.in_the_clear).then(|| self.fingerprint());
+        Revocation::new(self.principal.id(), fingerprint.as_deref())
     }
 
     /// The line of its file in which it begins, if it is from one.

@@ -51,6 +51,11 @@ impl PlainKey {
         strength::is_weak(self.secret.expose())
     }
 
+    /// Whether it begins or ends with a quotation mark, which counts as part of the key.
+    pub(super) fn is_quoted(&self) -> bool {
+        is_quoted(self.secret.expose())
+    }
+
     /// The digest by which a keys file knows it. `None` when one is not enough, because `Auto` may
     /// take it for a key of this vendor or that.
     #[must_use]
@@ -64,6 +69,11 @@ impl PlainKey {
     pub(super) fn into_parts(self) -> (Secret, Vec<Digest>) {
         (self.secret, self.digests)
     }
+}
+
+/// Whether a key begins or ends with a quotation mark, which was probably not meant as a part of it.
+pub(crate) fn is_quoted(secret: &str) -> bool {
+    secret.starts_with(['"', '\'']) || secret.ends_with(['"', '\''])
 }
 
 /// Why a text cannot serve as a key. It never shows the text.

@@ -1,10 +1,10 @@
 //! All keys that are known, found by digest.
 
-use std::collections::HashMap;
 use std::collections::hash_map::{Entry as Slot, RandomState};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::future::Ready;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher as _};
 use std::path::Path;
 
 use crate::declassify::declassify;
@@ -17,6 +17,7 @@ use crate::verify::{Verdict, Verify, VerifyOutcome};
 
 use super::file::KeysFile;
 use super::key::Key;
+use super::revocation::{Revocation, RevocationEffect};
 use super::token;
 use super::version::RingDigest;
 
@@ -34,6 +35,8 @@ pub struct KeyRing {
     principals: Vec<Principal>,
     keys: usize,
     digest: RingDigest,
+    /// The ids of the keys that were revoked after the ring was made.
+    revoked: BTreeSet<String>,
 }
 
 impl KeyRing {
@@ -77,6 +80,7 @@ impl KeyRing {
             principals,
             keys: count,
             digest,
+            revoked: BTreeSet::new(),
         };
         ConfigError::check(Some(ring), problems)
     }
@@ -106,6 +110,9 @@ impl KeyRing {
     /// id = "acme"
     /// max_active_keys = 3              # neither disabled nor expired
     /// rate = "200/s"
+    ///
+    /// [revoked]                        # refused, whatever else the file says about them
+    /// ids = ["ivr-2025"]
     /// ```
     ///
     /// A secret in the clear is accepted in each form in which the clients of `dialect` send it.
@@ -134,7 +141,87 @@ impl KeyRing {
     /// might be guessed, are not part of it.
     #[must_use]
     pub fn digest(&self) -> String {
-        self.digest.to_string()
+        let mut digest = self.digest.clone();
+        for id in &self.revoked {
+            digest.write(b"revoked");
+            digest.write(id.as_bytes());
+            digest.write(b"\n");
+        }
+        digest.to_string()
+    }
+
+    /// The same ring without the keys that `is_revoked` names, which are disabled, and these keys.
+    /// `None` if none of them counts anyway.
+    pub(super) fn revoke(
+        &self,
+        is_revoked: impl Fn(&Principal) -> bool,
+    ) -> Option<(Self, Vec<Principal>)> {
+        let counts = |principal: &Principal| {
+            let state = principal.current_state();
+            matches!(state, KeyState::Active | KeyState::NotYetValid)
+        };
+        let named = self
+            .principals()
+            .filter(|key| counts(key) && is_revoked(key));
+        let revoked: Vec<Principal> = named.cloned().collect();
+        if revoked.is_empty() {
+            return None;
+        }
+        let ids: BTreeSet<&str> = revoked.iter().map(Principal::id).collect();
+        let principals = self.principals.iter().map(|principal| {
+            // All forms of a key are one key.
+            let is_off = ids.contains(principal.id());
+            match is_off {
+                true => principal.clone().disabled(true),
+                false => principal.clone(),
+            }
+        });
+        let ring = Self {
+            hasher: self.hasher.clone(),
+            index: self.index.clone(),
+            principals: principals.collect(),
+            keys: self.keys,
+            digest: self.digest.clone(),
+            revoked: self
+                .revoked
+                .iter()
+                .cloned()
+                .chain(ids.iter().map(|id| (*id).to_owned()))
+                .collect(),
+        };
+        let mut revoked = revoked;
+        revoked.dedup_by(|a, b| a.id() == b.id());
+        Some((ring, revoked))
+    }
+
+    /// Whether a key was revoked after the ring was made.
+    pub(super) fn has_revoked(&self, id: &str) -> bool {
+        self.revoked.contains(id)
+    }
+
+    /// What these revocations find in this ring, in their order.
+    #[must_use]
+    pub fn effects(&self, revocations: &[Revocation]) -> Vec<RevocationEffect> {
+        let mut at: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, revocation) in revocations.iter().enumerate() {
+            at.entry(revocation.id()).or_default().push(index);
+        }
+        let mut effects = vec![RevocationEffect::Unknown; revocations.len()];
+        if at.is_empty() {
+            return effects;
+        }
+        for principal in self.principals() {
+            let named = at.get(principal.id()).into_iter().flatten();
+            for index in named.filter(|index| revocations[**index].names(principal)) {
+                let effect = match principal.current_state() {
+                    KeyState::Active | KeyState::NotYetValid => RevocationEffect::Accepted,
+                    _ if self.has_revoked(principal.id()) => RevocationEffect::Revoked,
+                    _ => RevocationEffect::Refused,
+                };
+                effects[*index] = effects[*index].max(effect);
+            }
+        }
+        effects
     }
 
     /// What became of a principal that this ring, or an earlier one of the same keys, has let in:

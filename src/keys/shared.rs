@@ -1,5 +1,6 @@
 //! The key ring in use, which can be replaced.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::future::Ready;
 use std::path::Path;
@@ -12,11 +13,14 @@ use arc_swap::ArcSwap;
 
 use crate::dialect::Dialect;
 use crate::error::ConfigError;
+use crate::principal::Principal;
 use crate::secret::RawCredential;
 use crate::verify::{Verdict, Verify, VerifyOutcome};
 
 use super::change::RingChange;
+use super::file::Takeaways;
 use super::reload::Source;
+use super::revocation::{Revocation, RevocationEffect};
 use super::ring::KeyRing;
 
 /// How long to wait for the last look-ups in a replaced ring.
@@ -42,6 +46,10 @@ struct Shared {
     current: ArcSwap<KeyRing>,
     generation: AtomicU64,
     failed_loads: AtomicU64,
+    /// How many keys were revoked without a new set of keys.
+    revoked: AtomicU64,
+    /// What is revoked until the keys themselves say so. A thread holds this lock while it changes the ring.
+    revocations: Mutex<BTreeSet<Revocation>>,
     loaded: Mutex<Instant>,
     observers: Mutex<Vec<Observer>>,
     /// Has the files looked at.
@@ -58,6 +66,8 @@ impl SharedKeyRing {
             current: ArcSwap::from_pointee(ring),
             generation: AtomicU64::new(1),
             failed_loads: AtomicU64::new(0),
+            revoked: AtomicU64::new(0),
+            revocations: Mutex::default(),
             loaded: Mutex::new(Instant::now()),
             observers: Mutex::default(),
             reload: Mutex::default(),
@@ -68,8 +78,9 @@ impl SharedKeyRing {
     /// the last clone is dropped. A change is noticed within about two seconds; with the feature
     /// `notify`, at once where the operating system supports it.
     ///
-    /// If the file becomes invalid, missing or empty, the last valid ring stays in use, and a warning
-    /// is logged. A separate thread reads the file; no runtime is needed.
+    /// If the file becomes invalid, missing or empty, the last valid ring stays in use, and an error
+    /// is logged. Keys that the invalid file refuses explicitly (`disabled = true`, `expires` in the
+    /// past, or an id in `[revoked]`) are refused nevertheless, as far as the file can be read. A separate thread reads the file; no runtime is needed.
     ///
     /// # Errors
     ///
@@ -97,10 +108,78 @@ impl SharedKeyRing {
     /// Waits until no request uses the old ring, one second at most, so that this thread frees it.
     /// Freeing a large ring takes time. Do not call it on a thread that serves requests.
     pub fn replace(&self, ring: KeyRing) {
+        let mut revocations = lock(&self.0.revocations);
+        let known: Vec<Revocation> = revocations.iter().cloned().collect();
+        for (revocation, effect) in known.iter().zip(ring.effects(&known)) {
+            if effect == RevocationEffect::Refused {
+                revocations.remove(revocation);
+            }
+        }
+        let known: Vec<Revocation> = revocations.iter().cloned().collect();
+        let ring = match ring.revoke(one_of(&known)) {
+            Some((ring, _)) => ring,
+            None => ring,
+        };
+        let old = self.put(ring);
+        self.confirm();
+        drop(revocations);
+        wait_for_look_ups(&old);
+    }
+
+    /// Refuses these keys at once, in this process, and in every ring that replaces this one until
+    /// a ring refuses them itself, because their file disables them. Returns the keys that counted
+    /// until now.
+    ///
+    /// Like [`replace`](Self::replace), it waits for look-ups in the old ring.
+    pub fn revoke(&self, revocations: &[Revocation]) -> Vec<Principal> {
+        let mut known = lock(&self.0.revocations);
+        for (revocation, effect) in revocations.iter().zip(self.ring().effects(revocations)) {
+            if effect != RevocationEffect::Refused {
+                known.insert(revocation.clone());
+            }
+        }
+        self.revoke_where(known, one_of(revocations))
+    }
+
+    /// Refuses the keys that a file refuses which cannot be loaded.
+    pub(super) fn revoke_named(&self, takeaways: &Takeaways) -> Vec<Principal> {
+        self.revoke_where(lock(&self.0.revocations), |key| takeaways.name(key))
+    }
+
+    fn revoke_where(
+        &self,
+        lock: MutexGuard<'_, BTreeSet<Revocation>>,
+        is_revoked: impl Fn(&Principal) -> bool,
+    ) -> Vec<Principal> {
+        let Some((ring, revoked)) = self.ring().revoke(is_revoked) else {
+            return Vec::new();
+        };
+        let old = self.put(ring);
+        drop(lock);
+        self.0
+            .revoked
+            .fetch_add(revoked.len() as u64, Ordering::Relaxed);
+        wait_for_look_ups(&old);
+        revoked
+    }
+
+    /// What is revoked until the keys themselves say so.
+    #[must_use]
+    pub fn revocations(&self) -> Vec<Revocation> {
+        lock(&self.0.revocations).iter().cloned().collect()
+    }
+
+    /// How many keys were revoked without a new set of keys.
+    #[must_use]
+    pub fn revoked(&self) -> u64 {
+        self.0.revoked.load(Ordering::Relaxed)
+    }
+
+    /// Puts a ring in force, and returns the one before.
+    fn put(&self, ring: KeyRing) -> Arc<KeyRing> {
         let new = Arc::new(ring);
         let old = self.0.current.swap(Arc::clone(&new));
         let generation = 1 + self.0.generation.fetch_add(1, Ordering::Relaxed);
-        self.confirm();
         let observers = lock(&self.0.observers);
         if !observers.is_empty() {
             let change = RingChange::between(&old, &new, generation);
@@ -108,11 +187,7 @@ impl SharedKeyRing {
                 observe(&change);
             }
         }
-        drop((observers, new));
-        let since = Instant::now();
-        while Arc::strong_count(&old) > 1 && since.elapsed() < LAST_LOOK_UPS {
-            thread::sleep(Duration::from_millis(1));
-        }
+        old
     }
 
     /// Calls `observe` after each replacement, on the thread that did it. It must not block.
@@ -156,16 +231,35 @@ impl SharedKeyRing {
         self.0.failed_loads.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn downgrade(&self) -> WeakKeyRing {
+    /// A reference that does not keep the ring alive, for a thread that follows it.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakKeyRing {
         WeakKeyRing(Arc::downgrade(&self.0))
     }
 }
 
-/// Keeps nothing alive.
-pub(super) struct WeakKeyRing(Weak<Shared>);
+/// Waits until no thread looks anything up in this ring, one second at most.
+fn wait_for_look_ups(old: &Arc<KeyRing>) {
+    let since = Instant::now();
+    while Arc::strong_count(old) > 1 && since.elapsed() < LAST_LOOK_UPS {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether one of these revocations names a principal.
+fn one_of(revocations: &[Revocation]) -> impl Fn(&Principal) -> bool + '_ {
+    let ids: HashSet<&str> = revocations.iter().map(Revocation::id).collect();
+    move |key| ids.contains(key.id()) && revocations.iter().any(|revocation| revocation.names(key))
+}
+
+/// A [`SharedKeyRing`] that is not kept alive.
+#[derive(Clone)]
+pub struct WeakKeyRing(Weak<Shared>);
 
 impl WeakKeyRing {
-    pub(super) fn upgrade(&self) -> Option<SharedKeyRing> {
+    /// The ring, unless its last clone was dropped.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<SharedKeyRing> {
         self.0.upgrade().map(SharedKeyRing)
     }
 }
@@ -180,6 +274,12 @@ impl Verify for SharedKeyRing {
 
     fn verify(&self, presented: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
         self.0.current.load().verify(presented)
+    }
+}
+
+impl fmt::Debug for WeakKeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakKeyRing").finish_non_exhaustive()
     }
 }
 

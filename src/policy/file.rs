@@ -13,7 +13,7 @@ use super::rule::{Rule, Voice};
 pub(super) fn load(path: &Path) -> Result<Vec<Rule>, ConfigError> {
     let mut rules = Vec::new();
     let problems = TomlFile::load(path, "policy file", |file, table| {
-        for (at, _, fields) in file.tables(table, &["rule"]) {
+        for (at, _, fields) in file.tables(table, &["rule"], &[]) {
             rules.extend(rule(file, at, fields));
         }
     });

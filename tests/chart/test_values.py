@@ -30,6 +30,20 @@ def test_pods_that_share_a_claim_have_separate_logs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "has_socket"),
+    (("standalone", True), ("sidecar", True), ("inline-keys", False), ("preconfigured", False)),
+)
+def test_a_gateway_with_a_keys_file_can_be_told_to_revoke(name: str, has_socket: bool) -> None:
+    [pod] = gateways(chart.objects(ci(name)))
+    container = pod.gateway()
+    directory = env(container).get("VOXGATE_CONTROL_DIR")
+    assert directory == ("/run/voxgate" if has_socket else None)
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert (directory in mounts) == has_socket
+    assert not mounts.get(directory, {}).get("readOnly")
+
+
+@pytest.mark.parametrize(
     ("name", "expected"),
     (
         ("standalone", ["401"]),

@@ -147,4 +147,37 @@ mod tests {
         assert!(limited.contains("run `voxgate limits`"), "{limited}");
         assert!(limited.contains("share their limits") && !limited.contains("hunter2"));
     }
+
+    #[test]
+    fn files_with_secrets_that_every_user_can_read_are_noted() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let names = [
+            "AUDIT_SIGNING_KEY",
+            "AUDIT_PEPPER",
+            "AUDIT_HTTP_TOKEN",
+            "KEYS",
+        ];
+        for name in names.map(|name| format!("VOXGATE_{name}_FILE")) {
+            let mut settings = crate::settings::settings();
+            let setting = settings.find(|setting| setting.variable == name);
+            assert!(setting.is_some_and(|setting| setting.secret_file), "{name}");
+        }
+        let pepper = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(pepper.path(), "0123456789abcdef0123456789abcdef\n").expect("written");
+        let vars = [
+            ("VOXGATE_UPSTREAM", "http://tts:8000"),
+            ("RIME_API_KEY", "deployment-key"),
+            (
+                "VOXGATE_AUDIT_PEPPER_FILE",
+                pepper.path().to_str().expect("text"),
+            ),
+        ];
+        for (mode, is_noted) in [(0o640, false), (0o644, true)] {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(pepper.path(), permissions).expect("permitted");
+            let described = describe(&vars);
+            let note = "note: VOXGATE_AUDIT_PEPPER_FILE: ";
+            assert_eq!(described.contains(note), is_noted, "{described}");
+        }
+    }
 }

@@ -10,9 +10,10 @@ use voxgate::{ConfigError, Problem};
 use voxgate_limits_redis::RedisSettings;
 
 use super::auditing::Audit;
+use super::control::ControlSettings;
 use super::settings::{
     self, ADMIN_LISTEN, CONNECT_TIMEOUT, DRAIN, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT,
-    UPSTREAM, UPSTREAM_TIMEOUT, default_of, names,
+    UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
 use super::upstreams::Upstreams;
 
@@ -28,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
+    /// Where commands reach this gateway, if it follows a keys file.
+    pub(crate) control: Option<ControlSettings>,
     /// Identifies this configuration. Secrets are not part of it.
     pub(crate) digest: String,
 }
@@ -68,7 +71,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let vars: Vec<(OsString, OsString)> = vars.into_iter().collect();
         let digest = settings::digest(&vars);
-        let environment = Environment::new(vars, &names());
+        let environment = Environment::new(vars, settings::settings());
         let mut problems = Vec::new();
         let auth = match Settings::from_environment(&environment) {
             Ok(settings) => Some(settings),
@@ -106,6 +109,7 @@ impl Config {
             drain: read.seconds(DRAIN, 0),
         };
         let logging = read.logging();
+        let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
         let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
             (
@@ -125,6 +129,7 @@ impl Config {
                 logging,
                 digest,
                 audit,
+                control,
             }),
             _ => None,
         };
@@ -252,6 +257,25 @@ mod tests {
         expected.extend(wrong);
         assert_eq!(places, expected, "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_blank_secret_path_or_url_is_never_off() {
+        for setting in settings::settings() {
+            let mut vars = vec![KEYS, (UPSTREAM, "http://tts:8000")];
+            vars.retain(|(name, _)| *name != setting.variable);
+            vars.push((setting.variable, " "));
+            let found = config(&vars).err().map(ConfigError::into_problems);
+            let found = found.unwrap_or_default();
+            let blank = format!("{}: is empty or blank", setting.variable);
+            let is_named = |problem: &Problem| problem.to_string().starts_with(&blank);
+            let is_refused = found.iter().any(is_named);
+            assert_eq!(is_refused, setting.refuses_blank(), "{found:?}");
+            // A setting with a default gets it.
+            assert!(is_refused || found.is_empty(), "{found:?}");
+            let is_secret = setting.secret || ["PATH", "URL"].contains(&setting.value);
+            assert!(!is_secret || is_refused, "{}", setting.variable);
+        }
     }
 
     #[test]

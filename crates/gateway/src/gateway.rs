@@ -15,18 +15,24 @@ use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
 use voxgate::{AuditRecord, AuditSink, Limiter, RequestValidation, SharedKeyRing};
+use voxgate_key_cli::control::ControlServer;
+use voxgate_limits_redis::RedisSettings;
 
 use super::admin::{self, Readiness};
 use super::config::Config;
+use super::control::ControlSettings;
 use super::key_changes;
 use super::listener;
 use super::metrics::Metrics;
 use super::open_files;
 use super::proxy::Revocations;
 use super::recorder::Recorder;
-use super::settings::{ADMIN_LISTEN, LISTEN};
+use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN};
 use super::signals::Signals;
 use super::worker::{self, RunningWorker, Worker, WorkerConfig};
+
+/// How long the start waits for the revocations in Redis.
+const REDIS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A gateway whose sockets are bound, before it accepts the first connection.
 pub(crate) struct Gateway {
@@ -39,6 +45,8 @@ pub(crate) struct Gateway {
     metrics: Metrics,
     keys: Option<SharedKeyRing>,
     limiter: Limiter,
+    /// Removes its socket at the end.
+    control: Option<ControlServer>,
 }
 
 /// The addresses that a gateway listens on.
@@ -109,7 +117,8 @@ impl Gateway {
         };
         let sink = Arc::new(Recorder::new(sink, metrics.clone()));
         let deployment_key = config.auth.deployment_key().cloned();
-        let layer = config.auth.into_layer_with(|limiter| match config.redis {
+        let redis = config.redis.clone();
+        let layer = config.auth.into_layer_with(|limiter| match redis {
             Some(redis) => redis.add_to(limiter),
             None => Ok(limiter),
         });
@@ -126,6 +135,11 @@ impl Gateway {
             metrics.observe_keys(keys.clone());
             key_changes::follow(keys, Arc::clone(&sink), metrics.clone());
         }
+        let control = control(
+            config.control.as_ref(),
+            config.redis.as_ref(),
+            keys.as_ref(),
+        )?;
         let worker_config = WorkerConfig {
             upstreams: config.upstreams,
             deployment_key,
@@ -147,6 +161,7 @@ impl Gateway {
             metrics,
             keys,
             limiter,
+            control,
         })
     }
 
@@ -201,6 +216,7 @@ impl Gateway {
         for worker in workers {
             worker.end();
         }
+        drop(self.control);
         self.limiter.shutdown();
         self.sink.record(&AuditRecord::Stop(Stop {
             time: SystemTime::now(),
@@ -209,6 +225,35 @@ impl Gateway {
         tracing::info!("stopped");
         end.result
     }
+}
+
+/// Shares revocations with the other replicas, and listens for them.
+fn control(
+    settings: Option<&ControlSettings>,
+    redis: Option<&RedisSettings>,
+    keys: Option<&SharedKeyRing>,
+) -> Result<Option<ControlServer>, StartError> {
+    let Some(keys) = keys else {
+        return Ok(None);
+    };
+    let replicas = redis.map(|redis| redis.share_revocations(keys)).transpose();
+    let replicas = replicas.map_err(io::Error::other);
+    let replicas = replicas.map_err(cannot("cannot share revocations"))?;
+    if let Some(replicas) = &replicas
+        && !replicas.wait_until_read(REDIS_WITHIN)
+    {
+        tracing::error!(
+            "Redis does not answer: this gateway starts without the revocations in it, and applies \
+             them when it answers"
+        );
+    }
+    let Some(settings) = settings else {
+        return Ok(None);
+    };
+    let server = settings.listen(keys.clone(), replicas);
+    server.map_err(cannot(format!(
+        "{CONTROL_DIR}: cannot make the control socket"
+    )))
 }
 
 /// Why serving ended, and how.

@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod config;
 mod connection;
+mod control;
 mod demo;
 mod gateway;
 mod http_client;
@@ -70,7 +71,7 @@ pub fn main() -> ExitCode {
         Action::Limits(flags) => limits(flags),
         Action::Key(matches) => {
             let environment =
-                Environment::new(settings::environment(Vec::new()), &settings::names());
+                Environment::new(settings::environment(Vec::new()), settings::settings());
             voxgate_key_cli::run(&matches, &environment)
         }
         Action::Demo { preconfigured } => match demo::run(preconfigured) {
@@ -141,12 +142,12 @@ fn check(flags: Flags) -> ExitCode {
 }
 
 fn policy(flags: Flags) -> ExitCode {
-    let environment = Environment::new(settings::environment(flags), &settings::names());
+    let environment = Environment::new(settings::environment(flags), settings::settings());
     show(Settings::policy_from(&environment).map(|policy| PolicyTable(&policy).to_string()))
 }
 
 fn limits(flags: Flags) -> ExitCode {
-    let environment = Environment::new(settings::environment(flags), &settings::names());
+    let environment = Environment::new(settings::environment(flags), settings::settings());
     let settings = Settings::from_environment(&environment);
     show(settings.map(|settings| LimitsTable(&settings).to_string()))
 }

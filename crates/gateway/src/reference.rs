@@ -16,7 +16,8 @@ Every setting is an environment variable. Most settings are also a flag of `voxg
 `voxgate check`; a flag takes precedence over its variable. Secrets have no flag, because other users
 of a machine can see command lines: use the variable that ends in `_FILE`.
 
-A variable that is empty counts as not set, unless it holds or names keys: an empty key is an error.
+A secret, path or URL that is blank is an error, and so is any other blank setting without a default: a
+Compose file turns `${UNSET}` into a blank value. A blank setting with a default gets the default.
 An unknown variable that begins with `VOXGATE_` is an error, except for the variables that Kubernetes
 injects for a Service. `voxgate check` reports all problems at once.
 ";

@@ -42,11 +42,6 @@ pub(crate) fn flag(setting: &Setting) -> Option<String> {
     (!setting.secret).then(|| name.to_ascii_lowercase().replace('_', "-"))
 }
 
-/// The names of all settings.
-pub(crate) fn names() -> Vec<&'static str> {
-    settings().map(|setting| setting.variable).collect()
-}
-
 /// The default of a setting whose default is a value.
 pub(crate) fn default_of(variable: &str) -> &'static str {
     let setting = settings().find(|setting| setting.variable == variable);
@@ -58,6 +53,10 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    fn names() -> Vec<&'static str> {
+        settings().map(|setting| setting.variable).collect()
+    }
 
     #[test]
     fn no_secret_has_a_flag() {

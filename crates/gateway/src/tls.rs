@@ -34,7 +34,9 @@ pub(crate) fn load_roots(ca_file: Option<&Path>) -> io::Result<Roots> {
 fn roots_from_file(path: &Path) -> io::Result<Roots> {
     let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
     let text = std::fs::read(path)?;
-    let roots: Result<Roots, _> = CertificateDer::pem_slice_iter(&text).collect();
+    // A certificate behind a byte order mark would be passed over.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let roots: Result<Roots, _> = CertificateDer::pem_slice_iter(text).collect();
     let roots = roots.map_err(|_| invalid("the file is not PEM".to_owned()))?;
     if roots.is_empty() {
         return Err(invalid("the file contains no certificate".to_owned()));

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use clap::ArgMatches;
 use voxgate::env::Environment;
-use voxgate::keys::KeysFile;
+use voxgate::keys::{KeysFile, Revocation};
 use voxgate::{Dialect, Problem, Secret};
 
 use super::edit::KeysText;
@@ -47,13 +47,13 @@ pub(super) struct NewToken {
 }
 
 /// Reads the file, changes it, and prints the result. A token is printed only after its digest is
-/// stored.
+/// stored. Returns what identifies the new key, if there is one.
 pub(super) fn apply(
     matches: &ArgMatches,
     environment: &Environment,
     absent: MissingFile,
     change: impl Fn(&KeysText<'_>, Dialect) -> Result<Change, KeyCommandError>,
-) -> Result<(), KeyCommandError> {
+) -> Result<Option<Revocation>, KeyCommandError> {
     let mut source = Source::given(matches, environment)?;
     let target = Target::open(matches, &mut source)?;
     for _ in 0..MAX_TRIES {
@@ -93,7 +93,12 @@ pub(super) fn apply(
                 change.said.extend(warning);
             }
         }
-        return finish(target, &source, &change, old, &keys);
+        finish(target, &source, &change, old, &keys)?;
+        let issued = change.issued.as_ref();
+        return Ok(issued.and_then(|issued| {
+            let fingerprint = Some(issued.fingerprint.as_str());
+            Revocation::new(&issued.id, fingerprint).ok()
+        }));
     }
     let message = "another process keeps changing the file; nothing was done; try again later";
     Err(KeyCommandError::failed(&source.name, message))

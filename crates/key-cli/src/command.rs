@@ -76,6 +76,10 @@ fn revoke() -> Command {
         Command::new("revoke")
             .about("Disable a key; its entry stays in the file, so that the id is not used again")
             .arg(id())
+            .arg(now(
+                "Tell the running gateways of the file at once, and say which have confirmed; also if \
+                the file cannot be written",
+            ))
             .arg(
                 Arg::new("without-lock")
                     .long("without-lock")
@@ -128,7 +132,19 @@ fn rotate() -> Command {
         .long("force")
         .action(ArgAction::SetTrue)
         .help("Also replace a key that is revoked or expired");
-    with_target(command.arg(force))
+    let now = now(
+        "Wait until the running gateways of the file accept the new key, and say which have \
+                confirmed; with `--overlap 0s`, also until they refuse the old key",
+    );
+    with_target(command.arg(force).arg(now))
+}
+
+fn now(help: &'static str) -> Arg {
+    Arg::new("now")
+        .long("now")
+        .action(ArgAction::SetTrue)
+        .conflicts_with("kubernetes-secret")
+        .help(help)
 }
 
 fn verify() -> Command {

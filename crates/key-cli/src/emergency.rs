@@ -9,7 +9,7 @@ use super::failure::KeyCommandError;
 use super::target::{MissingFile, Source, Target};
 
 /// Disables the key in its entry, which is found by its text because the file cannot be parsed as a
-/// whole. Always returns a failure, because a running gateway does not load such a file.
+/// whole. Always returns a failure, because a running gateway takes nothing else from such a file.
 pub(super) fn revoke(
     matches: &ArgMatches,
     environment: &Environment,
@@ -35,9 +35,9 @@ pub(super) fn revoke(
         .map(|problem| format!("\n  {problem}"))
         .collect();
     let message = format!(
-        "the entry of `{id}` is disabled, BUT THIS IS NOT IN FORCE: the file has other \
-                problems, so a running gateway keeps its last good keys and accepts this key \
-                until you fix the file:{}",
+        "the entry of `{id}` is disabled, and a running gateway refuses this key. But the file \
+                has other problems, so no other change is in force, and no gateway starts with \
+                it, until you fix the file:{}",
         problems.concat()
     );
     Err(KeyCommandError::failed(&source.name, message))

@@ -49,6 +49,14 @@ pub(super) fn unused(file: &KeysText<'_>, flag: &str, id: &str) -> Result<(), Pr
         return Err(Problem::new(flag, wrong));
     }
     match key(file, id) {
+        None if file.file.revokes(id) => {
+            let message = format!(
+                "is in the [revoked] table of {}, so a key with it would be refused; choose \
+                another id",
+                file.name
+            );
+            Err(Problem::new(flag, message))
+        }
         None => Ok(()),
         Some(_) => {
             let message = format!(

@@ -19,8 +19,6 @@ use super::failure::KeyCommandError;
 use super::target::MissingFile;
 use super::{find, ids, moment, store};
 
-const MAX_BYTES: u64 = 64 * 1024 * 1024;
-
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let rights = Rights::given(matches)?;
     let lifetime = entry::lifetime(matches, moment::now())?;
@@ -67,6 +65,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
             })
         },
     )
+    .map(drop)
 }
 
 fn read(path: Option<&PathBuf>) -> Result<String, KeyCommandError> {
@@ -77,17 +76,8 @@ fn read(path: Option<&PathBuf>) -> Result<String, KeyCommandError> {
         }
         None => ("standard input".to_owned(), Ok(Box::new(io::stdin()) as _)),
     };
-    let mut text = String::new();
-    opened
-        .and_then(|input| input.take(MAX_BYTES + 1).read_to_string(&mut text))
-        .map_err(|error| store::unreadable(&name, &error))?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(KeyCommandError::wrong(
-            name,
-            format!("is longer than {MAX_BYTES} bytes"),
-        ));
-    }
-    Ok(text)
+    let input = opened.map_err(|error| store::unreadable(&name, &error))?;
+    store::read_from(input, &name)
 }
 
 /// One plain key of the input.

@@ -3,6 +3,7 @@
 mod change;
 mod cluster;
 mod command;
+pub mod control;
 mod edit;
 mod emergency;
 mod entry;
@@ -16,6 +17,7 @@ mod lock;
 mod manifest;
 mod moment;
 mod new;
+mod now;
 mod permissions;
 mod revoke;
 mod rotate;

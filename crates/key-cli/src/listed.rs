@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use voxgate::env::{Environment, path_to_show};
+use voxgate::env::{Environment, path_to_show, read_text};
 use voxgate::keys::KeysFile;
 use voxgate::{Dialect, Digest, KeyRing, RawCredential, Verify as _, VerifyOutcome};
 
@@ -25,7 +25,7 @@ impl ListedKeys {
         if let Some(text) = environment.get(LIST) {
             listed.add(text.split(','), dialect);
         } else if let Some(path) = environment.get(FILE) {
-            match std::fs::read_to_string(path) {
+            match read_text(Path::new(path)) {
                 Ok(text) => listed.add(text.lines(), dialect),
                 Err(error) => listed.note = Some(unread(path, &error)),
             }

@@ -30,6 +30,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
             add(file.text, id, &rights, lifetime, dialect)
         },
     )
+    .map(drop)
 }
 
 /// The text with one more key that has a new token.

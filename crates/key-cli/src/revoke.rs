@@ -5,11 +5,39 @@ use voxgate::env::Environment;
 use voxgate::principal::KeyState;
 
 use super::change::{self, Change};
+use super::control::ControlRequest;
 use super::failure::KeyCommandError;
-use super::target::MissingFile;
-use super::{emergency, find, moment};
+use super::target::{MissingFile, Source};
+use super::{emergency, find, moment, now};
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
+    if !now::is_given(matches) {
+        return disable(matches, environment);
+    }
+    let source = Source::given(matches, environment)?;
+    let mut request = ControlRequest::default();
+    let id = find::argument(matches, "id");
+    request.revoke.push(now::revocation(&source, id)?);
+    match disable(matches, environment) {
+        Ok(()) => now::tell(&source, environment, &request),
+        // There is no such key, or no such file.
+        Err(error @ (KeyCommandError::Wrong(_) | KeyCommandError::Broken(_))) => Err(error),
+        // The gateways can be told nevertheless. They read no file that refuses the key, though.
+        Err(KeyCommandError::Failed(error)) => {
+            let told = match now::tell(&source, environment, &request) {
+                Ok(()) => {
+                    "the gateways above refuse the key until they are started again".to_owned()
+                }
+                Err(KeyCommandError::Failed(told)) => told,
+                Err(told) => return Err(told),
+            };
+            Err(KeyCommandError::Failed(format!("{error}\nvoxgate: {told}")))
+        }
+    }
+}
+
+/// Disables the key in the file.
+fn disable(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let id = find::argument(matches, "id");
     let done = change::apply(matches, environment, MissingFile::IsWrong, |file, _| {
         let key = find::existing(file, id)?;
@@ -31,6 +59,6 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
         Err(KeyCommandError::Broken(problems)) => {
             emergency::revoke(matches, environment, id, problems)
         }
-        done => done,
+        done => done.map(drop),
     }
 }

@@ -9,18 +9,23 @@ use voxgate::principal::KeyState;
 use voxgate::{Key, Problem};
 
 use super::change;
+use super::control::ControlRequest;
 use super::edit::KeysText;
 use super::entry::{self, KeyLifetime, Rights};
 use super::failure::KeyCommandError;
-use super::target::MissingFile;
-use super::{find, moment, new};
+use super::target::{MissingFile, Source};
+use super::{find, moment, new, now};
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let now = moment::now();
     let id = find::argument(matches, "id");
     let end = overlap(find::argument(matches, "overlap"), now)?;
     let expires = entry::expires(matches, now)?;
-    change::apply(
+    let old = match now::is_given(matches) {
+        true => Some(now::revocation(&Source::given(matches, environment)?, id)?),
+        false => None,
+    };
+    let issued = change::apply(
         matches,
         environment,
         MissingFile::IsWrong,
@@ -52,7 +57,17 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
             change.said.extend(said);
             Ok(change)
         },
-    )
+    )?;
+    let (Some(old), Some(issued)) = (old, issued) else {
+        return Ok(());
+    };
+    let mut request = ControlRequest::default();
+    request.load.push(issued);
+    // The old key is refused from now on.
+    if end <= now {
+        request.revoke.push(old);
+    }
+    now::tell(&Source::given(matches, environment)?, environment, &request)
 }
 
 fn overlap(text: &str, now: SystemTime) -> Result<SystemTime, Problem> {
@@ -177,7 +192,7 @@ fn counted_up(file: &KeysText<'_>, id: &str) -> String {
     let keys = file.file.keys().iter();
     let taken: HashSet<&str> = keys.map(|key| key.principal().id()).collect();
     let mut ids = (first..).map(|number| format!("{stem}-{number}"));
-    let free = ids.find(|id| !taken.contains(id.as_str()));
+    let free = ids.find(|id| !taken.contains(id.as_str()) && !file.file.revokes(id));
     // There are fewer than four thousand million keys.
     free.unwrap_or_else(|| format!("{id}-next"))
 }

@@ -236,7 +236,7 @@ pub(super) fn read(path: &Path, name: &str) -> Result<String, KeyCommandError> {
     read_from(file, name)
 }
 
-/// Reads a text, up to the size limit.
+/// Reads a text, up to the size limit and without a byte order mark.
 pub(super) fn read_from(input: impl io::Read, name: &str) -> Result<String, KeyCommandError> {
     let mut text = String::new();
     match input.take(MAX_BYTES + 1).read_to_string(&mut text) {
@@ -244,7 +244,10 @@ pub(super) fn read_from(input: impl io::Read, name: &str) -> Result<String, KeyC
             let message = format!("is longer than {MAX_BYTES} bytes");
             Err(KeyCommandError::wrong(name, message))
         }
-        Ok(_) => Ok(text),
+        Ok(_) => Ok(match text.strip_prefix('\u{feff}') {
+            Some(rest) => rest.to_owned(),
+            None => text,
+        }),
         Err(error) => Err(unreadable(name, &error)),
     }
 }

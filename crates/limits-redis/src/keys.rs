@@ -32,6 +32,11 @@ impl Keys {
         format!("{}:rate:{drain}/{unit}:{}", self.tag, name(request, scope))
     }
 
+    /// The stream of revoked keys.
+    pub(crate) fn revocations(&self) -> String {
+        format!("{}:revocations", self.tag)
+    }
+
     /// The sorted set of gateways, by the time until which they are considered alive.
     pub(crate) fn gateways(&self) -> String {
         format!("{}:gateways", self.tag)

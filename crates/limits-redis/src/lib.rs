@@ -2,6 +2,7 @@
 //!
 //! [`RedisStore`] is a [`LimitStore`](voxgate::rate_limit::LimitStore): add it to a limiter with
 //! [`LimiterBuilder::with_store`](voxgate::rate_limit::LimiterBuilder::with_store).
+//! [`SharedRevocations`] tells all replicas at once which keys are revoked.
 //!
 //! A program that reads its settings from the environment needs one line:
 //!
@@ -14,7 +15,7 @@
 //! A program with its own variables needs three calls:
 //!
 //! ```
-//! use voxgate::env::Environment;
+//! use voxgate::env::{Environment, Setting};
 //! use voxgate_limits_redis::read_settings;
 //!
 //! # let vars = [
@@ -22,7 +23,8 @@
 //! #     ("VOXGATE_REDIS_URL", "redis://127.0.0.1:1"),
 //! #     ("VOXGATE_VOICES", "two"),
 //! # ];
-//! let environment = Environment::new(vars, &["VOXGATE_VOICES"]);
+//! let own = [Setting::new("Speech", "VOXGATE_VOICES", "VOICES", "Voices that are loaded")];
+//! let environment = Environment::new(vars, &own);
 //! let (settings, redis) = read_settings(&environment)?;
 //! let auth = settings.into_layer_with(|limiter| match redis {
 //!     Some(redis) => redis.add_to(limiter),
@@ -48,6 +50,7 @@ mod lease_table;
 mod message;
 mod options;
 mod redis_error;
+mod revocations;
 mod script;
 mod settings;
 mod store;
@@ -55,5 +58,6 @@ mod tls;
 mod wait_queues;
 
 pub use self::options::RedisOptions;
+pub use self::revocations::SharedRevocations;
 pub use self::settings::{RedisSettings, layer_from_env, read_settings};
 pub use self::store::RedisStore;

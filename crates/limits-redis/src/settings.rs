@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use voxgate::env::{Environment, Settings};
 use voxgate::rate_limit::{LimiterBuilder, OnFailure};
-use voxgate::{AuthLayer, ConfigError, Problem, Secret};
+use voxgate::{AuthLayer, ConfigError, Problem, Secret, SharedKeyRing};
 
 use crate::options::RedisOptions;
+use crate::revocations::SharedRevocations;
 use crate::store::RedisStore;
 
 const URL: &str = "VOXGATE_REDIS_URL";
@@ -17,6 +18,8 @@ const NAMESPACE: &str = "VOXGATE_LIMIT_NAMESPACE";
 const ON_FAILURE: &str = "VOXGATE_LIMIT_ON_FAILURE";
 
 const LONGEST_LEASE_SECONDS: u64 = 3600;
+/// How long Redis may take at the start.
+const FIRST_READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// The settings of a [`RedisStore`], from the environment.
 ///
@@ -28,7 +31,7 @@ const LONGEST_LEASE_SECONDS: u64 = 3600;
 /// | `VOXGATE_LIMIT_ON_FAILURE` | limits while Redis is unavailable: `local`, `deny` or `allow` ([`OnFailure`]) | `local` |
 /// | `VOXGATE_LIMIT_LEASE_SECONDS` | how long the permits of a replica stay taken after it has failed | `30` |
 /// | `VOXGATE_LIMIT_NAMESPACE` | prefix of all keys in Redis; the same for all replicas | `voxgate` |
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RedisSettings {
     url: Secret,
     ca_file: Option<PathBuf>,
@@ -95,6 +98,19 @@ impl RedisSettings {
         }
     }
 
+    /// Shares revocations of these keys with the other replicas. Before the first request, wait for
+    /// those in Redis with [`SharedRevocations::wait_until_read`].
+    ///
+    /// # Errors
+    ///
+    /// When a thread cannot be started.
+    pub fn share_revocations(
+        &self,
+        keys: &SharedKeyRing,
+    ) -> Result<SharedRevocations, ConfigError> {
+        SharedRevocations::follow(self.options(), keys)
+    }
+
     fn options(&self) -> RedisOptions {
         let mut options = RedisOptions::new(self.url.clone());
         options.ca_file.clone_from(&self.ca_file);
@@ -109,7 +125,8 @@ impl RedisSettings {
 }
 
 /// The layer that the environment describes, with its limits in Redis if `VOXGATE_REDIS_URL` is
-/// set. It is [`AuthLayer::from_env`] with the variables of [`RedisSettings`].
+/// set, where it also finds the keys that other replicas revoke. It is [`AuthLayer::from_env`] with
+/// the variables of [`RedisSettings`].
 ///
 /// ```no_run
 /// let auth = voxgate_limits_redis::layer_from_env()?;
@@ -125,10 +142,16 @@ pub fn layer_from_env() -> Result<AuthLayer, ConfigError> {
     for notice in settings.notices() {
         tracing::warn!("{notice}");
     }
-    settings.into_layer_with(|limiter| match redis {
+    let layer = settings.into_layer_with(|limiter| match redis.clone() {
         Some(redis) => redis.add_to(limiter),
         None => Ok(limiter),
-    })
+    })?;
+    if let (Some(redis), Some(keys)) = (&redis, layer.verifier()) {
+        let shared = redis.share_revocations(keys)?;
+        // Without Redis, the log says that revocations are not shared.
+        let _ = shared.wait_until_read(FIRST_READ_WITHIN);
+    }
+    Ok(layer)
 }
 
 /// Reads and validates the settings of the layer and of the store, for a program with its own

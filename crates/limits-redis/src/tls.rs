@@ -44,8 +44,10 @@ fn from_file(path: &Path) -> Result<RootCertStore, String> {
     let text = std::fs::read(path).map_err(|error| {
         format!("cannot read {show}: {error}; check the path and its permissions")
     })?;
+    // A certificate behind a byte order mark would be passed over.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
+    for certificate in CertificateDer::pem_slice_iter(text) {
         let certificate =
             certificate.map_err(|_| format!("{show} is not PEM; use a CA bundle in PEM"))?;
         let added = roots.add(certificate);

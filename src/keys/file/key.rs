@@ -148,9 +148,12 @@ fn secret(reading: &mut Reading, file: &mut TomlFile<'_>, value: &Value<'_>) -> 
     };
     match PlainKey::new(text, reading.dialect) {
         Ok(key) => {
+            let line = file.line(at);
             if key.is_weak() {
-                let line = file.line(at);
                 reading.weak(file.place(line));
+            }
+            if key.is_quoted() {
+                reading.quoted(file.place(line));
             }
             let (secret, digests) = key.into_parts();
             Some(Found::Secret(secret, digests.into_iter().skip(1).collect()))

@@ -2,10 +2,12 @@
 
 mod account;
 mod key;
+mod revoked;
+mod takeaway;
 mod values;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,10 +22,13 @@ use crate::files::read_text;
 use crate::principal::{Account, KeyState};
 use crate::toml_file::{TomlFile, unreadable};
 
+pub(crate) use self::takeaway::Takeaways;
+
 /// The keys of a file, in their order; [`KeyRing::load`] says how it is written.
 #[derive(Debug)]
 pub struct KeysFile {
     keys: Vec<Key>,
+    revoked: HashSet<String>,
     notices: Vec<Problem>,
 }
 
@@ -79,6 +84,12 @@ impl KeysFile {
         &self.notices
     }
 
+    /// Whether the file revokes every key with this id. Such keys of the file are disabled.
+    #[must_use]
+    pub fn revokes(&self, id: &str) -> bool {
+        self.revoked.contains(id)
+    }
+
     /// A ring of these keys.
     ///
     /// # Errors
@@ -102,6 +113,9 @@ struct Reading {
     accounts: HashMap<String, (u32, Arc<Account>)>,
     /// The line and id of each key without a usable secret or digest.
     unusable: Vec<(u32, String)>,
+    /// The ids in `[revoked]`, and its line.
+    revoked: HashSet<String>,
+    revoked_in: Option<u32>,
     notices: Vec<Problem>,
 }
 
@@ -113,6 +127,8 @@ impl Reading {
             members: Vec::new(),
             accounts: HashMap::new(),
             unusable: Vec::new(),
+            revoked: HashSet::new(),
+            revoked_in: None,
             notices: Vec::new(),
         }
     }
@@ -123,8 +139,22 @@ impl Reading {
         self.notices.push(Problem::new(place, message));
     }
 
+    fn quoted(&mut self, place: String) {
+        let message = "secret begins or ends with a quotation mark inside the quotation marks of \
+                       TOML, which counts as part of the key; remove it";
+        self.notices.push(Problem::new(place, message));
+    }
+
     fn part(&mut self, file: &mut TomlFile<'_>, table: &DeTable<'_>) {
-        for (at, name, fields) in file.tables(table, &["key", "account"]) {
+        if let Some((field, value)) = table.get_key_value("revoked") {
+            let line = file.line(field.span().start);
+            if let Some(first) = self.revoked_in.replace(line) {
+                let message = format!("is the second [revoked]; add its ids to line {first}");
+                file.problem_in_line(line, message);
+            }
+            self.revoked.extend(revoked::read(file, value));
+        }
+        for (at, name, fields) in file.tables(table, &["key", "account"], &["revoked"]) {
             let line = file.line(at);
             if name == "account" {
                 if let Some(account) = account::read(file, at, fields) {
@@ -152,6 +182,11 @@ impl Reading {
     }
 
     fn finish(mut self, name: &str, problems: &mut Vec<Problem>) -> KeysFile {
+        for key in &mut self.keys {
+            if self.revoked.contains(key.principal.id()) {
+                key.principal = key.principal.clone().disabled(true);
+            }
+        }
         let now = SystemTime::now();
         let mut active: HashMap<&str, u32> = HashMap::new();
         for (at, line, account) in &self.members {
@@ -183,6 +218,7 @@ impl Reading {
         self.repeated_ids(name, problems);
         KeysFile {
             keys: self.keys,
+            revoked: self.revoked,
             notices: self.notices,
         }
     }

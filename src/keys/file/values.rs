@@ -24,8 +24,7 @@ pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 
 pub(super) fn id(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String> {
     let id = file.text(value, "id")?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@/-".contains(&byte);
-    let wrong = if id.is_empty() || id.len() > MAX_ID_BYTES || !id.bytes().all(plain) {
+    let wrong = if !is_id(&id) {
         format!("id must be 1 to {MAX_ID_BYTES} characters of A-Z a-z 0-9 . _ : @ / -")
     } else if RESERVED_IDS.contains(&id.as_str()) {
         "id is reserved for callers without a key; choose another id".to_owned()
@@ -34,6 +33,12 @@ pub(super) fn id(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String> {
     };
     file.problem(value.span().start, wrong);
     None
+}
+
+/// Whether a text has the form of an id.
+pub(super) fn is_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@/-".contains(&byte);
+    (1..=MAX_ID_BYTES).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// A label for people.
@@ -77,12 +82,7 @@ pub(super) fn moment(
     value: &Value<'_>,
     field: &str,
 ) -> Option<SystemTime> {
-    let moment = match value.get_ref() {
-        DeValue::Datetime(given) => rfc3339(&given.to_string()),
-        DeValue::String(text) => rfc3339(text),
-        _ => None,
-    };
-    let moment = moment.filter(|moment| can_be_shown(*moment));
+    let moment = parse_moment(value.get_ref());
     if moment.is_none() {
         let message = format!(
             "{field} must be a date and time with its offset, such as 2027-03-01T00:00:00Z"
@@ -90,6 +90,15 @@ pub(super) fn moment(
         file.problem(value.span().start, message);
     }
     moment
+}
+
+pub(super) fn parse_moment(value: &DeValue<'_>) -> Option<SystemTime> {
+    let moment = match value {
+        DeValue::Datetime(given) => rfc3339(&given.to_string()),
+        DeValue::String(text) => rfc3339(text),
+        _ => None,
+    };
+    moment.filter(|moment| can_be_shown(*moment))
 }
 
 /// Whether RFC 3339 has a way to write it in UTC.

@@ -3,18 +3,19 @@
 #[cfg(feature = "notify")]
 mod directories;
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::dialect::Dialect;
 use crate::error::{ConfigError, Problem};
-use crate::files::{Fingerprint, read_together};
+use crate::files::{Fingerprint, read_together, read_what_is_text};
 use crate::toml_file::unreadable;
 
-use super::file::KeysFile;
+use super::file::{KeysFile, Takeaways};
 use super::ring::KeyRing;
 use super::shared::{SharedKeyRing, WeakKeyRing};
 
@@ -56,24 +57,30 @@ type Parse = Box<dyn Fn(&[io::Result<String>]) -> Loaded + Send + Sync>;
 /// Where keys come from.
 pub(crate) struct Source {
     paths: Vec<PathBuf>,
+    /// Which of the files is a keys file, and in which dialect its plain secrets are read.
+    keys_file: Option<(usize, Dialect)>,
     parse: Parse,
 }
 
 impl Source {
-    /// Keys from these files. `parse` is given what could be read of each.
+    /// Keys from these files, one of which may be a keys file. `parse` is given what could be read of
+    /// each.
     pub(crate) fn new(
         paths: Vec<PathBuf>,
+        keys_file: Option<(usize, Dialect)>,
         parse: impl Fn(&[io::Result<String>]) -> Loaded + Send + Sync + 'static,
     ) -> Self {
         Self {
             paths,
+            keys_file,
             parse: Box::new(parse),
         }
     }
 
     pub(super) fn keys_file(path: &Path, dialect: Dialect) -> Self {
         let file = path.to_owned();
-        Self::new(vec![path.to_owned()], move |texts| {
+        let keys_file = Some((0, dialect));
+        Self::new(vec![path.to_owned()], keys_file, move |texts| {
             let name = file.display().to_string();
             let mut problems = Vec::new();
             let (mut keys, mut notices) = (Vec::new(), Vec::new());
@@ -94,6 +101,18 @@ impl Source {
     pub(crate) fn load(&self) -> (Loaded, Fingerprint) {
         let texts = read_together(&self.paths);
         ((self.parse)(&texts), Fingerprint::of(&texts))
+    }
+
+    /// What the keys file takes away explicitly, although the files cannot be loaded.
+    fn takeaways(&self, texts: &[io::Result<String>]) -> Takeaways {
+        let keys_file = self.keys_file.and_then(|(at, dialect)| {
+            let text = match texts.get(at)? {
+                Ok(text) => Cow::Borrowed(text.as_str()),
+                Err(_) => Cow::Owned(read_what_is_text(self.paths.get(at)?)?),
+            };
+            Some(Takeaways::read(&text, dialect, SystemTime::now()))
+        });
+        keys_file.unwrap_or_default()
     }
 
     /// Keeps `ring` as these files are, from the state that has this fingerprint on. Does nothing
@@ -210,9 +229,11 @@ impl Watcher {
     }
 
     /// Reads the files. What was bad is read again at every look: a key may have expired that was
-    /// one too many.
+    /// one too many, or that the keys in force still accept.
     fn reload(&mut self, ring: &SharedKeyRing) {
-        let (loaded, seen) = self.source.load();
+        let texts = read_together(&self.source.paths);
+        let seen = Fingerprint::of(&texts);
+        let loaded = (self.source.parse)(&texts);
         let loaded = loaded.and_then(|(new, notices)| {
             if new.is_empty() && !ring.ring().is_empty() {
                 let place = self.source.paths[0].display().to_string();
@@ -235,8 +256,21 @@ impl Watcher {
                     for problem in error.problems() {
                         tracing::error!("{problem}");
                     }
-                    tracing::error!("the keys were not reloaded; the last good ones stay in force");
+                    tracing::error!(
+                        "the keys were not reloaded; the last good ones stay in force, except those \
+                         that the keys file refuses explicitly"
+                    );
                     self.complaint = Some(complaint);
+                }
+                let takeaways = self.source.takeaways(&texts);
+                if !takeaways.is_empty() {
+                    for key in ring.revoke_named(&takeaways) {
+                        tracing::error!(
+                            key = key.id(),
+                            "the key is refused from now on: the keys file refuses it, although its \
+                             other problems keep it from being loaded"
+                        );
+                    }
                 }
             }
         }
@@ -270,3 +304,6 @@ mod directories {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

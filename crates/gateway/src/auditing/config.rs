@@ -1,13 +1,12 @@
 //! The settings of the audit trail.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use voxgate::audit::log::Signer;
 use voxgate::audit::{DeliveryGuarantee, Pepper};
-use voxgate::env::{Environment, path_to_show};
+use voxgate::env::{Environment, path_to_show, read_text};
 use voxgate::{ConfigError, Problem};
 
 use super::sinks::{SinkSettings, http_url};
@@ -255,7 +254,7 @@ impl SettingsReader<'_> {
 
     /// Reads a file. Errors show its path only if it cannot be a secret, set in the wrong variable.
     pub(super) fn file(&mut self, variable: &str, path: &str) -> Option<String> {
-        match fs::read_to_string(Path::new(path)) {
+        match read_text(Path::new(path)) {
             Ok(text) => Some(text),
             Err(error) => {
                 let cannot = match path_to_show(Path::new(path)) {

@@ -251,6 +251,12 @@ impl Collector for KeyRingMetrics {
             "key_ring_failed_loads",
             "Changed key sets that could not be loaded; the previous keys stayed in force",
             &ConstCounter::new(keys.failed_loads()),
+        )?;
+        write(
+            encoder,
+            "key_ring_revocations",
+            "Keys revoked without a new key set: by a file that could not be loaded, or by a command",
+            &ConstCounter::new(keys.revoked()),
         )
     }
 }

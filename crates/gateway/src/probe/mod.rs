@@ -203,7 +203,8 @@ fn dialect(matches: &ArgMatches) -> Result<Dialect, String> {
 
 /// Reads the key, without its line ending.
 fn key(path: &Path) -> Result<Secret, String> {
-    let most = MAX_CREDENTIAL_BYTES as u64 + 3;
+    // A line ending, a byte order mark, and one byte too many.
+    let most = MAX_CREDENTIAL_BYTES as u64 + 6;
     let mut text = String::new();
     let read = if path.as_os_str() == "-" {
         io::stdin().lock().take(most).read_to_string(&mut text)
@@ -215,7 +216,8 @@ fn key(path: &Path) -> Result<Secret, String> {
         // It may be the key itself.
         None => format!("--key-file cannot be read ({error}); name a readable file"),
     })?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let line = text.strip_suffix('\n').unwrap_or(text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     Secret::new(line).map_err(|error| format!("--key-file {error}"))
 }

@@ -8,6 +8,7 @@ pub(crate) const UPSTREAM: &str = "VOXGATE_UPSTREAM";
 pub(crate) const CONNECT_TIMEOUT: &str = "VOXGATE_CONNECT_TIMEOUT_SECONDS";
 pub(crate) const UPSTREAM_TIMEOUT: &str = "VOXGATE_UPSTREAM_TIMEOUT_SECONDS";
 pub(crate) const HEADER_READ_TIMEOUT: &str = "VOXGATE_HEADER_READ_TIMEOUT_SECONDS";
+pub(crate) const CONTROL_DIR: &str = "VOXGATE_CONTROL_DIR";
 pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
 
 const GROUP: &str = "Listeners and upstream";
@@ -29,6 +30,13 @@ pub(super) const SERVING: &[Setting] = &[
         "Address of `/livez`, `/readyz` and `/metrics`",
     )
     .with_default("127.0.0.1:8081"),
+    Setting::new(
+        GROUP,
+        CONTROL_DIR,
+        "PATH",
+        "Directory of the socket by which `voxgate key revoke --now` reaches this gateway",
+    )
+    .with_default("the directory of the keys file, if the gateway may write to it"),
     Setting::new(
         GROUP,
         CONNECT_TIMEOUT,

@@ -268,7 +268,7 @@ pub(in crate::auditing) fn http_url(url: &str) -> Option<Uri> {
 mod tests {
     use super::*;
     use crate::auditing::Audit;
-    use crate::settings::names;
+    use crate::settings::settings;
 
     #[test]
     fn a_syslog_server_is_a_path_or_a_host() {
@@ -316,7 +316,7 @@ mod tests {
 
     /// What is wrong with these settings, and where.
     fn problems(vars: &[(&str, &str)]) -> Vec<String> {
-        let environment = Environment::new(vars.iter().copied(), &names());
+        let environment = Environment::new(vars.iter().copied(), settings());
         assert_eq!(environment.problems().len(), 0);
         let mut problems = Vec::new();
         let audit = Audit::read(&environment, &mut problems);

@@ -1,6 +1,5 @@
 //! The HTTP sink: posts JSON lines to a collector.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +7,8 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode, Uri};
 use ureq::Agent;
+
+use voxgate::env::read_text;
 
 use super::queue::Delivery;
 use super::worker::{DeliveryError, Sink};
@@ -47,7 +48,7 @@ impl HttpSink {
         let Some(path) = &self.collector.token_file else {
             return Ok(None);
         };
-        let token = fs::read_to_string(path)?;
+        let token = read_text(path)?;
         bearer(&token).map(Some).ok_or_else(|| {
             let message = "the file in VOXGATE_AUDIT_HTTP_TOKEN_FILE holds no token; write one word of ASCII to it";
             io::Error::new(io::ErrorKind::InvalidData, message)

@@ -196,6 +196,34 @@ async fn bad_keys_leave_the_last_good_ones_in_force() {
 }
 
 #[tokio::test]
+async fn a_bad_file_does_not_keep_a_revoked_key_alive() {
+    let [a, b, c] = ["a", "b", "c"].map(Token::new);
+    let mounted = Mounted::new(&(a.table() + &b.table()));
+    let gateway = gateway(mounted.path()).await;
+    // One edit disables a key, and repeats the digest of another.
+    let repeated = b.table().replace("\"b\"", "\"again\"");
+    mounted.update(&format!(
+        "{}disabled = true\n{}{repeated}{}",
+        a.table(),
+        b.table(),
+        c.table()
+    ));
+    until_status(&gateway, &a, 401).await;
+    assert_eq!(status(&gateway, &b).await, 200);
+    assert_eq!(status(&gateway, &c).await, 401);
+    gateway.wait_for_log("the key is refused from now on: the keys file refuses it");
+    gateway.wait_for_record("key", |record| {
+        record["event"] == "key" && record["change"] == "revoked" && record["key_id"] == "a"
+    });
+    let revoked = metric(&gateway, "voxgate_key_ring_revocations_total").await;
+    let failed = metric(&gateway, "voxgate_key_ring_failed_loads_total").await;
+    assert_eq!((revoked, failed), (1.0, 1.0));
+    mounted.update(&(a.table() + &c.table()));
+    until_status(&gateway, &c, 200).await;
+    assert_eq!(status(&gateway, &a).await, 200);
+}
+
+#[tokio::test]
 async fn a_file_that_vanishes_and_returns_is_read_again() {
     let [a, b] = ["a", "b"].map(Token::new);
     let directory = tempfile::tempdir().unwrap();

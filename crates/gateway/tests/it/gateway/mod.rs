@@ -16,6 +16,7 @@ pub(crate) mod harness;
 mod keys_reload;
 mod lifecycle;
 mod limits;
+mod revoking;
 mod shared_limits;
 mod slow_clients;
 mod smuggling;

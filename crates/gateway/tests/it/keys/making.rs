@@ -210,3 +210,16 @@ fn a_token_that_cannot_be_printed_is_reported_as_lost() {
     assert!(error.contains("voxgate key revoke a"), "{error}");
     assert!(!error.contains("vxg_"), "{error}");
 }
+
+#[test]
+fn a_revoked_id_is_not_given_to_a_new_key() {
+    let revoked = "[revoked]\nids = [\"old\", \"a-2\"]\n";
+    let place = Place::with(&format!(
+        "[[key]]\nid = \"a\"\nsha256 = \"{}\"\n{revoked}",
+        "1".repeat(64)
+    ));
+    let error = place.refuses(64, "", &["new", "--id", "old"]);
+    assert!(error.contains("[revoked]"), "{error}");
+    place.run(&["rotate", "a"]).done();
+    assert!(place.text().contains("id = \"a-3\""), "{}", place.text());
+}
