@@ -5,6 +5,7 @@
 
 mod accepted;
 mod catch_panic;
+mod client_connection;
 mod connector;
 mod headers;
 mod request_body;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
@@ -31,7 +32,9 @@ use voxgate::{AuthMethod, DenialKind, PeerAddr, RequestId, Secret, upgrades_to_w
 
 use self::accepted::{Accepted, abandoned, plain};
 pub(crate) use self::catch_panic::CatchPanicLayer;
+pub(crate) use self::client_connection::ClientConnection;
 use self::headers::Identity;
+pub(crate) use self::headers::{ALLOWED, BY_DIALECT, ForwardedHeaders, RESERVED};
 pub(crate) use self::request_body::RequestBody;
 pub(crate) use self::revocation::Revocations;
 use self::upgrade::Upgrade;
@@ -46,6 +49,7 @@ pub(crate) struct Forwarding {
     pub(crate) upstreams: Upstreams,
     pub(crate) clients: Clients,
     pub(crate) deployment_key: Option<Secret>,
+    pub(crate) forwarded_headers: ForwardedHeaders,
     /// How long the upstream may have the request without going on. It is checked here and not by
     /// a `TimeoutLayer`, which would also count the time that a slow client takes to send.
     pub(crate) upstream_timeout: Duration,
@@ -95,16 +99,21 @@ impl Forwarding {
             tracing::error!("a request did not pass the authentication layer; it is not forwarded");
             plain(StatusCode::INTERNAL_SERVER_ERROR)
         })?;
+        if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+            return Err(accepted.no_content());
+        }
         let upstream = self.upstreams.route(request.uri().path());
         let upstream = upstream.ok_or_else(|| accepted.refuse(DenialKind::NoUpstream))?;
 
         let upgrade = Upgrade::take(&mut request, &accepted);
         self.break_off_when_revoked(&mut request, &accepted);
         let turn = request.body().turn();
+        let from = request.extensions_mut().remove::<ClientConnection>();
+        let from = from.unwrap_or_default();
         let request = self.prepare(request, &accepted, upgrade.is_some());
 
         let sent = tokio::select! {
-            sent = self.clients.send(upstream, request) => sent,
+            sent = self.clients.send(upstream, request, &from, accepted.caller.key_id()) => sent,
             () = turn.exceeds(self.upstream_timeout) => Err(upstream::UpstreamError::timeout()),
         };
         let (request_id, upstream) = (accepted.request_id(), &upstream.authority);
@@ -165,6 +174,7 @@ impl Forwarding {
             host,
             dialect: accepted.dialect,
             deployment_key: self.deployment_key.as_ref().filter(|_| !public),
+            forwarded: &self.forwarded_headers,
         };
         accepted.dialect.strip_credential(&mut request);
         headers::to_upstream(request.headers_mut(), identity);
