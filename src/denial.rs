@@ -179,6 +179,14 @@ impl DenialKind {
         }
     }
 
+    /// Whether it is uncertain where the request ends, so that its connection must not be used again.
+    pub(crate) fn is_framing(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidContentLength | Self::UnsupportedTransferCoding
+        )
+    }
+
     /// Whether the caller failed to authenticate.
     pub(crate) fn is_failed_authentication(self) -> bool {
         self.status() == StatusCode::UNAUTHORIZED

@@ -9,6 +9,7 @@ mod basic;
 mod caller_key;
 mod credential_location;
 mod grpc;
+mod presented;
 mod query;
 mod refusal;
 mod route;
@@ -31,6 +32,7 @@ use self::route::Route;
 
 pub use self::caller_key::IssuedKey;
 pub use self::grpc::is_grpc;
+pub(crate) use self::presented::{PresentedCredentials, may_be_copied};
 pub use self::refusal::RefusalContext;
 
 /// The variables that hold a vendor's deployment key, whether or not its dialect is spoken here.
@@ -188,18 +190,21 @@ impl Dialect {
     }
 
     /// Removes the caller's credential: whatever stands where any dialect has a credential location, headers in
-    /// every spelling that a server might take for one, and whichever parameter or subprotocol
-    /// repeats the credential that this dialect reads. Everything else stays as it is, byte for
-    /// byte.
+    /// every spelling that a server might take for one, and whichever parameter, subprotocol,
+    /// cookie or other header repeats the credential that this dialect reads. Headers that a request
+    /// may not be served without, such as `Content-Type`, stay, and so does the path. Everything
+    /// else stays as it is, byte for byte.
     pub fn strip_credential<B>(self, request: &mut Request<B>) {
         let credential = self.credential(request).ok();
         let digest = credential.map(|credential| credential.presented().digest());
+        let presented = PresentedCredentials::of(self, request, digest.is_some());
         for dialect in Self::ALL {
             for carrier in dialect.profile().credential_locations {
                 carrier.strip(request);
             }
         }
         credential_location::remove_headers(request.headers_mut());
+        presented::remove_copies(request.headers_mut(), &presented);
         if let Some(digest) = digest {
             let canonical = self.profile().canonical;
             let is_known = |bytes: &[u8]| Digest::of(canonical(bytes)).matches(&digest);

@@ -8,7 +8,12 @@ use crate::denial::DenialKind;
 /// is a scheme, and a path that begins with `/`. `http` reads the path of `?query` as `/`, and
 /// another server need not.
 pub(super) fn check_form(uri: &Uri) -> Result<(), DenialKind> {
-    if !matches!(uri.scheme_str(), None | Some("http" | "https")) {
+    let known = |scheme: &str| {
+        ["http", "https"]
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(scheme))
+    };
+    if !uri.scheme_str().is_none_or(known) {
         return Err(DenialKind::InvalidScheme);
     }
     let written = uri.path_and_query().map(|target| target.as_str());
