@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Method, Request};
 
 use crate::audit::QueryNames;
 use crate::denial::DenialKind;
-use crate::dialect::{Dialect, PresentedCredentials, may_be_copied};
+use crate::dialect::{Dialect, PresentedCredentials, Search, may_be_copied};
 use crate::keys::find_token;
 use crate::principal::AuthMethod;
 
@@ -34,17 +34,31 @@ impl<'a> RecordTexts<'a> {
         denial: Option<DenialKind>,
     ) -> Self {
         let texts = Self::as_sent(request);
-        let dialect = match denial {
-            // Nothing is where this dialect reads it. A key may be where another does.
-            Some(DenialKind::MissingCredential | DenialKind::UnrecognizedDialect) => Dialect::Auto,
-            _ => context.dialect,
+        use DenialKind::{
+            ConflictingCredentials, MalformedCredential, MissingCredential, UnrecognizedDialect,
         };
-        let is_in_force = context.method == AuthMethod::ApiKey && context.principal.is_some();
+        let search = Search {
+            dialect: match denial {
+                // Nothing is where this dialect reads it. A key may be where another does.
+                Some(MissingCredential | UnrecognizedDialect) => Dialect::Auto,
+                _ => context.dialect,
+            },
+            is_in_force: context.method == AuthMethod::ApiKey && context.principal.is_some(),
+            words: matches!(
+                denial,
+                Some(
+                    ConflictingCredentials
+                        | MalformedCredential
+                        | MissingCredential
+                        | UnrecognizedDialect
+                )
+            ),
+        };
         let any = |is_copied: &dyn Fn(&[u8]) -> bool| texts.any(is_copied);
-        if !may_be_copied(dialect, request, is_in_force, find_token, any) {
+        if !may_be_copied(search, request, find_token, any) {
             return texts;
         }
-        texts.masked(&PresentedCredentials::of(dialect, request, is_in_force))
+        texts.masked(&PresentedCredentials::of(search, request))
     }
 
     fn as_sent<B>(request: &'a Request<B>) -> Self {

@@ -150,13 +150,22 @@ impl CredentialLocation {
     }
 
     /// Passes each value that stands here to `found`, whether or not it counts, in each form that it
-    /// may be copied in.
-    pub(super) fn each_value<B>(&self, request: &Request<B>, found: &mut dyn FnMut(&[u8])) {
+    /// may be copied in; with `words`, each word of a header, too.
+    pub(super) fn each_value<B>(
+        &self,
+        request: &Request<B>,
+        words: bool,
+        found: &mut dyn FnMut(&[u8]),
+    ) {
         match self {
             Self::Header(name, forms) => {
                 for value in request.headers().get_all(name) {
                     for form in *forms {
                         form.each_value(value.as_bytes(), found);
+                    }
+                    let ends_word = |byte: &u8| b" \t,;=\"".contains(byte);
+                    if words {
+                        value.as_bytes().split(ends_word).for_each(&mut *found);
                     }
                 }
             }

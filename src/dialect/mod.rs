@@ -32,7 +32,7 @@ use self::route::Route;
 
 pub use self::caller_key::IssuedKey;
 pub use self::grpc::is_grpc;
-pub(crate) use self::presented::{PresentedCredentials, may_be_copied};
+pub(crate) use self::presented::{PresentedCredentials, Search, may_be_copied};
 pub use self::refusal::RefusalContext;
 
 /// The variables that hold a vendor's deployment key, whether or not its dialect is spoken here.
@@ -197,7 +197,12 @@ impl Dialect {
     pub fn strip_credential<B>(self, request: &mut Request<B>) {
         let credential = self.credential(request).ok();
         let digest = credential.map(|credential| credential.presented().digest());
-        let presented = PresentedCredentials::of(self, request, digest.is_some());
+        let search = Search {
+            dialect: self,
+            is_in_force: digest.is_some(),
+            words: false,
+        };
+        let presented = PresentedCredentials::of(search, request);
         for dialect in Self::ALL {
             for carrier in dialect.profile().credential_locations {
                 carrier.strip(request);

@@ -53,21 +53,34 @@ const NEEDED: [HeaderName; 18] = [
     UPGRADE,
 ];
 
-impl Dialect {
-    /// Passes each credential that the request presents in the locations of this dialect to `found`,
-    /// as it was sent and as it is known. Nothing is allocated for a credential that is sent as it
-    /// is known.
-    pub(crate) fn each_presented<B>(self, request: &Request<B>, found: &mut dyn FnMut(&[u8])) {
-        for dialect in self.each() {
+/// Where to look for what a request presents.
+#[derive(Clone, Copy)]
+pub(crate) struct Search {
+    /// Whose credential locations are looked at.
+    pub(crate) dialect: Dialect,
+    /// Whether the credential is one that is known, so that it counts however short it is.
+    pub(crate) is_in_force: bool,
+    /// Whether each word in a header counts, because the credential is not in its form.
+    pub(crate) words: bool,
+}
+
+impl Search {
+    /// Passes each credential that counts to `found`, as it was sent and as it is known. Nothing is
+    /// allocated for a credential that is sent as it is known.
+    fn each<B>(self, request: &Request<B>, found: &mut dyn FnMut(&[u8])) {
+        let least = match self.is_in_force {
+            true => 1,
+            false => PLAUSIBLE_BYTES,
+        };
+        for dialect in self.dialect.each() {
             let profile = dialect.profile();
             for location in profile.credential_locations {
-                location.each_value(request, &mut |value| {
-                    if value.is_empty() {
-                        return;
-                    }
-                    found(value);
+                location.each_value(request, self.words, &mut |value| {
                     let known = (profile.canonical)(value);
-                    if known.len() < value.len() {
+                    if value.len() >= least {
+                        found(value);
+                    }
+                    if known.len() < value.len() && known.len() >= least {
                         found(known);
                     }
                 });
@@ -210,17 +223,16 @@ pub(crate) struct PresentedCredentials {
 }
 
 impl PresentedCredentials {
-    /// `is_in_force`: whether the credential is one that is known, so that it counts however short
-    /// it is.
-    pub(crate) fn of<B>(dialect: Dialect, request: &Request<B>, is_in_force: bool) -> Self {
+    pub(crate) fn of<B>(search: Search, request: &Request<B>) -> Self {
         let mut secrets: Vec<Vec<u8>> = Vec::new();
         let mut too_many = false;
-        dialect.each_presented(request, &mut |secret| {
-            let counts = is_in_force || secret.len() >= PLAUSIBLE_BYTES;
-            match counts && !secrets.iter().any(|known| known == secret) {
-                true if secrets.len() == MAX_PRESENTED => too_many = true,
+        search.each(request, &mut |secret| {
+            if secrets.iter().any(|known| known == secret) {
+                return;
+            }
+            match secrets.len() < MAX_PRESENTED {
                 true => secrets.push(secret.to_vec()),
-                false => {}
+                false => too_many = true,
             }
         });
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -278,9 +290,8 @@ pub(crate) type TokenFinder = fn(&[u8]) -> Option<(usize, usize)>;
 /// Whether a text may have to be masked. `any` passes each text to the function and says whether one
 /// is such a text. Nothing is allocated for texts without percent-encoding, which are most.
 pub(crate) fn may_be_copied<B>(
-    dialect: Dialect,
+    search: Search,
     request: &Request<B>,
-    is_in_force: bool,
     tokens: TokenFinder,
     any: impl Fn(&dyn Fn(&[u8]) -> bool) -> bool,
 ) -> bool {
@@ -288,12 +299,9 @@ pub(crate) fn may_be_copied<B>(
         tokens(text).is_some() || decodings(text).any(|decoded| tokens(&decoded.bytes).is_some())
     };
     let (mut copied, mut presented) = (any(&has_token), 0);
-    dialect.each_presented(request, &mut |secret| {
+    search.each(request, &mut |secret| {
         presented += 1;
-        let counts = is_in_force || secret.len() >= PLAUSIBLE_BYTES;
-        copied = copied
-            || presented > MAX_PRESENTED
-            || (counts && any(&|text: &[u8]| is_copied(text, secret)));
+        copied = copied || presented > MAX_PRESENTED || any(&|text: &[u8]| is_copied(text, secret));
     });
     copied
 }
@@ -337,8 +345,16 @@ mod tests {
         }
     }
 
+    fn search(dialect: Dialect, is_in_force: bool) -> Search {
+        Search {
+            dialect,
+            is_in_force,
+            words: false,
+        }
+    }
+
     fn presents(dialect: Dialect, request: &Request<()>) -> Vec<String> {
-        let presented = PresentedCredentials::of(dialect, request, true);
+        let presented = PresentedCredentials::of(search(dialect, true), request);
         presented
             .secrets
             .into_iter()
@@ -378,15 +394,23 @@ mod tests {
             let headers = request.headers_mut();
             headers.append("authorization", value.expect("a value"));
         }
-        let presented = PresentedCredentials::of(Dialect::Rime, &request, false);
+        let presented = PresentedCredentials::of(search(Dialect::Rime, false), &request);
         assert_eq!(&*presented.mask(b"/any", |_| None), MASK);
-        assert!(may_be_copied(
-            Dialect::Rime,
-            &request,
-            false,
-            |_| None,
-            |_| false
-        ));
+        let search = search(Dialect::Rime, false);
+        assert!(may_be_copied(search, &request, |_| None, |_| false));
+    }
+
+    #[test]
+    fn each_word_of_a_malformed_credential_counts() {
+        let request = Request::get("/").header("authorization", "bearer k3y-of-a-caller x");
+        let request = request.body(()).expect("a request");
+        let search = Search {
+            words: true,
+            ..search(Dialect::Rime, false)
+        };
+        let presented = PresentedCredentials::of(search, &request);
+        let masked = presented.mask(b"/k3y-of-a-caller/x", |_| None);
+        assert_eq!(&*masked, b"/***/x");
     }
 
     /// A stranger could otherwise hide a path from the record.
@@ -394,9 +418,9 @@ mod tests {
     fn a_short_credential_of_a_stranger_masks_nothing() {
         let request = Request::get("/").header("authorization", "Bearer v1");
         let request = request.body(()).expect("a request");
-        let stranger = PresentedCredentials::of(Dialect::Rime, &request, false);
+        let stranger = PresentedCredentials::of(search(Dialect::Rime, false), &request);
         assert_eq!(&*stranger.mask(b"/v1/x", |_| None), b"/v1/x");
-        let caller = PresentedCredentials::of(Dialect::Rime, &request, true);
+        let caller = PresentedCredentials::of(search(Dialect::Rime, true), &request);
         assert_eq!(&*caller.mask(b"/v1/x", |_| None), b"/***/x");
     }
 

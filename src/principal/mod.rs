@@ -176,9 +176,11 @@ impl Principal {
     /// Whether its key counts at this moment.
     #[must_use]
     pub fn state(&self, now: SystemTime) -> KeyState {
+        // Both are asked, so that a disabled key takes as long as one that counts.
+        let by_time = self.0.validity.state(now);
         match self.0.disabled {
             true => KeyState::Disabled,
-            false => self.0.validity.state(now),
+            false => by_time,
         }
     }
 
@@ -258,10 +260,7 @@ impl Principal {
 
     /// The state at the moment; no clock is asked where none is needed.
     pub(crate) fn current_state(&self) -> KeyState {
-        match self.0.disabled || self.0.validity.is_unbounded() {
-            true => self.state(SystemTime::UNIX_EPOCH),
-            false => self.state(SystemTime::now()),
-        }
+        self.state(SystemTime::now())
     }
 
     pub(crate) fn disabled(mut self, disabled: bool) -> Self {

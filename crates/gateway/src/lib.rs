@@ -7,6 +7,8 @@ mod cli;
 mod config;
 mod connection;
 mod demo;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod http_client;
 mod key;

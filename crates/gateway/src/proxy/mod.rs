@@ -110,7 +110,13 @@ impl Forwarding {
         let turn = request.body().turn();
         let from = request.extensions_mut().remove::<ClientConnection>();
         let from = from.unwrap_or_default();
-        let request = self.prepare(request, &accepted, upgrade.is_some());
+        let request = prepare(
+            request,
+            &accepted,
+            upgrade.is_some(),
+            self.deployment_key.as_ref(),
+            &self.forwarded_headers,
+        );
 
         let sent = tokio::select! {
             sent = self.clients.send(upstream, request, &from, accepted.caller.key_id()) => sent,
@@ -150,40 +156,48 @@ impl Forwarding {
             request.body_mut().break_off_when(revoked);
         }
     }
+}
 
-    /// Turns the client's request into the upstream's. The path stays byte for byte, and so does
-    /// the query except for a credential in it.
-    fn prepare(
-        &self,
-        mut request: Request<RequestBody>,
-        accepted: &Accepted,
-        websocket: bool,
-    ) -> Request<RequestBody> {
-        let peer = request
-            .extensions()
-            .get::<PeerAddr>()
-            .map(|peer| peer.0.ip());
-        let host = request.headers().get(HOST).cloned().or_else(|| {
-            let authority = request.uri().authority()?;
-            HeaderValue::from_str(authority.as_str()).ok()
-        });
-        let public = accepted.caller.auth_method() == AuthMethod::Public;
-        let identity = Identity {
-            caller: &accepted.caller,
-            peer,
-            host,
-            dialect: accepted.dialect,
-            deployment_key: self.deployment_key.as_ref().filter(|_| !public),
-            forwarded: &self.forwarded_headers,
-        };
-        accepted.dialect.strip_credential(&mut request);
-        headers::to_upstream(request.headers_mut(), identity);
-        if websocket {
-            headers::set_websocket(request.headers_mut());
-        }
-        request.extensions_mut().clear();
-        request
+/// Turns the client's request into the upstream's. The path stays byte for byte, and so does the
+/// query except for a credential in it.
+fn prepare<B>(
+    mut request: Request<B>,
+    accepted: &Accepted,
+    websocket: bool,
+    deployment_key: Option<&Secret>,
+    forwarded: &ForwardedHeaders,
+) -> Request<B> {
+    let peer = request
+        .extensions()
+        .get::<PeerAddr>()
+        .map(|peer| peer.0.ip());
+    let host = request.headers().get(HOST).cloned().or_else(|| {
+        let authority = request.uri().authority()?;
+        HeaderValue::from_str(authority.as_str()).ok()
+    });
+    let public = accepted.caller.auth_method() == AuthMethod::Public;
+    let identity = Identity {
+        caller: &accepted.caller,
+        peer,
+        host,
+        dialect: accepted.dialect,
+        deployment_key: deployment_key.filter(|_| !public),
+        forwarded,
+    };
+    accepted.dialect.strip_credential(&mut request);
+    headers::to_upstream(request.headers_mut(), identity);
+    if websocket {
+        headers::set_websocket(request.headers_mut());
     }
+    request.extensions_mut().clear();
+    request
+}
+
+/// What is sent upstream for a request that the authentication layer accepted. For fuzzing.
+pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
+    let accepted = Accepted::of(&request)?;
+    let forwarded = ForwardedHeaders::default();
+    Some(prepare(request, &accepted, false, None, &forwarded))
 }
 
 /// Turns the upstream's answer into the client's.

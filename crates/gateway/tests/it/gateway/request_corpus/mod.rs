@@ -129,6 +129,7 @@ impl Gateways {
             Program::validating("unused")
                 .var("VOXGATE_UPSTREAM", upstream)
                 .var("VOXGATE_LIMIT_AUTH_FAILURES", "0")
+                .var("VOXGATE_LOG", "trace")
         };
         Self {
             plain: program().start(),
