@@ -123,16 +123,19 @@ impl Forwarding {
             () = turn.exceeds(self.upstream_timeout) => Err(upstream::UpstreamError::timeout()),
         };
         let (request_id, upstream) = (accepted.request_id(), &upstream.authority);
-        let response = sent.map_err(|failure| match failure.kind() {
-            Some(kind) => {
-                tracing::warn!(%request_id, %upstream, "{failure}");
-                accepted.refuse(kind)
-            }
-            None => {
-                tracing::debug!(%request_id, %upstream, "the client broke off: {failure}");
-                abandoned()
-            }
-        })?;
+        let response =
+            sent.map_err(
+                |failure| match failure.kind().filter(|_| !turn.is_broken_off()) {
+                    Some(kind) => {
+                        tracing::warn!(%request_id, %upstream, "{failure}");
+                        accepted.refuse(kind)
+                    }
+                    None => {
+                        tracing::debug!(%request_id, %upstream, "the client broke off: {failure}");
+                        abandoned()
+                    }
+                },
+            )?;
 
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(pass_on(response, request_id).map(Either::Left));

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Differences, Gateways, Recorder, cases, unescaped, without_chunks};
+use super::{Differences, Gateways, Recorder, cases, unescaped, without_framing};
 
 pub(super) const CASES: &str = include_str!("http1.txt");
 
@@ -26,11 +26,11 @@ async fn requests_in_http1_are_answered_and_forwarded_as_written() {
                 .flat_map(|line| unescaped(line))
                 .collect();
             let verdict = send(gateways.address(&case), &request).await;
-            let expected = match h2c {
-                true => without_chunks(&case.read),
-                false => case.read.clone(),
-            };
-            differences.compare(&case, &verdict, &recorder.take(), &expected);
+            let (mut read, mut expected) = (recorder.take(), case.read.clone());
+            if h2c {
+                (read, expected) = (without_framing(&read), without_framing(&expected));
+            }
+            differences.compare(&case, &verdict, &read, &expected);
         }
         differences.assert_none();
         gateways.assert_silent();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Case, Differences, Gateways, Recorder, cases, unescaped, without_chunks};
+use super::{Case, Differences, Gateways, Recorder, cases, unescaped, without_framing};
 
 pub(super) const CASES: &str = include_str!("http2.txt");
 
@@ -27,11 +27,11 @@ async fn requests_in_http2_are_answered_and_forwarded_as_written() {
         let mut differences = Differences::default();
         for case in cases(CASES) {
             let verdict = send(gateways.address(&case), &frames(&case)).await;
-            let expected = match h2c {
-                true => without_chunks(&case.read),
-                false => case.read.clone(),
-            };
-            differences.compare(&case, &verdict, &recorder.take(), &expected);
+            let (mut read, mut expected) = (recorder.take(), case.read.clone());
+            if h2c {
+                (read, expected) = (without_framing(&read), without_framing(&expected));
+            }
+            differences.compare(&case, &verdict, &read, &expected);
         }
         differences.assert_none();
         gateways.assert_silent();

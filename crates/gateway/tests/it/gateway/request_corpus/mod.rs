@@ -185,10 +185,12 @@ impl Differences {
     }
 }
 
-/// What an upstream that speaks HTTP/2 reads in place of chunks: a body without an announced length.
-fn without_chunks(read: &[String]) -> Vec<String> {
+/// The request as an upstream in HTTP/2 reads it: without chunks, and the end of the stream says that
+/// there is no body.
+fn without_framing(read: &[String]) -> Vec<String> {
+    let framing = ["\ntransfer-encoding: chunked", "\ncontent-length: 0"];
     let read = read.iter();
-    read.map(|request| request.replace("\ntransfer-encoding: chunked", ""))
+    read.map(|request| request.replace(framing[0], "").replace(framing[1], ""))
         .collect()
 }
 
