@@ -196,20 +196,19 @@ impl Dialect {
     /// else stays as it is, byte for byte.
     pub fn strip_credential<B>(self, request: &mut Request<B>) {
         let credential = self.credential(request).ok();
+        let copies = credential
+            .as_ref()
+            .map(|credential| PresentedCredentials::read(self, credential.presented().expose()));
         let digest = credential.map(|credential| credential.presented().digest());
-        let search = Search {
-            dialect: self,
-            is_in_force: digest.is_some(),
-            words: false,
-        };
-        let presented = PresentedCredentials::of(search, request);
         for dialect in Self::ALL {
             for carrier in dialect.profile().credential_locations {
                 carrier.strip(request);
             }
         }
         credential_location::remove_headers(request.headers_mut());
-        presented::remove_copies(request.headers_mut(), &presented);
+        if let Some(copies) = copies {
+            presented::remove_copies(request.headers_mut(), &copies);
+        }
         if let Some(digest) = digest {
             let canonical = self.profile().canonical;
             let is_known = |bytes: &[u8]| Digest::of(canonical(bytes)).matches(&digest);

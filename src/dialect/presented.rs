@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONNECTION, CONTENT_ENCODING,
     CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, Entry, HOST, SEC_WEBSOCKET_EXTENSIONS,
@@ -18,7 +20,6 @@ use subtle::ConstantTimeEq as _;
 use crate::declassify::declassify;
 
 use super::Dialect;
-use super::basic;
 
 /// A shorter text counts as a copy only of a key that is in force, because ordinary words would be
 /// copies of what a stranger sends as a key.
@@ -95,7 +96,7 @@ pub(super) fn remove_copies(headers: &mut HeaderMap, presented: &PresentedCreden
     let repeats = |value: &[u8]| {
         presented.secrets.iter().any(|secret| match secret.len() {
             0..PLAUSIBLE_BYTES => value == secret,
-            _ => is_copied(value, secret) || repeats_encoded(value, secret),
+            _ => is_copied(value, secret),
         })
     };
     let affected: Vec<HeaderName> = headers
@@ -122,25 +123,20 @@ pub(super) fn remove_copies(headers: &mut HeaderMap, presented: &PresentedCreden
     }
 }
 
-/// The cookies without those that repeat the credential (RFC 6265 §4.2.1).
+/// The cookies without those that repeat the credential (RFC 6265 §4.2.1); `None` if none is left, or
+/// if the credential spans several.
 fn without_crumbs(cookies: &HeaderValue, repeats: impl Fn(&[u8]) -> bool) -> Option<HeaderValue> {
+    if !repeats(cookies.as_bytes()) {
+        return Some(cookies.clone());
+    }
     let crumbs = cookies.as_bytes().split(|byte| *byte == b';');
     let left: Vec<&[u8]> = crumbs
         .map(<[u8]>::trim_ascii)
         .filter(|crumb| !repeats(crumb))
         .collect();
     let left = left.join(&b"; "[..]);
-    HeaderValue::from_bytes(&left)
-        .ok()
-        .filter(|left| !left.is_empty())
-}
-
-/// Whether a word of the text is the base64 of `id:secret` with this credential.
-fn repeats_encoded(text: &[u8], secret: &[u8]) -> bool {
-    let words = text.split(|byte| b" ;,\"".contains(byte));
-    words
-        .filter_map(basic::decode)
-        .any(|decoded| is_copied(&decoded, secret))
+    let left = Some(left).filter(|left| !left.is_empty() && !repeats(left))?;
+    HeaderValue::from_bytes(&left).ok()
 }
 
 /// Whether the text, as it is or percent-decoded, contains the secret.
@@ -237,6 +233,22 @@ impl PresentedCredentials {
         });
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self { secrets, too_many }
+    }
+
+    /// The forms in which a credential that `dialect` reads may be copied: as it is known, and what
+    /// Basic credentials consist of.
+    pub(super) fn read(dialect: Dialect, known: &[u8]) -> Self {
+        let mut secrets = vec![known.to_vec()];
+        if dialect == Dialect::Inworld
+            && let Some(colon) = known.iter().position(|byte| *byte == b':')
+        {
+            secrets.push(STANDARD.encode(known).into_bytes());
+            secrets.push(known[colon + 1..].to_vec());
+        }
+        Self {
+            secrets,
+            too_many: false,
+        }
     }
 
     /// The text with `***` in place of each copy, and of each place that `tokens` finds. Of a request
@@ -444,8 +456,6 @@ mod tests {
         assert_eq!(left("x-a", &["1", "k3y-of-a-caller", "2"]), ["1", "2"]);
         assert_eq!(left("x-a", &["short"]), none);
         assert_eq!(left("x-a", &["shorter"]), ["shorter"]);
-        // base64 of `id:k3y-of-a-caller`
-        assert_eq!(left("x-a", &["Basic aWQ6azN5LW9mLWEtY2FsbGVy"]), none);
         assert_eq!(
             left("cookie", &["a=1; b=k3y-of-a-caller;c=2"]),
             ["a=1; c=2"]
