@@ -75,5 +75,5 @@ END {
         wrong = wrong || (what == "early-exit" ? different == 1 : different > 1)
         kinds++
     }
-    exit wrong || kinds != 3
+    exit wrong || kinds != 4
 }' "$counts" || fail 'callgrind: the layer must take 1 number of instructions, the control several'

@@ -122,6 +122,15 @@ pub enum DenialKind {
     InvalidHost,
     /// `TRACE` or `CONNECT`. A server that adds a secret to forwarded requests must refuse both.
     MethodNotAllowed,
+    /// The target names a scheme other than `http` and `https`.
+    InvalidScheme,
+    /// A header value begins or ends with a space (RFC 9113 §8.2.1), or a header name has a
+    /// character that servers confuse with another.
+    InvalidHeader,
+    /// `Content-Length` is not one decimal in its canonical form (RFC 9110 §8.6).
+    InvalidContentLength,
+    /// The body has a transfer coding other than `chunked` (RFC 9112 §6.1).
+    UnsupportedTransferCoding,
     /// The dialect was not recognised, so that the location of the credential is unknown.
     UnrecognizedDialect,
     /// No credential location of the dialect contains a credential.
@@ -172,6 +181,14 @@ impl DenialKind {
         }
     }
 
+    /// Whether it is uncertain where the request ends, so that its connection must not be used again.
+    pub(crate) fn is_framing(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidContentLength | Self::UnsupportedTransferCoding
+        )
+    }
+
     /// Whether the caller failed to authenticate.
     pub(crate) fn is_failed_authentication(self) -> bool {
         self.status() == StatusCode::UNAUTHORIZED
@@ -194,6 +211,12 @@ impl DenialKind {
             Self::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
             Self::InvalidHost => ("invalid_host", StatusCode::BAD_REQUEST),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
+            Self::InvalidScheme => ("invalid_scheme", StatusCode::BAD_REQUEST),
+            Self::InvalidHeader => ("invalid_header", StatusCode::BAD_REQUEST),
+            Self::InvalidContentLength => ("invalid_content_length", StatusCode::BAD_REQUEST),
+            Self::UnsupportedTransferCoding => {
+                ("unsupported_transfer_coding", StatusCode::NOT_IMPLEMENTED)
+            }
             Self::UnrecognizedDialect => ("unrecognized_dialect", StatusCode::UNAUTHORIZED),
             Self::MissingCredential => ("missing_credential", StatusCode::UNAUTHORIZED),
             Self::MalformedCredential => ("malformed_credential", StatusCode::UNAUTHORIZED),

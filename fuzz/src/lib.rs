@@ -13,7 +13,9 @@ mod model;
 #[path = "../../tests/it/properties/strip.rs"]
 mod strip;
 
+pub mod forwarding;
 pub mod random;
+pub mod screen;
 pub mod targets;
 
 /// The program of one target: libFuzzer's, or the one that mutates at random.

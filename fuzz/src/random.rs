@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const MAX_BYTES: usize = 1024;
 
 /// What the parsers look for.
-const WORDS: [&[u8]; 16] = [
+const WORDS: [&[u8]; 26] = [
     b"Bearer ",
     b"Token ",
     b"Basic ",
@@ -29,6 +29,16 @@ const WORDS: [&[u8]; 16] = [
     b"%5F",
     b"eu-",
     b":",
+    b"|",
+    b":path|",
+    b":scheme|",
+    b":authority|",
+    b"content-length|",
+    b"transfer-encoding: ",
+    b"connection: ",
+    b"x_forwarded_for: forged",
+    b"KEY",
+    b"%2e",
 ];
 
 /// Runs `target` on each file, or on mutations of the files in each directory for as long as

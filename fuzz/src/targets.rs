@@ -8,6 +8,8 @@ use http::{HeaderName, HeaderValue, Request, Uri};
 use voxgate::Dialect;
 
 use crate::door::{Answer, Door, KEY, PAIR};
+pub use crate::forwarding::forwarding;
+pub use crate::screen::screen;
 use crate::{model, strip};
 
 static DOORS: LazyLock<HashMap<Dialect, Door>> = LazyLock::new(|| {

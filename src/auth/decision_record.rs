@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{HOST, USER_AGENT};
-use http::{HeaderName, HeaderValue, Request, StatusCode};
+use http::{Request, StatusCode};
 
 use crate::audit::{
     AuditRecord, AuditSink as _, CredentialFingerprint, Decision, QueryNames, Receipt,
@@ -12,9 +11,8 @@ use crate::denial::{Denial, DenialKind};
 use crate::rate_limit::Refused;
 
 use super::pipeline::Pipeline;
+use super::record_texts::RecordTexts;
 use super::stages::DecisionContext;
-
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 impl<V> Pipeline<V> {
     /// Commits the decision to the audit sink. `decided` is the time that an accepted request
@@ -26,11 +24,11 @@ impl<V> Pipeline<V> {
         decided: Result<Option<Duration>, (&Refused, StatusCode)>,
     ) -> Receipt {
         let refused = decided.err();
-        let (uri, headers) = (request.uri(), request.headers());
-        let bytes = |name| headers.get(name).map(HeaderValue::as_bytes);
+        let denial = refused.map(|(refused, _)| refused.denial.kind());
+        let texts = RecordTexts::of(request, context, denial);
         let principal = context.principal.as_ref();
         let limited = principal.filter(|principal| !principal.is_unlimited());
-        let rule = limited.and_then(|_| self.policy.find(request.method(), uri.path()));
+        let rule = limited.and_then(|_| self.policy.find(request.method(), request.uri().path()));
         self.sink.commit(&AuditRecord::Decision(Decision {
             time: context.start.time,
             request_id: context.start.request_id,
@@ -41,14 +39,14 @@ impl<V> Pipeline<V> {
             limit: refused.and_then(|(refused, _)| refused.told().limit()),
             queued: decided.unwrap_or_else(|(refused, _)| refused.queued),
             status: refused.map(|(_, status)| status),
-            http_method: request.method(),
-            path: uri.path(),
+            http_method: &texts.method,
+            path: &texts.path,
             peer: (self.peer)(request.extensions()),
-            user_agent: bytes(USER_AGENT),
-            host: bytes(HOST).or_else(|| uri.authority().map(|host| host.as_str().as_bytes())),
-            query: uri.query().map(QueryNames::of),
+            user_agent: texts.user_agent.as_deref(),
+            host: texts.host.as_deref(),
+            query: texts.query.as_deref().map(QueryNames::of),
             version: request.version(),
-            trace_parent: bytes(TRACE_PARENT).and_then(trace_parent),
+            trace_parent: texts.trace_parent,
             rule: rule.map(|rule| (rule.method(), rule.pattern())),
             credential: refused
                 .and_then(|(refused, _)| self.fingerprint(request, context, &refused.denial)),
@@ -70,13 +68,4 @@ impl<V> Pipeline<V> {
         let pepper = self.pepper.as_ref()?;
         Some(pepper.fingerprint(credential.presented()))
     }
-}
-
-/// A `traceparent` in the form of W3C Trace Context §3.2: a version and three hexadecimal numbers.
-fn trace_parent(value: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(value).ok()?;
-    let lengths = text.split('-').map(str::len);
-    let digits = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
-    (lengths.eq([2, 32, 16, 2]) && text.bytes().all(digits) && !text.starts_with("ff"))
-        .then_some(text)
 }

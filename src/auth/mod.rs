@@ -9,6 +9,7 @@ mod decision_record;
 mod future;
 mod layer;
 mod pipeline;
+mod record_texts;
 mod request_guard;
 mod request_start;
 mod service;

@@ -152,6 +152,33 @@ impl CredentialLocation {
         }
     }
 
+    /// Passes each value that stands here to `found`, whether or not it counts, in each form that it
+    /// may be copied in; with `words`, each word of a header, too.
+    pub(super) fn each_value<B>(
+        &self,
+        request: &Request<B>,
+        words: bool,
+        found: &mut dyn FnMut(&[u8]),
+    ) {
+        match self {
+            Self::Header(name, forms) => {
+                for value in request.headers().get_all(name) {
+                    for form in *forms {
+                        form.each_value(value.as_bytes(), found);
+                    }
+                    let ends_word = |byte: &u8| b" \t,;=\"".contains(byte);
+                    if words {
+                        value.as_bytes().split(ends_word).for_each(&mut *found);
+                    }
+                }
+            }
+            Self::Query(name) | Self::AnyQuery(name) => {
+                query::each_value(request.uri().query(), name, found)
+            }
+            Self::Subprotocol(offer) => offer.each_value(request.headers(), found),
+        }
+    }
+
     fn header(&self) -> Option<&HeaderName> {
         match self {
             Self::Header(name, _) => Some(name),
@@ -211,6 +238,32 @@ impl CredentialLocation {
 }
 
 impl Form {
+    /// Passes what may be the credential in this header value to `found`: also of a value that is
+    /// malformed, so that a copy of it is found all the same.
+    fn each_value(&self, value: &[u8], found: &mut dyn FnMut(&[u8])) {
+        let scheme = match self {
+            Self::Raw => return found(value),
+            Self::Scheme(scheme, _) => scheme,
+            Self::Basic => "Basic",
+        };
+        let Some((given, rest)) = value.split_at_checked(scheme.len()) else {
+            return;
+        };
+        if !given.eq_ignore_ascii_case(scheme.as_bytes()) {
+            return;
+        }
+        let is_space = |byte: &&u8| declassify(**byte == b' ');
+        let sent = &rest[rest.iter().take_while(is_space).count()..];
+        found(sent);
+        if let Self::Basic = self
+            && let Some(decoded) = basic::decode(sent)
+        {
+            found(&decoded);
+            let colon = decoded.iter().position(|byte| *byte == b':');
+            found(&decoded[colon.map_or(0, |colon| colon + 1)..]);
+        }
+    }
+
     /// The credential in a header's value: neither empty nor holding white space.
     fn parse<'a>(&self, value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         match self {

@@ -47,13 +47,13 @@ pub(super) fn refuse(kind: DenialKind) -> Response<Bytes> {
 /// exceptions are 413 and 429, which become 8.
 pub(super) fn status(kind: DenialKind) -> u16 {
     match kind.status().as_u16() {
-        400 => 3,        // INVALID_ARGUMENT
-        401 => 16,       // UNAUTHENTICATED
-        403 => 7,        // PERMISSION_DENIED
-        404 | 405 => 12, // UNIMPLEMENTED
-        413 | 429 => 8,  // RESOURCE_EXHAUSTED
-        500 => 13,       // INTERNAL
-        _ => 14,         // UNAVAILABLE
+        400 => 3,              // INVALID_ARGUMENT
+        401 => 16,             // UNAUTHENTICATED
+        403 => 7,              // PERMISSION_DENIED
+        404 | 405 | 501 => 12, // UNIMPLEMENTED
+        413 | 429 => 8,        // RESOURCE_EXHAUSTED
+        500 => 13,             // INTERNAL
+        _ => 14,               // UNAVAILABLE
     }
 }
 

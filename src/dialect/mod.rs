@@ -9,6 +9,7 @@ mod basic;
 mod caller_key;
 mod credential_location;
 mod grpc;
+mod presented;
 mod query;
 mod refusal;
 mod route;
@@ -32,6 +33,7 @@ use self::route::Route;
 pub use self::caller_key::IssuedKey;
 #[doc(hidden)]
 pub use self::grpc::is_grpc;
+pub(crate) use self::presented::{PresentedCredentials, Search, may_be_copied};
 pub use self::refusal::RefusalContext;
 
 /// The variables of all vendors' deployment keys, including vendors whose dialect is not in use.
@@ -207,10 +209,14 @@ impl Dialect {
     }
 
     /// Removes the caller's credential: the values in the credential locations of every dialect,
-    /// headers in every spelling that a server might accept, and parameters or subprotocols that
-    /// repeat the credential of this dialect. Every other byte stays unchanged.
+    /// headers in every spelling that a server might accept, and each parameter, subprotocol, cookie or
+    /// other header that repeats the credential of this dialect. Headers that the upstream needs to
+    /// serve the request, such as `Content-Type`, and the path stay. Every other byte stays unchanged.
     pub fn strip_credential<B>(self, request: &mut Request<B>) {
         let credential = self.credential(request).ok();
+        let copies = credential
+            .as_ref()
+            .map(|credential| PresentedCredentials::read(self, credential.presented().expose()));
         let digest = credential.map(|credential| credential.presented().digest());
         for dialect in Self::ALL {
             for carrier in dialect.profile().credential_locations {
@@ -220,6 +226,9 @@ impl Dialect {
             }
         }
         credential_location::remove_headers(request.headers_mut());
+        if let Some(copies) = copies {
+            presented::remove_copies(request.headers_mut(), &copies);
+        }
         if let Some(digest) = digest {
             let canonical = self.profile().canonical;
             let is_known = |bytes: &[u8]| Digest::of(canonical(bytes)).matches(&digest);

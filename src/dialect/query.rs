@@ -25,6 +25,16 @@ pub(super) fn value<'a>(
     }
 }
 
+/// Passes the value of each parameter `name` to `found`, percent-decoded.
+pub(super) fn each_value(query: Option<&str>, name: &str, found: &mut dyn FnMut(&[u8])) {
+    for parameter in parameters(query).filter(|parameter| is_named(parameter, name)) {
+        if let Some((_, value)) = parameter.split_once('=') {
+            let value: Cow<'_, [u8]> = percent_decode_str(value).into();
+            found(&value);
+        }
+    }
+}
+
 /// Removes every parameter `name`, in any case.
 pub(super) fn remove(uri: &mut Uri, name: &str) {
     remove_if(uri, |parameter| {

@@ -132,6 +132,10 @@ pub(super) fn sentence(kind: DenialKind) -> &'static str {
         DenialKind::AmbiguousPath => "The path is ambiguous.",
         DenialKind::InvalidHost => "The Host header is invalid.",
         DenialKind::MethodNotAllowed => "The method is not allowed.",
+        DenialKind::InvalidScheme => "The scheme of the request's target is invalid.",
+        DenialKind::InvalidHeader => "A header of the request is invalid.",
+        DenialKind::InvalidContentLength => "The Content-Length header is invalid.",
+        DenialKind::UnsupportedTransferCoding => "The only transfer coding is chunked.",
         DenialKind::UnrecognizedDialect => "The request belongs to no API that is served here.",
         DenialKind::MissingCredential => "The API key is missing.",
         DenialKind::MalformedCredential
@@ -163,6 +167,7 @@ pub(super) fn word(kind: DenialKind) -> &'static str {
         413 => "payload_too_large",
         429 => "rate_limited",
         500 => "internal_server_error",
+        501 => "not_implemented",
         502 => "bad_gateway",
         503 => "service_unavailable",
         _ => "gateway_timeout",

@@ -46,6 +46,22 @@ impl Offer {
         Ok(found)
     }
 
+    /// Passes each credential among the offers to `found`.
+    pub(super) fn each_value(self, headers: &HeaderMap, found: &mut dyn FnMut(&[u8])) {
+        let mut offers = offers(headers);
+        while let Some(offer) = offers.next() {
+            match self {
+                Self::Prefix(prefix) => {
+                    offer.strip_prefix(prefix.as_bytes()).map(&mut *found);
+                }
+                Self::After(_) if self.name_in(offer).is_some() => {
+                    offers.next().map(&mut *found);
+                }
+                Self::After(_) => {}
+            }
+        }
+    }
+
     /// Removes every credential. The other offers keep their order.
     pub(super) fn remove(self, headers: &mut HeaderMap) {
         let mut left: Vec<&[u8]> = Vec::new();

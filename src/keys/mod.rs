@@ -27,4 +27,4 @@ pub use self::ring::KeyRing;
 pub use self::shared::{SharedKeyRing, WeakKeyRing};
 pub(crate) use self::strength::is_weak;
 pub use self::token::generate_key;
-pub(crate) use self::token::{MISTYPED, is_mistyped};
+pub(crate) use self::token::{MISTYPED, find as find_token, is_mistyped};

@@ -267,23 +267,37 @@ impl KeyRing {
 
     /// Whose digest this is.
     pub(super) fn holder(&self, digest: &Digest) -> Option<&Principal> {
+        let (principal, matches) = self.candidate(digest);
+        matches.then_some(principal)
+    }
+
+    /// The one principal whose key this can be, and whether it is; the stand-in if there is none.
+    fn candidate(&self, digest: &Digest) -> (&Principal, bool) {
         let slot = declassify(self.hasher.hash_one(digest.as_bytes()));
         let at = self.index.get(&slot).copied().unwrap_or(0);
         let principal = &self.principals[at as usize];
         let known = principal.credential();
         let matches = known.is_some_and(|known| known.matches(digest));
-        (matches && at != 0).then_some(principal)
+        (principal, matches && at != 0)
     }
 
+    /// The verdict takes the same work whether the key counts, was disabled, has expired or is unknown:
+    /// a caller who is refused learns from the time neither which it is nor whether the key exists.
     fn find(&self, digest: &Digest) -> Verdict {
-        let principal = self.holder(digest).ok_or_else(Denial::unknown_credential)?;
-        let kind = match principal.current_state() {
-            KeyState::Active => return Ok(principal.clone()),
+        let (principal, matches) = self.candidate(digest);
+        let (principal, state) = (principal.clone(), principal.current_state());
+        let kind = match state {
+            _ if !matches => DenialKind::UnknownCredential,
+            KeyState::Active => return Ok(principal),
             KeyState::Disabled => DenialKind::DisabledCredential,
             KeyState::Expired => DenialKind::ExpiredCredential,
             KeyState::NotYetValid => DenialKind::NotYetValidCredential,
         };
-        Err(Denial::new(kind).with_principal(principal.clone()))
+        let denial = Denial::new(kind);
+        Err(match matches {
+            true => denial.with_principal(principal),
+            false => denial,
+        })
     }
 }
 

@@ -51,6 +51,15 @@ pub(crate) fn is_mistyped(presented: &[u8]) -> bool {
     is_ours && !is_whole(token)
 }
 
+/// Where a whole token of ours stands in a text, as its start and its end.
+pub(crate) fn find(text: &[u8]) -> Option<(usize, usize)> {
+    let mut windows = text.windows(LENGTH).enumerate();
+    windows.find_map(|(start, window)| {
+        let is_token = window.starts_with(PREFIX.as_bytes()) && is_whole(window);
+        is_token.then_some((start, start + LENGTH))
+    })
+}
+
 fn is_whole(token: &[u8]) -> bool {
     match token.split_last_chunk::<CHECKSUM_CHARACTERS>() {
         Some((body, given)) if token.len() == LENGTH => {
@@ -114,4 +123,18 @@ mod tests {
 
     /// `printf %s vxg_AAAA… | openssl dgst -sha256 -binary | base64 | cut -c1-6`
     const CHECKSUM_OF_ZEROS: &[u8; 6] = b"I5jEUK";
+
+    #[test]
+    fn a_whole_token_is_found_in_any_text() {
+        let key = generate_key().expect("randomness");
+        let key = key.expose().as_bytes();
+        assert_eq!(find(key), Some((0, LENGTH)));
+        let text = [b"/vxg_/", key, b"x"].concat();
+        assert_eq!(find(&text), Some((6, 6 + LENGTH)));
+        assert_eq!(find(&key[1..]), None);
+        assert_eq!(find(&key[..LENGTH - 1]), None);
+        let mut typed = key.to_vec();
+        typed[9] ^= 1;
+        assert_eq!(find(&typed), None);
+    }
 }

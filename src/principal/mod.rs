@@ -181,9 +181,11 @@ impl Principal {
     /// The state of the key at this time.
     #[must_use]
     pub fn state(&self, now: SystemTime) -> KeyState {
+        // Both are asked, so that a disabled key takes as long as one that counts.
+        let by_time = self.0.validity.state(now);
         match self.0.disabled {
             true => KeyState::Disabled,
-            false => self.0.validity.state(now),
+            false => by_time,
         }
     }
 
@@ -263,10 +265,7 @@ impl Principal {
 
     /// The current state. Reads the clock only if the validity is bounded.
     pub(crate) fn current_state(&self) -> KeyState {
-        match self.0.disabled || self.0.validity.is_unbounded() {
-            true => self.state(SystemTime::UNIX_EPOCH),
-            false => self.state(SystemTime::now()),
-        }
+        self.state(SystemTime::now())
     }
 
     pub(crate) fn disabled(mut self, disabled: bool) -> Self {

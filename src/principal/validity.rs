@@ -39,18 +39,14 @@ impl KeyState {
 }
 
 impl Validity {
-    /// Whether the key is always valid, so that the clock is not needed.
-    pub(super) fn is_unbounded(&self) -> bool {
-        *self == Self::default()
-    }
-
     pub(super) fn state(&self, now: SystemTime) -> KeyState {
-        if self.expires.is_some_and(|expires| now >= expires) {
-            KeyState::Expired
-        } else if self.not_before.is_some_and(|start| now < start) {
-            KeyState::NotYetValid
-        } else {
-            KeyState::Active
+        // Both bounds are compared, whatever the first says.
+        let has_expired = self.expires.is_some_and(|expires| now >= expires);
+        let is_early = self.not_before.is_some_and(|start| now < start);
+        match (has_expired, is_early) {
+            (true, _) => KeyState::Expired,
+            (false, true) => KeyState::NotYetValid,
+            (false, false) => KeyState::Active,
         }
     }
 }

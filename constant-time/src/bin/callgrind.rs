@@ -4,9 +4,12 @@
 //! stored secret varied and once with the presented one, and then what compares with an early exit.
 
 use std::ffi::CString;
+use std::hint::black_box;
+use std::time::{Duration, UNIX_EPOCH};
 
 use voxgate::keys::generate_key;
-use voxgate::{Dialect, Verify};
+use voxgate::principal::Validity;
+use voxgate::{Dialect, Digest, Key, KeyRing, Principal, RawCredential, Verify};
 use voxgate_constant_time::{
     EarlyExit, FOREIGN_TOKEN, ask, differing_at, layer, request, ring, valgrind,
 };
@@ -35,6 +38,9 @@ fn main() {
             let stored = EarlyExit::new(differing_at(position, FOREIGN_TOKEN));
             count("early-exit", position, stored, FOREIGN_TOKEN);
         }
+        for (position, principal) in states().into_iter().enumerate() {
+            count_verdict(position, principal);
+        }
     }
 }
 
@@ -48,5 +54,37 @@ fn count<V: Verify>(what: &str, position: usize, verifier: V, token: &[u8]) {
     valgrind::toggle_collect();
     assert!(!response.status().is_success());
     let name = CString::new(format!("{what} {position}")).expect("a name");
+    valgrind::dump_counts(&name);
+}
+
+/// A key that counts, one that has expired, one that does not count yet, and one that was disabled.
+/// Each has both bounds of its validity.
+fn states() -> [(Principal, bool); 4] {
+    let (past, future) = (UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(1 << 35));
+    let valid = |not_before, expires| {
+        Principal::new("key").with_validity(Validity {
+            not_before: Some(not_before),
+            expires: Some(expires),
+        })
+    };
+    [
+        (valid(past, future), false),
+        (valid(past, past), false),
+        (valid(future, future), false),
+        (valid(past, future), true),
+    ]
+}
+
+/// Counts the instructions of the verdict alone: what follows it differs by design.
+fn count_verdict(position: usize, (principal, disabled): (Principal, bool)) {
+    let key = Key::from_digest(Digest::of(FOREIGN_TOKEN), principal).disabled(disabled);
+    let ring = KeyRing::new([key]).expect("one key");
+    let verify = |token| black_box(ring.verify(RawCredential::new(black_box(token))));
+    drop(verify(FOREIGN_TOKEN));
+    valgrind::toggle_collect();
+    let verdict = verify(FOREIGN_TOKEN);
+    valgrind::toggle_collect();
+    drop(verdict);
+    let name = CString::new(format!("verdict {position}")).expect("a name");
     valgrind::dump_counts(&name);
 }

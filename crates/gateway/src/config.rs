@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
-use voxgate::{ConfigError, Problem};
+use voxgate::{ConfigError, Problem, RequestValidation};
 use voxgate_limits_redis::RedisSettings;
 
 use super::auditing::Audit;
 use super::control::ControlSettings;
+use super::proxy::ForwardedHeaders;
 use super::settings::{
-    self, ADMIN_LISTEN, CONNECT_TIMEOUT, DRAIN, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT,
-    UPSTREAM, UPSTREAM_TIMEOUT, default_of,
+    self, ADMIN_LISTEN, CONNECT_TIMEOUT, DRAIN, FORWARD_HEADERS, FORWARD_HEADERS_ALSO,
+    HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, UPSTREAM, UPSTREAM_TIMEOUT,
+    default_of,
 };
 use super::upstreams::Upstreams;
 
@@ -27,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
     pub(crate) timeouts: Timeouts,
+    pub(crate) request_validation: RequestValidation,
+    pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
     /// Where commands reach this gateway, if it follows a keys file.
@@ -108,6 +112,8 @@ impl Config {
             header_read: read.seconds(HEADER_READ_TIMEOUT, 1),
             drain: read.seconds(DRAIN, 0),
         };
+        let request_validation = read.request_validation();
+        let forwarded_headers = read.forwarded_headers();
         let logging = read.logging();
         let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
@@ -126,6 +132,8 @@ impl Config {
                 admin_listen,
                 upstreams,
                 timeouts,
+                request_validation,
+                forwarded_headers,
                 logging,
                 digest,
                 audit,
@@ -192,6 +200,42 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
+    fn request_validation(&mut self) -> RequestValidation {
+        match self.value(HEADER_NAMES) {
+            "drop" => RequestValidation::Proxy,
+            "refuse" => RequestValidation::StrictProxy,
+            _ => {
+                self.problem(HEADER_NAMES, "must be `drop` or `refuse`");
+                RequestValidation::StrictProxy
+            }
+        }
+    }
+
+    fn forwarded_headers(&mut self) -> ForwardedHeaders {
+        let also = self.environment.get(FORWARD_HEADERS_ALSO);
+        let also = also.map(ForwardedHeaders::listed);
+        match (self.value(FORWARD_HEADERS), also) {
+            ("all", None) => ForwardedHeaders::All,
+            ("all", Some(_)) => {
+                let message = format!(
+                    "has no effect without {FORWARD_HEADERS}=listed; set that, or remove this setting"
+                );
+                self.problem(FORWARD_HEADERS_ALSO, message);
+                ForwardedHeaders::default()
+            }
+            ("listed", None) => ForwardedHeaders::Listed(Vec::new()),
+            ("listed", Some(Ok(listed))) => listed,
+            ("listed", Some(Err(message))) => {
+                self.problem(FORWARD_HEADERS_ALSO, message);
+                ForwardedHeaders::default()
+            }
+            _ => {
+                self.problem(FORWARD_HEADERS, "must be `all` or `listed`");
+                ForwardedHeaders::default()
+            }
+        }
+    }
+
     fn logging(&mut self) -> Option<Logging> {
         let filter = self.value(LOG);
         let is_valid = EnvFilter::builder().parse(filter).is_ok();
@@ -247,6 +291,8 @@ mod tests {
             UPSTREAM_TIMEOUT,
             HEADER_READ_TIMEOUT,
             DRAIN,
+            HEADER_NAMES,
+            FORWARD_HEADERS,
             LOG,
             LOG_FORMAT,
         ];
@@ -295,5 +341,31 @@ mod tests {
             (ADMIN_LISTEN, "127.0.0.1:0"),
         ];
         assert!(config(&any).is_ok());
+    }
+
+    #[test]
+    fn headers_to_forward_are_names_that_may_be_forwarded() {
+        let upstream = (UPSTREAM, "http://a");
+        let listed = (FORWARD_HEADERS, "listed");
+        let read = |also| config(&[KEYS, upstream, listed, (FORWARD_HEADERS_ALSO, also)]);
+        let good = read("X-Tenant, cookie").expect("two names");
+        let names = ["x-tenant", "cookie"].map(|name| name.parse().expect("a name"));
+        let expected = ForwardedHeaders::Listed(names.to_vec());
+        assert_eq!(good.forwarded_headers, expected);
+        for wrong in [
+            "x y",
+            "x_tenant",
+            "x-a,,x-b",
+            "x-forwarded-for",
+            "te",
+            "host",
+        ] {
+            let error = read(wrong).expect_err(wrong);
+            assert_eq!(error.problems().len(), 1, "{error}");
+            assert_eq!(error.problems()[0].place(), FORWARD_HEADERS_ALSO);
+        }
+        let alone = config(&[KEYS, upstream, (FORWARD_HEADERS_ALSO, "x-tenant")]);
+        let error = alone.expect_err("a list that has no effect");
+        assert!(error.to_string().contains(FORWARD_HEADERS), "{error}");
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, Limiter, RequestValidation, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, Limiter, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 
@@ -143,12 +143,13 @@ impl Gateway {
         let worker_config = WorkerConfig {
             upstreams: config.upstreams,
             deployment_key,
+            forwarded_headers: config.forwarded_headers,
             revocations: Revocations::new(keys.clone()),
             timeouts: config.timeouts,
             connection_permits: Arc::new(Semaphore::new(open_files::connections())),
             upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
             layer: layer
-                .with_request_validation(RequestValidation::Proxy)
+                .with_request_validation(config.request_validation)
                 .with_audit_sink(Arc::clone(&sink)),
         };
         Ok(Self {

@@ -8,6 +8,8 @@ mod config;
 mod connection;
 mod control;
 mod demo;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod http_client;
 mod key_changes;

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd;
 
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -52,10 +54,17 @@ pub(crate) fn start(logging: &Logging) -> Result<LogGuard, LoggingError> {
         log.boxed()
     };
     tracing_subscriber::registry()
-        .with(log.with_filter(EnvFilter::new(&logging.filter)))
+        .with(log.with_filter(EnvFilter::new(&logging.filter).and(filter_fn(has_no_client_text))))
         .try_init()
         .map_err(|error| LoggingError(error.to_string()))?;
     Ok(guard)
+}
+
+/// Whether a log line cannot hold what a client sent. `h2` writes the path and the authority of
+/// malformed requests at the level `debug`, and decoded headers at `trace`. A key may be among them.
+fn has_no_client_text(line: &Metadata<'_>) -> bool {
+    let is_h2 = line.target() == "h2" || line.target().starts_with("h2::");
+    !is_h2 || *line.level() <= Level::INFO
 }
 
 /// The stream without its buffer, which would write each line separately and keep failed lines.

@@ -1,11 +1,12 @@
-//! Generates the reference pages docs/reference/settings.md and docs/reference/cli.md from the
-//! table of settings and from the command line.
+//! Generates the reference pages docs/reference/settings.md, cli.md and headers.md from the table of
+//! settings, from the command line and from the tables of headers.
 
 use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, Command};
 
 use crate::cli;
+use crate::proxy::{ALLOWED, BY_DIALECT, RESERVED};
 use crate::settings::{Setting, flag, settings};
 
 const SETTINGS_HEAD: &str = "\
@@ -20,6 +21,49 @@ A secret, path or URL that is blank is an error, and so is any other blank setti
 Compose file turns `${UNSET}` into a blank value. A blank setting with a default gets the default.
 An unknown variable that begins with `VOXGATE_` is an error, except for the variables that Kubernetes
 injects for a Service. `voxgate check` reports all problems at once.
+";
+
+const HEADERS_HEAD: &str = "\
+<!-- Generated from the tables in the code. To update this page, run `make reference`. -->
+# Request headers
+
+The gateway decides in this order which headers of a client reach the TTS server:
+
+1. Headers of one connection are removed: `Connection` and what it names, `Keep-Alive`, `TE` (except
+   `trailers`), `Transfer-Encoding`, `Upgrade`, `Proxy-Authenticate`, `Proxy-Authorization` and
+   `Proxy-Connection`. So are `Host`, `Expect` and `Trailer`, and the trailers themselves.
+2. The caller's credential is removed from every place in which a dialect sends one, and so are its
+   [copies](../explanation/threat-model.md#copies-of-the-key).
+3. A header whose name has a character other than letters, digits and `-` is removed. Servers that
+   speak CGI, WSGI or PHP read `Content_Length` or `X.Forwarded.For` as `Content-Length` or
+   `X-Forwarded-For`. With `VOXGATE_HEADER_NAMES=refuse` the request is refused with 400 instead.
+4. Every header in the first table is removed, in each spelling.
+5. With `VOXGATE_FORWARD_HEADERS=listed`, every header that is not in the second table is removed,
+   except those in `VOXGATE_FORWARD_HEADERS_ALSO`.
+6. The gateway sets `X-Voxgate-Key-Id`, `X-Request-Id`, `X-Forwarded-For`, `X-Forwarded-Host`,
+   `X-Forwarded-Proto`, and the deployment key if there is one.
+
+A request whose headers could be read in two ways is refused before its key is read: a value that
+begins or ends with a space or a tab, more than one `Content-Length` or one that is not a plain decimal
+(400), and a `Transfer-Encoding` other than `chunked` (501).
+";
+
+const RESERVED_HEAD: &str = "
+## Headers that are always removed
+
+Each of them tells a server another caller, address, host, scheme, method or path than the gateway
+checked. A `*` stands for any rest of a name. The second column names who sets or reads the header.
+No list can be complete: a TTS server that trusts another header needs `VOXGATE_FORWARD_HEADERS=listed`.
+
+| header | set or read by |
+|---|---|
+";
+
+const ALLOWED_HEAD: &str = "
+## Headers that `VOXGATE_FORWARD_HEADERS=listed` forwards
+
+| dialect | headers |
+|---|---|
 ";
 
 const CLI_HEAD: &str = "\
@@ -63,6 +107,23 @@ fn row(setting: &Setting) -> String {
         words => words.to_owned(),
     };
     format!("| `{variable}` | {flag} | {value} | {meaning} | {default} |\n").replace("|  |", "| |")
+}
+
+/// The page about request headers.
+#[must_use]
+pub fn headers_page() -> String {
+    let mut page = HEADERS_HEAD.to_owned();
+    page.push_str(RESERVED_HEAD);
+    for (name, source) in RESERVED {
+        let _ = writeln!(page, "| `{name}` | {source} |");
+    }
+    page.push_str(ALLOWED_HEAD);
+    let all: (&str, &[&str]) = ("every dialect", &ALLOWED);
+    for (dialect, names) in [all].iter().chain(&BY_DIALECT) {
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        let _ = writeln!(page, "| {dialect} | {} |", names.join(", "));
+    }
+    page
 }
 
 /// The page about the command line.

@@ -13,7 +13,7 @@ use tower_http::add_extension::AddExtensionLayer;
 use voxgate::{AuthLayer, PeerAddr};
 
 use super::connection::Activity;
-use super::proxy::{CatchPanicLayer, RequestBody};
+use super::proxy::{CatchPanicLayer, ClientConnection, RequestBody};
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
 ///
@@ -55,6 +55,8 @@ where
         .map_request(RequestBody::wrap)
         // The client's address, for the audit record and for `X-Forwarded-For`.
         .layer(AddExtensionLayer::new(peer))
+        // The connections to HTTP/2 upstreams that this client connection shares with no other.
+        .layer(AddExtensionLayer::new(ClientConnection::default()))
         // Request id, credential, scope, limits and audit records.
         .layer(auth)
         // A panic of the proxy is a 500 in the form of the caller's dialect.

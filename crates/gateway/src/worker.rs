@@ -13,7 +13,7 @@ use voxgate::{AuthLayer, Secret};
 
 use super::config::Timeouts;
 use super::connection::{self, Server};
-use super::proxy::{Clients, Forward, Forwarding, Revocations};
+use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
 use super::upstreams::Upstreams;
 
 /// What each worker builds its own proxy from.
@@ -22,6 +22,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) layer: AuthLayer,
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
+    pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) revocations: Revocations,
     pub(crate) timeouts: Timeouts,
     /// Permits for connections from clients and to upstreams, shared by all workers.
@@ -91,6 +92,7 @@ impl Worker {
             layer,
             upstreams,
             deployment_key,
+            forwarded_headers,
             revocations,
             timeouts,
             connection_permits,
@@ -102,6 +104,7 @@ impl Worker {
             upstreams,
             clients: Clients::new(timeouts.connect, upstream_permits),
             deployment_key,
+            forwarded_headers,
             upstream_timeout: timeouts.upstream,
             revocations,
             tunnels: tasks.clone(),

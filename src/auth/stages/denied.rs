@@ -1,6 +1,7 @@
 //! A request that a stage denied.
 
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Version};
 
 use crate::denial::Denial;
 use crate::dialect::RefusalContext;
@@ -57,6 +58,10 @@ impl Denied {
         let dialect = context.dialect.for_refusal(request);
         let mut response = dialect.refuse(refused.told(), refusal);
         refused.fields.write(response.headers_mut());
+        if refused.denial.kind().is_framing() && request.version() < Version::HTTP_2 {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         let denied = Err((&refused, response.status()));
         let receipt = pipeline.record_decision(request, &context, denied);
         Recorded::refused(receipt, response, context.dialect)

@@ -6,6 +6,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use voxgate::audit::Ended;
 use voxgate::dialect::RefusalContext;
+use voxgate::gateway::X_REQUEST_ID;
 use voxgate::{Caller, Denial, DenialKind, Dialect, RequestId};
 
 /// A request that the authentication layer accepted.
@@ -30,6 +31,16 @@ impl Accepted {
     /// The request's id.
     pub(super) fn request_id(&self) -> RequestId {
         self.form.request_id
+    }
+
+    /// The answer to `OPTIONS *`, which asks whether the gateway is there (RFC 9110 §9.3.7). No
+    /// upstream is asked.
+    pub(super) fn no_content(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let id = self.request_id().to_header_value();
+        response.headers_mut().insert(X_REQUEST_ID, id);
+        response
     }
 
     /// An answer that no upstream gave.

@@ -5,6 +5,7 @@
 
 mod accepted;
 mod catch_panic;
+mod client_connection;
 mod connector;
 mod headers;
 mod request_body;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
@@ -32,7 +33,9 @@ use voxgate::{AuthMethod, DenialKind, PeerAddr, RequestId, Secret};
 
 use self::accepted::{Accepted, abandoned, plain};
 pub(crate) use self::catch_panic::CatchPanicLayer;
+pub(crate) use self::client_connection::ClientConnection;
 use self::headers::Identity;
+pub(crate) use self::headers::{ALLOWED, BY_DIALECT, ForwardedHeaders, RESERVED};
 pub(crate) use self::request_body::RequestBody;
 pub(crate) use self::revocation::Revocations;
 use self::upgrade::Upgrade;
@@ -47,6 +50,7 @@ pub(crate) struct Forwarding {
     pub(crate) upstreams: Upstreams,
     pub(crate) clients: Clients,
     pub(crate) deployment_key: Option<Secret>,
+    pub(crate) forwarded_headers: ForwardedHeaders,
     /// How long the upstream may have the request without going on. It is checked here and not by
     /// a `TimeoutLayer`, which would also count the time that a slow client takes to send.
     pub(crate) upstream_timeout: Duration,
@@ -96,29 +100,43 @@ impl Forwarding {
             tracing::error!("a request did not pass the authentication layer; it is not forwarded");
             plain(StatusCode::INTERNAL_SERVER_ERROR)
         })?;
+        if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+            return Err(accepted.no_content());
+        }
         let upstream = self.upstreams.route(request.uri().path());
         let upstream = upstream.ok_or_else(|| accepted.refuse(DenialKind::NoUpstream))?;
 
         let upgrade = Upgrade::take(&mut request, &accepted);
         self.break_off_when_revoked(&mut request, &accepted);
         let turn = request.body().turn();
-        let request = self.prepare(request, &accepted, upgrade.is_some());
+        let from = request.extensions_mut().remove::<ClientConnection>();
+        let from = from.unwrap_or_default();
+        let request = prepare(
+            request,
+            &accepted,
+            upgrade.is_some(),
+            self.deployment_key.as_ref(),
+            &self.forwarded_headers,
+        );
 
         let sent = tokio::select! {
-            sent = self.clients.send(upstream, request) => sent,
+            sent = self.clients.send(upstream, request, &from, accepted.caller.key_id()) => sent,
             () = turn.exceeds(self.upstream_timeout) => Err(upstream::UpstreamError::timeout()),
         };
         let (request_id, upstream) = (accepted.request_id(), &upstream.authority);
-        let response = sent.map_err(|failure| match failure.kind() {
-            Some(kind) => {
-                tracing::warn!(%request_id, %upstream, "{failure}");
-                accepted.refuse(kind)
-            }
-            None => {
-                tracing::debug!(%request_id, %upstream, "the client broke off: {failure}");
-                abandoned()
-            }
-        })?;
+        let response =
+            sent.map_err(
+                |failure| match failure.kind().filter(|_| !turn.is_broken_off()) {
+                    Some(kind) => {
+                        tracing::warn!(%request_id, %upstream, "{failure}");
+                        accepted.refuse(kind)
+                    }
+                    None => {
+                        tracing::debug!(%request_id, %upstream, "the client broke off: {failure}");
+                        abandoned()
+                    }
+                },
+            )?;
 
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(pass_on(response, request_id).map(Either::Left));
@@ -142,39 +160,48 @@ impl Forwarding {
             request.body_mut().break_off_when(revoked);
         }
     }
+}
 
-    /// Turns the client's request into the upstream's. The path stays byte for byte, and so does
-    /// the query except for a credential in it.
-    fn prepare(
-        &self,
-        mut request: Request<RequestBody>,
-        accepted: &Accepted,
-        websocket: bool,
-    ) -> Request<RequestBody> {
-        let peer = request
-            .extensions()
-            .get::<PeerAddr>()
-            .map(|peer| peer.0.ip());
-        let host = request.headers().get(HOST).cloned().or_else(|| {
-            let authority = request.uri().authority()?;
-            HeaderValue::from_str(authority.as_str()).ok()
-        });
-        let public = accepted.caller.auth_method() == AuthMethod::Public;
-        let identity = Identity {
-            caller: &accepted.caller,
-            peer,
-            host,
-            dialect: accepted.dialect,
-            deployment_key: self.deployment_key.as_ref().filter(|_| !public),
-        };
-        accepted.dialect.strip_credential(&mut request);
-        headers::to_upstream(request.headers_mut(), identity);
-        if websocket {
-            headers::set_websocket(request.headers_mut());
-        }
-        request.extensions_mut().clear();
-        request
+/// Turns the client's request into the upstream's. The path stays byte for byte, and so does the
+/// query except for a credential in it.
+fn prepare<B>(
+    mut request: Request<B>,
+    accepted: &Accepted,
+    websocket: bool,
+    deployment_key: Option<&Secret>,
+    forwarded: &ForwardedHeaders,
+) -> Request<B> {
+    let peer = request
+        .extensions()
+        .get::<PeerAddr>()
+        .map(|peer| peer.0.ip());
+    let host = request.headers().get(HOST).cloned().or_else(|| {
+        let authority = request.uri().authority()?;
+        HeaderValue::from_str(authority.as_str()).ok()
+    });
+    let public = accepted.caller.auth_method() == AuthMethod::Public;
+    let identity = Identity {
+        caller: &accepted.caller,
+        peer,
+        host,
+        dialect: accepted.dialect,
+        deployment_key: deployment_key.filter(|_| !public),
+        forwarded,
+    };
+    accepted.dialect.strip_credential(&mut request);
+    headers::to_upstream(request.headers_mut(), identity);
+    if websocket {
+        headers::set_websocket(request.headers_mut());
     }
+    request.extensions_mut().clear();
+    request
+}
+
+/// What is sent upstream for a request that the authentication layer accepted. For fuzzing.
+pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
+    let accepted = Accepted::of(&request)?;
+    let forwarded = ForwardedHeaders::default();
+    Some(prepare(request, &accepted, false, None, &forwarded))
 }
 
 /// Turns the upstream's answer into the client's.

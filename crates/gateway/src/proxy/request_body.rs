@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -102,6 +103,7 @@ impl Body for RequestBody {
         {
             this.revoked = None;
             this.inner = None;
+            this.turn.break_off();
             return Poll::Ready(Some(Err(BodyError::Revoked)));
         }
         let Some(inner) = &mut this.inner else {
@@ -116,6 +118,10 @@ impl Body for RequestBody {
             // A server can merge trailers into the headers (RFC 9110 §6.5.1), which were checked
             // without them.
             Some(Ok(frame)) if frame.is_trailers() => Poll::Ready(None),
+            Some(Err(error)) => {
+                this.turn.break_off();
+                Poll::Ready(Some(Err(BodyError::Client(error))))
+            }
             other => Poll::Ready(other.map(|frame| frame.map_err(BodyError::Client))),
         }
     }
@@ -156,11 +162,20 @@ async fn drain(mut body: Incoming) {
 /// Whose turn it is: the client's, while the upstream waits for more of the body, or the upstream's.
 /// Only the upstream's turn counts toward the upstream timeout.
 #[derive(Clone)]
-pub(super) struct Turn(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Turn(Arc<TurnState>);
+
+struct TurnState {
+    since: Mutex<Option<Instant>>,
+    /// Whether the body ended early, which is not the upstream's fault.
+    broken_off: AtomicBool,
+}
 
 impl Default for Turn {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Some(Instant::now()))))
+        Self(Arc::new(TurnState {
+            since: Mutex::new(Some(Instant::now())),
+            broken_off: AtomicBool::new(false),
+        }))
     }
 }
 
@@ -174,13 +189,22 @@ impl Turn {
     }
 
     fn set(&self, since: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        *self.0.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn break_off(&self) {
+        self.0.broken_off.store(true, Ordering::Release);
+    }
+
+    /// Whether the client's body ended early. HTTP/2 does not say so in its errors.
+    pub(super) fn is_broken_off(&self) -> bool {
+        self.0.broken_off.load(Ordering::Acquire)
     }
 
     /// Resolves when it has been the upstream's turn for `limit` without progress.
     pub(super) async fn exceeds(&self, limit: Duration) {
         loop {
-            let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = *self.0.since.lock().unwrap_or_else(PoisonError::into_inner);
             let left = match since {
                 None => limit,
                 Some(since) => limit.saturating_sub(since.elapsed()),

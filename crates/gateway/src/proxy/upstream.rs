@@ -9,13 +9,14 @@ use std::time::Duration;
 use http::uri::{Scheme, Uri};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
 use voxgate::DenialKind;
 use voxgate::gateway::is_grpc;
 
 use super::RequestBody;
+use super::client_connection::ClientConnection;
 use super::connector::{Connector, NoUpstreamPermit};
 use crate::upstreams::Upstream;
 
@@ -26,10 +27,12 @@ const IDLE: Duration = Duration::from_secs(4);
 const MAX_IDLE: usize = 64;
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// The pooled connections of one worker.
+/// The connections of one worker. In HTTP/1.1, one request at a time uses a connection, so that all
+/// callers share a pool. In HTTP/2, each [`ClientConnection`] has pools of its own.
 pub(crate) struct Clients {
+    builder: Builder,
+    connector: Connector,
     http1: Client<Connector, RequestBody>,
-    http2: Client<Connector, RequestBody>,
 }
 
 impl Clients {
@@ -45,18 +48,26 @@ impl Clients {
             .pool_max_idle_per_host(MAX_IDLE);
         Self {
             http1: builder.build(connector.clone()),
-            http2: builder
-                .http2_only(true)
-                .http2_keep_alive_interval(KEEPALIVE)
-                .build(connector),
+            connector,
+            builder,
         }
     }
 
-    /// Sends a request, in HTTP/2 when the upstream or gRPC demands it.
+    fn http2(&self) -> Client<Connector, RequestBody> {
+        self.builder
+            .clone()
+            .http2_only(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .build(self.connector.clone())
+    }
+
+    /// Sends the request of a caller, in HTTP/2 when the upstream or gRPC demands it.
     pub(super) async fn send(
         &self,
         upstream: &Upstream,
         mut request: Request<RequestBody>,
+        from: &ClientConnection,
+        key_id: &str,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let http2 =
             upstream.http2 || (request.version() == Version::HTTP_2 && is_grpc(request.headers()));
@@ -72,7 +83,7 @@ impl Clients {
             .map_err(|error| UpstreamError::new(error.into()))?;
         let client = if http2 {
             *request.version_mut() = Version::HTTP_2;
-            &self.http2
+            &from.pool(key_id, || self.http2())
         } else {
             *request.version_mut() = Version::HTTP_11;
             &self.http1

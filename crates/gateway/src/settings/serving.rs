@@ -9,6 +9,9 @@ pub(crate) const CONNECT_TIMEOUT: &str = "VOXGATE_CONNECT_TIMEOUT_SECONDS";
 pub(crate) const UPSTREAM_TIMEOUT: &str = "VOXGATE_UPSTREAM_TIMEOUT_SECONDS";
 pub(crate) const HEADER_READ_TIMEOUT: &str = "VOXGATE_HEADER_READ_TIMEOUT_SECONDS";
 pub(crate) const CONTROL_DIR: &str = "VOXGATE_CONTROL_DIR";
+pub(crate) const HEADER_NAMES: &str = "VOXGATE_HEADER_NAMES";
+pub(crate) const FORWARD_HEADERS: &str = "VOXGATE_FORWARD_HEADERS";
+pub(crate) const FORWARD_HEADERS_ALSO: &str = "VOXGATE_FORWARD_HEADERS_ALSO";
 pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
 
 const GROUP: &str = "Listeners and upstream";
@@ -65,4 +68,26 @@ pub(super) const SERVING: &[Setting] = &[
         "Longest wait at shutdown for requests and tunnels in flight",
     )
     .with_default("30"),
+    Setting::new(
+        GROUP,
+        HEADER_NAMES,
+        "ACTION",
+        "What happens to a request header whose name has a character other than letters, digits and \
+         `-`: `drop` (the header is not forwarded) or `refuse` (answer 400)",
+    )
+    .with_default("drop"),
+    Setting::new(
+        GROUP,
+        FORWARD_HEADERS,
+        "HEADERS",
+        "Request headers to forward: `all` (except those that the gateway removes) or `listed` (only \
+         those that the clients of the dialect need)",
+    )
+    .with_default("all"),
+    Setting::new(
+        GROUP,
+        FORWARD_HEADERS_ALSO,
+        "NAMES",
+        "With `VOXGATE_FORWARD_HEADERS=listed`: further request headers to forward, separated by commas",
+    ),
 ];

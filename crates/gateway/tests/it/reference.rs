@@ -15,6 +15,11 @@ fn the_page_of_the_command_line_is_current() {
     compare("cli.md", &reference::cli_page());
 }
 
+#[test]
+fn the_page_of_request_headers_is_current() {
+    compare("headers.md", &reference::headers_page());
+}
+
 /// `UPDATE_REFERENCE=1` writes the page.
 fn compare(name: &str, expected: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");

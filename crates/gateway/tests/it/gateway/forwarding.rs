@@ -10,8 +10,9 @@ use axum::routing::any;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Frame};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::harness::{DEPLOYMENT_KEY, KEY, Program, client, client_h2, send_raw, serve};
+use super::harness::{DEPLOYMENT_KEY, KEY, Program, client, client_h2, send_raw, serve, serve_raw};
 
 /// A server that answers with what it saw.
 async fn mirror() -> std::net::SocketAddr {
@@ -297,4 +298,28 @@ async fn what_could_turn_a_judged_request_into_another_is_removed() {
     let reply = send_raw(gateway.address, request).await;
     assert_eq!(reply.status, 200);
     assert!(!reply.body.contains("forged"), "{}", reply.body);
+}
+
+/// With both, a client and a proxy in front of it could cut the connection in two ways.
+#[tokio::test]
+async fn an_answer_with_a_length_and_chunks_keeps_the_chunks() {
+    let upstream = serve_raw(|mut stream| async move {
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer).await;
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+                      9\r\nin chunks\r\n0\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    let gateway = Program::validating(upstream).start();
+    let request = Request::get(format!("http://{}/", gateway.address))
+        .header("authorization", format!("Bearer {KEY}"))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    for client in [client(), client_h2()] {
+        let reply = client.request(request.clone()).await.unwrap();
+        assert!(!reply.headers().contains_key("content-length"));
+        let body = reply.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "in chunks");
+    }
 }

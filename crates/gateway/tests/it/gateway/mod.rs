@@ -16,6 +16,7 @@ pub(crate) mod harness;
 mod keys_reload;
 mod lifecycle;
 mod limits;
+mod request_corpus;
 mod revoking;
 mod shared_limits;
 mod slow_clients;

@@ -4,15 +4,22 @@
 //! `Connection` header cannot name a header that is set afterwards (CVE-2021-32813). Then headers
 //! that the client sent under the gateway's names are removed. Only then are the gateway's own set.
 
+mod allowed;
+mod reserved;
+
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 use voxgate::gateway::X_REQUEST_ID;
 use voxgate::{Caller, Dialect, RequestId, Secret};
+
+pub(crate) use self::allowed::{ALLOWED, BY_DIALECT, ForwardedHeaders};
+pub(crate) use self::reserved::RESERVED;
+use self::reserved::{is_plain, is_reserved};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -47,8 +54,17 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes `Content-Length` from an answer in chunks: the chunks are its length (RFC 9112 §6.3). With
+/// both, two clients could cut the connection into answers in two ways.
+fn remove_length_of_chunks(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+}
+
 /// Turns the upstream's headers into the ones that the client sees.
 pub(super) fn to_client(headers: &mut HeaderMap, request_id: RequestId) {
+    remove_length_of_chunks(headers);
     remove_hop_by_hop(headers);
     let ours = headers
         .keys()
@@ -74,6 +90,8 @@ pub(super) struct Identity<'a> {
     pub(super) host: Option<HeaderValue>,
     pub(super) dialect: Dialect,
     pub(super) deployment_key: Option<&'a Secret>,
+    /// Which of the client's headers are forwarded.
+    pub(super) forwarded: &'a ForwardedHeaders,
 }
 
 /// Turns the client's headers, without its credential, into those that the upstream sees.
@@ -84,7 +102,7 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
         .iter()
         .any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     remove_hop_by_hop(headers);
-    remove_our_names(headers);
+    remove_unwanted(headers, identity.forwarded, identity.dialect);
     // The upstream's own authority takes its place.
     headers.remove(HOST);
     // The gateway itself sends `100 Continue`.
@@ -115,15 +133,18 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
     }
 }
 
-/// Removes every header that an upstream could take for one of the gateway's. Some servers read `_`
-/// or `.` as `-` (CVE-2025-64484).
-fn remove_our_names(headers: &mut HeaderMap) {
-    let forged: Vec<HeaderName> = headers
+/// Removes the client's headers that are not forwarded: names that servers read in more than one
+/// way, [reserved](RESERVED) ones, and with a list of allowed headers all that it does not name.
+fn remove_unwanted(headers: &mut HeaderMap, forwarded: &ForwardedHeaders, dialect: Dialect) {
+    let is_wanted = |name: &HeaderName| {
+        is_plain(name) && !is_reserved(name) && forwarded.contain(name, dialect.as_str())
+    };
+    let unwanted: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_ours(name))
+        .filter(|name| !is_wanted(name))
         .cloned()
         .collect();
-    for name in forged {
+    for name in unwanted {
         headers.remove(name);
     }
 }
@@ -140,56 +161,6 @@ fn join_cookies(headers: &mut HeaderMap) {
             headers.insert(COOKIE, joined);
         }
     }
-}
-
-/// Headers that could tell an upstream another caller, address, method or path than the gateway
-/// checked.
-const OURS: [&str; 23] = [
-    "cf-connecting-ip",
-    "client-ip",
-    "forwarded",
-    "proxy",
-    "remote-user",
-    "true-client-ip",
-    "x-accel-redirect",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-envoy-original-path",
-    "x-forwarded",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-host",
-    "x-original-uri",
-    "x-original-url",
-    "x-real-ip",
-    "x-remote-user",
-    "x-request-id",
-    "x-rewrite-uri",
-    "x-rewrite-url",
-    "x-waws-unencoded-url",
-];
-
-fn is_ours(name: &HeaderName) -> bool {
-    let plain = |byte: u8| {
-        if byte.is_ascii_alphanumeric() {
-            byte
-        } else {
-            b'-'
-        }
-    };
-    let bytes = name.as_str().as_bytes();
-    let starts = |prefix: &str| {
-        let prefix = prefix.bytes();
-        bytes.len() >= prefix.len()
-            && bytes
-                .iter()
-                .map(|byte| plain(*byte))
-                .zip(prefix)
-                .all(|(a, b)| a == b)
-    };
-    let is = |own: &str| bytes.len() == own.len() && starts(own);
-    starts("x-voxgate-") || starts("x-forwarded-") || OURS.into_iter().any(is)
 }
 
 fn header_value(text: &str) -> Option<HeaderValue> {
@@ -229,25 +200,12 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_our_names_is_ours() {
-        for name in [
-            "x-voxgate-key-id",
-            "X_Voxgate_Key_Id",
-            "x.voxgate.key.id",
-            "x-voxgate_anything",
-            "X-Forwarded-For",
-            "x_forwarded_proto",
-            "forwarded",
-            "x-real-ip",
-            "x_request_id",
-            "X-Original-URL",
-            "x_http_method_override",
-            "proxy",
-        ] {
-            assert!(is_ours(&name.parse().expect("a name")), "{name}");
-        }
-        for name in ["x-voxgat", "forwarded2", "accept", "x-request-idx"] {
-            assert!(!is_ours(&name.parse().expect("a name")), "{name}");
-        }
+    fn an_answer_in_chunks_has_no_length() {
+        let mut given = headers(&[("content-length", "3"), ("transfer-encoding", "chunked")]);
+        remove_length_of_chunks(&mut given);
+        assert_eq!(given, headers(&[("transfer-encoding", "chunked")]));
+        let mut given = headers(&[("content-length", "3")]);
+        remove_length_of_chunks(&mut given);
+        assert_eq!(given, headers(&[("content-length", "3")]));
     }
 }
