@@ -44,7 +44,7 @@ pub(crate) const ALLOWED: [&str; 33] = [
 ];
 
 /// What the clients of one dialect send besides.
-pub(crate) const BY_DIALECT: [(&str, &[&str]); 6] = [
+pub(crate) const BY_DIALECT: [(&str, &[&str]); 8] = [
     (
         "openai",
         &["openai-beta", "openai-organization", "openai-project"],
@@ -61,7 +61,9 @@ pub(crate) const BY_DIALECT: [(&str, &[&str]); 6] = [
             "x-search-clientid",
         ],
     ),
+    ("google", &["x-goog-*"]),
     ("inworld", &["x-inworld-*"]),
+    ("rime", &["x-rime-*"]),
     ("supertone", &["x-sup-*"]),
 ];
 
