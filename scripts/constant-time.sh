@@ -64,6 +64,19 @@ awk '
 }
 END {
     for (what in positions) {
+        if (what == "verdict") {
+            # The states of a key: accepting and refusing write different values, and nothing else.
+            least = most = fewest[what, 0]
+            for (position = 1; position <= positions[what]; position++) {
+                count = fewest[what, position]
+                least = count < least ? count : least
+                most = count > most ? count : most
+            }
+            printf "callgrind: verdict: %d states, %d to %d instructions\n", position, least, most
+            wrong = wrong || most - least > 16
+            kinds++
+            continue
+        }
         different = 0
         for (position = 0; position <= positions[what]; position++) {
             count = fewest[what, position]
@@ -76,4 +89,4 @@ END {
         kinds++
     }
     exit wrong || kinds != 4
-}' "$counts" || fail 'callgrind: the layer must take 1 number of instructions, the control several'
+}' "$counts" || fail 'callgrind: the layer must take 1 number of instructions, the control several, and all states of a key as many within 16'

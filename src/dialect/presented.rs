@@ -245,6 +245,7 @@ impl PresentedCredentials {
             secrets.push(STANDARD.encode(known).into_bytes());
             secrets.push(known[colon + 1..].to_vec());
         }
+        secrets.retain(|secret| !secret.is_empty());
         Self {
             secrets,
             too_many: false,

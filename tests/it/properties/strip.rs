@@ -194,10 +194,11 @@ pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
     credential_locations.for_each(|name| _ = expected.remove(name));
     if let Some(presented) = &presented {
         let mut forms = vec![presented.clone()];
-        if dialect == Dialect::Inworld {
-            let colon = presented.iter().position(|byte| *byte == b':');
-            let secret = &presented[colon.expect("two parts") + 1..];
-            forms.extend([base64(presented).into_bytes(), secret.to_vec()]);
+        let colon = presented.iter().position(|byte| *byte == b':');
+        if let Some(colon) = colon.filter(|_| dialect == Dialect::Inworld) {
+            let secret = presented[colon + 1..].to_vec();
+            forms.extend([base64(presented).into_bytes(), secret]);
+            forms.retain(|form| !form.is_empty());
         }
         expected = without_copies(&expected, &forms);
     }
