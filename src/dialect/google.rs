@@ -1,12 +1,11 @@
 //! Google Cloud Text-to-Speech (`POST /v1/text:synthesize`).
 //!
 //! Its clients send an API key as `x-goog-api-key` or as the query parameter `key`, and an access
-//! token as `Authorization: Bearer`. They read `error.code`, `message` and `status` (AIP-193). Google
-//! answers an unknown API key with 400; the answer here is 401, so that the clients raise
-//! `Unauthorized`, or over gRPC `Unauthenticated`.
+//! token as `Authorization: Bearer`. They read `error.code`, `message` and `status` (AIP-193). An
+//! unknown API key is answered with 400, as Google does: its clients repeat a request after a 401.
 
-use http::HeaderName;
 use http::header::AUTHORIZATION;
+use http::{HeaderName, StatusCode};
 
 use super::credential_location::{Case, CredentialLocation, Form};
 use super::refusal::sentence;
@@ -56,7 +55,13 @@ const ROUTES: &[Route] = &[
 ];
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
-    let code = kind.status().as_u16();
+    // An unknown API key is an invalid argument to Google. Its clients send a request with a 401 again.
+    let is_unknown = kind == DenialKind::UnknownCredential;
+    let http = match is_unknown {
+        true => StatusCode::BAD_REQUEST,
+        false => kind.status(),
+    };
+    let code = http.as_u16();
     let status = match code {
         400 | 413 => "INVALID_ARGUMENT",
         401 => "UNAUTHENTICATED",
@@ -68,12 +73,16 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         504 => "DEADLINE_EXCEEDED",
         _ => "UNAVAILABLE",
     };
-    let message = sentence(kind);
-    Refusal::json(
-        kind,
-        format!(
-            "{{\"error\":{{\"code\":{code},\"message\":\"{message}\",\"status\":\"{status}\"}}}}"
-        ),
-    )
+    let message = match is_unknown {
+        true => "API key not valid. Please pass a valid API key.",
+        false => sentence(kind),
+    };
+    let body = format!(
+        "{{\"error\":{{\"code\":{code},\"message\":\"{message}\",\"status\":\"{status}\"}}}}"
+    );
+    Refusal {
+        status: http,
+        ..Refusal::json(kind, body)
+    }
     .challenge("Bearer")
 }

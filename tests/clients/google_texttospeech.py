@@ -77,9 +77,7 @@ class Google(RetryTest):
         speak(self.gateway, self.hourly)
         for call in (speak, list_voices):
             for key, number, kind, reason in (
-                # For any 401, the package google-auth renews the credentials, which does nothing
-                # to an API key, and sends the request twice more.
-                (self.keys.unknown, 3, exceptions.Unauthorized, "unknown_credential"),
+                (self.keys.unknown, 1, exceptions.BadRequest, "unknown_credential"),
                 (self.keys.reader, 1, exceptions.Forbidden, "insufficient_scope"),
                 (self.hourly, 1, exceptions.TooManyRequests, "rate_limited"),
             ):
