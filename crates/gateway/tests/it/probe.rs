@@ -304,7 +304,7 @@ async fn wrong_usage_exits_with_64_and_shows_no_value() {
             "--key-file cannot be read",
         ),
         (with(&key), "", "is empty or blank"),
-        (with(&key), "hunter2 hunter2", "holds a space"),
+        (with(&key), "hunter2 hunter2", "contains a space"),
         (
             with(&[key[0], key[1], "--dialect", "auto-tune"]),
             KEY,

@@ -205,7 +205,10 @@ async fn a_report_sums_up_what_the_gateway_did() {
     let log = Log::written().await;
     let report = log.ask(&["report"]);
     assert!(report.contains("ok  No record is missing"), "{report}");
-    assert!(report.contains("of each instance (2)"), "{report}");
+    assert!(
+        report.contains("of each instance (instances: 2)"),
+        "{report}"
+    );
     let columns = |start: &str, at: usize| -> Vec<String> {
         let line = report
             .lines()

@@ -443,7 +443,7 @@ fn wrong_settings_are_told_by_their_variables() {
     let (code, _, errors) = check(&[("VOXGATE_LIMIT_ON_FAILURE", "deny")]);
     assert_eq!(code, Some(64));
     assert!(
-        errors.contains("VOXGATE_LIMIT_ON_FAILURE: means nothing without Redis"),
+        errors.contains("VOXGATE_LIMIT_ON_FAILURE: has no effect without Redis"),
         "{errors}"
     );
 }
