@@ -23,7 +23,7 @@ pub(super) fn line(event: &Event<'_>) -> Value {
     };
     let (status, status_id) = match event.succeeded() {
         true => ("Success", 1),
-        false => ("CommandError", 2),
+        false => ("Failure", 2),
     };
     // A refusal needs attention. The failure of an upstream is not caused by its caller.
     let (severity, severity_id) = match event.succeeded() || is_completion {
@@ -254,6 +254,7 @@ mod tests {
             ("/type_uid", json!(300_201)),
             ("/severity_id", json!(2)),
             ("/status_id", json!(2)),
+            ("/status", json!("Failure")),
             ("/status_detail", json!("unknown_credential")),
             ("/time", json!(1_773_483_072_123_u64)),
             ("/metadata/version", json!("1.8.0")),
