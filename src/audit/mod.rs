@@ -89,6 +89,8 @@ pub enum AuditRecord<'a> {
     Keys(Keys<'a>),
     /// What became of one key, when others came into force.
     Key(KeyRecord<'a>),
+    /// A server turned something away that was no request.
+    Rejected(Rejected),
     /// The process takes no more requests, and nothing is in flight.
     Stop(Stop),
 }
@@ -143,6 +145,22 @@ pub struct KeyRecord<'a> {
     pub change: &'static str,
     /// Whose key it is now; as it was, if it was removed.
     pub principal: &'a Principal,
+}
+
+/// A server turned something away before it was a request: bytes that are no HTTP, a header that is
+/// too large or too late, or a connection beyond a limit. There is no request id and no content.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// When.
+    pub time: SystemTime,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// How many bytes had been received on the connection.
+    pub bytes_received: u64,
+    /// How many others were left out since the record before, because there were too many.
+    pub omitted: u64,
 }
 
 /// The process takes no more requests, and nothing is in flight.

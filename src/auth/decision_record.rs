@@ -12,6 +12,7 @@ use crate::denial::{Denial, DenialKind};
 use crate::rate_limit::Refused;
 
 use super::pipeline::Pipeline;
+use super::request_start::PeerAddr;
 use super::stages::DecisionContext;
 
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -43,7 +44,7 @@ impl<V> Pipeline<V> {
             status: refused.map(|(_, status)| status),
             http_method: request.method(),
             path: uri.path(),
-            peer: (self.peer)(request.extensions()),
+            peer: (self.peer)(request.extensions()).map(|peer| PeerAddr(peer).canonical()),
             user_agent: bytes(USER_AGENT),
             host: bytes(HOST).or_else(|| uri.authority().map(|host| host.as_str().as_bytes())),
             query: uri.query().map(QueryNames::of),

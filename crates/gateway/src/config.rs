@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
-use voxgate::{ConfigError, Problem};
+use voxgate::{ConfigError, PeerAddr, Problem};
 use voxgate_limits_redis::RedisSettings;
 
 use super::auditing::Audit;
@@ -150,7 +150,8 @@ impl<'a> ConfigReader<'a> {
     }
 
     fn address(&mut self, variable: &str) -> Option<SocketAddr> {
-        let address = self.value(variable).parse().ok();
+        let address = self.value(variable).parse().map(PeerAddr).ok();
+        let address = address.map(PeerAddr::canonical);
         if address.is_none() {
             self.problem(
                 variable,
@@ -264,6 +265,13 @@ mod tests {
         ];
         let error = config(&vars).expect_err("one address for two");
         assert_eq!(error.problems().len(), 1, "{error}");
+        let mapped = [
+            KEYS,
+            (UPSTREAM, "http://a"),
+            (LISTEN, "127.0.0.1:1"),
+            (ADMIN_LISTEN, "[::ffff:127.0.0.1]:1"),
+        ];
+        assert!(config(&mapped).is_err(), "one address, written in two ways");
         let any = [
             KEYS,
             (UPSTREAM, "http://a"),

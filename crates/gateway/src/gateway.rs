@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, Limiter, RequestValidation, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, RequestValidation, SharedKeyRing};
 
 use super::admin::{self, Readiness};
 use super::config::Config;
@@ -24,6 +24,7 @@ use super::metrics::Metrics;
 use super::open_files;
 use super::proxy::Revocations;
 use super::recorder::Recorder;
+use super::rejections::Rejections;
 use super::settings::{ADMIN_LISTEN, LISTEN};
 use super::signals::Signals;
 use super::worker::{self, RunningWorker, Worker, WorkerConfig};
@@ -39,6 +40,7 @@ pub(crate) struct Gateway {
     metrics: Metrics,
     keys: Option<SharedKeyRing>,
     limiter: Limiter,
+    rejections: Arc<Rejections>,
 }
 
 /// The addresses that a gateway listens on.
@@ -88,6 +90,7 @@ impl Gateway {
             let address = listener.map(TcpListener::local_addr);
             address
                 .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
+                .map(|address| PeerAddr(address).canonical())
                 .map_err(cannot("cannot read the address of a listener"))
         };
         let addresses = Addresses {
@@ -126,7 +129,12 @@ impl Gateway {
             metrics.observe_keys(keys.clone());
             key_changes::follow(keys, Arc::clone(&sink), metrics.clone());
         }
+        let rejections = Arc::new(Rejections::new(
+            Arc::clone(&sink) as Arc<dyn AuditSink>,
+            metrics.rejections().clone(),
+        ));
         let worker_config = WorkerConfig {
+            rejections: Arc::clone(&rejections),
             upstreams: config.upstreams,
             deployment_key,
             revocations: Revocations::new(keys.clone()),
@@ -147,6 +155,7 @@ impl Gateway {
             metrics,
             keys,
             limiter,
+            rejections,
         })
     }
 
@@ -191,6 +200,7 @@ impl Gateway {
             drain,
             addresses: self.addresses,
             keys: self.keys,
+            rejections: Arc::clone(&self.rejections),
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
         let end = runtime.block_on(supervisor.run(self.admin, self.metrics))?;
@@ -202,6 +212,7 @@ impl Gateway {
             worker.end();
         }
         self.limiter.shutdown();
+        self.rejections.finish();
         self.sink.record(&AuditRecord::Stop(Stop {
             time: SystemTime::now(),
             why: end.why,
@@ -227,6 +238,7 @@ struct Supervisor<'a> {
     drain: Duration,
     addresses: Addresses,
     keys: Option<SharedKeyRing>,
+    rejections: Arc<Rejections>,
 }
 
 impl Supervisor<'_> {
@@ -246,6 +258,8 @@ impl Supervisor<'_> {
         let readiness = Readiness::new(metrics.audit().cloned());
         let router = admin::router(readiness.clone(), metrics);
         tokio::spawn(admin::serve(listener, router));
+        let rejections = Arc::clone(&self.rejections);
+        tokio::spawn(async move { rejections.follow().await });
         readiness.set(true);
         let Addresses { data, admin } = self.addresses;
         tracing::info!(address = %data, %admin, "listening");

@@ -23,6 +23,7 @@ mod queue_writer;
 mod recorder;
 #[doc(hidden)]
 pub mod reference;
+mod rejections;
 mod service;
 mod settings;
 mod signals;

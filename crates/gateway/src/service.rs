@@ -83,6 +83,7 @@ mod tests {
     use voxgate::{AuditRecord, AuditSink, DenialKind, Dialect};
 
     use crate::connection::{Server, accept};
+    use crate::rejections::Rejections;
 
     /// How each request ended, as the audit record says it.
     #[derive(Clone, Default)]
@@ -131,6 +132,7 @@ mod tests {
             auth: auth.with_audit_sink(ends.clone()),
             proxy,
             idle_timeout: Duration::from_secs(60),
+            rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

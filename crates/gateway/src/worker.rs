@@ -14,6 +14,7 @@ use voxgate::{AuthLayer, Secret};
 use super::config::Timeouts;
 use super::connection::{self, Server};
 use super::proxy::{Clients, Forward, Forwarding, Revocations};
+use super::rejections::Rejections;
 use super::upstreams::Upstreams;
 
 /// What each worker builds its own proxy from.
@@ -27,6 +28,7 @@ pub(crate) struct WorkerConfig {
     /// Permits for connections from clients and to upstreams, shared by all workers.
     pub(crate) connection_permits: Arc<Semaphore>,
     pub(crate) upstream_permits: Arc<Semaphore>,
+    pub(crate) rejections: Arc<Rejections>,
 }
 
 /// A runtime for one thread.
@@ -95,6 +97,7 @@ impl Worker {
             timeouts,
             connection_permits,
             upstream_permits,
+            rejections,
         } = self.config;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
@@ -110,6 +113,7 @@ impl Worker {
             auth: layer,
             proxy: forward,
             idle_timeout: timeouts.header_read,
+            rejections,
         };
         connection::accept(
             listener,

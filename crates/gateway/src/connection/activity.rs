@@ -19,6 +19,8 @@ struct ActivityState {
     /// Requests that are being answered. Refusals do not count, so that a client cannot keep a
     /// connection open with refusals that it does not read.
     busy: usize,
+    /// There was a request on this connection.
+    began: bool,
     /// A request was accepted on this connection, so data in flight may be part of its answer.
     served: bool,
     idle_since: Instant,
@@ -28,6 +30,7 @@ impl Activity {
     pub(super) fn new() -> Self {
         let state = ActivityState {
             busy: 0,
+            began: false,
             served: false,
             idle_since: Instant::now(),
         };
@@ -37,8 +40,16 @@ impl Activity {
     /// Notes a new request. It is in progress until the guard, or the body that takes it over, is
     /// dropped.
     pub(crate) fn begin(&self) -> Busy {
-        self.state().busy += 1;
+        let mut state = self.state();
+        state.busy += 1;
+        state.began = true;
+        drop(state);
         Busy(self.clone())
+    }
+
+    /// Whether there ever was a request on this connection.
+    pub(super) fn has_begun(&self) -> bool {
+        self.state().began
     }
 
     /// Notes that a part of an answer was sent. hyper drops a body before its last bytes are sent, so

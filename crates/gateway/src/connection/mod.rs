@@ -1,9 +1,13 @@
 //! Client connections: accepts them, serves them, and closes them.
 
 mod activity;
+mod frames;
+mod http2;
+mod network;
 mod stream;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -26,8 +30,10 @@ use tower::{BoxError, Service};
 use voxgate::{AuthLayer, PeerAddr};
 
 pub(crate) use self::activity::Activity;
+pub(crate) use self::network::network;
 use self::stream::ClientStream;
 use super::proxy::RequestBody;
+use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
 
 /// The largest request header, and the largest part of a body that is buffered while the upstream
@@ -125,6 +131,7 @@ pub(crate) struct Server<S> {
     pub(crate) proxy: S,
     /// How long a connection may be without a request in progress, and how long a header may take.
     pub(crate) idle_timeout: Duration,
+    pub(crate) rejections: Arc<Rejections>,
 }
 
 impl<S, B> Server<S>
@@ -143,9 +150,26 @@ where
         tasks: &TaskTracker,
     ) {
         prepare(&stream);
+        // A listener for IPv4 and IPv6 sees IPv4 addresses in the form of IPv6.
+        let peer = PeerAddr(peer).canonical();
         let activity = Activity::new();
-        let stream = ClientStream::new(stream, self.idle_timeout, permit, activity.clone());
-        tasks.spawn(self.clone().serve(stream, activity, peer, stop.clone()));
+        let rejections = Arc::clone(&self.rejections);
+        let rejections = Arc::new(ConnectionRejections::new(rejections, peer));
+        let stream = ClientStream::new(
+            stream,
+            self.idle_timeout,
+            permit,
+            activity.clone(),
+            Arc::clone(&rejections),
+        );
+        let ending = Ending {
+            peer,
+            activity: activity.clone(),
+            rejections,
+            was_idle: false,
+        };
+        let server = self.clone();
+        tasks.spawn(server.serve(stream, activity, peer, ending, stop.clone()));
     }
 
     /// Serves one connection until the client closes it, until it has been idle for too long, or until
@@ -155,6 +179,7 @@ where
         stream: ClientStream,
         activity: Activity,
         peer: SocketAddr,
+        mut ending: Ending,
         stop: CancellationToken,
     ) {
         let watched = activity.clone();
@@ -164,8 +189,8 @@ where
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         tokio::select! {
-            ended = connection.as_mut() => return log(peer, ended),
-            () = watched.idle(self.idle_timeout) => {}
+            ended = connection.as_mut() => return ending.ended(ended),
+            () = watched.idle(self.idle_timeout) => ending.idle(),
             () = stop.cancelled() => {}
         }
         // Tells the client, and accepts no more requests from it. A client with an accepted request
@@ -177,15 +202,66 @@ where
             REFUSED_GRACE
         };
         tokio::select! {
-            ended = connection.as_mut() => log(peer, ended),
+            ended = connection.as_mut() => ending.ended(ended),
             () = watched.idle(grace) => tracing::debug!(%peer, "closed an idle connection"),
         }
     }
 }
 
-fn log(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(error) = ended {
+/// How a connection ends, for the log and the record of what was rejected on it.
+struct Ending {
+    peer: SocketAddr,
+    activity: Activity,
+    rejections: Arc<ConnectionRejections>,
+    was_idle: bool,
+}
+
+impl Ending {
+    /// The connection came to its own end.
+    fn ended(self, ended: Result<(), BoxError>) {
+        let Err(error) = ended else { return };
+        if let Some(reason) = self.reason(&*error) {
+            self.rejections.note(reason);
+        }
+        let peer = self.peer;
         tracing::debug!(%peer, error, "the connection failed");
+    }
+
+    /// There was no request for too long.
+    fn idle(&mut self) {
+        self.was_idle = true;
+        if self.is_first_request() {
+            self.rejections.note(RejectReason::HeaderTimeout);
+        }
+    }
+
+    /// Whether the client began to send its first request and did not finish its header.
+    fn is_first_request(&self) -> bool {
+        self.rejections.has_received() && !self.activity.has_begun()
+    }
+
+    /// Why the implementation of HTTP refused to go on. What it refuses in HTTP/2 shows in the frames
+    /// that it sends.
+    fn reason(&self, error: &(dyn Error + 'static)) -> Option<RejectReason> {
+        let http = error.downcast_ref::<hyper::Error>();
+        let http = |is: fn(&hyper::Error) -> bool| http.is_some_and(is);
+        let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if http(hyper::Error::is_parse_too_large) {
+            Some(RejectReason::HeaderTooLarge)
+        } else if http(hyper::Error::is_parse) {
+            Some(match self.rejections.has_bad_preface() {
+                true => RejectReason::BadPreface,
+                false => RejectReason::Malformed,
+            })
+        } else if self.was_idle || !self.is_first_request() {
+            None
+        } else if http(hyper::Error::is_timeout) || io == Some(io::ErrorKind::TimedOut) {
+            Some(RejectReason::HeaderTimeout)
+        } else if http(hyper::Error::is_incomplete_message) {
+            Some(RejectReason::Incomplete)
+        } else {
+            None
+        }
     }
 }
 

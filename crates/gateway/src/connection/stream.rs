@@ -3,6 +3,7 @@
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,9 +13,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::Activity;
+use super::http2::Http2Frames;
+use crate::rejections::ConnectionRejections;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// As much of them as no HTTP/1.1 client sends.
+const VERSION: usize = b"PRI * HTTP/2.0".len();
 /// A write of fewer bytes is not part of an answer but an HTTP/2 control frame, such as a ping.
 const CONTROL_BYTES: usize = 64;
 /// How long a client may leave sent data unread.
@@ -26,12 +31,20 @@ const WRITE_STALL: Duration = Duration::from_secs(60);
 pub(super) struct ClientStream {
     stream: TcpStream,
     activity: Activity,
-    /// `None` once the protocol is known.
-    undecided: Option<(Pin<Box<Sleep>>, usize)>,
+    rejections: Arc<ConnectionRejections>,
+    protocol: Protocol,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
     /// The connection's permit. It is returned when the socket closes, also when a tunnel uses it.
     _permit: OwnedSemaphorePermit,
+}
+
+/// What the client speaks, as far as its first bytes have shown.
+enum Protocol {
+    /// So many bytes are those of an HTTP/2 connection. They must continue in time.
+    Undecided(Pin<Box<Sleep>>, usize),
+    Http1,
+    Http2(Box<Http2Frames>),
 }
 
 impl ClientStream {
@@ -40,13 +53,50 @@ impl ClientStream {
         first_bytes: Duration,
         permit: OwnedSemaphorePermit,
         activity: Activity,
+        rejections: Arc<ConnectionRejections>,
     ) -> Self {
         Self {
             stream,
             activity,
-            undecided: Some((Box::pin(sleep(first_bytes)), 0)),
+            rejections,
+            protocol: Protocol::Undecided(Box::pin(sleep(first_bytes)), 0),
             stalled: None,
             _permit: permit,
+        }
+    }
+
+    /// Looks at bytes that were received. They show which protocol it is.
+    fn received(&mut self, bytes: &[u8]) {
+        self.rejections.received(bytes.len());
+        let seen = match &mut self.protocol {
+            Protocol::Undecided(_, seen) => seen,
+            Protocol::Http1 => return,
+            Protocol::Http2(frames) => return frames.received(bytes),
+        };
+        let same = PREFACE[*seen..].iter().zip(bytes);
+        let same = same.take_while(|(expected, byte)| expected == byte).count();
+        *seen += same;
+        if *seen == PREFACE.len() {
+            let mut frames = Box::new(Http2Frames::default());
+            frames.received(&bytes[same..]);
+            self.protocol = Protocol::Http2(frames);
+        } else if same < bytes.len() || bytes.is_empty() {
+            if (VERSION..).contains(seen) && !bytes.is_empty() {
+                self.rejections.bad_preface();
+            }
+            self.protocol = Protocol::Http1;
+        }
+    }
+
+    /// Looks at bytes that were sent: the first ones of these parts.
+    fn sent<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>, mut length: usize) {
+        let Protocol::Http2(frames) = &mut self.protocol else {
+            return;
+        };
+        for part in parts {
+            let part = &part[..part.len().min(length)];
+            length -= part.len();
+            frames.sent(part, |reason| self.rejections.note(reason));
         }
     }
 
@@ -81,18 +131,13 @@ impl AsyncRead for ClientStream {
         let this = &mut *self;
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let Some((timer, seen)) = &mut this.undecided else {
-            return polled;
-        };
-        if polled.is_pending() {
-            ready!(timer.as_mut().poll(cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        let new = &buf.filled()[before..];
-        let undecided = *seen + new.len() < PREFACE.len() && PREFACE[*seen..].starts_with(new);
-        *seen += new.len();
-        if !undecided {
-            this.undecided = None;
+        match (&polled, &mut this.protocol) {
+            (Poll::Pending, Protocol::Undecided(timer, _)) => {
+                ready!(timer.as_mut().poll(cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            (Poll::Ready(Ok(())), _) => this.received(&buf.filled()[before..]),
+            _ => {}
         }
         polled
     }
@@ -105,6 +150,9 @@ impl AsyncWrite for ClientStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(sent)) = polled {
+            self.sent([buf], sent);
+        }
         self.limit(cx, polled)
     }
 
@@ -126,6 +174,9 @@ impl AsyncWrite for ClientStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(sent)) = polled {
+            self.sent(bufs.iter().map(|buf| &**buf), sent);
+        }
         self.limit(cx, polled)
     }
 }

@@ -2,6 +2,7 @@
 
 mod collectors;
 mod limits;
+mod rejections;
 
 use std::fmt::{self, Write as _};
 use std::hash::{Hash, Hasher};
@@ -20,6 +21,7 @@ use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal
 
 use self::collectors::{AuditQueueMetrics, KeyRingMetrics, LimitUsage, LostLines, SinkMetrics};
 use self::limits::LimitMetrics;
+pub(crate) use self::rejections::RejectionCounts;
 use super::auditing::AuditSinks;
 
 /// All metrics. Cloning shares them.
@@ -29,6 +31,7 @@ pub(crate) struct Metrics {
     decisions: Family<DecisionLabels, Counter>,
     in_flight: Gauge,
     upstream_errors: Family<ReasonLabel, Counter>,
+    rejections: RejectionCounts,
     preconfigured_exposed: Gauge,
     last_used: Family<KeyLabel, Gauge>,
     keys: KeyRingMetrics,
@@ -48,6 +51,7 @@ impl Metrics {
         let decisions = Family::<DecisionLabels, Counter>::default();
         let in_flight = Gauge::default();
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
+        let rejections = RejectionCounts::default();
         let preconfigured_exposed = Gauge::default();
         let last_used = Family::<KeyLabel, Gauge>::default();
         let keys = KeyRingMetrics::default();
@@ -78,6 +82,7 @@ impl Metrics {
             "Accepted requests without an answer from the upstream",
             upstream_errors.clone(),
         );
+        rejections.register(&mut registry);
         registry.register(
             "preconfigured_exposed",
             "1 if callers need no credential and the listen address is not a loopback address",
@@ -113,6 +118,7 @@ impl Metrics {
             decisions,
             in_flight,
             upstream_errors,
+            rejections,
             preconfigured_exposed,
             last_used,
             keys,
@@ -126,6 +132,11 @@ impl Metrics {
     pub(crate) fn forget(&self, key: &Principal) {
         let key_id = KeyId(Some(key.clone()));
         self.last_used.remove(&KeyLabel { key_id });
+    }
+
+    /// The counts of what was rejected before it was a request.
+    pub(crate) fn rejections(&self) -> &RejectionCounts {
+        &self.rejections
     }
 
     /// The audit queue that is observed.

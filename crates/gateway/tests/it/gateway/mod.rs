@@ -14,6 +14,7 @@ pub(crate) mod harness;
 mod keys_reload;
 mod lifecycle;
 mod limits;
+mod rejections;
 mod shared_limits;
 mod slow_clients;
 mod smuggling;
