@@ -11,8 +11,8 @@ use voxgate_limits_redis::RedisSettings;
 
 use super::auditing::Audit;
 use super::settings::{
-    self, ADMIN_LISTEN, CONNECT_TIMEOUT, DRAIN, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT,
-    UPSTREAM, UPSTREAM_TIMEOUT, default_of, names,
+    self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN, HEADER_READ_TIMEOUT,
+    LISTEN, LOG, LOG_FORMAT, METRICS_KEYS, UPSTREAM, UPSTREAM_TIMEOUT, default_of, names,
 };
 use super::upstreams::Upstreams;
 
@@ -26,6 +26,10 @@ pub(crate) struct Config {
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
     pub(crate) timeouts: Timeouts,
+    /// Most connections of one client; `None` for the default.
+    pub(crate) connections_per_client: Option<usize>,
+    /// Most keys that have metrics of their own.
+    pub(crate) metrics_keys: usize,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
     /// Identifies this configuration. Secrets are not part of it.
@@ -105,6 +109,11 @@ impl Config {
             header_read: read.seconds(HEADER_READ_TIMEOUT, 1),
             drain: read.seconds(DRAIN, 0),
         };
+        let connections_per_client = match environment.get(CONNECTIONS_PER_CLIENT) {
+            Some(_) => read.number(CONNECTIONS_PER_CLIENT, 1),
+            None => None,
+        };
+        let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
         let audit = Audit::read(&environment, &mut read.problems)?;
         let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
@@ -122,6 +131,8 @@ impl Config {
                 admin_listen,
                 upstreams,
                 timeouts,
+                connections_per_client,
+                metrics_keys,
                 logging,
                 digest,
                 audit,
@@ -188,6 +199,17 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
+    fn number(&mut self, variable: &str, least: usize) -> Option<usize> {
+        const MOST: usize = 10_000_000;
+        let number = self.value(variable).parse().ok();
+        let number = number.filter(|number| (least..=MOST).contains(number));
+        if number.is_none() {
+            let message = format!("must be a whole number from {least} to {MOST}");
+            self.problem(variable, message);
+        }
+        number
+    }
+
     fn logging(&mut self) -> Option<Logging> {
         let filter = self.value(LOG);
         let is_valid = EnvFilter::builder().parse(filter).is_ok();
@@ -243,6 +265,8 @@ mod tests {
             UPSTREAM_TIMEOUT,
             HEADER_READ_TIMEOUT,
             DRAIN,
+            CONNECTIONS_PER_CLIENT,
+            METRICS_KEYS,
             LOG,
             LOG_FORMAT,
         ];

@@ -18,6 +18,7 @@ use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, RequestValidation, Shar
 
 use super::admin::{self, Readiness};
 use super::config::Config;
+use super::connection::ConnectionLimiter;
 use super::key_changes;
 use super::listener;
 use super::metrics::Metrics;
@@ -133,13 +134,17 @@ impl Gateway {
             Arc::clone(&sink) as Arc<dyn AuditSink>,
             metrics.rejections().clone(),
         ));
+        let most = open_files::connections();
+        let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
+        let connections = ConnectionLimiter::new(most, per_client);
+        metrics.observe_connections(connections.clone());
         let worker_config = WorkerConfig {
             rejections: Arc::clone(&rejections),
             upstreams: config.upstreams,
             deployment_key,
             revocations: Revocations::new(keys.clone()),
             timeouts: config.timeouts,
-            connection_permits: Arc::new(Semaphore::new(open_files::connections())),
+            connections,
             upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
             layer: layer
                 .with_request_validation(RequestValidation::Proxy)

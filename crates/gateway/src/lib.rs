@@ -31,6 +31,7 @@ mod table;
 mod tls;
 mod upstreams;
 mod worker;
+mod write_limit;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -100,6 +101,9 @@ pub fn main() -> ExitCode {
 }
 
 fn serve(flags: Flags) -> ExitCode {
+    if let Err(error) = signals::ignore_user_signals() {
+        return failed(&format_args!("cannot handle signals: {error}"));
+    }
     let config = match Config::from_vars(settings::environment(flags)) {
         Ok(config) => config,
         Err(error) => return misconfigured(&error),
@@ -117,7 +121,7 @@ fn serve(flags: Flags) -> ExitCode {
     }
     open_files::raise_limit();
     let (queue, sinks) = (auditing.queue.clone(), auditing.sinks.clone());
-    let metrics = Metrics::new(Some(queue), sinks, log.lost());
+    let metrics = Metrics::new(Some(queue), sinks, log.lost()).with_most_keys(config.metrics_keys);
     let served = Gateway::bind(config, auditing.queue.clone(), metrics).and_then(Gateway::run);
     if let Err(error) = &served {
         tracing::error!("{error}");

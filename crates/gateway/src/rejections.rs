@@ -39,10 +39,14 @@ pub(crate) enum RejectReason {
     HeaderTimeout,
     /// The client closed the connection in the middle of its first request's header.
     Incomplete,
+    /// The client has too many connections that are in use.
+    ConnectionLimit,
+    /// The connection was not in use, and there was no room for others.
+    Evicted,
 }
 
 impl RejectReason {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Malformed,
         Self::HeaderTooLarge,
         Self::BadPreface,
@@ -51,6 +55,8 @@ impl RejectReason {
         Self::Flood,
         Self::HeaderTimeout,
         Self::Incomplete,
+        Self::ConnectionLimit,
+        Self::Evicted,
     ];
 
     /// The name that stands in audit records and metrics.
@@ -64,6 +70,8 @@ impl RejectReason {
             Self::Flood => "flood",
             Self::HeaderTimeout => "header_timeout",
             Self::Incomplete => "incomplete",
+            Self::ConnectionLimit => "connection_limit",
+            Self::Evicted => "evicted",
         }
     }
 }

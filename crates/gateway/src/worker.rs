@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use voxgate::{AuthLayer, Secret};
 
 use super::config::Timeouts;
-use super::connection::{self, Server};
+use super::connection::{self, ConnectionLimiter, Server};
 use super::proxy::{Clients, Forward, Forwarding, Revocations};
 use super::rejections::Rejections;
 use super::upstreams::Upstreams;
@@ -25,8 +25,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) revocations: Revocations,
     pub(crate) timeouts: Timeouts,
-    /// Permits for connections from clients and to upstreams, shared by all workers.
-    pub(crate) connection_permits: Arc<Semaphore>,
+    /// The limits of connections from clients and to upstreams, shared by all workers.
+    pub(crate) connections: ConnectionLimiter,
     pub(crate) upstream_permits: Arc<Semaphore>,
     pub(crate) rejections: Arc<Rejections>,
 }
@@ -95,7 +95,7 @@ impl Worker {
             deployment_key,
             revocations,
             timeouts,
-            connection_permits,
+            connections,
             upstream_permits,
             rejections,
         } = self.config;
@@ -115,14 +115,7 @@ impl Worker {
             idle_timeout: timeouts.header_read,
             rejections,
         };
-        connection::accept(
-            listener,
-            server,
-            connection_permits,
-            self.stop,
-            tasks.clone(),
-        )
-        .await;
+        connection::accept(listener, server, connections, self.stop, tasks.clone()).await;
         tasks.close();
         tasks.wait().await;
         Ok(())

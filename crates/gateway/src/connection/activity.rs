@@ -11,9 +11,15 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, sleep};
 use voxgate::DenialKind;
 
+use super::limiter::ConnectionPermit;
+
 /// The requests in progress on one connection. Cloning shares it.
 #[derive(Clone)]
-pub(crate) struct Activity(Arc<Mutex<ActivityState>>);
+pub(crate) struct Activity {
+    state: Arc<Mutex<ActivityState>>,
+    /// Told when the connection is in use, so that it is not closed for another one.
+    permit: ConnectionPermit,
+}
 
 struct ActivityState {
     /// Requests that are being answered. Refusals do not count, so that a client cannot keep a
@@ -27,14 +33,17 @@ struct ActivityState {
 }
 
 impl Activity {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(permit: ConnectionPermit) -> Self {
         let state = ActivityState {
             busy: 0,
             began: false,
             served: false,
             idle_since: Instant::now(),
         };
-        Self(Arc::new(Mutex::new(state)))
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            permit,
+        }
     }
 
     /// Notes a new request. It is in progress until the guard, or the body that takes it over, is
@@ -43,6 +52,9 @@ impl Activity {
         let mut state = self.state();
         state.busy += 1;
         state.began = true;
+        if state.busy == 1 && !state.served {
+            self.permit.keep();
+        }
         drop(state);
         Busy(self.clone())
     }
@@ -86,7 +98,7 @@ impl Activity {
     }
 
     fn state(&self) -> MutexGuard<'_, ActivityState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,6 +110,9 @@ impl Drop for Busy {
         let mut state = self.0.state();
         state.busy -= 1;
         state.idle_since = Instant::now();
+        if state.busy == 0 && !state.served {
+            self.0.permit.offer();
+        }
     }
 }
 
@@ -144,11 +159,15 @@ impl<B: Body> Body for BusyBody<B> {
 mod tests {
     use super::*;
 
+    use crate::connection::ConnectionLimiter;
+
     #[tokio::test(start_paused = true)]
     async fn only_accepted_requests_keep_a_connection() {
         let limit = Duration::from_secs(10);
         let begun = Instant::now();
-        let activity = Activity::new();
+        let limiter = ConnectionLimiter::new(1, 1);
+        let permit = limiter.try_acquire([127, 0, 0, 1].into()).expect("room");
+        let activity = Activity::new(permit);
         activity.idle(limit).await;
         assert_eq!(begun.elapsed(), limit);
 

@@ -3,6 +3,7 @@
 mod activity;
 mod frames;
 mod http2;
+mod limiter;
 mod network;
 mod stream;
 
@@ -22,7 +23,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +30,7 @@ use tower::{BoxError, Service};
 use voxgate::{AuthLayer, PeerAddr};
 
 pub(crate) use self::activity::Activity;
+pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
 use self::stream::ClientStream;
 use super::proxy::RequestBody;
@@ -56,11 +57,11 @@ const SERVED_GRACE: Duration = Duration::from_secs(10);
 const SEND_BUFFER: usize = 128 * 1024;
 
 /// Accepts connections until told to stop, and serves each in a task of `tasks`. At most as many are
-/// open as there are `permits`; further ones wait in the listen queue of the system.
+/// open as `limiter` allows; further ones wait in the listen queue of the system.
 pub(crate) async fn accept<S, B>(
     listener: TcpListener,
     server: Server<S>,
-    permits: Arc<Semaphore>,
+    limiter: ConnectionLimiter,
     stop: CancellationToken,
     tasks: TaskTracker,
 ) where
@@ -73,16 +74,20 @@ pub(crate) async fn accept<S, B>(
     loop {
         let next = async {
             let (stream, peer) = listener.accept().await?;
+            // A listener for IPv4 and IPv6 sees IPv4 addresses in the form of IPv6.
+            let peer = PeerAddr(peer).canonical();
             // The permit comes second: a worker without clients must not hold the last permit.
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            Ok((stream, peer, permit.map_err(io::Error::other)?))
+            Ok((stream, peer, limiter.acquire(peer.ip()).await))
         };
         let accepted = tokio::select! {
             accepted = next => accepted,
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer, permit)) => server.spawn(stream, peer, permit, &stop, &tasks),
+            Ok((stream, peer, Some(permit))) => server.spawn(stream, peer, permit, &stop, &tasks),
+            Ok((_, peer, None)) => server
+                .rejections
+                .note(peer, RejectReason::ConnectionLimit, 0),
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 errors.log(&error);
@@ -91,9 +96,11 @@ pub(crate) async fn accept<S, B>(
         }
     }
     // Connections in the listen queue would be reset when the listener closes.
-    while let Ok(permit) = Arc::clone(&permits).try_acquire_owned()
-        && let Some(Ok((stream, peer))) = listener.accept().now_or_never()
-    {
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        let peer = PeerAddr(peer).canonical();
+        let Some(permit) = limiter.try_acquire(peer.ip()) else {
+            break;
+        };
         server.spawn(stream, peer, permit, &stop, &tasks);
     }
 }
@@ -145,20 +152,18 @@ where
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        permit: ConnectionPermit,
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) {
         prepare(&stream);
-        // A listener for IPv4 and IPv6 sees IPv4 addresses in the form of IPv6.
-        let peer = PeerAddr(peer).canonical();
-        let activity = Activity::new();
+        let activity = Activity::new(permit.clone());
         let rejections = Arc::clone(&self.rejections);
         let rejections = Arc::new(ConnectionRejections::new(rejections, peer));
         let stream = ClientStream::new(
             stream,
             self.idle_timeout,
-            permit,
+            permit.clone(),
             activity.clone(),
             Arc::clone(&rejections),
         );
@@ -166,6 +171,7 @@ where
             peer,
             activity: activity.clone(),
             rejections,
+            permit,
             was_idle: false,
         };
         let server = self.clone();
@@ -191,6 +197,7 @@ where
         tokio::select! {
             ended = connection.as_mut() => return ending.ended(ended),
             () = watched.idle(self.idle_timeout) => ending.idle(),
+            () = ending.permit.closed() => return ending.evicted(),
             () = stop.cancelled() => {}
         }
         // Tells the client, and accepts no more requests from it. A client with an accepted request
@@ -213,6 +220,7 @@ struct Ending {
     peer: SocketAddr,
     activity: Activity,
     rejections: Arc<ConnectionRejections>,
+    permit: ConnectionPermit,
     was_idle: bool,
 }
 
@@ -233,6 +241,11 @@ impl Ending {
         if self.is_first_request() {
             self.rejections.note(RejectReason::HeaderTimeout);
         }
+    }
+
+    /// The connection is closed for another one.
+    fn evicted(&self) {
+        self.rejections.note(RejectReason::Evicted);
     }
 
     /// Whether the client began to send its first request and did not finish its header.

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 use super::activity::Activity;
 use super::http2::Http2Frames;
+use super::limiter::ConnectionPermit;
 use crate::rejections::ConnectionRejections;
+use crate::write_limit::WriteLimit;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -33,10 +34,9 @@ pub(super) struct ClientStream {
     activity: Activity,
     rejections: Arc<ConnectionRejections>,
     protocol: Protocol,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
+    write_limit: WriteLimit,
     /// The connection's permit. It is returned when the socket closes, also when a tunnel uses it.
-    _permit: OwnedSemaphorePermit,
+    _permit: ConnectionPermit,
 }
 
 /// What the client speaks, as far as its first bytes have shown.
@@ -51,7 +51,7 @@ impl ClientStream {
     pub(super) fn new(
         stream: TcpStream,
         first_bytes: Duration,
-        permit: OwnedSemaphorePermit,
+        permit: ConnectionPermit,
         activity: Activity,
         rejections: Arc<ConnectionRejections>,
     ) -> Self {
@@ -60,7 +60,7 @@ impl ClientStream {
             activity,
             rejections,
             protocol: Protocol::Undecided(Box::pin(sleep(first_bytes)), 0),
-            stalled: None,
+            write_limit: WriteLimit::new(WRITE_STALL),
             _permit: permit,
         }
     }
@@ -109,16 +109,7 @@ impl ClientStream {
         if let Poll::Ready(Ok(CONTROL_BYTES..)) = polled {
             self.activity.progress();
         }
-        if polled.is_ready() {
-            self.stalled = None;
-            return polled;
-        }
-        let timer = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(sleep(WRITE_STALL)));
-        ready!(timer.as_mut().poll(cx));
-        timer.as_mut().reset(Instant::now() + WRITE_STALL);
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        self.write_limit.check(cx, polled)
     }
 }
 

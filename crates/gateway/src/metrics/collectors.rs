@@ -14,6 +14,7 @@ use voxgate::rate_limit::StoreStatus;
 use voxgate::{Limiter, SharedKeyRing};
 
 use crate::auditing::{AuditSinks, SinkQueue};
+use crate::connection::ConnectionLimiter;
 
 /// A counter of lost lines.
 pub(super) struct LostLines<F> {
@@ -65,6 +66,31 @@ impl Collector for AuditQueueMetrics {
             "audit_failing",
             "1 if the last attempt to write audit records failed",
             &ConstGauge::new(i64::from(self.0.is_failing())),
+        )
+    }
+}
+
+/// The open connections of clients.
+#[derive(Clone, Default)]
+pub(super) struct OpenConnections(pub(super) Arc<OnceLock<ConnectionLimiter>>);
+
+impl fmt::Debug for OpenConnections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenConnections")
+    }
+}
+
+impl Collector for OpenConnections {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(limiter) = self.0.get() else {
+            return Ok(());
+        };
+        let open = i64::try_from(limiter.open()).unwrap_or(i64::MAX);
+        write(
+            &mut encoder,
+            "connections",
+            "Open connections of clients",
+            &ConstGauge::new(open),
         )
     }
 }

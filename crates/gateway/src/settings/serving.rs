@@ -8,6 +8,8 @@ pub(crate) const UPSTREAM: &str = "VOXGATE_UPSTREAM";
 pub(crate) const CONNECT_TIMEOUT: &str = "VOXGATE_CONNECT_TIMEOUT_SECONDS";
 pub(crate) const UPSTREAM_TIMEOUT: &str = "VOXGATE_UPSTREAM_TIMEOUT_SECONDS";
 pub(crate) const HEADER_READ_TIMEOUT: &str = "VOXGATE_HEADER_READ_TIMEOUT_SECONDS";
+pub(crate) const CONNECTIONS_PER_CLIENT: &str = "VOXGATE_CONNECTIONS_PER_CLIENT";
+pub(crate) const METRICS_KEYS: &str = "VOXGATE_METRICS_KEYS";
 pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
 
 const GROUP: &str = "Listeners and upstream";
@@ -57,4 +59,18 @@ pub(super) const SERVING: &[Setting] = &[
         "Longest wait at shutdown for requests and tunnels in flight",
     )
     .with_default("30"),
+    Setting::new(
+        GROUP,
+        CONNECTIONS_PER_CLIENT,
+        "NUMBER",
+        "Most open connections of one client address; for IPv6, of one `/64` network",
+    )
+    .with_default("half of all connections that the limit of open files allows"),
+    Setting::new(
+        GROUP,
+        METRICS_KEYS,
+        "NUMBER",
+        "Most keys with metrics of their own; those of further keys are summed as `(other)`",
+    )
+    .with_default("1000"),
 ];

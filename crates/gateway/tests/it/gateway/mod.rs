@@ -1,5 +1,6 @@
 //! The real program, over real sockets.
 
+mod admin;
 mod admission;
 mod audit_log;
 mod audit_queries;
@@ -7,6 +8,7 @@ mod audit_sinks;
 mod bodies;
 mod broken_streams;
 mod command_line;
+mod connection_limits;
 mod demo;
 mod dialects;
 mod forwarding;
