@@ -132,6 +132,7 @@ mod tests {
             auth: auth.with_audit_sink(ends.clone()),
             proxy,
             idle_timeout: Duration::from_secs(60),
+            write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

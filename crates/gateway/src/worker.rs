@@ -113,6 +113,7 @@ impl Worker {
             auth: layer,
             proxy: forward,
             idle_timeout: timeouts.header_read,
+            write_stall: connection::WRITE_STALL,
             rejections,
         };
         connection::accept(listener, server, connections, self.stop, tasks.clone()).await;

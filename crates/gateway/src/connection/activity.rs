@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -12,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use voxgate::DenialKind;
 
 use super::limiter::ConnectionPermit;
+use super::streams::Parts;
 
 /// The requests in progress on one connection. Cloning shares it.
 #[derive(Clone)]
@@ -122,7 +124,11 @@ impl Busy {
         let refused = response.extensions().get::<DenialKind>().is_some();
         self.0.state().served |= !refused;
         let busy = (!refused).then_some(self);
-        response.map(|body| BusyBody { body, _busy: busy })
+        response.map(|body| BusyBody {
+            body,
+            parts: Parts::default(),
+            _busy: busy,
+        })
     }
 }
 
@@ -131,27 +137,36 @@ pin_project! {
     pub(crate) struct BusyBody<B> {
         #[pin]
         body: B,
+        parts: Parts,
         _busy: Option<Busy>,
     }
 }
 
-impl<B: Body> Body for BusyBody<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes>> Body for BusyBody<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        let body = this.body;
+        this.parts.poll(|| body.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.parts.rest() == 0 && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, hint) = (self.parts.rest() as u64, self.body.size_hint());
+        let mut whole = SizeHint::new();
+        if let Some(upper) = hint.upper() {
+            whole.set_upper(upper.saturating_add(rest));
+        }
+        whole.set_lower(hint.lower().saturating_add(rest));
+        whole
     }
 }
 

@@ -6,6 +6,7 @@ mod http2;
 mod limiter;
 mod network;
 mod stream;
+mod streams;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use http_body::Body;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +34,7 @@ pub(crate) use self::activity::Activity;
 pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
 use self::stream::ClientStream;
+use self::streams::StreamExecutor;
 use super::proxy::RequestBody;
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
@@ -41,6 +43,10 @@ use super::service;
 /// does not read.
 const MAX_BUFFER: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 256;
+/// How much of an answer the HTTP/2 implementation buffers for each stream.
+const STREAM_BUFFER: usize = 32 * 1024;
+/// How long a client may leave its answer unread.
+pub(crate) const WRITE_STALL: Duration = Duration::from_secs(60);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_ANSWER_WITHIN: Duration = Duration::from_secs(20);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -138,6 +144,8 @@ pub(crate) struct Server<S> {
     pub(crate) proxy: S,
     /// How long a connection may be without a request in progress, and how long a header may take.
     pub(crate) idle_timeout: Duration,
+    /// How long a client may leave its answer unread: all of a connection, or one HTTP/2 stream.
+    pub(crate) write_stall: Duration,
     pub(crate) rejections: Arc<Rejections>,
 }
 
@@ -163,6 +171,7 @@ where
         let stream = ClientStream::new(
             stream,
             self.idle_timeout,
+            self.write_stall,
             permit.clone(),
             activity.clone(),
             Arc::clone(&rejections),
@@ -191,7 +200,7 @@ where
         let watched = activity.clone();
         let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity);
         let service = TowerToHyperService::new(service);
-        let builder = builder(self.idle_timeout);
+        let builder = builder(self.idle_timeout, self.write_stall);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         tokio::select! {
@@ -287,8 +296,8 @@ fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
 }
 
-fn builder(header_read_timeout: Duration) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(header_read_timeout: Duration, write_stall: Duration) -> Builder<StreamExecutor> {
+    let mut builder = Builder::new(StreamExecutor { limit: write_stall });
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -300,6 +309,10 @@ fn builder(header_read_timeout: Duration) -> Builder<TokioExecutor> {
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER_WITHIN)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(STREAM_BUFFER)
         .max_header_list_size(MAX_BUFFER as u32);
     builder
 }
+
+#[cfg(test)]
+mod tests;

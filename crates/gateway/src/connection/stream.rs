@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::Activity;
-use super::http2::Http2Frames;
+use super::http2::{Flood, Http2Frames};
 use super::limiter::ConnectionPermit;
-use crate::rejections::ConnectionRejections;
+use crate::rejections::{ConnectionRejections, RejectReason};
 use crate::write_limit::WriteLimit;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
@@ -23,8 +23,6 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const VERSION: usize = b"PRI * HTTP/2.0".len();
 /// A write of fewer bytes is not part of an answer but an HTTP/2 control frame, such as a ping.
 const CONTROL_BYTES: usize = 64;
-/// How long a client may leave sent data unread.
-const WRITE_STALL: Duration = Duration::from_secs(60);
 
 /// A client's socket. Reading fails when the first bytes do not show in time which protocol the
 /// client speaks: until then the time limits of neither protocol apply. Writing fails when the
@@ -51,6 +49,7 @@ impl ClientStream {
     pub(super) fn new(
         stream: TcpStream,
         first_bytes: Duration,
+        write_stall: Duration,
         permit: ConnectionPermit,
         activity: Activity,
         rejections: Arc<ConnectionRejections>,
@@ -60,32 +59,39 @@ impl ClientStream {
             activity,
             rejections,
             protocol: Protocol::Undecided(Box::pin(sleep(first_bytes)), 0),
-            write_limit: WriteLimit::new(WRITE_STALL),
+            write_limit: WriteLimit::new(write_stall),
             _permit: permit,
         }
     }
 
     /// Looks at bytes that were received. They show which protocol it is.
-    fn received(&mut self, bytes: &[u8]) {
+    ///
+    /// # Errors
+    ///
+    /// When they are a flood of HTTP/2 frames.
+    fn received(&mut self, bytes: &[u8]) -> Result<(), Flood> {
         self.rejections.received(bytes.len());
         let seen = match &mut self.protocol {
             Protocol::Undecided(_, seen) => seen,
-            Protocol::Http1 => return,
-            Protocol::Http2(frames) => return frames.received(bytes),
+            Protocol::Http1 => return Ok(()),
+            Protocol::Http2(frames) => return frames.received(bytes, Instant::now()),
         };
         let same = PREFACE[*seen..].iter().zip(bytes);
         let same = same.take_while(|(expected, byte)| expected == byte).count();
         *seen += same;
         if *seen == PREFACE.len() {
-            let mut frames = Box::new(Http2Frames::default());
-            frames.received(&bytes[same..]);
+            let now = Instant::now();
+            let mut frames = Box::new(Http2Frames::new(now));
+            let received = frames.received(&bytes[same..], now);
             self.protocol = Protocol::Http2(frames);
+            return received;
         } else if same < bytes.len() || bytes.is_empty() {
             if (VERSION..).contains(seen) && !bytes.is_empty() {
                 self.rejections.bad_preface();
             }
             self.protocol = Protocol::Http1;
         }
+        Ok(())
     }
 
     /// Looks at bytes that were sent: the first ones of these parts.
@@ -127,7 +133,13 @@ impl AsyncRead for ClientStream {
                 ready!(timer.as_mut().poll(cx));
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            (Poll::Ready(Ok(())), _) => this.received(&buf.filled()[before..]),
+            (Poll::Ready(Ok(())), _) => {
+                if let Err(Flood) = this.received(&buf.filled()[before..]) {
+                    this.rejections.note(RejectReason::Flood);
+                    let error = "HTTP/2 frames without progress";
+                    return Poll::Ready(Err(io::Error::other(error)));
+                }
+            }
             _ => {}
         }
         polled

@@ -11,6 +11,7 @@ mod command_line;
 mod connection_limits;
 mod demo;
 mod dialects;
+mod floods;
 mod forwarding;
 pub(crate) mod harness;
 mod keys_reload;
