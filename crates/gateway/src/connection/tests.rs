@@ -22,7 +22,9 @@ const PART: usize = 64 * 1024;
 
 /// How each request ended.
 #[derive(Clone, Default)]
-struct Ends(Arc<Mutex<Vec<(Option<StatusCode>, Ended)>>>);
+struct Ends(Arc<Mutex<Vec<End>>>);
+
+type End = (Option<StatusCode>, Ended);
 
 impl AuditSink for Ends {
     fn record(&self, record: &AuditRecord<'_>) {
