@@ -4,7 +4,7 @@
 //! that it sends show it. It accepts any number of frames that bring nothing forward; those that are
 //! received are counted here.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
@@ -21,6 +21,8 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 /// every answer of the gateway has a request id.
 const BARE_STATUS: usize = 24;
 
+/// More streams than may be open at a time.
+const ANSWERING: usize = 1_024;
 /// How many frames without progress a connection may receive at once, and how many more each second.
 const BURST: u32 = 1_000;
 const PER_SECOND: u32 = 20;
@@ -85,8 +87,8 @@ pub(super) struct Http2Frames {
     received: FrameReader,
     sent: FrameReader,
     budget: FrameBudget,
-    /// Streams whose answer has begun and not ended. At most as many as may be open at a time.
-    answering: HashSet<u32>,
+    /// The last streams whose answer has begun and not ended, at most `ANSWERING`.
+    answering: BTreeSet<u32>,
     /// The last stream whose header was too large. It may be reset after that.
     too_large: u32,
 }
@@ -97,7 +99,7 @@ impl Http2Frames {
             received: FrameReader::default(),
             sent: FrameReader::default(),
             budget: FrameBudget::new(now),
-            answering: HashSet::new(),
+            answering: BTreeSet::new(),
             too_large: 0,
         }
     }
@@ -156,6 +158,10 @@ impl Http2Frames {
                 answering.remove(&frame.stream);
             } else if frame.kind == HEADERS {
                 answering.insert(frame.stream);
+                // A stream that its client reset while its answer was being sent is not removed.
+                if answering.len() > ANSWERING {
+                    answering.pop_first();
+                }
             }
             reason.into_iter().for_each(&mut rejected);
         });
@@ -254,6 +260,18 @@ mod tests {
 
     fn all_received(frames: &mut Http2Frames, bytes: &[u8], times: u32, now: Instant) -> bool {
         (0..times).all(|_| frames.received(bytes, now).is_ok())
+    }
+
+    #[test]
+    fn few_streams_are_remembered() {
+        let mut frames = Http2Frames::new(Instant::now());
+        for stream in 0..10_000_u32 {
+            let mut answer = frame(HEADERS, 0, 0, &[7; 40]);
+            answer[5..9].copy_from_slice(&stream.to_be_bytes());
+            frames.sent(&answer, |reason| panic!("{reason:?}"));
+        }
+        assert_eq!(frames.answering.len(), ANSWERING);
+        assert_eq!(frames.answering.last(), Some(&9_999));
     }
 
     #[test]

@@ -220,6 +220,7 @@ where
         tokio::select! {
             ended = connection.as_mut() => ending.ended(ended),
             () = watched.idle(grace) => tracing::debug!(%peer, "closed an idle connection"),
+            () = ending.permit.closed() => ending.evicted(),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::harness::{KEY, Program, Started, client_h2, serve, wait_until};
 use super::lifecycle::admin;
-use super::rejections::{block, frame, http2};
+use super::rejections::{block, client, connect_from, frame, http2};
 
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
@@ -158,4 +158,57 @@ async fn a_client_that_opens_windows_as_it_reads_is_served() {
     }
     assert!(parts > 1_000, "{parts} parts");
     assert_eq!(floods(&gateway).await, 0);
+}
+
+/// Many slow clients of each kind, from many addresses, and an honest one: all of its requests are
+/// served at once. When the slow ones are gone, nothing is left of them.
+#[tokio::test]
+async fn slow_clients_do_not_touch_an_honest_one() {
+    let upstream = Router::new()
+        .route("/", get(|| async { "audio" }))
+        .route("/long", get(|| async { vec![7; LONG] }));
+    let gateway = Program::validating(serve(upstream).await)
+        .var("VOXGATE_HEADER_READ_TIMEOUT_SECONDS", "2")
+        .var("VOXGATE_LOG", "info")
+        .start();
+    let address = gateway.address;
+    assert_eq!(ask(address).await.0, 200);
+    let before = (gateway.memory_kib("VmRSS"), gateway.open_files());
+
+    let head = format!("GET /long HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n");
+    // Streams for which no window is opened: SETTINGS_INITIAL_WINDOW_SIZE is 0.
+    let mut no_window = vec![frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])];
+    no_window.extend((0..20).map(|number| request_header(2 * number + 1, true)));
+    let slow: [Vec<u8>; 6] = [
+        Vec::new(),
+        b"PRI * HT".to_vec(),
+        b"GET / HTTP/1.1\r\nHost: a\r\nX".to_vec(),
+        format!("{head}Content-Length: 1000\r\n\r\na").into(),
+        // An answer that is not read.
+        format!("{head}\r\n").into(),
+        http2(&no_window),
+    ];
+    let mut open = Vec::new();
+    for number in 0..120 {
+        let mut stream = connect_from(client(number), address).await;
+        stream.write_all(&slow[number % slow.len()]).await.unwrap();
+        open.push(stream);
+    }
+    for _ in 0..50 {
+        let answer = ask(address).await;
+        assert_eq!((answer.0, &answer.1[..]), (200, &b"audio"[..]));
+    }
+    // Those that never finished a header are closed by the gateway.
+    for (number, stream) in open.iter_mut().enumerate() {
+        if number % slow.len() < 3 {
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    }
+    drop(open);
+    wait_until("files back to the start", || {
+        (gateway.open_files() <= before.1 + 4).then_some(())
+    })
+    .await;
+    let grown = gateway.memory_kib("VmRSS").saturating_sub(before.0);
+    assert!(grown < 48 * 1024, "{grown} KiB after the slow clients");
 }
