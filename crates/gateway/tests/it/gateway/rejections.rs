@@ -190,6 +190,33 @@ async fn what_is_no_request_is_on_record_without_its_content() {
     assert!(!printed.contains("hunter2"), "{printed}");
 }
 
+/// Streams beyond those that the gateway announces are refused by the implementation of HTTP/2.
+#[tokio::test]
+async fn too_many_streams_are_on_record() {
+    let never = || async { std::future::pending::<()>().await };
+    let upstream = serve(Router::new().fallback(axum::routing::any(never))).await;
+    let gateway = Program::validating(upstream).start();
+    let authorization = format!("Bearer {KEY}");
+    let header = block(&[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "a"),
+        ("authorization", &authorization),
+    ]);
+    let streams: Vec<Vec<u8>> = (0..300)
+        .map(|number| frame(1, 5, 2 * number + 1, &header))
+        .collect();
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(&http2(&streams)).await.unwrap();
+    let is_it = |record: &Value| record["reason"] == "too_many_streams";
+    let record = gateway.wait_for_record("refused stream", is_it);
+    assert_eq!(record["event"], "rejected");
+    // 256 are announced.
+    assert_eq!(count(&gateway, "too_many_streams").await, 300 - 256);
+    drop(stream);
+}
+
 /// Neither a request, nor a refusal, nor a connection on which nothing was sent is one.
 #[tokio::test]
 async fn what_was_a_request_or_nothing_is_not_rejected() {
@@ -215,9 +242,7 @@ async fn what_was_a_request_or_nothing_is_not_rejected() {
 async fn many_rejections_of_one_client_are_counted_and_few_are_recorded() {
     let mut gateway = Program::validating(serve(Router::new()).await).start();
     let sent = 60;
-    for _ in 0..sent {
-        send(gateway.address, b"\0\r\n\r\n").await;
-    }
+    join_all((0..sent).map(|_| send(gateway.address, b"\0\r\n\r\n"))).await;
     assert_eq!(count(&gateway, "malformed").await, sent);
     gateway.terminate();
     gateway.exit_status().await;
