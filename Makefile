@@ -56,8 +56,10 @@ features: ## Check every combination of features of each library.
 	scripts/features.sh
 
 unit: ## Run the unit tests, the integration tests and the tests of the examples.
-	@command -v strace >/dev/null || why=$$(scripts/debian-package.sh strace) || \
-		scripts/skipped.sh add strace "$$why"
+	@for tool in curl strace; do \
+		command -v $$tool >/dev/null || why=$$(scripts/debian-package.sh $$tool) || \
+			scripts/skipped.sh add $$tool "$$why"; \
+	done
 	@# The integration tests start the examples. `cargo test --examples` builds only their tests.
 	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --examples
 	$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --lib --bins --tests --examples

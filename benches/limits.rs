@@ -13,9 +13,10 @@ use std::time::Instant;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use tower::{Layer as _, Service, service_fn};
+use voxgate::principal::Account;
 use voxgate::{
-    Account, AuditRecord, AuditSink, AuthBody, AuthLayer, Key, KeyRing, Limiter, Limits, Principal,
-    Rate, Secret,
+    AuditRecord, AuditSink, AuthBody, AuthLayer, Key, KeyRing, Limiter, Limits, Principal, Rate,
+    Secret,
 };
 
 const REQUESTS: u32 = 20_000;

@@ -28,7 +28,8 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use voxgate::{AuthLayer, Caller, Key, KeyRing, PeerAddr, Policy, Principal, Scope, generate_key};
+use voxgate::keys::generate_key;
+use voxgate::{AuthLayer, Caller, Key, KeyRing, PeerAddr, Policy, Principal, Scope};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -1,17 +1,17 @@
-//! Why a request is not let through.
+//! The reasons for refusing a request.
 
 use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::limit::Limit;
 use crate::principal::Principal;
+use voxgate_limits::Limit;
 
-/// A refusal: its kind, and when a retry makes sense.
+/// A refusal: its kind, and when to retry.
 ///
-/// It says little on purpose. The caller reads the words of its vendor's dialect, the audit record
-/// holds the [`DenialKind`], and neither holds the credential.
+/// A denial contains little on purpose. The caller receives the text of its vendor's dialect, and
+/// the audit record contains the [`DenialKind`]. Neither contains the credential.
 #[derive(Clone, Debug)]
 pub struct Denial {
     kind: DenialKind,
@@ -44,7 +44,7 @@ impl Denial {
         Self::new(DenialKind::Unavailable).with_retry_after(retry_after)
     }
 
-    /// Adds the time after which a retry makes sense. It is sent as `Retry-After` in whole
+    /// Sets the time after which the caller should retry. It is sent as `Retry-After` in whole
     /// seconds, rounded up (RFC 9110 §10.2.3).
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
@@ -52,46 +52,46 @@ impl Denial {
         self
     }
 
-    /// Names whose credential it was, for the audit record: it is known, and refused all the same.
-    /// The caller is not told.
+    /// Names the owner of a known credential that is refused, for the audit record. The owner is
+    /// not shown to the caller.
     #[must_use]
     pub fn with_principal(mut self, principal: Principal) -> Self {
         self.principal = Some(principal);
         self
     }
 
-    /// Names the limit that was hit, for the audit record.
+    /// Names the limit that was exceeded, for the audit record.
     #[must_use]
     pub fn with_limit(mut self, limit: Limit) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// The limit that was hit, if one was.
+    /// The limit that was exceeded, if any.
     #[must_use]
     pub fn limit(&self) -> Option<Limit> {
         self.limit
     }
 
-    /// Whose credential it was, if that is known.
+    /// The owner of the credential, if it is known.
     #[must_use]
     pub fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
     }
 
-    /// What kind of denial it is.
+    /// The kind of denial.
     #[must_use]
     pub fn kind(&self) -> DenialKind {
         self.kind
     }
 
-    /// The time after which a retry makes sense, if it is known.
+    /// The time after which the caller should retry, if it is known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// The status a neutral server answers with. A dialect may choose its vendor's own.
+    /// The default HTTP status. A dialect may use the status of its vendor instead.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.kind.status()
@@ -112,54 +112,56 @@ impl fmt::Display for Denial {
 
 impl std::error::Error for Denial {}
 
-/// What kind of denial it is.
+/// The kind of a denial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DenialKind {
-    /// The path has more than one meaning, so the policy could judge another path than is served.
+    /// The path is ambiguous: the policy could check a different path than the server serves.
     AmbiguousPath,
     /// The request's target and its `Host` do not name one plain authority (RFC 9112 §3.2).
     InvalidHost,
-    /// `TRACE` or `CONNECT`: neither may pass a server that adds a secret to what it forwards.
+    /// `TRACE` or `CONNECT`. A server that adds a secret to forwarded requests must refuse both.
     MethodNotAllowed,
-    /// The dialect was not recognised, so it is unknown where the credential would be.
+    /// The dialect was not recognised, so that the location of the credential is unknown.
     UnrecognizedDialect,
-    /// No credential location of the dialect holds a credential.
+    /// No credential location of the dialect contains a credential.
     MissingCredential,
-    /// A credential location is used, but not in the form that the dialect requires.
+    /// A credential location contains a value, but not in the form that the dialect requires.
     MalformedCredential,
     /// More than one credential was presented.
     ConflictingCredentials,
     /// No key matches the credential.
     UnknownCredential,
-    /// The credential has the form of [our own keys](crate::generate_key) and not their checksum:
-    /// a part of it is missing, or it was typed.
+    /// The credential has the form of a [generated key](crate::keys::generate_key), but its
+    /// checksum is wrong: it is incomplete or mistyped.
     MistypedCredential,
-    /// The credential is known and has been disabled.
+    /// The credential is known, but disabled.
     DisabledCredential,
-    /// The credential is known and does not count any more.
+    /// The credential is known, but expired.
     ExpiredCredential,
-    /// The credential is known and does not count yet.
+    /// The credential is known, but not valid yet.
     NotYetValidCredential,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
-    /// The request's body is larger than is allowed.
+    /// The body of the request is too large.
     ContentTooLarge,
-    /// The caller sends more than its limit.
+    /// The caller exceeds a limit.
     RateLimited,
-    /// A system that the decision or the response needs is unreachable at the moment.
+    /// A system that the decision or the response needs is temporarily unreachable.
     Unavailable,
     /// No upstream serves this path.
     NoUpstream,
-    /// The upstream cannot be reached, or broke off before it answered.
+    /// The upstream cannot be reached, or closed the connection before it answered.
     UpstreamUnreachable,
     /// The upstream did not accept a connection, or did not answer, in time.
     UpstreamTimeout,
+    /// The gateway failed because of an internal error.
+    InternalError,
 }
 
 impl DenialKind {
-    /// The kind that the caller sees. A caller with a refused key does not learn whether the key is
-    /// known.
+    /// The kind that is shown to the caller. A caller with a refused key does not learn whether the
+    /// key is known.
     pub(crate) fn as_told(self) -> Self {
         match self {
             Self::MistypedCredential
@@ -175,13 +177,13 @@ impl DenialKind {
         self.status() == StatusCode::UNAUTHORIZED
     }
 
-    /// The name that stands in audit records and metrics.
+    /// The name in audit records and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.row().0
     }
 
-    /// The status a neutral server answers with.
+    /// The default HTTP status.
     #[must_use]
     pub fn status(self) -> StatusCode {
         self.row().1
@@ -208,6 +210,7 @@ impl DenialKind {
             Self::NoUpstream => ("no_upstream", StatusCode::NOT_FOUND),
             Self::UpstreamUnreachable => ("upstream_unreachable", StatusCode::BAD_GATEWAY),
             Self::UpstreamTimeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
+            Self::InternalError => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
 }

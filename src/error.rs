@@ -1,13 +1,13 @@
-//! Errors of configuration: all of them at once.
+//! Configuration errors. All problems are reported together.
 
 use std::fmt;
 
-/// The rest is only counted.
+/// Maximum number of problems to keep. Further problems are only counted.
 const MAX_PROBLEMS: usize = 1000;
 
-/// All problems of a configuration at once. No problem shows a value.
+/// All problems of a configuration. No problem shows a value.
 ///
-/// Shown one problem a line.
+/// `Display` writes one problem per line.
 #[derive(Debug)]
 pub struct ConfigError {
     problems: Vec<Problem>,
@@ -21,8 +21,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem at `place` (a variable's name, or file and line). The `message` says what is
-    /// wrong and how to fix it. It must not contain a value that might be secret.
+    /// A problem at `place` (the name of a variable, or a file and line). The `message` describes
+    /// the problem and its fix. It must not contain a value that might be secret.
     #[must_use]
     pub fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
@@ -31,13 +31,13 @@ impl Problem {
         }
     }
 
-    /// Where it is: a variable's name, or a file and line.
+    /// The place: the name of a variable, or a file and line.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// The problem, and how to fix it.
+    /// The problem and its fix.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -51,24 +51,24 @@ impl fmt::Display for Problem {
 }
 
 impl ConfigError {
-    /// All the problems that were found.
+    /// All problems.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// The problems themselves, to report them beside others.
+    /// Returns the problems, to report them together with others.
     #[must_use]
     pub fn into_problems(self) -> Vec<Problem> {
         self.problems
     }
 
-    /// `Ok(value)` if nothing is wrong, all the problems otherwise. A `value` that could not be
-    /// made is a problem of its own, even if nobody named it.
+    /// Returns the value if there are no problems, otherwise all problems. A missing `value` is an
+    /// error, even without a problem.
     ///
     /// # Errors
     ///
-    /// When there is a problem, or no value.
+    /// If there is a problem, or no value.
     pub fn check<T>(value: Option<T>, mut problems: Vec<Problem>) -> Result<T, Self> {
         if problems.len() > MAX_PROBLEMS {
             let more = problems.len() - MAX_PROBLEMS;

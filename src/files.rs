@@ -1,4 +1,4 @@
-//! Files that are mounted, and change while the process runs.
+//! Reads mounted files that change while the process runs.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-/// Longest file that is read: that of more than two million keys.
+/// Maximum size of a file: enough for more than two million keys.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
-/// A fingerprint that changes when one of some files changes.
+/// A fingerprint of several files that changes when one of them changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint([u8; 32]);
 
-/// Reads a text file, up to a bound.
+/// Reads a text file, up to the maximum size.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
         return Err(io::Error::other(format!(
-            "it is longer than {MAX_BYTES} bytes"
+            "the file is longer than {MAX_BYTES} bytes"
         )));
     }
     Ok(text)
@@ -28,20 +28,21 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 /// Opens a regular file. Other kinds, such as pipes, may never end.
 fn open(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+        return Err(io::Error::other("the path is not a regular file"));
     }
     File::open(path)
 }
 
-/// Reads these files, of one version where they are in one mounted volume of Kubernetes: all that
-/// is in it is behind one link, `..data`, which is changed to the next version at once.
+/// Reads these files. Files of one mounted Kubernetes volume are read from the same version: all
+/// files of a volume are behind one link, `..data`, which is switched to the next version
+/// atomically.
 pub(crate) fn read_together(paths: &[PathBuf]) -> Vec<io::Result<String>> {
     let places = locate(paths);
     places.iter().map(|path| read_text(path)).collect()
 }
 
 impl Fingerprint {
-    /// Of what was read.
+    /// The fingerprint of texts that were read.
     pub(crate) fn of(texts: &[io::Result<String>]) -> Self {
         let mut hasher = Sha256::new();
         for text in texts {
@@ -56,7 +57,7 @@ impl Fingerprint {
         Self(hasher.finalize().into())
     }
 
-    /// Of what would be read now. The contents are not held in memory.
+    /// The fingerprint of the current content. The content is not kept in memory.
     pub(crate) fn now(paths: &[PathBuf]) -> Self {
         let mut hasher = Sha256::new();
         for path in locate(paths) {
@@ -84,7 +85,7 @@ fn hash(path: &Path, hasher: &mut Sha256) -> io::Result<u64> {
     }
 }
 
-/// Where one file ends and the next begins is part of it.
+/// Adds the length, so that the boundary between two files is part of the fingerprint.
 fn end(hasher: &mut Sha256, length: u64) {
     hasher.update(length.to_be_bytes());
 }
@@ -94,7 +95,7 @@ fn failed(hasher: &mut Sha256, error: &io::Error) {
     end(hasher, u64::MAX);
 }
 
-/// The files behind the links of one moment.
+/// Resolves the links of all files at one moment.
 fn locate(paths: &[PathBuf]) -> Vec<PathBuf> {
     let mut volumes: Vec<(&Path, Option<PathBuf>)> = Vec::new();
     let mut places = Vec::new();
@@ -117,7 +118,7 @@ fn locate(paths: &[PathBuf]) -> Vec<PathBuf> {
     places
 }
 
-/// Whether the file is a link through `..data`, and not one beside it.
+/// Whether the file is a link through `..data`.
 fn is_in_volume(path: &Path) -> bool {
     fs::read_link(path).is_ok_and(|target| target.starts_with("..data"))
 }
@@ -128,7 +129,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn a_fingerprint_is_of_the_contents_and_of_nothing_else() {
+    fn a_fingerprint_depends_on_the_contents_only() {
         let directory = tempfile::tempdir().expect("a directory");
         let paths = ["a", "b"].map(|name| directory.path().join(name)).to_vec();
         let absent = Fingerprint::now(&paths);
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_beside_the_link_is_itself_and_a_pipe_is_none() {
+    fn a_plain_file_in_a_volume_is_read_and_a_directory_is_refused() {
         let volume = tempfile::tempdir().expect("a directory");
         let at = |name: &str| volume.path().join(name);
         fs::create_dir(at("..1")).expect("a version");
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_one_volume_are_of_one_version() {
+    fn files_of_one_volume_are_read_from_one_version() {
         let volume = tempfile::tempdir().expect("a directory");
         let at = |name: &str| volume.path().join(name);
         for version in ["..1", "..2"] {

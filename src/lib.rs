@@ -57,21 +57,22 @@ mod auth;
 pub mod axum;
 mod declassify;
 mod denial;
-mod dialect;
+pub mod dialect;
 pub mod env;
 mod error;
 mod files;
+#[doc(hidden)]
+pub mod gateway;
 pub mod guide;
-mod keys;
-mod limit;
-mod policy;
-mod principal;
+pub mod keys;
+pub mod policy;
+pub mod principal;
 pub mod rate_limit;
 mod request_id;
 mod request_validation;
-mod secret;
+pub mod secret;
 mod toml_file;
-mod verify;
+pub mod verify;
 mod websocket;
 
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
@@ -79,25 +80,22 @@ pub use self::auth::{Auth, AuthBody, AuthFuture, AuthLayer, PeerAddr, Tunnel};
 #[cfg(voxgate_constant_time)]
 pub use self::declassify::on_declassify;
 pub use self::denial::{Denial, DenialKind};
-pub use self::dialect::{Dialect, IssuedKey, RefusalContext, UnknownDialect, is_grpc};
+pub use self::dialect::Dialect;
 pub use self::error::{ConfigError, Problem};
-pub use self::keys::{
-    InvalidKey, Key, KeyChange, KeyRing, KeysFile, PlainKey, RingChange, SharedKeyRing,
-    generate_key,
-};
-pub use self::limit::{Limit, Limits, Rate};
-pub use self::policy::{Policy, Rule, Voice};
-pub use self::principal::{
-    Account, AuthMethod, Caller, InvalidScope, KeyKind, KeyState, Principal, Scope, Validity,
-};
-pub use self::rate_limit::Limiter;
-pub use self::request_id::{RequestId, X_REQUEST_ID};
+pub use self::keys::{Key, KeyRing, SharedKeyRing};
+pub use self::policy::Policy;
+pub use self::principal::{AuthMethod, Caller, Principal, Scope};
+pub use self::rate_limit::{Limiter, Limits, Rate};
+pub use self::request_id::RequestId;
 pub use self::request_validation::RequestValidation;
-pub use self::secret::{Digest, InvalidSecret, MAX_CREDENTIAL_BYTES, RawCredential, Secret};
-pub use self::verify::{Verdict, Verify, VerifyFn, VerifyOutcome, verify_fn};
-pub use self::websocket::{asks_for_websocket, upgrades_to_websocket};
+pub use self::secret::{Digest, RawCredential, Secret};
+pub use self::verify::{Verdict, Verify, VerifyOutcome, verify_fn};
 
 /// The examples of README are tests, too.
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../docs/tutorials/axum.md")]
+struct AxumTutorial;

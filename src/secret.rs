@@ -1,8 +1,8 @@
-//! Secrets as types, and the only comparison of secrets.
+//! Types for secrets, and the only comparison of secrets.
 //!
-//! Credentials are compared as SHA-256 digests. Two digests have the same length whatever was
-//! presented, so that neither the length of a secret nor the place of the first differing byte
-//! can be measured (`subtle` returns early on slices of different length, hence the digests).
+//! Credentials are compared as SHA-256 digests. All digests have the same length, so that neither
+//! the length of a secret nor the position of the first different byte can be measured. (`subtle`
+//! returns early for slices of different length.)
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use subtle::ConstantTimeEq;
 
 use crate::declassify::declassify;
 
-/// The longest credential that is looked at, in bytes. A longer one is unknown by definition.
+/// The maximum length of a credential in bytes. A longer credential is always unknown.
 pub const MAX_CREDENTIAL_BYTES: usize = 4096;
 
-/// A credential as the caller presented it: untrusted bytes that may hold a secret.
+/// A credential as the caller presented it: untrusted bytes that may contain a secret.
 ///
 /// `Debug` does not show the bytes. There is no `PartialEq`: compare [`RawCredential::digest`] with
 /// [`Digest::matches`].
@@ -68,7 +68,7 @@ impl Digest {
         Self(Sha256::digest(secret).into())
     }
 
-    /// Reads 64 hexadecimal digits, as a keys file holds them. `None` for anything else.
+    /// Parses 64 hexadecimal digits, as in a keys file. Returns `None` for any other text.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let text = text.as_bytes();
@@ -90,9 +90,8 @@ impl Digest {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Whether both are the digest of the same credential, in a time that does not depend on
-    /// either. This is the only comparison of credentials in this crate, and what it says is declared
-    /// to be no secret.
+    /// Whether both are the digest of the same credential, in constant time. This is the only
+    /// comparison of credentials in this crate, and its result is declared to be public.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         declassify(self.0.ct_eq(&other.0).into())
@@ -109,10 +108,10 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A secret that this process holds in the clear, such as a deployment key.
+/// A secret that this process stores in plain text, such as a deployment key.
 ///
-/// It is visible ASCII without spaces, so that it fits into a header. It has no `Display`, no
-/// `PartialEq` and no `Serialize`, and its `Debug` is redacted.
+/// A secret is visible ASCII without spaces, so that it fits into a header. The type has no
+/// `Display`, no `PartialEq` and no `Serialize`, and its `Debug` is redacted.
 #[derive(Clone)]
 pub struct Secret(Box<str>);
 
@@ -154,15 +153,15 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a text cannot serve as a secret.
+/// The reason why a text is not a valid secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidSecret {
-    /// Nothing, or only white space.
+    /// The text is empty or only white space.
     Blank,
-    /// More than [`MAX_CREDENTIAL_BYTES`].
+    /// The text is longer than [`MAX_CREDENTIAL_BYTES`].
     TooLong,
-    /// A space, a control character or a character outside ASCII.
+    /// The text contains a space, a control character or a character outside ASCII.
     NotVisibleAscii,
 }
 
@@ -172,7 +171,7 @@ impl fmt::Display for InvalidSecret {
             Self::Blank => f.write_str("is empty or blank"),
             Self::TooLong => write!(f, "is longer than {MAX_CREDENTIAL_BYTES} bytes"),
             Self::NotVisibleAscii => {
-                f.write_str("holds a space, a control character or a character outside ASCII")
+                f.write_str("contains a space, a control character or a character outside ASCII")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The verifier: it finds the owner of a credential.
+//! The verifier: finds the owner of a credential.
 
 use std::fmt;
 use std::future::Future;
@@ -10,10 +10,10 @@ use crate::secret::RawCredential;
 /// The answer of a verifier: the owner of the credential, or the reason to deny it.
 pub type Verdict = Result<Principal, Denial>;
 
-/// Whether a verifier has its verdict at once or has to wait for it.
+/// The verdict of a verifier, or a future that resolves to it.
 #[derive(Debug)]
 pub enum VerifyOutcome<F> {
-    /// The verdict. Nothing is boxed, cloned or awaited.
+    /// The verdict, available at once. Nothing is boxed, cloned or awaited.
     Ready(Verdict),
     /// A future that resolves to the verdict.
     Pending(F),
@@ -35,8 +35,8 @@ pub enum VerifyOutcome<F> {
 ///
 /// # Cancel safety
 ///
-/// The future is dropped when the caller disconnects. Work that must finish belongs in a task of its
-/// own.
+/// The future is dropped when the caller disconnects. Put work that must finish into a separate
+/// task.
 pub trait Verify {
     /// The future of a pending verdict.
     type Future: Future<Output = Verdict>;

@@ -1,10 +1,10 @@
-//! Which requests ask for a WebSocket.
+//! Recognizes WebSocket upgrades.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Version};
 
-/// Whether `request` asks for a WebSocket (RFC 6455 §4.1): a `GET` in HTTP/1.1 whose `Connection`
-/// names `upgrade` and whose one `Upgrade` is `websocket`.
+/// Whether `request` is a WebSocket handshake (RFC 6455 §4.1): a `GET` in HTTP/1.1 whose
+/// `Connection` contains `upgrade` and whose only `Upgrade` is `websocket`.
 #[must_use]
 pub fn asks_for_websocket<B>(request: &Request<B>) -> bool {
     request.method() == Method::GET
@@ -12,7 +12,7 @@ pub fn asks_for_websocket<B>(request: &Request<B>) -> bool {
         && upgrades_to_websocket(request.headers())
 }
 
-/// Whether these headers, of a request or of a response, speak of a change to WebSocket.
+/// Whether these headers, of a request or a response, upgrade the connection to WebSocket.
 #[must_use]
 pub fn upgrades_to_websocket(headers: &HeaderMap) -> bool {
     let connection = headers.get_all(CONNECTION).iter().any(|value| {
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_plain_websocket_upgrade_is_one() {
+    fn only_a_plain_websocket_upgrade_is_recognized() {
         for pairs in [
             [
                 ("connection", "keep-alive, Upgrade"),

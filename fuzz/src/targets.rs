@@ -48,8 +48,9 @@ pub fn basic(input: &[u8]) {
 /// The query of a URL.
 pub fn query(input: &[u8]) {
     let input = text(input);
-    const PLACES: [Place; 2] = [
+    const PLACES: [Place; 3] = [
         (Dialect::Kugel, "/ws/tts"),
+        (Dialect::Google, "/v1/text:synthesize"),
         (Dialect::Cartesia, "/tts/websocket"),
     ];
     each(&PLACES, input, |path| {

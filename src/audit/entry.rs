@@ -1,4 +1,4 @@
-//! A record as it waits to be written: copied from the request, and not yet text.
+//! A record that waits to be written: copied from the request, but not formatted yet.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -8,15 +8,15 @@ use http::Version;
 use super::fingerprint::CredentialFingerprint;
 use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Rejected, Start, Stop};
 use crate::denial::DenialKind;
-use crate::limit::Limit;
 use crate::principal::{AuthMethod, Principal};
 use crate::request_id::RequestId;
+use voxgate_limits::Limit;
 
-/// How much is kept of each text from outside, in bytes.
+/// Maximum number of bytes that are kept of each untrusted text.
 pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256];
 pub(super) const TEXTS: usize = 8;
 
-/// The texts from outside that a decision has, in the order in which they are kept.
+/// The untrusted texts of a decision, in the order in which they are stored.
 #[derive(Clone, Copy)]
 pub(super) enum Text {
     Method,
@@ -37,7 +37,7 @@ pub(super) struct Entry {
 }
 
 pub(super) enum Facts {
-    /// The rare ones.
+    /// The rare records.
     Start(Box<Start>),
     Stop(Stop),
     Rejected(Box<Rejected>),
@@ -72,11 +72,11 @@ pub(super) struct DecisionFacts {
     pub(super) peer: Option<SocketAddr>,
     pub(super) version: Version,
     pub(super) credential: Option<CredentialFingerprint>,
-    /// Where in the batch's text ours begins, and how long each of its parts is; `None` when
-    /// there is none.
+    /// The start of this record's text in the text of the batch, and the length of each part.
+    /// `None` for a missing part.
     pub(super) texts: usize,
     pub(super) lengths: [Option<u16>; TEXTS],
-    /// Whether one of them was cut.
+    /// Whether a text was truncated.
     pub(super) truncated: bool,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct CompletionFacts {
 }
 
 impl Entry {
-    /// Copies a record. Its texts go behind those in `text`.
+    /// Copies a record. Its texts are appended to `text`.
     pub(super) fn copy(seq: u64, record: &AuditRecord<'_>, text: &mut Vec<u8>) -> Self {
         let (time, facts) = match record {
             AuditRecord::Start(start) => (start.time, Facts::Start(Box::new(start.clone()))),
@@ -132,7 +132,7 @@ impl Entry {
         Self { seq, time, facts }
     }
 
-    /// Its texts are where they were, so many bytes further on.
+    /// Moves the position of its texts by this number of bytes.
     pub(super) fn shift_texts(&mut self, by: usize) {
         if let Facts::Decision(decision) = &mut self.facts {
             decision.texts += by;
@@ -204,7 +204,7 @@ impl DecisionFacts {
         self.lengths[Text::QueryNames as usize] = u16::try_from(text.len() - start).ok();
     }
 
-    /// One of the texts, out of those of the batch.
+    /// Returns one text of this record, from the texts of the batch.
     pub(super) fn text<'a>(&self, which: Text, all: &'a [u8]) -> Option<&'a [u8]> {
         let length = |length: &Option<u16>| length.map_or(0, usize::from);
         let before: usize = self.lengths[..which as usize].iter().map(length).sum();

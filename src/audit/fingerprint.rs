@@ -1,4 +1,4 @@
-//! What tells tries with one unknown credential.
+//! Fingerprints of unknown credentials.
 
 use std::fmt;
 use std::io;
@@ -9,25 +9,25 @@ use sha2::Sha256;
 use crate::declassify::declassify;
 use crate::secret::RawCredential;
 
-/// The key of the fingerprints of one process, or of all that share it.
+/// The key of fingerprints, for one process or for several processes that share it.
 ///
-/// Without it nobody can tell from a fingerprint whether a guess at the credential is right.
+/// Without the pepper, a fingerprint cannot be used to check a guess of the credential.
 #[derive(Clone)]
 pub struct Pepper(Hmac<Sha256>);
 
 impl Pepper {
-    /// A pepper of 16 bytes at least.
+    /// A pepper of at least 16 bytes.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mac = Hmac::new_from_slice(bytes).ok();
         mac.filter(|_| bytes.len() >= 16).map(Self)
     }
 
-    /// A pepper that nobody knows, for fingerprints that are compared within one process.
+    /// A random pepper, for fingerprints that are compared within one process.
     ///
     /// # Errors
     ///
-    /// When the operating system has no randomness to give.
+    /// If the operating system cannot supply random bytes.
     pub fn random() -> io::Result<Self> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
@@ -50,7 +50,8 @@ impl fmt::Debug for Pepper {
     }
 }
 
-/// The same for the same credential under the same [`Pepper`]: 16 hexadecimal digits.
+/// Identifies an unknown credential: 16 hexadecimal digits, which are equal for the same credential
+/// and the same [`Pepper`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialFingerprint(u64);
 
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_of_the_credential_and_of_the_pepper() {
+    fn a_fingerprint_depends_on_the_credential_and_the_pepper() {
         let pepper = |text: &[u8]| Pepper::new(text).expect("long enough");
         let of = |pepper: &Pepper, text: &[u8]| pepper.fingerprint(RawCredential::new(text));
         let (one, other) = (pepper(b"0123456789abcdef"), pepper(b"0123456789abcdeF"));

@@ -1,9 +1,9 @@
-//! One flat JSON object on one line of ASCII, whatever is put into it.
+//! Writes one flat JSON object as one line of ASCII, for any content.
 
 use std::fmt::Write as _;
 
-/// Writes an object's fields in the order in which they come (RFC 8259). Names are ours and hold
-/// nothing that would have to be escaped.
+/// Writes the fields of an object in order (RFC 8259). The names are constants that do not need to
+/// be escaped.
 pub(super) struct Object<'a> {
     line: &'a mut String,
     truncated: bool,
@@ -38,13 +38,13 @@ impl<'a> Object<'a> {
         self.line.push_str(if value { "true" } else { "false" });
     }
 
-    /// A text of ours, of printable ASCII without quotes and backslashes.
+    /// Writes a trusted text: printable ASCII without quotes and backslashes.
     pub(super) fn word(&mut self, name: &str, word: impl std::fmt::Display) {
         self.name(name);
         let _ = write!(self.line, "\"{word}\"");
     }
 
-    /// A text of anybody's, of which at most `limit` bytes are shown.
+    /// Writes an untrusted text, of at most `limit` bytes.
     pub(super) fn text(&mut self, name: &str, text: &[u8], limit: usize) {
         self.name(name);
         let shown = &text[..text.len().min(limit)];
@@ -58,7 +58,7 @@ impl<'a> Object<'a> {
         self.truncated = true;
     }
 
-    /// Ends the object, and says whether a text in it was cut.
+    /// Ends the object, and records whether a text in it was truncated.
     pub(super) fn end(mut self) {
         if self.truncated {
             self.boolean("truncated", true);
@@ -67,8 +67,8 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Printable ASCII stays as it is but for quotes and backslashes; other characters are JSON escapes,
-/// and bytes that are no UTF-8 are percent-encoded (RFC 3986 §2.1).
+/// Writes printable ASCII except quotes and backslashes unchanged, other characters as JSON
+/// escapes, and bytes that are not UTF-8 percent-encoded (RFC 3986 §2.1).
 fn escape(line: &mut String, text: &[u8]) {
     for chunk in text.utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_printable_ascii_is_escaped() {
+    fn characters_outside_printable_ascii_are_escaped() {
         for (text, expected) in [
             (&b"plain"[..], "plain"),
             (b"\"\\/", "\\\"\\\\/"),
@@ -127,7 +127,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_is_one_line_of_json_that_says_what_was_said(text in ".*", limit in 0..300_usize) {
+        fn a_line_is_valid_json_that_preserves_the_text(text in ".*", limit in 0..300_usize) {
             let line = object(text.as_bytes(), limit);
             prop_assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
             prop_assert!(line.len() <= 6 * limit.min(text.len()) + 40);

@@ -1,4 +1,4 @@
-//! A record as a line of JSON.
+//! Formats a record as a line of JSON.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
@@ -21,9 +21,9 @@ const CHAIN_BYTES: usize = 80;
 const MAX_LABEL_BYTES: usize = 256;
 const MAX_SCOPES_BYTES: usize = 512;
 
-/// What every line of a process has in common.
+/// Formats records with the common fields of a process.
 pub(super) struct LineWriter {
-    /// Random for each start.
+    /// A random value for each start.
     instance: String,
 }
 
@@ -32,11 +32,11 @@ impl LineWriter {
         Self { instance }
     }
 
-    /// Writes one record, without a newline. `texts` are those of its batch.
+    /// Writes one record, without a newline. `texts` are the texts of its batch.
     pub(super) fn write(&self, line: &mut String, entry: &Entry, texts: &[u8]) {
         let start = line.len();
-        // What is escaped is up to six times as long. If it is too long for a line, less of it is
-        // shown.
+        // Escaped text is up to six times as long. If it is too long for a line, it is truncated
+        // further.
         for share in [1, 2, 4, 16] {
             line.truncate(start);
             self.write_share(line, entry, texts, share);
@@ -46,7 +46,7 @@ impl LineWriter {
         }
     }
 
-    /// That these records were lost.
+    /// Writes a record of lost records.
     pub(super) fn write_gap(&self, line: &mut String, time: SystemTime, lost: RangeInclusive<u64>) {
         let mut object = self.begin(line, None, time, "gap");
         object.number("from", *lost.start());

@@ -10,10 +10,10 @@ use crate::audit::{
     AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, QueryNames, Rejected,
 };
 use crate::denial::{Denial, DenialKind};
-use crate::limit::Limits;
 use crate::principal::{Account, AuthMethod, Scope};
 use crate::request_id::RequestId;
 use crate::secret::RawCredential;
+use voxgate_limits::Limits;
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     let schema = include_str!("../../docs/audit.schema.json");
@@ -67,7 +67,7 @@ fn decision<'a>(method: &'a Method, path: &'a str) -> Decision<'a> {
 }
 
 #[test]
-fn a_decision_says_all_of_it_in_a_fixed_order() {
+fn a_decision_has_all_fields_in_a_fixed_order() {
     let account = Arc::new(Account::new("acme", Limits::default()));
     let principal = Principal::new("ivr")
         .with_label("IVR, \"production\"")
@@ -113,7 +113,7 @@ fn a_decision_says_all_of_it_in_a_fixed_order() {
 }
 
 #[test]
-fn the_other_records_are_as_the_schema_says() {
+fn other_records_match_the_schema() {
     let principal = Principal::new("ivr");
     let time = SystemTime::UNIX_EPOCH;
     let completion = Completion {
@@ -185,9 +185,9 @@ fn the_other_records_are_as_the_schema_says() {
 }
 
 proptest! {
-    /// Whatever a client sends: one line of ASCII, not too long, as the schema says.
+    /// Any input makes one line of ASCII within the maximum length that matches the schema.
     #[test]
-    fn a_line_is_a_line(
+    fn any_input_makes_one_valid_line(
         host in prop::collection::vec(any::<u8>(), 0..600),
         agent in prop::collection::vec(any::<u8>(), 0..600),
         path in "[\\x00-\\x1f\"\\\\é\u{2028}\u{202e}🦀a]{0,700}",

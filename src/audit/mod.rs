@@ -1,9 +1,9 @@
-//! What was decided, about whom, and how it ended.
+//! The audit trail: records of decisions and of the ends of requests.
 //!
-//! Every request leaves one [`Decision`]; an accepted one leaves a [`Completion`] with the same
-//! request id when its answer, or its tunnel, has ended. A caller that leaves while a verifier is
-//! still being asked leaves none: nothing was decided, and nothing was answered. Records hold key ids and labels, never a
-//! credential, and never the text to be spoken.
+//! Each request has one [`Decision`]. An accepted request also has a [`Completion`] with the same
+//! request id when its response or tunnel has ended. A caller that disconnects while a verifier is
+//! pending leaves no record, because nothing was decided and nothing was answered. Records contain
+//! key ids and labels, never a credential, and never the text to synthesize.
 
 mod entry;
 mod fingerprint;
@@ -21,9 +21,9 @@ use std::time::{Duration, SystemTime};
 use http::{Method, StatusCode, Version};
 
 use crate::denial::{Denial, DenialKind};
-use crate::limit::Limit;
 use crate::principal::{AuthMethod, Principal};
 use crate::request_id::RequestId;
+use voxgate_limits::Limit;
 
 pub use self::fingerprint::{CredentialFingerprint, Pepper};
 pub use self::query::QueryNames;
@@ -37,15 +37,16 @@ pub use self::queue::{AuditQueue, AuditQueueGuard, DeliveryGuarantee, Output, St
 pub use self::receipt::{NotRecorded, Receipt};
 pub use self::tracing::{AUDIT_TARGET, TracingSink};
 
-/// Takes audit records.
+/// Receives audit records.
 ///
-/// It is called on the request's own thread and must not block.
+/// The methods are called on the request's thread and must not block.
 pub trait AuditSink: Send + Sync {
-    /// Takes one record.
+    /// Receives one record.
     fn record(&self, record: &AuditRecord<'_>);
 
-    /// Takes the record of a decision. The request goes on when the receipt has resolved; if that
-    /// fails, it is refused with 503. A sink that promises nothing need not write this.
+    /// Receives the record of a decision. The request continues when the receipt resolves. If the
+    /// receipt fails, the request is refused with 503. The default implementation is for sinks
+    /// without a delivery guarantee.
     fn commit(&self, record: &AuditRecord<'_>) -> Receipt {
         self.record(record);
         Receipt::recorded()
@@ -62,7 +63,7 @@ impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
     }
 }
 
-/// Several sinks: each of them takes every record, in this order, and a request waits for all.
+/// Several sinks. Each sink receives every record, in this order. A request waits for all of them.
 impl<T: AuditSink> AuditSink for Vec<T> {
     fn record(&self, record: &AuditRecord<'_>) {
         for sink in self {
@@ -79,96 +80,96 @@ impl<T: AuditSink> AuditSink for Vec<T> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum AuditRecord<'a> {
-    /// The process began to take requests.
+    /// The process started to accept requests.
     Start(Start),
     /// A request was accepted or refused.
     Decision(Decision<'a>),
     /// An accepted request ended.
     Completion(Completion<'a>),
-    /// Other keys are in force.
+    /// The key ring was replaced.
     Keys(Keys<'a>),
-    /// What became of one key, when others came into force.
+    /// A change of one key in a new key ring.
     Key(KeyRecord<'a>),
-    /// A server turned something away that was no request.
+    /// A server rejected something before it was a request.
     Rejected(Rejected),
-    /// The process takes no more requests, and nothing is in flight.
+    /// The process accepts no more requests, and no request is in flight.
     Stop(Stop),
 }
 
-/// The process began to take requests.
+/// The process started to accept requests.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// When.
+    /// The time.
     pub time: SystemTime,
     /// `validate` or `preconfigured`.
     pub mode: &'static str,
-    /// The dialect that is spoken.
+    /// The dialect.
     pub dialect: &'static str,
-    /// How many keys are known.
+    /// The number of keys.
     pub keys: usize,
-    /// What tells their set apart; empty without keys.
+    /// The digest of the key ring; empty without keys.
     pub key_ring: String,
-    /// What tells this configuration apart, secrets left out.
+    /// The digest of the configuration, without secrets.
     pub config: String,
-    /// The methods and paths that are open to everybody, separated by commas.
+    /// The public methods and paths, separated by commas.
     pub public: String,
-    /// Where requests are taken.
+    /// The address of the data listener.
     pub listen: SocketAddr,
-    /// Whether strangers can reach a door that asks for no credential: preconfigured mode on an
+    /// Whether other machines can send requests without a credential: preconfigured mode on an
     /// address that is not a loopback address.
     pub exposed: bool,
 }
 
-/// Other keys are in force. A [`KeyRecord`] for each that is not as it was follows.
+/// The key ring was replaced. A [`KeyRecord`] for each changed key follows.
 #[derive(Clone, Debug)]
 pub struct Keys<'a> {
-    /// When.
+    /// The time.
     pub time: SystemTime,
-    /// How many sets of keys there have been.
+    /// The generation of the key ring.
     pub generation: u64,
-    /// The same wherever the same keys are in force.
+    /// The digest of the key ring. It is equal on all replicas with the same keys.
     pub digest: &'a str,
-    /// How many keys there are.
+    /// The number of keys.
     pub keys: usize,
-    /// How many of them, or of those before, are not as they were.
+    /// The number of keys that were added, removed or changed.
     pub changes: usize,
 }
 
-/// What became of one key.
+/// A change of one key.
 #[derive(Clone, Debug)]
 pub struct KeyRecord<'a> {
-    /// When.
+    /// The time.
     pub time: SystemTime,
-    /// The number of the set of keys.
+    /// The generation of the key ring.
     pub generation: u64,
     /// `added`, `removed`, `secret_changed` or `changed`.
     pub change: &'static str,
-    /// Whose key it is now; as it was, if it was removed.
+    /// The principal of the key. For a removed key, its last state.
     pub principal: &'a Principal,
 }
 
-/// A server turned something away before it was a request: bytes that are no HTTP, a header that is
-/// too large or too late, or a connection beyond a limit. There is no request id and no content.
+/// A server rejected something before it was a request: bytes that are not HTTP, a header that is too
+/// large or too late, or a connection beyond a limit. There is no request id and no content.
 #[derive(Clone, Debug)]
 pub struct Rejected {
-    /// When.
+    /// The time.
     pub time: SystemTime,
-    /// The other end of the connection.
+    /// The address of the other end of the connection.
     pub peer: SocketAddr,
-    /// Why, in one word.
+    /// The reason, in one word.
     pub reason: &'static str,
-    /// How many bytes had been received on the connection.
+    /// The number of bytes that had been received on the connection.
     pub bytes_received: u64,
-    /// How many others were left out since the record before, because there were too many.
+    /// The number of rejections since the previous record that were too many to record.
     pub omitted: u64,
 }
 
-/// The process takes no more requests, and nothing is in flight.
+/// The process accepts no more requests, and no request is in flight.
 #[derive(Clone, Debug)]
 pub struct Stop {
-    /// When.
+    /// The time.
     pub time: SystemTime,
-    /// What ended it: the name of a signal, or what failed.
+    /// The reason: the name of a signal, or the failure.
     pub why: &'static str,
 }
 
@@ -180,39 +181,39 @@ pub struct Decision<'a> {
     pub time: SystemTime,
     /// The request.
     pub request_id: RequestId,
-    /// The dialect that was spoken.
+    /// The dialect of the request.
     pub dialect: &'static str,
-    /// How the caller was accepted; `None` when it was refused.
+    /// How the caller was accepted. `None` if it was refused.
     pub auth_method: Option<AuthMethod>,
-    /// Who it was, as far as that came out before the decision.
+    /// The principal, if it was known before the decision.
     pub principal: Option<&'a Principal>,
-    /// Why it was refused; `None` when it was accepted.
+    /// The reason for the refusal. `None` if the request was accepted.
     pub denial: Option<&'a Denial>,
-    /// The limit that was hit, if that is why, or why no more was said.
+    /// The limit that was exceeded, if it is the reason or replaced the response of another reason.
     pub limit: Option<Limit>,
-    /// How long it waited for a slot; `None` if it did not.
+    /// How long the request waited for a slot. `None` if it did not wait.
     pub queued: Option<Duration>,
-    /// The status it was refused with; `None` when it was accepted.
+    /// The status of the refusal. `None` if the request was accepted.
     pub status: Option<StatusCode>,
     /// The request's method.
     pub http_method: &'a Method,
     /// The request's path as received, without its query. Untrusted.
     pub path: &'a str,
-    /// The other end of the connection, if the server told.
+    /// The address of the client, if the server supplies it.
     pub peer: Option<SocketAddr>,
-    /// The request's `User-Agent`. Untrusted, and not necessarily text.
+    /// The request's `User-Agent`. Untrusted, and not always UTF-8.
     pub user_agent: Option<&'a [u8]>,
     /// The host that the request names. Untrusted.
     pub host: Option<&'a [u8]>,
-    /// What the parameters in the request's query are called. Untrusted.
+    /// The names of the query's parameters. Untrusted.
     pub query: Option<QueryNames<'a>>,
     /// The version of HTTP.
     pub version: Version,
-    /// The `traceparent` that the client sent, if it is one (W3C Trace Context §3.2). Untrusted.
+    /// The client's `traceparent`, if it is valid (W3C Trace Context §3.2). Untrusted.
     pub trace_parent: Option<&'a str>,
-    /// The rule of the policy that was asked, by its method and path; `None` when none was.
+    /// The method and path of the policy rule that decided. `None` if no rule was checked.
     pub rule: Option<(&'a str, &'a str)>,
-    /// Tells tries with the same unknown credential, and nothing else about it.
+    /// The fingerprint of an unknown credential.
     pub credential: Option<CredentialFingerprint>,
 }
 
@@ -237,45 +238,45 @@ impl Decision<'_> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Completion<'a> {
-    /// When.
+    /// The time.
     pub time: SystemTime,
     /// The request, as in its [`Decision`].
     pub request_id: RequestId,
-    /// Who it was.
+    /// The principal.
     pub principal: &'a Principal,
-    /// The status of the answer; `None` when there was none.
+    /// The status of the response. `None` if there was none.
     pub status: Option<StatusCode>,
-    /// What failed behind the layer, if it said so.
+    /// The failure of the inner service, if it reported one.
     pub failure: Option<DenialKind>,
-    /// How it ended.
+    /// How the request ended.
     pub ended: Ended,
-    /// From the request's arrival to its end.
+    /// The time from the request's arrival to its end.
     pub duration: Duration,
-    /// How long it waited for a slot; `None` if it did not. Part of `duration`.
+    /// How long the request waited for a slot, as a part of `duration`. `None` if it did not wait.
     pub queued: Option<Duration>,
-    /// From the request's arrival until the first byte of the answer's body was sent; `None` when
-    /// there was none.
+    /// The time from the request's arrival until the first byte of the response body was sent.
+    /// `None` if no byte was sent.
     pub first_byte: Option<Duration>,
-    /// Bytes sent to the caller: the answer's body, or what a tunnel carried.
+    /// Bytes sent to the caller, in the response body or through a tunnel.
     pub bytes_sent: u64,
-    /// Bytes received from the caller through a tunnel; `None` when nobody counted.
+    /// Bytes received from the caller through a tunnel. `None` if they were not counted.
     pub bytes_received: Option<u64>,
 }
 
 /// How an accepted request ended.
 ///
-/// A service that knows better than its answer's body shows, such as a proxy whose caller broke
-/// off, puts one into the answer's extensions.
+/// A service that knows more than its response body shows inserts an `Ended` into the extensions of
+/// the response. An example is a proxy whose caller disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
-    /// The answer, or the tunnel, came to its own end.
+    /// The response or the tunnel was complete.
     Ok,
-    /// The caller went away before the end.
+    /// The caller disconnected before the end.
     ClientAbort,
-    /// What produces the answer broke off, or panicked.
+    /// The source of the response failed or panicked.
     UpstreamAbort,
-    /// What produces the answer did not go on in time.
+    /// The source of the response timed out.
     Timeout,
     /// The process stopped before the end.
     Drained,
@@ -284,7 +285,7 @@ pub enum Ended {
 }
 
 impl Ended {
-    /// The name that stands in audit records.
+    /// The name in audit records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -2,18 +2,20 @@
 
 use std::fmt;
 
-/// The names of a query's parameters. Their values may hold a credential, and cannot be had.
+/// The names of a query's parameters. Their values may contain a credential, and are not
+/// accessible.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueryNames<'a>(&'a str);
 
 impl<'a> QueryNames<'a> {
-    /// Those of this query.
+    /// The names in this query.
     #[must_use]
     pub fn of(query: &'a str) -> Self {
         Self(query)
     }
 
-    /// The names in their order, as they were sent; `*` for what has no `=` and may be a value.
+    /// The names in order, as they were sent. A parameter without `=` may be a value and is shown
+    /// as `*`.
     pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let parameters = self.0.split(['&', ';']);
         parameters.map(|parameter| parameter.split_once('=').map_or("*", |(name, _)| name))

@@ -1,4 +1,4 @@
-//! Whether a record is where it was promised to be.
+//! The receipt of a record.
 
 use std::fmt;
 use std::future::Future;
@@ -8,12 +8,12 @@ use std::task::{Context, Poll};
 
 use super::queue::Waiter;
 
-/// Resolves when a record is as safe as its sink promises; until then the request waits. A record
-/// that could not be kept in time refuses it.
+/// Resolves when the delivery guarantee of a record is met. The request waits until then. If the
+/// record could not be stored in time, the request is refused.
 ///
 /// # Cancel safety
 ///
-/// Dropping it changes nothing about the record.
+/// Dropping the receipt does not affect the record.
 #[must_use = "a request must wait for its record"]
 pub struct Receipt(Kind);
 
@@ -23,22 +23,22 @@ enum Kind {
     Other(Pin<Box<dyn Future<Output = Result<(), NotRecorded>> + Send>>),
 }
 
-/// The record could not be kept as its sink promises.
+/// The delivery guarantee of the record could not be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotRecorded;
 
 impl Receipt {
-    /// Nobody has to wait.
+    /// A receipt that is ready at once.
     pub fn recorded() -> Self {
         Self(Kind::Recorded)
     }
 
-    /// The request waits for this future. Put a time limit on it; the layer sets none.
+    /// A receipt that resolves with this future. Set a timeout in the future; the layer sets none.
     pub fn pending(future: impl Future<Output = Result<(), NotRecorded>> + Send + 'static) -> Self {
         Self(Kind::Other(Box::pin(future)))
     }
 
-    /// The request waits for all of these.
+    /// A receipt that resolves when all of these have resolved.
     pub fn all(receipts: impl IntoIterator<Item = Self>) -> Self {
         let receipts = receipts
             .into_iter()
@@ -59,7 +59,7 @@ impl Receipt {
         Self(Kind::Waiting(waiter))
     }
 
-    /// Whether nobody has to wait.
+    /// Whether the receipt is ready.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
         matches!(self.0, Kind::Recorded)
@@ -86,7 +86,7 @@ impl fmt::Debug for Receipt {
 
 impl fmt::Display for NotRecorded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the audit record could not be kept")
+        f.write_str("the audit record could not be stored; check the audit sink")
     }
 }
 

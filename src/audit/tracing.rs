@@ -20,7 +20,7 @@ const MAX_USER_AGENT_BYTES: usize = 256;
 /// byte string) and cut: paths at 512 bytes, user agents at 256, with `...` behind them. One
 /// record is one line, whatever the caller sends.
 ///
-/// `tracing` promises no delivery: what becomes of the event is up to the subscriber.
+/// `tracing` gives no delivery guarantee: the subscriber decides what happens to the event.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TracingSink;
 
@@ -65,7 +65,7 @@ fn emit_start(start: &Start) {
         warn!(
             target: AUDIT_TARGET,
             event = "start", time, mode, dialect, keys, public, %listen, exposed,
-            warning = "preconfigured mode on a non-loopback address: whoever can reach it is served without a credential"
+            warning = "preconfigured mode on a non-loopback address: every client that can reach it is served without a credential"
         );
     } else {
         info!(target: AUDIT_TARGET, event = "start", time, mode, dialect, keys, public, %listen, exposed);
@@ -131,13 +131,13 @@ fn timestamp(time: SystemTime) -> tracing::field::DisplayValue<humantime::Rfc333
     display(humantime::format_rfc3339_micros(time))
 }
 
-/// As text and not as `Display`: only the former is quoted by every formatter, so that a path
-/// cannot look like another field.
+/// Returns a text instead of a `Display` value, because every formatter quotes text. A path
+/// therefore cannot look like another field.
 fn untrusted(bytes: &[u8], limit: usize) -> String {
     Untrusted(bytes, limit).to_string()
 }
 
-/// Bytes from the caller, made safe for one line of a log.
+/// Bytes from the caller, escaped for one line of a log.
 struct Untrusted<'a>(&'a [u8], usize);
 
 impl fmt::Display for Untrusted<'_> {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn untrusted_text_is_cut_visibly() {
+    fn truncated_text_is_marked() {
         assert_eq!(Untrusted(b"abcdef", 3).to_string(), "abc...");
         assert_eq!(Untrusted(b"abc", 3).to_string(), "abc");
     }

@@ -1,16 +1,17 @@
-//! The dialect that is told by the request.
+//! The dialect that detects the vendor from the request.
 
 use std::sync::LazyLock;
 
 use http::Request;
 use http::header::AUTHORIZATION;
 
-use crate::policy::Policy;
+use crate::policy::{Policy, Specificity};
 
 use super::credential_location::{Case, Form};
-use super::{Dialect, Profile, as_it_is, bearer};
+use super::{Dialect, Profile, Retry, as_it_is, bearer};
 
-/// It has no credential locations of its own: what it cannot tell is refused before a credential is read.
+/// This dialect has no credential locations. An unrecognized request is refused before a credential
+/// is read.
 pub(super) static PROFILE: Profile = Profile {
     name: "auto",
     credential_locations: &[],
@@ -18,6 +19,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
     refuse: bearer::refuse,
+    retry: Retry::Bounded,
     routes: &[],
 };
 
@@ -29,24 +31,65 @@ static POLICIES: LazyLock<Vec<(Dialect, Policy)>> = LazyLock::new(|| {
     vendors.map(|dialect| (dialect, dialect.policy())).collect()
 });
 
-/// The one vendor whose routes name the path and, if several vendors have it, one of whose
-/// credential locations is in use. `None` if there is no such vendor, or more than one.
-pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
-    let (method, path) = (request.method(), request.uri().path());
-    let of_path = POLICIES
-        .iter()
-        .filter(|(_, policy)| policy.find(method, path).is_some());
-    let candidates: Vec<Dialect> = of_path.map(|(dialect, _)| *dialect).collect();
-    if let [only] = candidates.as_slice() {
-        return Some(*only);
+/// How well a request fits a vendor whose routes name it. A field decides if the fields before it
+/// are equal.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Fit {
+    /// Whether one of the vendor's credential locations contains a credential.
+    has_credential: bool,
+    /// The most specific route that names the path.
+    route: Specificity,
+    /// The number of the vendor's locations that contain a credential.
+    locations: usize,
+    /// Whether many servers implement the API. Such a vendor is preferred among vendors that share
+    /// a route and a credential location: OpenAI for `GET /v1/models`, Deepgram for `POST
+    /// /v1/speak`.
+    is_widespread: bool,
+    /// Whether a credential has the form that the vendor's clients usually send.
+    is_usual_form: bool,
+}
+
+impl Fit {
+    /// `None` if no route of the vendor names the path.
+    fn of<B>(dialect: Dialect, policy: &Policy, request: &Request<B>) -> Option<Self> {
+        let route = policy.specificity(request.method(), request.uri().path())?;
+        let locations = dialect.profile().credential_locations.iter();
+        let forms: Vec<(usize, usize)> = locations
+            .enumerate()
+            .filter_map(|(index, location)| Some((index, location.form_in_use(request)?)))
+            .collect();
+        let has_credential = !forms.is_empty();
+        let widespread = matches!(dialect, Dialect::OpenAi | Dialect::Deepgram);
+        Some(Self {
+            has_credential,
+            route,
+            locations: forms.len(),
+            is_widespread: has_credential && widespread,
+            is_usual_form: forms.contains(&(0, 0)),
+        })
     }
-    let carries = |dialect: &&Dialect| {
-        let mut credential_locations = dialect.profile().credential_locations.iter();
-        credential_locations.any(|carrier| carrier.is_there(request))
+}
+
+/// Returns the vendor that the request fits best. `None` for no vendor, or for more than one.
+pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
+    let fits = POLICIES.iter().filter_map(|(dialect, policy)| {
+        let fit = Fit::of(*dialect, policy, request)?;
+        Some((fit, *dialect))
+    });
+    let fits: Vec<(Fit, Dialect)> = fits.collect();
+    let best = fits.iter().map(|(fit, _)| fit).max()?;
+    let mut vendors = fits.iter().filter(|(fit, _)| fit == best);
+    let (_, vendor) = vendors.next()?;
+    vendors.next().is_none().then_some(*vendor)
+}
+
+/// Returns the only vendor whose credential locations contain a credential, for any path. A request
+/// without a matching API is refused in the form of this vendor.
+pub(super) fn by_credential<B>(request: &Request<B>) -> Option<Dialect> {
+    let holds = |dialect: &Dialect| {
+        let mut locations = dialect.profile().credential_locations.iter();
+        locations.any(|location| location.form_in_use(request).is_some())
     };
-    let mut carrying = candidates.iter().filter(carries);
-    carrying
-        .next()
-        .copied()
-        .filter(|_| carrying.next().is_none())
+    let mut holding = Dialect::ALL.into_iter().filter(holds);
+    holding.next().filter(|_| holding.next().is_none())
 }

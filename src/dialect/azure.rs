@@ -1,14 +1,14 @@
 //! Azure Speech (`POST /cognitiveservices/v1`, WebSocket `/cognitiveservices/websocket/v1`).
 //!
-//! Its client sends the raw header `Ocp-Apim-Subscription-Key`, also on the upgrade, and tells
-//! refusals by their status alone.
+//! Its client sends the raw header `Ocp-Apim-Subscription-Key`, also on the upgrade, and recognizes
+//! refusals only by their status.
 
 use http::HeaderName;
 
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::sentence;
 use super::route::{READ_VOICES, Route, SPEAK, route};
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
@@ -22,6 +22,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (SUBSCRIPTION_KEY, Form::Raw),
     deployment_variable: None,
     refuse,
+    retry: Retry::Bounded,
     routes: ROUTES,
 };
 

@@ -5,14 +5,14 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::secret::Secret;
 
-/// `id:secret`, from standard base64 with its padding and nothing else. `None` when either part
-/// is missing.
+/// Decodes `id:secret` from standard base64 with padding. Returns `None` if either part is
+/// missing.
 pub(super) fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
     let decoded = STANDARD.decode(encoded).ok()?;
     has_two_parts(&decoded).then_some(decoded)
 }
 
-/// What goes into the header for a key that is `id:secret`, or already encoded.
+/// Returns the header value for a key that is `id:secret` or already encoded.
 pub(super) fn encode(key: &Secret) -> String {
     let text = key.expose();
     match has_two_parts(text.as_bytes()) {
@@ -27,7 +27,7 @@ pub(super) fn is_valid(key: &Secret) -> bool {
     has_two_parts(text) || decode(text).is_some()
 }
 
-/// An id, a colon and a secret (RFC 7617 §2: the id holds no colon).
+/// Whether the text is an id, a colon and a secret (RFC 7617 §2: the id has no colon).
 pub(super) fn has_two_parts(text: &[u8]) -> bool {
     let colon = text.iter().position(|byte| *byte == b':');
     colon.is_some_and(|colon| colon > 0 && colon + 1 < text.len())
@@ -43,12 +43,12 @@ mod tests {
             ("aWQ6c2VjcmV0", Some("id:secret")),
             ("aWQ6czpl", Some("id:s:e")),
             ("aWQ6c2VjcmV0cw==", Some("id:secrets")),
-            // Padding missing, too much, or in the middle.
+            // Padding is missing, excessive, or in the middle.
             ("aWQ6c2VjcmV0cw", None),
             ("aWQ6c2VjcmV0cw=", None),
             ("aWQ6c2VjcmV0====", None),
             ("aWQ=6c2VjcmV0", None),
-            // Bits that decode to nothing.
+            // Unused bits that are not zero.
             ("aWQ6c2VjcmV0cx==", None),
             // White space, and the URL-safe alphabet.
             ("aWQ6 c2VjcmV0", None),

@@ -1,11 +1,14 @@
 //! The neutral dialect: bearer tokens and refusals as RFC 6750 defines them.
+//!
+//! gRPC calls are refused in gRPC's form, so it fits NVIDIA Riva and NIM as well.
 
 use http::StatusCode;
 use http::header::AUTHORIZATION;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::sentence;
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::route::{READ_VOICES, Route, SPEAK, route};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
@@ -15,15 +18,30 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
     refuse,
-    routes: &[],
+    retry: Retry::Bounded,
+    routes: ROUTES,
 };
+
+/// NVIDIA's speech servers, Riva and NIM, whose clients send bearer tokens.
+const ROUTES: &[Route] = &[
+    route("POST", "/nvidia.riva.tts.RivaSpeechSynthesis/Synthesize", SPEAK),
+    route("POST", "/nvidia.riva.tts.RivaSpeechSynthesis/SynthesizeOnline", SPEAK),
+    route(
+        "POST",
+        "/nvidia.riva.tts.RivaSpeechSynthesis/GetRivaSynthesisConfig",
+        READ_VOICES,
+    ),
+    route("POST", "/v1/audio/synthesize", SPEAK),
+    route("POST", "/v1/audio/synthesize_online", SPEAK),
+    route("GET", "/v1/audio/list_voices", READ_VOICES),
+];
 
 /// RFC 6750 §3 for the challenge and its error codes; the body repeats the code as JSON in the
 /// form of RFC 6749 §5.2.
 pub(super) fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
     use DenialKind as Kind;
     let (status, code, challenge) = match kind {
-        // §3.1: a request without any credential is told no error code.
+        // §3.1: the refusal of a request without a credential has no error code.
         Kind::MissingCredential | Kind::UnrecognizedDialect => (
             StatusCode::UNAUTHORIZED,
             "missing_token",

@@ -1,4 +1,4 @@
-//! A caller's key, as its client holds it and as it is known.
+//! The forms of a caller's key: for the client, and for the key ring.
 
 use super::{Dialect, basic};
 use crate::secret::{Digest, InvalidSecret, Secret};
@@ -6,19 +6,19 @@ use crate::secret::{Digest, InvalidSecret, Secret};
 /// A new key for a caller.
 #[derive(Clone, Debug)]
 pub struct IssuedKey {
-    /// What the caller's client is given, such as the value of `INWORLD_API_KEY`.
+    /// The key for the caller's client, such as the value of `INWORLD_API_KEY`.
     pub secret: Secret,
-    /// By which a [`KeyRing`](crate::KeyRing) knows it.
+    /// The digest for a [`KeyRing`](crate::KeyRing).
     pub digest: Digest,
 }
 
 impl Dialect {
-    /// Makes of a [new token](crate::generate_key) what this vendor's clients are given: for
-    /// Inworld the base64 of `id:token`, for every other the token itself.
+    /// Converts a [new token](crate::keys::generate_key) into the form for this vendor's clients:
+    /// the base64 of `id:token` for Inworld, the token itself for other vendors.
     ///
     /// # Errors
     ///
-    /// When no client could present it, because of its id.
+    /// If no client could present the key because of its id.
     pub fn issue(self, id: &str, token: &Secret) -> Result<IssuedKey, InvalidSecret> {
         if self != Self::Inworld {
             return Ok(IssuedKey {
@@ -33,8 +33,8 @@ impl Dialect {
         })
     }
 
-    /// Every credential that a client of this dialect might mean who holds this, as it stands
-    /// first. Whoever copies a key from a client's settings finds it among them.
+    /// Returns every form in which a client of this dialect might present this key. The unchanged
+    /// key comes first. A key that was copied from a client's settings is among the forms.
     #[must_use]
     pub fn readings(self, held: &[u8]) -> Vec<Vec<u8>> {
         let mut readings = vec![held.to_vec()];
@@ -48,12 +48,11 @@ impl Dialect {
         readings
     }
 
-    /// The digests under which a caller's key is known in this dialect, whichever of its forms
-    /// the client presents.
+    /// The digests of a caller's key in this dialect, one for each form that a client may present.
     ///
     /// # Errors
     ///
-    /// Why no client could present it.
+    /// The reason why no client could present the key.
     pub(crate) fn digests(self, key: &Secret) -> Result<Vec<Digest>, &'static str> {
         let bytes = key.expose().as_bytes();
         if self == Self::Inworld && !basic::has_two_parts(bytes) {
@@ -69,7 +68,7 @@ impl Dialect {
         Ok(digests)
     }
 
-    /// A key as its vendor hands it out, in the form in which it is known.
+    /// Converts a key from the vendor's form into the form that the key ring stores.
     pub(crate) fn decoded(self, key: Secret) -> Secret {
         let decoded = match self {
             Self::Inworld => basic::decode(key.expose().as_bytes()),
@@ -81,7 +80,7 @@ impl Dialect {
             .unwrap_or(key)
     }
 
-    /// The part of a caller's key that names it and is no secret, if this dialect has one.
+    /// The public id in a caller's key, if this dialect has one.
     pub(crate) fn key_id(self, key: &Secret) -> Option<&str> {
         let (id, _) = key.expose().split_once(':')?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -94,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_key_is_what_its_client_is_given() {
+    fn a_new_key_has_the_form_for_its_client() {
         let token = Secret::new("vxg_token").expect("a secret");
         for dialect in Dialect::ALL {
             let issued = dialect.issue("ivr", &token).expect("a key");

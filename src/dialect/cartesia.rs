@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence, word};
 use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -29,6 +29,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
     refuse,
+    retry: Retry::Header,
     routes: ROUTES,
 };
 

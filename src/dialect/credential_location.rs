@@ -23,6 +23,8 @@ pub(super) enum CredentialLocation {
     /// A query parameter, which counts only on a WebSocket upgrade: browsers can set no header
     /// there, and everybody else can.
     Query(&'static str),
+    /// A query parameter, on every request.
+    AnyQuery(&'static str),
     /// The subprotocols that a WebSocket upgrade offers, for the same reason.
     Subprotocol(Offer),
 }
@@ -143,6 +145,7 @@ impl CredentialLocation {
                     (Some(_), Some(_)) => Err(DenialKind::ConflictingCredentials),
                 }
             }
+            Self::AnyQuery(name) => query::value(request.uri().query(), name),
             Self::Query(name) if upgrade => query::value(request.uri().query(), name),
             Self::Subprotocol(offer) if upgrade => offer.value(request.headers()),
             Self::Query(_) | Self::Subprotocol(_) => Ok(None),
@@ -152,20 +155,35 @@ impl CredentialLocation {
     fn header(&self) -> Option<&HeaderName> {
         match self {
             Self::Header(name, _) => Some(name),
-            Self::Query(_) | Self::Subprotocol(_) => None,
+            Self::Query(_) | Self::AnyQuery(_) | Self::Subprotocol(_) => None,
         }
     }
 
-    /// Whether the request holds anything in this place.
-    pub(super) fn is_there<B>(&self, request: &Request<B>) -> bool {
-        !matches!(self.read(request, asks_for_websocket(request)), Ok(None))
+    /// Whether nothing but a credential is found there in any vendor's API. A parameter that is
+    /// called `key` may be anything.
+    pub(super) fn is_distinctive(&self) -> bool {
+        !matches!(self, Self::AnyQuery(_))
+    }
+
+    /// The index of the form in which this location holds a credential. `None` if it holds none, or
+    /// nothing that can be read as one.
+    pub(super) fn form_in_use<B>(&self, request: &Request<B>) -> Option<usize> {
+        self.read(request, asks_for_websocket(request)).ok()??;
+        match self {
+            Self::Header(name, forms) => {
+                let value = request.headers().get(name)?.as_bytes();
+                let mut forms = forms.iter();
+                forms.position(|form| form.parse(value).is_some())
+            }
+            Self::Query(_) | Self::AnyQuery(_) | Self::Subprotocol(_) => Some(0),
+        }
     }
 
     /// Removes the credential, whether or not it counted, and nothing else.
     pub(super) fn strip<B>(&self, request: &mut Request<B>) {
         match self {
             Self::Header(name, _) => _ = request.headers_mut().remove(name),
-            Self::Query(name) => query::remove(request.uri_mut(), name),
+            Self::Query(name) | Self::AnyQuery(name) => query::remove(request.uri_mut(), name),
             Self::Subprotocol(offer) => offer.remove(request.headers_mut()),
         }
     }
@@ -174,7 +192,7 @@ impl CredentialLocation {
     pub(super) fn subprotocol(&self, headers: &HeaderMap) -> Option<&'static str> {
         match self {
             Self::Subprotocol(offer) => offer.name(headers),
-            Self::Header(..) | Self::Query(_) => None,
+            Self::Header(..) | Self::Query(_) | Self::AnyQuery(_) => None,
         }
     }
 
@@ -182,7 +200,7 @@ impl CredentialLocation {
         let name = match self {
             Self::Header(name, _) => name,
             Self::Subprotocol(_) => &SEC_WEBSOCKET_PROTOCOL,
-            Self::Query(_) => return,
+            Self::Query(_) | Self::AnyQuery(_) => return,
         };
         if let Entry::Occupied(mut entry) = headers.entry(name) {
             for value in entry.iter_mut() {

@@ -8,9 +8,9 @@ use http::header::AUTHORIZATION;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, Route, SPEAK, route};
+use super::route::{READ_MODELS, Route, SPEAK, any_key, route};
 use super::subprotocol::Offer;
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
@@ -26,12 +26,18 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Token", Case::Any)),
     deployment_variable: None,
     refuse,
+    retry: Retry::Shortened,
     routes: ROUTES,
 };
 
 const ROUTES: &[Route] = &[
     route("POST", "/v1/speak", SPEAK),
     route("GET", "/v1/speak", SPEAK),
+    route("POST", "/v2/speak", SPEAK),
+    route("GET", "/v2/speak", SPEAK),
+    // Self-hosted.
+    any_key("GET", "/v1/status"),
+    any_key("GET", "/v1/status/*"),
     route("GET", "/v1/models", READ_MODELS),
     route("GET", "/v1/models/*", READ_MODELS),
 ];

@@ -7,7 +7,7 @@ use http::HeaderName;
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 const XI_API_KEY: HeaderName = HeaderName::from_static("xi-api-key");
@@ -21,6 +21,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (XI_API_KEY, Form::Raw),
     deployment_variable: None,
     refuse,
+    retry: Retry::Shortened,
     routes: ROUTES,
 };
 
@@ -31,6 +32,13 @@ const ROUTES: &[Route] = &[
     route("POST", "/v1/text-to-speech/{voice_id}/stream/with-timestamps", SPEAK).voice("voice_id"),
     route("GET", "/v1/text-to-speech/{voice_id}/stream-input", SPEAK).voice("voice_id"),
     route("GET", "/v1/text-to-speech/{voice_id}/multi-stream-input", SPEAK).voice("voice_id"),
+    // The interface of KugelAudio's server for ElevenLabs' clients.
+    route("POST", "/11labs/v1/text-to-speech/{voice_id}", SPEAK).voice("voice_id"),
+    route("POST", "/11labs/v1/text-to-speech/{voice_id}/stream", SPEAK).voice("voice_id"),
+    route("GET", "/11labs/v1/text-to-speech/{voice_id}/stream-input", SPEAK).voice("voice_id"),
+    route("GET", "/11labs/v1/text-to-speech/{voice_id}/multi-stream-input", SPEAK).voice("voice_id"),
+    route("GET", "/11labs/v1/voices", READ_VOICES),
+    route("GET", "/11labs/v1/models", READ_MODELS),
     route("GET", "/v1/voices", READ_VOICES),
     route("GET", "/v1/voices/*", READ_VOICES),
     route("GET", "/v2/voices", READ_VOICES),

@@ -1,4 +1,4 @@
-//! Refusals of gRPC calls, whatever the dialect: its clients read no HTTP body.
+//! Refusals of gRPC calls in every dialect. gRPC clients do not read an HTTP body.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -12,7 +12,7 @@ use super::refusal::sentence;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// Printable ASCII but `%` stands for itself in `grpc-message`.
+/// `grpc-message` contains printable ASCII except `%` unchanged.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Whether these are the headers of a gRPC call (`application/grpc`, with or without a suffix).
@@ -43,8 +43,8 @@ pub(super) fn refuse(kind: DenialKind) -> Response<Bytes> {
     response
 }
 
-/// The status code that gRPC has for this kind of denial, as its *HTTP to gRPC Status Code
-/// Mapping* has it, but that what a caller sent too much of is 8.
+/// The gRPC status code for this kind of denial, after the *HTTP to gRPC Status Code Mapping*. The
+/// exceptions are 413 and 429, which become 8.
 pub(super) fn status(kind: DenialKind) -> u16 {
     match kind.status().as_u16() {
         400 => 3,        // INVALID_ARGUMENT
@@ -52,6 +52,7 @@ pub(super) fn status(kind: DenialKind) -> u16 {
         403 => 7,        // PERMISSION_DENIED
         404 | 405 => 12, // UNIMPLEMENTED
         413 | 429 => 8,  // RESOURCE_EXHAUSTED
+        500 => 13,       // INTERNAL
         _ => 14,         // UNAVAILABLE
     }
 }
@@ -88,6 +89,7 @@ mod tests {
                 "14",
                 "The service is unavailable; retry later.",
             ),
+            (DenialKind::InternalError, "13", "The gateway failed."),
             (
                 DenialKind::UpstreamUnreachable,
                 "14",
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn grpc_is_told_by_its_content_type() {
+    fn grpc_is_recognized_by_its_content_type() {
         for (content_type, expected) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),

@@ -2,8 +2,8 @@
 //!
 //! Its API documents the credential as `Authorization: Basic base64(id:secret)`, and as a token in
 //! `Authorization: Bearer` or the subprotocol `bearer_TOKEN`. Refusals are gRPC status codes in
-//! JSON, and a key that nobody has is a 403. The permissions of a key concern the Voice API and
-//! the Router API only; a realtime key opens sessions and nothing else.
+//! JSON, and an unknown key is refused with 403. The permissions of a key concern the Voice API and
+//! the Router API only; a realtime key opens only sessions.
 
 use http::StatusCode;
 use http::header::AUTHORIZATION;
@@ -13,7 +13,7 @@ use super::grpc;
 use super::refusal::sentence;
 use super::route::{READ_VOICES, Route, WRITE_VOICES, any_key, route};
 use super::subprotocol::Offer;
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
@@ -26,6 +26,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Basic),
     deployment_variable: Some("INWORLD_API_KEY"),
     refuse,
+    retry: Retry::Bounded,
     routes: ROUTES,
 };
 

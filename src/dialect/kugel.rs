@@ -2,8 +2,9 @@
 //!
 //! Its API documents the credential as `Authorization: Bearer KEY`, and as `?api_key=KEY` on a
 //! WebSocket. The official client sends `X-API-Key` beside the first, and strips one region prefix
-//! from its key before it sends it; other clients send what they were given. Refusals have the
-//! documented `error` object, and beside it what the client's newer form looks for.
+//! from its key before it sends it; other clients send the key unchanged, and Vapi sends
+//! `x-vapi-secret`. Refusals have the documented `error` object, and also the fields that newer
+//! clients read.
 
 use http::HeaderName;
 use http::header::AUTHORIZATION;
@@ -11,16 +12,18 @@ use http::header::AUTHORIZATION;
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
-use super::{Profile, Refusal, RefusalContext};
+use super::{Profile, Refusal, RefusalContext, Retry};
 use crate::denial::DenialKind;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_VAPI_SECRET: HeaderName = HeaderName::from_static("x-vapi-secret");
 const REGIONS: [&[u8]; 3] = [b"eu-", b"us-", b"global-"];
 
-static CARRIERS: [CredentialLocation; 3] = [
+static CARRIERS: [CredentialLocation; 4] = [
     CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
     CredentialLocation::Header(X_API_KEY, &[Form::Raw]),
     CredentialLocation::Query("api_key"),
+    CredentialLocation::Header(X_VAPI_SECRET, &[Form::Raw]),
 ];
 
 pub(super) static PROFILE: Profile = Profile {
@@ -30,6 +33,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: Some("KUGELAUDIO_API_KEY"),
     refuse,
+    retry: Retry::Bounded,
     routes: ROUTES,
 };
 
@@ -38,6 +42,10 @@ const ROUTES: &[Route] = &[
     route("GET", "/ws/tts", SPEAK),
     route("GET", "/ws/tts/stream", SPEAK),
     route("GET", "/ws/tts/multi", SPEAK),
+    // Its servers' interfaces for Vapi and for Cognigy. The one for ElevenLabs' clients is in the
+    // dialect `elevenlabs`.
+    route("POST", "/vapi/synthesize", SPEAK),
+    route("POST", "/synthesize/{vendor}", SPEAK),
     route("GET", "/v1/models", READ_MODELS),
     route("GET", "/v1/voices", READ_VOICES),
     route("GET", "/v1/voices/*", READ_VOICES),
@@ -45,7 +53,7 @@ const ROUTES: &[Route] = &[
     route("*", "/v1/voices/*", WRITE_VOICES),
 ];
 
-/// The key without its region, of which it has one at most.
+/// The key without its region prefix. A key has at most one.
 fn without_region(key: &[u8]) -> &[u8] {
     let regions = REGIONS.into_iter();
     let mut stripped = regions.filter_map(|region| key.strip_prefix(region));
@@ -76,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_region_in_lower_case_is_no_part_of_the_key() {
+    fn one_region_prefix_in_lower_case_is_removed() {
         for (key, known) in [
             ("k", "k"),
             ("eu-k", "k"),

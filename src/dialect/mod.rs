@@ -1,8 +1,8 @@
-//! How one vendor's clients ask to be let in, and how they expect to be refused.
+//! The dialects: the credential locations and the refusals of each vendor.
 //!
-//! Each vendor is one file with one [`Profile`]: where its SDK puts the credential, what its
-//! server answers to a bad one, and how a deployment key goes upstream. A new vendor is a new file
-//! and a new line in [`vendors!`].
+//! Each vendor has one file with one [`Profile`]: its credential locations, its refusals, and the
+//! form in which a deployment key is sent upstream. To add a vendor, add a file and a line in
+//! [`vendors!`].
 
 mod auto;
 mod basic;
@@ -26,14 +26,15 @@ use crate::policy::Policy;
 use crate::secret::{Digest, Secret};
 
 use self::credential_location::{Canonical, Credential, CredentialLocation, Form};
-use self::refusal::Refusal;
+use self::refusal::{Refusal, Retry};
 use self::route::Route;
 
 pub use self::caller_key::IssuedKey;
+#[doc(hidden)]
 pub use self::grpc::is_grpc;
 pub use self::refusal::RefusalContext;
 
-/// The variables that hold a vendor's deployment key, whether or not its dialect is spoken here.
+/// The variables of all vendors' deployment keys, including vendors whose dialect is not in use.
 pub(crate) const DEPLOYMENT_VARIABLES: [&str; 5] = [
     "RIME_API_KEY",
     "SUPERTONE_API_KEY",
@@ -42,7 +43,7 @@ pub(crate) const DEPLOYMENT_VARIABLES: [&str; 5] = [
     "INWORLD_API_KEY",
 ];
 
-/// Everything that differs from vendor to vendor.
+/// The properties of a vendor.
 struct Profile {
     name: &'static str,
     credential_locations: &'static [CredentialLocation],
@@ -52,21 +53,22 @@ struct Profile {
     /// The variable that a deployment key is read from.
     deployment_variable: Option<&'static str>,
     refuse: fn(DenialKind, RefusalContext) -> Refusal,
+    retry: Retry,
     routes: &'static [Route],
 }
 
-/// The closed list of dialects: the variant, its file, and what it is.
+/// The closed list of dialects: the variant, its file, and its description.
 macro_rules! vendors {
     ($($(#[$doc:meta])* $variant:ident: $file:ident,)*) => {
         $(mod $file;)*
 
-        /// The vendor whose clients call.
+        /// The vendor whose clients send the requests.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Dialect {
             $($(#[$doc])* $variant,)*
-            /// Whichever of the others a request is in, by its path and where its credential is.
-            /// What cannot be told is refused as `Bearer` refuses.
+            /// Recognizes the dialect of each request by its path and the location of its
+            /// credential. An unrecognized request is refused in the form of `Bearer`.
             Auto,
         }
 
@@ -109,9 +111,11 @@ vendors! {
     Cartesia: cartesia,
     /// Azure Speech: `Ocp-Apim-Subscription-Key`.
     Azure: azure,
+    /// Google Cloud: `x-goog-api-key`, `?key=`, `Authorization: Bearer`.
+    Google: google,
 }
 
-/// A credential is known as it is presented.
+/// The default: a credential is looked up as it is presented.
 fn as_it_is(credential: &[u8]) -> &[u8] {
     credential
 }
@@ -123,27 +127,42 @@ impl Dialect {
         self.profile().name
     }
 
-    /// The environment variable that holds this vendor's deployment key, if it has one.
+    /// The environment variable of this vendor's deployment key, if there is one.
     #[must_use]
     pub fn deployment_variable(self) -> Option<&'static str> {
         self.profile().deployment_variable
     }
 
-    /// What each of the vendor's routes requires.
+    /// The default policy: the scope that each route of the vendor requires.
     #[must_use]
     pub fn policy(self) -> Policy {
-        let routes = self
-            .each()
-            .iter()
-            .flat_map(|dialect| dialect.profile().routes);
-        routes.fold(Policy::default(), |policy, route| policy.rule(route.rule()))
+        let mut policy = Policy::default();
+        for dialect in self.each() {
+            for route in dialect.profile().routes {
+                let rule = route.rule();
+                policy = policy.rule(match self {
+                    Self::Auto => rule.of_dialect(dialect.as_str()),
+                    _ => rule,
+                });
+            }
+        }
+        policy
     }
 
-    /// The dialect that `request` is in: this one, or the one that `Auto` recognises.
+    /// The dialect of `request`: this one, or the one that `Auto` recognizes.
     pub(crate) fn recognize<B>(self, request: &Request<B>) -> Option<Self> {
         match self {
             Self::Auto => auto::recognize(request),
             _ => Some(self),
+        }
+    }
+
+    /// The dialect in whose form a request is refused. For `Auto`, it is the only dialect whose
+    /// credential locations contain a credential, if there is one.
+    pub(crate) fn for_refusal<B>(self, request: &Request<B>) -> Self {
+        match self {
+            Self::Auto => auto::by_credential(request).unwrap_or(self),
+            _ => self,
         }
     }
 
@@ -161,7 +180,7 @@ impl Dialect {
     ///
     /// # Errors
     ///
-    /// Why not.
+    /// The reason why not.
     pub(crate) fn check_deployment_key(self, key: &Secret) -> Result<(), &'static str> {
         match self.profile().upstream.1 {
             Form::Basic if !basic::is_valid(key) => Err("must be `id:secret`, or its base64"),
@@ -169,8 +188,8 @@ impl Dialect {
         }
     }
 
-    /// Marks what may hold a credential as sensitive, so that `Debug` of the headers hides it and
-    /// HTTP/2 does not index it.
+    /// Marks headers that may contain a credential as sensitive, so that `Debug` hides them and
+    /// HTTP/2 does not index them.
     pub(crate) fn mark_sensitive(self, headers: &mut HeaderMap) {
         for dialect in self.each() {
             for carrier in dialect.profile().credential_locations {
@@ -179,7 +198,7 @@ impl Dialect {
         }
     }
 
-    /// The dialects that a request may turn out to be in.
+    /// The dialects that a request may have.
     fn each(&self) -> &[Self] {
         match self {
             Self::Auto => &Self::ALL,
@@ -187,23 +206,24 @@ impl Dialect {
         }
     }
 
-    /// Removes the caller's credential: whatever stands where any dialect has a credential location, headers in
-    /// every spelling that a server might take for one, and whichever parameter or subprotocol
-    /// repeats the credential that this dialect reads. Everything else stays as it is, byte for
-    /// byte.
+    /// Removes the caller's credential: the values in the credential locations of every dialect,
+    /// headers in every spelling that a server might accept, and parameters or subprotocols that
+    /// repeat the credential of this dialect. Every other byte stays unchanged.
     pub fn strip_credential<B>(self, request: &mut Request<B>) {
         let credential = self.credential(request).ok();
         let digest = credential.map(|credential| credential.presented().digest());
         for dialect in Self::ALL {
             for carrier in dialect.profile().credential_locations {
-                carrier.strip(request);
+                if self.each().contains(&dialect) || carrier.is_distinctive() {
+                    carrier.strip(request);
+                }
             }
         }
         credential_location::remove_headers(request.headers_mut());
         if let Some(digest) = digest {
             let canonical = self.profile().canonical;
             let is_known = |bytes: &[u8]| Digest::of(canonical(bytes)).matches(&digest);
-            // Basic credentials are copied as they are sent, too.
+            // Also remove Basic credentials in their encoded form.
             let is_it = |bytes: &[u8]| {
                 is_known(bytes) || basic::decode(bytes).is_some_and(|decoded| is_known(&decoded))
             };
@@ -212,8 +232,8 @@ impl Dialect {
         }
     }
 
-    /// The subprotocol that a server agrees on in place of the one that holds the credential, if
-    /// one of those that these headers offer does. Ask before the credential is stripped.
+    /// The subprotocol that the server selects if an offered subprotocol contains the credential.
+    /// Call this before the credential is stripped.
     #[must_use]
     pub fn subprotocol(self, headers: &HeaderMap) -> Option<&'static str> {
         let mut credential_locations = self.profile().credential_locations.iter();
@@ -228,12 +248,13 @@ impl Dialect {
         }
     }
 
-    /// The response to a refused request, in the vendor's form, with the request's identifier
-    /// and, where the denial has one, `Retry-After` in whole seconds, rounded up. A gRPC call is
-    /// refused in gRPC's form.
+    /// The response to a refused request, in the vendor's form. It contains the request id and, if
+    /// the denial has one, `Retry-After` in whole seconds, rounded up. For an SDK that would wait
+    /// for minutes, `Retry-After` is shortened, or `x-should-retry: false` is added. A gRPC call is
+    /// refused in the form of gRPC.
     #[must_use]
     pub fn refuse(self, denial: &Denial, context: RefusalContext) -> Response<Bytes> {
-        refusal::respond(self.profile().refuse, denial, context)
+        refusal::respond(self.profile(), denial, context)
     }
 }
 
@@ -253,7 +274,7 @@ impl FromStr for Dialect {
     }
 }
 
-/// A name that is not one of the dialects. It names those that there are.
+/// The error for an unknown dialect. Its text lists the known dialects.
 #[derive(Debug)]
 pub struct UnknownDialect(());
 

@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, route};
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
@@ -18,11 +18,15 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
     refuse,
+    retry: Retry::Header,
     routes: ROUTES,
 };
 
 const ROUTES: &[Route] = &[
     route("POST", "/v1/audio/speech", SPEAK),
+    // Servers that are compatible with it: vLLM-Omni's batches and WebSocket.
+    route("POST", "/v1/audio/speech/batch", SPEAK),
+    route("GET", "/v1/audio/speech/stream", SPEAK),
     route("GET", "/v1/audio/voices", READ_VOICES),
     route("GET", "/v1/models", READ_MODELS),
     route("GET", "/v1/models/*", READ_MODELS),

@@ -9,7 +9,7 @@ use percent_encoding::{percent_decode, percent_decode_str};
 use crate::denial::DenialKind;
 
 /// The value of the parameter `name`, percent-decoded. Some clients do not encode their key, so
-/// what is no percent-encoding stands for itself.
+/// that an invalid percent-encoding is kept unchanged.
 pub(super) fn value<'a>(
     query: Option<&'a str>,
     name: &str,
@@ -45,7 +45,7 @@ pub(super) fn remove_values(uri: &mut Uri, is_secret: impl Fn(&[u8]) -> bool) {
     });
 }
 
-/// All that is left stays byte for byte, and in its order.
+/// Removes parameters. All others keep their bytes and their order.
 fn remove_if(uri: &mut Uri, unwanted: impl Fn(&str) -> bool) {
     if !parameters(uri.query()).any(&unwanted) {
         return;
@@ -58,7 +58,7 @@ fn remove_if(uri: &mut Uri, unwanted: impl Fn(&str) -> bool) {
         false => format!("{}?{}", uri.path(), left.join("&")),
     };
     let mut parts = std::mem::take(uri).into_parts();
-    // A part of a valid query is one; were it not, the query would go as a whole.
+    // A part of a valid query is valid. If it were not, remove the whole query.
     parts.path_and_query = PathAndQuery::try_from(target).ok();
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
@@ -67,7 +67,7 @@ fn parameters(query: Option<&str>) -> impl Iterator<Item = &str> {
     query.into_iter().flat_map(|query| query.split('&'))
 }
 
-/// Servers decode names, too: `api%5Fkey` is `api_key` to them.
+/// Servers also decode names: `api%5Fkey` is the same as `api_key`.
 fn is_named(parameter: &str, name: &str) -> bool {
     let given = parameter.split('=').next().unwrap_or_default();
     percent_decode(given.as_bytes()).eq(name.bytes())
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_the_query_stays_as_it_is() {
+    fn the_rest_of_the_query_is_unchanged() {
         for (before, after) in [
             ("/p", "/p"),
             ("/p?", "/p?"),
@@ -123,7 +123,7 @@ mod tests {
         }
     }
     #[test]
-    fn a_secret_is_removed_under_whichever_name() {
+    fn a_secret_is_removed_under_any_name() {
         let mut uri: Uri = "/p?a=k&b=k+k&c&d=%6b%2Bk&k+k&k+k=1".parse().expect("a URI");
         remove_values(&mut uri, |value| value == b"k+k");
         assert_eq!(uri, "/p?a=k&c");

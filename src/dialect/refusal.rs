@@ -4,30 +4,30 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 
 use crate::denial::{Denial, DenialKind};
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
-use super::grpc;
+use super::{Profile, grpc};
 
-/// What the form of a refusal depends on, besides its reason. Take it before the request is
-/// handed on.
+/// The properties of a request that determine the form of its refusal. Create it before the request
+/// is forwarded.
 #[derive(Clone, Copy, Debug)]
 pub struct RefusalContext {
     pub(super) request_id: RequestId,
     grpc: bool,
-    /// The path ends in `:stream`, whose answers some vendors wrap.
+    /// The path ends in `:stream`. Some vendors wrap the responses of such paths.
     pub(super) streams: bool,
 }
 
 impl RefusalContext {
-    /// What a refusal of `request` depends on.
+    /// Returns the context of `request`.
     #[must_use]
     pub fn of<B>(request: &Request<B>, request_id: RequestId) -> Self {
         Self {
             request_id,
-            // gRPC needs HTTP/2; a client can send the content type over any version.
+            // gRPC requires HTTP/2, but a client can send the content type over any version.
             grpc: request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers()),
             streams: request.uri().path().ends_with(":stream"),
         }
@@ -43,7 +43,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// JSON with the kind's own status.
+    /// JSON with the default status of the kind.
     pub(super) fn json(kind: DenialKind, body: String) -> Self {
         Self {
             status: kind.status(),
@@ -60,21 +60,53 @@ impl Refusal {
     }
 }
 
+/// How the vendor's SDK is kept from long waits before it retries a refused request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// The SDK limits its waits, or does not retry.
+    Bounded,
+    /// The SDK waits for the time in `Retry-After` without a limit, unless
+    /// `x-should-retry: false` disables retries (SDKs that Stainless generates).
+    Header,
+    /// The SDK waits up to a minute for each of several retries, and no header disables retries
+    /// (SDKs that Fern generates). The response has the shortest time.
+    Shortened,
+}
+
+/// The longest `Retry-After` in seconds with which such SDKs may retry.
+const LONGEST_RETRY: u64 = 1;
+const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+impl Retry {
+    /// Adds `Retry-After` in whole seconds (RFC 9110 §10.2.3). `RateLimit` also contains the time,
+    /// and is not shortened.
+    fn write(self, seconds: u64, headers: &mut HeaderMap) {
+        let told = match self {
+            Self::Shortened => seconds.min(LONGEST_RETRY),
+            Self::Bounded | Self::Header => seconds,
+        };
+        headers.insert(RETRY_AFTER, HeaderValue::from(told));
+        if self == Self::Header && seconds > LONGEST_RETRY {
+            headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+    }
+}
+
 pub(super) fn respond(
-    refuse: fn(DenialKind, RefusalContext) -> Refusal,
+    profile: &Profile,
     denial: &Denial,
     context: RefusalContext,
 ) -> Response<Bytes> {
     let told = denial.kind().as_told();
     let mut response = match context.grpc {
         true => grpc::refuse(told),
-        false => http(refuse(told, context)),
+        false => http((profile.refuse)(told, context)),
     };
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, context.request_id.to_header_value());
     if let Some(wait) = denial.retry_after() {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        profile.retry.write(seconds, headers);
     }
     response.extensions_mut().insert(denial.kind());
     response
@@ -116,10 +148,11 @@ pub(super) fn sentence(kind: DenialKind) -> &'static str {
         DenialKind::NoUpstream => "There is nothing at this path.",
         DenialKind::UpstreamUnreachable => "The TTS server cannot be reached.",
         DenialKind::UpstreamTimeout => "The TTS server did not answer in time.",
+        DenialKind::InternalError => "The gateway failed.",
     }
 }
 
-/// What happened, in a word for programs: `unauthorized`, `forbidden`, `rate_limited`, ….
+/// An error code for programs: `unauthorized`, `forbidden`, `rate_limited`, ….
 pub(super) fn word(kind: DenialKind) -> &'static str {
     match kind.status().as_u16() {
         400 => "bad_request",
@@ -129,13 +162,14 @@ pub(super) fn word(kind: DenialKind) -> &'static str {
         405 => "method_not_allowed",
         413 => "payload_too_large",
         429 => "rate_limited",
+        500 => "internal_server_error",
         502 => "bad_gateway",
         503 => "service_unavailable",
         _ => "gateway_timeout",
     }
 }
 
-/// The status's own name: `Unauthorized`, `Forbidden`, ….
+/// The reason phrase of the status: `Unauthorized`, `Forbidden`, ….
 pub(super) fn reason(kind: DenialKind) -> &'static str {
     kind.status().canonical_reason().unwrap_or("Error")
 }

@@ -2,7 +2,7 @@
 //!
 //! Its API documents the credential as `Authorization: Bearer KEY` with a capital B, and the
 //! refusals `missing headers` and `invalid api key` as plain text: the second also when the
-//! `Bearer` prefix is missing.
+//! `Bearer` prefix is missing. The new engine documents `Authorization: Api-Key KEY`, also for gRPC.
 
 use std::borrow::Cow;
 
@@ -10,16 +10,20 @@ use http::header::AUTHORIZATION;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::route::{READ_VOICES, Route, SPEAK, route};
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "rime",
-    credential_locations: &[CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Exact)])],
+    credential_locations: &[CredentialLocation::Header(
+        AUTHORIZATION,
+        &[Form::Scheme("Bearer", Case::Exact), Form::Scheme("Api-Key", Case::Any)],
+    )],
     canonical: as_it_is,
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Exact)),
     deployment_variable: Some("RIME_API_KEY"),
     refuse,
+    retry: Retry::Bounded,
     routes: ROUTES,
 };
 
@@ -31,7 +35,14 @@ const ROUTES: &[Route] = &[
     // The on-premises container listens at the root, for HTTP and for WebSocket.
     route("POST", "/", SPEAK),
     route("GET", "/", SPEAK),
+    // Another path of the new engine.
+    route("POST", "/invocations", SPEAK),
     route("GET", "/data/voices/*", READ_VOICES),
+    route("POST", "/rime.TextToSpeech/Synthesize", SPEAK),
+    route("POST", "/rime.TextToSpeech/SynthesizeStreaming", SPEAK),
+    route("POST", "/rime.TextToSpeech/NormalizeText", SPEAK),
+    route("POST", "/rime.TextToSpeech/GetSupportedSpeakers", READ_VOICES),
+    route("POST", "/rime.TextToSpeech/GetSupportedLanguages", READ_VOICES),
 ];
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
@@ -57,6 +68,7 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         Kind::NoUpstream => "not found",
         Kind::UpstreamUnreachable => "bad gateway: the TTS server cannot be reached",
         Kind::UpstreamTimeout => "gateway timeout: the TTS server did not answer in time",
+        Kind::InternalError => "internal server error",
     };
     Refusal {
         status: kind.status(),

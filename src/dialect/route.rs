@@ -2,7 +2,7 @@
 
 use crate::policy::{Rule, Voice};
 
-/// One row: method, path, and what it requires.
+/// One row: a method, a path, and their requirements.
 pub(super) struct Route {
     method: &'static str,
     path: &'static str,
@@ -28,7 +28,7 @@ pub(super) const fn route(method: &'static str, path: &'static str, scope: &'sta
     }
 }
 
-/// Every standard key may.
+/// Allows every standard key.
 pub(super) const fn any_key(method: &'static str, path: &'static str) -> Route {
     Route {
         method,
@@ -40,13 +40,13 @@ pub(super) const fn any_key(method: &'static str, path: &'static str) -> Route {
 }
 
 impl Route {
-    /// Realtime keys may, too.
+    /// Also allows realtime keys.
     pub(super) const fn realtime(mut self) -> Self {
         self.realtime = true;
         self
     }
 
-    /// The path's segment that is the voice.
+    /// Names the path segment that contains the voice.
     pub(super) const fn voice(mut self, segment: &'static str) -> Self {
         self.voice = Some(segment);
         self

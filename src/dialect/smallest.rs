@@ -1,23 +1,27 @@
 //! Smallest AI (`POST /waves/v1/tts`, WebSocket `/waves/v1/tts/live`).
 //!
 //! Its API documents the credential as `Authorization: Bearer KEY`, and JSON refusals of two
-//! shapes.
+//! shapes. Its self-hosted server takes `Authorization: Token KEY`.
 
 use http::header::AUTHORIZATION;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence};
 use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "smallest",
-    credential_locations: &[CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)])],
+    credential_locations: &[CredentialLocation::Header(
+        AUTHORIZATION,
+        &[Form::Scheme("Bearer", Case::Any), Form::Scheme("Token", Case::Any)],
+    )],
     canonical: as_it_is,
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: Some("SMALLEST_API_KEY"),
     refuse,
+    retry: Retry::Shortened,
     routes: ROUTES,
 };
 
@@ -32,8 +36,13 @@ const ROUTES: &[Route] = &[
     route("GET", "/waves/v1/voice-cloning", READ_VOICES),
     route("*", "/waves/v1/voice-cloning", WRITE_VOICES),
     route("*", "/waves/v1/voice-cloning/*", WRITE_VOICES),
+    // The self-hosted server.
+    route("POST", "/v1/speak", SPEAK),
+    route("GET", "/v1/speak/stream", SPEAK),
     // The older clients.
     route("POST", "/api/v1/{model}/get_speech", SPEAK),
+    route("POST", "/api/v1/{model}/stream", SPEAK),
+    route("GET", "/api/v1/{model}/stream", SPEAK),
     route("GET", "/api/v1/{model}/get_voices", READ_VOICES),
 ];
 

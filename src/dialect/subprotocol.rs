@@ -1,5 +1,5 @@
-//! Credentials among the subprotocols that a WebSocket client offers (RFC 6455 §1.9). Browsers can
-//! set no other header on an upgrade.
+//! Credentials in the subprotocols that a WebSocket client offers (RFC 6455 §1.9). Browsers cannot
+//! set any other header on an upgrade.
 
 use std::borrow::Cow;
 
@@ -8,17 +8,17 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::denial::DenialKind;
 
-/// How an offer holds a credential.
+/// The form of a credential in an offer.
 #[derive(Clone, Copy)]
 pub(super) enum Offer {
-    /// One of these names, and the credential as the next offer: `token, K`.
+    /// One of these names, followed by the credential as the next offer: `token, K`.
     After(&'static [&'static str]),
-    /// A name that begins like this and ends in the credential: `bearer_K`.
+    /// This prefix, followed by the credential: `bearer_K`.
     Prefix(&'static str),
 }
 
 impl Offer {
-    /// The one credential among the offers.
+    /// Returns the only credential among the offers.
     pub(super) fn value<'a>(
         self,
         headers: &'a HeaderMap,
@@ -46,7 +46,7 @@ impl Offer {
         Ok(found)
     }
 
-    /// Removes every credential, and leaves the other offers in their order.
+    /// Removes every credential. The other offers keep their order.
     pub(super) fn remove(self, headers: &mut HeaderMap) {
         let mut left: Vec<&[u8]> = Vec::new();
         let mut removed = false;
@@ -68,7 +68,7 @@ impl Offer {
         }
     }
 
-    /// The name that goes with the credential and is no secret, if it was offered.
+    /// The public name that accompanies the credential, if it was offered.
     pub(super) fn name(self, headers: &HeaderMap) -> Option<&'static str> {
         offers(headers).find_map(|offer| self.name_in(offer))
     }
@@ -81,7 +81,7 @@ impl Offer {
     }
 }
 
-/// Removes every offer that is the secret.
+/// Removes every offer that equals the secret.
 pub(super) fn remove_values(headers: &mut HeaderMap, is_secret: impl Fn(&[u8]) -> bool) {
     if offers(headers).any(&is_secret) {
         let left: Vec<&[u8]> = offers(headers).filter(|offer| !is_secret(offer)).collect();

@@ -1,15 +1,15 @@
 //! Supertone (`POST /v1/text-to-speech/{voice_id}`).
 //!
 //! Its API documents the credential as the raw header `x-sup-api-key`. Its error schema requires
-//! `status_code` while its examples write `statusCode`; the official clients raise their typed
-//! error only when the first is there, so both are.
+//! `status_code`, but its examples use `statusCode`. The official clients raise their typed error
+//! only if `status_code` is present, so that the refusal has both.
 
 use http::HeaderName;
 
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{reason, sentence};
 use super::route::{READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
-use super::{Profile, Refusal, RefusalContext, as_it_is};
+use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 use crate::denial::DenialKind;
 
 const X_SUP_API_KEY: HeaderName = HeaderName::from_static("x-sup-api-key");
@@ -23,6 +23,7 @@ pub(super) static PROFILE: Profile = Profile {
     upstream: (X_SUP_API_KEY, Form::Raw),
     deployment_variable: Some("SUPERTONE_API_KEY"),
     refuse,
+    retry: Retry::Bounded,
     routes: ROUTES,
 };
 

@@ -1,4 +1,4 @@
-//! The callers' keys: where they come from, and what about them is worth a notice.
+//! The callers' keys: their sources, and notices about them.
 
 use std::collections::HashSet;
 use std::io;
@@ -21,7 +21,7 @@ const API_KEYS_FILE: &str = "VOXGATE_API_KEYS_FILE";
 const KEYS_FILE: &str = "VOXGATE_KEYS_FILE";
 const SHORT_BELOW_CHARACTERS: usize = 16;
 
-/// Where the callers' keys come from.
+/// The sources of the callers' keys.
 pub(super) struct Callers {
     listed: Given<Origin>,
     keys_file: Option<PathBuf>,
@@ -39,7 +39,7 @@ impl Callers {
         self.listed.is_set() || self.keys_file.is_some()
     }
 
-    /// What can be read now, and again when the files have changed.
+    /// A source that can be read now, and again when the files change.
     pub(super) fn source(self, dialect: Dialect) -> Source {
         let (listed, listed_file) = match self.listed.value() {
             Some(Origin::Text(text)) => (Some(text), None),
@@ -74,7 +74,7 @@ impl Callers {
     }
 }
 
-/// What was read so far.
+/// The keys that were read so far.
 struct Reading {
     dialect: Dialect,
     keys: Vec<Key>,
@@ -110,8 +110,8 @@ impl Reading {
         }
     }
 
-    /// Keys in the order in which they are listed: `env-1`, `env-2`, …, unless the dialect's keys
-    /// have a name of their own.
+    /// Adds keys in the order of the list. Their ids are `env-1`, `env-2`, …, unless the dialect's
+    /// keys contain their own id.
     fn list(&mut self, variable: &str, text: &str, is_file: bool) {
         if text.trim().is_empty() {
             self.problems.push(secrets::blank(variable));
@@ -126,7 +126,7 @@ impl Reading {
             let place = || format!("{variable}, key {position}");
             let wrong = match Secret::new(entry.trim()) {
                 Ok(secret) if is_file && secret.expose().contains(',') => {
-                    "holds a comma; write one key a line".to_owned()
+                    "contains a comma; write one key per line".to_owned()
                 }
                 Ok(secret) if is_mistyped(secret.expose().as_bytes()) => MISTYPED.to_owned(),
                 Ok(secret) => match self.dialect.digests(&secret) {
@@ -149,8 +149,8 @@ impl Reading {
         }
     }
 
-    /// A key that is listed and in the keys file, too, is the file's: who disables it there means
-    /// it.
+    /// If a key is in the list and in the keys file, the keys file applies, so that a key can be
+    /// disabled there.
     fn prefer_the_file(&mut self, listed: usize) {
         if listed == 0 {
             return;
@@ -168,7 +168,7 @@ impl Reading {
                     .any(|digest| of_file.contains(digest.as_bytes()));
             if twice {
                 let place = format!("{KEY_SOURCES}: key `{}`", key.principal().id());
-                let message = "is in the keys file, too, which decides about it";
+                let message = "is also in the keys file, which applies; remove it from the list";
                 notices.push(Problem::new(place, message));
             }
             !twice
@@ -200,7 +200,7 @@ fn weakness(secret: &str) -> Option<String> {
     })
 }
 
-/// A problem of keys that stand in no file.
+/// Adds a place to a problem of keys that are not in a file.
 fn in_key_sources(problem: Problem) -> Problem {
     match problem.place().starts_with("key ") {
         true => Problem::new(
@@ -211,7 +211,7 @@ fn in_key_sources(problem: Problem) -> Problem {
     }
 }
 
-/// Keys that are set and can do nothing.
+/// Notices about keys that cannot be used.
 pub(super) fn useless_keys(keys: &KeyRing, policy: &Policy, mode: Option<Mode>) -> Vec<Problem> {
     let mut notices = Vec::new();
     if mode == Some(Mode::Validate) && !keys.has_active() {
@@ -219,8 +219,8 @@ pub(super) fn useless_keys(keys: &KeyRing, policy: &Policy, mode: Option<Mode>) 
         notices.push(Problem::new(KEY_SOURCES, message));
     }
     if keys.has_limited() && policy.rules().is_empty() {
-        let message = "holds keys with scopes, voices or a kind, but the dialect has no routes: \
-                       they may do nothing; set VOXGATE_POLICY_FILE";
+        let message = "contains keys with scopes, voices or a kind, but the dialect has no routes: \
+                       every request with them is refused; set VOXGATE_POLICY_FILE";
         notices.push(Problem::new(KEY_SOURCES, message));
     }
     notices

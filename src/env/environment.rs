@@ -1,4 +1,4 @@
-//! The variables that concern Voxgate, and no others.
+//! The environment variables of Voxgate.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -22,7 +22,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The environment of the process. Variables of other programs may hold anything.
+    /// The environment of the process. Variables of other programs may have any value.
     #[must_use]
     pub fn current() -> Self {
         Self::new(std::env::vars_os(), &[])
@@ -77,26 +77,26 @@ impl Environment {
         }
     }
 
-    /// Unknown settings, and values that are not text.
+    /// Unknown settings, and values that are not UTF-8.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// A variable's value. One that is empty or blank counts as not set.
+    /// The value of a variable. An empty or blank value counts as not set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         let value = self.values.get(name)?;
         Some(value.as_str()).filter(|value| !value.trim().is_empty())
     }
 
-    /// A variable's value, blank or not.
+    /// The value of a variable, even if it is blank.
     pub(super) fn as_given(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }
 
-    /// A secret: the variable `name`, or the content of the file that `name_FILE` names. `None` if
-    /// it is not set, or if it is wrong, which is then one of the problems.
+    /// A secret: the variable `name`, or the content of the file that `name_FILE` names. Returns
+    /// `None` if the secret is not set, or if it is wrong. The problem is then added to `problems`.
     pub fn secret(&self, name: &str, problems: &mut Vec<Problem>) -> Option<Secret> {
         secrets::secret(self, name, problems, |_| Ok(())).value()
     }
@@ -113,7 +113,7 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// When `T` has a field of another type.
+    /// If `T` has a field of another type.
     pub fn fill<T: DeserializeOwned>(&self, prefix: &str) -> Result<T, ConfigError> {
         let set = self
             .values
@@ -127,8 +127,8 @@ impl Environment {
     }
 }
 
-/// The setting that `name` is probably meant to be: `name` with its unit or `_FILE` at the end, or
-/// else the one with the smallest edit distance, if that is at most a third of the name without its
+/// The setting that is most similar to `name`: `name` with its unit or `_FILE` at the end, or the
+/// setting with the smallest edit distance, if that is at most a third of the name without its
 /// prefix.
 fn nearest<'a>(name: &str, settings: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let bare = |name: &str| {
@@ -147,8 +147,9 @@ fn nearest<'a>(name: &str, settings: impl Iterator<Item = &'a str>) -> Option<&'
         .map(|(_, setting)| setting)
 }
 
-/// What Kubernetes sets for every Service in the namespace: `…_SERVICE_HOST`, `…_SERVICE_PORT`,
-/// `…_SERVICE_PORT_<NAME>`, `…_PORT`, and `…_PORT_<number>_<protocol>` with or without a suffix
+/// Variables that Kubernetes sets for every Service in the namespace: `…_SERVICE_HOST`,
+/// `…_SERVICE_PORT`, `…_SERVICE_PORT_<NAME>`, `…_PORT`, and `…_PORT_<number>_<protocol>` with or
+/// without a suffix
 /// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
 fn injected_by_kubernetes(name: &str, value: &OsStr) -> bool {
     let numbered = || {
@@ -251,7 +252,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn text_is_demanded_of_our_variables_only() {
+    fn only_variables_of_voxgate_must_be_utf_8() {
         use std::os::unix::ffi::OsStringExt;
         let garbage = || OsString::from_vec(vec![0xff, 0xfe]);
         let vars = [

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::{ConfigError, Problem};
-use crate::limit::{Limits, Rate};
 use crate::rate_limit::{Limiter, LimiterBuilder};
+use voxgate_limits::{Limits, Rate};
 
 use super::environment::Environment;
 
@@ -100,7 +100,7 @@ impl LimitSettings {
         self.shared_store.iter().any(url)
     }
 
-    /// What is wrong if there is no shared store: each of its settings that is set.
+    /// The problems without a shared store: each of its settings that is set.
     pub(super) fn without_store(&self) -> Vec<Problem> {
         problems_without_store(&self.shared_store)
     }
@@ -139,7 +139,7 @@ impl LimitSettings {
         if burst.is_some() && rate.is_none() {
             problem(
                 "BURST",
-                "means nothing without a rate; set VOXGATE_LIMIT_RATE",
+                "has no effect without a rate; set VOXGATE_LIMIT_RATE",
             );
         }
         let header_fields = match raw.headers.as_deref().map(str::trim) {
@@ -191,7 +191,7 @@ fn shared_store(environment: &Environment) -> Vec<&'static str> {
         .collect()
 }
 
-/// What is wrong with an environment that is used without a shared store.
+/// The problems of an environment that is used without a shared store.
 pub(super) fn needs_store(environment: &Environment) -> Vec<Problem> {
     problems_without_store(&shared_store(environment))
 }

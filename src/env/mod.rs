@@ -4,7 +4,7 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `VOXGATE_DIALECT` | Vendor whose clients call: the name of a dialect, `bearer` for no vendor, or `auto` to detect the vendor from each request | rime |
+//! | `VOXGATE_DIALECT` | Vendor of the clients: the name of a dialect, `bearer` for no vendor, or `auto` to detect the vendor from each request | rime |
 //! | `VOXGATE_MODE` | `validate` (every caller needs a key) or `preconfigured` (no caller needs a key) | depends on which keys are set |
 //! | `VOXGATE_API_KEYS` | Keys of the callers in plain text, separated by commas | |
 //! | `VOXGATE_API_KEYS_FILE` | File with one caller key per line | |
@@ -32,17 +32,17 @@
 //! | `VOXGATE_REDIS_URL` | Redis or Valkey server that keeps the limits of all replicas, such as `rediss://:password@host:6379/0` | |
 //! | `VOXGATE_REDIS_URL_FILE` | File that contains `VOXGATE_REDIS_URL` | |
 //! | `VOXGATE_REDIS_CA_FILE` | CA bundle (PEM) used to verify Redis | the CA certificates of the system |
-//! | `VOXGATE_LIMIT_ON_FAILURE` | What happens while Redis is unavailable: `local` (this replica applies its share of the limits), `deny` (answer 503) or `allow` | local |
+//! | `VOXGATE_LIMIT_ON_FAILURE` | Behaviour while Redis is unavailable: `local` (this replica applies its share of the limits), `deny` (answer 503) or `allow` | local |
 //! | `VOXGATE_LIMIT_LEASE_SECONDS` | Time after which the slots of a replica that disappeared are free again | 30 |
 //! | `VOXGATE_LIMIT_NAMESPACE` | Prefix of all keys in Redis; it must be the same for all replicas | voxgate |
 //!
-//! The variables for Redis need the crate `voxgate-limits-redis`; without it they are an error. A variable that ends in `_FILE` names a file
-//! to read the value from, such as a mounted Kubernetes Secret. One trailing newline of that file
-//! is ignored.
+//! The variables for Redis need the crate `voxgate-limits-redis`; without it they are an error. A
+//! variable that ends in `_FILE` names a file to read the value from, such as a mounted Kubernetes
+//! Secret. One trailing newline of that file is ignored.
 //!
 //! With only a deployment key, the mode is *preconfigured*: callers need no credential. With only
 //! caller keys, the mode is *validate*. With both, `VOXGATE_MODE` must be set. With neither, the
-//! settings are wrong: a missing setting never lets callers in.
+//! settings are wrong: a missing setting never allows access.
 
 mod callers;
 mod environment;
@@ -64,7 +64,7 @@ pub use self::secrets::path_to_show;
 pub use self::settings::Settings;
 pub use self::table::{SETTINGS, Setting};
 
-/// Where callers' keys come from, as problems name it.
+/// The sources of callers' keys, as problems name them.
 const KEY_SOURCES: &str = "VOXGATE_API_KEYS or VOXGATE_KEYS_FILE";
 
 impl AuthLayer {

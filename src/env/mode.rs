@@ -1,15 +1,15 @@
-//! The two modes, and which of them the settings ask for.
+//! The two modes, and the mode that follows from the settings.
 
 use crate::error::Problem;
 
 use super::KEY_SOURCES;
 
-/// How callers are let in.
+/// How callers are authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Every caller presents a credential of its own.
+    /// Every caller presents its own credential.
     Validate,
-    /// A deployment key is set, and the caller's credential is not looked at.
+    /// A deployment key is set, and the caller's credential is not read.
     Preconfigured,
 }
 
@@ -24,8 +24,8 @@ impl Mode {
     }
 }
 
-/// Silence never opens the door: only a deployment key that stands alone, or a mode that is
-/// named, lets callers in without a key.
+/// Chooses the mode. Callers are accepted without a key only if a deployment key is the only key,
+/// or if the mode is set explicitly.
 pub(super) fn decide(
     asked: Option<Mode>,
     caller_keys: bool,
@@ -53,8 +53,8 @@ pub(super) fn decide(
         (None, true, true) => problem(
             "VOXGATE_MODE",
             format!(
-                "must be set, because there are caller keys and {deployment}: `validate` asks every \
-                 caller for its own key, `preconfigured` asks for none"
+                "must be set, because there are caller keys and {deployment}: with `validate`, every \
+                 caller needs its own key; with `preconfigured`, no caller needs a key"
             ),
         ),
         (None, false, false) => problem(
@@ -62,8 +62,8 @@ pub(super) fn decide(
             match variable {
                 None => format!("no caller could authenticate; set {KEY_SOURCES}"),
                 Some(name) => format!(
-                    "no caller could authenticate; set {KEY_SOURCES} to ask callers for a key, or only \
-                     {name} to ask for none"
+                    "no caller could authenticate; set {KEY_SOURCES} to require a key, or only \
+                     {name} to require none"
                 ),
             },
         ),

@@ -6,7 +6,7 @@ use crate::dialect::Dialect;
 use crate::error::Problem;
 use crate::policy::Policy;
 
-/// The dialect that is asked for. `None` is a problem, which is noted.
+/// Parses the dialect. Returns `None` and adds a problem if it is unknown.
 pub(super) fn dialect(given: Option<&str>, problems: &mut Vec<Problem>) -> Option<Dialect> {
     match given.map(str::parse::<Dialect>) {
         None => Some(Dialect::Rime),

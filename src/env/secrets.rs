@@ -1,4 +1,4 @@
-//! Settings that are secret, and their `_FILE` twins.
+//! Secret settings, and the `_FILE` variables that name their files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use crate::secret::Secret;
 
 use super::environment::Environment;
 
-/// Whether a secret setting is there. One that is there and wrong is not absent: absence means
-/// something else.
+/// Whether a secret setting is set. A wrong setting is not the same as a missing one, because a
+/// missing setting can change the mode.
 pub(super) enum Given<T> {
     No,
     Wrong,
@@ -31,7 +31,7 @@ impl<T> Given<T> {
     }
 }
 
-/// Where a secret setting is.
+/// The origin of a secret setting.
 pub(super) enum Origin {
     Text(String),
     File(PathBuf),
@@ -49,7 +49,7 @@ pub(super) fn origin(
         (Some(text), None) => Given::Yes(Origin::Text(text.to_owned())),
         (None, Some(path)) => Given::Yes(Origin::File(path.into())),
         (Some(_), Some(_)) => {
-            let message = format!("is set beside {twin}; set only one of them");
+            let message = format!("is set together with {twin}; set only one of them");
             problems.push(Problem::new(name, message));
             Given::Wrong
         }
@@ -62,14 +62,14 @@ pub(super) fn without_newline(text: &str) -> &str {
 }
 
 pub(super) fn blank(variable: &str) -> Problem {
-    let message = "is empty or blank; set it, or do not set it at all";
+    let message = "is empty or blank; set a value, or remove the variable";
     Problem::new(variable, message)
 }
 
 /// The problem that the file at `path`, which `variable` names, cannot be read.
 ///
-/// The path is shown only if it is surely a path: the value may also be a key, set in the wrong
-/// variable.
+/// The value is shown only if it is certainly a path. It may also be a key that was set in the
+/// wrong variable.
 pub(super) fn unreadable(variable: &str, path: &Path, error: &io::Error) -> Problem {
     let message = match path_to_show(path) {
         Some(path) => {
@@ -83,8 +83,8 @@ pub(super) fn unreadable(variable: &str, path: &Path, error: &io::Error) -> Prob
     Problem::new(variable, message)
 }
 
-/// The path to show in an error, if the text is surely no key: it begins with `/`, `./` or `../`, or ends in `.toml`, and none
-/// of its parts looks random, as a key does.
+/// Returns the path for an error text, if it is certainly not a key: it begins with `/`, `./` or
+/// `../`, or ends in `.toml`, and none of its parts looks random like a key.
 #[must_use]
 pub fn path_to_show(path: &Path) -> Option<&str> {
     const RANDOM: usize = 16;
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_sure_path_is_shown() {
+    fn only_text_that_is_certainly_a_path_is_shown() {
         let shown = |path: &'static str| path_to_show(Path::new(path));
         for path in [
             "/etc/voxgate/keys.toml",

@@ -27,7 +27,7 @@ pub struct Settings {
     dialect: Dialect,
     keys: KeyRing,
     source: Source,
-    /// The state of the source that the keys are from.
+    /// The state of the source of the keys.
     seen: Fingerprint,
     policy: Policy,
     limits: LimitSettings,
@@ -35,8 +35,8 @@ pub struct Settings {
     notices: Vec<Problem>,
 }
 
-/// The variables as they come. Only optional text: `envy` would name neither the variable nor
-/// every problem with a typed one, and it would print the value.
+/// The unparsed variables. All fields are optional text: for typed fields, `envy` reports neither
+/// the variable nor all problems, and prints the value.
 #[derive(Deserialize)]
 struct Raw {
     dialect: Option<String>,
@@ -50,7 +50,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong, each with its variable and none with a value.
+    /// All problems, each with the name of its variable. No value is shown.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let mut problems = environment.problems().to_vec();
         let mut notices = Vec::new();
@@ -68,7 +68,7 @@ impl Settings {
         };
         let callers = Callers::find(environment, &mut problems);
         let has_callers = callers.is_set();
-        // Without a dialect there is a problem anyway; any will do to find the others.
+        // An unknown dialect is already a problem. Continue with a default to find other problems.
         let source = callers.source(dialect.unwrap_or_default());
         let (loaded, seen) = source.load();
         let keys = match loaded {
@@ -150,19 +150,19 @@ impl Settings {
         ConfigError::check(policy, problems)
     }
 
-    /// How callers are let in.
+    /// The mode.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The dialect that is spoken.
+    /// The dialect.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// How many keys callers may hold.
+    /// The number of callers' keys.
     #[must_use]
     pub fn key_count(&self) -> usize {
         self.keys.len()
@@ -177,7 +177,7 @@ impl Settings {
         }
     }
 
-    /// Whose keys callers may hold, by their ids.
+    /// The principals of the callers' keys, sorted by id.
     #[must_use]
     pub fn principals(&self) -> Vec<&Principal> {
         let mut principals: Vec<_> = self.keys.principals().collect();
@@ -186,13 +186,13 @@ impl Settings {
         principals
     }
 
-    /// What limits callers, beside the limits of their keys and accounts.
+    /// The limits in addition to those of keys and accounts.
     #[must_use]
     pub fn limits(&self) -> &LimitSettings {
         &self.limits
     }
 
-    /// What each route requires, in the order in which the rules are asked.
+    /// The policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -207,7 +207,7 @@ impl Settings {
             .collect()
     }
 
-    /// The key that the server behind wants to see, if one is set.
+    /// The deployment key, if one is set.
     #[must_use]
     pub fn deployment_key(&self) -> Option<&Secret> {
         self.deployment_key.as_ref()
@@ -219,8 +219,8 @@ impl Settings {
         &self.notices
     }
 
-    /// The layer that these settings describe. Files with keys are read again whenever their
-    /// content changes ([`SharedKeyRing::watch`] says how).
+    /// Builds the layer from these settings. Files with keys are read again when their content
+    /// changes (see [`SharedKeyRing::watch`]).
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! The table of settings: every variable that the library reads.
 
-/// One setting: an environment variable, and what programs and reference pages say about it.
+/// One setting: an environment variable and its documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Setting {
@@ -66,7 +66,7 @@ pub const SETTINGS: &[Setting] = &[
         CALLERS,
         "VOXGATE_DIALECT",
         "NAME",
-        "Vendor whose clients call: the name of a dialect, `bearer` for no vendor, or `auto` to detect the vendor from each request",
+        "Vendor of the clients: the name of a dialect, `bearer` for no vendor, or `auto` to detect the vendor from each request",
     )
     .with_default("rime"),
     Setting::new(
@@ -203,7 +203,7 @@ pub const SETTINGS: &[Setting] = &[
         SHARED,
         "VOXGATE_LIMIT_ON_FAILURE",
         "POLICY",
-        "What happens while Redis is unavailable: `local` (this replica applies its share of the limits), `deny` (answer 503) or `allow`",
+        "Behaviour while Redis is unavailable: `local` (this replica applies its share of the limits), `deny` (answer 503) or `allow`",
     )
     .with_default("local"),
     Setting::new(
@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    /// `UPDATE_REFERENCE=1` writes the table of the module's documentation from [`SETTINGS`].
+    /// `UPDATE_REFERENCE=1` updates the table in the module's documentation from [`SETTINGS`].
     #[test]
     fn the_documentation_has_this_table() {
         const TITLE: &str = "//! | variable | meaning | default |\n//! |---|---|---|\n";

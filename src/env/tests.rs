@@ -26,7 +26,7 @@ const KEYS: (&str, &str) = (
 const RIME: (&str, &str) = ("RIME_API_KEY", "deployment-key");
 
 #[test]
-fn the_mode_follows_from_the_keys_and_silence_is_an_error() {
+fn the_mode_follows_from_the_keys_and_no_keys_are_an_error() {
     for (vars, mode, keys) in [
         (&[KEYS][..], Mode::Validate, 2),
         (&[RIME], Mode::Preconfigured, 0),
@@ -86,7 +86,7 @@ fn the_mode_follows_from_the_keys_and_silence_is_an_error() {
 }
 
 #[test]
-fn an_empty_or_blank_key_is_not_an_absent_one() {
+fn an_empty_or_blank_key_is_an_error() {
     for (name, value) in [
         ("RIME_API_KEY", ""),
         ("RIME_API_KEY", " \t"),
@@ -99,14 +99,14 @@ fn an_empty_or_blank_key_is_not_an_absent_one() {
     }
     // Beside caller keys, a blank deployment key must not turn into "validate".
     assert_eq!(problems(&[KEYS, ("RIME_API_KEY", " ")]).len(), 2);
-    // Nor may a blank path turn "validate" into "preconfigured".
+    // A blank path must not turn "validate" into "preconfigured".
     for name in ["VOXGATE_API_KEYS_FILE", "VOXGATE_KEYS_FILE"] {
         assert!(!problems(&[RIME, (name, "")]).is_empty(), "{name}");
     }
     let (_guard, path) = file("\n");
     assert_eq!(
         problems(&[("RIME_API_KEY_FILE", &path)])[0],
-        "RIME_API_KEY_FILE: is empty or blank; set it, or do not set it at all"
+        "RIME_API_KEY_FILE: is empty or blank; set a value, or remove the variable"
     );
 }
 
@@ -125,7 +125,7 @@ fn secrets_are_read_from_mounted_files() {
 
     assert_eq!(
         problems(&[("RIME_API_KEY", "k"), ("RIME_API_KEY_FILE", &path)]),
-        ["RIME_API_KEY: is set beside RIME_API_KEY_FILE; set only one of them"]
+        ["RIME_API_KEY: is set together with RIME_API_KEY_FILE; set only one of them"]
     );
     assert_eq!(
         problems(&[("RIME_API_KEY_FILE", "/no/such/file")]),
@@ -136,7 +136,7 @@ fn secrets_are_read_from_mounted_files() {
     let (_guard, path) = file("one,two\n");
     assert_eq!(
         problems(&[("VOXGATE_API_KEYS_FILE", &path)]),
-        ["VOXGATE_API_KEYS_FILE, key 1: holds a comma; write one key a line"]
+        ["VOXGATE_API_KEYS_FILE, key 1: contains a comma; write one key per line"]
     );
 }
 
@@ -151,10 +151,10 @@ fn keys_from_the_file_and_the_list_share_one_ring() {
     assert_eq!(
         both.key_count(),
         2,
-        "the file decides about what is in both"
+        "the keys file applies to a key that is in both"
     );
     let shown: Vec<_> = both.notices().iter().map(ToString::to_string).collect();
-    let expected = "key `env-2`: is in the keys file, too, which decides about it";
+    let expected = "key `env-2`: is also in the keys file, which applies; remove it from the list";
     assert!(
         shown.iter().any(|notice| notice.ends_with(expected)),
         "{shown:?}"
@@ -162,7 +162,7 @@ fn keys_from_the_file_and_the_list_share_one_ring() {
 }
 
 #[test]
-fn all_problems_come_at_once_and_none_shows_a_value() {
+fn all_problems_are_reported_together_without_values() {
     let (_guard, path) = file("[[key]]\nid = \"x y hunter2\"\nsecret = \"hunter2\"\nhunter2 = 1\n");
     let vars = [
         ("VOXGATE_DIALECT", "hunter2"),
@@ -196,7 +196,7 @@ fn all_problems_come_at_once_and_none_shows_a_value() {
 }
 
 #[test]
-fn what_has_no_effect_is_noticed() {
+fn settings_without_effect_cause_a_notice() {
     let vars = [
         ("VOXGATE_API_KEYS", "5f4dcc3b5aa765d61d8327deb882cf99"),
         ("SUPERTONE_API_KEY", "k"),
@@ -264,7 +264,7 @@ fn inworlds_keys_have_an_id_and_kugels_a_region() {
 }
 
 #[test]
-fn the_policy_is_the_files_then_the_dialects() {
+fn rules_of_the_policy_file_come_before_those_of_the_dialect() {
     let (_guard, path) = file("[[rule]]\nmethod = \"GET\"\npath = \"/x\"\n");
     let own = [
         KEYS,

@@ -1,4 +1,8 @@
-//! The keys that callers hold.
+//! The keys of callers.
+//!
+//! A [`KeyRing`] holds keys in memory. A [`SharedKeyRing`] follows a keys file and tells what
+//! [changed](RingChange). A [`KeysFile`] is the content of a keys file, and [`generate_key`] makes a
+//! token.
 
 mod change;
 mod file;

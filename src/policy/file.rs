@@ -1,4 +1,4 @@
-//! The policy file.
+//! Loads the policy file.
 
 use std::path::Path;
 
@@ -57,7 +57,7 @@ fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule
     let path = path.filter(|path| can_match(path));
     if path.is_none() {
         let message = "path must be \"*\", or begin with / and have {name} for a whole segment, * at \
-                       its end for the rest, and what is not ASCII percent-encoded";
+                       its end for the rest, and characters outside ASCII percent-encoded";
         file.problem(at, message);
     }
     let (method, path) = (method?, path?);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_read_in_their_order() {
+    fn rules_are_read_in_order() {
         let text = "
             [[rule]]
             method = \"POST\"

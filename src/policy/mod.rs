@@ -1,4 +1,4 @@
-//! What may this principal do?
+//! The policy: the scope that each request requires.
 
 mod file;
 mod pattern;
@@ -12,13 +12,15 @@ use crate::denial::DenialKind;
 use crate::error::ConfigError;
 use crate::principal::Principal;
 
+pub(crate) use self::pattern::Specificity;
 pub use self::rule::{Rule, Voice};
 
 /// Maps a method and path to the scope that the request requires, and lists public routes.
 ///
-/// A principal that nothing limits is not limited by any policy. One with scopes, voices or a
-/// kind may do only what a rule names: **a request that no rule names is refused to it**, and so
-/// is every request under an empty policy. The first rule that names a request decides.
+/// A policy does not restrict a principal without restrictions. A principal with scopes, voices or
+/// a kind may send only requests that a rule names: **a request that no rule names is refused**.
+/// Under an empty policy, every request of such a principal is refused. The first rule that names a
+/// request decides.
 ///
 /// ```
 /// use voxgate::Policy;
@@ -50,27 +52,27 @@ impl Policy {
         self.rule(Rule::new(method, pattern).with_scope(scope))
     }
 
-    /// Adds a rule behind those that are there.
+    /// Adds a rule after the existing rules.
     #[must_use]
     pub fn rule(mut self, rule: Rule) -> Self {
         self.rules.push(rule);
         self
     }
 
-    /// Puts the rules of a policy file before those that are there:
+    /// Inserts the rules of a policy file before the existing rules:
     ///
     /// ```toml
     /// [[rule]]
     /// method = "POST"                          # or "*"
     /// path = "/v1/text-to-speech/{voice_id}"   # {name} is one segment, * at the end the rest
-    /// scope = "tts:synthesize"                 # without it, every standard key may
+    /// scope = "tts:synthesize"                 # without it, every standard key is allowed
     /// voice = "path:voice_id"                  # or "query:name"; optional
-    /// realtime = false                         # whether realtime keys may, too; optional
+    /// realtime = false                         # whether realtime keys are allowed; optional
     /// ```
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the file, each with its line.
+    /// All problems of the file, each with its line.
     pub fn load(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let mut rules = file::load(path.as_ref())?;
         rules.append(&mut self.rules);
@@ -86,7 +88,7 @@ impl Policy {
         self
     }
 
-    /// The rules, in the order in which they are asked.
+    /// The rules, in the order in which they are checked.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
@@ -99,10 +101,17 @@ impl Policy {
             .map(|(method, path)| (&**method, &**path))
     }
 
-    /// The rule that decides about this request, or `None` when no rule names it.
+    /// The first rule that names this request, or `None` if no rule names it. With the dialect
+    /// `auto`, the first rule of the request's vendor decides.
     #[must_use]
     pub fn find(&self, method: &Method, path: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.names(method, path))
+    }
+
+    /// The specificity of the most specific rule that names the request.
+    pub(crate) fn specificity(&self, method: &Method, path: &str) -> Option<Specificity> {
+        let naming = self.rules.iter().filter(|rule| rule.names(method, path));
+        naming.map(|rule| Specificity::of(rule.pattern())).max()
     }
 
     pub(crate) fn is_public(&self, method: &Method, path: &str) -> bool {
@@ -115,11 +124,14 @@ impl Policy {
         principal: &Principal,
         method: &Method,
         uri: &Uri,
+        dialect: &str,
     ) -> Result<(), DenialKind> {
         if principal.is_unlimited() {
             return Ok(());
         }
-        match self.find(method, uri.path()) {
+        let mut rules = self.rules.iter();
+        let names = |rule: &&Rule| rule.applies_to(dialect) && rule.names(method, uri.path());
+        match rules.find(names) {
             Some(rule) if rule.permits(principal, uri) => Ok(()),
             _ => Err(DenialKind::InsufficientScope),
         }
@@ -133,7 +145,7 @@ mod tests {
 
     fn may(policy: &Policy, principal: &Principal, method: &str, uri: &str) -> bool {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let decided = policy.authorize(principal, &method, &uri.parse().expect("a URI"));
+        let decided = policy.authorize(principal, &method, &uri.parse().expect("a URI"), "bearer");
         assert!(matches!(
             decided,
             Ok(()) | Err(DenialKind::InsufficientScope)
@@ -142,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scoped_principal_may_only_what_a_rule_names() {
+    fn a_scoped_principal_may_send_only_requests_that_a_rule_names() {
         let policy = Policy::default()
             .route("POST", "/v1/rime-tts", "tts:synthesize")
             .route("*", "/open", "other");
@@ -156,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_policy_denies_every_limited_principal() {
+    fn an_empty_policy_refuses_every_restricted_principal() {
         let empty = Policy::default();
         let anyone = || Principal::new("a");
         assert!(!may(
@@ -184,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_realtime_key_opens_realtime_sessions_and_nothing_else() {
+    fn a_realtime_key_opens_only_realtime_sessions() {
         let policy = Policy::default()
             .rule(Rule::new("GET", "/session").realtime())
             .rule(Rule::new("POST", "/tts"));
@@ -195,12 +207,12 @@ mod tests {
         let nothing = Principal::new("b").with_scopes::<Scope>([]);
         assert!(
             may(&policy, &nothing, "POST", "/tts"),
-            "the rule asks for no scope"
+            "the rule requires no scope"
         );
     }
 
     #[test]
-    fn a_key_of_some_voices_speaks_with_no_other() {
+    fn a_key_with_voices_may_use_only_these_voices() {
         let voice = |place: &str| Voice::parse(place).expect("a place");
         let tts = |path: &str| Rule::new("POST", path).with_scope("tts:synthesize");
         let policy = Policy::default()
@@ -229,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_public_is_named_exactly() {
+    fn public_routes_match_exactly() {
         let policy = Policy::default().public("GET", "/health");
         assert!(policy.is_public(&Method::GET, "/health"));
         for (method, path) in [

@@ -2,8 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 
-/// Compares segment by segment, each with everything decoded: `%C3%A9` and `%c3%a9` are one, and
-/// so are `%3A` and `:`. Slashes and percent signs do not come encoded; the screen refuses them.
+/// Compares decoded segments: `%C3%A9` equals `%c3%a9`, and `%3A` equals `:`. Request validation
+/// has already refused encoded slashes and percent signs.
 pub(super) fn matches(pattern: &str, path: &str) -> bool {
     if pattern == "*" {
         return true;
@@ -27,20 +27,43 @@ fn same(one: &str, other: &str) -> bool {
     one == other || percent_decode_str(one).eq(percent_decode_str(other))
 }
 
-/// The name in a segment of a pattern that is `{name}`.
+/// How specific a pattern is. Patterns that match the same path are compared by segment: a literal
+/// segment is more specific than `{name}`, and `{name}` is more specific than the rest of a path.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Specificity(Vec<SegmentKind>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum SegmentKind {
+    Rest,
+    Parameter,
+    Literal,
+}
+
+impl Specificity {
+    pub(crate) fn of(pattern: &str) -> Self {
+        let kind = |segment| match segment {
+            "*" => SegmentKind::Rest,
+            _ if name_of(segment).is_some() => SegmentKind::Parameter,
+            _ => SegmentKind::Literal,
+        };
+        Self(pattern.split('/').map(kind).collect())
+    }
+}
+
+/// Returns the name in a pattern segment of the form `{name}`.
 pub(super) fn name_of(segment: &str) -> Option<&str> {
     segment.strip_prefix('{')?.strip_suffix('}')
 }
 
-/// Whether `pattern` names a parameter of this name.
+/// Whether `pattern` has a parameter of this name.
 pub(super) fn has_parameter(pattern: &str, name: &str) -> bool {
     pattern
         .split('/')
         .any(|segment| name_of(segment) == Some(name))
 }
 
-/// Whether some path can match this pattern: `*` is the whole of it or its last segment, and
-/// `{name}` a whole segment.
+/// Whether any path can match this pattern. `*` must be the whole pattern or its last segment, and
+/// `{name}` must be a whole segment.
 pub(super) fn can_match(pattern: &str) -> bool {
     if pattern == "*" {
         return true;
@@ -60,7 +83,7 @@ pub(super) fn can_match(pattern: &str) -> bool {
     inner.is_ascii() && codes_are_whole(inner) && inner.split('/').enumerate().all(fits)
 }
 
-/// Every `%` begins the code of something that a path may hold encoded.
+/// Whether every `%` starts a valid code of a character that a path may contain encoded.
 fn codes_are_whole(text: &str) -> bool {
     text.split('%').skip(1).all(|rest| {
         let code = rest
@@ -100,7 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_matches_nothing_is_told() {
+    fn patterns_are_ordered_by_specificity() {
+        let patterns = ["*", "/*", "/a/*", "/a/{b}", "/a/b/*", "/a/b/c"];
+        assert!(patterns.is_sorted_by_key(|pattern| Specificity::of(pattern)));
+        assert_eq!(Specificity::of("/a/{b}"), Specificity::of("/c/{d}"));
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_match_is_detected() {
         for (pattern, expected) in [
             ("*", true),
             ("/", true),

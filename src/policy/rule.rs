@@ -1,4 +1,4 @@
-//! One rule: which requests it names, and what they require.
+//! One rule: the requests that it names, and their requirements.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use crate::principal::{KeyKind, Principal};
 
 use super::pattern::{matches, name_of};
 
-/// The scope whose routes speak, and therefore have a voice.
+/// The scope of routes that synthesize speech, and therefore have a voice.
 const SPEAKING: &str = "tts:synthesize";
 
-/// Names requests by method and path, and says what they require.
+/// Names requests by method and path, and defines their requirements.
 ///
 /// ```
-/// use voxgate::{Rule, Voice};
+/// use voxgate::policy::{Rule, Voice};
 ///
 /// let rule = Rule::new("POST", "/v1/text-to-speech/{voice_id}")
 ///     .with_scope("tts:synthesize")
@@ -24,31 +24,33 @@ const SPEAKING: &str = "tts:synthesize";
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// `*` is any.
+    /// The method; `*` means any.
     method: Box<str>,
     pattern: Box<str>,
     scope: Option<Box<str>>,
     realtime: bool,
     voice: Option<Voice>,
+    /// The name of the only dialect whose requests the rule applies to. `None` for all.
+    dialect: Option<&'static str>,
 }
 
-/// Where a request names the voice it speaks with.
+/// The place in a request that names its voice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Voice {
-    /// The segment that the pattern calls `{name}`.
+    /// The path segment that the pattern names `{name}`.
     Path(Box<str>),
     /// The query parameter of this name.
     Query(Box<str>),
 }
 
 impl Rule {
-    /// Names requests with this method (`*` is any) and a path that matches `pattern`: literal
-    /// segments, `{name}` for one segment, and `*` at the end for the rest. The pattern `*` is
+    /// Names requests with this method (`*` means any) and a path that matches `pattern`: literal
+    /// segments, `{name}` for one segment, and `*` at the end for the rest. The pattern `*` matches
     /// any path.
     ///
-    /// Paths are compared with everything decoded, by case.
+    /// Paths are compared decoded and case-sensitively.
     ///
-    /// Until told otherwise the rule asks for no scope: every key of the standard kind may.
+    /// By default, the rule requires no scope: every standard key is allowed.
     #[must_use]
     pub fn new(method: &str, pattern: &str) -> Self {
         Self {
@@ -57,24 +59,31 @@ impl Rule {
             scope: None,
             realtime: false,
             voice: None,
+            dialect: None,
         }
     }
 
-    /// Requires `scope` of a key that is limited to scopes.
+    /// Applies the rule only to requests of the dialect with this name.
+    pub(crate) fn of_dialect(mut self, name: &'static str) -> Self {
+        self.dialect = Some(name);
+        self
+    }
+
+    /// Requires `scope` of keys that are limited to scopes.
     #[must_use]
     pub fn with_scope(mut self, scope: &str) -> Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// Also serves keys that are for realtime sessions only. They need no scope.
+    /// Also allows realtime keys. They need no scope.
     #[must_use]
     pub fn realtime(mut self) -> Self {
         self.realtime = true;
         self
     }
 
-    /// Says where the voice is, for keys that are limited to some.
+    /// Sets the place of the voice, for keys that are limited to voices.
     #[must_use]
     pub fn with_voice(mut self, voice: Voice) -> Self {
         self.voice = Some(voice);
@@ -93,29 +102,33 @@ impl Rule {
         &self.pattern
     }
 
-    /// The scope that is required, or `None` when every standard key may.
+    /// The required scope, or `None` if every standard key is allowed.
     #[must_use]
     pub fn scope(&self) -> Option<&str> {
         self.scope.as_deref()
     }
 
-    /// Whether keys that are for realtime sessions only are served.
+    /// Whether realtime keys are allowed.
     #[must_use]
     pub fn is_realtime(&self) -> bool {
         self.realtime
     }
 
-    /// Where the voice is, if the rule says so.
+    /// The place of the voice, if the rule has one.
     #[must_use]
     pub fn voice(&self) -> Option<&Voice> {
         self.voice.as_ref()
+    }
+
+    pub(super) fn applies_to(&self, dialect: &str) -> bool {
+        self.dialect.is_none_or(|own| own == dialect)
     }
 
     pub(super) fn names(&self, method: &Method, path: &str) -> bool {
         (*self.method == *"*" || *self.method == *method.as_str()) && matches(&self.pattern, path)
     }
 
-    /// Whether this limited principal may do what this rule, which names the request, is about.
+    /// Whether this restricted principal may send a request that this rule names.
     pub(super) fn permits(&self, principal: &Principal, uri: &Uri) -> bool {
         let by_kind = match principal.kind() {
             KeyKind::Realtime => self.realtime,
@@ -124,7 +137,7 @@ impl Rule {
         by_kind && (!principal.is_limited_to_voices() || self.permits_voice(principal, uri))
     }
 
-    /// A voice that cannot be seen could be any; only what does not speak needs none.
+    /// A voice that is not visible could be any voice. Only routes without synthesis need no voice.
     fn permits_voice(&self, principal: &Principal, uri: &Uri) -> bool {
         match &self.voice {
             None => self.scope().is_some_and(|scope| scope != SPEAKING),
@@ -136,7 +149,7 @@ impl Rule {
 }
 
 impl Voice {
-    /// Reads `path:name` or `query:name`.
+    /// Parses `path:name` or `query:name`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (place, name) = text.split_once(':')?;
@@ -148,7 +161,7 @@ impl Voice {
         }
     }
 
-    /// The one voice that the request names. `None` also when it names two.
+    /// Returns the voice of the request. `None` if the request names no voice, or more than one.
     fn of(&self, pattern: &str, uri: &Uri) -> Option<String> {
         let found = match self {
             Self::Path(name) => {
@@ -189,8 +202,8 @@ fn only<'a>(mut values: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Whether just one parameter has this name, in any reading that some server has: in another
-/// case, with white space or brackets, or separated by `;`.
+/// Whether only one parameter has this name, in all spellings that a server might accept: another
+/// case, white space, brackets, or `;` as the separator.
 fn names_once(query: &str, name: &str) -> bool {
     let alike = |parameter: &&str| {
         let given = parameter.split('=').next().unwrap_or_default();
@@ -212,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_voice_in_the_query_is_named_once_in_every_reading() {
+    fn a_voice_in_the_query_must_be_unique_in_every_spelling() {
         let voice = Voice::Query("speaker".into());
         for (query, expected) in [
             ("speaker=a", Some("a")),
@@ -231,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_voice_is_read_from_one_place() {
+    fn a_voice_is_read_from_its_place() {
         let uri: Uri = "/v1/tts/a%20b/stream?x=1&v%6Fice=cove&two=1&two=2"
             .parse()
             .expect("a URI");

@@ -1,19 +1,20 @@
-//! Keys that belong together.
+//! Accounts: groups of keys with common limits.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
-use crate::limit::Limits;
+use voxgate_limits::Limits;
 
-/// A group of keys, such as those of one customer: what they share.
+/// A group of keys with common limits, such as the keys of one customer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Account {
-    id: Box<str>,
+    id: Arc<str>,
     max_active_keys: Option<NonZeroU32>,
     limits: Limits,
 }
 
 impl Account {
-    /// An account that is known by `id`, with limits that its keys share.
+    /// An account with this id, and limits that its keys share.
     #[must_use]
     pub fn new(id: &str, limits: Limits) -> Self {
         Self {
@@ -23,7 +24,7 @@ impl Account {
         }
     }
 
-    /// Limits how many keys it may have that are neither disabled nor expired.
+    /// Sets the maximum number of keys that are neither disabled nor expired.
     #[must_use]
     pub fn with_max_active_keys(mut self, most: NonZeroU32) -> Self {
         self.max_active_keys = Some(most);
@@ -36,13 +37,18 @@ impl Account {
         &self.id
     }
 
-    /// How many keys it may have that are neither disabled nor expired.
+    /// The identifier, for a type that keeps it.
+    pub(crate) fn shared_id(&self) -> Arc<str> {
+        self.id.clone()
+    }
+
+    /// The maximum number of keys that are neither disabled nor expired.
     #[must_use]
     pub fn max_active_keys(&self) -> Option<NonZeroU32> {
         self.max_active_keys
     }
 
-    /// What its keys may do together.
+    /// The common limits of its keys.
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits

@@ -3,20 +3,20 @@
 use super::Principal;
 use crate::request_id::RequestId;
 
-/// How a caller came to be accepted.
+/// The method by which a caller was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthMethod {
     /// The caller presented a credential, and it was verified.
     ApiKey,
-    /// A deployment key is preconfigured, and the caller's credential was not looked at.
+    /// A deployment key is preconfigured, and the caller's credential was not read.
     DeploymentKey,
     /// The operator made this method and path public.
     Public,
 }
 
 impl AuthMethod {
-    /// The name that stands in audit records.
+    /// The name in audit records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,9 +29,8 @@ impl AuthMethod {
 
 /// The principal of an accepted request, as a handler sees it.
 ///
-/// Only the layer makes one, so a `Caller` proves that the layer ran and let
-/// the request in. It travels in the request's extensions; with the `axum` feature it is an
-/// extractor.
+/// Only the layer can create a `Caller`, which therefore proves that the layer accepted the
+/// request. It is in the request's extensions. With the `axum` feature, it is an extractor.
 #[derive(Clone, Debug)]
 pub struct Caller {
     principal: Principal,
@@ -54,13 +53,13 @@ impl Caller {
         self.principal.id()
     }
 
-    /// Who the caller is.
+    /// The principal.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// How the caller came to be accepted.
+    /// The method by which the caller was accepted.
     #[must_use]
     pub fn auth_method(&self) -> AuthMethod {
         self.method

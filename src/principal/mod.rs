@@ -1,4 +1,4 @@
-//! Who a credential turned out to belong to.
+//! The principal: the owner of a credential, with its rights, limits and validity.
 
 mod account;
 mod caller;
@@ -9,25 +9,25 @@ use std::hash::{Hash as _, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::limit::Limits;
 use crate::secret::Digest;
+use voxgate_limits::Limits;
 
 pub use self::account::Account;
 pub use self::caller::{AuthMethod, Caller};
 pub use self::scope::{InvalidScope, Scope};
 pub use self::validity::{KeyState, Validity};
 
-/// Who a credential belongs to: what a [`Verify`](crate::Verify) answers with.
+/// The owner of a credential. A [`Verify`](crate::Verify) implementation returns it.
 ///
-/// Cheap to clone. It holds names and rights, never the credential.
+/// Cheap to clone. It contains names and rights, never the credential.
 #[derive(Clone, Debug)]
 pub struct Principal(Arc<Record>);
 
-/// A million of these must fit into memory: what most keys do without is elsewhere.
+/// A million of these must fit into memory, so that rarely used fields are in [`Details`].
 #[derive(Clone, Debug)]
 struct Record {
-    id: Box<str>,
-    /// By which a key ring finds it again.
+    id: Arc<str>,
+    /// The digest by which a key ring finds the principal again.
     credential: Option<Digest>,
     validity: Validity,
     disabled: bool,
@@ -45,20 +45,20 @@ struct Details {
     account: Option<Arc<Account>>,
 }
 
-/// What a key is for. It is fixed when the key is made.
+/// The kind of a key. It is set when the key is created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyKind {
-    /// For everything that its scopes permit.
+    /// Allows every request that its scopes permit.
     #[default]
     Standard,
-    /// For realtime sessions and nothing else.
+    /// Allows only realtime sessions.
     Realtime,
 }
 
 impl Principal {
-    /// A principal that is known by `id`, without a label and **unscoped**: no policy refuses it.
-    /// Give it [scopes](Self::with_scopes) to limit what it may do.
+    /// A principal with this id, without a label and **without scopes**: no policy refuses it. Add
+    /// [scopes](Self::with_scopes) to restrict it.
     #[must_use]
     pub fn new(id: &str) -> Self {
         Self(Arc::new(Record {
@@ -77,8 +77,8 @@ impl Principal {
         self.with(|details| details.label = Some(label.into()))
     }
 
-    /// Limits the principal to these scopes, given as `&str` or [`Scope`]. An empty list permits
-    /// nothing.
+    /// Limits the principal to these scopes, given as `&str` or [`Scope`]. An empty list permits no
+    /// request.
     ///
     /// # Panics
     ///
@@ -93,22 +93,22 @@ impl Principal {
         self.with(|details| details.scopes = Some(scopes.into_iter().map(scope).collect()))
     }
 
-    /// Sets what the key is for.
+    /// Sets the kind of the key.
     #[must_use]
     pub fn with_kind(mut self, kind: KeyKind) -> Self {
         Arc::make_mut(&mut self.0).kind = kind;
         self
     }
 
-    /// Limits the principal to these voices, on the routes whose rule names where the voice is.
-    /// A `*` at the end stands for any rest. An empty list permits none.
+    /// Limits the principal to these voices, on routes whose rule names the place of the voice. A
+    /// `*` at the end matches any suffix. An empty list permits no voice.
     #[must_use]
     pub fn with_voices<T: AsRef<str>>(self, voices: impl IntoIterator<Item = T>) -> Self {
         let voices = voices.into_iter().map(|voice| voice.as_ref().into());
         self.with(|details| details.voices = Some(voices.collect()))
     }
 
-    /// Sets when its key counts. A [`KeyRing`](crate::KeyRing) refuses it at any other time.
+    /// Sets when the key is valid. A [`KeyRing`](crate::KeyRing) refuses it at any other time.
     #[must_use]
     pub fn with_validity(mut self, validity: Validity) -> Self {
         Arc::make_mut(&mut self.0).validity = validity;
@@ -126,13 +126,13 @@ impl Principal {
         self.with(|details| details.labels = labels.collect())
     }
 
-    /// Limits how much it may do.
+    /// Sets the limits.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         self.with(|details| details.limits = limits)
     }
 
-    /// Puts it into an account, whose limits it shares with the other keys there.
+    /// Adds the principal to an account, whose keys share limits.
     #[must_use]
     pub fn with_account(self, account: Arc<Account>) -> Self {
         self.with(|details| details.account = Some(account))
@@ -143,10 +143,15 @@ impl Principal {
         self
     }
 
-    /// The identifier that stands in audit records: the key id.
+    /// The key id, which audit records contain.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.0.id
+    }
+
+    /// The identifier, for a type that keeps it.
+    pub(crate) fn shared_id(&self) -> Arc<str> {
+        self.0.id.clone()
     }
 
     /// The label for people, if there is one.
@@ -155,25 +160,25 @@ impl Principal {
         self.details()?.label.as_deref()
     }
 
-    /// The scopes it is limited to, or `None` when it is unscoped.
+    /// The scopes, or `None` if the principal is not limited to scopes.
     #[must_use]
     pub fn scopes(&self) -> Option<&[Scope]> {
         self.details()?.scopes.as_deref()
     }
 
-    /// What the key is for.
+    /// The kind of the key.
     #[must_use]
     pub fn kind(&self) -> KeyKind {
         self.0.kind
     }
 
-    /// From when and until when its key counts.
+    /// The validity of the key.
     #[must_use]
     pub fn validity(&self) -> Validity {
         self.0.validity
     }
 
-    /// Whether its key counts at this moment.
+    /// The state of the key at this time.
     #[must_use]
     pub fn state(&self, now: SystemTime) -> KeyState {
         match self.0.disabled {
@@ -188,14 +193,14 @@ impl Principal {
         labels.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// How much it may do.
+    /// The limits.
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.details()
             .map_or_else(Limits::default, |details| details.limits)
     }
 
-    /// The account that it belongs to, if it does to any.
+    /// The account, if there is one.
     #[must_use]
     pub fn account(&self) -> Option<&Arc<Account>> {
         self.details()?.account.as_ref()
@@ -205,44 +210,44 @@ impl Principal {
         self.0.details.as_deref()
     }
 
-    /// Whether nothing limits it: neither scopes, nor voices, nor its kind.
+    /// Whether the principal has no restrictions: neither scopes, nor voices, nor a realtime kind.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
         self.scopes().is_none() && !self.is_limited_to_voices() && self.0.kind == KeyKind::Standard
     }
 
-    /// Whether it is limited to some voices.
+    /// Whether the principal is limited to voices.
     #[must_use]
     pub fn is_limited_to_voices(&self) -> bool {
         self.voices().is_some()
     }
 
-    /// The voices it is limited to, or `None` when it has them all.
+    /// The voices, or `None` if the principal is not limited to voices.
     #[must_use]
     pub fn voices(&self) -> Option<&[Box<str>]> {
         self.details()?.voices.as_deref()
     }
 
-    /// Whether it may speak with this voice.
+    /// Whether the principal may use this voice.
     #[must_use]
     pub fn has_voice(&self, voice: &str) -> bool {
         self.voices().is_none_or(|voices| {
             voices.iter().any(|own| match own.strip_suffix('*') {
-                // What stands for `*` is a name, and not the beginning of something else.
+                // The text that `*` matches must be a plain name, without delimiters.
                 Some(start) => voice.strip_prefix(start).is_some_and(is_plain),
                 None => **own == *voice,
             })
         })
     }
 
-    /// Whether it may do what `scope` names.
+    /// Whether the principal has this scope.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes()
             .is_none_or(|granted| granted.iter().any(|own| own.as_str() == scope))
     }
 
-    /// Whether it has fewer rights than `before`, or another id.
+    /// Whether the principal has fewer rights than `before`, or another id.
     #[must_use]
     pub fn may_less_than(&self, before: &Self) -> bool {
         let lost_scope = self.scopes().is_some_and(|now| {
@@ -256,7 +261,7 @@ impl Principal {
         self.id() != before.id() || self.0.kind != before.0.kind || lost_scope || lost_voice
     }
 
-    /// The state at the moment; no clock is asked where none is needed.
+    /// The current state. Reads the clock only if the validity is bounded.
     pub(crate) fn current_state(&self) -> KeyState {
         match self.0.disabled || self.0.validity.is_unbounded() {
             true => self.state(SystemTime::UNIX_EPOCH),
@@ -278,14 +283,14 @@ impl Principal {
         self.0.credential.as_ref()
     }
 
-    /// Whether everything but the credential is the same.
+    /// Whether everything except the credential is equal.
     pub(crate) fn has_rights_of(&self, other: &Self) -> bool {
         let rights = |record: &Record| (record.validity, record.disabled, record.kind);
         let (own, its) = (&*self.0, &*other.0);
         own.id == its.id && rights(own) == rights(its) && own.details == its.details
     }
 
-    /// Everything but the credential goes into `state`.
+    /// Hashes everything except the credential into `state`.
     pub(crate) fn hash_rights(&self, state: &mut impl Hasher) {
         let Record {
             id,
@@ -308,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unscoped_may_everything_and_an_empty_list_nothing() {
+    fn no_scopes_allow_everything_and_an_empty_list_allows_nothing() {
         let unscoped = Principal::new("a");
         assert!(unscoped.has_scope("tts:synthesize"));
         let nothing = unscoped.clone().with_scopes::<Scope>([]);
@@ -319,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn rights_that_are_lost_are_noticed() {
+    fn lost_rights_are_detected() {
         let scoped = |names: &[&str]| {
             let scopes = names.iter().filter_map(|name| Scope::new(name));
             Principal::new("a").with_scopes(scopes)
@@ -345,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn voices_are_named_or_begun() {
+    fn voices_match_by_name_or_prefix() {
         let anyone = Principal::new("a");
         assert!(anyone.has_voice("x") && anyone.is_unlimited());
         let some = anyone.with_voices(["cove", "team-*"]);

@@ -1,13 +1,14 @@
-//! Rights by name.
+//! Scopes: named rights.
 
 use std::fmt;
 
-/// A right by name, such as `tts:synthesize`: an RFC 6749 §3.3 scope token.
+/// A named right, such as `tts:synthesize`: a scope token of RFC 6749 §3.3.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope(Box<str>);
 
 impl Scope {
-    /// Reads a scope token: visible ASCII without space, `"` and `\`. `None` for anything else.
+    /// Parses a scope token: visible ASCII without space, `"` and `\`. Returns `None` for any other
+    /// text.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let token = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
@@ -29,8 +30,8 @@ impl TryFrom<&str> for Scope {
     }
 }
 
-/// A text that is not a scope token (RFC 6749 §3.3): one or more visible ASCII characters other than
-/// `"` and `\\`.
+/// A text that is not a scope token (RFC 6749 §3.3): one or more visible ASCII characters other
+/// than `"` and `\\`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidScope;
 

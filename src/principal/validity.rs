@@ -1,32 +1,32 @@
-//! When a key counts.
+//! The validity of a key.
 
 use std::time::SystemTime;
 
-/// From when and until when a key counts. Whatever is `None` does not limit it.
+/// The period in which a key is valid. A field that is `None` does not limit it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Validity {
-    /// The first moment at which it counts.
+    /// The start of the period, inclusive.
     pub not_before: Option<SystemTime>,
-    /// The first moment at which it does not count any more.
+    /// The end of the period, exclusive.
     pub expires: Option<SystemTime>,
 }
 
-/// Whether a key counts, and if not, why.
+/// Whether a key is valid, and the reason if it is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyState {
-    /// It counts.
+    /// The key is valid.
     Active,
-    /// It does not count yet.
+    /// The key is not valid yet.
     NotYetValid,
-    /// It does not count any more.
+    /// The key has expired.
     Expired,
-    /// It was disabled, or revoked.
+    /// The key was disabled or revoked.
     Disabled,
 }
 
 impl KeyState {
-    /// The name that people read.
+    /// The name for people.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl KeyState {
 }
 
 impl Validity {
-    /// Whether it is always valid, so that no clock is needed.
+    /// Whether the key is always valid, so that the clock is not needed.
     pub(super) fn is_unbounded(&self) -> bool {
         *self == Self::default()
     }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use super::permit::{Permit, Refused};
 
-/// Whether a request may start: known now, or later.
+/// The answer of the limiter, available now or later.
 pub(crate) enum Admission {
     Ready(Admitted),
     Pending(Pin<Box<dyn Future<Output = Admitted> + Send>>),

@@ -1,4 +1,4 @@
-//! Slows down addresses from which authentication fails again and again.
+//! Limits repeated failed authentications from one address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_secs(60);
 /// The longest `Retry-After`.
 const LONGEST: Duration = Duration::from_secs(60);
-/// The most addresses of one generation. There are two generations; an entry has some 80 bytes.
+/// Maximum number of addresses in one generation. There are two generations; an entry takes about
+/// 80 bytes.
 const ADDRESSES: usize = 8192;
 
 /// Failed authentications of the last minutes.
@@ -32,13 +33,13 @@ struct Recent {
 struct Record {
     window: Instant,
     failures: u32,
-    /// AuthFailures beyond those that are allowed.
+    /// Failures beyond the allowed number.
     excess: u32,
     until: Instant,
 }
 
 impl AuthFailures {
-    /// Allows so many failures in a minute.
+    /// Allows `most` failures per minute.
     pub(super) fn new(most: NonZeroU32) -> Self {
         Self {
             most,
@@ -46,7 +47,8 @@ impl AuthFailures {
         }
     }
 
-    /// Counts a failure. Returns how long to wait if there were too many: twice as long each time.
+    /// Counts a failure. If there were too many, returns how long to wait. The wait doubles each
+    /// time.
     pub(super) fn count(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
         let address = network(peer);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +86,7 @@ impl Record {
     fn count(&mut self, most: u32, now: Instant) -> Option<Duration> {
         let age = now.duration_since(self.window);
         if age >= WINDOW {
-            // An address that kept the limit for a whole window starts anew.
+            // An address that stayed within the limit for a whole window starts again at zero.
             if self.failures <= most || age >= 2 * WINDOW {
                 self.excess = 0;
             }
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_grows_and_ends() {
+    fn the_wait_grows_and_is_reset() {
         let failures = failures(2);
         let (start, here) = (Instant::now(), peer("192.0.2.1"));
         let at = |seconds| failures.count(here, start + Duration::from_secs(seconds));
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_told_apart_by_what_one_subscriber_has() {
+    fn addresses_are_grouped_by_subscriber_network() {
         let failures = failures(1);
         let now = Instant::now();
         let is_slowed = |text| failures.count(peer(text), now).is_some();
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_who_goes_on_is_not_forgotten() {
+    fn memory_is_bounded_and_active_addresses_are_kept() {
         let failures = failures(1);
         let now = Instant::now();
         let here = peer("192.0.2.1");

@@ -6,13 +6,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limit::Limits;
+use voxgate_limits::{LimitStore, Limits, LocalStore};
 
 use super::auth_failures::AuthFailures;
 use super::limiter::{Limiter, Parts};
-use super::local_store::LocalStore;
 use super::on_failure::OnFailure;
-use super::store::LimitStore;
 
 /// The settings of a [`Limiter`]: [`Limiter::builder`] returns one.
 ///
@@ -89,8 +87,8 @@ impl LimiterBuilder {
         self
     }
 
-    /// Answers failed authentications from one address with 429 after so many in a minute, with a
-    /// growing `Retry-After`. A valid credential from the address is still accepted.
+    /// Answers failed authentications with 429 if one address causes more than `most_a_minute` in a
+    /// minute, with a growing `Retry-After`. A valid credential from the address is still accepted.
     pub fn with_auth_failure_limit(mut self, most_a_minute: NonZeroU32) -> Self {
         self.auth_failures = Some(most_a_minute);
         self
@@ -107,7 +105,7 @@ impl LimiterBuilder {
     ///
     /// # Errors
     ///
-    /// When there is a wait queue and its timer thread cannot be started.
+    /// If there is a wait queue and its timer thread cannot be started.
     pub fn build(self) -> io::Result<Limiter> {
         // Rates are taken in one store only.
         let takes_rates = self.store.is_none();

@@ -1,25 +1,21 @@
-//! The header fields that tell callers about their limits.
+//! The header fields that report limits to callers.
 //!
 //! `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10, §3 and §4: a
 //! policy names its quota `q`, its window `w` in seconds and, unless it counts requests, its unit
-//! `qu`; a limit names what is left, `r`, and the seconds `t` until all of it is available again.
-//! The upstream's limit is not told, because it is no caller's quota.
+//! `qu`; a limit names the remainder `r`, and the seconds `t` until all of it is available again.
+//! The upstream's limit is not reported, because it is not a quota of the caller.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::limit::{Limit, Limits};
-
-use super::decision::AcquireError;
-use super::remaining::Remaining;
-use super::request::{AcquireRequest, LimitScope};
+use voxgate_limits::{AcquireError, AcquireRequest, Limit, LimitScope, Limits, Remaining};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The fields of one response; none if nothing limits the caller.
+/// The fields of one response. Empty if the caller has no limits.
 #[derive(Debug, Default)]
 pub(crate) struct HeaderFields {
     policy: Option<HeaderValue>,
@@ -45,8 +41,8 @@ impl HeaderFields {
         texts.into_fields()
     }
 
-    /// The fields of a refused request: nothing is left of the limit that refused it, and what is
-    /// left of the others is not known.
+    /// The fields of a refused request. The limit that refused it has no remainder. The remainders
+    /// of other limits are unknown.
     pub(super) fn refused(request: &AcquireRequest, error: AcquireError) -> Self {
         let mut texts = Texts::new();
         for (scope, limits) in scopes(request) {
@@ -62,7 +58,7 @@ impl HeaderFields {
         texts.into_fields()
     }
 
-    /// Replaces both fields of the inner service, because what is left of a limit means nothing
+    /// Replaces both fields of the inner service, because the remainder of a limit is useless
     /// without its policy.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let fields = [(POLICY, &self.policy), (LIMIT, &self.limit)];
@@ -85,7 +81,7 @@ struct Texts {
 
 impl Texts {
     fn new() -> Self {
-        // Enough for all usual numbers.
+        // Large enough for usual numbers.
         let [policy, limit] = [160, 128].map(String::with_capacity);
         Self { policy, limit }
     }
@@ -131,13 +127,13 @@ fn next(list: &mut String, limit: Limit) -> &mut String {
     list
 }
 
-/// The scopes that callers are told about.
+/// The scopes that are reported to callers.
 fn scopes(request: &AcquireRequest) -> impl Iterator<Item = (LimitScope, Limits)> {
     let scopes = request.scopes();
     scopes.filter(|(scope, _)| *scope != LimitScope::Upstream)
 }
 
-/// Rounded up, so that a caller who waits so long does not come too early.
+/// Rounds up to whole seconds, so that a caller does not retry too early.
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
@@ -145,13 +141,9 @@ fn seconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::Rate;
-    use crate::principal::{Account, Principal};
-    use crate::rate_limit::counters::Counters;
-    use crate::rate_limit::decision::LimitExceeded;
-    use crate::rate_limit::remaining::ScopeRemaining;
     use std::num::NonZeroU32;
-    use std::sync::Arc;
+
+    use voxgate_limits::{Lease, LimitExceeded, LimitStore as _, LocalStore, Rate, ScopeRemaining};
 
     fn limits(rate: Option<&str>, burst: Option<u32>, concurrency: Option<u32>) -> Limits {
         Limits {
@@ -159,6 +151,15 @@ mod tests {
             burst: burst.and_then(NonZeroU32::new),
             concurrency: concurrency.and_then(NonZeroU32::new),
         }
+    }
+
+    fn acquire(
+        store: &LocalStore,
+        request: &AcquireRequest,
+    ) -> Result<(Lease, Remaining), AcquireError> {
+        let decision = store.acquire(request, None).take_ready();
+        let granted = decision.expect("without a wait queue").result?;
+        Ok((granted.lease, granted.remaining))
     }
 
     fn shown(fields: &HeaderFields) -> [String; 2] {
@@ -172,16 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_is_told_of_its_own_limits_and_its_accounts() {
-        let account = Account::new("acme", limits(Some("600/min"), Some(20), None));
-        let principal = Principal::new("a")
-            .with_limits(limits(Some("50/s"), None, Some(4)))
-            .with_account(Arc::new(account));
-        let request =
-            AcquireRequest::new(&principal, Limits::default(), NonZeroU32::new(9)).expect("limits");
-        let mut counters = Counters::new();
-        let now = Duration::from_secs(1);
-        let remaining = counters.begin(&request, now).expect("the first");
+    fn the_limits_of_key_and_account_are_reported() {
+        let request = AcquireRequest::new("a", limits(Some("50/s"), None, Some(4)))
+            .with_account("acme", limits(Some("600/min"), Some(20), None))
+            .with_upstream_concurrency(NonZeroU32::MAX);
+        let store = LocalStore::new(true);
+        let (first, remaining) = acquire(&store, &request).expect("the first");
         let policy = "\"key_rate\";q=50;w=1, \"key_concurrency\";q=4;qu=\"concurrent-requests\", \
                       \"account_rate\";q=20;w=2";
         let left = "\"key_rate\";r=49;t=1, \"key_concurrency\";r=3, \"account_rate\";r=19;t=1";
@@ -189,15 +186,14 @@ mod tests {
             shown(&HeaderFields::granted(&request, &remaining)),
             [policy, left]
         );
-        for _ in 1..4 {
-            counters.begin(&request, now).expect("one more");
-        }
-        let exceeded = counters.begin(&request, now).expect_err("too many");
+        let more = [(); 3].map(|()| acquire(&store, &request).expect("one more"));
+        let exceeded = acquire(&store, &request).expect_err("too many");
         let left = "\"key_concurrency\";r=0";
         assert_eq!(
-            shown(&HeaderFields::refused(&request, exceeded.into())),
+            shown(&HeaderFields::refused(&request, exceeded)),
             [policy, left]
         );
+        drop((first, more));
         let exceeded = LimitExceeded::rate(LimitScope::Account, Duration::from_millis(1500));
         let left = "\"account_rate\";r=0;t=2";
         assert_eq!(
@@ -207,32 +203,25 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_not_told_the_upstreams_limit() {
+    fn the_limit_of_the_upstream_is_not_reported() {
         let request =
-            AcquireRequest::new(&Principal::new("a"), Limits::default(), NonZeroU32::new(1));
-        let request = request.expect("a limit");
-        let mut counters = Counters::new();
-        let remaining = counters.begin(&request, Duration::ZERO).expect("the first");
+            AcquireRequest::new("a", Limits::default()).with_upstream_concurrency(NonZeroU32::MIN);
+        let store = LocalStore::new(true);
+        let (_first, remaining) = acquire(&store, &request).expect("the first");
         let untouched = ["", "\"upstream\";r=1"];
         assert_eq!(
             shown(&HeaderFields::granted(&request, &remaining)),
             untouched
         );
-        let exceeded = counters
-            .begin(&request, Duration::ZERO)
-            .expect_err("too many");
-        assert_eq!(
-            shown(&HeaderFields::refused(&request, exceeded.into())),
-            untouched
-        );
+        let exceeded = acquire(&store, &request).expect_err("too many");
+        assert_eq!(shown(&HeaderFields::refused(&request, exceeded)), untouched);
     }
 
-    /// A shared store does not report what is left of concurrency limits. The upstream's own
-    /// `RateLimit` would then name a policy that is not there.
+    /// A shared store does not report the remainder of concurrency limits. The upstream's own
+    /// `RateLimit` would then name a policy that does not exist.
     #[test]
-    fn the_fields_take_the_place_of_the_upstreams_together() {
-        let principal = Principal::new("a").with_limits(limits(None, None, Some(4)));
-        let request = AcquireRequest::new(&principal, Limits::default(), None).expect("a limit");
+    fn both_fields_of_the_upstream_are_replaced() {
+        let request = AcquireRequest::new("a", limits(None, None, Some(4)));
         let mut remaining = Remaining::default();
         remaining.set(LimitScope::Key, ScopeRemaining::default());
         let policy = "\"key_concurrency\";q=4;qu=\"concurrent-requests\"";

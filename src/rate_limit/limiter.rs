@@ -1,4 +1,4 @@
-//! The limiter: the local store, then the shared store, and what to do without it.
+//! The limiter: asks the local store, then the shared store.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,30 +6,32 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use voxgate_limits::{
+    AcquireError, AcquireFuture, AcquireRequest, Decision, Granted, Limit, LimitStore, Limits,
+    LocalStore, Remaining, StoreStatus,
+};
+
 use crate::denial::{Denial, DenialKind};
-use crate::limit::{Limit, Limits};
 use crate::principal::Principal;
 
 use super::admission::{Admission, Admitted};
 use super::auth_failures::AuthFailures;
 use super::builder::LimiterBuilder;
-use super::decision::{AcquireError, AcquireFuture, Decision, Granted, LimitExceeded};
 use super::header_fields::HeaderFields;
-use super::local_store::LocalStore;
 use super::on_failure::OnFailure;
 use super::permit::{Permit, Refused};
-use super::remaining::Remaining;
-use super::request::AcquireRequest;
-use super::store::{LimitStore, StoreStatus};
+use super::request::acquire_request;
 
-/// `Retry-After` of a request that needs a concurrency permit: no store knows when one is free.
+/// `Retry-After` of a request that needs a concurrency permit. The time until one is free is
+/// unknown.
 const CONCURRENCY_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// `Retry-After` while the shared store is unavailable.
 const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for the shared store.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Enforces the limits of keys, accounts and the upstream. Cloning is cheap and shares the counters.
+/// Enforces the limits of keys, accounts and the upstream. Cloning is cheap and shares the
+/// counters.
 ///
 /// Keys and accounts carry their own limits ([`Principal::with_limits`]); every layer
 /// enforces them with the default limiter. [`Limiter::builder`] adds more.
@@ -49,7 +51,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Limiter(Arc<Parts>);
 
-/// What a limiter consists of.
+/// The parts of a limiter.
 pub(super) struct Parts {
     pub(super) defaults: Limits,
     pub(super) upstream: Option<NonZeroU32>,
@@ -60,11 +62,12 @@ pub(super) struct Parts {
     pub(super) header_fields: bool,
 }
 
-/// What a limiter counts at one moment.
+/// The usage at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Requests and tunnels in flight that the upstream's limit counts; 0 without that limit.
+    /// Requests and tunnels in flight that count towards the upstream's limit. 0 without this
+    /// limit.
     pub in_flight: u32,
     /// Requests in the wait queue.
     pub waiting: usize,
@@ -87,13 +90,13 @@ impl Limiter {
         Self(Arc::new(parts))
     }
 
-    /// How many requests and tunnels of all callers together may be in flight.
+    /// Maximum number of requests and tunnels in flight for all callers together.
     #[must_use]
     pub fn upstream_concurrency(&self) -> Option<NonZeroU32> {
         self.0.upstream
     }
 
-    /// What is in flight, and what waits.
+    /// The requests in flight, and the requests that wait.
     #[must_use]
     pub fn usage(&self) -> Usage {
         let (in_flight, waiting) = self.0.local.usage();
@@ -106,7 +109,7 @@ impl Limiter {
         self.0.store.as_ref().map(|store| store.status())
     }
 
-    /// Tells the other replicas that this one ends. Call it when nothing is in flight any more; the
+    /// Tells the other replicas that this one ends. Call it when no request is in flight; the
     /// shared store is unavailable afterwards. Blocks for at most one second, and not at all
     /// without a shared store.
     pub fn shutdown(&self) {
@@ -120,7 +123,7 @@ impl Limiter {
         let Parts {
             defaults, upstream, ..
         } = *self.0;
-        let Some(request) = AcquireRequest::new(principal, defaults, upstream) else {
+        let Some(request) = acquire_request(principal, defaults, upstream) else {
             return Admission::Ready(Ok(Permit::default()));
         };
         let mut waiting = self.0.local.acquire(&request, None);
@@ -153,7 +156,7 @@ impl Limiter {
         }
     }
 
-    /// Asks the shared store for a request that is in flight here and has waited so long for it.
+    /// Asks the shared store about a request that is in flight here and has waited for `waited`.
     async fn acquire_shared(
         &self,
         store: &dyn LimitStore,
@@ -182,7 +185,7 @@ impl Limiter {
             OnFailure::Allow => Remaining::default(),
             OnFailure::Deny => return Err(AcquireError::Unavailable),
         };
-        // The other replicas see it when the store is available again.
+        // The other replicas see this request when the store is available again.
         Ok(Granted::new(store.hold(request), remaining))
     }
 
@@ -192,9 +195,9 @@ impl Limiter {
             false => HeaderFields::default(),
         };
         match decision.result {
-            Ok(Granted { lease, remaining }) => {
-                let fields = fields(&|| HeaderFields::granted(request, &remaining));
-                Ok(Permit::new(lease, fields, decision.waited))
+            Ok(granted) => {
+                let fields = fields(&|| HeaderFields::granted(request, &granted.remaining));
+                Ok(Permit::new(granted.lease, fields, decision.waited))
             }
             Err(error) => Err(Box::new(Refused {
                 fields: fields(&|| HeaderFields::refused(request, error)),
@@ -204,8 +207,7 @@ impl Limiter {
         }
     }
 
-    /// Counts a failed authentication. Returns what to answer if there were too many from this
-    /// address.
+    /// Counts a failed authentication. Returns the denial if there were too many from this address.
     pub(crate) fn slow_down(&self, peer: IpAddr) -> Option<Denial> {
         let failures = self.0.auth_failures.as_ref()?;
         let wait = failures.count(peer, Instant::now())?;
@@ -215,13 +217,11 @@ impl Limiter {
 
 fn denial_of(error: AcquireError) -> Denial {
     match error {
-        AcquireError::Unavailable => {
-            Denial::unavailable(UNAVAILABLE_RETRY_AFTER).with_limit(Limit::Shared)
+        AcquireError::Exceeded(exceeded) => {
+            let wait = exceeded.retry_after.filter(|_| exceeded.limit.is_rate());
+            rate_limited(exceeded.limit, wait.unwrap_or(CONCURRENCY_RETRY_AFTER))
         }
-        AcquireError::Exceeded(LimitExceeded { limit, retry_after }) => {
-            let wait = retry_after.filter(|_| limit.is_rate());
-            rate_limited(limit, wait.unwrap_or(CONCURRENCY_RETRY_AFTER))
-        }
+        _ => Denial::unavailable(UNAVAILABLE_RETRY_AFTER).with_limit(Limit::Shared),
     }
 }
 

@@ -7,45 +7,32 @@
 //! The limiter asks a local store, which counts within this process and has the wait queue. If the
 //! limiter has a shared store as well ([`LimiterBuilder::with_store`]), it then asks that one, so
 //! that all replicas share the limits; rates are taken there only. The crate
-//! `voxgate-limits-redis` has a shared store for Redis and Valkey. [`OnFailure`] says what happens
+//! `voxgate-limits-redis` has a shared store for Redis and Valkey. [`OnFailure`] sets the behaviour
 //! while the shared store is unavailable.
 //!
 //! # Implement a store
 //!
 //! Implement [`LimitStore`]. An [`AcquireRequest`] names each [`LimitScope`] with its limits; the
 //! store answers with a [`Decision`]. [`WaitQueue`] schedules requests that wait. The other types
-//! are what they exchange.
+//! are parameters and results.
 
 mod admission;
 mod auth_failures;
 mod builder;
-mod counters;
-mod decision;
-mod gcra;
 mod header_fields;
-mod lease;
 mod limiter;
-mod local_queue;
-mod local_store;
 mod on_failure;
 mod permit;
-mod remaining;
 mod request;
-mod store;
-mod wait;
-mod wait_queue;
 
-pub use crate::limit::{Limit, Limits, Rate};
+pub use voxgate_limits::{
+    AcquireError, AcquireFuture, AcquireRequest, Decision, Granted, Lease, Limit, LimitExceeded,
+    LimitScope, LimitStore, Limits, Rate, RateRemaining, Remaining, ScopeRemaining, StoreStatus,
+    WaitPermission, WaitPlace, WaitQueue,
+};
 
 pub(crate) use self::admission::{Admission, Admitted};
 pub use self::builder::LimiterBuilder;
-pub use self::decision::{AcquireError, AcquireFuture, Decision, Granted, LimitExceeded};
-pub use self::lease::Lease;
 pub use self::limiter::{Limiter, Usage};
 pub use self::on_failure::OnFailure;
 pub(crate) use self::permit::{Permit, Refused};
-pub use self::remaining::{RateRemaining, Remaining, ScopeRemaining};
-pub use self::request::{AcquireRequest, LimitScope};
-pub use self::store::{LimitStore, StoreStatus};
-pub use self::wait::{WaitPermission, WaitPlace};
-pub use self::wait_queue::WaitQueue;

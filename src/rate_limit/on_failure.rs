@@ -1,4 +1,4 @@
-//! What the limiter does while the shared store is unavailable.
+//! The behaviour of the limiter while the shared store is unavailable.
 
 /// How requests are limited while the shared store is unavailable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,20 +1,20 @@
-//! What a request receives: a permit, or a refusal.
+//! Permits and refusals.
 
 use std::fmt;
 use std::time::Duration;
 
 use http::HeaderMap;
+use voxgate_limits::Lease;
 
 use crate::denial::Denial;
 
 use super::header_fields::HeaderFields;
-use super::lease::Lease;
 
-/// Permission to be in flight. Dropping it gives back what the request holds.
+/// The permit of a request in flight. Dropping it releases the request's slots.
 #[derive(Default)]
 pub(crate) struct Permit(Option<Box<Held>>);
 
-/// What a limited request holds. Boxed, because most requests are not limited.
+/// The resources of a limited request. Boxed, because most requests have no limits.
 struct Held {
     _lease: Lease,
     /// The lease of the local store, if there is a shared one.
@@ -41,12 +41,12 @@ impl Permit {
         self
     }
 
-    /// How long the request waited for it; `None` if it did not wait.
+    /// How long the request waited for the permit. `None` if it did not wait.
     pub(crate) fn queued(&self) -> Option<Duration> {
         self.0.as_ref()?.queued
     }
 
-    /// Adds the header fields that tell the caller what is left.
+    /// Adds the header fields that report the remaining limits.
     pub(crate) fn write_fields(&self, headers: &mut HeaderMap) {
         if let Some(held) = &self.0 {
             held.fields.write(headers);
@@ -60,11 +60,11 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// Why a request may not start.
+/// The reason why a request may not start.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) denial: Denial,
-    /// What the caller is told instead.
+    /// The denial that is shown to the caller instead.
     pub(super) told: Option<Denial>,
     pub(crate) fields: HeaderFields,
     pub(crate) queued: Option<Duration>,

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Holds the alert rules that the chart renders against alerts_test.yaml, with promtool.
+# Tests the rendered alert rules with promtool and alerts_test.yaml.
 #
 # Usage: alerts.sh RENDERED
-# RENDERED is what `helm template rel --namespace tts` prints when the alerts are enabled.
+# RENDERED is the output of `helm template rel --namespace tts` with alerts enabled.
 set -eu
 rendered=$(realpath -- "$1")
 cd -- "$(dirname -- "$0")/../.."
@@ -13,7 +13,7 @@ command -v promtool >/dev/null || why=$(scripts/debian-package.sh prometheus) ||
     exit 0
 }
 
-# A rule file is the `spec` of its PrometheusRule. The file that names it must stand beside it.
+# A rule file is the `spec` of a PrometheusRule. The test file must be in the same directory.
 mkdir -p "$folder"
 awk '
     /^---/ { is_rule = is_spec = 0 }

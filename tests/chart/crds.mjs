@@ -1,8 +1,8 @@
-// Says what is wrong with objects whose kinds others define: JSON of the objects comes on standard
-// input, JSON of the problems goes to standard output.
+// Validates custom resources. Reads JSON of the objects from standard input, and writes JSON of the
+// problems to standard output.
 //
-// The packages of types are made from the operators' own sources. Their validators know patterns and
-// types of values; that a field does not exist is what the compiler knows.
+// The packages of types are generated from the operators' sources. Their validators check patterns
+// and types of values; the compiler finds unknown fields.
 import { createRequire } from "node:module";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -22,7 +22,7 @@ const source = [];
 for (const [index, object] of objects.entries()) {
   const { apiVersion, kind } = object;
   const home = packages[apiVersion];
-  if (home === undefined) throw new Error(`whose is ${apiVersion}?`);
+  if (home === undefined) throw new Error(`no package of types for ${apiVersion}`);
   const file = pathToFileURL(join(modules, home, apiVersion, `${kind}.js`));
   const { [kind]: Model } = await import(file);
   try {
@@ -36,7 +36,7 @@ for (const [index, object] of objects.entries()) {
   );
 }
 
-// Beside the packages, so that the compiler finds them.
+// In the directory of the packages, so that the compiler finds them.
 const file = join(modules, "..", "objects.mts");
 writeFileSync(file, source.join("\n"));
 const program = ts.createProgram([file], {

@@ -1,4 +1,4 @@
-"""What the dashboard and the alerts speak of, and what the running gateway tells Prometheus."""
+"""Reads the queries of the dashboard and the alerts, and the metrics of a running gateway."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pathlib import Path
 
 VOXGATE = os.environ["VOXGATE_BIN"]
 KEY = "key-of-the-dashboard-test-4711"
-# Longest wait for anything. Only a failing test ever waits for so long.
+# Longest wait. Only a failing test waits this long.
 PATIENCE = 60
 
 
 def expressions(dashboard: dict) -> Iterator[str]:
-    """Every query of a dashboard, with those that its variables are filled from."""
+    """Every query of a dashboard, including the queries of its variables."""
     for variable in dashboard["templating"]["list"]:
         yield variable.get("definition", "")
     for panel in dashboard["panels"]:
@@ -31,7 +31,7 @@ def expressions(dashboard: dict) -> Iterator[str]:
 
 
 def names(expression: str) -> set[str]:
-    """The series and the labels that a query names."""
+    """The series and labels in a query."""
     grouped = re.findall(r"\bby \(([^)]*)\)", expression)
     labels = [label.strip() for labels in grouped for label in labels.split(",")]
     matched = re.findall(r'(\w+) *(?:=|!=|=~|!~) *"', expression)
@@ -51,7 +51,7 @@ def wait_for(what: str, found: Callable[[], bool]) -> None:
 
 
 def get(url: str, key: str | None = None) -> tuple[int, str]:
-    """The status of an answer and its text; 0 while nobody is there."""
+    """The status and the text of an answer. The status is 0 if no server listens."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     request = urllib.request.Request(url, headers=headers)
     try:
@@ -64,7 +64,7 @@ def get(url: str, key: str | None = None) -> tuple[int, str]:
 
 
 class Upstream:
-    """A TTS server that answers when it is told to."""
+    """A TTS server that answers when `go` is set."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -86,7 +86,7 @@ class Upstream:
 
 @contextmanager
 def gateway(upstream: str, settings: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Runs `voxgate serve`; where it serves clients, and where its metrics are."""
+    """Runs `voxgate serve`. Returns the URLs for clients and for metrics."""
     listen, admin = free_address(), free_address()
     environment = {
         "VOXGATE_UPSTREAM": upstream,
@@ -111,14 +111,14 @@ def gateway(upstream: str, settings: dict[str, str]) -> Iterator[tuple[str, str]
 
 
 def told(folder: Path) -> str:
-    """What the gateway tells once everything that it can do was done: a family of metrics that is
-    empty is not told of."""
+    """The metrics of a gateway after every kind of event, because an empty family of metrics is not
+    exported."""
     redis = folder / "redis-url"
-    nobody = free_address()
-    redis.write_text(f"redis://{nobody}")
+    unused = free_address()
+    redis.write_text(f"redis://{unused}")
     settings = {
         "VOXGATE_AUDIT_DIR": str(folder / "audit"),
-        "VOXGATE_AUDIT_HTTP": f"http://{nobody}/",
+        "VOXGATE_AUDIT_HTTP": f"http://{unused}/",
         "VOXGATE_LIMIT_UPSTREAM_CONCURRENCY": "1",
         "VOXGATE_LIMIT_QUEUE": "1",
         "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS": str(PATIENCE),
@@ -140,6 +140,6 @@ def told(folder: Path) -> str:
 
 
 def exported(text: str) -> set[str]:
-    """The name of every series, and of every label."""
+    """The names of all series and labels."""
     series = re.findall(r"^(voxgate_\w+)[{ ]", text, re.MULTILINE)
     return {*series, *re.findall(r'[{,](\w+)="', text)}

@@ -1,5 +1,5 @@
-"""The table of values in the chart's README, generated from values.yaml: the comment above a value
-begins with `# --` and may continue on further lines. Run as a program, it writes the table."""
+"""Generates the table of values in the chart's README from values.yaml. The comment above a value
+begins with `# --` and may continue on further lines. Run this file to update the table."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the API server makes of a MutatingAdmissionPolicy: its CEL, evaluated, and its JSON patches.
+"""Applies a MutatingAdmissionPolicy like the API server: evaluates its CEL and applies its patches.
 
-CEL itself is celpy's. What the API server adds is here: the types `JSONPatch` and `Object.…`, whose
-names have to be the path of the field that they are for (KEP-3962)."""
+celpy evaluates CEL. This file adds the types of the API server: `JSONPatch` and `Object.…`, whose
+names must be the path of their field (KEP-3962)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TYPE = re.compile(r"\b(JSONPatch|Object(?:\.\w+)+)\{")
 
 
 class Misplaced(Exception):
-    """A typed object stands where the API server would not take it."""
+    """A typed object is at a path at which the API server would refuse it."""
 
 
 class Typed(celtypes.MapType):
-    """An object that knows which type it was written as."""
+    """An object with the name of its type."""
 
     type_name = ""
 
@@ -32,12 +32,12 @@ def _types(expression: str) -> dict[str, type[Typed]]:
 
 
 def flat(name: str) -> str:
-    """celpy takes a dotted name for a variable's field; without dots it is a type."""
+    """celpy reads a dotted name as the field of a variable. A name without dots is a type."""
     return name.replace(".", "_")
 
 
 def evaluate(expression: str, pod: dict) -> object:
-    """The value of an expression about `object`; an error of the expression is raised."""
+    """The value of an expression about `object`. Raises the error of the expression."""
     types = _types(expression)
     text = TYPE.sub(lambda match: flat(match[1]) + "{", expression)
     environment = celpy.Environment(annotations=dict(types))
@@ -46,7 +46,7 @@ def evaluate(expression: str, pod: dict) -> object:
 
 
 def plain(value: object, path: str) -> object:
-    """JSON of a value for the field at `path`, if its types are that field's."""
+    """The JSON of a value for the field at `path`, if its types match this field."""
     if isinstance(value, celpy.CELEvalError):
         raise value
     if isinstance(value, Typed) and value.type_name != path:
@@ -63,7 +63,7 @@ def plain(value: object, path: str) -> object:
 
 
 def field_of(pointer: str) -> str:
-    """`/spec/volumes/-` is of the type `Object.spec.volumes`."""
+    """The type of a path: `Object.spec.volumes` for `/spec/volumes/-`."""
     parts = [part for part in pointer.split("/") if part and part != "-" and not part.isdigit()]
     return ".".join(["Object", *parts])
 
@@ -78,7 +78,7 @@ def patch(expression: str, pod: dict) -> list[dict]:
 
 
 def admit(policy: dict, pod: dict) -> dict:
-    """The pod as it is stored: changed if the policy matches it, one mutation after the other."""
+    """The pod as it is stored. If the policy matches, its mutations are applied in order."""
     spec = policy["spec"]
     wanted = spec["matchConstraints"]["objectSelector"]["matchLabels"]
     labels = pod["metadata"].get("labels", {})
@@ -89,13 +89,13 @@ def admit(policy: dict, pod: dict) -> dict:
     pod = copy.deepcopy(pod)
     for mutation in spec["mutations"]:
         pod = jsonpatch.apply_patch(pod, patch(mutation["jsonPatch"]["expression"], pod))
-        # Between two mutations the API server drops lists that are empty.
+        # Between two mutations, the API server removes empty lists.
         pod["spec"] = {key: value for key, value in pod["spec"].items() if value != []}
     return pod
 
 
 def samples(policy: dict) -> list[dict]:
-    """Labelled pods, bare and with everything that the patch could trip over."""
+    """Labelled pods: a minimal one, and one with all fields that the patch affects."""
     labels = policy["spec"]["matchConstraints"]["objectSelector"]["matchLabels"]
     restricted = {
         "allowPrivilegeEscalation": False,
@@ -104,7 +104,7 @@ def samples(policy: dict) -> list[dict]:
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     server = {"name": "tts", "image": "tts:1", "securityContext": restricted}
-    # What the API server has filled in by then.
+    # The API server has set these defaults before.
     defaults = {"terminationGracePeriodSeconds": 30, "securityContext": {}}
     bare = {"containers": [server], **defaults}
     rich = {

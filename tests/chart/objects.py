@@ -1,4 +1,4 @@
-"""Small questions to Kubernetes objects."""
+"""Helpers that read Kubernetes objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OURS = "voxgate"
 
 @dataclass
 class Pod:
-    """A pod that the render leads to, whatever makes it."""
+    """A pod that results from the render, from any kind of object."""
 
     name: str
     kind: str
@@ -40,7 +40,7 @@ def name(each: dict) -> str:
 
 
 def pods(objects: list[dict]) -> Iterator[Pod]:
-    """The pods of workloads, single ones, and those that a policy changes when they are made."""
+    """The pods of workloads, single pods, and sample pods that a policy changes."""
     for each in objects:
         if each["kind"] == "Pod":
             yield Pod(name(each), "Pod", each["metadata"], each["spec"])
@@ -59,7 +59,7 @@ def pods(objects: list[dict]) -> Iterator[Pod]:
 
 
 def gateways(objects: list[dict]) -> list[Pod]:
-    """The pods that hold the gateway."""
+    """The pods with the gateway."""
     return [pod for pod in pods(objects) if pod.gateway()]
 
 

@@ -1,4 +1,4 @@
-"""The alerts fire when they should, and somebody who is woken finds out what to do."""
+"""The alerts fire when they must, and each has instructions in the runbook."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TESTS = yaml.safe_load((chart.HERE / "alerts_test.yaml").read_text())
 
 
 @pytest.mark.parametrize("version", chart.HELMS)
-def test_the_rules_hold(version: str) -> None:
-    """By promtool; without it, the list of what was skipped says so."""
+def test_the_rules_pass_promtool(version: str) -> None:
+    """Without promtool, the test is added to the list of skipped checks."""
     rendered = chart.WORK / f"alerts-{version}.yaml"
     rendered.write_text(yaml.safe_dump_all(chart.objects(chart.ci("alerts"), version)))
     script = [str(chart.HERE / "alerts.sh"), str(rendered)]
@@ -25,22 +25,22 @@ def test_the_rules_hold(version: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_alert_is_seen_to_fire_and_to_be_silent() -> None:
+def test_every_alert_is_tested_firing_and_silent() -> None:
     checks = [check for test in TESTS["tests"] for check in test["alert_rule_test"]]
     fires = {check["alertname"] for check in checks if check["exp_alerts"]}
     silent = {check["alertname"] for check in checks if not check["exp_alerts"]}
     assert fires == silent == {rule["alert"] for rule in rules()}
 
 
-def test_every_alert_says_whose_it_is() -> None:
-    """Alertmanager takes alerts with the same labels for one, whichever release they are of."""
+def test_every_alert_names_its_release() -> None:
+    """Alertmanager treats alerts with the same labels as one, even if their releases differ."""
     for test in TESTS["tests"]:
         for check in test["alert_rule_test"]:
             for alert in check["exp_alerts"]:
                 assert {"namespace", "job"} <= alert["exp_labels"].keys(), check["alertname"]
 
 
-def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
+def test_every_alert_has_a_severity_and_a_runbook_section() -> None:
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
     for rule in rules():
         assert rule["labels"]["severity"] in ("critical", "warning", "info"), rule
@@ -52,7 +52,7 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
     assert sections == {}
 
 
-def test_the_runbook_is_where_the_values_say() -> None:
+def test_the_runbook_url_is_set_by_the_values() -> None:
     values = chart.CHART / "ci" / "alerts-values.yaml"
     place = "https://wiki.example/voxgate"
     given = [chart.CHART, "--values", values, "--set", f"alerts.runbookUrl={place}"]

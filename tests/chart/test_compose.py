@@ -1,4 +1,4 @@
-"""The compose file of examples/compose: the gateway accepts what it is given, and Rime is behind it."""
+"""The compose file of examples/compose: the gateway accepts its settings, and Rime is behind it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LISTEN = {"VOXGATE_LISTEN": "0.0.0.0:8080", "VOXGATE_ADMIN_LISTEN": "0.0.0.0:808
 
 
 def environment(service: dict, folder: Path) -> dict[str, str]:
-    """What the container has, with its paths in `folder`."""
+    """The environment of the container, with its paths in `folder`."""
     settings = dict(service["environment"])
     for name, value in settings.items():
         if value.startswith("/"):
@@ -36,7 +36,7 @@ def environment(service: dict, folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("name", GATEWAYS)
 def test_the_gateway_accepts_its_settings(name: str, tmp_path: Path) -> None:
     settings = environment(GATEWAYS[name], tmp_path)
-    # As the README of the compose file does it.
+    # As in the README of the compose file.
     made = [VOXGATE, *SERVICES["key"]["entrypoint"][1:], "new", "--id", "ivr-prod"]
     subprocess.run(made, env=settings, capture_output=True, check=True)
     done = subprocess.run(
@@ -46,7 +46,7 @@ def test_the_gateway_accepts_its_settings(name: str, tmp_path: Path) -> None:
     assert "needs the one key; the upstream gets the deployment key instead" in done.stdout
 
 
-def test_rime_is_reached_through_the_gateways_alone() -> None:
+def test_rime_is_reachable_only_through_the_gateways() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert set(published) == set(GATEWAYS)
     for name, [port] in published.items():
@@ -57,7 +57,7 @@ def test_rime_is_reached_through_the_gateways_alone() -> None:
     assert "clients" not in SERVICES["api"]["networks"] + SERVICES["model"]["networks"]
 
 
-def test_everything_that_is_named_is_there() -> None:
+def test_every_referenced_name_exists() -> None:
     for name, service in SERVICES.items():
         assert set(service.get("networks", [])) <= set(COMPOSE["networks"]), name
         assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"]), name
@@ -80,7 +80,7 @@ def test_new_volumes_belong_to_the_gateway() -> None:
     assert "\nUSER 65532:65532\n" in dockerfile
 
 
-def test_the_health_check_sees_a_gateway_that_is_ready() -> None:
+def test_the_health_check_detects_a_ready_gateway() -> None:
     with gateway("http://127.0.0.1:9", {}) as (_, metrics):
         here = metrics.removesuffix("/metrics")
         for service in GATEWAYS.values():

@@ -1,4 +1,4 @@
-"""The dashboard shows what the gateway tells, and follows its variables."""
+"""The dashboard uses metrics that the gateway exports, and applies its variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import chart
 from dashboard import exported, expressions, names, told
 
-# Prometheus adds them to what it reads.
+# Labels that Prometheus adds.
 TARGET = {"namespace", "instance", "job"}
 VARIABLES = ('namespace=~"$namespace"', 'instance=~"$instance"')
 
@@ -22,7 +22,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def dashboard() -> dict:
-    """As Grafana gets it."""
+    """The dashboard as Grafana receives it."""
     objects = chart.objects(chart.ci("alerts"))
     [text] = [
         each["data"]["voxgate.json"]
@@ -39,12 +39,12 @@ def rules() -> list[dict]:
 
 
 def unknown(queries: list[str], known: set[str]) -> dict[str, set[str]]:
-    """Queries with names that nobody exports, and those names."""
+    """Queries with names that are not exported, and these names."""
     return {query: names(query) - known for query in queries if names(query) - known}
 
 
 def unbound(panels: list[dict]) -> list[str]:
-    """Selectors that a variable does not bind, and queries of a data source that nobody chose."""
+    """Selectors without a variable, and queries with a fixed data source."""
     problems = []
     for panel in panels:
         for target in panel.get("targets", []):
@@ -75,9 +75,9 @@ def test_every_metric_and_label_is_one_that_the_gateway_exports(known: set[str])
     assert unknown([rule["expr"] for rule in rules()], known) == {}
 
 
-def test_what_nobody_exports_is_found(known: set[str]) -> None:
+def test_names_that_are_not_exported_are_found(known: set[str]) -> None:
     for wrong, named in (
-        # Without the suffix that Prometheus sees.
+        # Without the suffix that Prometheus requires.
         ("rate(voxgate_decisions{}[5m])", "voxgate_decisions"),
         ("sum(voxgate_nothing_total)", "voxgate_nothing_total"),
         ("sum by (outcome, why) (voxgate_decisions_total)", "why"),
@@ -86,7 +86,7 @@ def test_what_nobody_exports_is_found(known: set[str]) -> None:
         assert unknown([wrong, "voxgate_keys"], known) == {wrong: {named}}
 
 
-def test_every_query_follows_the_variables() -> None:
+def test_every_query_applies_the_variables() -> None:
     shown = dashboard()
     assert [each["name"] for each in shown["templating"]["list"]] == [
         "datasource",
@@ -96,7 +96,7 @@ def test_every_query_follows_the_variables() -> None:
     assert unbound(shown["panels"]) == []
 
 
-def test_a_query_that_does_not_is_found() -> None:
+def test_a_query_without_the_variables_is_found() -> None:
     for find, put in (
         ("$namespace", "tts"),
         (", instance=~", ", pod=~"),
@@ -106,7 +106,7 @@ def test_a_query_that_does_not_is_found() -> None:
         assert unbound(planted["panels"]), find
 
 
-def test_panels_have_ids_and_places_of_their_own() -> None:
+def test_panels_have_unique_ids_and_places() -> None:
     panels = dashboard()["panels"]
     identifiers = [panel["id"] for panel in panels]
     assert len(set(identifiers)) == len(identifiers) > 20

@@ -1,4 +1,4 @@
-"""README, schema, comments and values say the same."""
+"""README, schema, comments and values agree."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SCHEMA = json.loads((chart.CHART / "values.schema.json").read_text())
 README = documentation.README.read_text()
 
 
-def test_the_table_is_that_of_the_values() -> None:
+def test_the_table_matches_the_values() -> None:
     _, inside, _ = documentation.parts()
     assert inside == documentation.table(), "run: python3 tests/chart/documentation.py"
 
 
 def leaves(values: dict, known: set[str], prefix: str = "") -> Iterator[str]:
-    """Values that somebody sets: those within a documented map are the map's."""
+    """The values that can be set. A documented map counts as one value."""
     for key, value in values.items():
         path = f"{prefix}{key}"
         if isinstance(value, dict) and value and path not in known:
@@ -49,13 +49,13 @@ def properties(schema: dict, known: set[str], prefix: str = "") -> Iterator[str]
             yield path
 
 
-def test_the_schema_knows_exactly_the_values() -> None:
+def test_the_schema_has_exactly_the_values() -> None:
     known = set(documentation.documented())
     assert set(properties(SCHEMA, known)) == known
 
 
 def objects(schema: object, path: str = "") -> Iterator[tuple[str, dict]]:
-    """Every schema of an object, and where it stands."""
+    """Every schema of an object, with its path."""
     if isinstance(schema, dict):
         if "object" in (schema.get("type") or []):
             yield path, schema
@@ -68,7 +68,7 @@ def objects(schema: object, path: str = "") -> Iterator[tuple[str, dict]]:
             yield from objects(each, path)
 
 
-# Kubernetes' own, which it validates itself.
+# Types of Kubernetes, which Kubernetes validates.
 FOREIGN = {
     "/global",
     "/affinity",
@@ -82,7 +82,7 @@ FOREIGN = {
 
 
 def test_the_schema_is_strict() -> None:
-    """An object lists its properties and no others, or is a map of one kind of value."""
+    """An object allows only its listed properties, or is a map with one type of value."""
     open_to_anything = {path for path, each in objects(SCHEMA) if not is_strict(each)}
     assert open_to_anything == FOREIGN
 
@@ -92,8 +92,8 @@ def is_strict(schema: dict) -> bool:
     return more is False if "properties" in schema else isinstance(more, dict)
 
 
-def test_the_snippet_for_other_charts_is_the_one_that_is_tested() -> None:
-    """Each line of the README's example is in the chart that the tests include the sidecar in."""
+def test_the_documented_snippet_for_other_charts_is_tested() -> None:
+    """Each line of the README's example is in the parent chart of the tests."""
     [example] = re.findall(r"```yaml\n# templates/deployment\.yaml.*?\n(.*?)```", README, re.DOTALL)
     fixture = (chart.HERE / "parent" / "templates" / "deployment.yaml").read_text()
     lines = [line.strip() for line in example.splitlines() if "include" in line]
@@ -103,7 +103,7 @@ def test_the_snippet_for_other_charts_is_the_one_that_is_tested() -> None:
 
 
 def test_every_setting_of_the_gateway_can_be_set() -> None:
-    """Except secrets in plain text: the chart mounts Secrets."""
+    """Except secrets in plain text, because the chart mounts Secrets."""
     reference = (chart.ROOT / "docs" / "reference" / "settings.md").read_text()
     settings = re.findall(r"^\| `([A-Z_]+)` \|", reference, re.MULTILINE)
     templates = "".join(file.read_text() for file in chart.CHART.glob("templates/_*.tpl"))
@@ -113,7 +113,7 @@ def test_every_setting_of_the_gateway_can_be_set() -> None:
     assert settings, "no table of settings"
 
 
-def test_every_ci_file_and_preset_says_something_of_its_own() -> None:
+def test_every_ci_file_and_preset_is_unique() -> None:
     files = [*chart.CHART.glob("ci/*.yaml"), *chart.CHART.glob("presets/*.yaml")]
     texts = [json.dumps(chart.read(file), sort_keys=True) for file in files]
     assert len(set(texts)) == len(texts) > 30

@@ -1,5 +1,5 @@
-"""The gateway itself accepts what the chart gives it: `voxgate check` runs with the environment and
-the files of each rendered container."""
+"""The gateway accepts the settings of the chart: `voxgate check` runs with the environment and the
+files of each rendered container."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from objects import Pod, env, gateways, of_kind
 
 VOXGATE = os.environ["VOXGATE_BIN"]
 SERVED = "http://rel-voxgate.tts:8080/v1/rime-tts"
-# What the kubelet fills in.
+# Values that the kubelet sets.
 FIELDS = {"metadata.name": "rel-voxgate-0", "spec.nodeName": "node-1"}
 
 
@@ -38,7 +38,7 @@ def test_the_gateway_accepts_its_settings(case: Case, tmp_path: Path) -> None:
         assert told in done.stdout, done.stdout
 
 
-def test_a_setting_that_the_gateway_does_not_have_is_found(tmp_path: Path) -> None:
+def test_an_unknown_setting_is_found(tmp_path: Path) -> None:
     objects = chart.objects(chart.ci("standalone"))
     [pod] = gateways(objects)
     pod.gateway()["env"].append({"name": "VOXGATE_LISTNE", "value": "0.0.0.0:1"})
@@ -47,7 +47,7 @@ def test_a_setting_that_the_gateway_does_not_have_is_found(tmp_path: Path) -> No
     assert "VOXGATE_LISTNE" in done.stderr
 
 
-def test_a_file_that_is_wrong_is_found(tmp_path: Path) -> None:
+def test_an_invalid_file_is_found(tmp_path: Path) -> None:
     objects = chart.objects(chart.ci("policy"))
     next(each for each in objects if each["kind"] == "ConfigMap")["data"]["policy.toml"] = (
         "[[rule]]\nmethod = 1\n"
@@ -58,8 +58,8 @@ def test_a_file_that_is_wrong_is_found(tmp_path: Path) -> None:
     assert "VOXGATE_POLICY_FILE" in done.stderr or "policy.toml" in done.stderr
 
 
-def test_the_pod_of_helm_test_asks_what_can_be_asked(tmp_path: Path) -> None:
-    """Nobody is there to answer, which is another exit status than that of a wrong command line."""
+def test_the_commands_of_helm_test_are_valid(tmp_path: Path) -> None:
+    """No server answers, which has a different exit status than a wrong command line."""
     key = tmp_path / "token"
     key.write_text("one-key-Wq3cV9sTz1Lm8\n")
     [pod] = of_kind(chart.objects(chart.ci("helm-test")), "Pod")
@@ -86,7 +86,7 @@ def check(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
 
 
 def container_environment(pod: Pod, objects: list[dict], root: Path) -> dict[str, str]:
-    """The container's variables, with its files laid out under `root`."""
+    """The container's variables, with its files created under `root`."""
     container = pod.gateway()
     volumes = {each["name"]: each for each in pod.spec["volumes"]}
     places = {}
@@ -99,7 +99,7 @@ def container_environment(pod: Pod, objects: list[dict], root: Path) -> dict[str
     environment: dict[str, str] = {}
     for each in container["env"]:
         value = each.get("value") or FIELDS[each["valueFrom"]["fieldRef"]["fieldPath"]]
-        # A reference to a variable before it, as the kubelet resolves it.
+        # Resolve references to earlier variables, like the kubelet.
         value = re.sub(r"\$\((\w+)\)", lambda match: environment.get(match[1], match[0]), value)
         for path, place in places.items():
             if value == path or value.startswith(path + "/"):
@@ -109,7 +109,7 @@ def container_environment(pod: Pod, objects: list[dict], root: Path) -> dict[str
 
 
 def contents(volume: dict, objects: list[dict]) -> dict[str, str]:
-    """The files of a volume: those items of an object that it names."""
+    """The files of a volume: the items that it selects from an object."""
     for kind, key, field in (
         ("Secret", "secret", "secretName"),
         ("ConfigMap", "configMap", "name"),
@@ -129,7 +129,7 @@ def contents(volume: dict, objects: list[dict]) -> dict[str, str]:
 
 @cache
 def audit_key() -> str:
-    """A key for the audit log; a test's own is no business of the repository's."""
+    """A new signing key for the audit log, so that the repository contains no key."""
     file = chart.WORK / "audit.key"
     file.unlink(missing_ok=True)
     subprocess.run([VOXGATE, "audit", "keygen", file], check=True, capture_output=True)

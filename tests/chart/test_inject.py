@@ -1,4 +1,4 @@
-"""What the policy of `mode: inject` makes of pods, by its own CEL."""
+"""The policy of `mode: inject` changes pods as intended. Its CEL is evaluated."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def policy(name: str) -> dict:
 
 
 def admitted(name: str) -> tuple[dict, dict]:
-    """The two sample pods, bare and rich."""
+    """The two sample pods: the minimal one and the full one."""
     bare, rich = (inject.admit(policy(name), sample) for sample in inject.samples(policy(name)))
     return bare, rich
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_sidecar_is_the_one_that_a_chart_includes(name: str, tmp_path) -> None:
+def test_the_sidecar_equals_the_one_of_mode_sidecar(name: str, tmp_path) -> None:
     values = chart.read(chart.ci(name).files[0])
     values.update(mode="sidecar")
     values["upstream"]["podLabels"] = {"app": "tts"}
@@ -44,7 +44,7 @@ def test_the_sidecar_is_the_one_that_a_chart_includes(name: str, tmp_path) -> No
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_a_pod_has_is_kept(name: str) -> None:
+def test_existing_fields_of_a_pod_are_kept(name: str) -> None:
     _, sample = inject.samples(policy(name))
     _, rich = admitted(name)
     assert rich["spec"]["initContainers"][1:] == sample["spec"]["initContainers"]
@@ -53,7 +53,7 @@ def test_what_a_pod_has_is_kept(name: str) -> None:
         assert rich["spec"][key] == sample["spec"][key]
 
 
-def test_a_short_grace_is_lengthened_and_a_missing_group_set() -> None:
+def test_a_short_grace_period_is_extended_and_a_missing_group_is_set() -> None:
     bare, _ = admitted("inject")
     assert bare["spec"]["terminationGracePeriodSeconds"] == 45
     assert bare["spec"]["securityContext"] == {
@@ -70,19 +70,19 @@ def test_a_short_grace_is_lengthened_and_a_missing_group_set() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_pods_are_valid_and_done_once(name: str) -> None:
+def test_pods_are_valid_and_changed_once(name: str) -> None:
     for pod in admitted(name):
         kubernetes_validate.validate(json.loads(json.dumps(pod)), chart.NEWEST, strict=True)
         assert inject.admit(policy(name), pod) == pod
 
 
-def test_other_pods_are_left_alone() -> None:
+def test_other_pods_are_unchanged() -> None:
     sample, _ = inject.samples(policy("inject"))
     sample["metadata"]["labels"] = {"voxgate/inject": "disabled"}
     assert inject.admit(policy("inject"), sample) == sample
 
 
-def test_a_type_in_the_wrong_place_is_refused() -> None:
+def test_a_type_at_the_wrong_path_is_refused() -> None:
     value = 'Object.spec.initContainers{name: "x"}'
     wrong = f'[JSONPatch{{op: "add", path: "/spec/volumes/-", value: {value}}}]'
     with pytest.raises(inject.Misplaced, match=r"spec\.initContainers at Object\.spec\.volumes"):

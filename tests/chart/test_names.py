@@ -1,5 +1,4 @@
-"""Names stay what they are, however odd: those that look like numbers, and those that are no names
-of a Service."""
+"""Odd names are kept or refused: names that look like numbers, and invalid names of a Service."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ import chart
 from chart import NEWEST, OLDEST, Refused
 from objects import gateways
 
-# No number that the chart means is as large; all of odd-names.yaml are larger.
+# All numbers of the chart are smaller. All names in odd-names.yaml are larger.
 LARGEST = 100_000
 
 
@@ -24,7 +23,7 @@ def render(release: str, namespace: str, *given: object, kubernetes: str = NEWES
 
 
 def numbers(value: object, place: str) -> Iterator[str]:
-    """Where a number is that was a name."""
+    """The places at which a name became a number."""
     if isinstance(value, dict):
         for key, each in value.items():
             assert isinstance(key, str), place
@@ -37,7 +36,7 @@ def numbers(value: object, place: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("kubernetes", (OLDEST, NEWEST))
-def test_a_name_that_looks_like_a_number_is_a_name(kubernetes: str) -> None:
+def test_a_name_that_looks_like_a_number_stays_text(kubernetes: str) -> None:
     values = chart.HERE / "odd-names.yaml"
     objects = render("200001", "200002", "--values", values, kubernetes=kubernetes)
     for each in objects:
@@ -51,12 +50,12 @@ def test_a_name_that_looks_like_a_number_is_a_name(kubernetes: str) -> None:
     assert volumes["voxgate-redis-ca"]["configMap"]["name"] == "0x100013"
 
 
-def test_a_number_would_be_seen() -> None:
+def test_a_number_is_found() -> None:
     assert list(numbers({"a": [{"b": 100_001}]}, "X")) == ["X.a.b: 100001"]
 
 
-def test_a_label_of_one_object_comes_before_those_of_all() -> None:
-    """The strict reader refuses a label that is there twice."""
+def test_a_label_of_one_object_overrides_common_labels() -> None:
+    """The strict parser refuses a repeated label."""
     values = chart.ci("alerts").files[0]
     shared = {"commonLabels.release": "all", "dashboard.labels.release": "grafana"}
     given = [part for key, value in shared.items() for part in ("--set-string", f"{key}={value}")]

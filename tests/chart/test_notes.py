@@ -1,4 +1,4 @@
-"""What is printed after an installation."""
+"""The notes that are printed after an installation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import chart
 from chart import HELMS, Case
 
-# `helm template` leaves the notes out; included by a template they are rendered as any other.
+# `helm template` omits the notes. A template that includes them renders them.
 SHOW = '{{ dict "notes" (include (print .Template.BasePath "/NOTES.txt") .) | toYaml }}\n'
 
 
@@ -41,13 +41,13 @@ def notes(case: Case, version: str = "4.2.3", *given: str) -> str:
         ("inject", '"tts-label":"on"'),
     ),
 )
-def test_the_next_command_is_that_of_the_mode(version: str, name: str, command: str) -> None:
+def test_the_next_command_matches_the_mode(version: str, name: str, command: str) -> None:
     text = notes(chart.ci(name), version, "--set", "inject.label=tts-label,inject.labelValue=on")
     assert command in text
     assert "WARNING" not in text
 
 
-def test_an_open_door_is_told() -> None:
+def test_a_warning_names_open_access() -> None:
     assert "WARNING: callers need no key" in notes(chart.ci("preconfigured"))
     assert "creates no NetworkPolicy" not in notes(chart.ci("preconfigured"))
     assert "creates no NetworkPolicy" in notes(
@@ -55,22 +55,22 @@ def test_an_open_door_is_told() -> None:
     )
 
 
-def test_keys_that_are_not_used_are_told() -> None:
+def test_a_note_names_unused_keys() -> None:
     assert "keys in these values are not used" in notes(chart.ci("both-kinds"))
     assert "are not used" not in notes(chart.ci("preconfigured"))
 
 
-def test_keys_in_values_are_told() -> None:
+def test_a_warning_names_keys_in_values() -> None:
     assert "WARNING: keys.inline is for trials" in notes(chart.ci("inline-keys"))
     assert "only-for-a-trial" not in notes(chart.ci("inline-keys"))
 
 
-def test_the_way_round_is_told_while_it_is_open() -> None:
+def test_a_note_names_access_that_bypasses_the_gateway() -> None:
     assert "without the gateway" in notes(chart.ci("standalone"))
     assert "without the gateway" not in notes(chart.ci("lock-upstream"))
 
 
-def test_a_door_that_nobody_outside_reaches_is_told() -> None:
+def test_a_note_names_a_service_that_external_clients_cannot_reach() -> None:
     told = "allows only pods of the namespace tts"
     assert told not in notes(chart.ci("standalone"))
     outside = ("--set", "service.type=LoadBalancer")
@@ -79,6 +79,6 @@ def test_a_door_that_nobody_outside_reaches_is_told() -> None:
     assert told not in notes(chart.ci("standalone"), "4.2.3", *outside, "--set", named)
 
 
-def test_an_ingress_in_the_clear_is_told() -> None:
+def test_a_warning_names_an_ingress_without_tls() -> None:
     assert "no TLS" in notes(chart.ci("ingress"), "4.2.3", "--set", "ingress.tls.clusterIssuer=")
     assert "no TLS" not in notes(chart.ci("ingress"))

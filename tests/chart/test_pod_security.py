@@ -1,5 +1,5 @@
-"""The check of Pod Security `restricted` turns away what the admission controller does, control by
-control; each of these pods was right before the one change."""
+"""The check of Pod Security `restricted` refuses the same pods as the admission controller. Each
+pod here is valid except for one change."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ WRONG: dict[str, Callable[[dict], object]] = {
 
 
 @pytest.mark.parametrize("said", WRONG)
-def test_a_pod_is_turned_away(said: str) -> None:
+def test_a_pod_is_refused(said: str) -> None:
     spec = copy.deepcopy(RIGHT)
     assert problems({}, spec) == []
     WRONG[said](spec)
@@ -86,7 +86,7 @@ def test_an_annotation_for_apparmor_is_read() -> None:
     assert problems({"annotations": {annotation: "runtime/default"}}, RIGHT) == []
 
 
-def test_what_restricted_allows_is_let_in() -> None:
+def test_allowed_pods_are_accepted() -> None:
     spec = copy.deepcopy(RIGHT)
     pod(spec).update(
         runAsUser=1000,

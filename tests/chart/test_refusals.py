@@ -20,7 +20,7 @@ LINTED = [file for file in WRONG if "# lint: refuses\n" in file.read_text()]
 
 @pytest.mark.parametrize("file", WRONG, ids=lambda file: file.stem)
 @pytest.mark.parametrize("version", HELMS)
-def test_wrong_values_are_refused_in_words(file: Path, version: str) -> None:
+def test_wrong_values_are_refused_with_a_message(file: Path, version: str) -> None:
     head = dict(re.findall(r"^# (at|says): (.*)$", file.read_text(), re.MULTILINE))
     with pytest.raises(Refused) as refused:
         chart.template(version, NEWEST, [chart.CHART, "--values", file])
@@ -41,14 +41,14 @@ def test_lint_refuses_them_as_well(file: Path, version: str) -> None:
     assert says in done.stdout, done.stdout + done.stderr
 
 
-def test_there_are_enough() -> None:
+def test_there_are_enough_cases() -> None:
     assert len(WRONG) >= 15
     assert len(LINTED) >= 15
 
 
 @pytest.mark.parametrize("version", HELMS)
 @pytest.mark.parametrize("kubernetes", (chart.OLDEST, NEWEST))
-def test_a_cluster_without_the_policy_is_told_so(version: str, kubernetes: str) -> None:
+def test_a_cluster_without_the_policy_api_is_refused(version: str, kubernetes: str) -> None:
     given = [chart.CHART, "--values", chart.ci("inject").files[0]]
     with pytest.raises(Refused) as refused:
         chart.template(version, kubernetes, given)

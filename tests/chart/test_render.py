@@ -1,5 +1,5 @@
-"""Every case renders: in both versions of Helm, for the oldest Kubernetes and the newest, to the
-same objects, which are valid where they will be stored."""
+"""Every case renders to the same valid objects, with both versions of Helm and with the oldest and
+the newest Kubernetes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from chart import HELMS, NEWEST, OLDEST, Case, Refused, cases
 from objects import of_kind
 
 OTHERS = ("monitoring.coreos.com/", "gateway.networking.k8s.io/")
-# 1.30 has no MutatingAdmissionPolicy; test_refusals.py shows what is said there.
+# Kubernetes 1.30 has no MutatingAdmissionPolicy; test_refusals.py tests its message.
 VERSIONS = {"inject": (NEWEST,), "standalone": (OLDEST, NEWEST), "sidecar": (OLDEST, NEWEST)}
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)
 @pytest.mark.parametrize("version", HELMS)
-def test_lint_is_content(case: Case, version: str) -> None:
+def test_lint_passes(case: Case, version: str) -> None:
     done = chart.run(
         chart.helm(version), "lint", "--strict", *chart.arguments(case), "--kube-version", OLDEST
     )
@@ -31,7 +31,7 @@ def test_lint_is_content(case: Case, version: str) -> None:
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)
-def test_both_helms_render_the_same(case: Case) -> None:
+def test_both_helm_versions_render_the_same(case: Case) -> None:
     for kubernetes in VERSIONS[case.mode]:
         first, *others = [by_name(chart.objects(case, version, kubernetes)) for version in HELMS]
         assert first, "nothing was rendered"
@@ -40,7 +40,7 @@ def test_both_helms_render_the_same(case: Case) -> None:
 
 
 def by_name(objects: list[dict]) -> dict[tuple, dict]:
-    """Helm sorts kinds that it does not know by name, and not always the same way."""
+    """Objects by name, because Helm does not sort unknown kinds consistently."""
     named = {(each["apiVersion"], each["kind"], each["metadata"]["name"]): each for each in objects}
     assert len(named) == len(objects), "two objects have one name"
     return named
@@ -60,15 +60,15 @@ def validate(each: str, kubernetes: str) -> None:
 
 
 @pytest.mark.parametrize("kubernetes", (OLDEST, NEWEST))
-def test_what_kubernetes_does_not_know_is_found(kubernetes: str) -> None:
+def test_an_unknown_field_of_kubernetes_is_found(kubernetes: str) -> None:
     [service] = of_kind(chart.objects(chart.ci("standalone")), "Service")
     service["spec"]["selectr"] = {}
     with pytest.raises(kubernetes_validate.ValidationError, match="selectr"):
         validate(json.dumps(service), kubernetes)
 
 
-def test_objects_of_others_are_valid() -> None:
-    """What CRDs define, against the types of those who define it: one run, since it is slow."""
+def test_custom_resources_are_valid() -> None:
+    """Validates custom resources with the types of their vendors, in one run because it is slow."""
     found = [
         each
         for case in cases()
@@ -80,7 +80,7 @@ def test_objects_of_others_are_valid() -> None:
     assert complaints(found) == []
 
 
-def test_what_crds_do_not_know_is_found() -> None:
+def test_an_unknown_field_of_a_custom_resource_is_found() -> None:
     monitor = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "ServiceMonitor",
@@ -104,7 +104,7 @@ def complaints(objects: list[dict]) -> list[str]:
 
 
 @pytest.mark.parametrize("version", ("v1", "v1beta1"))
-def test_the_policy_is_of_the_version_that_the_cluster_has(version: str) -> None:
+def test_the_policy_has_the_api_version_of_the_cluster(version: str) -> None:
     api = f"admissionregistration.k8s.io/{version}"
     given = [
         chart.CHART,
@@ -122,7 +122,7 @@ def test_the_policy_is_of_the_version_that_the_cluster_has(version: str) -> None
         validate(json.dumps(each), "1.34" if version == "v1beta1" else NEWEST)
 
 
-def test_what_is_repeated_or_refused_is_told() -> None:
+def test_repeated_keys_and_refusals_are_errors() -> None:
     with pytest.raises(Exception, match="repeated keys"):
         chart.parse("a: 1\na: 2\n")
     with pytest.raises(Refused, match="No keys are set"):

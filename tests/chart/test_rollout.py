@@ -1,4 +1,4 @@
-"""What restarts pods and what does not, and that nothing is made up while rendering."""
+"""Changes that restart pods, changes that do not, and no generated values in a render."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def test_nothing_is_generated() -> None:
         assert not re.search(GENERATING, code), file.name
 
 
-def test_generating_would_be_seen() -> None:
+def test_generating_functions_are_found() -> None:
     assert re.search(GENERATING, "{{ randAlphaNum 32 }}")
     assert re.search(GENERATING, '{{ (lookup "v1" "Secret" "ns" "name") }}')

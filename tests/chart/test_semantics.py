@@ -1,4 +1,4 @@
-"""What has to hold of every render, and that each check sees it when it does not."""
+"""Checks of every render, and tests that each check finds its faults."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PLANTED = (*planted_pods.FAULTS, *planted_wiring.FAULTS)
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)
-def test_nothing_is_wrong(case: Case) -> None:
+def test_no_check_finds_a_problem(case: Case) -> None:
     objects = chart.objects(case)
     assert [problem for check in CHECKS for problem in check(objects)] == []
 

@@ -17,6 +17,7 @@ from aiohttp import web
 import harness
 from handshakes import HandshakeTest, replay
 from harness import SOUND, STEP_SECONDS, Child, messages_of, run
+from retries import STAINLESS, RetryTest, Way
 
 TEXT = "Good morning. The gateway let this sentence through."
 VOICE = {"mode": "id", "id": "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"}
@@ -69,8 +70,9 @@ def options(server: Child, **credential: str) -> dict:
     }
 
 
-class Cartesia(HandshakeTest):
+class Cartesia(HandshakeTest, RetryTest):
     dialect = "cartesia"
+    long_wait = STAINLESS
 
     @classmethod
     def routes(cls):
@@ -150,7 +152,22 @@ class Cartesia(HandshakeTest):
     def test_too_many_requests_are_a_rate_limit_error(self) -> None:
         self.refusal(self.busy, self.keys.limited, cartesia.RateLimitError, 429)
 
-    def test_the_websocket_is_refused_with_the_same_words(self) -> None:
+    def test_refusals_with_the_default_retries(self) -> None:
+        def speak(key: str) -> bytes:
+            with cartesia.Cartesia(api_key=key, base_url=self.gateway.url) as sdk:
+                return sdk.tts.generate(**REQUEST).read()
+
+        async def speak_async(key: str) -> bytes:
+            async with cartesia.AsyncCartesia(api_key=key, base_url=self.gateway.url) as sdk:
+                return await (await sdk.tts.generate(**REQUEST)).read()
+
+        ways = (
+            Way("sync", speak, requests=1),
+            Way("async", lambda key: run(speak_async(key)), requests=1),
+        )
+        self.expect_default_retries(ways, cartesia.AuthenticationError, cartesia.RateLimitError)
+
+    def test_the_websocket_is_refused_with_the_same_text(self) -> None:
         for server, key, status in self.refusals():
             with self.subTest(status):
                 body = self.expect_refused_handshake(

@@ -18,6 +18,7 @@ from deepgram.speak.v1.types import SpeakV1Text
 import harness
 from handshakes import HandshakeTest, replay
 from harness import SOUND, STEP_SECONDS, Child, messages_of, run
+from retries import FERN, RetryTest, Way
 
 MODEL = "aura-2-thalia-en"
 TEXT = "Good morning. The gateway let this sentence through."
@@ -52,8 +53,9 @@ def options(server: Child, **credential: str) -> dict:
     return {"environment": environment, **credential}
 
 
-class Deepgram(HandshakeTest):
+class Deepgram(HandshakeTest, RetryTest):
     dialect = "deepgram"
+    long_wait = FERN
 
     @classmethod
     def routes(cls):
@@ -144,7 +146,26 @@ class Deepgram(HandshakeTest):
     def test_too_many_requests_are_an_api_error_429(self) -> None:
         self.refusal(self.busy, 429, api_key=self.keys.limited)
 
-    def test_the_websocket_is_refused_with_the_same_words(self) -> None:
+    def test_refusals_with_the_default_retries(self) -> None:
+        async def speak_async(key: str) -> bytes:
+            async with httpx.AsyncClient(timeout=STEP_SECONDS) as http:
+                sdk = AsyncDeepgramClient(**options(self.gateway, api_key=key), httpx_client=http)
+                sound = sdk.speak.v1.audio.generate(text=TEXT, model=MODEL)
+                return b"".join([chunk async for chunk in sound])
+
+        def models(key: str) -> object:
+            with httpx.Client(timeout=STEP_SECONDS) as http:
+                sdk = DeepgramClient(**options(self.gateway, api_key=key), httpx_client=http)
+                return sdk.manage.v1.models.list()
+
+        ways = (
+            Way("sync", lambda key: self.over_http(self.gateway, api_key=key), requests=1),
+            Way("async", lambda key: run(speak_async(key)), requests=1),
+            Way("models", models, requests=3),
+        )
+        self.expect_default_retries(ways, ApiError, ApiError)
+
+    def test_the_websocket_is_refused_with_the_same_text(self) -> None:
         # This client expects an exception that `websockets` no longer raises, so it passes the
         # new one on.
         for server, key, status, word in self.refusals():

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 
 import httpx
 from aiohttp import web
+from elevenlabs.client import AsyncElevenLabs as AsyncClient
 from elevenlabs.client import ElevenLabs as Client
 from elevenlabs.core import ApiError
 
 import harness
 from handshakes import HandshakeTest
-from harness import SOUND, STEP_SECONDS, Child, messages_of
+from harness import SOUND, STEP_SECONDS, Child, messages_of, run
+from retries import FERN, RetryTest, Way
 
 VOICE = "JBFqnCBsd6RMkjVDRZzb"
 MODEL = "eleven_flash_v2_5"
@@ -43,8 +45,9 @@ async def stream_input(request: web.Request) -> web.WebSocketResponse:
     return socket
 
 
-class ElevenLabs(HandshakeTest):
+class ElevenLabs(HandshakeTest, RetryTest):
     dialect = "elevenlabs"
+    long_wait = FERN
 
     @classmethod
     def routes(cls):
@@ -108,7 +111,28 @@ class ElevenLabs(HandshakeTest):
         detail = self.refusal(self.busy, self.keys.limited, 429)
         self.assertEqual(detail["status"], "too_many_concurrent_requests")
 
-    def test_the_websocket_is_refused_with_the_same_words(self) -> None:
+    def test_refusals_with_the_default_retries(self) -> None:
+        async def speak_async(key: str) -> bytes:
+            async with httpx.AsyncClient(timeout=STEP_SECONDS) as http:
+                sdk = AsyncClient(api_key=key, base_url=self.gateway.url, httpx_client=http)
+                sound = sdk.text_to_speech.convert(
+                    VOICE, text=TEXT, model_id=MODEL, output_format=FORMAT
+                )
+                return b"".join([chunk async for chunk in sound])
+
+        def models(key: str) -> object:
+            with httpx.Client(timeout=STEP_SECONDS) as http:
+                sdk = Client(api_key=key, base_url=self.gateway.url, httpx_client=http)
+                return sdk.models.list()
+
+        ways = (
+            Way("sync", lambda key: self.over_http(self.gateway, key), requests=1),
+            Way("async", lambda key: run(speak_async(key)), requests=1),
+            Way("models", models, requests=3),
+        )
+        self.expect_default_retries(ways, ApiError, ApiError)
+
+    def test_the_websocket_is_refused_with_the_same_text(self) -> None:
         for server, key, status, word in (
             (self.gateway, self.keys.unknown, 401, "invalid_api_key"),
             (self.gateway, self.keys.reader, 403, None),

@@ -116,7 +116,7 @@ class InworldNode(harness.ClientTest):
         self.expect_decision("refused", "unknown_credential", status=403)
         self.expect_nothing_forwarded()
 
-    def test_what_is_no_credential_is_401(self) -> None:
+    def test_an_invalid_credential_is_401(self) -> None:
         self.check_errors(SPEAK, call_each(self.gateway, "%%%", SPEAK), 401, 16)
         self.expect_decision("refused", "malformed_credential", status=401)
         self.expect_nothing_forwarded()

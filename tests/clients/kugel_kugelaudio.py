@@ -171,7 +171,7 @@ class Kugel(harness.ClientTest):
 
     # Accepted
 
-    def test_http_speaks_with_the_key_on_two_carriers(self) -> None:
+    def test_http_speaks_with_the_key_in_two_locations(self) -> None:
         self.assertEqual(over_http(self.gateway, self.keys.speaker), harness.wav(SOUND))
         [seen] = self.expect_forwarded(self.keys.speaker)
         self.assertEqual(seen.json, {"text": TEXT})

@@ -11,7 +11,8 @@ import openai
 from aiohttp import web
 
 import harness
-from harness import SOUND, STEP_SECONDS, Child, ClientTest, run
+from harness import SOUND, STEP_SECONDS, Child, run
+from retries import STAINLESS, RetryTest, Way
 
 TEXT = "Good morning. The gateway let this sentence through."
 REQUEST = {"model": "tts-1", "voice": "alloy", "input": TEXT, "response_format": "pcm"}
@@ -27,8 +28,9 @@ def client(server: Child, key: str) -> openai.OpenAI:
     )
 
 
-class OpenAI(ClientTest):
+class OpenAI(RetryTest):
     dialect = "openai"
+    long_wait = STAINLESS
 
     @classmethod
     def routes(cls):
@@ -77,6 +79,23 @@ class OpenAI(ClientTest):
         error = self.refusal(self.busy, self.keys.limited, openai.RateLimitError)
         self.assertEqual(error.status_code, 429)
         self.assertEqual(error.response.headers["retry-after"], "1")
+
+    def test_refusals_with_the_default_retries(self) -> None:
+        def speak(key: str) -> bytes:
+            with openai.OpenAI(api_key=key, base_url=f"{self.gateway.url}/v1") as sdk:
+                return sdk.audio.speech.create(**REQUEST).read()
+
+        async def speak_async(key: str) -> bytes:
+            async with openai.AsyncOpenAI(
+                api_key=key, base_url=f"{self.gateway.url}/v1"
+            ) as sdk:
+                return (await sdk.audio.speech.create(**REQUEST)).read()
+
+        ways = (
+            Way("sync", speak, requests=1),
+            Way("async", lambda key: run(speak_async(key)), requests=1),
+        )
+        self.expect_default_retries(ways, openai.AuthenticationError, openai.RateLimitError)
 
     def expect_request(self) -> None:
         """The upstream received the complete request once, and the gateway audited it."""

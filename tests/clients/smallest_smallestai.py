@@ -19,6 +19,7 @@ import harness
 import websockets.exceptions
 from aiohttp import web
 from harness import SOUND
+from retries import FERN, RetryTest, Way
 from smallestai import AsyncSmallestAI, SmallestAI
 from smallestai.core.api_error import ApiError
 from smallestai.environment import SmallestAIEnvironment
@@ -143,8 +144,9 @@ WEBSOCKETS = {"blocking": over_websocket, "asynchronous": over_websocket_asynchr
 # -- the tests ------------------------------------------------------------------------------------
 
 
-class Smallest(harness.ClientTest):
+class Smallest(RetryTest):
     dialect = "smallest"
+    long_wait = FERN
     variable = "SMALLEST_API_KEY"
     extra_keys = {"catalogue": {"secret": CATALOGUE, "scopes": ["voices:read"]}}
 
@@ -216,6 +218,16 @@ class Smallest(harness.ClientTest):
             with self.way(name):
                 error = self.check_refused(say, self.busy, self.keys.limited, 429, ApiError)
                 self.assertEqual(error.headers["retry-after"], "1")
+
+    def test_refusals_with_the_default_retries(self) -> None:
+        ways = [
+            Way(name, lambda key, say=say: say(self.gateway, key), requests=1)
+            for name, say in HTTP.items()
+        ]
+        ways += [Way("voices", lambda key: list_voices(self.gateway, key), requests=3)]
+        self.expect_default_retries(
+            ways, UnauthorizedError, ApiError, audio=harness.wav(SOUND)
+        )
 
     def check_upgrade_refused(self, name: str, server, key: str, status: int) -> None:
         """The asynchronous client raises its own error. With websockets 14 or later, the blocking

@@ -16,8 +16,8 @@ REASONS = (
     "needs a network",
     "needs root",
 )
-# What a page may declare in `<!-- docs-run: name=value … -->`: the addresses and paths in its text that
-# the runner replaces by free ports, and by an audit log and its public key.
+# Declarations of a page in `<!-- docs-run: name=value … -->`: addresses and paths in its text that
+# the runner replaces by free ports, an audit log and its public key.
 FIXTURES = ("upstream", "gateway", "admin", "log", "pubkey")
 SHELLS = ("sh", "console")
 

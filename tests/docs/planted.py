@@ -1,4 +1,4 @@
-"""Mistakes that the checks have to find: each is planted in a page that is right without it."""
+"""Mistakes that the checks must find. Each is planted in a correct page."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ kubectl delete namespace kube-system
 ```
 """
 
-# What is replaced, by what, and what the report of it has in it.
+# The text to replace, its replacement, and a part of the expected report.
 MISTAKES = (
     ("one note\n   $ curl", "another note\n   $ curl", "the page shows"),
     ("missing headers", "invalid api key", "the page shows"),
@@ -82,7 +82,7 @@ def found(root: Path, text: str, voxgate: Path, log: Path, known: set[str]) -> l
     page = read(path)
     problems = list(static.problems(root, [page], known))
     try:
-        # A cluster is not asked, even where a mistake lets the block run.
+        # A cluster is never used, even if a mistake lets the block run.
         for block in page.blocks:
             block.text = block.text.replace("kubectl", "kubectl-of-nobody")
         run_page(page, voxgate, log)

@@ -1,4 +1,5 @@
-"""Runs the documentation: every block of sh and console in README.md and docs/, or says why not.
+"""Runs the documentation: every block of sh and console in README.md and docs/. Prints the reason
+for each block that is skipped.
 
 Usage: VOXGATE_BIN=target/debug/voxgate python3 tests/docs/run.py [--planted] [PAGE]...
 

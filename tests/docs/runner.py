@@ -1,4 +1,4 @@
-"""Runs the blocks of one page in order, in a temporary directory of its own.
+"""Runs the blocks of one page in order, in a temporary directory.
 
 A page is read as its reader reads it: exported variables, files and the current directory carry over
 from block to block. `voxgate serve` is started in the background, as in a first terminal, and is
@@ -25,12 +25,12 @@ from pages import Block, Page
 
 DEADLINE = 60
 SERVE = re.compile(r"^\s*voxgate serve\b")
-# Addresses that another process of this machine may use: a page has to declare them.
+# Addresses that another process of this machine may use. A page must declare them.
 FIXED = re.compile(r"\b(?:127\.0\.0\.1|0\.0\.0\.0|localhost):(?:3000|8000|8080|8081)\b")
 
 
 class Failed(Exception):
-    """A block did not do what the page says."""
+    """A block did not do what the page describes."""
 
 
 def free_port() -> int:
@@ -60,7 +60,7 @@ class Upstream(BaseHTTPRequestHandler):
 
 
 class Session:
-    """The reader of one page: a directory, an environment, and a gateway that may run."""
+    """The state of a reader of one page: a directory, an environment, and possibly a gateway."""
 
     def __init__(self, voxgate: Path, fixtures: dict[str, str], sample_log: Path | None) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="voxgate-docs-")
@@ -74,7 +74,7 @@ class Session:
         self._gateway: subprocess.Popen[bytes] | None = None
         self._upstream: ThreadingHTTPServer | None = None
         self._log = self._state / "gateway.log"
-        # From the page's text to what is used here.
+        # Replacements of text in the page.
         self.replaced: dict[str, str] = {}
         self._environment = {
             "HOME": str(self.here),
@@ -124,7 +124,7 @@ class Session:
         (self.here / str(block.saved_as)).write_text(self.rewrite(block.text))
 
     def sh(self, script: str) -> tuple[int, str]:
-        """Runs a script; what it exports and where it goes to is there for the next one."""
+        """Runs a script. The next script has its exports and its directory."""
         cwd = (self._state / "cwd").read_text().rstrip("\n")
         whole = (
             f". {self._state}/env\ncd {shlex.quote(cwd)}\n"
@@ -146,7 +146,7 @@ class Session:
         return done.returncode, done.stdout.decode(errors="replace")
 
     def serve(self, line: str) -> None:
-        """`voxgate serve`, as in the reader's first terminal."""
+        """Runs `voxgate serve`, as in the reader's first terminal."""
         if "VOXGATE_LISTEN" not in self._environment:
             raise Failed("the page runs `voxgate serve`, so it has to declare docs-run: gateway=…")
         self.stop()
@@ -194,7 +194,7 @@ class Session:
 
 
 def logical_lines(text: str) -> list[str]:
-    """Lines, with those that a backslash, a quote or a here-document continues."""
+    """Lines, joined with lines that continue a backslash, a quote or a here-document."""
     found: list[str] = []
     pending, heredoc = "", None
     for line in text.splitlines():
@@ -246,7 +246,7 @@ def commands(text: str) -> list[tuple[str, list[str]]]:
 
 
 def matches(shown: list[str], output: str) -> bool:
-    """`…` in a line is any text, and alone in a line any number of lines."""
+    """`…` in a line matches any text. Alone in a line, it matches any number of lines."""
     while shown and not shown[-1].strip():
         shown = shown[:-1]
     pattern = "".join(
@@ -273,7 +273,7 @@ def run_console(session: Session, text: str) -> None:
 
 
 def run_page(page: Page, voxgate: Path, sample_log: Path | None) -> tuple[int, dict[str, str]]:
-    """Runs a page; says how many blocks were run, and what was replaced in its text."""
+    """Runs a page. Returns the number of blocks that ran, and the replacements in its text."""
     session = Session(voxgate, page.fixtures, sample_log)
     count = 0
     block: Block | None = None
@@ -298,7 +298,7 @@ def run_page(page: Page, voxgate: Path, sample_log: Path | None) -> tuple[int, d
 
 
 def write_sample_log(voxgate: Path, into: Path) -> None:
-    """A signed audit log with an accepted and two refused requests, for pages that read one."""
+    """Creates a signed audit log with one accepted and two refused requests."""
     session = Session(voxgate, {"upstream": "tts:80", "gateway": "gateway:80"}, None)
     try:
         script = f"""

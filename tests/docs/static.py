@@ -1,4 +1,4 @@
-"""What can be checked without running anything: links, anchors, settings, the README's length."""
+"""Checks that run nothing: links, anchors, settings, and the length of the README."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from pages import Page, read
 
 README_LINES = 150
-# Pages whose links are checked, although their blocks are not run here.
+# Pages whose links are checked, but whose blocks are not run.
 OTHERS = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",

@@ -1,4 +1,4 @@
-//! The examples, as the processes that a reader would start.
+//! Runs the examples as processes.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,11 +22,11 @@ use crate::support::{DEADLINE, KEY, WRONG_KEY};
 struct Example {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    /// Read from the start: whoever logs into a full pipe stands still.
+    /// Read from the start, because a process blocks when its log pipe is full.
     log: JoinHandle<io::Result<String>>,
 }
 
-/// `cargo` puts examples beside the directory that the tests are in.
+/// `cargo` places the examples next to the directory of the tests.
 fn executable(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the test's own path");
     let profile = tests.ancestors().nth(2).expect("the profile's directory");
@@ -43,7 +43,7 @@ fn executable(name: &str) -> PathBuf {
 
 fn start(name: &str, vars: &[(&str, &str)]) -> Example {
     let mut child = Command::new(executable(name))
-        // What the developer's own environment sets is no part of the test.
+        // Remove variables of the developer's environment.
         .env_clear()
         .env("PORT", "0")
         .envs(vars.iter().copied())
@@ -63,7 +63,7 @@ fn start(name: &str, vars: &[(&str, &str)]) -> Example {
 }
 
 impl Example {
-    /// What follows `prefix` on the next line that begins with it.
+    /// Returns the text after `prefix` on the next line that begins with it.
     async fn line(&mut self, prefix: &str) -> String {
         let mut line = String::new();
         loop {
@@ -82,7 +82,7 @@ impl Example {
         address.parse().expect("an address")
     }
 
-    /// Ends the example, and gives back the rest of what it printed and all it logged.
+    /// Stops the example. Returns the rest of its output and all of its log.
     async fn stop(mut self) -> (String, String) {
         self.child.start_kill().expect("to kill the example");
         self.ended().await.1
@@ -177,7 +177,7 @@ fn samples(wav: &[u8]) -> Vec<i16> {
 }
 
 #[tokio::test]
-async fn axum_tts_speaks_to_those_who_have_a_key() {
+async fn axum_tts_serves_callers_with_a_key() {
     let mut example = start("axum_tts", &[("VOXGATE_API_KEYS", KEY)]);
     let address = example.address().await;
     let speak = |key, json| ask(Method::POST, address, "/v1/rime-tts", key, json);
@@ -238,7 +238,7 @@ async fn axum_tts_speaks_to_those_who_have_a_key() {
 }
 
 #[tokio::test]
-async fn axum_tts_says_everything_that_is_wrong_with_its_settings() {
+async fn axum_tts_reports_all_problems_of_its_settings() {
     let vars = [
         ("PORT", "x"),
         ("VOXGATE_MODE", "maybe"),
@@ -257,7 +257,7 @@ async fn axum_tts_says_everything_that_is_wrong_with_its_settings() {
 }
 
 #[tokio::test]
-async fn hyper_service_greets_those_who_have_its_key() {
+async fn hyper_service_serves_callers_with_its_key() {
     let mut example = start("hyper_service", &[]);
     let key = example.line("key ").await;
     let address = example.address().await;
@@ -286,10 +286,10 @@ async fn hyper_service_greets_those_who_have_its_key() {
 const STORED_KEY: &str = "ivr.a-secret-for-trying-out";
 
 #[tokio::test]
-async fn custom_store_lets_in_whom_the_store_knows() {
+async fn custom_store_accepts_callers_that_the_store_knows() {
     let mut example = start("custom_store", &[]);
     let address = example.address().await;
-    // On a busy machine, even this store is not always in time; whoever is told so asks again.
+    // On a busy machine, even this store can time out. Then ask again.
     let get = async |key| {
         let answered = async {
             loop {
@@ -320,10 +320,10 @@ async fn custom_store_lets_in_whom_the_store_knows() {
 }
 
 #[tokio::test]
-async fn custom_store_refuses_everybody_when_the_store_is_down() {
-    // Nobody listens on TCPMUX's port.
+async fn custom_store_refuses_all_callers_when_the_store_is_down() {
+    // No process listens on the port of TCPMUX.
     let down = "127.0.0.1:1".to_owned();
-    // The system accepts for this one, but nothing ever answers.
+    // The system accepts connections to this port, but no process answers.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .expect("a port");
@@ -336,7 +336,7 @@ async fn custom_store_refuses_everybody_when_the_store_is_down() {
             assert_eq!(answer.status, 503);
             assert_eq!(answer.header("retry-after"), Some("2"));
         }
-        // What cannot be a key needs no store.
+        // A text that cannot be a key is refused without the store.
         let refused = ask(Method::GET, address, "/", Some("nonsense"), "").await;
         assert_eq!(refused.status, 401);
         let (_, log) = example.stop().await;
@@ -345,7 +345,7 @@ async fn custom_store_refuses_everybody_when_the_store_is_down() {
 }
 
 #[tokio::test]
-async fn custom_store_takes_a_broken_answer_for_a_store_that_is_down() {
+async fn custom_store_treats_a_broken_answer_as_unavailable() {
     let broken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .expect("a port");
@@ -366,7 +366,7 @@ async fn custom_store_takes_a_broken_answer_for_a_store_that_is_down() {
 }
 
 #[tokio::test]
-async fn vendor_door_refuses_in_the_dialect_it_is_told() {
+async fn vendor_door_refuses_in_the_configured_dialect() {
     for (dialect, limited, unknown) in [
         ("rime", "Currently at websocket limit", "invalid api key"),
         ("bearer", "rate_limited", "invalid_token"),

@@ -1,4 +1,4 @@
-//! The layer's contract with tower, and with whoever reads its records.
+//! Tests of the layer: its contract with tower, and its records.
 
 mod around;
 mod ends;

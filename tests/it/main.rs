@@ -1,6 +1,6 @@
 //! The integration tests: one binary that drives the library and the examples.
 
-// A test states what it expects; a panic is how it fails.
+// A test that does not find what it expects panics.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod examples;

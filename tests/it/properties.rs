@@ -1,4 +1,4 @@
-//! What holds for every request, not only for those that somebody thought of.
+//! Property tests: statements about all requests.
 
 mod arbitrary;
 mod door;

@@ -1,4 +1,4 @@
-//! Every form in which a credential can come, and the exact answer to it.
+//! The exact answer to every form of a credential.
 
 use std::convert::Infallible;
 
@@ -10,7 +10,7 @@ use voxgate::{AuthLayer, Dialect, Verify};
 
 use crate::support::{Asking, DISABLED_KEY, KEY, Records, WRONG_KEY, ring};
 
-/// What is presented, as the values of `Authorization` headers.
+/// The forms, as values of `Authorization` headers.
 pub(crate) fn presented() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let one = |value: &str| vec![value.as_bytes().to_vec()];
     let mut not_text = format!("Bearer {KEY}").into_bytes();
@@ -78,7 +78,7 @@ struct Expected {
     challenge: Option<&'static str>,
 }
 
-/// Rime's own words: one answer to no credential, and one to every bad one.
+/// Rime's answers: one for a missing credential, and one for every bad credential.
 fn rime(form: &str) -> Option<Expected> {
     let (reason, body) = match form {
         "accepted" | "two spaces" | "many spaces" => return None,
@@ -138,7 +138,8 @@ fn bearer(form: &str) -> Option<Expected> {
     })
 }
 
-/// Why a form is refused; `malformed` are those that only this dialect cannot read.
+/// The reason for which a form is refused. `malformed` are the forms that only this dialect cannot
+/// read.
 fn reason(form: &str, malformed: &[&str]) -> &'static str {
     match form {
         "twice the same" | "a wrong one and a good one" | "a good one and an empty one" => {
@@ -213,7 +214,7 @@ async fn check<V: Verify>(
         );
         assert_eq!(decided.reason, expected.reason, "{context}");
         assert_eq!(decided.status, Some(expected.status), "{context}");
-        // A key that is known and disabled has its name on record, and nowhere else.
+        // The id of a disabled key is in the record, and nowhere else.
         let known = (expected.reason == "disabled_credential").then_some("old");
         assert_eq!(decided.key_id.as_deref(), known, "{context}");
         assert_eq!(decided.auth_method, None, "{context}");
@@ -233,7 +234,7 @@ async fn bearer_has_one_answer_to_each_form() {
 }
 
 #[tokio::test]
-async fn a_request_identifier_of_the_callers_is_not_adopted() {
+async fn the_request_id_of_a_caller_is_not_used() {
     let records = Records::default();
     let service = AuthLayer::new(ring())
         .with_audit_sink(records.clone())
@@ -247,7 +248,7 @@ async fn a_request_identifier_of_the_callers_is_not_adopted() {
 }
 
 #[tokio::test]
-async fn an_ambiguous_path_is_refused_before_the_credential_is_looked_at() {
+async fn an_ambiguous_path_is_refused_before_the_credential_is_read() {
     for (dialect, body) in [
         (Dialect::Rime, "bad request: the path is ambiguous"),
         (
@@ -278,7 +279,7 @@ async fn an_ambiguous_path_is_refused_before_the_credential_is_looked_at() {
     }
 }
 
-/// What Rime's clients must send, said in another way than the library says it.
+/// A model of the header that Rime's clients must send.
 fn is_exactly_bearer_and_key(value: &[u8]) -> bool {
     let Some(rest) = value.strip_prefix(b"Bearer ") else {
         return false;
@@ -289,7 +290,7 @@ fn is_exactly_bearer_and_key(value: &[u8]) -> bool {
     &rest[start..] == KEY.as_bytes()
 }
 
-/// Values that are nearly right, which random bytes never are.
+/// Values that are nearly valid. Random bytes never are.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let scheme = prop_oneof![
         Just("Bearer"),
@@ -326,7 +327,7 @@ proptest! {
     fn rime_accepts_exactly_bearer_spaces_and_key(
         value in prop_oneof![nearly(), prop::collection::vec(any::<u8>(), 0..64)]
     ) {
-        // What is no header value never reaches the layer.
+        // An invalid header value never reaches the layer.
         let Ok(header) = HeaderValue::from_bytes(&value) else {
             return Ok(());
         };

@@ -1,8 +1,7 @@
-//! No secret leaves by a side door: not by logs, `Debug`, errors, or answers.
+//! Logs, `Debug`, errors and answers contain no secret.
 //!
-//! Each test collects everything there is to read, makes sure that it collected something and
-//! that it would find a secret, and then looks for every secret, for a part of it, and for its
-//! digest.
+//! Each test collects all output, and checks that it collected some and would find a secret. Then
+//! it searches for every secret, for parts of it, and for its digest.
 
 use std::convert::Infallible;
 use std::fmt::{Debug, Display, Write as _};
@@ -26,10 +25,10 @@ use crate::support::{Asking, DISABLED_KEY, Down, KEY, SCOPED_KEY, WRONG_KEY, rin
 
 const DEPLOYMENT_KEY: &str = "vexed-quartz-lynx-4715";
 
-/// A part of a secret this long is a leak, too: it saves whoever finds it the rest of the work.
+/// A part of a secret with this length is also a leak, because it makes guessing easier.
 const PART: usize = 10;
 
-/// Everything there is to read.
+/// The collected output.
 #[derive(Clone, Default)]
 struct Evidence(Arc<Mutex<Vec<u8>>>);
 
@@ -55,7 +54,7 @@ impl Evidence {
         String::from_utf8_lossy(&self.0.lock().expect("a sane lock")).into_owned()
     }
 
-    /// Runs `work` with every event and span at every level in evidence, as text and as JSON.
+    /// Runs `work` and collects all events and spans of every level, as text and as JSON.
     fn of_logs(&self, work: impl FnOnce()) {
         let subscriber = tracing_subscriber::registry()
             .with(tracing_subscriber::fmt::layer().with_writer(self.clone()))
@@ -67,7 +66,7 @@ impl Evidence {
         tracing::subscriber::with_default(subscriber, work);
     }
 
-    /// `telling` are texts that are only there if the collecting works.
+    /// `telling` are texts that are present only if collecting works.
     fn holds_no_secret(&self, telling: &[&str]) {
         let evidence = self.read();
         for text in telling {
@@ -98,7 +97,7 @@ impl MakeWriter<'_> for Evidence {
     }
 }
 
-/// The first secret, part of one, or digest of one that `text` holds.
+/// Returns the first secret, part of a secret or digest of a secret in `text`.
 fn leak(text: &str) -> Option<String> {
     let lower = text.to_lowercase();
     for secret in [KEY, SCOPED_KEY, DISABLED_KEY, WRONG_KEY, DEPLOYMENT_KEY] {
@@ -123,7 +122,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Runs a future on this thread, where the test's own subscriber listens.
+/// Runs a future on this thread, on which the test's subscriber is active.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .build()
@@ -154,7 +153,7 @@ fn a_planted_secret_is_found() {
     assert_eq!(leak("decision accepted ok"), None);
 }
 
-/// Shows the records themselves, beside what [`TracingSink`] makes of them.
+/// Collects the records and the output of [`TracingSink`].
 struct Showing(Evidence);
 
 impl AuditSink for Showing {
@@ -167,10 +166,10 @@ impl AuditSink for Showing {
     }
 }
 
-/// Sends every form of credential, and keeps all that can be seen of it afterwards.
+/// Sends every form of credential and collects all output.
 async fn converse<V: Verify>(layer: AuthLayer<V>, evidence: &Evidence) {
     let handler = |request: Request<()>| async move {
-        // What an unwary handler would do.
+        // Log the request, as a careless handler might do.
         tracing::trace!(headers = ?request.headers(), "called");
         let caller = request.extensions().get::<Caller>().cloned();
         tracing::trace!(?caller, "let in");
@@ -288,7 +287,7 @@ fn values_show_no_secret() {
     ]);
 }
 
-/// Reads settings as `AuthLayer::from_env` does, and keeps all that can be seen of it.
+/// Reads settings like `AuthLayer::from_env` and collects all output.
 fn configure(evidence: &Evidence, environment: &Environment) -> bool {
     evidence.debug(environment);
     match Settings::from_environment(environment) {
@@ -353,7 +352,7 @@ fn settings_show_no_secret() {
         &[("VOXGATE_API_KEYS_FILE", KEY)],
         // Two keys on one line.
         &[("VOXGATE_API_KEYS_FILE", &path)],
-        // A list of keys is no keys file.
+        // A list of keys is not a keys file.
         &[("VOXGATE_KEYS_FILE", &path)],
         &[("VOXGATE_API_KEYS", KEY), ("VOXGATE_MODE", WRONG_KEY)],
         &[("VOXGATE_API_KEYS", KEY), ("VOXGATE_DIALECT", WRONG_KEY)],
@@ -388,7 +387,7 @@ fn a_key_in_the_place_of_a_path_is_not_shown() {
 
 #[cfg(unix)]
 #[test]
-fn settings_that_are_not_text_show_no_secret() {
+fn settings_that_are_not_utf_8_show_no_secret() {
     use std::os::unix::ffi::OsStringExt as _;
     let evidence = Evidence::default();
     for name in ["VOXGATE_API_KEYS", "RIME_API_KEY", "VOXGATE_MODE"] {
@@ -404,7 +403,7 @@ fn settings_that_are_not_text_show_no_secret() {
 }
 
 #[test]
-fn a_keys_file_with_a_slip_anywhere_shows_no_secret() {
+fn errors_of_a_keys_file_show_no_secret() {
     let digest = hex(&Sha256::digest(WRONG_KEY));
     let good = format!(
         "# the keys\n[[key]]\nid = \"ivr\"\nsecret = \"{KEY}\"\nscopes = [\"tts:synthesize\"]\n\n\

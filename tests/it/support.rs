@@ -1,4 +1,4 @@
-//! What the tests share: keys, verifiers that have to ask, a sink that collects, a real server.
+//! Shared helpers: keys, asynchronous verifiers, a collecting sink, and a real server.
 
 use std::error::Error;
 use std::future::Future;
@@ -24,16 +24,16 @@ use voxgate::{
     Secret, Verdict, Verify, VerifyOutcome,
 };
 
-/// Belongs to `ivr`, who may everything.
+/// The key of `ivr`, which has no restrictions.
 pub(crate) const KEY: &str = "key-of-the-ivr-4711";
-/// Belongs to `speaker`, who may only `tts:synthesize`.
+/// The key of `speaker`, which has only the scope `tts:synthesize`.
 pub(crate) const SCOPED_KEY: &str = "key-of-the-speaker-4712";
-/// Belongs to `old`, and is disabled.
+/// The key of `old`, which is disabled.
 pub(crate) const DISABLED_KEY: &str = "key-of-somebody-gone-4713";
-/// Belongs to nobody.
+/// An unknown key.
 pub(crate) const WRONG_KEY: &str = "key-that-was-guessed-4714";
 
-/// For what must happen at some time: long enough that only a failure gets there.
+/// A timeout that only a failing test reaches.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
 
 pub(crate) fn ring() -> KeyRing {
@@ -50,7 +50,7 @@ pub(crate) fn ring() -> KeyRing {
     .expect("different keys")
 }
 
-/// Gives the verdicts of a ring, but asynchronously.
+/// An asynchronous verifier with the verdicts of a ring.
 pub(crate) struct Asking<V = KeyRing>(pub(crate) V);
 
 impl<V: Verify> Verify for Asking<V> {
@@ -67,7 +67,7 @@ impl<V: Verify> Verify for Asking<V> {
     }
 }
 
-/// Cannot be asked; says so at once, or after a while.
+/// A verifier that is unavailable, at once or after a delay.
 pub(crate) struct Down {
     pub(crate) at_once: bool,
 }
@@ -87,7 +87,7 @@ impl Verify for Down {
     }
 }
 
-/// A `Decision`, as far as the tests look at it.
+/// The fields of a `Decision` that the tests check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decided {
     pub(crate) request_id: String,
@@ -99,7 +99,7 @@ pub(crate) struct Decided {
     pub(crate) peer: Option<SocketAddr>,
 }
 
-/// A `Completion`, as far as the tests look at it.
+/// The fields of a `Completion` that the tests check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Completed {
     pub(crate) request_id: String,
@@ -116,7 +116,7 @@ enum Record {
     Completed(Completed),
 }
 
-/// Collects what it is told. Clones collect together.
+/// Collects records. Clones share the collection.
 #[derive(Clone, Default)]
 pub(crate) struct Records(Arc<watch::Sender<Vec<Record>>>);
 
@@ -184,7 +184,7 @@ impl Records {
             .expect("the sender is alive");
     }
 
-    /// The one decision and the one completion of a request that was accepted. Forgets them.
+    /// Removes and returns the only decision and the only completion of an accepted request.
     pub(crate) fn take_exchange(&self) -> (Decided, Completed) {
         match self.0.send_replace(Vec::new()).as_slice() {
             [Record::Decided(decided), Record::Completed(completed)] => {
@@ -197,7 +197,7 @@ impl Records {
         }
     }
 
-    /// The one decision, and nothing else, about a request that was refused. Forgets it.
+    /// Removes and returns the only record of a refused request, its decision.
     pub(crate) fn take_refusal(&self) -> Decided {
         match self.0.send_replace(Vec::new()).as_slice() {
             [Record::Decided(decided)] if !decided.accepted => decided.clone(),
@@ -220,7 +220,7 @@ pub(crate) fn request<B>(key: &str, body: B) -> Request<B> {
         .expect("a request")
 }
 
-/// Serves HTTP/1 and HTTP/2 on a free port, for as long as the test runs.
+/// Serves HTTP/1 and HTTP/2 on a free port until the test ends.
 pub(crate) async fn serve<S, B>(service: S) -> SocketAddr
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -237,7 +237,7 @@ where
         while let Ok((stream, _)) = listener.accept().await {
             let service = TowerToHyperService::new(service.clone());
             tokio::spawn(async move {
-                // A connection that breaks is what some tests are about.
+                // Some tests break connections on purpose.
                 let _ = auto::Builder::new(TokioExecutor::new())
                     .serve_connection_with_upgrades(TokioIo::new(stream), service)
                     .await;
@@ -247,7 +247,7 @@ where
     address
 }
 
-/// A client without connection reuse surprises: it speaks either HTTP/1 or HTTP/2.
+/// A client that uses either HTTP/1 or HTTP/2.
 pub(crate) fn client(http2: bool) -> Client<HttpConnector, Empty<Bytes>> {
     Client::builder(TokioExecutor::new())
         .http2_only(http2)

@@ -5,7 +5,8 @@
 
 use std::ffi::CString;
 
-use voxgate::{Dialect, Verify, generate_key};
+use voxgate::keys::generate_key;
+use voxgate::{Dialect, Verify};
 use voxgate_constant_time::{
     EarlyExit, FOREIGN_TOKEN, ask, differing_at, layer, request, ring, valgrind,
 };

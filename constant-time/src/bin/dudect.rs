@@ -12,7 +12,8 @@ use dudect_bencher::rand::RngExt as _;
 use http::{Request, Response};
 use tower::{Layer, Service};
 use tower_http::validate_request::ValidateRequestHeaderLayer;
-use voxgate::{Dialect, generate_key};
+use voxgate::Dialect;
+use voxgate::keys::generate_key;
 use voxgate_constant_time::{EarlyExit, ask, differing_at, inner, layer, request, ring};
 
 const SAMPLES: usize = 300_000;

@@ -74,7 +74,6 @@ mod recover;
 mod retention;
 mod scan;
 mod segment;
-pub mod text;
 mod timestamp;
 mod verify;
 mod writer;

@@ -22,7 +22,7 @@ impl fmt::Display for Description<'_> {
         } = self.0;
         writeln!(
             f,
-            "voxgate would listen on {listen}, speak {} to clients and forward to {}.",
+            "voxgate would listen on {listen}, use the dialect {} and forward to {}.",
             auth.dialect(),
             upstreams.describe()
         )?;
@@ -55,7 +55,7 @@ impl fmt::Display for Description<'_> {
         )?;
         let limits = auth.limits();
         if limits.upstream_concurrency().is_some() || !limits.defaults().is_empty() {
-            f.write_str("The settings limit callers; `voxgate limits` shows how.\n")?;
+            f.write_str("Callers are limited; to see the limits, run `voxgate limits`.\n")?;
         }
         if limits.is_shared() {
             f.write_str(
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn both_modes_are_told_apart_without_a_secret() {
+    fn the_description_names_the_mode_and_shows_no_secret() {
         let upstream = ("VOXGATE_UPSTREAM", "http://tts:8000");
         let deployment = ("RIME_API_KEY", "hunter2-deployment");
         let validate = describe(&[
@@ -121,7 +121,7 @@ mod tests {
         ]);
         assert_eq!(
             validate,
-            "voxgate would listen on 127.0.0.1:8080, speak rime to clients and forward to http://tts:8000.\n\
+            "voxgate would listen on 127.0.0.1:8080, use the dialect rime and forward to http://tts:8000.\n\
              Every request needs one of 2 keys; the upstream gets the deployment key instead.\n\
              Health and metrics are on 127.0.0.1:8081. At shutdown, requests in flight get up to 30 seconds.\n\
              Audit records go to standard output; the delivery guarantee is `counted`.\n"
@@ -144,7 +144,7 @@ mod tests {
             ("VOXGATE_LIMIT_RATE", "50/s"),
             ("VOXGATE_REDIS_URL", "redis://:hunter2@redis"),
         ]);
-        assert!(limited.contains("`voxgate limits` shows how"), "{limited}");
+        assert!(limited.contains("run `voxgate limits`"), "{limited}");
         assert!(limited.contains("share their limits") && !limited.contains("hunter2"));
     }
 }

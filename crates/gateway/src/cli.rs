@@ -9,7 +9,6 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use super::key;
 use super::probe;
 use super::settings::{Setting, concerns_limits, concerns_policy, flag, settings};
 
@@ -62,7 +61,7 @@ pub(crate) type Flags = Vec<(&'static str, OsString)>;
 ///
 /// # Errors
 ///
-/// The text to print instead: the help, the version, or an error.
+/// The text to print: the help, the version, or an error.
 pub(crate) fn parse() -> Result<Action, clap::Error> {
     action(&command().try_get_matches()?)
 }
@@ -94,7 +93,7 @@ pub(crate) fn command() -> Command {
             Command::new("limits").about("Show the limits of each key"),
             concerns_limits,
         ))
-        .subcommand(key::command())
+        .subcommand(voxgate_key_cli::command())
         .subcommand(demo())
         .subcommand(voxgate_audit_log::cli::command())
         .subcommand(probe::command())
@@ -125,7 +124,7 @@ fn completions() -> Command {
         .value_name("SHELL")
         .required(true)
         .value_parser(value_parser!(Shell))
-        .help("The shell that will read the script");
+        .help("Shell for which to print the script");
     Command::new("completions")
         .about("Print a completion script for a shell")
         .after_help(
@@ -174,13 +173,13 @@ pub(crate) fn manual_page() -> Vec<u8> {
 ///
 /// # Errors
 ///
-/// When a file cannot be written.
+/// If a file cannot be written.
 pub(crate) fn write_manual_pages(directory: &Path) -> io::Result<()> {
     clap_mangen::generate_to(command(), directory)
 }
 
-/// Adds a flag for each setting. The help of the command lists those that concern it; the others
-/// are accepted, so that all commands can have the same arguments.
+/// Adds a flag for each setting. The help of a command lists only the settings that affect it. The
+/// other flags are accepted, so that all commands can have the same arguments.
 fn with_settings(command: Command, concerns: impl Fn(&Setting) -> bool) -> Command {
     let secrets: Vec<&str> = settings()
         .filter(|setting| setting.secret && concerns(setting))
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn help_lists_only_the_settings_that_concern_the_command() {
+    fn help_lists_only_the_settings_that_affect_the_command() {
         let flags = |name: &str| -> Vec<String> {
             let mut command = command();
             let command = command.find_subcommand_mut(name).expect("the command");

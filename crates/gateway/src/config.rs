@@ -143,7 +143,7 @@ impl Config {
     }
 }
 
-/// Reads one setting after the other, and collects the problems.
+/// Reads settings one by one, and collects the problems.
 struct ConfigReader<'a> {
     environment: &'a Environment,
     problems: Vec<Problem>,

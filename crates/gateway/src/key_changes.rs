@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use voxgate::audit::{KeyRecord, Keys};
-use voxgate::{AuditRecord, AuditSink, KeyChange, RingChange, SharedKeyRing};
+use voxgate::keys::{KeyChange, RingChange};
+use voxgate::{AuditRecord, AuditSink, SharedKeyRing};
 
 use super::metrics::Metrics;
 use super::recorder::Recorder;
@@ -26,7 +27,7 @@ pub(crate) fn follow(keys: &SharedKeyRing, sink: Arc<Recorder>, metrics: Metrics
     });
 }
 
-/// Records which keys are in force, and each change.
+/// Records the key ring in force, and each change.
 fn put_on_record(sink: &Recorder, change: &RingChange) {
     let time = SystemTime::now();
     let generation = change.generation;
@@ -39,7 +40,7 @@ fn put_on_record(sink: &Recorder, change: &RingChange) {
     }));
     for (at, (change, principal)) in change.changes.iter().enumerate() {
         if at % AT_A_TIME == AT_A_TIME - 1 {
-            // The records of requests need room in the queue, too.
+            // Leave room in the queue for the records of requests.
             thread::sleep(PAUSE);
         }
         sink.record(&AuditRecord::Key(KeyRecord {

@@ -9,17 +9,16 @@ mod connection;
 mod demo;
 mod gateway;
 mod http_client;
-mod key;
 mod key_changes;
 mod limits_table;
 mod listener;
+mod log_queue;
 mod logging;
 mod metrics;
 mod open_files;
 mod policy_table;
 mod probe;
 mod proxy;
-mod queue_writer;
 mod recorder;
 #[doc(hidden)]
 pub mod reference;
@@ -27,7 +26,6 @@ mod rejections;
 mod service;
 mod settings;
 mod signals;
-mod table;
 mod tls;
 mod upstreams;
 mod worker;
@@ -72,7 +70,11 @@ pub fn main() -> ExitCode {
         Action::Check(flags) => check(flags),
         Action::Policy(flags) => policy(flags),
         Action::Limits(flags) => limits(flags),
-        Action::Key(matches) => key::run(&matches),
+        Action::Key(matches) => {
+            let environment =
+                Environment::new(settings::environment(Vec::new()), &settings::names());
+            voxgate_key_cli::run(&matches, &environment)
+        }
         Action::Demo { preconfigured } => match demo::run(preconfigured) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),

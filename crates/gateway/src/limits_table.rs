@@ -6,9 +6,9 @@ use std::fmt::{self, Write as _};
 use voxgate::env::{Mode, Settings};
 use voxgate::{Limits, Principal};
 
-use super::table::columns;
+use voxgate_terminal::table::columns;
 
-/// The limits of every key and account, those from the settings included.
+/// The limits of every key and account, including limits from the settings.
 pub(crate) struct LimitsTable<'a>(pub(crate) &'a Settings);
 
 const NONE: &str = "-";

@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use super::config::Logging;
-use super::queue_writer::{QueueGuard, queue};
+use super::log_queue::{self, LogGuard};
 
 /// Maximum number of bytes that wait to be written.
 const QUEUE: usize = 32 * 1024 * 1024;
@@ -34,11 +34,11 @@ impl std::error::Error for LoggingError {}
 /// # Errors
 ///
 /// When logging is already set up, or no thread can be started.
-pub(crate) fn start(logging: &Logging) -> Result<QueueGuard, LoggingError> {
+pub(crate) fn start(logging: &Logging) -> Result<LogGuard, LoggingError> {
     let failed = |error: io::Error| LoggingError(error.to_string());
     let is_json = logging.is_json(&io::stderr());
     let stderr = unbuffered(&io::stderr()).map_err(failed)?;
-    let (writer, guard) = queue(stderr, QUEUE, "voxgate-log").map_err(failed)?;
+    let (writer, guard) = log_queue::start(stderr, QUEUE, "voxgate-log").map_err(failed)?;
     let log = layer()
         .with_writer(writer)
         .with_ansi(!is_json && io::stderr().is_terminal());

@@ -4,7 +4,7 @@ use std::fmt;
 
 use voxgate::Policy;
 
-use super::table::columns;
+use voxgate_terminal::table::columns;
 
 /// The public routes, and the rules in the order in which they are checked.
 pub(crate) struct PolicyTable<'a>(pub(crate) &'a Policy);

@@ -24,7 +24,7 @@ impl Recorder {
         }
     }
 
-    /// From here on, the gateway itself ends requests, not their clients.
+    /// From now on, the gateway ends requests, not their clients.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
     }
@@ -38,7 +38,8 @@ impl Recorder {
 impl AuditSink for Recorder {
     fn record(&self, record: &AuditRecord<'_>) {
         match record {
-            // A dropped answer looks as if the client had gone; during shutdown it was the gateway.
+            // A dropped answer looks like a client that disconnected. During shutdown, the gateway
+            // dropped it.
             AuditRecord::Completion(completion)
                 if completion.ended == Ended::ClientAbort && self.cut.load(Ordering::Relaxed) =>
             {

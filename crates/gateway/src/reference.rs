@@ -1,5 +1,5 @@
-//! The reference pages docs/reference/settings.md and docs/reference/cli.md, made from the table of
-//! settings and from the command line itself.
+//! Generates the reference pages docs/reference/settings.md and docs/reference/cli.md from the
+//! table of settings and from the command line.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::cli;
 use crate::settings::{Setting, flag, settings};
 
 const SETTINGS_HEAD: &str = "\
-<!-- Made from the table of settings; `UPDATE_REFERENCE=1 cargo test reference` writes it anew. -->
+<!-- Generated from the table of settings. To update this page, run `make reference`. -->
 # Settings
 
 Every setting is an environment variable. Most settings are also a flag of `voxgate serve` and
@@ -22,7 +22,7 @@ injects for a Service. `voxgate check` reports all problems at once.
 ";
 
 const CLI_HEAD: &str = "\
-<!-- Made from the command line; `UPDATE_REFERENCE=1 cargo test reference` writes it anew. -->
+<!-- Generated from the command line. To update this page, run `make reference`. -->
 # Command line
 
 Exit status, unless a command lists its own: 0 for success, 64 if the command line, the configuration
@@ -180,7 +180,7 @@ fn argument_row(argument: &Arg) -> String {
     .replace("|  |", "| |")
 }
 
-/// Text in which nothing outside backquotes is markup.
+/// Escapes markup outside backquotes.
 fn escaped(text: &str) -> String {
     let parts = text.split('`').enumerate();
     let parts = parts.map(|(index, part)| match index % 2 {

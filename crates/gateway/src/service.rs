@@ -102,7 +102,7 @@ mod tests {
 
     const PANICKED: End = (
         Some(StatusCode::INTERNAL_SERVER_ERROR),
-        Some(DenialKind::Unavailable),
+        Some(DenialKind::InternalError),
         Ended::UpstreamAbort,
     );
     const SERVED: End = (Some(StatusCode::OK), None, Ended::Ok);
@@ -164,7 +164,8 @@ mod tests {
 
     /// What an ElevenLabs client reads.
     fn internal_error() -> (u16, String) {
-        let body = r#"{"detail":{"status":"service_unavailable","message":"The service is unavailable; retry later."}}"#;
+        let body =
+            r#"{"detail":{"status":"internal_server_error","message":"The gateway failed."}}"#;
         (500, body.to_owned())
     }
 

@@ -21,7 +21,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 ///
 /// # Errors
 ///
-/// When the file cannot be read, is not PEM, or holds no certificate that can be used.
+/// If the file cannot be read, is not PEM, or contains no usable certificate.
 pub(crate) fn load_roots(ca_file: Option<&Path>) -> io::Result<Roots> {
     match ca_file {
         Some(path) => roots_from_file(path),
@@ -34,15 +34,15 @@ fn roots_from_file(path: &Path) -> io::Result<Roots> {
     let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
     let text = std::fs::read(path)?;
     let roots: Result<Roots, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let roots = roots.map_err(|_| invalid("it is not PEM".to_owned()))?;
+    let roots = roots.map_err(|_| invalid("the file is not PEM".to_owned()))?;
     if roots.is_empty() {
-        return Err(invalid("it holds no certificate".to_owned()));
+        return Err(invalid("the file contains no certificate".to_owned()));
     }
     store(&roots).map_err(|error| invalid(error.to_string()))?;
     Ok(roots)
 }
 
-/// The CA certificates of the system. Certificates that cannot be read are left out.
+/// The CA certificates of the system. Certificates that cannot be read are skipped.
 fn system_roots() -> Roots {
     rustls_native_certs::load_native_certs().certs
 }
@@ -59,10 +59,10 @@ fn store(roots: &Roots) -> Result<RootCertStore, rustls::Error> {
 ///
 /// # Errors
 ///
-/// When the cryptography provider supports neither version.
+/// If the cryptography provider supports neither version.
 pub(crate) fn client(roots: &Roots) -> io::Result<Arc<ClientConfig>> {
     let mut store = RootCertStore::empty();
-    // A system can hold certificates that rustls does not accept.
+    // A system can have certificates that rustls does not accept.
     let _ = store.add_parsable_certificates(roots.iter().cloned());
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

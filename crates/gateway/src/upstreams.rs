@@ -12,7 +12,7 @@ use super::settings::UPSTREAM;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Upstream {
     pub(crate) authority: Authority,
-    /// Speaks only HTTP/2 (`h2c://`), with prior knowledge.
+    /// Uses only HTTP/2 (`h2c://`), with prior knowledge.
     pub(crate) http2: bool,
 }
 
@@ -61,7 +61,7 @@ impl Upstreams {
         found.map(|(_, upstream)| upstream)
     }
 
-    /// Whether one of them is `listener` itself, so that requests would loop.
+    /// Whether one of the upstreams is `listener`, so that requests would loop.
     pub(crate) fn contain(&self, listener: SocketAddr) -> bool {
         let addresses = self
             .0
@@ -73,7 +73,7 @@ impl Upstreams {
         })
     }
 
-    /// In words, for people.
+    /// Describes the upstreams for people.
     pub(crate) fn describe(&self) -> String {
         let one = |(prefix, upstream): &(String, Upstream)| {
             let scheme = if upstream.http2 { "h2c" } else { "http" };
@@ -101,7 +101,8 @@ fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), St
             "has a prefix that is not a plain path, so no request would match it; use one such as /ws".to_owned(),
         );
     }
-    // `Uri` would drop a fragment without a word. The value is not shown: a URL can hold a password.
+    // `Uri` would silently drop a fragment. The value is not shown, because a URL can contain a
+    // password.
     let wrong = "must be a URL such as http://127.0.0.1:8000";
     let uri = Some(url)
         .filter(|url| !url.contains('#'))
@@ -122,7 +123,7 @@ fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), St
     };
     if authority.as_str().contains('@') {
         return Err(
-            "holds a user name or password; remove it and set the deployment key instead"
+            "contains a user name or password; remove it and set the deployment key instead"
                 .to_owned(),
         );
     }
@@ -132,14 +133,14 @@ fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), St
         return Err(wrong.to_owned());
     }
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err("holds a path, but paths are forwarded as they come; \
+        return Err("contains a path, but paths are forwarded unchanged; \
                     give only scheme, host and port"
             .to_owned());
     }
     Ok((prefix.to_owned(), Upstream { authority, http2 }))
 }
 
-/// A path that the screen lets through, as it is written.
+/// Whether request validation accepts this path, in exactly this spelling.
 pub(crate) fn is_plain(prefix: &str) -> bool {
     let Some(inner) = prefix.strip_prefix('/') else {
         return false;
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_no_upstream_of_its_own() {
+    fn a_listener_cannot_be_its_own_upstream() {
         let upstreams = Upstreams::parse("http://127.0.0.1:8080").expect("a URL");
         for (listener, expected) in [
             ("127.0.0.1:8080", true),

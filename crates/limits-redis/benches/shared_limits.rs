@@ -1,5 +1,5 @@
-//! The cost of limits that replicas share, through the whole layer: each request waits for one
-//! answer of a Redis on a Unix socket. `make bench` runs it if a `redis-server` is installed.
+//! Measures the cost of shared limits through the whole layer. Each request waits for one answer of
+//! Redis on a Unix socket. `make bench` runs this benchmark if a `redis-server` is installed.
 
 #![allow(clippy::print_stdout, clippy::expect_used, missing_docs)]
 
@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use http::{Request, Response};
 use tower::{Layer as _, Service, service_fn};
+use voxgate::principal::Account;
 use voxgate::rate_limit::OnFailure;
 use voxgate::{
-    Account, AuditRecord, AuditSink, AuthBody, AuthLayer, Key, KeyRing, Limiter, Limits, Principal,
-    Rate, Secret,
+    AuditRecord, AuditSink, AuthBody, AuthLayer, Key, KeyRing, Limiter, Limits, Principal, Rate,
+    Secret,
 };
 use voxgate_limits_redis::{RedisOptions, RedisStore};
 
@@ -80,7 +81,7 @@ impl Drop for Server {
     }
 }
 
-/// Nanoseconds for each request of so many at once, and microseconds that one of them takes.
+/// Returns nanoseconds per request with `at_once` concurrent requests, and microseconds per wait.
 async fn many(layer: &AuthLayer<KeyRing>, at_once: u32) -> (f64, f64) {
     let rounds = REQUESTS / at_once;
     let one = async || {

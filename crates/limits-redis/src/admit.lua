@@ -1,20 +1,20 @@
--- Decides one question: all of its demands together, or none of them.
+-- Decides one request: takes from all of its limits, or from none.
 --
--- KEYS: for each demand in order, its slots if it limits concurrency, then its level if it has a rate.
--- ARGV: 1 to take what is asked for or 0 to only look, the lease's name, how long it lasts; then for
--- each demand: how many slots there are (0: no limit), how much drains in a microsecond (0: no
--- rate), how much one request adds, how many requests fit, how many are asked for.
--- Answers: outcome, index of the demand that refused, microseconds after which its rate would
--- allow it; then for each demand: how many requests are left, microseconds until all are (-1: no rate).
+-- KEYS: for each scope in order, its slots if it limits concurrency, then its level if it has a
+-- rate. ARGV: 1 to take or 0 to only check, the name of the lease, the duration of the lease; then
+-- for each scope: the number of slots (0: no limit), how much drains in a microsecond (0: no rate),
+-- how much one request adds, how many requests fit, how many are requested. Returns: the outcome,
+-- the index of the scope that refused, microseconds after which its rate would allow the request;
+-- then for each scope: remaining requests, microseconds until all are available (-1: no rate).
 --
--- A rate is a bucket that drains (GCRA by another name). Its level is kept in a unit that makes both
--- the drain and a request whole numbers, so nothing is lost to rounding below 2^53; and with the
--- time at which it was so, so that a clock set back cannot lock anybody out.
+-- A rate is a leaky bucket, which is equivalent to GCRA. The unit of its level makes both the drain
+-- and a request whole numbers, so that there are no rounding errors below 2^53. The level is stored
+-- with its time, so that a clock that is set back cannot block a caller.
 
 local GRANTED, RATE, CONCURRENCY, BOTH = 0, 1, 2, 3
 local MOST = 9007199254740992
 
--- Numbers become text like 1.7e+15 otherwise.
+-- Without a format, large numbers become text like 1.7e+15.
 local function whole(number)
   return string.format('%.0f', number)
 end
@@ -23,34 +23,34 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local take, lease, lasts = ARGV[1] == '1', ARGV[2], tonumber(ARGV[3])
 
-local demands = {}
+local scopes = {}
 local key = 0
 for first = 4, #ARGV, 5 do
-  local demand = {
+  local scope = {
     slots = tonumber(ARGV[first]),
     drain = tonumber(ARGV[first + 1]),
     unit = tonumber(ARGV[first + 2]),
   }
-  if demand.slots > 0 then
+  if scope.slots > 0 then
     key = key + 1
-    demand.slots_key = KEYS[key]
+    scope.slots_key = KEYS[key]
   end
-  if demand.drain > 0 then
+  if scope.drain > 0 then
     key = key + 1
-    demand.level_key = KEYS[key]
-    demand.capacity = tonumber(ARGV[first + 3]) * demand.unit
-    demand.charge = tonumber(ARGV[first + 4]) * demand.unit
+    scope.level_key = KEYS[key]
+    scope.capacity = tonumber(ARGV[first + 3]) * scope.unit
+    scope.charge = tonumber(ARGV[first + 4]) * scope.unit
   end
-  demands[#demands + 1] = demand
+  scopes[#scopes + 1] = scope
 end
 
--- Until it is granted, nothing is written: Redis refuses a script at its first write if it takes
--- no writes, or has no memory left, and lets all later ones pass.
+-- Nothing is written before the request is granted. If Redis is read-only or out of memory, it
+-- refuses a script at its first write, but allows later writes of the same script.
 local full
-for index, demand in ipairs(demands) do
-  if demand.slots_key and not full then
-    local taken = redis.call('ZCOUNT', demand.slots_key, '(' .. whole(now), '+inf')
-    if taken >= demand.slots then
+for index, scope in ipairs(scopes) do
+  if scope.slots_key and not full then
+    local taken = redis.call('ZCOUNT', scope.slots_key, '(' .. whole(now), '+inf')
+    if taken >= scope.slots then
       full = index
     end
   end
@@ -58,19 +58,19 @@ end
 
 local fast
 local wait = 0
-for index, demand in ipairs(demands) do
-  if demand.level_key then
-    demand.level = 0
-    local stored = redis.call('GET', demand.level_key)
+for index, scope in ipairs(scopes) do
+  if scope.level_key then
+    scope.level = 0
+    local stored = redis.call('GET', scope.level_key)
     local level, at = string.match(stored or '', '^(%d+) (%d+)$')
     if level then
-      local drained = math.max(0, now - tonumber(at)) * demand.drain
-      demand.level = math.min(math.max(0, tonumber(level) - drained), demand.capacity)
+      local drained = math.max(0, now - tonumber(at)) * scope.drain
+      scope.level = math.min(math.max(0, tonumber(level) - drained), scope.capacity)
     end
-    local over = demand.level + demand.charge - demand.capacity
+    local over = scope.level + scope.charge - scope.capacity
     if over > 0 then
       fast = fast or index
-      wait = math.max(wait, math.ceil(over / demand.drain))
+      wait = math.max(wait, math.ceil(over / scope.drain))
     end
   end
 end
@@ -81,29 +81,29 @@ if full then
 elseif fast then
   outcome = RATE
 elseif take then
-  for _, demand in ipairs(demands) do
-    if demand.slots_key then
-      redis.call('ZADD', demand.slots_key, whole(now + lasts), lease)
+  for _, scope in ipairs(scopes) do
+    if scope.slots_key then
+      redis.call('ZADD', scope.slots_key, whole(now + lasts), lease)
       local expiry = math.ceil(lasts / 1000)
-      if redis.call('PTTL', demand.slots_key) < expiry then
-        redis.call('PEXPIRE', demand.slots_key, whole(expiry))
+      if redis.call('PTTL', scope.slots_key) < expiry then
+        redis.call('PEXPIRE', scope.slots_key, whole(expiry))
       end
-      redis.call('ZREMRANGEBYSCORE', demand.slots_key, '-inf', whole(now))
+      redis.call('ZREMRANGEBYSCORE', scope.slots_key, '-inf', whole(now))
     end
-    if demand.level_key then
-      demand.level = demand.level + demand.charge
-      local expiry = math.min(math.ceil(demand.level / demand.drain / 1000), MOST / 1000)
-      local state = whole(demand.level) .. ' ' .. whole(now)
-      redis.call('SET', demand.level_key, state, 'PX', whole(math.max(1, expiry)))
+    if scope.level_key then
+      scope.level = scope.level + scope.charge
+      local expiry = math.min(math.ceil(scope.level / scope.drain / 1000), MOST / 1000)
+      local state = whole(scope.level) .. ' ' .. whole(now)
+      redis.call('SET', scope.level_key, state, 'PX', whole(math.max(1, expiry)))
     end
   end
 end
 
 local answer = { outcome, (full or fast or 1) - 1, math.min(wait, MOST) }
-for _, demand in ipairs(demands) do
-  if demand.level_key then
-    answer[#answer + 1] = math.floor((demand.capacity - demand.level) / demand.unit)
-    answer[#answer + 1] = math.min(math.ceil(demand.level / demand.drain), MOST)
+for _, scope in ipairs(scopes) do
+  if scope.level_key then
+    answer[#answer + 1] = math.floor((scope.capacity - scope.level) / scope.unit)
+    answer[#answer + 1] = math.min(math.ceil(scope.level / scope.drain), MOST)
   else
     answer[#answer + 1] = -1
     answer[#answer + 1] = -1

@@ -1,11 +1,11 @@
-//! The circuit breaker: when not to ask Redis.
+//! The circuit breaker: stops requests to Redis after failures in a row.
 
 use std::time::{Duration, Instant};
 
 /// How many failures in a row open the breaker.
 const FAILURES: u32 = 5;
-/// How long the breaker is open before the first probe. Each pause is twice as long as the one before,
-/// up to the longest.
+/// How long the breaker is open before the first probe. Each pause is twice as long as the one
+/// before, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -13,15 +13,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Breaker {
     state: BreakerState,
-    /// How long it will be open the next time.
+    /// How long the breaker will be open the next time.
     pause: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BreakerState {
-    /// Redis is asked; so many commands have failed in a row.
+    /// Redis is asked. The number counts commands that failed in a row.
     Closed { failures: u32 },
-    /// Redis is not asked until then.
+    /// Redis is not asked until this time.
     Open { until: Instant },
     /// One probe is under way, and Redis is asked nothing else.
     HalfOpen,
@@ -91,8 +91,8 @@ impl Breaker {
         self.pause = FIRST_PAUSE;
     }
 
-    /// Opens for between half of the pause and all of it, so that many gateways do not come back at
-    /// once.
+    /// Opens for a random time between half of the pause and all of it, so that gateways do not all
+    /// reconnect at once.
     fn open(&mut self, now: Instant, random: f64) {
         let pause = self.pause / 2 + (self.pause / 2).mul_f64(random);
         self.state = BreakerState::Open { until: now + pause };
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_after_failures_in_a_row_and_says_so_once() {
+    fn the_breaker_opens_once_after_failures_in_a_row() {
         let (mut breaker, now) = (Breaker::new(), Instant::now());
         for _ in 0..10 {
             for _ in 1..FAILURES {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_begin_anew() {
+    fn pauses_double_up_to_the_longest_and_are_reset() {
         let (mut breaker, mut now) = (Breaker::new(), Instant::now());
         let mut pauses = vec![opened(&mut breaker, now, 1.0)];
         for _ in 0..6 {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_connection_opens_it_at_once() {
+    fn a_refused_connection_opens_the_breaker_at_once() {
         let (mut breaker, now) = (Breaker::new(), Instant::now());
         breaker.trip(now, 1.0);
         assert_eq!(due_in(&breaker, now), FIRST_PAUSE);

@@ -1,4 +1,4 @@
-//! A request as the script receives it, and the script's reply.
+//! Encodes a request for the script, and parses the script's reply.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ struct EncodedScope {
 /// The script's reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// The limits allow the request. Its cost is taken, if the script was to take it.
+    /// The limits allow the request. The script has taken its cost, unless it only checked.
     Granted(Remaining),
     Refused(Refusal),
 }
@@ -40,7 +40,7 @@ pub(crate) enum Reply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) exceeded: LimitExceeded,
-    /// Whose limit it is.
+    /// The owner of the limit.
     pub(crate) scope: LimitScope,
 }
 
@@ -74,7 +74,7 @@ impl EncodedCommand {
         command
     }
 
-    /// Whether there is nothing to ask Redis.
+    /// Whether the request has no limits in Redis.
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
@@ -98,7 +98,7 @@ impl EncodedCommand {
         scopes.find(|it| it.scope == scope)?.slots.as_deref()
     }
 
-    /// The refusal of a request that must queue behind others that wait for these slots.
+    /// The refusal of a request that must queue behind others for these slots.
     pub(crate) fn refused_by(&self, slots: &str) -> Refusal {
         let mut scopes = self.scopes.iter();
         let scope = scopes.find(|it| it.slots.as_deref() == Some(slots));
@@ -144,7 +144,7 @@ impl EncodedCommand {
 }
 
 impl EncodedScope {
-    /// `None` if the reply makes no sense, `Some(None)` without a rate.
+    /// `None` if the reply is not valid, `Some(None)` without a rate.
     fn rate_remaining(&self, [left, full_after]: [i64; 2]) -> Option<Option<RateRemaining>> {
         if !self.has_rate {
             return Some(None);
@@ -157,7 +157,7 @@ impl EncodedScope {
     }
 }
 
-/// The script's numbers are whole up to 2^53 only, so that smaller ones are better.
+/// Reduces a fraction, because the script's numbers are exact only up to 2^53.
 fn lowest_terms(a: u64, b: u64) -> (u64, u64) {
     let (mut divisor, mut rest) = (a, b);
     while rest != 0 {

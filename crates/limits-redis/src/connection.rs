@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use crate::address::{Address, Endpoint};
 use crate::redis_error::RedisError;
 
-/// How long to wait for a connection, and for answers to heartbeats and releases.
+/// Timeout of a connection attempt, and of answers to heartbeats and releases.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 /// How many commands may wait to be written.
 const UNWRITTEN: usize = 1024;
@@ -20,7 +20,7 @@ const UNWRITTEN: usize = 1024;
 /// A connection that sends commands without waiting for earlier answers.
 pub(crate) struct Connection {
     pub(crate) pipeline: MultiplexedConnection,
-    /// Moves the bytes; ends when the connection is lost.
+    /// Transfers the bytes. Ends when the connection is lost.
     driver: JoinHandle<()>,
 }
 

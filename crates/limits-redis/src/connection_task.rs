@@ -1,4 +1,4 @@
-//! Keeps the connection, and on it the leases.
+//! The task that owns the connection and renews the leases.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::engine::{BATCH, Engine};
 use crate::redis_error::RedisError;
 use crate::script::Slot;
 
-/// A connection that is lost sooner counts as a failed one.
+/// A connection that is lost sooner counts as a failure.
 const LASTING: Duration = Duration::from_secs(1);
 
 /// Connects to Redis, sends heartbeats, and connects again.
@@ -42,7 +42,7 @@ impl ConnectionTask {
         let (engine, health) = (&self.engine, &self.engine.health);
         let since = Instant::now();
         let mut pipeline = connection.pipeline.clone();
-        // Leases are in force again before anything else is asked.
+        // Restore the leases before any other command is sent.
         if let Err(error) = self.probe(&mut pipeline).await {
             health.trip(error);
             return;
@@ -100,9 +100,9 @@ impl ConnectionTask {
     /// Registers this gateway as alive, renews its leases, puts back those that Redis has lost, and
     /// sends pending releases. Returns how long the first of these took.
     ///
-    /// A lease is held when it is renewed, and a later release on the same connection arrives later:
-    /// no released lease is put back. A renewal that arrives late, from a lost connection, finds
-    /// nothing to renew; a lease that it puts back expires.
+    /// A lease is held when it is renewed, and a later release on the same connection arrives
+    /// later: no released lease is put back. A renewal that arrives late, from a lost connection,
+    /// finds nothing to renew; a lease that it puts back expires.
     async fn beat(&self, connection: &mut MultiplexedConnection) -> Result<Duration, RedisError> {
         let engine = &self.engine;
         let begun = Instant::now();

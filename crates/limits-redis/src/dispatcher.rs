@@ -1,4 +1,4 @@
-//! Decides requests: asks Redis, and lets requests wait that may wait.
+//! Decides requests: asks Redis, and queues requests that may wait.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ pub(crate) struct Dispatcher {
     arrived: Cell<u64>,
 }
 
-/// What Redis decided, in force.
+/// The decision of Redis, after it has been applied.
 enum Verdict {
     Granted(Granted),
     Refused(Refusal),
@@ -33,7 +33,7 @@ enum Verdict {
 
 /// How to ask Redis.
 struct Attempt {
-    /// Whether to take what the limits allow, or only to look.
+    /// Whether to take from the limits, or only to check them.
     take: bool,
     deadline: Instant,
     /// Held until Redis has answered.
@@ -67,8 +67,8 @@ impl Dispatcher {
             answer: request.answer,
             outbox: request.outbox,
         };
-        // A later request does not overtake those that wait, even if it may not wait itself. It is
-        // refused at once if waiting would not help.
+        // A later request does not overtake waiting requests, even if it may not wait itself. It is
+        // refused at once if a wait would not help.
         let engine = &self.engine;
         let in_demand = engine.queues.borrow().slots_in_demand(&waiter.command);
         let attempt = Attempt {
@@ -148,7 +148,7 @@ impl Dispatcher {
                 })
             }
             Err(error) => {
-                // A command that Redis refuses has taken nothing.
+                // A command that Redis refuses takes nothing.
                 let lease = lease.filter(|_| !matches!(error, RedisError::Server(_)));
                 if let Some(lease) = lease {
                     engine.leases.borrow_mut().add_pending(PendingRelease {
@@ -167,8 +167,8 @@ impl Dispatcher {
         let _ = tell.send(verdict);
     }
 
-    /// Answers a request, or lets it wait if it may. `from` is the queue that it comes from; returns
-    /// whether it is back in that queue.
+    /// Answers a request, or queues it if it may wait. `from` is its previous queue;
+    /// returns whether it is back in that queue.
     fn conclude(
         self: &Rc<Self>,
         mut waiter: Waiter,
@@ -194,8 +194,8 @@ impl Dispatcher {
         false
     }
 
-    /// Lets a request wait for these slots, if there is a place. Returns whether it is back in the
-    /// queue that it comes from.
+    /// Lets a request wait for these slots, if there is a place. Returns whether it is back in its
+    /// previous queue.
     fn wait(self: &Rc<Self>, slots: &str, mut waiter: Waiter, from: Option<&str>) -> bool {
         if let Some(wait) = waiter.wait.take() {
             waiter.place = wait.reserve();
@@ -216,7 +216,7 @@ impl Dispatcher {
     }
 
     /// Asks again for the first request of a queue, until the queue is empty. If the first is
-    /// refused, so are all others.
+    /// refused, all others are refused as well.
     async fn serve_queue(self: Rc<Self>, slots: String, wake: Rc<Notify>) {
         loop {
             let pause = self

@@ -1,4 +1,4 @@
-//! The connection thread: its state, and what it does for all its tasks.
+//! The connection thread: its state, and the functions that its tasks share.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -28,10 +28,10 @@ use crate::redis_error::RedisError;
 use crate::script::Scripts;
 use crate::wait_queues::WaitQueues;
 
-/// How many leases are renewed or released with one command. Redis does nothing else meanwhile.
+/// Maximum number of leases that one command renews or releases. Redis is blocked meanwhile.
 pub(crate) const BATCH: usize = 100;
 
-/// The state of the connection thread. Nothing of it is borrowed across an await.
+/// The state of the connection thread. No borrow of it is held across an await.
 pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) scripts: Scripts,
@@ -104,7 +104,7 @@ async fn receive(
     None
 }
 
-/// However the thread ends, no request waits for it.
+/// Marks the store as unavailable when the thread ends, so that no request waits for it.
 struct CloseOnDrop(Arc<Gauges>);
 
 impl Drop for CloseOnDrop {
@@ -119,7 +119,7 @@ impl Engine {
         self.connection.replace(connection);
     }
 
-    /// The connection, as soon as there is one. `None` if there is no point in waiting for it.
+    /// Waits for a connection. Returns `None` if the breaker is open.
     pub(crate) async fn connected(&self) -> Option<MultiplexedConnection> {
         loop {
             let changed = self.health.changed();
@@ -205,7 +205,7 @@ impl Engine {
             .map_err(|error| RedisError::from_redis(&error))
     }
 
-    /// Tells the other gateways that this one is gone, so that they share the limits without it.
+    /// Removes this gateway from the set of gateways, so that the others share its limits.
     async fn deregister(self: Rc<Self>) {
         let Some(mut connection) = self.connection.borrow().clone() else {
             return;

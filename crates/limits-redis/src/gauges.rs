@@ -1,4 +1,4 @@
-//! What other threads read of the connection thread.
+//! State of the connection thread that other threads read.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) struct Gauges {
     unasked: AtomicU64,
 }
 
-/// Leases that were taken without asking Redis have numbers from here on.
+/// The first number of leases that were taken without asking Redis.
 const UNASKED: u64 = 1 << 63;
 
 impl Gauges {
@@ -44,7 +44,7 @@ impl Gauges {
         self.replicas.store(replicas, Ordering::Relaxed);
     }
 
-    /// Whether the breaker is open, so that there is no point in asking.
+    /// Whether the breaker is open, so that Redis is not asked.
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! Whether Redis is available, and what the log says about it.
+//! Tracks and logs whether Redis is available.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Health {
         &self.gauges
     }
 
-    /// Whether the breaker is open, so that there is no point in asking.
+    /// Whether the breaker is open, so that Redis is not asked.
     pub(crate) fn is_open(&self) -> bool {
         self.gauges.is_open()
     }
@@ -91,8 +91,8 @@ impl Health {
         self.changed.notify_waiters();
     }
 
-    /// Redis has been answering for a while. Logged no sooner, so that a Redis that comes and goes
-    /// does not fill the log.
+    /// Redis has been available for a while. The log line is written only now, so that an unstable
+    /// Redis does not fill the log.
     pub(crate) fn settle(&self) {
         self.breaker.borrow_mut().settle();
         if self.logged.take().is_some() {
@@ -112,7 +112,7 @@ impl Health {
         }
     }
 
-    /// Waits until the breaker lets a probe through; not at all while it is closed.
+    /// Waits until a probe is due. Returns at once while the breaker is closed.
     pub(crate) async fn pause(&self) {
         loop {
             let Some(at) = self.breaker.borrow().probe_at() else {

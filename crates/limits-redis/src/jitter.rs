@@ -7,7 +7,7 @@ pub(crate) fn random() -> f64 {
     f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX)
 }
 
-/// A time between these.
+/// A random time between `least` and `most`.
 pub(crate) fn between(least: Duration, most: Duration) -> Duration {
     least + (most - least).mul_f64(random())
 }

@@ -21,8 +21,7 @@ impl Keys {
         format!("{}:slots:{}", self.tag, name(request, scope))
     }
 
-    /// How much of a scope's rate is used. Each rate has a key of its own, because its level has a
-    /// unit of its own.
+    /// The level of a scope's rate. Each rate has its own key, because each rate has its own unit.
     pub(crate) fn level(
         &self,
         request: &AcquireRequest,
@@ -39,8 +38,8 @@ impl Keys {
     }
 }
 
-/// The operator's identifier stands last, and no other kind of key has the same beginning, so it
-/// needs no escapes.
+/// The operator's identifier comes last, and each kind of key has its own prefix, so that the
+/// identifier does not need to be escaped.
 fn name(request: &AcquireRequest, scope: LimitScope) -> String {
     match scope {
         LimitScope::Key => format!("key:{}", request.id(scope)),

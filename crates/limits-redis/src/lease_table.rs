@@ -1,4 +1,4 @@
-//! The leases of this process, and those that Redis must still be told to release.
+//! The leases of this process, and the releases that Redis has not received yet.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::command::EncodedCommand;
 use crate::script::Slot;
 
-/// The leases that are in force here, and pending releases. Redis follows.
+/// The leases of this process and its pending releases. Redis is updated from this table.
 #[derive(Default)]
 pub(crate) struct LeaseTable {
     last: u64,
@@ -15,21 +15,21 @@ pub(crate) struct LeaseTable {
     pending_releases: Vec<PendingRelease>,
 }
 
-/// A lease that is in force here.
+/// A lease that a request holds.
 struct HeldLease {
     command: Arc<EncodedCommand>,
-    /// Redis may know of it.
+    /// Whether the lease may be known to Redis.
     sent: bool,
 }
 
-/// A lease that Redis must be told to release.
+/// A lease that must be released in Redis.
 pub(crate) struct PendingRelease {
     pub(crate) lease: u64,
     pub(crate) command: Arc<EncodedCommand>,
-    /// The lease has expired by itself then.
+    /// When the lease expires by itself.
     pub(crate) until: Instant,
-    /// Redis may grant the lease after it was released: a command on a lost connection can arrive
-    /// later than what was sent on the next connection.
+    /// Whether Redis may grant the lease after its release: a command on a lost connection can
+    /// arrive later than a command on the next connection.
     pub(crate) may_come_late: bool,
 }
 
@@ -45,15 +45,15 @@ impl LeaseTable {
         self.leases.insert(lease, HeldLease { command, sent });
     }
 
-    /// Adds a lease that Redis does not know of.
+    /// Adds a lease that Redis does not know.
     pub(crate) fn hold_unsent(&mut self, lease: u64, command: Arc<EncodedCommand>) {
         let sent = false;
         self.leases.insert(lease, HeldLease { command, sent });
     }
 
-    /// Removes a lease. Returns what Redis must be told to release: nothing if the lease was not
-    /// held, or if Redis never knew of it. So requests that start and end while Redis is unavailable
-    /// leave nothing behind.
+    /// Removes a lease. Returns the command to release in Redis, or `None` if the lease was not
+    /// held or Redis never knew it. Requests that start and end while Redis is unavailable
+    /// therefore leave nothing behind.
     pub(crate) fn release(&mut self, lease: u64) -> Option<Arc<EncodedCommand>> {
         let held = self.leases.remove(&lease)?;
         held.sent.then_some(held.command)
@@ -105,21 +105,19 @@ impl LeaseTable {
 mod tests {
     use std::num::NonZeroU32;
 
-    use voxgate::Principal;
     use voxgate::rate_limit::{AcquireRequest, Limits};
 
     use super::*;
     use crate::keys::Keys;
 
     fn command(namespace: &str, key: Limits) -> Arc<EncodedCommand> {
-        let principal = Principal::new("k").with_limits(key);
-        let request = AcquireRequest::new(&principal, Limits::default(), NonZeroU32::new(9));
-        let request = request.expect("a limit");
+        let upstream = NonZeroU32::new(9).expect("a limit");
+        let request = AcquireRequest::new("k", key).with_upstream_concurrency(upstream);
         Arc::new(EncodedCommand::new(&Keys::new(namespace), &request))
     }
 
     #[test]
-    fn a_lease_that_redis_never_knew_is_not_released_there() {
+    fn a_lease_unknown_to_redis_is_not_released_in_redis() {
         let command = || command("voxgate", Limits::default());
         let mut table = LeaseTable::default();
         table.hold_unsent(1, command());
@@ -133,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_was_released_meanwhile_is_not_put_back() {
+    fn a_released_lease_is_not_put_back() {
         let limits = Limits {
             concurrency: NonZeroU32::new(9),
             ..Limits::default()

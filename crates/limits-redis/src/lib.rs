@@ -11,7 +11,7 @@
 //! # Ok::<(), voxgate::ConfigError>(())
 //! ```
 //!
-//! With variables of its own it needs three:
+//! A program with its own variables needs three calls:
 //!
 //! ```
 //! use voxgate::env::Environment;

@@ -1,4 +1,4 @@
-//! What the connection thread receives.
+//! The messages that the connection thread receives.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ pub(crate) enum Message {
     /// A lease that was taken without asking Redis.
     Hold(u64, Arc<EncodedCommand>),
     Release(u64),
-    /// The process ends. The sender is dropped when Redis has been told.
+    /// The process ends. The thread drops the sender when the gateway is deregistered.
     Shutdown(std::sync::mpsc::Sender<()>),
 }
 

@@ -28,9 +28,9 @@ pub struct RedisOptions {
     pub url: Secret,
     /// CA bundle (PEM) used to verify Redis. Without it, the certificate authorities of the system.
     pub ca_file: Option<PathBuf>,
-    /// The beginning of all keys in Redis. Gateways that share limits have the same.
+    /// Prefix of all keys in Redis. Gateways that share limits use the same prefix.
     pub namespace: String,
-    /// How long a slot stays taken after its gateway is gone.
+    /// How long a slot stays taken after its gateway has failed.
     pub lease: Duration,
     /// How long Redis may take to answer a request.
     pub deadline: Duration,
@@ -53,7 +53,7 @@ impl RedisOptions {
         }
     }
 
-    /// What is wrong with the options.
+    /// Returns the problems of the options.
     pub(crate) fn problems(self) -> Vec<Problem> {
         let error = self.check().err();
         error.map(ConfigError::into_problems).unwrap_or_default()
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told_at_once() {
+    fn all_problems_are_reported_together() {
         let options = RedisOptions {
             ca_file: Some("/nowhere".into()),
             namespace: "a}b".to_owned(),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_an_authority_is_none() {
+    fn a_ca_file_without_a_valid_certificate_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
         for (name, text) in [
             ("empty", ""),

@@ -16,14 +16,14 @@ pub(crate) enum RedisError {
     Lost,
     Io(io::ErrorKind),
     Tls(String),
-    /// A reply that the scripts do not give.
+    /// A reply that the scripts never return.
     Unexpected,
     /// Redis answered with an error, which has this code.
     Server(String),
 }
 
-/// Known codes: what is wrong, and how to fix it. In older versions of Redis, the error of a script
-/// has them anywhere in its text.
+/// Known error codes, with the problem and its fix. In older versions of Redis, the error of a
+/// script can contain the code anywhere in its text.
 const KNOWN: [(&str, &str); 14] = [
     (
         "NOAUTH",
@@ -88,7 +88,7 @@ const KNOWN: [(&str, &str); 14] = [
 impl RedisError {
     pub(crate) fn from_io(error: &io::Error) -> Self {
         match error.kind() {
-            // A Unix socket that does not exist is the same as one that nothing listens on.
+            // A missing Unix socket is treated like one without a listener.
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Refused,
             io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionReset
@@ -152,7 +152,7 @@ impl fmt::Display for RedisError {
             Self::Tls(error) => {
                 write!(f, "TLS failed ({error}): check the certificate of Redis and the CA file")
             }
-            Self::Unexpected => f.write_str("unexpected reply: check that the URL is that of a Redis"),
+            Self::Unexpected => f.write_str("unexpected reply: check that the URL points to Redis or Valkey"),
             Self::Server(code) => {
                 let known = KNOWN.iter().find(|(known, _)| known == code);
                 let advice = known.map_or("see the log of Redis", |(_, advice)| advice);
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_found_anywhere_and_nothing_else_is_kept() {
+    fn only_the_error_code_is_kept() {
         for (code, detail, expected) in [
             ("WRONGPASS", "invalid username-password pair", "WRONGPASS"),
             (
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_server_is_told_from_one_that_fails() {
+    fn an_absent_server_is_distinguished_from_a_failing_one() {
         for (kind, expected) in [
             (io::ErrorKind::ConnectionRefused, RedisError::Refused),
             (io::ErrorKind::NotFound, RedisError::Refused),

@@ -1,9 +1,8 @@
--- Renews leases, and says that their gateway is alive.
+-- Renews leases, and registers their gateway as alive.
 --
--- KEYS: the gateways seen, then for each lease one of the slots it holds.
--- ARGV: this gateway, how long leases last, 1 to put back what is missing or 0 not to; then the
--- lease's name for each of the slots.
--- Answers: how many gateways there are, then the indices of what is missing.
+-- KEYS: the set of gateways, then for each lease the slots that it holds. ARGV: this gateway, the
+-- duration of a lease, 1 to put back missing leases or 0 to report them; then the name of the lease
+-- for each of the slots. Returns: the number of gateways, then the indices of missing leases.
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -21,7 +20,7 @@ local function hold(key, name)
   end
 end
 
--- In this order: no script is refused that has written already, however little.
+-- Write first: Redis does not refuse a script that has already written.
 hold(KEYS[1], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', whole(now))
 local answer = { redis.call('ZCARD', KEYS[1]) }

@@ -30,13 +30,12 @@ impl Scripts {
         }
     }
 
-    /// The name of a lease in Redis. No other gateway has a lease of this name, and not this one
-    /// after a restart.
+    /// The name of a lease in Redis. It is unique among gateways and across restarts.
     fn name(&self, lease: u64) -> String {
         format!("{}:{lease}", self.instance)
     }
 
-    /// Decides a request. With a lease, takes what the limits allow; otherwise only looks.
+    /// Decides a request. With a lease, takes from the limits; otherwise only checks them.
     pub(crate) async fn admit(
         &self,
         connection: &mut MultiplexedConnection,
@@ -54,7 +53,7 @@ impl Scripts {
     }
 
     /// Renews these slots and registers this gateway as alive. Returns the number of gateways and
-    /// the indices of missing slots, unless it was to put them back.
+    /// the indices of missing slots, unless they were put back.
     pub(crate) async fn renew(
         &self,
         connection: &mut MultiplexedConnection,

@@ -22,12 +22,12 @@ const LONGEST_LEASE_SECONDS: u64 = 3600;
 ///
 /// | variable | meaning | default |
 /// |---|---|---|
-/// | `VOXGATE_REDIS_URL` | URL of the Redis or Valkey that replicas share their limits in | |
+/// | `VOXGATE_REDIS_URL` | URL of the Redis or Valkey server in which replicas share their limits | |
 /// | `VOXGATE_REDIS_URL_FILE` | file with that URL | |
 /// | `VOXGATE_REDIS_CA_FILE` | CA bundle (PEM) used to verify Redis | the system's |
 /// | `VOXGATE_LIMIT_ON_FAILURE` | limits while Redis is unavailable: `local`, `deny` or `allow` ([`OnFailure`]) | `local` |
-/// | `VOXGATE_LIMIT_LEASE_SECONDS` | how long the permits of a replica stay taken after it is gone | `30` |
-/// | `VOXGATE_LIMIT_NAMESPACE` | beginning of all keys in Redis; the same for all replicas | `voxgate` |
+/// | `VOXGATE_LIMIT_LEASE_SECONDS` | how long the permits of a replica stay taken after it has failed | `30` |
+/// | `VOXGATE_LIMIT_NAMESPACE` | prefix of all keys in Redis; the same for all replicas | `voxgate` |
 #[derive(Debug)]
 pub struct RedisSettings {
     url: Secret,
@@ -38,8 +38,8 @@ pub struct RedisSettings {
 }
 
 impl RedisSettings {
-    /// Reads and validates the settings. `None` without a URL, or if one of them is wrong, which is
-    /// then one of the `problems`. Report these together with the problems of
+    /// Reads and validates the settings. Returns `None` without a URL, or if a setting is wrong.
+    /// The problem is then added to `problems`. Report them together with the problems of
     /// [`Settings::from_environment`].
     #[must_use]
     pub fn read(environment: &Environment, problems: &mut Vec<Problem>) -> Option<Self> {
@@ -62,7 +62,7 @@ impl RedisSettings {
                 (ON_FAILURE, on_failure.is_some()),
             ];
             let without_url = without_url.into_iter().filter(|(_, is_set)| *is_set);
-            let message = format!("means nothing without Redis; set {URL}, or remove it");
+            let message = format!("has no effect without Redis; set {URL}, or remove this setting");
             let problem = |(variable, _)| Problem::new(variable, message.clone());
             problems.extend(without_url.map(problem));
             return None;
@@ -72,7 +72,7 @@ impl RedisSettings {
             ca_file,
             namespace: namespace.map(str::to_owned),
             lease: lease_seconds,
-            // A wrong one is among the problems.
+            // A setting that is not valid is among the problems.
             on_failure: mode.unwrap_or_default(),
         };
         let wrong = settings.options().problems();
@@ -119,7 +119,7 @@ impl RedisSettings {
 ///
 /// # Errors
 ///
-/// Everything that is wrong, each with its variable and none with a value.
+/// All problems of the settings. Each names its variable and never shows a value.
 pub fn layer_from_env() -> Result<AuthLayer, ConfigError> {
     let (settings, redis) = read_settings(&Environment::current())?;
     for notice in settings.notices() {
@@ -136,7 +136,7 @@ pub fn layer_from_env() -> Result<AuthLayer, ConfigError> {
 ///
 /// # Errors
 ///
-/// Everything that is wrong, each with its variable and none with a value.
+/// All problems of the settings. Each names its variable and never shows a value.
 pub fn read_settings(
     environment: &Environment,
 ) -> Result<(Settings, Option<RedisSettings>), ConfigError> {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told_at_once_with_those_of_the_layer() {
+    fn all_problems_are_reported_with_those_of_the_layer() {
         let wrong = [
             ("VOXGATE_DIALECT", "klingon"),
             (URL, "http://user:s3cret@host"),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_without_a_url_are_told() {
+    fn settings_without_a_url_are_reported() {
         let alone = [
             (CA_FILE, "/ca"),
             (LEASE, "9"),

@@ -1,4 +1,4 @@
-//! The store.
+//! The limit store for Redis and Valkey.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,20 +19,21 @@ use crate::lease::RedisLease;
 use crate::message::{Message, Outbox, Request};
 use crate::options::RedisOptions;
 
-/// How many requests may be unanswered at a time, without those that wait for a slot.
+/// Maximum number of unanswered requests, without requests that wait for a slot.
 const UNANSWERED: usize = 4096;
 
 /// Limits that all replicas share, in Redis or Valkey. Clones are one store; its thread ends with
 /// the last clone and the last lease.
 ///
 /// One thread with a runtime of its own talks to Redis, on one connection. A request needs no
-/// runtime: it is answered within the deadline of [`RedisOptions`], and at once while Redis is known
-/// to be unavailable.
+/// runtime: it is answered within the deadline of [`RedisOptions`], and at once while Redis is
+/// known to be unavailable.
 ///
 /// A concurrency permit is a lease in Redis: heartbeats renew it while the request holds it, the
-/// store releases it when the request ends, and it expires if its process is gone. If Redis loses
-/// its data, the store puts its leases back before it asks anything else. Other replicas may have
-/// been faster; for as long as that lasts, more requests may be in flight than the limit allows.
+/// store releases it when the request ends, and it expires if its process fails. If Redis loses its
+/// data, the store puts its leases back before it sends any other command. Another replica may have
+/// taken the slots before. Until those requests end, more requests may be in flight than the limit
+/// allows.
 ///
 /// ```no_run
 /// use voxgate::{Limiter, Secret};
@@ -59,8 +60,8 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the options, by the names of their fields, or that a thread
-    /// cannot be started.
+    /// All problems of the options, each with the name of its field, or a thread that cannot be
+    /// started.
     pub fn start(options: RedisOptions) -> Result<Self, ConfigError> {
         let config = options.check()?;
         let address = format!("{:?}", config.address).into();

@@ -25,7 +25,7 @@ pub(crate) fn client(
         },
         None => from_system(),
     };
-    // The provider is named, because rustls does not choose if a program has several.
+    // Name the provider, because rustls does not choose one if a program has several.
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions();
     match config {
@@ -59,7 +59,7 @@ fn from_file(path: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// Certificates of the system that cannot be read are left out.
+/// Loads the system's certificates. Skips those that cannot be read.
 fn from_system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -12,8 +12,8 @@ use crate::command::EncodedCommand;
 use crate::jitter::between;
 use crate::message::{Answer, Outbox};
 
-/// How often the first request of a queue is asked again. Redis does not tell when another gateway
-/// gives a slot back.
+/// How often the first request of a queue is sent again. Redis does not notify when another gateway
+/// releases a slot.
 const SOONEST: Duration = Duration::from_millis(50);
 const LATEST: Duration = Duration::from_millis(100);
 
@@ -35,12 +35,12 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Its time is over, or its future was dropped.
+    /// Whether the wait has timed out, or its future was dropped.
     fn is_over(&self, now: Instant) -> bool {
         self.until <= now || self.answer.is_closed()
     }
 
-    /// Answers with the limit that refused it.
+    /// Answers with the limit that refused the request.
     pub(crate) fn refuse(self) {
         let refused = self.exceeded.map_or(AcquireError::Unavailable, Into::into);
         let _ = self.answer.send(Err(refused));
@@ -54,7 +54,7 @@ pub(crate) struct WaitQueues(HashMap<String, Queue>);
 #[derive(Default)]
 struct Queue {
     waiting: WaitQueue<Waiter>,
-    /// This process has given a slot back.
+    /// Notified when this process has released a slot.
     wake: Rc<Notify>,
 }
 
@@ -65,7 +65,7 @@ impl WaitQueues {
         slots.map(str::to_owned)
     }
 
-    /// This process has given these slots back.
+    /// Wakes the queues of these slots, which this process has released.
     pub(crate) fn wake<'a>(&self, slots: impl Iterator<Item = &'a str>) {
         for slots in slots {
             if let Some(queue) = self.0.get(slots) {
@@ -83,7 +83,7 @@ impl WaitQueues {
         is_new.then(|| Rc::clone(&queue.wake))
     }
 
-    /// Puts a request back that was refused again: it stays the first.
+    /// Puts back a request that was refused again. It stays first.
     pub(crate) fn put_back(&mut self, slots: &str, waiter: Waiter) {
         if let Some(queue) = self.0.get_mut(slots) {
             let (number, key) = (waiter.number, waiter.key.clone());
@@ -91,8 +91,8 @@ impl WaitQueues {
         }
     }
 
-    /// Takes the first request whose time is not over. The queue stays, even if it is empty:
-    /// requests that come meanwhile must not overtake the first.
+    /// Takes the first request that has not timed out. The queue remains, even if it is empty:
+    /// requests that arrive meanwhile must not overtake the first.
     pub(crate) fn pop(&mut self, slots: &str, now: Instant) -> Option<Waiter> {
         let waiting = &mut self.0.get_mut(slots)?.waiting;
         loop {
@@ -106,8 +106,8 @@ impl WaitQueues {
         }
     }
 
-    /// Refuses requests whose time is over. Returns when to ask Redis again, or `None` if the queue
-    /// is empty and therefore removed.
+    /// Refuses requests that have timed out. Returns when to ask Redis again, or `None` if the
+    /// queue is empty and was removed.
     pub(crate) fn sweep(&mut self, slots: &str, now: Instant) -> Option<Duration> {
         let waiting = &mut self.0.get_mut(slots)?.waiting;
         let over = waiting.iter().filter(|(_, waiter)| waiter.is_over(now));

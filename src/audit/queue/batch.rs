@@ -8,7 +8,7 @@ use crate::audit::entry::Entry;
 /// The capacity of a batch, in records and in bytes of their texts.
 pub(super) const MAX_RECORDS: usize = 16 * 1024;
 const MAX_TEXT_BYTES: usize = 8 * 1024 * 1024;
-/// The texts of one record are never longer.
+/// Maximum length of the texts of one record.
 const MAX_RECORD_TEXT_BYTES: usize = 2048;
 
 /// Records that are written together.

@@ -1,4 +1,4 @@
-//! Lines in the audit log's files.
+//! Writes lines to the files of the audit log.
 
 use std::io;
 use std::time::SystemTime;
@@ -6,15 +6,15 @@ use std::time::SystemTime;
 use super::output::Output;
 use crate::audit::log::{Log, LogError};
 
-/// Lines in a [`Log`], which chains them. [`sync`](Output::sync) has them on the disk.
+/// Writes lines to a [`Log`], which chains them. [`sync`](Output::sync) writes them to the disk.
 pub struct LogOutput {
     log: Option<Log>,
-    /// How many of the lines that could not all be written the log has taken.
+    /// How many lines of the last failed write the log has accepted.
     taken: usize,
 }
 
 impl LogOutput {
-    /// Lines in this log.
+    /// Writes lines to this log.
     #[must_use]
     pub fn new(log: Log) -> Self {
         Self {

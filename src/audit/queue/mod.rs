@@ -39,8 +39,8 @@ pub use self::output::{Output, StreamOutput};
 pub(super) use self::waiter::Waiter;
 use self::writer::Writer;
 
-/// An [`AuditSink`] that writes records to an [`Output`], with a [`DeliveryGuarantee`]. Clones share
-/// the queue.
+/// An [`AuditSink`] that writes records to an [`Output`], with a [`DeliveryGuarantee`]. Clones
+/// share the queue.
 #[derive(Clone)]
 pub struct AuditQueue(Arc<Shared>);
 
@@ -72,7 +72,7 @@ impl AuditQueue {
     ///
     /// # Errors
     ///
-    /// The operating system cannot start a thread.
+    /// If the operating system cannot start a thread.
     pub fn start(
         output: impl Output + 'static,
         guarantee: DeliveryGuarantee,
@@ -131,7 +131,7 @@ impl AuditQueue {
         self.0.failing.load(Ordering::Relaxed)
     }
 
-    /// Adds a record. `within` limits how long the request waits for its receipt; `None` when it does
+    /// Adds a record. `within` limits how long the request waits for its receipt. `None` if it does
     /// not wait.
     fn push(&self, record: &AuditRecord<'_>, within: Option<Duration>) -> Receipt {
         let shared = &*self.0;
@@ -194,7 +194,7 @@ impl AuditSink for AuditQueue {
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in here is left half-changed by a panic.
+        // A panic never leaves this state inconsistent.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,57 +1,58 @@
-//! What keeps lines.
+//! The output of the queue.
 
 use std::io::{self, Write};
 
-/// Keeps lines, on the queue's own thread.
+/// Stores lines. It runs on the queue's thread.
 pub trait Output: Send {
-    /// Writes these lines, each of which ends with a newline. After an error the same lines come
-    /// again, unless they are given up: what was already written of them is not written twice.
+    /// Writes these lines. Each line ends with a newline. After an error, the queue passes the same
+    /// lines again, unless it calls [`give_up`](Self::give_up). An implementation must not write
+    /// the part again that it has already written.
     ///
     /// # Errors
     ///
-    /// When not all of them are written.
+    /// If not all lines were written.
     fn write(&mut self, lines: &str) -> io::Result<()>;
 
-    /// Makes what was written survive a loss of power, as far as this can.
+    /// Makes the written lines survive a power failure, if the output supports that.
     ///
     /// # Errors
     ///
-    /// When that is not certain.
+    /// If the lines may not survive.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// The lines that could not be written do not come again.
+    /// Called if the queue will not pass the failed lines again.
     fn give_up(&mut self);
 
-    /// Whatever has to be done from time to time.
+    /// Runs periodic tasks.
     ///
     /// # Errors
     ///
-    /// When it could not be done.
+    /// If a task failed.
     fn tick(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Ends it: nothing more will come.
+    /// Closes the output. No more lines follow.
     ///
     /// # Errors
     ///
-    /// When not all of what was written is safe.
+    /// If the written lines may not survive a power failure.
     fn close(&mut self) -> io::Result<()> {
         self.sync()
     }
 }
 
-/// Lines on a stream, such as standard output. [`sync`](Output::sync) only flushes it.
+/// Writes lines to a stream, such as standard output. [`sync`](Output::sync) only flushes it.
 pub struct StreamOutput<W> {
     stream: W,
-    /// How much of the lines that could not be written was.
+    /// How many bytes of the failed lines were written.
     written: usize,
-    /// Whether the line before was never finished.
+    /// Whether the previous line is incomplete.
     torn: bool,
 }
 
 impl<W: Write + Send> StreamOutput<W> {
-    /// Lines on this stream. It should have no buffer of its own.
+    /// Writes lines to this stream. The stream should not be buffered.
     pub fn new(stream: W) -> Self {
         Self {
             stream,

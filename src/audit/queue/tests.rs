@@ -12,7 +12,7 @@ use super::*;
 use crate::audit::Decision;
 use crate::request_id::RequestId;
 
-/// Says what it is asked, and does what it is told.
+/// Reports each call to the test, and returns the answer that the test sends.
 struct Told {
     asked: Sender<Asked>,
     answers: Receiver<bool>,
@@ -69,10 +69,10 @@ fn start(guarantee: DeliveryGuarantee) -> Test {
     }
 }
 
-/// Longer than anything takes. Only a failing test waits for so long.
+/// Longer than any step takes. Only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Commits for somebody who waits however busy this machine is.
+/// Commits with a deadline that a busy machine cannot exceed.
 fn commit(queue: &AuditQueue, path: &str) -> Receipt {
     queue.push(&decision(path), Some(PATIENCE))
 }
@@ -129,7 +129,7 @@ fn numbers(lines: &str) -> Vec<(String, u64)> {
 }
 
 impl Test {
-    /// The next lines. A sync that is due in between is none of this test's business.
+    /// Returns the next lines. Answers a sync before them.
     fn written(&self) -> Vec<(String, u64)> {
         loop {
             match self.asked.recv().expect("to be asked") {
@@ -141,7 +141,7 @@ impl Test {
 }
 
 #[test]
-fn a_durable_decision_is_written_and_synced_before_anybody_goes_on() {
+fn a_durable_decision_is_written_and_synced_before_the_request_continues() {
     let test = start(DeliveryGuarantee::Durable);
     let mut one = commit(&test.queue, "/1");
     assert!(!one.is_recorded() && poll(&mut one).is_pending());
@@ -165,12 +165,12 @@ fn a_durable_decision_is_written_and_synced_before_anybody_goes_on() {
 }
 
 #[test]
-fn a_durable_decision_that_is_late_is_refused_and_kept_all_the_same() {
+fn a_late_durable_decision_is_refused_and_still_written() {
     let test = start(DeliveryGuarantee::Durable);
     let mut receipt = test.queue.commit(&decision("/1"));
     assert_eq!(test.written(), [("/1".to_owned(), 1)]);
     test.answers.send(false).expect("a failure");
-    // It is tried again, and again.
+    // The write is retried.
     assert_eq!(test.written(), [("/1".to_owned(), 1)]);
     assert!(test.queue.is_failing());
     assert_eq!(settled(&mut receipt), Err(NotRecorded));
@@ -186,11 +186,11 @@ fn a_durable_decision_that_is_late_is_refused_and_kept_all_the_same() {
 }
 
 #[test]
-fn a_blocking_decision_waits_for_a_place_and_for_nothing_else() {
+fn a_blocking_decision_waits_only_for_a_place() {
     let test = start(DeliveryGuarantee::Blocking);
     assert!(commit(&test.queue, "/0").is_recorded());
     assert_eq!(test.written().len(), 1);
-    // The writer is held; all places are taken.
+    // The writer is blocked, and all places are taken.
     for _ in 0..MAX_RECORDS {
         assert!(commit(&test.queue, "/").is_recorded());
     }
@@ -205,7 +205,7 @@ fn a_blocking_decision_waits_for_a_place_and_for_nothing_else() {
     assert_eq!(test.asked.recv(), Ok(Asked::Sync), "after so many lines");
     test.answers.send(true).expect("synced");
     let last = MAX_RECORDS as u64;
-    // What was given up is a gap, and what waited comes behind it.
+    // The dropped record is a gap, and the waiting record follows it.
     assert_eq!(
         test.written(),
         [("gap".to_owned(), last + 2), ("/next".to_owned(), last + 3)]
@@ -217,7 +217,7 @@ fn a_blocking_decision_waits_for_a_place_and_for_nothing_else() {
 }
 
 #[test]
-fn a_counted_decision_never_waits_and_each_loss_is_on_record() {
+fn a_counted_decision_never_waits_and_each_loss_is_recorded() {
     let test = start(DeliveryGuarantee::Counted);
     assert!(commit(&test.queue, "/0").is_recorded());
     assert_eq!(test.written().len(), 1);
@@ -248,7 +248,7 @@ fn a_counted_decision_never_waits_and_each_loss_is_on_record() {
 }
 
 #[test]
-fn what_is_lost_at_the_end_is_counted() {
+fn records_lost_at_the_end_are_counted() {
     let test = start(DeliveryGuarantee::Durable);
     let mut receipt = commit(&test.queue, "/1");
     assert_eq!(test.written().len(), 1);

@@ -29,7 +29,7 @@ impl Waiter {
         now >= self.deadline
     }
 
-    /// Sets the result and wakes the request. Does nothing when a result is set.
+    /// Sets the result and wakes the request. Does nothing if a result is already set.
     pub(super) fn settle(&self, result: Result<(), NotRecorded>) {
         let mut state = self.state();
         if let WaiterState::Waiting(waker) = &mut *state {

@@ -47,7 +47,12 @@ impl Authenticated {
         let policy = &pipeline.policy;
         let judged = match self.context.method {
             AuthMethod::Public => Ok(()),
-            _ => policy.authorize(&self.principal, request.method(), request.uri()),
+            _ => policy.authorize(
+                &self.principal,
+                request.method(),
+                request.uri(),
+                self.context.dialect.as_str(),
+            ),
         };
         match judged {
             Ok(()) => Ok(Authorized::new(

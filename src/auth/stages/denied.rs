@@ -54,7 +54,8 @@ impl Denied {
             }
         };
         let refusal = RefusalContext::of(request, context.start.request_id);
-        let mut response = context.dialect.refuse(refused.told(), refusal);
+        let dialect = context.dialect.for_refusal(request);
+        let mut response = dialect.refuse(refused.told(), refusal);
         refused.fields.write(response.headers_mut());
         let denied = Err((&refused, response.status()));
         let receipt = pipeline.record_decision(request, &context, denied);

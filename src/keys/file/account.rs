@@ -3,9 +3,9 @@
 use toml::de::DeTable;
 
 use super::values;
-use crate::limit::Limits;
 use crate::principal::Account;
 use crate::toml_file::TomlFile;
+use voxgate_limits::Limits;
 
 const FIELDS: &str = "id, max_active_keys, rate, burst, concurrency";
 

@@ -8,10 +8,10 @@ use super::Reading;
 use super::values::{self, Value};
 use crate::keys::key::Key;
 use crate::keys::plain::PlainKey;
-use crate::limit::Limits;
 use crate::principal::{KeyKind, Principal, Scope, Validity};
 use crate::secret::{Digest, Secret};
 use crate::toml_file::TomlFile;
+use voxgate_limits::Limits;
 
 const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, created, not_before, \
                       expires, disabled, account, rate, burst, concurrency, labels";

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::limit::{Limits, Rate};
 use crate::toml_file::TomlFile;
+use voxgate_limits::{Limits, Rate};
 
 const MAX_ID_BYTES: usize = 64;
 /// Audit records use these ids for callers without a key.

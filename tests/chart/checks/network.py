@@ -1,4 +1,4 @@
-"""What NetworkPolicies let through."""
+"""Checks of NetworkPolicies."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ LOCK = "-upstream"
 
 
 def closed(objects: list[dict]) -> list[str]:
-    """A rule without a peer would be for everybody, a policy without its types would not bind, and
-    one without labels would bind the whole namespace."""
+    """Every rule has peers, because a rule without peers allows all. Every policy has its types, so
+    that it has an effect, and labels, so that it does not select the whole namespace."""
     problems = []
     for policy in of_kind(objects, "NetworkPolicy"):
         spec = policy["spec"]
@@ -24,16 +24,16 @@ def closed(objects: list[dict]) -> list[str]:
                 f"{name(policy)} has the types {spec.get('policyTypes')}, not {expected}"
             )
         if not spec["podSelector"].get("matchLabels"):
-            problems.append(f"{name(policy)} is about every pod")
+            problems.append(f"{name(policy)} selects every pod")
         for direction, peers in (("ingress", "from"), ("egress", "to")):
             for rule in spec.get(direction) or []:
                 if not rule.get(peers):
-                    problems.append(f"{name(policy)} has an {direction} rule for everybody")
+                    problems.append(f"{name(policy)} has an {direction} rule without peers")
     return problems
 
 
 def reachable(objects: list[dict]) -> list[str]:
-    """Where the gateway is closed in, clients reach its port, and it reaches its upstream's."""
+    """Policies for the gateway allow clients to reach it, and allow it to reach its upstreams."""
     problems = []
     for pod in gateways(objects):
         port = int(env(pod.gateway())["VOXGATE_LISTEN"].rpartition(":")[2])
@@ -42,18 +42,18 @@ def reachable(objects: list[dict]) -> list[str]:
             if not selects(spec["podSelector"], pod.labels):
                 continue
             if port not in _ports(spec.get("ingress")):
-                problems.append(f"{name(policy)} keeps clients from {pod.name}")
+                problems.append(f"{name(policy)} blocks clients of {pod.name}")
             beyond = upstream_ports(pod.gateway()) - _ports(spec.get("egress"))
             if "Egress" in spec["policyTypes"] and beyond:
                 problems.append(
-                    f"{name(policy)} keeps {pod.name} from the upstream's ports {sorted(beyond)}"
+                    f"{name(policy)} blocks {pod.name} from the upstream's ports {sorted(beyond)}"
                 )
     return problems
 
 
 def needed(objects: list[dict]) -> list[str]:
-    """Where the gateway is closed in, it resolves names, reaches Redis and who gets copies, and is
-    asked for metrics by whom a monitor tells to."""
+    """Policies for the gateway allow DNS, Redis and the receivers of audit copies. If there is a
+    monitor, they allow Prometheus."""
     problems = []
     monitored = bool(of_kind(objects, "ServiceMonitor", "PodMonitor"))
     for pod in gateways(objects):
@@ -63,31 +63,31 @@ def needed(objects: list[dict]) -> list[str]:
             if not selects(spec["podSelector"], pod.labels):
                 continue
             if monitored and admin not in _ports(spec.get("ingress")):
-                problems.append(f"{name(policy)} keeps Prometheus from {pod.name}")
+                problems.append(f"{name(policy)} blocks Prometheus from {pod.name}")
             if "Egress" not in spec["policyTypes"]:
                 continue
             for protocol in ("UDP", "TCP"):
                 if not _ports(spec.get("egress"), protocol) & {53, 5353}:
-                    problems.append(f"{name(policy)} keeps {pod.name} from names by {protocol}")
+                    problems.append(f"{name(policy)} blocks {pod.name} from DNS over {protocol}")
             for url in _others(pod, objects):
                 port = urlsplit(url).port or {"https": 443, "http": 80}[urlsplit(url).scheme]
                 if port not in _ports(spec.get("egress")):
-                    problems.append(f"{name(policy)} keeps {pod.name} from port {port}")
+                    problems.append(f"{name(policy)} blocks {pod.name} from port {port}")
     return problems
 
 
 def locked(objects: list[dict]) -> list[str]:
-    """Whoever is let through the lock comes from the gateway, or to the gateway's own ports."""
+    """The lock allows only traffic from the gateway, or to the gateway's ports."""
     problems = []
     for policy in of_kind(objects, "NetworkPolicy"):
         if not policy["metadata"]["name"].endswith(LOCK):
             continue
         for rule in policy["spec"]["ingress"]:
-            strangers = [
+            unknown = [
                 peer for peer in rule["from"] if not peer.get("podSelector", {}).get("matchLabels")
             ]
-            if strangers and not rule.get("ports"):
-                problems.append(f"{name(policy)} lets strangers in to every port")
+            if unknown and not rule.get("ports"):
+                problems.append(f"{name(policy)} allows unknown peers on every port")
             for pod in gateways(objects):
                 beyond = _ports([rule]) & upstream_ports(pod.gateway())
                 if beyond and selects(policy["spec"]["podSelector"], pod.labels):

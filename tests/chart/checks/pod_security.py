@@ -1,5 +1,5 @@
-"""Pod Security Standards, profile `restricted`, as the admission controller reads it: each control
-of `baseline` and of `restricted`, for pods that run on Linux."""
+"""Pod Security Standards, profile `restricted`, like the admission controller: every control of
+`baseline` and `restricted` for pods on Linux."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 
 def problems(metadata: dict, spec: dict) -> list[str]:
-    """Why the pod would be turned away."""
+    """The reasons for which the pod would be refused."""
     found = list(_of_pod(metadata, spec))
     pod = spec.get("securityContext") or {}
     for container in _containers(spec):
@@ -63,7 +63,7 @@ def _of_pod(metadata: dict, spec: dict):
             yield f"{name} is set"
     for volume in spec.get("volumes") or []:
         kinds = set(volume) - {"name"}
-        # Kubernetes takes a volume without a kind for an emptyDir.
+        # Kubernetes treats a volume without a kind as an emptyDir.
         if kinds - VOLUMES:
             yield f"volume {volume['name']} is a {', '.join(sorted(kinds))}"
     context = spec.get("securityContext") or {}
@@ -91,7 +91,7 @@ def _of_container(container: dict, context: dict, pod: dict):
         yield "does not drop ALL capabilities"
     if set(capabilities.get("add") or []) - CAPABILITIES_TO_ADD:
         yield "adds capabilities"
-    # What a container says comes before what its pod says, also when it says false.
+    # A field of a container takes precedence over the field of its pod, also if it is false.
     if context.get("runAsNonRoot", pod.get("runAsNonRoot")) is not True:
         yield "runAsNonRoot is not true"
     if context.get("runAsUser") == 0:

@@ -1,4 +1,4 @@
-"""What every pod that holds the gateway, or is the chart's own, has to be."""
+"""Checks of pods: pods with the gateway, and other pods of the chart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PREFIX = "app.kubernetes.io/name"
 
 
 def admitted(objects: list[dict]) -> list[str]:
-    """Pod Security `restricted` lets every pod in."""
+    """Pod Security `restricted` admits every pod."""
     return [
         f"{pod.name}: {why}"
         for pod in pods(objects)
@@ -19,7 +19,7 @@ def admitted(objects: list[dict]) -> list[str]:
 
 
 def hardened(objects: list[dict]) -> list[str]:
-    """Beyond `restricted`: what the chart promises of its containers, and of pods of its own."""
+    """Rules beyond `restricted` for the chart's containers and pods."""
     found = []
     for pod in pods(objects):
         own = pod.labels.get(PREFIX) is not None
@@ -46,7 +46,7 @@ def _of_container(container: dict):
         yield "requests no resources"
     context = container.get("securityContext", {})
     if container["name"] != OURS and "probe" not in container.get("args", []):
-        return  # somebody's own, of `extraContainers`
+        return  # a user's container, from `extraContainers`
     if context.get("readOnlyRootFilesystem") is not True:
         yield "can write to its root"
     if (context.get("runAsUser"), context.get("runAsGroup")) != (65532, 65532):
@@ -57,7 +57,7 @@ def _of_container(container: dict):
 
 
 def probed(objects: list[dict]) -> list[str]:
-    """Probes ask the admin port, and nobody else's."""
+    """Probes use only the admin port."""
     found = []
     for pod in pods(objects):
         gateway = pod.gateway()
@@ -70,7 +70,7 @@ def probed(objects: list[dict]) -> list[str]:
                 "path": path,
                 "port": "voxgate-admin",
             }:
-                found.append(f"{pod.name}: {kind} does not ask {path} of the admin port")
+                found.append(f"{pod.name}: {kind} does not request {path} on the admin port")
         if gateway:
             ports = {each["name"]: each["containerPort"] for each in gateway["ports"]}
             for name, variable in (
@@ -83,7 +83,7 @@ def probed(objects: list[dict]) -> list[str]:
 
 
 def ends_in_time(objects: list[dict]) -> list[str]:
-    """A pod's grace is longer than its pause and its drain together."""
+    """A pod's grace period is longer than its pause and its drain together."""
     return [f"{pod.name}: {why}" for pod in pods(objects) for why in _grace(pod)]
 
 
@@ -99,7 +99,7 @@ def _grace(pod: Pod):
 
 
 def updated_gently(objects: list[dict]) -> list[str]:
-    """No pod goes before another is ready, and replicas belong to an autoscaler if there is one."""
+    """Updates remove no pod before another is ready. With an autoscaler, `replicas` is not set."""
     found = []
     scaled = {
         each["spec"]["scaleTargetRef"]["name"]
@@ -117,7 +117,7 @@ def updated_gently(objects: list[dict]) -> list[str]:
             and not gentle
             and not (alone and _one_writer(each, objects))
         ):
-            found.append(f"{name} takes pods away during an update")
+            found.append(f"{name} removes pods during an update")
     for each in of_kind(objects, "HorizontalPodAutoscaler"):
         down = each["spec"].get("behavior", {}).get("scaleDown", {})
         if (
@@ -129,7 +129,7 @@ def updated_gently(objects: list[dict]) -> list[str]:
 
 
 def _one_writer(deployment: dict, objects: list[dict]) -> bool:
-    """Whether the pod has a claim that two pods cannot mount, as far as the render tells."""
+    """Whether the pod has a claim that two pods cannot mount, as far as the render shows."""
     spec = deployment["spec"]
     claims = [each.get("persistentVolumeClaim") for each in spec["template"]["spec"]["volumes"]]
     return spec.get("replicas") == 1 and any(claims)

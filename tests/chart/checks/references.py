@@ -1,4 +1,4 @@
-"""Whether what is named is there: in the render, or in the cluster before it (existing.yaml)."""
+"""Checks that referenced objects exist: in the render, or in the cluster (existing.yaml)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ Reference = tuple[str, str, str]
 
 
 def kept(objects: list[dict]) -> list[str]:
-    """Every name that an object refers to is one that some object has."""
+    """Every reference names an existing object."""
     there = {
         (each["kind"], each["metadata"]["name"]): each for each in [*objects, *chart.existing()]
     }
     problems = []
     for source, kind, target in _references(objects):
         if (kind, target) not in there:
-            problems.append(f"{source} names {kind} {target}, which is not there")
+            problems.append(f"{source} names {kind} {target}, which does not exist")
     for source, kind, target, key in _files(objects):
         each = there.get((kind, target), {})
         if each and key not in {**each.get("data", {}), **each.get("stringData", {})}:
-            problems.append(f"{source} wants {key} of {kind} {target}, which has none")
+            problems.append(f"{source} needs {key} of {kind} {target}, which does not have it")
     return problems
 
 
 def mounts(objects: list[dict]) -> list[str]:
-    """Every mount has its volume, every volume is mounted, and no two are at one place."""
+    """Every mount has a volume, every volume is mounted, and mount paths are unique."""
     problems = []
     for pod in pods(objects):
         volumes = [each["name"] for each in pod.spec.get("volumes", [])]
@@ -39,7 +39,7 @@ def mounts(objects: list[dict]) -> list[str]:
         ]
         problems += [f"{pod.name}: no volume {each}" for each in used - set(volumes)]
         ours = {each for each in volumes if each.startswith("voxgate-")}
-        problems += [f"{pod.name}: nobody mounts {each}" for each in ours - used]
+        problems += [f"{pod.name}: no container mounts {each}" for each in ours - used]
         for each in containers(pod.spec):
             places = [mount["mountPath"] for mount in each.get("volumeMounts", [])]
             problems += [
@@ -107,7 +107,7 @@ def _of_pod(source: str, spec: dict) -> Iterator[Reference]:
 
 
 def routed(objects: list[dict]) -> list[str]:
-    """Routes go to a port that the Service has, and end no stream by time."""
+    """Routes use a port of the Service, and have no timeout that would end streams."""
     ports: dict[str, list] = {}
     for service in of_kind(objects, "Service"):
         ports[service["metadata"]["name"]] = [
@@ -119,12 +119,12 @@ def routed(objects: list[dict]) -> list[str]:
             for path in rule["http"]["paths"]:
                 service = path["backend"]["service"]
                 if service["port"]["name"] not in ports.get(service["name"], []):
-                    problems.append(f"{name(each)} goes to a port that is not there")
+                    problems.append(f"{name(each)} goes to a port that does not exist")
     for each in of_kind(objects, "HTTPRoute"):
         for rule in each["spec"]["rules"]:
             if rule.get("timeouts") != {"request": "0s", "backendRequest": "0s"}:
                 problems.append(f"{name(each)} has a time limit")
             for backend in rule["backendRefs"]:
                 if backend["port"] not in ports.get(backend["name"], []):
-                    problems.append(f"{name(each)} goes to a port that is not there")
+                    problems.append(f"{name(each)} goes to a port that does not exist")
     return problems

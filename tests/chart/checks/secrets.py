@@ -1,4 +1,4 @@
-"""How secrets reach the gateway."""
+"""Checks of how secrets are mounted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from objects import containers, gateways, of_kind, pods
 
 
 def mounted(objects: list[dict]) -> list[str]:
-    """Secrets are mounted whole, for reading, closed to others or to other containers, and are in
-    no variable."""
+    """Secrets are mounted as a whole and read-only. Other users or containers cannot read them, and
+    no variable contains them."""
     problems = []
     for pod in pods(objects):
         kept = {
@@ -35,15 +35,15 @@ def mounted(objects: list[dict]) -> list[str]:
             for mount in _mounts(container):
                 if mount["name"] in kept and ("subPath" in mount or "subPathExpr" in mount):
                     problems.append(
-                        f"{where}: {mount['name']} is a subPath, which no rotation reaches"
+                        f"{where}: {mount['name']} is a subPath, which is not updated on rotation"
                     )
                 if mount["name"] in kept and mount.get("readOnly") is not True:
                     problems.append(f"{where}: {mount['name']} can be written")
             for each in container.get("env", []):
                 if "secretKeyRef" in each.get("valueFrom", {}):
-                    problems.append(f"{where}: {each['name']} holds a secret")
+                    problems.append(f"{where}: {each['name']} contains a secret")
             if any("secretRef" in each for each in container.get("envFrom", [])):
-                problems.append(f"{where}: the environment holds a secret")
+                problems.append(f"{where}: the environment contains a secret")
     return problems
 
 
@@ -52,14 +52,14 @@ def _mounts(container: dict) -> list[dict]:
 
 
 def unhashed(objects: list[dict]) -> list[str]:
-    """The configuration's checksum is on the pod, and nothing about keys is."""
+    """A pod has the checksum of the configuration, and no checksum of keys."""
     problems = []
     policies = of_kind(objects, "MutatingAdmissionPolicy")
     for pod in gateways(objects):
         checksums = [
             key for key in pod.metadata.get("annotations", {}) if key.startswith("checksum/")
         ]
-        # A policy that is changed changes no pod. The name is none that a chart with a sidecar has already.
+        # A changed policy does not change pods. The name is unique in a parent chart.
         expected = [] if policies else ["checksum/voxgate-config"]
         if checksums != expected:
             problems.append(f"{pod.name} has the checksums {checksums}")

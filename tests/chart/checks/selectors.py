@@ -1,4 +1,4 @@
-"""Whether what selects pods or Services finds those that it is meant for."""
+"""Checks that selectors match the intended pods and Services."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TEST = {"app.kubernetes.io/component": "test"}
 
 
 def found(objects: list[dict]) -> list[str]:
-    """Every selector matches a pod with the gateway, and none the pod of `helm test`."""
+    """Every selector matches a pod with the gateway, and does not match the pod of `helm test`."""
     problems = []
     for each, selector in _selectors(objects):
         hit = [pod for pod in gateways(objects) if selects(selector, pod.labels)]
@@ -37,7 +37,7 @@ def _selectors(objects: list[dict]):
 
 
 def ports(objects: list[dict]) -> list[str]:
-    """Ports of Services and monitors are those of the container, and clients reach no metrics."""
+    """Services and monitors use ports of the container, and clients cannot reach metrics."""
     problems = []
     ports = {
         port["name"]: port["containerPort"]
@@ -46,10 +46,10 @@ def ports(objects: list[dict]) -> list[str]:
     }
     names = set(ports)
     for service in of_kind(objects, "Service"):
-        # Endpoints did not always know the names of a sidecar's ports (kubernetes#128850).
+        # Endpoints did not always resolve the names of a sidecar's ports (kubernetes#128850).
         targets = [port["targetPort"] for port in service["spec"]["ports"]]
         problems += [
-            f"{name(service)} goes to port {target}, which is no number of a container's"
+            f"{name(service)} goes to port {target}, which is not a port number of a container"
             for target in targets
             if target not in ports.values()
         ]

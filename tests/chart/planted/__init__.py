@@ -1,22 +1,22 @@
-"""Faults, each planted into a render that is right, which the checks have to find."""
+"""Faults that the checks must find. Each is planted into a correct render."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Check = Callable[[list[dict]], list[str]]
-# A check, a CI values file, what is done to its objects, and what is said of it.
+# A check, a CI values file, the change of its objects, and a part of the expected problem.
 Fault = tuple[Check, str, Callable[[list[dict]], object], str]
 
 
 def get(objects: list[dict], kind: str, name: str = "") -> dict:
-    """The first object of a kind whose name has that part."""
+    """The first object of this kind whose name contains this part."""
     found = (each for each in objects if each["kind"] == kind)
     return next(each for each in found if name in each["metadata"]["name"])
 
 
 def spec(objects: list[dict], kind: str = "Deployment") -> dict:
-    """Of what makes pods, the pods' own."""
+    """The spec of a Pod, or of the pods of a workload."""
     found = get(objects, kind)["spec"]
     return found["template"]["spec"] if "template" in found else found
 

@@ -1,4 +1,4 @@
-"""Faults of pods and of how secrets reach them."""
+"""Faults of pods and their secrets."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ FAULTS: tuple[Fault, ...] = (
         lambda o: get(o, "Deployment")["spec"]["strategy"]["rollingUpdate"].update(
             maxUnavailable=1
         ),
-        "takes pods away",
+        "removes pods",
     ),
     (
         pods.updated_gently,
         "standalone",
         lambda o: get(o, "Deployment")["spec"].update(strategy={"type": "Recreate"}),
-        "takes pods away",
+        "removes pods",
     ),
     (
         pods.updated_gently,
@@ -134,13 +134,13 @@ FAULTS: tuple[Fault, ...] = (
         secrets.mounted,
         "standalone",
         lambda o: first(o)["env"].append({"name": "K", "valueFrom": {"secretKeyRef": {}}}),
-        "K holds a secret",
+        "K contains a secret",
     ),
     (
         secrets.mounted,
         "standalone",
         lambda o: first(o).update(envFrom=[{"secretRef": {}}]),
-        "holds a secret",
+        "contains a secret",
     ),
     (
         secrets.unhashed,

@@ -1,4 +1,4 @@
-"""Faults of what selects, names or lets through."""
+"""Faults of selectors, references and NetworkPolicies."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ FAULTS: tuple[Fault, ...] = (
         network.closed,
         "standalone",
         lambda o: drop(get(o, "NetworkPolicy")["spec"]["ingress"][0], "from"),
-        "everybody",
+        "without peers",
     ),
     (
         network.closed,
         "standalone",
         lambda o: drop(get(o, "NetworkPolicy")["spec"]["egress"][1], "to"),
-        "everybody",
+        "without peers",
     ),
     (
         network.closed,
@@ -84,19 +84,19 @@ FAULTS: tuple[Fault, ...] = (
         network.closed,
         "lock-upstream",
         lambda o: get(o, "NetworkPolicy", "-upstream")["spec"].update(podSelector={}),
-        "about every pod",
+        "selects every pod",
     ),
     (
         network.reachable,
         "standalone",
         lambda o: get(o, "NetworkPolicy")["spec"]["ingress"].pop(0),
-        "keeps clients",
+        "blocks clients",
     ),
     (
         network.reachable,
         "inject",
         lambda o: get(o, "NetworkPolicy")["spec"]["ingress"].pop(0),
-        "keeps clients",
+        "blocks clients",
     ),
     (
         network.reachable,
@@ -108,7 +108,7 @@ FAULTS: tuple[Fault, ...] = (
         network.needed,
         "standalone",
         lambda o: get(o, "NetworkPolicy")["spec"]["egress"][0]["ports"].pop(0),
-        "names by UDP",
+        "DNS over UDP",
     ),
     (
         network.needed,
@@ -126,7 +126,7 @@ FAULTS: tuple[Fault, ...] = (
         network.needed,
         "service-monitor",
         lambda o: get(o, "NetworkPolicy")["spec"]["ingress"].pop(1),
-        "keeps Prometheus",
+        "blocks Prometheus",
     ),
     (
         network.locked,
@@ -134,7 +134,7 @@ FAULTS: tuple[Fault, ...] = (
         lambda o: get(o, "NetworkPolicy", "-upstream")["spec"]["ingress"][0].update(
             {"from": [{"podSelector": {}}]}
         ),
-        "strangers",
+        "unknown peers",
     ),
     (
         network.locked,
@@ -166,7 +166,7 @@ FAULTS: tuple[Fault, ...] = (
         references.kept,
         "policy-existing",
         lambda o: spec(o)["volumes"][1]["configMap"]["items"][0].update(key="x"),
-        "wants x",
+        "needs x",
     ),
     (
         references.kept,
@@ -219,7 +219,12 @@ FAULTS: tuple[Fault, ...] = (
         lambda o: spec(o).update(volumes=[]),
         "no volume voxgate-keys",
     ),
-    (references.mounts, "standalone", lambda o: first(o).update(volumeMounts=[]), "nobody mounts"),
+    (
+        references.mounts,
+        "standalone",
+        lambda o: first(o).update(volumeMounts=[]),
+        "no container mounts",
+    ),
     (
         references.mounts,
         "standalone",

@@ -1,4 +1,4 @@
-//! What the layer can stand around, and what it lets through.
+//! Tests of the services that the layer can wrap, and of the requests that it accepts.
 
 use std::convert::Infallible;
 use std::marker::PhantomPinned;
@@ -68,10 +68,10 @@ async fn around_the_routes_that_were_added_before_it() {
         ("GET", "/inside", KEY, 200),
         ("POST", "/inside/too", KEY, 200),
         ("GET", "/inside", WRONG_KEY, 401),
-        // axum's answer to unknown paths is behind it, too: nobody learns which paths there are.
+        // axum's 404 is also behind the layer, so that callers cannot find out which paths exist.
         ("GET", "/unknown", WRONG_KEY, 401),
         ("GET", "/unknown", KEY, 404),
-        // Not behind the layer: no handler may take the request for a caller's.
+        // Without the layer, a handler that needs a caller must not run.
         ("GET", "/outside", KEY, 500),
         ("GET", "/outside", WRONG_KEY, 500),
     ] {
@@ -84,7 +84,7 @@ async fn around_the_routes_that_were_added_before_it() {
 }
 
 #[tokio::test]
-async fn a_caller_is_never_made_up() {
+async fn a_caller_exists_only_behind_the_layer() {
     let app = Router::new().route("/", get(|_: Caller| async { "let in" }));
     let response = app
         .oneshot(request(KEY, Body::empty()))
@@ -124,7 +124,7 @@ async fn in_a_server_on_a_real_socket() {
     }
 }
 
-/// Nobody could send it, share it, move it or make one.
+/// A body type that is neither `Send`, `Sync`, `Unpin` nor `Default`.
 struct Odd {
     number: Rc<u8>,
     _pinned: PhantomPinned,
@@ -152,7 +152,7 @@ async fn odd<V: Verify>(layer: AuthLayer<V>) {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_of_the_request_body() {
+async fn any_request_body_type_is_accepted() {
     odd(AuthLayer::new(ring())).await;
     odd(AuthLayer::new(Asking(ring()))).await;
     odd(AuthLayer::preconfigured()).await;
@@ -177,13 +177,13 @@ async fn own_error<V: Verify>(layer: AuthLayer<V>) {
 }
 
 #[tokio::test]
-async fn an_error_is_the_inner_services_own() {
+async fn errors_of_the_inner_service_are_unchanged() {
     own_error(AuthLayer::new(ring())).await;
     own_error(AuthLayer::new(Asking(ring()))).await;
 }
 
 #[tokio::test]
-async fn a_preconfigured_layer_does_not_look_at_the_credential() {
+async fn a_preconfigured_layer_does_not_read_the_credential() {
     let long = "k".repeat(8 * 1024);
     let cases: [&[&[u8]]; 8] = [
         &[],
@@ -300,8 +300,8 @@ async fn a_scoped_principal_is_refused_before_the_inner_service_is_called() {
 }
 
 #[tokio::test]
-async fn without_a_rule_a_scoped_principal_may_nothing() {
-    // Bearer has no policy of its own, and an empty one denies.
+async fn without_a_rule_a_scoped_principal_is_refused() {
+    // Bearer has no default policy, and an empty policy refuses.
     let service = AuthLayer::new(ring()).layer(service_fn(key_id));
     let response = service
         .oneshot(request(SCOPED_KEY, ()))
@@ -311,7 +311,7 @@ async fn without_a_rule_a_scoped_principal_may_nothing() {
 }
 
 #[tokio::test]
-async fn a_verifier_that_cannot_answer_is_503_and_never_a_yes() {
+async fn a_verifier_that_cannot_answer_is_refused_with_503() {
     for at_once in [true, false] {
         for dialect in [Dialect::Bearer, Dialect::Rime] {
             let calls = Arc::new(AtomicUsize::new(0));
@@ -332,7 +332,7 @@ async fn a_verifier_that_cannot_answer_is_503_and_never_a_yes() {
 }
 
 #[tokio::test]
-async fn the_other_ends_address_is_recorded() {
+async fn the_address_of_the_peer_is_recorded() {
     let records = Records::default();
     let peer = "192.0.2.1:4711".parse().expect("an address");
     let service = AuthLayer::new(ring())
@@ -345,7 +345,7 @@ async fn the_other_ends_address_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_future_that_is_sent_needs_no_more_than_its_parts() {
+async fn the_future_is_send_if_its_parts_are() {
     let layer = AuthLayer::new(Asking(ring()));
     let future: AuthFuture<_, _, String> = tower::Service::call(
         &mut layer.layer(service_fn(key_id)),
@@ -356,7 +356,7 @@ async fn a_future_that_is_sent_needs_no_more_than_its_parts() {
 }
 
 #[tokio::test]
-async fn a_policy_that_was_set_stays_whatever_the_order() {
+async fn a_policy_applies_in_any_order_of_calls() {
     let policy = || Policy::default().require("admin");
     let dialect_last = AuthLayer::new(ring())
         .with_policy(policy())

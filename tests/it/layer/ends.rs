@@ -1,4 +1,4 @@
-//! Every accepted request leaves one completion, which says how it ended.
+//! Every accepted request has one completion record, which names how it ended.
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
@@ -26,14 +26,14 @@ fn full(text: &'static str) -> TestBody {
     body.map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Frames of an unknown number, as a synthesiser makes them.
+/// A body of frames without a declared length, like the output of a synthesizer.
 fn frames(frames: Vec<io::Result<&'static str>>) -> TestBody {
     let frame = |text: &'static str| Frame::data(Bytes::from_static(text.as_bytes()));
     let frames = frames.into_iter().map(move |text| text.map(frame));
     BodyExt::boxed_unsync(StreamBody::new(stream::iter(frames)))
 }
 
-/// One frame, and then nothing: neither another nor an end.
+/// One frame, followed by neither another frame nor an end.
 fn endless() -> TestBody {
     let frames = stream::unfold(false, |sent| async move {
         if sent {
@@ -54,7 +54,7 @@ fn with_status(status: StatusCode, body: TestBody) -> Response<TestBody> {
     response
 }
 
-/// Answers by path, in all the ways in which a body can end.
+/// Answers with a body that ends in the way that the path names.
 async fn answer<B>(request: Request<B>) -> io::Result<Response<TestBody>> {
     Ok(match request.uri().path() {
         "/full" => Response::new(full("hello")),
@@ -81,8 +81,8 @@ fn get<B>(path: &str, body: B) -> Request<B> {
     request
 }
 
-/// A server decides for itself whether it polls an empty body, and whether it polls past the last
-/// byte that the header announced. The record must not depend on it.
+/// A server may or may not poll an empty body, or poll after the last byte of the declared length.
+/// The record must not depend on this.
 async fn served(http2: bool, method: &str, path: &str, status: u16, bytes: u64) {
     let records = Records::default();
     let layer = AuthLayer::new(ring()).with_audit_sink(records.clone());
@@ -112,7 +112,7 @@ async fn bodies_that_a_server_sends_to_their_end() {
 
 #[tokio::test]
 async fn bodies_that_a_server_does_not_send() {
-    // Over HTTP/2, hyper leaves it to the service to have no body for HEAD.
+    // Over HTTP/2, hyper requires the service to send no body for HEAD.
     served(false, "HEAD", "/full", 200, 0).await;
     served(false, "HEAD", "/stream", 200, 0).await;
     for http2 in [false, true] {
@@ -130,14 +130,14 @@ async fn an_empty_body_that_a_server_never_polls() {
 }
 
 #[tokio::test]
-async fn a_stream_of_a_declared_length_that_a_server_polls_no_further() {
+async fn a_stream_that_a_server_polls_only_to_its_declared_length() {
     for http2 in [false, true] {
         served(http2, "GET", "/declared", 200, 10).await;
     }
 }
 
 #[tokio::test]
-async fn many_requests_on_one_connection_leave_one_pair_each() {
+async fn each_request_on_a_connection_leaves_one_pair_of_records() {
     let records = Records::default();
     let layer = AuthLayer::new(Asking(ring())).with_audit_sink(records.clone());
     let address = serve(layer.layer(service_fn(answer))).await;
@@ -154,7 +154,7 @@ async fn many_requests_on_one_connection_leave_one_pair_each() {
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_is_a_client_abort() {
+async fn a_caller_that_disconnects_is_a_client_abort() {
     for http2 in [false, true] {
         let records = Records::default();
         let layer = AuthLayer::new(ring()).with_audit_sink(records.clone());
@@ -176,7 +176,7 @@ async fn a_caller_that_hangs_up_is_a_client_abort() {
     }
 }
 
-/// The layer with both kinds of verifier around `inner`, for what needs no server.
+/// The layer with both kinds of verifier around `inner`, for tests without a server.
 macro_rules! around {
     ($records:ident, $inner:expr, |$service:ident| $run:block) => {{
         let $records = Records::default();
@@ -258,7 +258,7 @@ async fn a_service_that_fails_is_an_upstream_abort() {
 }
 
 #[tokio::test]
-async fn the_end_is_recorded_once_however_often_it_is_polled() {
+async fn the_end_is_recorded_once_even_if_polled_again() {
     around!(records, service_fn(answer), |service| {
         let response = service.oneshot(get("/stream", ())).await;
         let mut body = response.expect("an answer").into_body();
@@ -310,7 +310,7 @@ async fn a_panic_of_the_body_still_leaves_a_completion() {
     });
 }
 
-/// Never knows.
+/// A verifier that never resolves.
 struct Silent;
 
 impl Verify for Silent {
@@ -322,7 +322,7 @@ impl Verify for Silent {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_before_the_verdict_is_not_let_in() {
+async fn a_caller_that_disconnects_before_the_verdict_is_not_served() {
     let records = Records::default();
     let mut service = AuthLayer::new(Silent)
         .with_audit_sink(records.clone())
@@ -381,7 +381,7 @@ async fn a_tunnel_that_is_held_keeps_the_record_open() {
             );
         }
     );
-    // Whoever does not switch ends with the body, whatever is held.
+    // Without an upgrade, the request ends with the body, even if a tunnel is held.
     around!(records, switching(StatusCode::OK), |service| {
         let response = service.oneshot(upgrade()).await.expect("an answer");
         response.into_body().collect().await.expect("an empty body");
@@ -394,7 +394,7 @@ async fn a_tunnel_that_is_held_keeps_the_record_open() {
 }
 
 #[tokio::test]
-async fn a_tunnel_that_nobody_holds_ends_with_the_answer() {
+async fn a_tunnel_that_is_not_held_ends_with_the_answer() {
     let forgetful = service_fn(|_: Request<()>| async {
         Ok::<_, Infallible>(with_status(StatusCode::SWITCHING_PROTOCOLS, full("")))
     });
@@ -407,7 +407,7 @@ async fn a_tunnel_that_nobody_holds_ends_with_the_answer() {
 }
 
 #[tokio::test]
-async fn no_tunnel_is_offered_to_a_request_that_asks_for_none() {
+async fn a_request_without_an_upgrade_has_no_tunnel() {
     let inner = service_fn(|request: Request<()>| async move {
         assert!(request.extensions().get::<Tunnel>().is_none());
         Ok::<_, Infallible>(Response::new(String::new()))

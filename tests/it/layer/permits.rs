@@ -1,4 +1,4 @@
-//! What a request holds while it is in flight is given back once, however it ends.
+//! The permit of a request is released exactly once, however the request ends.
 
 use std::future::{Future, pending, poll_fn};
 use std::io;
@@ -26,7 +26,7 @@ use crate::support::{Asking, KEY, Records, request, ring};
 
 type TestBody = UnsyncBoxBody<Bytes, io::Error>;
 
-/// What the service behind does, by path.
+/// The inner service. The path selects its behaviour.
 async fn answer(request: Request<()>) -> io::Result<Response<TestBody>> {
     let frame = |text: &'static str| Ok(Frame::data(Bytes::from_static(text.as_bytes())));
     let body = |frames: Vec<io::Result<Frame<Bytes>>>| {
@@ -137,7 +137,7 @@ async fn a_permit_is_given_back_however_a_request_ends() {
     drop(tunnel);
     assert_eq!(in_flight(&limiter), 0, "the tunnel ended");
 
-    // Called and never polled.
+    // A future that is never polled.
     drop(service.call(to("/")));
     assert_eq!(in_flight(&limiter), 0);
 }
@@ -166,7 +166,7 @@ fn look<V: Verify>(
 }
 
 #[tokio::test]
-async fn who_waits_is_asked_for_its_key_again() {
+async fn a_request_that_waited_is_authenticated_again() {
     let limiter = builder()
         .with_wait_queue(1, Duration::from_secs(3600))
         .build()
@@ -184,7 +184,7 @@ async fn who_waits_is_asked_for_its_key_again() {
     assert_eq!((in_flight(&limiter), limiter.usage().waiting), (0, 0));
 }
 
-/// Counts how often it is asked.
+/// A verifier that counts its calls.
 struct Counting<V>(V, Arc<AtomicU32>);
 
 impl<V: Verify> Verify for Counting<V> {
@@ -246,7 +246,7 @@ async fn an_asynchronous_verifier_is_asked_again_after_a_wait() {
 }
 
 #[tokio::test]
-async fn a_request_that_leaves_while_it_is_verified_again_gives_its_permit_back() {
+async fn a_request_dropped_during_its_second_verification_releases_its_permit() {
     let limiter = builder()
         .with_wait_queue(1, Duration::from_secs(3600))
         .build()
@@ -263,7 +263,7 @@ async fn a_request_that_leaves_while_it_is_verified_again_gives_its_permit_back(
 }
 
 #[tokio::test]
-async fn what_is_public_needs_no_permit() {
+async fn a_public_route_needs_no_permit() {
     let limiter = one_permit();
     let mut service = limited(ring(), &limiter);
     let _busy = service.call(to("/")).await.unwrap();

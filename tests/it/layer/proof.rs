@@ -1,4 +1,4 @@
-//! What every server needs of the layer's types, checked by the compiler.
+//! Traits of the layer's types that servers need, checked by the compiler.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -40,11 +40,11 @@ const _: () = {
     is_send_sync::<AuditRecord<'static>>();
     is_send_sync::<Environment>();
     is_send_sync::<Settings>();
-    // A request body need not be shared for its future to be sent.
+    // The future is `Send` even if the request body is not `Sync`.
     is_send::<AuthFuture<Inner<String>, KeyRing, String>>();
     is_send::<AuthFuture<Inner<Cell<u8>>, Asking, Cell<u8>>>();
     is_send::<AuthBody<Cell<u8>>>();
-    // A verifier is shared, so the layer is cheap to clone whatever it is.
+    // The verifier is shared, so that the layer is cheap to clone with any verifier.
     is_clone::<AuthLayer<Asking>>();
     is_clone::<Auth<Inner<String>, Asking>>();
     is_error::<ConfigError>();

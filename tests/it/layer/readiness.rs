@@ -1,4 +1,4 @@
-//! A request goes to the very instance that was polled ready, whichever way its verdict came.
+//! A request is sent to the instance that was polled ready, with every kind of verifier.
 
 use std::convert::Infallible;
 use std::future::{Ready, poll_fn, ready};
@@ -11,14 +11,14 @@ use voxgate::{AuthLayer, Verify};
 
 use crate::support::{Asking, KEY, Records, WRONG_KEY, request, ring};
 
-/// Panics unless the called instance was polled ready, since its last call.
+/// Panics if the called instance was not polled ready after its last call.
 #[derive(Default)]
 struct Strict {
     polled: bool,
     ready: bool,
 }
 
-// A clone has its own readiness, and none yet.
+// A clone has its own readiness, and is not ready yet.
 impl Clone for Strict {
     fn clone(&self) -> Self {
         Self::default()
@@ -31,7 +31,7 @@ impl Service<Request<()>> for Strict {
     type Future = Ready<Result<Response<String>, Infallible>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Never at the first poll, so that nobody gets by without waiting.
+        // Not ready at the first poll, so that the test always waits.
         if !self.polled {
             self.polled = true;
             cx.waker().wake_by_ref();
@@ -97,7 +97,7 @@ async fn requests_that_wait_together_each_keep_their_ready_instance() {
     }
 }
 
-/// `ConcurrencyLimit` reserves a place in `poll_ready`, and panics when called without one.
+/// `ConcurrencyLimit` reserves a place in `poll_ready`, and panics if it is called without one.
 async fn limited<V: Verify>(layer: AuthLayer<V>) {
     let inner = service_fn(|_: Request<()>| async {
         tokio::task::yield_now().await;
@@ -124,7 +124,7 @@ async fn limited<V: Verify>(layer: AuthLayer<V>) {
 }
 
 #[tokio::test]
-async fn a_place_that_readiness_reserves_is_used_and_given_back() {
+async fn a_place_reserved_by_readiness_is_used_and_released() {
     let all = async {
         limited(AuthLayer::new(ring())).await;
         limited(AuthLayer::new(Asking(ring()))).await;
@@ -152,7 +152,7 @@ impl Service<Request<()>> for Broken {
 }
 
 #[tokio::test]
-async fn an_error_of_readiness_is_the_inner_services_own() {
+async fn readiness_errors_of_the_inner_service_are_unchanged() {
     let mut service = AuthLayer::new(ring()).layer(Broken);
     assert_eq!(service.ready().await.err(), Some("never ready"));
 }

@@ -1,4 +1,4 @@
-//! Nothing goes on before its decision is on record.
+//! A request or refusal continues only after its decision is recorded.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use crate::support::{Asking, KEY, Records, request, ring};
 
 type Told = oneshot::Sender<Result<(), NotRecorded>>;
 
-/// Lets each decision wait until the test tells what became of its record.
+/// Holds each decision until the test sets the result of its record.
 #[derive(Clone, Default)]
 struct Waiting {
     records: Records,
@@ -36,8 +36,8 @@ impl AuditSink for Waiting {
     }
 }
 
-/// What became of a request whose record was `kept`, and how often the service behind was called
-/// before that was known, and in all.
+/// Returns the answer to a request whose record was `kept`, and how often the inner service was
+/// called before the result was known, and in total.
 async fn ask<V: Verify>(
     verifier: V,
     key: &str,
@@ -56,7 +56,7 @@ async fn ask<V: Verify>(
     let mut service = layer.layer(service);
     let answer = service.ready().await.unwrap().call(request(key, ()));
     let mut answer = Box::pin(answer);
-    // Until the receipt is there, whatever else has to happen first.
+    // Poll until the receipt exists.
     while sink.receipts.lock().unwrap().is_empty() {
         assert!(futures_util::poll!(&mut answer).is_pending());
     }
@@ -72,7 +72,7 @@ async fn ask<V: Verify>(
 }
 
 #[tokio::test]
-async fn an_accepted_request_goes_on_when_its_decision_is_on_record() {
+async fn an_accepted_request_continues_when_its_decision_is_recorded() {
     let (at_once, calls, sink) = ask(ring(), KEY, Ok(())).await;
     assert_eq!((at_once.status(), calls), (StatusCode::OK, [0, 1]));
     assert_eq!(sink.records.completions()[0].status, Some(200));
@@ -81,7 +81,7 @@ async fn an_accepted_request_goes_on_when_its_decision_is_on_record() {
 }
 
 #[tokio::test]
-async fn a_refusal_goes_out_when_it_is_on_record() {
+async fn a_refusal_is_sent_when_it_is_recorded() {
     let (answer, calls, sink) = ask(ring(), "wrong", Ok(())).await;
     assert_eq!((answer.status(), calls), (StatusCode::UNAUTHORIZED, [0, 0]));
     assert_eq!(answer.body(), "invalid api key");
@@ -89,7 +89,7 @@ async fn a_refusal_goes_out_when_it_is_on_record() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_put_on_record_is_unavailable() {
+async fn a_request_that_cannot_be_recorded_is_unavailable() {
     for key in [KEY, "wrong"] {
         let (answer, calls, sink) = ask(ring(), key, Err(NotRecorded)).await;
         assert_eq!(
@@ -114,7 +114,7 @@ async fn what_cannot_be_put_on_record_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_while_its_record_waits_was_never_served() {
+async fn a_caller_that_disconnects_before_its_record_is_not_served() {
     let sink = Waiting::default();
     let service = service_fn(|_: Request<()>| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))

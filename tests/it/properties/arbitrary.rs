@@ -1,4 +1,4 @@
-//! Requests that are nearly right, which random bytes never are.
+//! Generates requests that are nearly valid. Random bytes never are.
 
 use http::Version;
 use proptest::collection::vec;
@@ -9,20 +9,21 @@ use super::door::{KEY, PAIR};
 use super::draft::Draft;
 use super::model::base64;
 
-/// Headers that hold a credential for somebody, and two that never do.
-pub(crate) const HEADERS: [&str; 8] = [
+/// Headers that hold a credential in some dialect, and two that never do.
+pub(crate) const HEADERS: [&str; 9] = [
     "authorization",
     "x-sup-api-key",
     "x-api-key",
     "xi-api-key",
     "ocp-apim-subscription-key",
+    "x-goog-api-key",
     "sec-websocket-protocol",
     "cookie",
     "x-other",
 ];
 
-/// Paths of one vendor, of several and of none.
-pub(crate) const PATHS: [&str; 16] = [
+/// Paths of one vendor, of several vendors, and of no vendor.
+pub(crate) const PATHS: [&str; 17] = [
     "/any",
     "/v1/rime-tts",
     "/ws",
@@ -39,9 +40,10 @@ pub(crate) const PATHS: [&str; 16] = [
     "/cognitiveservices/v1",
     "/v1/voices",
     "/v1/models",
+    "/v1/text:synthesize",
 ];
 
-/// A whole request: an upgrade, no upgrade, or nearly one.
+/// A complete request: an upgrade, no upgrade, or an incomplete upgrade.
 pub(crate) fn draft() -> impl Strategy<Value = Draft> {
     let headers = vec((header_name(), header_value()), 0..4);
     let (query, line) = (prop::option::of(query()), request_line());
@@ -118,7 +120,7 @@ fn offer() -> impl Strategy<Value = String> {
     ("[ \t]{0,2}", text, "[ \t]?").prop_map(|(before, text, behind)| before + &text + &behind)
 }
 
-/// The known keys, what looks like them, and what does not.
+/// Known keys, similar texts, and other texts.
 pub(crate) fn credential() -> impl Strategy<Value = String> {
     let pair = base64(PAIR.as_bytes());
     let unpadded = pair.trim_end_matches('=').to_owned();
@@ -134,10 +136,10 @@ pub(crate) fn credential() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A query, nearly always a valid one.
+/// A query that is nearly always valid.
 pub(crate) fn query() -> impl Strategy<Value = String> {
     let name = prop_oneof![
-        6 => select(&["api_key", "access_token"][..]).prop_map(str::to_owned),
+        6 => select(&["api_key", "access_token", "key"][..]).prop_map(str::to_owned),
         1 => select(&["api%5Fkey", "%61pi_key", "access%5ftoken", "API_KEY", "api_key%"][..])
             .prop_map(str::to_owned),
         2 => "[a-z%_+]{0,4}",

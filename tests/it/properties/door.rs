@@ -1,4 +1,4 @@
-//! A layer that tells what it read.
+//! A layer that reports the credential that it read.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready};
@@ -13,25 +13,25 @@ use voxgate::{
     Verdict, Verify, VerifyOutcome,
 };
 
-/// Belongs to `key`. Nothing that is made up at random comes near it.
+/// The token of `key`. Random texts are never similar to it.
 pub(crate) const KEY: &str = "vg7XQm2nT9_cL4kRw8ZpA1sYhE6uJdB3oGfK5iVxN0tqMz";
-/// Belongs to `pair`: an id and a secret, as Basic credentials have it.
+/// The token of `pair`: an id and a secret, as in Basic credentials.
 pub(crate) const PAIR: &str = "ivr-prod:8sKpD3xWq_7NbTfR2mZc5VjYh9LgQ4eUaXoC6i1Bw0E";
 
-/// Only the server behind the door says this.
+/// The response body of the inner service.
 const SERVED: StatusCode = StatusCode::IM_A_TEAPOT;
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// What the verifier was asked about, if it was.
+    /// The credential that the verifier received, if it was called.
     pub(crate) presented: Option<Vec<u8>>,
     /// `ok`, or the reason in the audit record.
     pub(crate) reason: &'static str,
 }
 
 impl Answer {
-    /// What a door must answer to what is read like this.
+    /// The expected answer for this reading.
     pub(crate) fn to(reading: Result<Vec<u8>, &'static str>) -> Self {
         let known = |credential: &[u8]| [KEY.as_bytes(), PAIR.as_bytes()].contains(&credential);
         let reason = match &reading {
@@ -50,7 +50,7 @@ impl Answer {
     }
 }
 
-/// What the verifier and the sink have heard since the last request.
+/// The calls of the verifier and the sink since the last request.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Told>>);
 
@@ -66,7 +66,7 @@ impl Heard {
     }
 }
 
-/// Looks a credential up and remembers it.
+/// Looks up a credential and records it.
 pub(crate) struct Recording {
     ring: KeyRing,
     heard: Heard,
@@ -97,12 +97,12 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// One that knows `KEY` and `PAIR`.
+    /// A server with the keys `KEY` and `PAIR`.
     pub(crate) fn new(dialect: Dialect) -> Self {
         Self::build(Principal::new("key"), |layer| layer.with_dialect(dialect))
     }
 
-    /// One with settings of its own, where `KEY` belongs to `principal`.
+    /// A server with these settings, in which `KEY` belongs to `principal`.
     pub(crate) fn build(
         principal: Principal,
         set: impl FnOnce(AuthLayer<Recording>) -> AuthLayer<Recording>,

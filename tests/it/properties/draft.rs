@@ -1,4 +1,4 @@
-//! Requests in the making, and the ones that vendors' clients send.
+//! Requests that can still be changed, and requests of vendors' clients.
 
 use http::{HeaderName, HeaderValue, Request, Uri, Version};
 use voxgate::Dialect;
@@ -6,7 +6,7 @@ use voxgate::Dialect;
 use super::door::{KEY, PAIR};
 use super::model::base64;
 
-/// A request that can still be changed, and need not be a valid one.
+/// A request that can still be changed, and that may be invalid.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub(crate) method: &'static str,
@@ -50,7 +50,7 @@ impl Draft {
         }
     }
 
-    /// The request, without what is no header. `None` when the target is none: neither reaches a
+    /// The request, without invalid headers. `None` if the target is invalid. Neither reaches a
     /// layer.
     pub(crate) fn request(&self) -> Option<Request<()>> {
         let mut request = Request::new(());
@@ -67,18 +67,18 @@ impl Draft {
     }
 }
 
-/// Every vendor, without the dialect that stands for all.
+/// Every dialect of a vendor, without `auto`.
 pub(crate) fn vendors() -> impl Iterator<Item = Dialect> {
     let all = Dialect::ALL.into_iter();
     all.filter(|dialect| *dialect != Dialect::Auto)
 }
 
-/// What the vendor's clients send with the key that the door knows.
+/// The requests of the vendor's clients with a known key.
 pub(crate) fn canonical(dialect: Dialect) -> Vec<Draft> {
     presenting(dialect, KEY, PAIR)
 }
 
-/// What the vendor's clients send with `key`, or with `pair` where it takes two parts.
+/// The requests of the vendor's clients with `key`, or with `pair` if the dialect needs two parts.
 pub(crate) fn presenting(dialect: Dialect, key: &str, pair: &str) -> Vec<Draft> {
     const AUTHORIZATION: &str = "authorization";
     const PROTOCOL: &str = "sec-websocket-protocol";
@@ -90,6 +90,7 @@ pub(crate) fn presenting(dialect: Dialect, key: &str, pair: &str) -> Vec<Draft> 
         Dialect::Rime => vec![
             bearer(post("/v1/rime-tts")),
             bearer(Draft::upgrade("/ws")),
+            post("/v1/rime-tts").with(AUTHORIZATION, format!("Api-Key {key}")),
             bearer(Draft::upgrade("/ws2")),
             bearer(Draft::upgrade("/ws3")).with(PROTOCOL, "rime.v1.json"),
         ],
@@ -105,6 +106,7 @@ pub(crate) fn presenting(dialect: Dialect, key: &str, pair: &str) -> Vec<Draft> 
             bearer(Draft::upgrade("/ws/tts")),
             in_query("/ws/tts", "api_key"),
             Draft::upgrade("/ws/tts").query(format!("api_key=global-{key}")),
+            post("/v1/tts/generate").with("x-vapi-secret", key),
         ],
         Dialect::Inworld => {
             let basic = |draft: Draft| {
@@ -144,8 +146,13 @@ pub(crate) fn presenting(dialect: Dialect, key: &str, pair: &str) -> Vec<Draft> 
                 .with("ocp-apim-subscription-key", key)
                 .with(PROTOCOL, "USP"),
         ],
+        Dialect::Google => vec![
+            post("/v1/text:synthesize").with("x-goog-api-key", key),
+            post("/v1/text:synthesize").query(format!("a=1&key={key}&b=%2F")),
+            bearer(post("/v1/text:synthesize")),
+        ],
         Dialect::Auto => {
-            // Without a vendor there is no path to tell it by.
+            // Without a vendor, `auto` has no path to recognize.
             let told = vendors().filter(|dialect| *dialect != Dialect::Bearer);
             // Deepgram and the self-hosted Smallest share `POST /v1/speak` and its header.
             told.flat_map(|dialect| presenting(dialect, key, pair))

@@ -1,4 +1,4 @@
-//! Whoever does not have the key cannot get in by rewriting a request.
+//! Without the key, no change of a request makes it accepted.
 
 use http::Version;
 use proptest::collection::vec;
@@ -11,7 +11,7 @@ use super::door::{Door, KEY, PAIR};
 use super::draft::{Draft, presenting};
 use super::model::base64;
 
-/// One step of the forger's.
+/// One change of a request.
 #[derive(Clone, Debug)]
 enum Mutation {
     Method(&'static str),
@@ -20,7 +20,7 @@ enum Mutation {
     AddHeader(&'static str, String),
     RemoveHeader(Index),
     RepeatHeader(Index),
-    /// To another carrier, as it is.
+    /// Moves a credential to another location unchanged.
     MoveHeader(Index, &'static str),
     ToParameter(Index, &'static str),
     EditHeader(Index, Edit),
@@ -31,7 +31,7 @@ enum Mutation {
     ToOffers(&'static str, String),
 }
 
-/// A change of one text.
+/// A change of a text.
 #[derive(Clone, Debug)]
 enum Edit {
     Insert(Index, &'static [u8]),
@@ -47,8 +47,8 @@ enum Edit {
     Twice,
 }
 
-/// Credentials that are not the key. Each is further from it than the forger's steps lead: half of
-/// it, its letters in the other case, or another one.
+/// Credentials that are not the key. Each differs from the key by more than the changes can
+/// restore: half of it, its letters in the other case, or another key.
 fn wrong(key: &str) -> Vec<String> {
     let other_case = |character: char| match character.is_ascii_lowercase() {
         true => character.to_ascii_uppercase(),
@@ -238,7 +238,7 @@ impl Edit {
     }
 }
 
-/// A draft that a vendor's client would send, with another key in its place.
+/// A request of a vendor's client with a wrong key.
 fn forged(dialect: Dialect) -> impl Strategy<Value = Draft> {
     let keys = wrong(KEY).into_iter().zip(wrong(PAIR));
     select(
@@ -251,7 +251,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn without_the_key_no_sequence_of_changes_opens_the_door(
+    fn without_the_key_no_sequence_of_changes_is_accepted(
         drafts in Dialect::ALL.map(forged),
         mutations in vec(mutation(), 1..10),
     ) {

@@ -1,12 +1,12 @@
-//! What a request presents, said a second time: plainly, from what the vendors document, and
-//! without a line of the library. Slow is fine here; the same words twice would not be.
+//! A model of how a request presents a credential, written from the vendors' documentation and
+//! without code of the library. The model may be slow, but it must be independent.
 //!
-//! Text is Latin-1 (one character a byte), so that any header is text.
+//! Text is Latin-1 (one character per byte), so that every header is text.
 
 use http::{Method, Request, Version};
 use voxgate::Dialect;
 
-/// The credential that is handed to the verifier, or the reason that stands in the audit record.
+/// The credential that the verifier receives, or the reason in the audit record.
 pub(crate) type Reading = Result<Vec<u8>, &'static str>;
 
 const MISSING: &str = "missing_credential";
@@ -14,34 +14,49 @@ const MALFORMED: &str = "malformed_credential";
 const CONFLICTING: &str = "conflicting_credentials";
 const UNRECOGNIZED: &str = "unrecognized_dialect";
 
-/// Where a vendor's clients put a credential.
+/// The place of a credential.
 enum Place {
-    /// `Authorization: Scheme K`, the scheme in any case.
+    /// `Authorization: Scheme K`, with the scheme in any case.
     Scheme(&'static [&'static str]),
-    /// The same with this scheme, letter by letter.
-    ExactScheme(&'static str),
+    /// The first scheme in exactly this case, or the second in any case.
+    ExactScheme(&'static str, &'static str),
     /// `Authorization: Basic base64(id:secret)`, or `Bearer K`.
     BasicOrBearer,
     /// The whole value of this header.
     Raw(&'static str),
+    /// A parameter in the query.
+    AnyParameter(&'static str),
     /// A parameter in the query of an upgrade.
     Parameter(&'static str),
-    /// On an upgrade, the subprotocol behind one of these names.
+    /// On an upgrade, the subprotocol after one of these names.
     OfferBehind(&'static [&'static str]),
-    /// On an upgrade, the rest of a subprotocol that begins like this.
+    /// On an upgrade, the rest of a subprotocol with this prefix.
     OfferRest(&'static str),
 }
 
-/// In the order in which the reason of a refusal is looked for.
+/// The places of a dialect, in the order that determines the reason of a refusal.
 fn places(dialect: Dialect) -> Vec<Place> {
-    use Place::{BasicOrBearer, ExactScheme, OfferBehind, OfferRest, Parameter, Raw, Scheme};
+    use Place::{
+        AnyParameter, BasicOrBearer, ExactScheme, OfferBehind, OfferRest, Parameter, Raw, Scheme,
+    };
     match dialect {
-        Dialect::Rime => vec![ExactScheme("Bearer")],
-        Dialect::Bearer | Dialect::Smallest | Dialect::OpenAi => vec![Scheme(&["bearer"])],
+        Dialect::Rime => vec![ExactScheme("Bearer", "api-key")],
+        Dialect::Bearer | Dialect::OpenAi => vec![Scheme(&["bearer"])],
+        Dialect::Smallest => vec![Scheme(&["bearer", "token"])],
+        Dialect::Google => vec![
+            Raw("x-goog-api-key"),
+            AnyParameter("key"),
+            Scheme(&["bearer"]),
+        ],
         Dialect::Supertone => vec![Raw("x-sup-api-key")],
         Dialect::ElevenLabs => vec![Raw("xi-api-key")],
         Dialect::Azure => vec![Raw("ocp-apim-subscription-key")],
-        Dialect::Kugel => vec![Scheme(&["bearer"]), Raw("x-api-key"), Parameter("api_key")],
+        Dialect::Kugel => vec![
+            Scheme(&["bearer"]),
+            Raw("x-api-key"),
+            Parameter("api_key"),
+            Raw("x-vapi-secret"),
+        ],
         Dialect::Cartesia => vec![
             Scheme(&["bearer"]),
             Raw("x-api-key"),
@@ -57,9 +72,9 @@ fn places(dialect: Dialect) -> Vec<Place> {
     }
 }
 
-/// Whose API has this route. Of the paths that the tests use, these are all.
+/// The vendors with this route. Covers all paths of the tests.
 fn owners(method: &str, path: &str) -> &'static [Dialect] {
-    use Dialect::{Azure, Cartesia, Deepgram, ElevenLabs, Inworld, Kugel};
+    use Dialect::{Azure, Cartesia, Deepgram, ElevenLabs, Google, Inworld, Kugel};
     use Dialect::{OpenAi, Rime, Smallest, Supertone};
     match (method, path) {
         ("POST", "/v1/rime-tts") | ("GET", "/ws" | "/ws2" | "/ws3") => &[Rime],
@@ -70,17 +85,19 @@ fn owners(method: &str, path: &str) -> &'static [Dialect] {
         ("POST", "/tts/v1/voice") | ("GET", "/tts/v1/voice:streamBidirectional") => &[Inworld],
         ("POST", "/v1/audio/speech") => &[OpenAi],
         ("POST", "/v1/text-to-speech/cove") => &[Supertone, ElevenLabs],
-        ("POST" | "GET", "/v1/speak") => &[Deepgram],
+        ("POST", "/v1/speak") => &[Smallest, Deepgram],
+        ("GET", "/v1/speak") => &[Deepgram],
         ("POST", "/tts/bytes") | ("GET", "/tts/websocket") => &[Cartesia],
         ("POST", "/cognitiveservices/v1") | ("GET", "/cognitiveservices/websocket/v1") => &[Azure],
-        ("GET", "/v1/voices") => &[Supertone, Kugel, ElevenLabs],
+        ("GET", "/v1/voices") => &[Supertone, Kugel, ElevenLabs, Google],
+        ("POST", "/v1/text:synthesize") => &[Google],
         (_, "/v1/voices") => &[Kugel],
         ("GET", "/v1/models") => &[Kugel, OpenAi, ElevenLabs, Deepgram],
         _ => &[],
     }
 }
 
-/// What `request` presents in `dialect`.
+/// The credential that `request` presents in `dialect`.
 pub(crate) fn presented<B>(dialect: Dialect, request: &Request<B>) -> Reading {
     let dialect = match dialect {
         Dialect::Auto => spoken(request).ok_or(UNRECOGNIZED)?,
@@ -102,17 +119,38 @@ pub(crate) fn presented<B>(dialect: Dialect, request: &Request<B>) -> Reading {
     Ok(bytes(&found.ok_or(MISSING)?))
 }
 
-/// The one vendor of the path, or the one of several whose places hold anything.
+/// The only vendor of the path. Of several vendors, the one whose places contain the most
+/// credentials; then OpenAI or Deepgram; then the one whose first place contains a credential in its
+/// first form.
 fn spoken<B>(request: &Request<B>) -> Option<Dialect> {
     let owners = owners(request.method().as_str(), request.uri().path());
-    let speaks = |owner: &&Dialect| {
-        let places = places(**owner);
-        owners.len() == 1 || places.iter().any(|place| held(place, request) != Ok(None))
+    let fit = |owner: &Dialect| {
+        let places = places(*owner);
+        let holds = |place: &&Place| matches!(held(place, request), Ok(Some(_)));
+        let count = places.iter().filter(holds).count();
+        let widespread = matches!(owner, Dialect::OpenAi | Dialect::Deepgram);
+        let usual = count > 0 && holds(&&places[0]) && is_first_form(&places[0], request);
+        (count, count > 0 && widespread, usual)
     };
-    let speaking: Vec<_> = owners.iter().filter(speaks).collect();
-    match speaking.as_slice() {
-        [one] => Some(**one),
-        _ => None,
+    let best = owners.iter().map(fit).max()?;
+    let mut fitting = owners.iter().filter(|owner| fit(owner) == best);
+    let one = fitting.next()?;
+    fitting.next().is_none().then_some(*one)
+}
+
+/// Whether the credential in this place has the first form of the place.
+fn is_first_form<B>(place: &Place, request: &Request<B>) -> bool {
+    let scheme = || {
+        let value = one(values(request, "authorization")).ok()??;
+        Some(scheme_and_token(&value)?.0.to_ascii_lowercase())
+    };
+    match place {
+        Place::Scheme(schemes) => scheme().is_some_and(|scheme| scheme == schemes[0]),
+        Place::ExactScheme(wanted, _) => {
+            scheme().is_some_and(|scheme| scheme.eq_ignore_ascii_case(wanted))
+        }
+        Place::BasicOrBearer => scheme().is_some_and(|scheme| scheme == "basic"),
+        _ => true,
     }
 }
 
@@ -130,27 +168,18 @@ fn held<B>(place: &Place, request: &Request<B>) -> Result<Option<String>, &'stat
     };
     match place {
         Place::Scheme(schemes) => readable(authorization()?, &|value| in_any_case(value, schemes)),
-        Place::ExactScheme(wanted) => readable(authorization()?, &|value| {
+        Place::ExactScheme(wanted, other) => readable(authorization()?, &|value| {
             let (scheme, token) = scheme_and_token(value)?;
-            (scheme == *wanted).then_some(token)
+            let is_known = scheme == *wanted || scheme.eq_ignore_ascii_case(other);
+            is_known.then_some(token)
         }),
         Place::BasicOrBearer => readable(authorization()?, &|value| {
             let pair = in_any_case(value, &["basic"]).and_then(|token| pair(&token));
             pair.or_else(|| in_any_case(value, &["bearer"]))
         }),
         Place::Raw(name) => readable(one(values(request, name))?, &word),
-        Place::Parameter(name) if is_upgrade(request) => {
-            let parameters = request.uri().query().unwrap_or_default().split('&');
-            let named = parameters.filter(|parameter| {
-                let given = parameter.split('=').next().unwrap_or_default();
-                percent_decoded(&latin(given.as_bytes())) == *name
-            });
-            let parameter = one(named.map(|parameter| latin(parameter.as_bytes())).collect())?;
-            readable(parameter, &|parameter| {
-                let (_, value) = parameter.split_once('=')?;
-                (!value.is_empty()).then(|| percent_decoded(value))
-            })
-        }
+        Place::AnyParameter(name) => parameter(request, name),
+        Place::Parameter(name) if is_upgrade(request) => parameter(request, name),
         Place::OfferBehind(names) if is_upgrade(request) => {
             let mut offers = offers(request).into_iter();
             let mut found = Vec::new();
@@ -170,7 +199,25 @@ fn held<B>(place: &Place, request: &Request<B>) -> Result<Option<String>, &'stat
     }
 }
 
-/// `scheme 1*SP token`, the token a word.
+/// The value of this parameter.
+fn parameter<B>(request: &Request<B>, name: &str) -> Result<Option<String>, &'static str> {
+    let parameters = request.uri().query().unwrap_or_default().split('&');
+    let named = parameters.filter(|parameter| {
+        let given = parameter.split('=').next().unwrap_or_default();
+        percent_decoded(&latin(given.as_bytes())) == name
+    });
+    let parameter = one(named.map(|parameter| latin(parameter.as_bytes())).collect())?;
+    let Some(parameter) = parameter else {
+        return Ok(None);
+    };
+    let value = (|| {
+        let (_, value) = parameter.split_once('=')?;
+        (!value.is_empty()).then(|| percent_decoded(value))
+    })();
+    value.map(Some).ok_or(MALFORMED)
+}
+
+/// Parses `scheme 1*SP token`, in which the token is one word.
 fn scheme_and_token(value: &str) -> Option<(String, String)> {
     let (scheme, rest) = value.split_once(' ')?;
     Some((scheme.to_owned(), word(rest.trim_start_matches(' '))?))
@@ -180,7 +227,7 @@ fn word(text: &str) -> Option<String> {
     (!text.is_empty() && !text.contains([' ', '\t'])).then(|| text.to_owned())
 }
 
-/// `id:secret` from its base64: the text that has this very base64, if there is one.
+/// Decodes `id:secret` from base64: the text with exactly this base64, if there is one.
 fn pair(encoded: &str) -> Option<String> {
     let mut bits = Vec::new();
     for character in encoded.trim_end_matches('=').chars() {
@@ -212,7 +259,7 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     groups.collect()
 }
 
-/// What is no percent-encoding stands for itself.
+/// Invalid percent-encodings are kept unchanged.
 pub(crate) fn percent_decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut decoded = parts.next().unwrap_or_default().to_owned();
@@ -228,7 +275,7 @@ pub(crate) fn percent_decoded(text: &str) -> String {
     decoded
 }
 
-/// KugelAudio's client drops one region from a key; other clients do not.
+/// KugelAudio's client removes one region prefix from a key; other clients do not.
 pub(crate) fn without_region(key: String) -> String {
     let mut rests = ["eu-", "us-", "global-"]
         .iter()
@@ -261,7 +308,7 @@ fn offers<B>(request: &Request<B>) -> Vec<String> {
         .collect()
 }
 
-/// At most one; the first that is wrong says why.
+/// At most one offer. The first wrong offer determines the reason.
 fn one_offer(found: Vec<String>) -> Result<Option<String>, &'static str> {
     match found.as_slice() {
         [first, ..] if first.is_empty() => Err(MALFORMED),

@@ -1,9 +1,11 @@
-//! The paths that pass have one reading, and a limited key passes on those that a rule names.
+//! Accepted paths are unambiguous, and a limited key is accepted only on paths that a rule names.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use voxgate::{Dialect, KeyKind, Policy, Principal, RequestValidation, Rule, Scope};
+use voxgate::policy::Rule;
+use voxgate::principal::KeyKind;
+use voxgate::{Dialect, Policy, Principal, RequestValidation, Scope};
 
 use super::door::{Door, KEY};
 use super::draft::{Draft, vendors};
@@ -29,11 +31,11 @@ fn is_accepted(door: &Door, method: &'static str, path: &str) -> Option<bool> {
         .with("host", "tts.example")
         .with("authorization", format!("Bearer {KEY}"));
     let request = draft.request()?;
-    // A fragment or a query would not be part of the path.
+    // A fragment or a query is not part of the path.
     (request.uri().path() == path).then(|| door.ask(request).is_accepted())
 }
 
-fn screened(request_validation: RequestValidation) -> Door {
+fn door_with(request_validation: RequestValidation) -> Door {
     Door::build(Principal::new("key"), |layer| {
         layer.with_request_validation(request_validation)
     })
@@ -62,7 +64,7 @@ fn names(rule: &Rule, method: &str, path: &str) -> bool {
         && start.iter().zip(&given).all(segment)
 }
 
-/// Everything but unlimited: every scope there is, every voice, or realtime sessions.
+/// Limited principals with all rights: every scope, every voice, or realtime sessions.
 fn limited(policy: &Policy) -> [Principal; 3] {
     let scopes = policy
         .rules()
@@ -108,7 +110,7 @@ fn rule() -> impl Strategy<Value = Rule> {
     )
 }
 
-/// Near a path that is named: a piece put in, taken out, or spelt in another way.
+/// A path similar to `path`: with a part inserted, removed, or spelt differently.
 fn near(path: &str, at: Index, how: u8) -> String {
     let mut text: Vec<String> = path.chars().map(String::from).collect();
     let at = at.index(text.len());
@@ -124,7 +126,7 @@ fn near(path: &str, at: Index, how: u8) -> String {
 }
 
 #[test]
-fn on_every_route_of_a_vendor_the_scoped_key_passes() {
+fn a_scoped_key_is_accepted_on_every_route_of_a_vendor() {
     for dialect in vendors().filter(|dialect| !dialect.policy().rules().is_empty()) {
         let policy = dialect.policy();
         let [scoped, _, _] = limited(&policy);
@@ -142,9 +144,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn what_passes_the_screen_has_one_reading(path in path()) {
-        for screen in [RequestValidation::Server, RequestValidation::Proxy] {
-            if is_accepted(&screened(screen), "GET", &path) != Some(true) {
+    fn accepted_paths_are_unambiguous(path in path()) {
+        for validation in [RequestValidation::Server, RequestValidation::Proxy] {
+            if is_accepted(&door_with(validation), "GET", &path) != Some(true) {
                 continue;
             }
             let decoded = percent_decoded(&path);
@@ -162,15 +164,15 @@ proptest! {
     }
 
     #[test]
-    fn plain_paths_pass(segments in vec("[a-z0-9_~-]{1,5}[a-z0-9._~:-]{0,5}", 0..5)) {
+    fn plain_paths_are_accepted(segments in vec("[a-z0-9_~-]{1,5}[a-z0-9._~:-]{0,5}", 0..5)) {
         let path = format!("/{}", segments.join("/"));
-        for screen in [RequestValidation::Server, RequestValidation::Proxy] {
-            prop_assert_eq!(is_accepted(&screened(screen), "GET", &path), Some(true));
+        for validation in [RequestValidation::Server, RequestValidation::Proxy] {
+            prop_assert_eq!(is_accepted(&door_with(validation), "GET", &path), Some(true));
         }
     }
 
     #[test]
-    fn a_limited_key_passes_only_where_a_rule_names_the_path(
+    fn a_limited_key_is_accepted_only_on_paths_that_a_rule_names(
         rules in vec(rule(), 0..4),
         method in select(&METHODS[..]),
         (at, how) in (any::<Index>(), any::<u8>()),
@@ -182,7 +184,7 @@ proptest! {
     }
 
     #[test]
-    fn the_vendors_own_policies_do_not_leak(
+    fn the_default_policies_accept_only_their_paths(
         dialect in select(&Dialect::ALL[..]),
         method in select(&METHODS[..]),
         (rule, at, how) in (any::<Index>(), any::<Index>(), any::<u8>()),

@@ -9,7 +9,7 @@ use super::draft::{Draft, canonical};
 use super::model;
 
 #[test]
-fn what_the_vendors_clients_send_is_accepted() {
+fn requests_of_the_vendors_clients_are_accepted() {
     for dialect in Dialect::ALL {
         let door = Door::new(dialect);
         let drafts = canonical(dialect);
@@ -23,7 +23,7 @@ fn what_the_vendors_clients_send_is_accepted() {
     }
 }
 
-/// Every answer is met, so that the equality above is not one of refusals only.
+/// The generator reaches every answer, so that the comparison covers more than refusals.
 #[test]
 fn the_generator_reaches_every_answer() {
     use proptest::strategy::ValueTree;

@@ -1,4 +1,4 @@
-//! What is left of a request when its credential is stripped, said a second time.
+//! A model of a request after its credential is stripped.
 
 use http::{HeaderMap, Request};
 use voxgate::Dialect;
@@ -8,19 +8,21 @@ use super::model::{self, base64, bytes, latin, percent_decoded, without_region};
 
 const PROTOCOL: &str = "sec-websocket-protocol";
 
-/// Where a credential can stand for some vendor or other.
-const HEADERS: [&str; 5] = [
+/// The headers of all dialects that can contain a credential.
+const HEADERS: [&str; 7] = [
     "authorization",
     "x-api-key",
     "x-sup-api-key",
     "xi-api-key",
     "ocp-apim-subscription-key",
+    "x-goog-api-key",
+    "x-vapi-secret",
 ];
 
-/// And the parameters.
+/// The query parameters of all dialects.
 const PARAMETERS: [&str; 2] = ["api_key", "access_token"];
 
-/// A header that some server reads as one of `HEADERS`.
+/// Whether some server reads this header as one of `HEADERS`.
 fn is_carrier(name: &str) -> bool {
     let plain = |letter: char| {
         if letter.is_ascii_alphanumeric() {
@@ -33,12 +35,18 @@ fn is_carrier(name: &str) -> bool {
     HEADERS.contains(&&*name)
 }
 
-/// Without `PARAMETERS`, in any case, and without any that repeats the secret.
-fn query_without(query: Option<&str>, is_secret: impl Fn(&[u8]) -> bool) -> Option<String> {
+/// The query without `PARAMETERS`, in any case, and without parameters that repeat the secret. Only
+/// Google has the parameter `key`.
+fn query_without(
+    dialect: Dialect,
+    query: Option<&str>,
+    is_secret: impl Fn(&[u8]) -> bool,
+) -> Option<String> {
     let unwanted = |parameter: &&str| {
         let (name_given, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let name = percent_decoded(name_given).to_ascii_lowercase();
         PARAMETERS.contains(&&*name)
+            || (matches!(dialect, Dialect::Google | Dialect::Auto) && name == "key")
             || [name_given, value]
                 .iter()
                 .any(|text| is_secret(&bytes(&percent_decoded(&latin(text.as_bytes())))))
@@ -62,7 +70,7 @@ fn is_name(offer: &[u8]) -> bool {
     offer == b"token" || offer == b"bearer"
 }
 
-/// Inworld's offers go as a whole; of Deepgram's pairs, the names stay.
+/// Inworld's offers are removed completely. The names of Deepgram's pairs stay.
 fn offers_without(mut offers: Vec<Vec<u8>>, is_secret: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
     offers.retain(|offer| !offer.starts_with(b"bearer_"));
     let mut at = 0;
@@ -76,9 +84,8 @@ fn offers_without(mut offers: Vec<Vec<u8>>, is_secret: impl Fn(&[u8]) -> bool) -
     offers
 }
 
-/// The name of a pair stays, so that the server can agree on it. When an offer stood behind the
-/// pair, it now stands behind the name, and whoever reads the request again takes it for the
-/// credential.
+/// The name of a pair stays, so that the server can select it. An offer after the pair now follows
+/// the name, and is taken for the credential if the request is read again.
 pub(crate) fn is_misread_when_read_again(headers: &HeaderMap) -> bool {
     let offers = offers(headers);
     offers.windows(2).any(|pair| is_name(&pair[0]))
@@ -90,10 +97,10 @@ pub(crate) fn stripped(dialect: Dialect, request: &Request<()>) -> Request<()> {
     request
 }
 
-/// Strips `request`, and asks that all else is as it was, and that `door` finds no credential then.
+/// Strips `request`. Checks that everything else is unchanged, and that `door` finds no credential.
 pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
     let presented = match dialect {
-        // It has no credential locations; the recognised dialect strips its own.
+        // `auto` has no credential locations; the recognized dialect strips its own.
         Dialect::Auto => None,
         _ => model::presented(dialect, before).ok(),
     };
@@ -102,7 +109,7 @@ pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
             Dialect::Kugel => bytes(&without_region(latin(value))),
             _ => value.to_vec(),
         };
-        // Basic credentials are copied as they are sent, too.
+        // Also remove Basic credentials in their encoded form.
         let has_two_parts = |text: &[u8]| {
             let colon = text.iter().position(|byte| *byte == b':');
             colon.is_some_and(|colon| colon > 0 && colon + 1 < text.len())
@@ -117,7 +124,7 @@ pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
     assert_eq!(after.version(), before.version());
     assert_eq!(after.uri().path(), before.uri().path());
     assert_eq!(after.uri().authority(), before.uri().authority());
-    let query = query_without(before.uri().query(), is_secret);
+    let query = query_without(dialect, before.uri().query(), is_secret);
     assert_eq!(after.uri().query(), query.as_deref(), "{dialect}");
 
     let offered = offers_without(offers(before.headers()), is_secret);
@@ -129,7 +136,7 @@ pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
         .filter(|name| is_carrier(name.as_str()));
     credential_locations.for_each(|name| _ = expected.remove(name));
     if offered != offers(before.headers()) {
-        // Lines of offers that lost one are written anew, as one line.
+        // Header lines that lost an offer are joined into one line.
         assert_eq!(
             offers(after.headers()).concat(),
             offered.concat(),
@@ -153,7 +160,7 @@ pub(crate) fn check(dialect: Dialect, door: &Door, before: &Request<()>) {
     assert_eq!(answer.presented, None, "{dialect}");
     match (dialect, answer.reason) {
         (Dialect::Auto, "unrecognized_dialect") | (_, "missing_credential") => {}
-        // The name of a pair, alone.
+        // Only the name of a pair.
         (Dialect::Auto | Dialect::Deepgram, "malformed_credential") if last_is_name => {}
         (_, reason) => panic!("{dialect}: {reason}"),
     }

@@ -1,4 +1,4 @@
-//! What is stripped is the credential, and nothing else.
+//! Stripping removes only the credential.
 
 use proptest::prelude::*;
 use voxgate::Dialect;
@@ -9,7 +9,7 @@ use super::draft::canonical;
 use super::strip::{check, is_misread_when_read_again, stripped};
 
 #[test]
-fn of_what_the_clients_send_no_credential_is_left() {
+fn no_credential_of_a_vendors_client_is_left() {
     for dialect in Dialect::ALL {
         let door = Door::new(dialect);
         for draft in canonical(dialect) {

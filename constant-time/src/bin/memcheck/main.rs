@@ -12,7 +12,8 @@ compile_error!("the library must be built with --cfg voxgate_constant_time, as t
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use voxgate::{Dialect, Digest, Key, KeyRing, Principal, generate_key};
+use voxgate::keys::generate_key;
+use voxgate::{Dialect, Digest, Key, KeyRing, Principal};
 use voxgate_constant_time::{
     EarlyExit, FOREIGN_TOKEN, ask, differing_at, layer, request, valgrind,
 };

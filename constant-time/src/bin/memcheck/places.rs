@@ -62,7 +62,7 @@ const fn decoded(
 /// A key of Kugel's can begin with a region, `global-` being the longest.
 const REGION_BYTES: usize = 7;
 
-pub(crate) static PLACES: [Place; 16] = [
+pub(crate) static PLACES: [Place; 17] = [
     header("bearer", Dialect::Bearer, "authorization", "Bearer "),
     header("rime", Dialect::Rime, "authorization", "Bearer "),
     header("smallest", Dialect::Smallest, "authorization", "Bearer "),
@@ -72,6 +72,7 @@ pub(crate) static PLACES: [Place; 16] = [
     header("deepgram", Dialect::Deepgram, "authorization", "Token "),
     header("supertone", Dialect::Supertone, "x-sup-api-key", ""),
     header("elevenlabs", Dialect::ElevenLabs, "xi-api-key", ""),
+    header("google", Dialect::Google, "x-goog-api-key", ""),
     header("azure", Dialect::Azure, "ocp-apim-subscription-key", ""),
     Place {
         target: "/v1/rime-tts",

@@ -1,4 +1,4 @@
-//! What the commands' command lines have in common.
+//! Arguments that several commands share.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -12,13 +12,13 @@ use super::peer::Network;
 use super::segments::{self, Source};
 use super::when::{self, End};
 
-/// Where the log is, when it is not named.
+/// Names the log if the command line does not.
 const DIRECTORY: &str = "VOXGATE_AUDIT_DIR";
 
 const TIMES: &str =
     "RFC 3339, a duration before now such as 7d, or a date such as 2026-03 or 2026-03-14";
 
-/// Adds the log's name.
+/// Adds the argument that names the log.
 pub(super) fn with_paths(command: Command) -> Command {
     command.arg(
         Arg::new("log")
@@ -31,7 +31,7 @@ pub(super) fn with_paths(command: Command) -> Command {
     )
 }
 
-/// The files of the log that was named.
+/// Returns the files of the log that the command line or the environment names.
 pub(super) fn sources(matches: &ArgMatches) -> Result<Vec<Source>, CommandError> {
     segments::find(&paths(matches)?)
 }
@@ -56,40 +56,40 @@ pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, CommandError> 
 pub(super) fn with_times(command: Command) -> Command {
     command
         .arg(text("since", "TIME").help(format!(
-            "Records at or after this time: {TIMES} (from its first moment)"
+            "Only records at or after this time: {TIMES} (a date counts from its start)"
         )))
         .arg(text("until", "TIME").help(format!(
-            "Records before this time: {TIMES} (to its last moment)"
+            "Only records before this time: {TIMES} (a date counts to its end)"
         )))
 }
 
-/// Adds everything that tells records apart.
+/// Adds the flags that select records.
 pub(super) fn with_filters(command: Command) -> Command {
     let command = command
         .arg(
             text("key", "ID")
                 .action(ArgAction::Append)
-                .help("Records with this key id; repeat it for several"),
+                .help("Only records with this key id; may be repeated"),
         )
         .arg(
             text("outcome", "OUTCOME")
                 .value_parser(PossibleValuesParser::new(["accepted", "refused"]))
                 .help("Only accepted or only refused requests"),
         )
-        .arg(text("reason", "REASON").help("Requests decided for this reason, such as unknown_credential"))
-        .arg(text("status", "STATUS").help("Requests answered with this status, such as 404 or 5xx"))
+        .arg(text("reason", "REASON").help("Only requests with this reason, such as unknown_credential"))
+        .arg(text("status", "STATUS").help("Only requests with this response status, such as 404 or 5xx"))
         .arg(
             text("path", "PATTERN")
-                .help("Requests whose path starts with this text; with * (any text), the whole path must match"),
+                .help("Only requests whose path starts with this text; with * (any text), the whole path must match"),
         )
-        .arg(text("method", "METHOD").help("Requests with this HTTP method"))
+        .arg(text("method", "METHOD").help("Only requests with this HTTP method"))
         .arg(
             text("peer", "NETWORK")
                 .action(ArgAction::Append)
-                .help("Requests from this address or network, such as 10.0.0.0/8; repeat it for several"),
+                .help("Only requests from this address or network, such as 10.0.0.0/8; may be repeated"),
         )
-        .arg(text("request-id", "ID").help("The request with this id"))
-        .arg(text("event", "EVENT").help("Records of this kind, such as key or gap"));
+        .arg(text("request-id", "ID").help("Only the request with this id"))
+        .arg(text("event", "EVENT").help("Only records of this kind, such as key or gap"));
     with_times(command)
 }
 

@@ -1,8 +1,8 @@
-//! CSV (RFC 4180) that a spreadsheet can open without harm.
+//! Writes CSV (RFC 4180) that is safe to open in a spreadsheet.
 
 use std::io::{self, Write};
 
-use crate::text::{Charset, printable};
+use voxgate_terminal::text::{Charset, printable};
 
 /// Writes one line.
 pub(super) fn write<'a>(
@@ -18,7 +18,7 @@ pub(super) fn write<'a>(
     out.write_all(b"\r\n")
 }
 
-/// Spreadsheets take what begins so for a formula, and run it (CWE-1236).
+/// Whether a spreadsheet would run this text as a formula (CWE-1236).
 fn is_formula(text: &str) -> bool {
     text.trim_start_matches(' ')
         .starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_quoted_and_formulas_are_texts() {
+    fn fields_are_quoted_and_formulas_are_neutralized() {
         for (text, expected) in [
             ("", ""),
             ("plain text", "plain text"),

@@ -1,20 +1,20 @@
-//! Why a command could not do its work.
+//! Errors of the commands.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What was asked for makes no sense (`EX_USAGE` of `sysexits.h`).
+/// The command line is wrong (`EX_USAGE` of `sysexits.h`).
 const EXIT_USAGE: u8 = 64;
 
 #[derive(Debug)]
 pub(super) enum CommandError {
-    /// The command line is wrong, and what to write instead.
+    /// The command line is wrong. The text says how to correct it.
     Usage(String),
     /// The log could not be read.
     Read { path: PathBuf, error: io::Error },
-    /// There is no log there, and where it may be.
+    /// The directory contains no log. `fix` says how to name one.
     Nothing { path: PathBuf, fix: &'static str },
     /// A file could not be written.
     File { path: PathBuf, error: io::Error },
@@ -46,7 +46,7 @@ impl fmt::Display for CommandError {
                 match error.kind() {
                     ErrorKind::NotFound => f.write_str("; name a directory of segments or a file"),
                     ErrorKind::PermissionDenied => {
-                        f.write_str("; the log belongs to the user whom the gateway runs as")
+                        f.write_str("; run this command as the user that the gateway runs as")
                     }
                     _ => Ok(()),
                 }
@@ -60,13 +60,13 @@ impl fmt::Display for CommandError {
     }
 }
 
-/// Says what went wrong, if anything did, and how the process is to end.
+/// Reports an error, if there is one, and returns the exit status.
 pub(super) fn status(done: Result<(), CommandError>) -> ExitCode {
     let Err(failure) = done else {
         return ExitCode::SUCCESS;
     };
     match &failure {
-        // Whoever closed the pipe has read enough.
+        // The reader closed the pipe because it needs no more output.
         CommandError::Output(error) if error.kind() == ErrorKind::BrokenPipe => {
             return ExitCode::SUCCESS;
         }

@@ -1,25 +1,25 @@
-//! Which records are wanted.
+//! Selects records and requests.
 
 use super::peer::{self, Network};
 use super::record::Record;
 
-/// What was asked for. An empty filter wants every record.
+/// Conditions that a record must meet. An empty filter selects every record.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter {
-    /// Any of these.
+    /// Key ids. A record needs one of them, unless the list is empty.
     pub(super) keys: Vec<String>,
     pub(super) outcome: Option<String>,
     pub(super) reason: Option<String>,
     pub(super) status: Option<StatusFilter>,
     pub(super) path: Option<Pattern>,
     pub(super) method: Option<String>,
-    /// Any of these.
+    /// Networks. The peer must be in one of them, unless the list is empty.
     pub(super) peers: Vec<Network>,
     pub(super) request_id: Option<String>,
     pub(super) event: Option<String>,
-    /// The first moment that counts.
+    /// The start of the period, inclusive.
     pub(super) since: Option<String>,
-    /// The first moment that does not count any more.
+    /// The end of the period, exclusive.
     pub(super) until: Option<String>,
 }
 
@@ -54,7 +54,7 @@ impl StatusFilter {
     }
 }
 
-/// A path's beginning, or with `*` for any text the whole of it.
+/// The start of a path. With `*` for any text, the whole path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern(pub(super) String);
 
@@ -68,7 +68,7 @@ impl Pattern {
         };
         let mut rest: Vec<&str> = rest.split('*').collect();
         let last = rest.pop().unwrap_or_default();
-        // The first place that fits leaves the most for the parts that follow.
+        // The first match leaves the most text for the parts that follow.
         for part in rest {
             match path.split_once(part) {
                 Some((_, after)) => path = after,
@@ -80,7 +80,8 @@ impl Pattern {
 }
 
 impl Filter {
-    /// Whether a line could hold a record that is wanted: cheap, and never wrong about one that is.
+    /// Whether a line could contain a selected record. The check is cheap and never skips such a
+    /// record.
     pub(super) fn may_match(&self, line: &str) -> bool {
         let holds = |text: &str| is_plain(text) && line.contains(text);
         let missing = |text: &str| is_plain(text) && !line.contains(text);
@@ -88,16 +89,16 @@ impl Filter {
             && self.keys.iter().all(|key| is_plain(key))
             && !self.keys.iter().any(|key| holds(key));
         let no_request = self.request_id.as_deref().is_some_and(missing);
-        // A text could have been written in escapes.
+        // The line may contain the text in escapes.
         !(no_key || no_request) || line.contains('\\')
     }
 
-    /// Whether what a completion lacks, and its decision has, is asked for.
+    /// Whether the filter has a condition on a field that only decisions have.
     pub(super) fn asks_the_decision(&self) -> bool {
         self.path.is_some() || self.method.is_some() || !self.peers.is_empty()
     }
 
-    /// Whether a record is wanted; what it lacks may be in `before`, the decision of its request.
+    /// Whether a record is selected. A field that it lacks may be in `before`, its decision.
     pub(super) fn wants(&self, record: &Record<'_>, before: Option<&Record<'_>>) -> bool {
         self.event
             .as_deref()
@@ -107,8 +108,8 @@ impl Filter {
             && self.wants_status(record)
     }
 
-    /// Whether its completion could make a decision, or that completion, wanted. A request of
-    /// before the span may end within it.
+    /// Whether the decision, or a completion that follows it, could be selected. A request that
+    /// began before the period may end within it.
     pub(super) fn may_want(&self, decision: &Record<'_>) -> bool {
         self.until
             .as_deref()
@@ -116,7 +117,7 @@ impl Filter {
             && self.wants_decided(decision, decision)
     }
 
-    /// Whether a request is wanted, of which one or both of the records are known.
+    /// Whether a request is selected. One or both of its records are known.
     pub(super) fn wants_request(
         &self,
         decision: Option<&Record<'_>>,
@@ -138,7 +139,7 @@ impl Filter {
         self.status.is_none_or(is)
     }
 
-    /// What a decision settles. A completion implies that its request was accepted.
+    /// Checks the fields of a decision. A completion implies that its request was accepted.
     fn wants_decided(&self, decision: &Record<'_>, last: &Record<'_>) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
@@ -169,7 +170,7 @@ impl Filter {
     }
 }
 
-/// Whether a text stands in JSON as it is, unless somebody took pains.
+/// Whether JSON encoders usually write a text without escapes.
 fn is_plain(text: &str) -> bool {
     let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     text.bytes().all(plain)
@@ -188,8 +189,8 @@ mod tests {
         filter
     }
 
-    /// Whether it wants the decision, the completion by itself, the completion with its decision,
-    /// and the request.
+    /// Whether the filter selects the decision, the completion alone, the completion with its
+    /// decision, and the request.
     fn wants(filter: &Filter) -> [bool; 4] {
         let decision = Record::read(DECISION).expect("a record");
         let completion = Record::read(COMPLETION).expect("a record");
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn each_question_is_asked_of_the_record_that_can_answer_it() {
+    fn each_condition_is_checked_on_the_record_that_has_the_field() {
         let text = |text: &str| Some(text.to_owned());
         for (name, change, expected) in [
             ("none", filter(|_| ()), [true; 4]),
@@ -294,12 +295,12 @@ mod tests {
     }
 
     #[test]
-    fn the_cheap_check_lets_everything_through_that_could_match() {
+    fn the_cheap_check_keeps_every_line_that_could_match() {
         let by_key = |key: &str| filter(|f| f.keys = vec![key.to_owned()]);
         assert!(by_key("ivr").may_match(DECISION));
         assert!(!by_key("other").may_match(DECISION));
         assert!(by_key("other").may_match(r#"{"key_id":"\u006fther"}"#));
-        // What is written in escapes cannot be looked for.
+        // A text that may be written in escapes cannot be searched for.
         assert!(by_key("é").may_match(DECISION));
         let by_request = |id: &str| filter(|f| f.request_id = Some(id.to_owned()));
         assert!(by_request("r1").may_match(DECISION) && !by_request("r2").may_match(DECISION));

@@ -1,4 +1,4 @@
-//! `voxgate audit keygen`: a key that signs checkpoints.
+//! `voxgate audit keygen`: creates a key that signs checkpoints.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -9,16 +9,16 @@ use std::process::ExitCode;
 use crate::Signer;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-/// The command line was wrong.
+/// The command line is wrong.
 const EXIT_USAGE: u8 = 64;
 
 pub(super) fn command() -> Command {
     Command::new("keygen")
         .about("Create a key that signs checkpoints of the audit log")
         .long_about(
-            "Writes a new Ed25519 key to FILE, which nobody else may read and which must not be \
-             there yet: name it in VOXGATE_AUDIT_SIGNING_KEY_FILE. Prints the public key, which \
-             `voxgate audit verify --pubkey` takes: keep it where who can change the log cannot \
+            "Creates FILE with a new Ed25519 key. Only its owner can read it. Set \
+             VOXGATE_AUDIT_SIGNING_KEY_FILE to its path. Prints the public key for `voxgate audit \
+             verify --pubkey`. Store the public key where users who can change the log cannot \
              change it.",
         )
         .arg(
@@ -26,7 +26,7 @@ pub(super) fn command() -> Command {
                 .long("name")
                 .value_name("NAME")
                 .default_value("voxgate")
-                .help("The name in every signature, best a URL without its scheme"),
+                .help("Name of the key in each signature; use a URL without its scheme"),
         )
         .arg(
             Arg::new("file")
@@ -52,7 +52,10 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
                 return ExitCode::from(EXIT_USAGE);
             }
             Ok(signer) => match write(file, &signer) {
-                Err(error) => format!("{}: cannot be written ({error})", file.display()),
+                Err(error) => format!(
+                    "cannot write {}: {error}; name a new file in a directory that you can write to",
+                    file.display()
+                ),
                 Ok(()) => match writeln!(io::stdout(), "{}", signer.verifier()) {
                     Ok(()) => return ExitCode::SUCCESS,
                     Err(error) => {

@@ -1,17 +1,17 @@
-//! Lines of a stream, however long a line is.
+//! Reads the lines of a stream in bounded memory.
 
 use std::io::{self, BufRead};
 
-/// A record has at most 4 KiB. A longer line is none of ours, and is not kept in memory.
+/// A record has at most 4 KiB. A line that exceeds this limit is not a record, and is skipped.
 const MAX_LINE: usize = 64 * 1024;
 
-/// What came next.
+/// The kind of the next line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Line,
     /// Too long: the line is skipped.
     TooLong,
-    /// Without a newline, at the end.
+    /// The last line, without a newline.
     Unfinished,
     End,
 }
@@ -33,7 +33,7 @@ pub(super) fn next(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<N
                 (false, false) => Next::Unfinished,
             });
         }
-        // `skip_until` and `read_until` search quickly, and know no limit.
+        // `skip_until` and `read_until` search quickly, but have no limit.
         let room = (MAX_LINE + 1).saturating_sub(line.len());
         let part = &available[..available.len().min(room)];
         let found = if too_long {
@@ -58,7 +58,7 @@ pub(super) fn next(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<N
     }
 }
 
-/// Skips what is in the buffer up to a newline, and says whether there was one.
+/// Skips the buffer up to a newline. Returns whether it contained one.
 fn skip(input: &mut impl BufRead) -> io::Result<bool> {
     let mut available = input.fill_buf()?;
     let before = available.len();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_where_they_end_whatever_the_buffer() {
+    fn lines_are_the_same_for_every_buffer_size() {
         for capacity in [1, 3, 4096] {
             assert_eq!(
                 all(b"a\n\nbcd\r\nefg", capacity),
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_takes_no_memory() {
+    fn an_endless_line_is_not_kept_in_memory() {
         let mut input = vec![b'x'; 3 * MAX_LINE];
         assert_eq!(all(&input, 1000), [(Next::TooLong, 0)]);
         input.extend_from_slice(b"\nnext\n");

@@ -10,7 +10,7 @@ use super::lines::{self, Next};
 use super::record::Record;
 use super::segments::Source;
 
-/// Lines that are no records.
+/// Counts the lines that are not records.
 #[derive(Debug, Default)]
 pub(super) struct InvalidLines {
     pub(super) count: u64,
@@ -18,10 +18,10 @@ pub(super) struct InvalidLines {
 }
 
 impl InvalidLines {
-    /// Tells the user, on standard error, so that what is printed stays what it is.
+    /// Warns the user on standard error, so that standard output contains only results.
     pub(super) fn warn(&self) {
         if self.count > 0 {
-            // Whoever closed standard error does not want to know.
+            // If standard error is closed, the warning is lost.
             let _ = writeln!(io::stderr(), "voxgate: {self}");
         }
     }
@@ -32,19 +32,22 @@ impl fmt::Display for InvalidLines {
         match (self.count, &self.first) {
             (0, _) | (_, None) => f.write_str("every line is an audit record"),
             (1, Some((path, line))) => {
-                write!(f, "1 line is no audit record: {}:{line}", path.display())
+                write!(
+                    f,
+                    "1 line is not an audit record: {}:{line}",
+                    path.display()
+                )
             }
             (count, Some((path, line))) => write!(
                 f,
-                "{count} lines are no audit records, the first of them {}:{line}",
+                "{count} lines are not audit records; the first is {}:{line}",
                 path.display()
             ),
         }
     }
 }
 
-/// Reads every record of `sources` of which `worth` says that it could be wanted, until `each`
-/// has seen enough.
+/// Reads the records of `sources` whose lines `worth` selects, until `each` breaks.
 pub(super) fn read(
     sources: &[Source],
     worth: impl Fn(&str) -> bool,
@@ -62,7 +65,7 @@ pub(super) fn read(
             }
             let text = str::from_utf8(&line).ok().filter(|_| next != Next::TooLong);
             let worth = text.is_some_and(&worth);
-            // What looks like a record need not be read to be known not to matter.
+            // A complete line that is not selected does not need to be parsed.
             if !worth && text.is_some_and(looks_whole) {
                 continue;
             }
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_others_are_counted_and_the_rest_is_read() {
+    fn lines_that_are_not_records_are_counted_and_skipped() {
         let record = |event: &str| {
             format!("{{\"v\":1,\"ts\":\"2026-03-14T10:11:12.123456Z\",\"event\":\"{event}\"}}\n")
         };
@@ -119,7 +122,7 @@ mod tests {
         assert_eq!(seen, ["start", "stop"]);
         assert_eq!(invalid_lines.count, 5);
         let said = invalid_lines.to_string();
-        assert!(said.starts_with("5 lines are no audit records"), "{said}");
+        assert!(said.starts_with("5 lines are not audit records"), "{said}");
         assert!(said.ends_with("log:2"), "{said}");
         let (seen, invalid_lines) = read_all(&text, "stop");
         assert_eq!((seen.len(), invalid_lines.count), (1, 5));

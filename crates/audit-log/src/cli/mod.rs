@@ -18,7 +18,6 @@ mod report;
 mod row;
 mod search;
 mod segments;
-mod table;
 mod tail;
 mod verify;
 mod when;

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, IsTerminal as _, StdoutLock};
 
 use rustix::termios::tcgetwinsize;
 
-/// Standard output, which is written when it is flushed.
+/// Buffered standard output. It is written when it is flushed.
 pub(super) fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::with_capacity(64 * 1024, io::stdout().lock())
 }
@@ -13,7 +13,7 @@ pub(super) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// How wide the terminal is, if there is one.
+/// Returns the width of the terminal, if there is one.
 pub(super) fn terminal_width() -> Option<usize> {
     let size = is_terminal().then(|| tcgetwinsize(io::stdout()).ok());
     let width = usize::from(size.flatten()?.ws_col);

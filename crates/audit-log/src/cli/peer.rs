@@ -1,15 +1,15 @@
-//! Addresses of peers, and the networks that they are in.
+//! Parses the addresses and networks of peers.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The address of a record's `peer`, which has a port.
+/// Returns the address of a record's `peer`, which includes a port.
 pub(super) fn address(peer: &str) -> Option<IpAddr> {
     let socket = peer.parse::<SocketAddr>().map(|socket| socket.ip());
     let address = socket.or_else(|_| peer.parse()).ok()?;
     Some(address.to_canonical())
 }
 
-/// The port of a record's `peer`.
+/// Returns the port of a record's `peer`.
 pub(super) fn port(peer: &str) -> Option<u16> {
     Some(peer.parse::<SocketAddr>().ok()?.port())
 }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn invalid_networks_are_refused() {
         for text in [
             "",
             "x",

@@ -1,11 +1,11 @@
-//! Requests that were accepted and of which the end was not read yet.
+//! Accepted requests whose completion has not been read yet.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// How much is kept. The ends of older requests are not waited for.
+/// Maximum size in bytes. When it is exceeded, the oldest requests are dropped.
 const MAX_BYTES: usize = 64 << 20;
 
-/// The lines of decisions, by their request.
+/// Lines of decisions, by request id.
 pub(super) struct PendingDecisions {
     lines: BTreeMap<u64, (Box<str>, Box<str>)>,
     arrivals: HashMap<Box<str>, u64>,
@@ -25,7 +25,7 @@ impl PendingDecisions {
         }
     }
 
-    /// Keeps a decision. Those that are given up for it are returned, the oldest first.
+    /// Keeps a decision. Returns the decisions that it displaces, the oldest first.
     pub(super) fn insert(&mut self, request_id: &str, line: &str) -> Vec<Box<str>> {
         let mut given_up: Vec<Box<str>> = self.take(request_id).into_iter().collect();
         self.bytes += cost(request_id, line);
@@ -44,7 +44,7 @@ impl PendingDecisions {
         given_up
     }
 
-    /// The decision of a request that has ended.
+    /// Removes and returns the decision of a request that has ended.
     pub(super) fn take(&mut self, request_id: &str) -> Option<Box<str>> {
         let arrival = self.arrivals.remove(request_id)?;
         let (request_id, line) = self.lines.remove(&arrival)?;
@@ -52,7 +52,7 @@ impl PendingDecisions {
         Some(line)
     }
 
-    /// All that are left, the oldest first.
+    /// Removes and returns all remaining decisions, the oldest first.
     pub(super) fn take_all(&mut self) -> Vec<Box<str>> {
         self.arrivals.clear();
         self.bytes = 0;
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_are_given_up_when_there_are_too_many() {
+    fn the_oldest_decisions_are_dropped_when_there_are_too_many() {
         let mut open = PendingDecisions::new();
         open.max_bytes = 3 * cost("a", "line 1");
         for request in ["a", "b", "c"] {

@@ -1,18 +1,18 @@
-//! How far something has come, on a terminal.
+//! A progress bar on a terminal.
 
 use std::io::{IsTerminal as _, Write};
 
-/// How many characters the bar has.
+/// Width of the bar in characters.
 const WIDTH: u64 = 40;
 
-/// A bar that is drawn again and again in one line, if somebody can see it.
+/// A bar that is redrawn in one line, if the output is a terminal.
 pub(super) struct ProgressBar<W> {
     out: Option<W>,
     shown: Option<u64>,
 }
 
 impl ProgressBar<std::io::Stderr> {
-    /// On standard error, if that is a terminal.
+    /// Returns a bar that writes to standard error, if that is a terminal.
     pub(super) fn on_stderr() -> Self {
         let stderr = std::io::stderr();
         let out = stderr.is_terminal().then_some(stderr);
@@ -21,7 +21,7 @@ impl ProgressBar<std::io::Stderr> {
 }
 
 impl<W: Write> ProgressBar<W> {
-    /// Draws it anew, if there is something new to see.
+    /// Redraws the bar if its percentage has changed.
     pub(super) fn show(&mut self, done: u64, total: u64) {
         let percent = done.min(total).saturating_mul(100) / total.max(1);
         if self.shown == Some(percent) {
@@ -31,14 +31,14 @@ impl<W: Write> ProgressBar<W> {
             let full = (percent * WIDTH / 100) as usize;
             let empty = WIDTH as usize - full;
             let (full, empty) = ("#".repeat(full), "-".repeat(empty));
-            // A bar that cannot be drawn is no reason to stop.
+            // The command continues if the bar cannot be drawn.
             let _ = write!(out, "\r[{full}{empty}] {percent:3} %");
             let _ = out.flush();
         }
         self.shown = Some(percent);
     }
 
-    /// Leaves an empty line.
+    /// Clears the line.
     pub(super) fn clear(mut self) {
         if let Some(out) = &mut self.out
             && self.shown.is_some()
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_drawn_once_for_each_percent() {
+    fn the_bar_is_drawn_once_for_each_percent() {
         let mut text = Vec::new();
         let mut bar = ProgressBar {
             out: Some(&mut text),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_do_is_done() {
+    fn a_total_of_zero_is_complete() {
         let mut text = Vec::new();
         let mut bar = ProgressBar {
             out: Some(&mut text),

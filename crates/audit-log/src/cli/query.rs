@@ -10,11 +10,11 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::failure::CommandError;
 use super::record::Record;
 use super::search::{Found, Search, Seen};
-use super::table::Table;
 use super::{arguments, csv, output, row};
-use crate::text::Charset;
+use voxgate_terminal::table::Table;
+use voxgate_terminal::text::Charset;
 
-/// How many of the newest are shown when nobody says.
+/// Default number of rows for `--newest`.
 const NEWEST: usize = 1000;
 
 const AFTER: &str = "\
@@ -23,11 +23,11 @@ Examples:
   voxgate audit query --outcome refused --peer 10.0.0.0/8 --since 7d --newest --limit 20
   voxgate audit query --event key --format json /var/log/voxgate | jq .
 
-A row is a request: its decision, and how it ended. Requests come in the order of their end.";
+Each row is a request: its decision and how it ended. Rows are in the order in which requests ended.";
 
 pub(super) fn command() -> Command {
     let command = Command::new("query")
-        .about("Show the requests, or the records, that match")
+        .about("Show the requests or records that match")
         .after_help(AFTER)
         .arg(
             Arg::new("format")
@@ -35,26 +35,26 @@ pub(super) fn command() -> Command {
                 .value_name("FORMAT")
                 .value_parser(PossibleValuesParser::new(["table", "json", "csv"]))
                 .default_value("table")
-                .help("The output format; json prints the lines of the log unchanged"),
+                .help("Output format; json prints the lines of the log unchanged"),
         )
         .arg(
             Arg::new("records")
                 .long("records")
                 .action(ArgAction::SetTrue)
-                .help("A row for each record, of every kind; --event and json imply it"),
+                .help("Show one row for each record, of every kind; --event and --format json imply it"),
         )
         .arg(
             Arg::new("limit")
                 .long("limit")
                 .value_name("N")
                 .value_parser(value_parser!(u64).range(1..))
-                .help("The maximum number of rows"),
+                .help("Maximum number of rows"),
         )
         .arg(
             Arg::new("newest")
                 .long("newest")
                 .action(ArgAction::SetTrue)
-                .help("The last ones, backwards: as many as --limit says, or 1000"),
+                .help("Show the newest rows first: at most --limit, or 1000"),
         );
     arguments::with_paths(arguments::with_filters(command))
 }
@@ -99,7 +99,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The lines of what was found.
+/// The lines of a result.
 struct Kept {
     first: Box<str>,
     second: Option<Box<str>>,
@@ -114,7 +114,7 @@ impl Kept {
     }
 
     fn print<W: Write>(&self, printer: &mut Printer<W>) -> io::Result<()> {
-        // They were records when they were read.
+        // These lines were parsed as records before.
         let Some(first) = Record::read(&self.first) else {
             return Ok(());
         };

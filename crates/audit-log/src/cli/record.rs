@@ -1,4 +1,4 @@
-//! One record of the log, as it was read (`docs/audit.schema.json`).
+//! Parses one record of the log (`docs/audit.schema.json`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,10 +7,10 @@ use std::ops::Deref;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde_json::{Map, Value};
 
-/// The version of the records that are understood.
+/// The version of records that these commands read.
 const VERSION: u64 = 1;
 
-/// A text of a record. It is borrowed from the line unless there are escapes in it.
+/// A string of a record. It is borrowed from the line unless it contains escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
@@ -30,7 +30,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             type Value = Text<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
+                f.write_str("a string")
             }
 
             fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
@@ -86,7 +86,7 @@ pub(super) struct Record<'a> {
     pub(super) truncated: bool,
 }
 
-/// What every line has, those included that the log writes about itself.
+/// The fields of every line, including lines that the log writes about itself.
 #[derive(serde::Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
 struct Head<'a> {
@@ -97,7 +97,7 @@ struct Head<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads a line. `None` when it is no record.
+    /// Parses a line. Returns `None` if it is not a record.
     pub(super) fn read(line: &'a str) -> Option<Self> {
         let record = serde_json::from_str(line).ok().or_else(|| other(line))?;
         let Self { v, ts, .. } = &record;
@@ -117,7 +117,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// A record about the log itself, whose fields need not be of the kinds above.
+/// Parses a record about the log itself. Its fields may have other types.
 fn other(line: &str) -> Option<Record<'_>> {
     let head: Head<'_> = serde_json::from_str(line).ok()?;
     let known = [
@@ -132,7 +132,7 @@ fn other(line: &str) -> Option<Record<'_>> {
     })
 }
 
-/// `2026-03-14T10:11:12.123456Z`: times of this form are in the order of their bytes.
+/// Whether a text has the form `2026-03-14T10:11:12.123456Z`. Such times sort by their bytes.
 fn is_time(text: &str) -> bool {
     const FORM: &[u8] = b"0000-00-00T00:00:00.000000Z";
     text.len() == FORM.len()
@@ -142,7 +142,7 @@ fn is_time(text: &str) -> bool {
         })
 }
 
-/// All fields of a line but those that every line has, as `name=value`.
+/// Formats the fields of a line as `name=value`, without those that every line has.
 pub(super) fn details(line: &str) -> String {
     let Ok(fields) = serde_json::from_str::<Map<String, Value>>(line) else {
         return String::new();
@@ -165,7 +165,7 @@ mod tests {
     const TS: &str = r#""v":1,"ts":"2026-03-14T10:11:12.123456Z""#;
 
     #[test]
-    fn records_are_told_from_other_lines() {
+    fn only_records_are_parsed() {
         let line = format!(
             r#"{{{TS},"event":"decision","request_id":"r","path":"/a\u001b","status":401,"new":[1]}}"#
         );
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_about_the_log_may_have_fields_of_any_kind() {
+    fn a_record_about_the_log_may_have_fields_of_any_type() {
         let line = format!(r#"{{{TS},"event":"recovery","from":"a.jsonl","status":[]}}"#);
         let record = Record::read(&line).expect("a record");
         assert_eq!((&*record.event, record.from), ("recovery", None));
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_escapes_is_not_copied() {
+    fn a_string_without_escapes_is_not_copied() {
         let line = format!(r#"{{{TS},"event":"stop","path":"/a","host":"\u0061"}}"#);
         let record = Record::read(&line).expect("a record");
         assert!(matches!(record.path, Some(Text(Cow::Borrowed("/a")))));

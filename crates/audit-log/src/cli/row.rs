@@ -1,11 +1,11 @@
-//! Rows of a table, from what was found.
+//! Formats results as rows of a table.
 
 use super::record::{Record, details};
 use super::search::{Found, Seen};
-use super::table::Column;
-use crate::text::{Charset, printable};
+use voxgate_terminal::table::Column;
+use voxgate_terminal::text::{Charset, printable};
 
-/// A request a row.
+/// Columns of a table of requests.
 pub(super) const REQUESTS: &[Column] = &[
     Column::text("TIME (UTC)"),
     Column::long("KEY"),
@@ -17,19 +17,19 @@ pub(super) const REQUESTS: &[Column] = &[
     Column::number("BYTES"),
 ];
 
-/// A record a row.
+/// Columns of a table of records.
 pub(super) const RECORDS: &[Column] = &[
     Column::text("TIME (UTC)"),
     Column::text("EVENT").at_least(12),
     Column::long("KEY").at_least(10),
-    Column::long("WHAT"),
+    Column::long("DETAILS"),
 ];
 
-/// What of a field of a record there is to see.
+/// Returns a field of a record.
 type Get = for<'a> fn(&'a Record<'_>) -> Option<&'a str>;
 type Count = fn(&Record<'_>) -> Option<u64>;
 
-/// The texts and the numbers of a record by their names in the schema.
+/// A string or a number of a record, with its name in the schema.
 enum Field {
     Text(&'static str, Get),
     Number(&'static str, Count),
@@ -76,7 +76,7 @@ pub(super) fn csv_titles() -> impl Iterator<Item = &'static str> {
     names.chain(["details"])
 }
 
-/// The fields of one line of CSV. `details` is what no other column has.
+/// Returns the fields of one CSV line. `details` has the fields without a column.
 pub(super) fn csv(found: Found<'_>) -> Vec<String> {
     let records = [
         Some(found.first.record),
@@ -144,7 +144,7 @@ pub(super) fn record(Seen { line, record }: Seen<'_>, charset: Charset) -> Vec<S
     ]
 }
 
-/// What a record says, in short.
+/// Summarizes a record.
 fn what(line: &str, record: &Record<'_>, charset: Charset) -> String {
     let mut words = Vec::new();
     let mut add = |text: Option<&str>| words.extend(text.map(|text| printable(text, charset)));
@@ -190,7 +190,7 @@ fn target(record: &Record<'_>, charset: Charset) -> String {
     }
 }
 
-/// `2026-03-14 10:11:12`, of a `ts`.
+/// Formats a `ts` as `2026-03-14 10:11:12`.
 pub(super) fn moment(ts: &str) -> String {
     ts.get(..19).unwrap_or(ts).replace('T', " ")
 }
@@ -210,7 +210,7 @@ pub(super) fn duration(microseconds: u64) -> String {
     }
 }
 
-/// Three digits and a unit.
+/// Formats a size with three digits and a unit.
 pub(super) fn bytes(count: u64) -> String {
     let mut tenths = u128::from(count) * 10;
     for unit in ["B", "kB", "MB", "GB", "TB", "PB"] {

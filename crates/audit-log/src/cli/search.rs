@@ -1,4 +1,4 @@
-//! Finds what was asked for, record by record or request by request.
+//! Searches for records or for requests.
 
 use std::ops::ControlFlow;
 
@@ -9,14 +9,14 @@ use super::pending_decisions::PendingDecisions;
 use super::record::Record;
 use super::segments::Source;
 
-/// What was found: one record, or the decision of a request and its completion.
+/// A result: one record, or the decision and the completion of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Found<'a> {
     pub(super) first: Seen<'a>,
     pub(super) second: Option<Seen<'a>>,
 }
 
-/// A record, and the line in which it stands.
+/// A record and its line.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     pub(super) line: &'a str,
@@ -32,7 +32,7 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Looks for requests if `joined`, and otherwise for records.
+    /// Searches for requests if `joined`, otherwise for records.
     pub(super) fn new(filter: Filter, joined: bool) -> Self {
         Self {
             filter,
@@ -41,7 +41,7 @@ impl Search {
         }
     }
 
-    /// Reads a whole log.
+    /// Searches a whole log.
     pub(super) fn run(
         mut self,
         sources: &[Source],
@@ -59,7 +59,7 @@ impl Search {
             },
         )?;
         if !stopped {
-            // What has not ended, or of which the end was lost.
+            // Requests that have not ended, or whose completion was lost.
             for line in self.open.take_all() {
                 if self.joined && self.show_open(&line, &mut each)?.is_break() {
                     break;
@@ -69,7 +69,7 @@ impl Search {
         Ok(invalid_lines)
     }
 
-    /// Looks at the next record of the log.
+    /// Processes the next record of the log.
     pub(super) fn see(&mut self, seen: Seen<'_>, each: &mut impl FnMut(Found<'_>) -> Step) -> Step {
         if self.joined {
             self.see_request(seen, each)
@@ -134,7 +134,7 @@ impl Search {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Shows a request of which only the decision is known.
+    /// Passes on a request that has only a decision.
     fn show_open(&self, line: &str, each: &mut impl FnMut(Found<'_>) -> Step) -> Step {
         match Record::read(line) {
             Some(record) if self.filter.wants_request(Some(&record), None) => each(Found {

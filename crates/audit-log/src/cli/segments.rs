@@ -1,4 +1,4 @@
-//! Which files a log consists of.
+//! Finds the files of a log.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -35,7 +35,7 @@ impl Source {
     }
 }
 
-/// The files behind what was named, segments of a directory in their order.
+/// Returns the files that `paths` names. The segments of a directory are in order.
 pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Source>, CommandError> {
     let mut sources = Vec::new();
     for path in paths {
@@ -47,7 +47,7 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Source>, CommandError> {
             if segments.is_empty() {
                 return Err(CommandError::Nothing {
                     path: path.clone(),
-                    fix: "its segments would be called audit-<12 digits>.jsonl; name other files one by one",
+                    fix: "its segments must be named audit-<12 digits>.jsonl; name other files one by one",
                 });
             }
             sources.extend(segments.into_iter().map(Source::File));
@@ -58,7 +58,7 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Source>, CommandError> {
     Ok(sources)
 }
 
-/// The segments in a directory, the oldest first.
+/// Returns the segments in a directory, the oldest first.
 pub(super) fn in_directory(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(path)? {
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_is_its_segments_in_their_order() {
+    fn the_segments_of_a_directory_are_in_order() {
         let directory = tempfile::tempdir().expect("a directory");
         for name in [
             "audit-000000000010.jsonl",

@@ -1,4 +1,4 @@
-//! `voxgate audit tail`: the last records, and those that come.
+//! `voxgate audit tail`: shows the last records and, with `-f`, new records.
 
 mod follow;
 mod last;
@@ -16,9 +16,9 @@ use super::filter::Filter;
 use super::record::Record;
 use super::search::{Search, Seen};
 use super::segments;
-use super::table::Table;
 use super::{arguments, output, row};
-use crate::text::Charset;
+use voxgate_terminal::table::Table;
+use voxgate_terminal::text::Charset;
 
 pub(super) fn command() -> Command {
     let command = Command::new("tail")
@@ -30,21 +30,21 @@ pub(super) fn command() -> Command {
                 .value_name("N")
                 .default_value("10")
                 .value_parser(value_parser!(usize))
-                .help("How many of the last records to show"),
+                .help("Number of last records to show"),
         )
         .arg(
             Arg::new("follow")
                 .short('f')
                 .long("follow")
                 .action(ArgAction::SetTrue)
-                .help("Wait for new records, also in new segments"),
+                .help("Wait for new records, including those in new segments"),
         )
         .arg(
             Arg::new("format")
                 .long("format")
                 .value_name("FORMAT")
                 .value_parser(PossibleValuesParser::new(["table", "json"]))
-                .help("The output format [default: table on a terminal, json elsewhere]"),
+                .help("Output format [default: table on a terminal, json elsewhere]"),
         );
     arguments::with_paths(arguments::with_filters(command))
 }
@@ -59,7 +59,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     };
     let mut printer = Printer::new(json);
     let mut search = Search::new(filter.clone(), false);
-    // Whether its last line is whole is for the follower to know: it begins where this one ends.
+    // The follower starts at `end`, and reads a last line that is incomplete now.
     let (lines, end) = last::lines(&path, &filter, wanted)?;
     for line in &lines {
         if let Some(record) = Record::read(line) {
@@ -100,7 +100,7 @@ fn see(
 fn the_one(paths: Vec<PathBuf>) -> Result<PathBuf, CommandError> {
     match <[PathBuf; 1]>::try_from(paths) {
         Ok([path]) if path != *"-" => {
-            // Says what is wrong with it, if anything is.
+            // Returns an error if the log cannot be found.
             segments::find(std::slice::from_ref(&path))?;
             Ok(path)
         }
@@ -111,7 +111,7 @@ fn the_one(paths: Vec<PathBuf>) -> Result<PathBuf, CommandError> {
 }
 
 struct Printer {
-    /// `None` when the lines are shown as they are.
+    /// `None` if the lines are printed unchanged.
     table: Option<Table>,
     charset: Charset,
     out: io::BufWriter<io::StdoutLock<'static>>,
@@ -135,7 +135,7 @@ impl Printer {
         }
     }
 
-    /// Shows what there is.
+    /// Prints the rows that are held back.
     fn settle(&mut self) -> io::Result<()> {
         if let Some(table) = &mut self.table {
             table.settle(&mut self.out)?;

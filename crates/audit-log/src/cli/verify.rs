@@ -1,4 +1,4 @@
-//! `voxgate audit verify`: is the log what was written?
+//! `voxgate audit verify`: checks that the log was not changed.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::EXIT_CONFIG;
 use super::progress::ProgressBar;
 
-/// What to verify, and against what.
+/// The log to verify, and the checkpoints and keys to verify it against.
 #[derive(Debug)]
 pub(crate) struct Verify {
     directory: PathBuf,
@@ -24,15 +24,15 @@ pub(super) fn command() -> Command {
     Command::new("verify")
         .about("Verify that an audit log was not changed")
         .long_about(
-            "Reads the audit log in DIR and names the first line that is not what was written. \
-             Nothing is changed, and the log may be in use. Lines that are missing at the very \
-             end, and a log that was written anew as a whole, show only against checkpoints that \
-             were kept in another place, and against the key that signs them.",
+            "Reads the audit log in DIR and names the first line that was changed. The command \
+             does not change the log, and the gateway may write the log meanwhile. To detect lines \
+             that were removed at the end, pass --checkpoints with checkpoints that were stored in \
+             another place. To detect a log that was rewritten as a whole, pass --pubkey.",
         )
         .after_help(
-            "Exit status: 0 whole, 1 tampered with, 2 only its last line is torn, 3 cut against a \
-             checkpoint, 4 unreadable, 5 a sequence number is missing and no gap is recorded, 64 \
-             the command line is wrong.",
+            "Exit status: 0 the log is whole, 1 a line was changed, 2 only the last line is torn, \
+             3 lines that a checkpoint covers are missing, 4 the log cannot be read, 5 a sequence \
+             number is missing and no gap record names it, 64 the command line is wrong.",
         )
         .arg(
             Arg::new("checkpoints")
@@ -40,7 +40,7 @@ pub(super) fn command() -> Command {
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help(
-                    "Checkpoints kept apart from the log: signed notes, or audit lines with them",
+                    "Checkpoints that were stored apart from the log: signed notes, or audit lines with them",
                 ),
         )
         .arg(
@@ -48,14 +48,14 @@ pub(super) fn command() -> Command {
                 .long("pubkey")
                 .value_name("KEY")
                 .action(ArgAction::Append)
-                .help("The key that signs checkpoints, or a file with it; several after a change"),
+                .help("Public key of the checkpoints, or a file with it; repeat it if the key was changed"),
         )
         .arg(
             Arg::new("directory")
                 .value_name("DIR")
                 .required(true)
                 .value_parser(value_parser!(PathBuf))
-                .help("The directory of the audit log"),
+                .help("Directory of the audit log"),
         )
 }
 
@@ -83,7 +83,7 @@ impl Verify {
             bar.show(progress.bytes, progress.total);
         });
         bar.clear();
-        // Whoever closed the pipe has read enough; the status still says it.
+        // If the reader closed the pipe, the exit status still gives the verdict.
         let _ = io::stdout().write_all(describe(&report, &options).as_bytes());
         ExitCode::from(report.outcome.exit_code())
     }
@@ -95,7 +95,10 @@ impl Verify {
             let checkpoints =
                 checkpoints.map_err(|error| format!("{}: {error}", path.display()))?;
             if checkpoints.is_empty() {
-                return Err(format!("{}: there is no checkpoint in it", path.display()));
+                return Err(format!(
+                    "{}: contains no checkpoint; name a file with signed notes or audit lines",
+                    path.display()
+                ));
             }
             options.checkpoints = Some(checkpoints);
         }
@@ -114,7 +117,7 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// The verdict, then what it rests on, then what it cannot say.
+/// Formats the verdict, its basis, and its limits.
 fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
     let name = match &report.outcome {
         VerifyOutcome::Whole => "whole",
@@ -142,27 +145,29 @@ fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
          {first_segment} to {}",
         end.segment
     ));
-    say(format!("{} lines in all, chain {}", end.lines, end.chain));
+    say(format!("{} lines in total, chain {}", end.lines, end.chain));
     if let Some(signed) = report.signed_lines {
-        say(format!("signed up to line {signed} of them"));
+        say(format!("signed up to line {signed}"));
     }
     if options.checkpoints.is_some() {
-        say(format!(
-            "{} checkpoints from elsewhere agree",
-            report.compared
-        ));
+        say(format!("{} stored checkpoints agree", report.compared));
     }
     report.notes.iter().cloned().for_each(&mut say);
     if report.live {
-        say("it is being written now".to_owned());
+        say("the log is being written now".to_owned());
     } else if !report.sealed {
-        say("it is not sealed: its writer was killed, or its end is missing".to_owned());
+        say(
+            "the log is not sealed: its writer was killed, or its last lines are missing"
+                .to_owned(),
+        );
     }
     if options.checkpoints.is_none() {
-        say("without --checkpoints, lines missing at its end would not show".to_owned());
+        say(
+            "without --checkpoints, lines that were removed at the end are not detected".to_owned(),
+        );
     }
     if options.keys.is_empty() {
-        say("without --pubkey, a log that was written anew as a whole would not show".to_owned());
+        say("without --pubkey, a log that was rewritten as a whole is not detected".to_owned());
     }
     text
 }
@@ -203,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_it_found_and_what_it_cannot_know() {
+    fn the_report_names_the_verdict_and_its_limits() {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("audit");
         let (signer, notes) = log(&directory);
@@ -229,8 +234,8 @@ mod tests {
         ];
         let (code, text) = run(&with).unwrap();
         assert_eq!(code, 0, "{text}");
-        assert!(text.contains("2 checkpoints from elsewhere agree") && !text.contains("without"));
-        assert!(text.contains("signed up to line 1 of them"), "{text}");
+        assert!(text.contains("2 stored checkpoints agree") && !text.contains("without"));
+        assert!(text.contains("signed up to line 1\n"), "{text}");
 
         let segment = directory.join("audit-000000000001.jsonl");
         let lines = fs::read_to_string(&segment).unwrap();
@@ -240,7 +245,7 @@ mod tests {
         assert!(text.starts_with("tampered with: audit-000000000001.jsonl:3:1: the line is not "));
         let cut: String = lines.split_inclusive('\n').take(2).collect();
         fs::write(&segment, cut).unwrap();
-        assert!(run(&[shown]).unwrap().1.contains("it is not sealed"));
+        assert!(run(&[shown]).unwrap().1.contains("the log is not sealed"));
         let (code, text) = run(&with).unwrap();
         assert_eq!(code, 3);
         assert!(text.starts_with("cut: audit-000000000001.jsonl:3: the log ends after 2 lines;"));
@@ -248,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_checkpoints_that_cannot_be_read_are_named() {
+    fn errors_name_the_key_or_checkpoint_file() {
         let directory = tempfile::tempdir().unwrap();
         let (signer, _) = log(&directory.path().join("audit"));
         let key = directory.path().join("key");
@@ -280,7 +285,8 @@ mod tests {
         fs::write(other, "\n").unwrap();
         let problem = run(&["--checkpoints", other, shown]).unwrap_err();
         assert!(
-            problem.ends_with("there is no checkpoint in it"),
+            problem
+                .ends_with("contains no checkpoint; name a file with signed notes or audit lines"),
             "{problem}"
         );
     }

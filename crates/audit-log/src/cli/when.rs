@@ -13,7 +13,7 @@ const MONTH: SignedDuration = SignedDuration::from_secs(2_630_016);
 const YEAR: SignedDuration = SignedDuration::from_secs(31_557_600);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// Whether a time begins or ends the period.
+/// Whether a time is the start or the end of the period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Since,
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_all_of_it() {
+    fn a_date_covers_its_whole_period() {
         for (text, since, until) in [
             ("2026", "2026-01-01", "2027-01-01"),
             ("2026-03", "2026-03-01", "2026-04-01"),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_a_moment_in_any_zone_and_a_duration_goes_back() {
+    fn timestamps_and_durations_are_converted_to_utc() {
         for (text, expected) in [
             ("2026-03-14T10:11:12Z", "2026-03-14T10:11:12.000000Z"),
             ("2026-03-14T10:11:12.5Z", "2026-03-14T10:11:12.500000Z"),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_an_error() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             "x",
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn times_count_in_milliseconds() {
+    fn timestamps_are_converted_to_milliseconds() {
         assert_eq!(milliseconds("1970-01-02T00:00:00.123999Z"), 86_400_123);
         assert_eq!(milliseconds("2026-99-99T00:00:00.000000Z"), 0);
     }

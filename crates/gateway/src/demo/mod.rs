@@ -1,7 +1,7 @@
 //! `voxgate demo`: the gateway in front of a sample TTS server, without any setup.
 //!
-//! The gateway is the one that `serve` runs. The sample server has the API of Rime. Both listen only
-//! on 127.0.0.1, with a key made for this run.
+//! The gateway is the one that `serve` runs. The sample server has the API of Rime. Both listen
+//! only on 127.0.0.1, with a key made for this run.
 
 mod printer;
 mod rime;
@@ -12,7 +12,8 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
 
-use voxgate::{Secret, generate_key};
+use voxgate::Secret;
+use voxgate::keys::generate_key;
 
 use self::printer::Printer;
 use super::auditing::AuditSinks;
@@ -33,7 +34,7 @@ const BODY: &str = r#"{"speaker":"cove","modelId":"mistv2","text":"Hello from be
 ///
 /// # Errors
 ///
-/// When a port, random bytes or a thread are not available.
+/// If a port, random bytes or a thread are not available.
 pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
     let writers = logging::start(&Logging {
         filter: "warn".to_owned(),
@@ -140,7 +141,7 @@ impl Banner<'_> {
         )?;
         writeln!(
             out,
-            "  server    http://{} (speaks in tones)",
+            "  server    http://{} (synthesizes tones)",
             self.upstream
         )?;
         writeln!(out, "  metrics   http://{admin}/metrics")?;

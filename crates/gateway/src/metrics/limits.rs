@@ -5,8 +5,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use voxgate::Limit;
 use voxgate::audit::Decision;
+use voxgate::rate_limit::Limit;
 
 /// Seconds in the wait queue.
 const BUCKETS: [f64; 12] = [

@@ -66,6 +66,7 @@ impl Metrics {
             DenialKind::UpstreamUnreachable,
             DenialKind::UpstreamTimeout,
             DenialKind::Unavailable,
+            DenialKind::InternalError,
         ] {
             let _ = upstream_errors.get_or_create(&ReasonLabel {
                 reason: kind.as_str(),

@@ -38,7 +38,7 @@ impl fmt::Display for Expected {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answer {
     status: StatusCode,
-    /// Whether it asks for a credential (RFC 9110 §11.6.1).
+    /// Whether the answer challenges for a credential (RFC 9110 §11.6.1).
     is_challenge: bool,
 }
 
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn success_is_every_answer_of_somebody_who_was_asked() {
+    fn success_is_every_answer_of_the_server_behind_the_gateway() {
         let answer = |code: u16| {
             let response = Response::builder().status(code).body(());
             Answer::of(&response.expect("a status"))

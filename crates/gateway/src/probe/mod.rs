@@ -16,7 +16,8 @@ use std::time::Duration;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use http::{Method, Uri};
 use voxgate::env::path_to_show;
-use voxgate::{Dialect, MAX_CREDENTIAL_BYTES, Secret};
+use voxgate::secret::MAX_CREDENTIAL_BYTES;
+use voxgate::{Dialect, Secret};
 
 use self::expected::Expected;
 use self::request::Probe;
@@ -40,7 +41,7 @@ that a rule of the policy names, so ask for one of those (`voxgate policy`).
 While the connection fails, the probe tries again for --wait seconds. It does not repeat a request \
 that was answered.
 
-Exit status: 0 if the answer is as expected, 1 if it is not or there is none, 64 if the command line \
+Exit status: 0 if the answer is as expected, 1 if it differs or is missing, 64 if the command line \
 or the key is wrong.";
 
 const AFTER: &str = "\

@@ -5,7 +5,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use voxgate::audit::Ended;
-use voxgate::{Caller, Denial, DenialKind, Dialect, RefusalContext, RequestId};
+use voxgate::dialect::RefusalContext;
+use voxgate::{Caller, Denial, DenialKind, Dialect, RequestId};
 
 /// A request that the authentication layer accepted.
 pub(super) struct Accepted {

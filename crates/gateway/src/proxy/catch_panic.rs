@@ -74,12 +74,7 @@ impl ResponseForPanic for PanicHandler {
         };
         let request_id = form.request_id();
         tracing::error!(%request_id, panic = message, "the proxy panicked; the request is answered with 500");
-        // No kind of denial has the status 500. `Unavailable` has the words for it; gRPC has no
-        // other status than 200.
-        let mut response = form.refuse(DenialKind::Unavailable);
-        if response.status().is_server_error() {
-            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        }
+        let mut response = form.refuse(DenialKind::InternalError);
         response.extensions_mut().insert(Ended::UpstreamAbort);
         response
     }

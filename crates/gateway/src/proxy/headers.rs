@@ -11,7 +11,8 @@ use http::header::{
     TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
-use voxgate::{Caller, Dialect, RequestId, Secret, X_REQUEST_ID};
+use voxgate::gateway::X_REQUEST_ID;
+use voxgate::{Caller, Dialect, RequestId, Secret};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

@@ -27,7 +27,8 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 use tower::Service;
-use voxgate::{AuthMethod, DenialKind, PeerAddr, RequestId, Secret, upgrades_to_websocket};
+use voxgate::gateway::upgrades_to_websocket;
+use voxgate::{AuthMethod, DenialKind, PeerAddr, RequestId, Secret};
 
 use self::accepted::{Accepted, abandoned, plain};
 pub(crate) use self::catch_panic::CatchPanicLayer;

@@ -8,7 +8,8 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
-use voxgate::{RequestId, Tunnel, asks_for_websocket};
+use voxgate::gateway::asks_for_websocket;
+use voxgate::{RequestId, Tunnel};
 
 use super::accepted::Accepted;
 use super::{RequestBody, ResponseBody, headers, pass_on, tunnel};

@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
-use voxgate::{DenialKind, is_grpc};
+use voxgate::DenialKind;
+use voxgate::gateway::is_grpc;
 
 use super::RequestBody;
 use super::connector::{Connector, NoUpstreamPermit};

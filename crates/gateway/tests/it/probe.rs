@@ -1,4 +1,4 @@
-//! `voxgate probe`, as `helm test` and a health check run it: the real program asks the real one.
+//! Runs `voxgate probe` against a real gateway, like `helm test` and health checks.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ use voxgate::Dialect;
 
 use crate::gateway::harness::{KEY, Program, Started, serve, serve_raw};
 
-/// A key in the one form in which each dialect can hold it: Inworld's clients want two parts.
+/// A key in a form that every dialect accepts: Inworld's clients need two parts.
 const TWO_PARTS: &str = "caller:key-that-is-long-enough";
 
-/// What a probe did. Whatever it prints is searched for both keys.
+/// The result of a probe. Its output is searched for both keys.
 #[derive(Debug, PartialEq, Eq)]
 struct Ran {
     code: Option<i32>,
@@ -26,7 +26,7 @@ struct Ran {
     error: String,
 }
 
-/// `voxgate probe`, with nothing in its environment and `input` on its standard input.
+/// Runs `voxgate probe` with an empty environment and `input` on its standard input.
 async fn probe(arguments: &[&str], input: &str) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voxgate"));
     command.arg("probe").args(arguments).env_clear();
@@ -34,7 +34,7 @@ async fn probe(arguments: &[&str], input: &str) -> Ran {
     let output = spawn_blocking(move || {
         let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = streams.stderr(Stdio::piped()).spawn().unwrap();
-        // One that does not read its input closes it.
+        // A probe that does not read its input closes it.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     });
@@ -52,7 +52,7 @@ async fn probe(arguments: &[&str], input: &str) -> Ran {
     ran
 }
 
-/// A probe that ends with `code` after it has said `said` in its one line.
+/// Checks that a probe exits with `code` after one line that contains `said`.
 async fn says(code: i32, said: &str, arguments: &[&str], input: &str) {
     let ran = probe(arguments, input).await;
     assert_eq!((ran.code, ran.error.as_str()), (Some(code), ""), "{ran:?}");
@@ -64,13 +64,13 @@ fn url(gateway: &Started, path: &str) -> String {
     format!("http://{}{path}", gateway.address)
 }
 
-/// A TTS server that has nothing at the path that is asked for.
+/// A TTS server that answers every path with 404.
 async fn empty() -> SocketAddr {
     serve(Router::new()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_dialects_key_is_presented_as_its_clients_do() {
+async fn the_key_is_presented_in_the_form_of_each_dialect() {
     let upstream = empty().await;
     for dialect in Dialect::ALL {
         let gateway = Program::gateway(upstream)
@@ -89,7 +89,7 @@ async fn every_dialects_key_is_presented_as_its_clients_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_in_another_dialects_form_is_no_success() {
+async fn a_key_in_the_form_of_another_dialect_fails() {
     let upstream = empty().await;
     let gateway = Program::validating(upstream)
         .var("VOXGATE_DIALECT", "bearer")
@@ -112,7 +112,7 @@ async fn a_key_in_another_dialects_form_is_no_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limited_key_is_asked_for_what_it_may_do() {
+async fn a_limited_key_succeeds_on_a_route_of_its_policy() {
     let seen: Arc<Mutex<Vec<(Method, Uri, HeaderMap)>>> = Arc::default();
     let keep = Arc::clone(&seen);
     let upstream = Router::new().fallback(any(move |method, uri, headers| async move {
@@ -174,7 +174,7 @@ async fn a_limited_key_is_asked_for_what_it_may_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_could_serve_is_no_success_and_a_redirect_is_not_followed() {
+async fn a_server_error_fails_and_a_redirect_is_not_followed() {
     let moved = || async { (StatusCode::FOUND, [(LOCATION, "http://127.0.0.1:1/")]) };
     let upstream = serve(Router::new().route("/", get(moved))).await;
     let gateway = Program::validating(upstream).start();
@@ -198,7 +198,7 @@ async fn what_nobody_could_serve_is_no_success_and_a_redirect_is_not_followed() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_is_a_health_check() {
+async fn a_probe_checks_readiness() {
     let gateway = Program::validating(empty().await).start();
     let url = format!("http://{}/readyz", gateway.admin);
     let said = format!("GET {url} without a key: 200 OK, as expected (200)");
@@ -208,8 +208,8 @@ async fn a_probe_is_a_health_check() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_asks_again_until_somebody_is_there() {
-    // Hangs up on the first two, as a pod's address may while the pod starts.
+async fn the_probe_retries_until_the_server_listens() {
+    // Closes the first two connections, as the address of a starting pod may do.
     let connections = Arc::new(Mutex::new(0));
     let count = Arc::clone(&connections);
     let server = serve_raw(move |mut stream| {
@@ -242,7 +242,7 @@ async fn it_asks_again_until_somebody_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_was_said() {
+async fn the_timeout_limits_the_wait_for_an_answer() {
     let silent = serve_raw(|mut stream| async move {
         let mut sink = tokio::io::sink();
         let _ = tokio::io::copy(&mut stream, &mut sink).await;
@@ -254,7 +254,7 @@ async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_was_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_usage_is_64_and_shows_no_value() {
+async fn wrong_usage_exits_with_64_and_shows_no_value() {
     let key = ["--key-file", "-"];
     let good = ["--url", "http://127.0.0.1:1/", "--expect", "success"];
     let with = |more: &[&'static str]| [&good[..], more].concat();

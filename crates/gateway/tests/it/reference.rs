@@ -1,4 +1,4 @@
-//! The reference pages are those that the program describes.
+//! Checks that the reference pages are current.
 
 use std::fs;
 use std::path::Path;

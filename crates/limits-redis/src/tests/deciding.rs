@@ -4,7 +4,7 @@ use super::*;
 
 const HOUR: u64 = 3_600_000_000;
 
-/// The level of a rate, and since when.
+/// The level of a rate, and its time.
 fn state(server: &Server, level_key: &str) -> (u64, u64) {
     let state: String = server.run_words(&["GET", level_key]);
     let (level, at) = state.split_once(' ').expect("a level and a time");
@@ -16,70 +16,71 @@ fn set_state(server: &Server, level_key: &str, (level, at): (u64, u64)) {
     let _: String = server.run_words(&["SET", level_key, &format!("{level} {at}")]);
 }
 
-/// Lets a holder's rate believe that this time has passed.
+/// Changes the stored time of a rate as if this time had passed.
 fn pass(server: &Server, level_key: &str, micros: u64) {
     let (level, at) = state(server, level_key);
     set_state(server, level_key, (level, at - micros));
 }
 
 #[test]
-fn a_rate_allows_exactly_what_it_says() {
+fn a_rate_allows_exactly_its_number_of_requests() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", rate("7/h"));
+    let request = key("a", rate("7/h"));
     for left in (0..7).rev() {
-        let lease = limits.decide(&demand).expect("granted");
+        let lease = limits.decide(&request).expect("granted");
         assert_eq!(rate_of(&lease, LimitScope::Key).requests, left);
     }
     for _ in 0..3 {
-        let hit = limits.decide(&demand).expect_err("refused");
-        assert_eq!(hit.limit, Limit::KeyRate);
+        let exceeded = limits.decide(&request).expect_err("refused");
+        assert_eq!(exceeded.limit, Limit::KeyRate);
         assert!(
-            hit.retry_after
+            exceeded
+                .retry_after
                 .is_some_and(|it| it <= Duration::from_secs(3600 / 7 + 1))
         );
     }
     let level = "{voxgate}:rate:7/3600000000:key:a";
     for _ in 0..5 {
-        // The hours are of the test's making, a machine's slowness is not.
+        // The test sets the hours. The machine may add a delay.
         const SLACK: u64 = HOUR / 20;
         let [seconds, micros]: [u64; 2] = server.run("TIME");
         set_state(&server, level, (7 * HOUR, seconds * 1_000_000 + micros));
-        assert_eq!(limits.grants(2, &demand), 0);
+        assert_eq!(limits.grants(2, &request), 0);
         pass(&server, level, HOUR / 7 - SLACK);
-        assert_eq!(limits.grants(2, &demand), 0);
+        assert_eq!(limits.grants(2, &request), 0);
         pass(&server, level, SLACK + 1);
-        assert_eq!(limits.grants(2, &demand), 1);
+        assert_eq!(limits.grants(2, &request), 1);
         pass(&server, level, 5 * HOUR / 7 + 1);
-        assert_eq!(limits.grants(9, &demand), 5);
+        assert_eq!(limits.grants(9, &request), 5);
     }
     pass(&server, level, 1000 * HOUR);
     assert_eq!(
-        limits.grants(20, &demand),
+        limits.grants(20, &request),
         7,
-        "no more than the burst is saved up"
+        "at most the burst accumulates"
     );
 }
 
-/// A seventh of an hour is no whole number of microseconds: nothing is lost by that, or won.
+/// A seventh of an hour is not a whole number of microseconds, but no request is lost or added.
 #[test]
-fn a_rate_is_reckoned_without_rounding() {
+fn a_rate_is_computed_without_rounding_errors() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started(&server);
     for (text, drain, unit) in [("7/h", 7, HOUR), ("13/h", 13, HOUR), ("10/h", 1, HOUR / 10)] {
-        let demand = account("a", rate(text));
+        let request = account("a", rate(text));
         let level = format!("{{voxgate}}:rate:{drain}/{unit}:account:a");
-        assert_eq!(limits.grants(1, &demand), 1);
+        assert_eq!(limits.grants(1, &request), 1);
         let mut before = state(&server, &level);
         assert_eq!(before.0, unit);
         for step in 1..200 {
             pass(&server, &level, unit / drain * step / 100);
             before.1 -= unit / drain * step / 100;
-            let granted = limits.grants(1, &demand) == 1;
+            let granted = limits.grants(1, &request) == 1;
             let after = state(&server, &level);
             if granted {
                 let drained = (after.1 - before.1) * drain;
@@ -93,7 +94,7 @@ fn a_rate_is_reckoned_without_rounding() {
 }
 
 #[test]
-fn a_burst_is_what_may_begin_at_once() {
+fn a_burst_may_start_at_once() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -132,21 +133,21 @@ fn the_largest_numbers_work() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_locks_no_caller_out() {
+fn a_clock_that_is_set_back_does_not_block_callers() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", rate("2/h"));
-    assert_eq!(limits.grants(1, &demand), 1);
+    let request = key("a", rate("2/h"));
+    assert_eq!(limits.grants(1, &request), 1);
     let level = "{voxgate}:rate:1/1800000000:key:a";
     let (used, at) = state(&server, level);
     set_state(&server, level, (used, at + 1000 * HOUR));
-    assert_eq!(limits.grants(5, &demand), 1);
+    assert_eq!(limits.grants(5, &request), 1);
 }
 
 #[test]
-fn a_refused_question_takes_nothing() {
+fn a_refused_request_takes_nothing() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -156,23 +157,23 @@ fn a_refused_question_takes_nothing() {
         ..rate(rate_of)
     };
     let _all = limits.decide(&upstream(1)).expect("granted");
-    let both_of = |id, limits| member("k", both("5/h", 3), id, limits);
-    let demand = request(&both_of("a", both("5/h", 3)), NonZeroU32::new(1));
+    let both_of = |id, limits| key("k", both("5/h", 3)).with_account(id, limits);
+    let request = of_all(both_of("a", both("5/h", 3)), 1);
     for _ in 0..20 {
-        let hit = limits.decide(&demand).expect_err("refused");
+        let exceeded = limits.decide(&request).expect_err("refused");
         assert_eq!(
-            (hit.limit, hit.retry_after),
+            (exceeded.limit, exceeded.retry_after),
             (Limit::UpstreamConcurrency, None)
         );
     }
     let used = server.keys();
     assert_eq!(used, ["{voxgate}:gateways", "{voxgate}:slots:upstream"]);
-    // The rate of the last refuses: neither slots nor rates of the others are used.
+    // The rate of the last scope refuses: neither slots nor rates of the others are used.
     assert_eq!(limits.grants(1, &account("b", rate("1/h"))), 1);
-    let demand = request(&both_of("b", rate("1/h")), None);
+    let request = both_of("b", rate("1/h"));
     for _ in 0..20 {
-        let hit = limits.decide(&demand).expect_err("refused");
-        assert_eq!(hit.limit, Limit::AccountRate);
+        let exceeded = limits.decide(&request).expect_err("refused");
+        assert_eq!(exceeded.limit, Limit::AccountRate);
     }
     assert_eq!(server.taken("{voxgate}:slots:key:k"), 0);
     assert_eq!(
@@ -183,7 +184,7 @@ fn a_refused_question_takes_nothing() {
     assert_eq!(
         limits.grants(9, &key("k", rate("5/h"))),
         2,
-        "what is left of five"
+        "the remaining requests of five"
     );
 }
 
@@ -193,25 +194,26 @@ fn a_missing_slot_and_a_used_up_rate_are_both_reported() {
         return;
     };
     let limits = started(&server);
-    let demand = key(
+    let request = key(
         "k",
         Limits {
             concurrency: NonZeroU32::new(1),
             ..rate("1/h")
         },
     );
-    let _held = limits.decide(&demand).expect("granted");
-    let hit = limits.decide(&demand).expect_err("refused");
-    assert_eq!(hit.limit, Limit::KeyConcurrency);
+    let _held = limits.decide(&request).expect("granted");
+    let exceeded = limits.decide(&request).expect_err("refused");
+    assert_eq!(exceeded.limit, Limit::KeyConcurrency);
     assert!(
-        hit.retry_after
+        exceeded
+            .retry_after
             .is_some_and(|it| it > Duration::from_secs(3000)),
-        "{hit:?}"
+        "{exceeded:?}"
     );
 }
 
 #[test]
-fn no_identifier_is_taken_for_another() {
+fn identifiers_are_not_confused() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -249,22 +251,22 @@ fn no_identifier_is_taken_for_another() {
     all.push(upstream(1));
     let leases: Vec<_> = all
         .iter()
-        .map(|demand| limits.decide(demand).expect("granted"))
+        .map(|request| limits.decide(request).expect("granted"))
         .collect();
     assert_eq!(leases.len(), server.keys().len() / 2, "{:?}", server.keys());
-    for demand in all {
-        let hit = limits.decide(&demand).expect_err("it was its own");
+    for request in all {
+        let exceeded = limits.decide(&request).expect_err("it was its own");
         let of = [
             Limit::KeyConcurrency,
             Limit::AccountConcurrency,
             Limit::UpstreamConcurrency,
         ];
-        assert!(of.contains(&hit.limit), "{hit:?}");
+        assert!(of.contains(&exceeded.limit), "{exceeded:?}");
     }
 }
 
 #[test]
-fn namespaces_do_not_meet() {
+fn namespaces_are_separate() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -275,10 +277,10 @@ fn namespaces_do_not_meet() {
         })
     };
     let (one, other) = (of("one"), of("other"));
-    let demand = upstream(1);
-    let _held = one.decide(&demand).expect("granted");
-    let _held = other.decide(&demand).expect("granted");
-    assert!(one.decide(&demand).is_err());
+    let request = upstream(1);
+    let _held = one.decide(&request).expect("granted");
+    let _held = other.decide(&request).expect("granted");
+    assert!(one.decide(&request).is_err());
     assert_eq!((one.replicas(), other.replicas()), (1, 1));
 }
 
@@ -324,12 +326,12 @@ fn unused_keys_expire() {
     let expiry: i64 = server.run("PTTL {voxgate}:rate:1/3600000000:account:a");
     assert!((3_000_000..=3_600_000).contains(&expiry), "{expiry}");
     drop(limits);
-    until("only that is left", || server.keys().len() == 1);
+    until("only that key remains", || server.keys().len() == 1);
 }
 
 /// A cluster refuses a script whose keys are not all on one node.
 #[test]
-fn a_cluster_takes_every_question() {
+fn a_cluster_accepts_every_request() {
     let Some(server) = Server::start(&["--cluster-enabled", "yes"]) else {
         return;
     };
@@ -347,8 +349,8 @@ fn a_cluster_takes_every_question() {
         concurrency: NonZeroU32::new(1),
         ..rate("2/h")
     };
-    let demand = request(&member("{k}", both(), "}a{", both()), NonZeroU32::new(1));
-    let lease = limits.decide(&demand).expect("granted");
+    let request = of_all(key("{k}", both()).with_account("}a{", both()), 1);
+    let lease = limits.decide(&request).expect("granted");
     // It outlives its expiry, so heartbeats are taken, too.
     thread::sleep(Duration::from_millis(2500));
     assert_eq!(server.taken("{voxgate}:slots:upstream"), 1);
@@ -356,7 +358,7 @@ fn a_cluster_takes_every_question() {
     until("it is given back", || {
         server.taken("{voxgate}:slots:upstream") == 0
     });
-    assert_eq!(limits.grants(2, &demand), 1);
+    assert_eq!(limits.grants(2, &request), 1);
     assert_eq!(limits.failures(), 0);
     let mut slots = std::collections::BTreeSet::new();
     for key in server.keys() {

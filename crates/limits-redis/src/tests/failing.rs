@@ -12,9 +12,9 @@ use super::*;
 
 const SLOTS: &str = "{voxgate}:slots:key:a";
 
-/// Asks as many as are asked before the first can be answered.
-fn unanswered(limits: &RedisStore, demand: &AcquireRequest, count: usize) {
-    let asked: Vec<_> = (0..count).map(|_| limits.ask(demand, None)).collect();
+/// Sends `count` requests before the first can be answered.
+fn unanswered(limits: &RedisStore, request: &AcquireRequest, count: usize) {
+    let asked: Vec<_> = (0..count).map(|_| limits.ask(request, None)).collect();
     for asking in asked {
         assert_eq!(
             block_on(asking).result.expect_err("no answer"),
@@ -23,13 +23,13 @@ fn unanswered(limits: &RedisStore, demand: &AcquireRequest, count: usize) {
     }
 }
 
-/// Redis may hang, and go on later with what it was asked. Its grants are given back then.
+/// Redis may hang and execute its commands later. Its grants are given back then.
 #[test]
 fn a_late_grant_is_given_back() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    // Shorter and longer than a silent connection is kept.
+    // Shorter and longer than the timeout of a silent connection.
     for (id, frozen) in [("a", 300), ("b", 3000)] {
         let limits = started_with(RedisOptions {
             deadline: Duration::from_millis(200),
@@ -41,65 +41,65 @@ fn a_late_grant_is_given_back() {
             burst: NonZeroU32::new(1000),
             ..rate("1/h")
         };
-        let demand = key("a", limited);
-        // A machine may be too slow for the deadline, but not always.
-        let in_time = || block_on(limits.ask(&demand, None)).result.is_ok();
+        let request = key("a", limited);
+        // The machine may miss the deadline sometimes.
+        let in_time = || block_on(limits.ask(&request, None)).result.is_ok();
         until("it is asked in time", in_time);
         let counted = || server.counted(&format!("{{{id}}}:rate:1/3600000000:key:a"));
         let before = counted();
         server.freeze();
-        unanswered(&limits, &demand, 20);
+        unanswered(&limits, &request, 20);
         assert!(!limits.is_up());
         let failures = limits.failures();
         assert!(failures >= 5, "{failures}");
-        unanswered(&limits, &demand, 1);
+        unanswered(&limits, &request, 1);
         thread::sleep(Duration::from_millis(frozen));
         server.thaw();
         until("it is asked again", || limits.is_up());
-        until("what it was asked was granted late", || counted() > before);
+        until("the requests are granted late", || counted() > before);
         let slots = format!("{{{id}}}:slots:key:a");
-        until("all is given back", || server.taken(&slots) == 0);
+        until("all slots are released", || server.taken(&slots) == 0);
         until("it is asked in time", in_time);
-        until("all is given back", || server.taken(&slots) == 0);
+        until("all slots are released", || server.taken(&slots) == 0);
     }
 }
 
 #[test]
-fn the_scripts_may_be_forgotten() {
+fn scripts_are_loaded_again_after_a_flush() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", concurrency(40));
+    let request = key("a", concurrency(40));
     for _ in 0..3 {
         let _: String = server.run("SCRIPT FLUSH");
-        assert_eq!(limits.grants(40, &demand), 40);
+        assert_eq!(limits.grants(40, &request), 40);
     }
     assert_eq!(limits.failures(), 0);
 }
 
 #[test]
-fn a_lost_connection_is_made_again() {
+fn a_lost_connection_is_reestablished() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", concurrency(1));
-    let held = limits.decide(&demand).expect("granted");
+    let request = key("a", concurrency(1));
+    let held = limits.decide(&request).expect("granted");
     for _ in 0..3 {
         let before = limits.failures();
         let _: i64 = server.run("CLIENT KILL TYPE normal SKIPME yes");
-        until("it is noticed", || limits.failures() > before);
-        until("it is made again", || limits.is_up());
-        assert!(limits.decide(&demand).is_err());
+        until("the loss is detected", || limits.failures() > before);
+        until("the connection is restored", || limits.is_up());
+        assert!(limits.decide(&request).is_err());
     }
     drop(held);
-    until("it is given back", || server.taken(SLOTS) == 0);
+    until("the slot is released", || server.taken(SLOTS) == 0);
 }
 
-/// Every error is logged once, and the store goes on when it is fixed.
+/// Every error is logged once, and the store continues when it is fixed.
 #[test]
-fn errors_are_logged_once_with_what_to_do() {
+fn errors_are_logged_once_with_the_fix() {
     logs::listen();
     for (cause, cure, code) in [
         ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "(OOM)"),
@@ -122,7 +122,7 @@ fn errors_are_logged_once_with_what_to_do() {
             lease: Duration::from_secs(1),
             ..options(&server)
         });
-        let demand = key(
+        let request = key(
             "a",
             Limits {
                 concurrency: NonZeroU32::new(9),
@@ -130,13 +130,13 @@ fn errors_are_logged_once_with_what_to_do() {
             },
         );
         for round in 1..=2 {
-            assert_eq!(limits.grants(1, &demand), 1);
+            assert_eq!(limits.grants(1, &request), 1);
             let _: Value = server.run(cause);
             until(code, || {
-                let _ = block_on(limits.ask(&demand, None));
+                let _ = block_on(limits.ask(&request, None));
                 !limits.is_up()
             });
-            unanswered(&limits, &demand, 100);
+            unanswered(&limits, &request, 100);
             let socket = server.socket().display().to_string();
             let told = |level: &str| {
                 let mut lines = logs::lines_with(&socket);
@@ -157,20 +157,20 @@ fn errors_are_logged_once_with_what_to_do() {
     }
 }
 
-/// Slots are given back many at a time, and Redis may refuse that, too.
+/// Slots are released in batches, which Redis may refuse as well.
 #[test]
-fn errors_of_releases_are_logged_in_the_same_words() {
+fn release_errors_are_logged_with_the_same_text() {
     logs::listen();
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", concurrency(9));
-    let held = limits.decide(&demand).expect("granted");
+    let request = key("a", concurrency(9));
+    let held = limits.decide(&request).expect("granted");
     let _: Value = server.run("SET {voxgate}:slots:key:a odd");
     drop(held);
-    until("it is of no use", || {
-        let _ = block_on(limits.ask(&demand, None));
+    until("Redis is unavailable", || {
+        let _ = block_on(limits.ask(&request, None));
         !limits.is_up()
     });
     let before = limits.failures();
@@ -182,19 +182,19 @@ fn errors_of_releases_are_logged_in_the_same_words() {
 }
 
 #[test]
-fn an_absent_server_is_noticed_at_once_and_waited_for() {
+fn an_absent_server_is_detected_at_once_and_used_when_it_starts() {
     let Some(mut server) = Server::start(&[]) else {
         return;
     };
     server.kill();
-    let limits = RedisStore::start(options(&server)).expect("started all the same");
-    let demand = key("a", concurrency(1));
-    unanswered(&limits, &demand, 10);
+    let limits = RedisStore::start(options(&server)).expect("started without a server");
+    let request = key("a", concurrency(1));
+    unanswered(&limits, &request, 10);
     assert!(!limits.is_up());
     assert_eq!(limits.replicas(), 1);
     server.start_again();
     until("it is found", || limits.is_up());
-    assert!(limits.decide(&demand).is_ok());
+    assert!(limits.decide(&request).is_ok());
 }
 
 #[test]
@@ -210,11 +210,11 @@ fn a_password_is_used_and_never_shown() {
         url: Secret::new(&format!("{}?{query}", server.url())).expect("a URL"),
         ..options(&server)
     };
-    let demand = key("a", concurrency(1));
+    let request = key("a", concurrency(1));
     let right = with("user=limits&pass=the-right%2Fpassword&db=3");
     assert!(!format!("{right:?}").contains("password"));
     let limits = started_with(right);
-    assert!(limits.decide(&demand).is_ok());
+    assert!(limits.decide(&request).is_ok());
     let databases: String = server.run("INFO keyspace");
     assert!(
         databases.contains("db3:") && !databases.contains("db0:"),
@@ -222,10 +222,10 @@ fn a_password_is_used_and_never_shown() {
     );
     for (query, code) in [
         ("user=limits&pass=wrong-password", "(WRONGPASS)"),
-        ("user=nobody&pass=wrong-password", "(WRONGPASS)"),
+        ("user=unknown&pass=wrong-password", "(WRONGPASS)"),
     ] {
         let limits = RedisStore::start(with(query)).expect("started");
-        unanswered(&limits, &demand, 3);
+        unanswered(&limits, &request, 3);
         let socket = server.socket().display().to_string();
         until("it is logged", || {
             logs::lines_with(&socket).iter().any(|it| it.contains(code))
@@ -238,7 +238,7 @@ fn a_password_is_used_and_never_shown() {
     }
     let _: String = server.run("ACL SETUSER default resetpass >unknown");
     let limits = RedisStore::start(options(&server)).expect("started");
-    unanswered(&limits, &demand, 3);
+    unanswered(&limits, &request, 3);
     let socket = server.socket().display().to_string();
     until("it is logged", || {
         logs::lines_with(&socket)
@@ -260,10 +260,12 @@ fn too_many_unanswered_requests_make_the_store_unavailable() {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", concurrency(u32::MAX));
+    let request = key("a", concurrency(u32::MAX));
     server.freeze();
-    let mut asked: Vec<_> = (0..UNANSWERED).map(|_| limits.ask(&demand, None)).collect();
-    let one_more = block_on(limits.ask(&demand, None));
+    let mut asked: Vec<_> = (0..UNANSWERED)
+        .map(|_| limits.ask(&request, None))
+        .collect();
+    let one_more = block_on(limits.ask(&request, None));
     assert_eq!(
         one_more.result.expect_err("full"),
         AcquireError::Unavailable
@@ -272,7 +274,7 @@ fn too_many_unanswered_requests_make_the_store_unavailable() {
     server.thaw();
     let held: Vec<_> = asked.into_iter().map(block_on).collect();
     until("there is room again", || {
-        block_on(limits.ask(&demand, None)).result.is_ok()
+        block_on(limits.ask(&request, None)).result.is_ok()
     });
     drop(held);
 }
@@ -349,14 +351,14 @@ fn tls_requires_a_certificate_of_the_authority() {
     let Some((server, port, ca_file)) = with_tls() else {
         return;
     };
-    let demand = key("a", concurrency(1));
+    let request = key("a", concurrency(1));
     let to = |url: String, ca_file: Option<&std::path::Path>| RedisOptions {
         url: Secret::new(&url).expect("a URL"),
         ca_file: ca_file.map(std::path::Path::to_owned),
         ..options(&server)
     };
     let limits = started_with(to(format!("rediss://localhost:{port}/1"), Some(&ca_file)));
-    let _held = limits.decide(&demand).expect("granted");
+    let _held = limits.decide(&request).expect("granted");
     let tcp: String = server.run("CLIENT LIST");
     assert!(tcp.contains("laddr=127.0.0.1:"), "{tcp}");
     // Another name, another authority, and no TLS at all.
@@ -376,7 +378,7 @@ fn tls_requires_a_certificate_of_the_authority() {
         let told = |line: &String| line.contains(&port) && line.contains(complaint);
         let before = logs::lines_with(&port).iter().filter(|it| told(it)).count();
         let limits = RedisStore::start(to(url, ca_file)).expect("started");
-        unanswered(&limits, &demand, 3);
+        unanswered(&limits, &request, 3);
         until("it is logged", || {
             logs::lines_with(&port).iter().filter(|it| told(it)).count() > before
         });

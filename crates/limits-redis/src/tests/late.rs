@@ -1,4 +1,4 @@
-//! What arrives at Redis later than what was sent after it.
+//! Commands that arrive at Redis later than commands that were sent after them.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A network that can hold on to what was sent on the connections there are, and deliver it when
-/// its sender is long gone.
+/// A network that can delay the data of existing connections, and deliver it after the connections
+/// are closed.
 struct Network {
     directory: TempDir,
     state: Arc<(Mutex<State>, Condvar)>,
@@ -19,7 +19,7 @@ struct Network {
 #[derive(Default)]
 struct State {
     connections: usize,
-    /// What the connections before this one send is held.
+    /// Data of connections before this one is delayed.
     held_before: usize,
 }
 
@@ -77,7 +77,7 @@ impl Network {
     }
 }
 
-/// Carries bytes, each piece when it may go.
+/// Copies bytes. Waits before each chunk.
 fn carry(mut from: UnixStream, mut to: UnixStream, wait: impl Fn()) {
     let mut bytes = [0; 65536];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
@@ -89,7 +89,7 @@ fn carry(mut from: UnixStream, mut to: UnixStream, wait: impl Fn()) {
 }
 
 #[test]
-fn a_grant_after_its_release_is_given_back_again() {
+fn a_grant_that_arrives_after_its_release_is_released_again() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -102,7 +102,7 @@ fn a_grant_after_its_release_is_given_back_again() {
         ..options(&server)
     });
     let slots = "{voxgate}:slots:key:a";
-    let demand = key(
+    let request = key(
         "a",
         Limits {
             concurrency: NonZeroU32::new(100),
@@ -110,11 +110,11 @@ fn a_grant_after_its_release_is_given_back_again() {
             ..rate("1/h")
         },
     );
-    let _kept = limits.decide(&demand).expect("granted");
+    let _kept = limits.decide(&request).expect("granted");
     let counted = || server.counted("{voxgate}:rate:1/3600000000:key:a");
     assert_eq!(counted(), 1);
     network.hold();
-    let asked: Vec<_> = (0..20).map(|_| limits.ask(&demand, None)).collect();
+    let asked: Vec<_> = (0..20).map(|_| limits.ask(&request, None)).collect();
     for asking in asked {
         assert_eq!(
             block_on(asking).result.expect_err("no answer"),
@@ -130,6 +130,6 @@ fn a_grant_after_its_release_is_given_back_again() {
     );
     network.deliver();
     until("it arrives", || counted() > 1);
-    // Redis itself removes a lease that has expired when it grants another, and none is granted.
+    // Redis removes expired leases only when it grants another, and none is granted here.
     until("it is given back", || server.taken(slots) == 1);
 }

@@ -15,28 +15,31 @@ fn short(server: &Server) -> RedisOptions {
 }
 
 #[test]
-fn gateways_share_what_is_in_flight() {
+fn gateways_share_requests_in_flight() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let (one, other) = (started(&server), started(&server));
-    let demand = key("a", concurrency(3));
+    let request = key("a", concurrency(3));
     let mut held = vec![
-        one.decide(&demand).expect("granted"),
-        other.decide(&demand).expect("granted"),
-        one.decide(&demand).expect("granted"),
+        one.decide(&request).expect("granted"),
+        other.decide(&request).expect("granted"),
+        one.decide(&request).expect("granted"),
     ];
     for limits in [&one, &other] {
-        let hit = limits.decide(&demand).expect_err("refused");
-        assert_eq!((hit.limit, hit.retry_after), (Limit::KeyConcurrency, None));
+        let exceeded = limits.decide(&request).expect_err("refused");
+        assert_eq!(
+            (exceeded.limit, exceeded.retry_after),
+            (Limit::KeyConcurrency, None)
+        );
     }
     drop(held.swap_remove(0));
     until("a slot is free", || server.taken(SLOTS) == 2);
-    let _held = other.decide(&demand).expect("granted");
-    assert!(one.decide(&demand).is_err());
+    let _held = other.decide(&request).expect("granted");
+    assert!(one.decide(&request).is_err());
 }
 
-/// A lease that is dropped is given back before what is asked next.
+/// A dropped lease is released before the next request is decided.
 #[test]
 fn a_released_slot_can_be_taken_at_once() {
     let Some(server) = Server::start(&[]) else {
@@ -49,7 +52,7 @@ fn a_released_slot_can_be_taken_at_once() {
 }
 
 #[test]
-fn gateways_know_of_each_other() {
+fn gateways_count_each_other() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -66,9 +69,9 @@ fn gateways_know_of_each_other() {
     });
 }
 
-/// Whatever becomes of a question, its slot is free in the end.
+/// However a request ends, its slot is released.
 #[test]
-fn nothing_leaks_whenever_a_future_is_dropped() {
+fn no_slot_leaks_when_a_future_is_dropped() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -81,11 +84,10 @@ fn nothing_leaks_whenever_a_future_is_dropped() {
                 for _ in 0..1500 {
                     random = random.wrapping_mul(6_364_136_223_846_793_005) + 1;
                     let dice = random >> 33;
-                    let principal = Principal::new("a").with_limits(concurrency(20));
-                    let demand = request(&principal, NonZeroU32::new(30));
+                    let request = of_all(key("a", concurrency(20)), 30);
                     let wait = (dice % 3 == 0)
                         .then(|| until_then(Instant::now() + Duration::from_secs(1)));
-                    let mut asking = limits.ask(&demand, wait);
+                    let mut asking = limits.ask(&request, wait);
                     match dice / 3 % 5 {
                         0 => drop(asking),
                         1 => {
@@ -101,7 +103,7 @@ fn nothing_leaks_whenever_a_future_is_dropped() {
             });
         }
     });
-    until("all is given back", || {
+    until("all slots are released", || {
         server.taken(SLOTS) == 0 && server.taken("{voxgate}:slots:upstream") == 0
     });
     assert_eq!(limits.failures(), 0);
@@ -109,27 +111,27 @@ fn nothing_leaks_whenever_a_future_is_dropped() {
 }
 
 #[test]
-fn a_lease_lives_for_as_long_as_it_is_held() {
+fn a_lease_is_renewed_while_it_is_held() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started_with(short(&server));
-    // More than go into one batch.
-    let demand = key("a", concurrency(250));
+    // More leases than one batch contains.
+    let request = key("a", concurrency(250));
     let held: Vec<_> = (0..250)
-        .map(|_| limits.decide(&demand).expect("granted"))
+        .map(|_| limits.decide(&request).expect("granted"))
         .collect();
     thread::sleep(Duration::from_millis(2500));
-    assert!(limits.decide(&demand).is_err());
+    assert!(limits.decide(&request).is_err());
     assert_eq!(server.taken(SLOTS), 250);
     drop(held);
-    until("all is given back", || server.taken(SLOTS) == 0);
+    until("all slots are released", || server.taken(SLOTS) == 0);
 }
 
-/// The slots of a gateway that hangs or is gone are free when its leases expire, and not while it
-/// renews them.
+/// The slots of a gateway that hangs or has failed become free when its leases expire, but not
+/// while it renews them.
 #[test]
-fn the_slots_of_a_gateway_that_is_gone_come_free() {
+fn the_slots_of_a_failed_gateway_become_free() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
@@ -145,17 +147,17 @@ fn the_slots_of_a_gateway_that_is_gone_come_free() {
         ..short(&server)
     });
     let alive = started_with(short(&server));
-    let demand = key("a", concurrency(2));
-    let _kept = alive.decide(&demand).expect("granted");
-    let lost = gone.decide(&demand).expect("granted");
-    assert!(alive.decide(&demand).is_err());
+    let request = key("a", concurrency(2));
+    let _kept = alive.decide(&request).expect("granted");
+    let lost = gone.decide(&request).expect("granted");
+    assert!(alive.decide(&request).is_err());
     until("they know of each other", || alive.replicas() == 2);
     is_stuck.store(true, Ordering::SeqCst);
     let _unanswered = gone.ask(&upstream(1), None);
     std::mem::forget(lost);
-    until("the slot comes free", || alive.decide(&demand).is_ok());
+    until("the slot comes free", || alive.decide(&request).is_ok());
     until("it is no longer counted", || alive.replicas() == 1);
-    until("what is held is still held", || server.taken(SLOTS) == 1);
+    until("held leases are kept", || server.taken(SLOTS) == 1);
     drop(stuck);
 }
 
@@ -165,32 +167,31 @@ fn leases_are_put_back_when_redis_has_lost_them() {
         return;
     };
     let limits = started_with(short(&server));
-    let principal = Principal::new("a").with_limits(concurrency(250));
-    let demand = request(&principal, NonZeroU32::new(300));
+    let request = of_all(key("a", concurrency(250)), 300);
     let mut held: Vec<_> = (0..250)
-        .map(|_| limits.decide(&demand).expect("granted"))
+        .map(|_| limits.decide(&request).expect("granted"))
         .collect();
     for _ in 0..2 {
         server.kill();
         until("it is missed", || !limits.is_up());
-        let _ = block_on(limits.ask(&demand, None))
+        let _ = block_on(limits.ask(&request, None))
             .result
             .expect_err("Redis is gone");
-        // What is given back meanwhile is not put back.
+        // Leases that are released meanwhile are not put back.
         held.truncate(held.len() - 10);
         server.start_again();
         until("it is found", || limits.is_up());
         assert_eq!(server.taken(SLOTS), held.len());
         assert_eq!(server.taken("{voxgate}:slots:upstream"), held.len());
-        let demand = key("a", concurrency(u32::try_from(held.len()).expect("few")));
-        let hit = limits.decide(&demand).expect_err("refused");
-        assert_eq!(hit.limit, Limit::KeyConcurrency);
+        let request = key("a", concurrency(u32::try_from(held.len()).expect("few")));
+        let exceeded = limits.decide(&request).expect_err("refused");
+        assert_eq!(exceeded.limit, Limit::KeyConcurrency);
     }
-    // While it is up, too.
+    // Also while Redis is available.
     let _: String = server.run("FLUSHALL");
     until("they are put back", || server.taken(SLOTS) == held.len());
     drop(held);
-    until("all is given back", || server.taken(SLOTS) == 0);
+    until("all slots are released", || server.taken(SLOTS) == 0);
 }
 
 #[test]
@@ -207,8 +208,7 @@ fn the_last_lease_deregisters_the_gateway() {
     until("nothing is left", || server.keys().is_empty());
 }
 
-/// What was sent on a connection that is lost may come late: it must not bring back what was given
-/// back.
+/// A heartbeat from a lost connection may arrive late. It must not restore a released lease.
 #[test]
 fn a_late_heartbeat_finds_nothing_to_renew() {
     let Some(server) = Server::start(&[]) else {

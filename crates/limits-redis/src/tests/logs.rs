@@ -1,4 +1,4 @@
-//! What the threads log.
+//! Captures the log lines of the threads.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Mutex, OnceLock};
@@ -9,8 +9,8 @@ use tracing::{Event, Metadata, Subscriber};
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Begins to listen. There is one log for the whole process, so tests look for what names their
-/// own server.
+/// Starts to capture. The process has one log, so tests search for lines that name their own
+/// server.
 pub(super) fn listen() {
     static LISTENING: OnceLock<()> = OnceLock::new();
     LISTENING.get_or_init(|| {
@@ -18,7 +18,7 @@ pub(super) fn listen() {
     });
 }
 
-/// The lines with this in them.
+/// The lines that contain this text.
 pub(super) fn lines_with(text: &str) -> Vec<String> {
     let lines = LINES.lock().expect("a lock");
     let lines = lines.iter().filter(|line| line.contains(text));

@@ -16,16 +16,17 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use voxgate::rate_limit::Limit;
 use voxgate::rate_limit::{LimitExceeded, LimitScope, RateRemaining, WaitPlace};
-use voxgate::{Account, Limit, Limits, Principal, Rate, Secret};
+use voxgate::{Limits, Rate, Secret};
 
 use super::*;
 
 use self::server::Server;
 
-/// More than any test waits for.
+/// Longer than any test waits.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// More than any answer takes.
+/// Longer than any answer takes.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 fn options(server: &Server) -> RedisOptions {
@@ -35,7 +36,7 @@ fn options(server: &Server) -> RedisOptions {
     }
 }
 
-/// Permission to wait until then. There is always a place.
+/// Permission to wait until this time. A place is always available.
 fn until_then(until: Instant) -> WaitPermission {
     WaitPermission::new(until, || Some(WaitPlace::new(())))
 }
@@ -69,7 +70,7 @@ impl Wake for Unpark {
     }
 }
 
-/// No runtime at all.
+/// Blocks on a future without a runtime.
 fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut future = pin!(future);
@@ -81,7 +82,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Whether the answer is there already.
+/// Whether the answer is available already.
 fn is_ready(asking: &mut AcquireFuture) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     pin!(asking).poll(&mut context).is_ready()
@@ -102,11 +103,11 @@ fn concurrency(most: u32) -> Limits {
 }
 
 fn key(id: &str, limits: Limits) -> AcquireRequest {
-    request(&Principal::new(id).with_limits(limits), None)
+    AcquireRequest::new(id, limits)
 }
 
 fn account(id: &str, limits: Limits) -> AcquireRequest {
-    request(&member("some-key", Limits::default(), id, limits), None)
+    key("some-key", Limits::default()).with_account(id, limits)
 }
 
 /// A request of a key without limits of its own.
@@ -114,21 +115,16 @@ fn upstream(most: u32) -> AcquireRequest {
     upstream_of("some-key", most)
 }
 
-fn upstream_of(key: &str, most: u32) -> AcquireRequest {
-    request(&Principal::new(key), NonZeroU32::new(most))
+fn upstream_of(id: &str, most: u32) -> AcquireRequest {
+    of_all(key(id, Limits::default()), most)
 }
 
-fn member(key: &str, own: Limits, account: &str, shared: Limits) -> Principal {
-    Principal::new(key)
-        .with_limits(own)
-        .with_account(Arc::new(Account::new(account, shared)))
+/// The same request, and a limit of all callers together.
+fn of_all(request: AcquireRequest, most: u32) -> AcquireRequest {
+    request.with_upstream_concurrency(NonZeroU32::new(most).expect("a limit"))
 }
 
-fn request(principal: &Principal, upstream: Option<NonZeroU32>) -> AcquireRequest {
-    AcquireRequest::new(principal, Limits::default(), upstream).expect("a limit")
-}
-
-/// What is left of the rate.
+/// The remaining rate.
 fn rate_of(granted: &Granted, scope: LimitScope) -> RateRemaining {
     let remaining = granted.remaining.get(scope).expect("a scope");
     remaining.rate.expect("a rate")
@@ -160,7 +156,7 @@ impl RedisStore {
         self.status().failures
     }
 
-    /// Asks, and waits for an answer of Redis.
+    /// Acquires, and waits for the answer of Redis.
     #[track_caller]
     fn decide(&self, request: &AcquireRequest) -> Result<Granted, LimitExceeded> {
         match block_on(self.acquire(request, None)).result {
@@ -170,7 +166,7 @@ impl RedisStore {
         }
     }
 
-    /// How many of so many requests at once are granted. Nothing stays held.
+    /// Returns how many of `count` concurrent requests are granted. Releases all of them.
     fn grants(&self, count: usize, request: &AcquireRequest) -> usize {
         let asked: Vec<_> = (0..count).map(|_| self.acquire(request, None)).collect();
         let told: Vec<_> = asked

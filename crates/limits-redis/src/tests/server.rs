@@ -1,4 +1,4 @@
-//! A Redis of the test's own.
+//! A Redis server for one test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::until;
 
-/// It listens on a Unix socket in a directory of its own, and saves nothing.
+/// A server that listens on a Unix socket in its own directory, and saves nothing.
 pub(crate) struct Server {
     directory: TempDir,
     arguments: Vec<String>,
@@ -18,7 +18,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `None` if there is no Redis here, which is on the list of what was skipped.
+    /// Returns `None` if Redis is not installed, and adds the test to the list of skipped checks.
     pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
         Self::start_in(directory, arguments)
@@ -76,16 +76,16 @@ impl Server {
         self.run_words(&["ZCARD", slots])
     }
 
-    /// How many requests a rate of one an hour has let through lately.
+    /// How many requests a rate of one per hour has allowed recently.
     pub(crate) fn counted(&self, level: &str) -> u64 {
         let state: String = self.run_words(&["GET", level]);
         let (level, _) = state.split_once(' ').expect("a level and a time");
-        // What has drained since the first of them is not a whole one.
+        // Less than one whole request has drained since the first.
         let level: u64 = level.parse().expect("a whole number");
         level.div_ceil(3_600_000_000)
     }
 
-    /// Stops it where it stands, until it is to go on.
+    /// Suspends the server until `thaw` is called.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");
     }
@@ -103,11 +103,11 @@ impl Server {
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("gone");
-        // What it left behind is no server.
+        // The socket file that it left is not a server.
         let _ = fs::remove_file(self.socket());
     }
 
-    /// Starts it again after it was killed. It has lost everything.
+    /// Restarts the server after `kill`. It has lost its data.
     pub(crate) fn start_again(&mut self) {
         self.child = launch(self.directory.path(), &self.arguments).expect("Redis, as before");
         self.wait();
@@ -137,7 +137,7 @@ fn launch(directory: &Path, arguments: &[String]) -> Option<Child> {
     Some(child.expect("a server"))
 }
 
-/// The server's program, installed if it may be.
+/// Returns the server's program, and installs it if that is allowed.
 fn program() -> Option<&'static str> {
     static PROGRAM: OnceLock<Option<&'static str>> = OnceLock::new();
     *PROGRAM.get_or_init(|| {
@@ -160,7 +160,7 @@ fn program() -> Option<&'static str> {
 }
 
 fn script(name: &str, arguments: &[&str]) -> Result<(), String> {
-    // The tests of both the library and the gateway are made of this file.
+    // The tests of the library and of the gateway both include this file.
     let crate_root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let found = ["scripts", "../../scripts"].map(|folder| crate_root.join(folder).join(name));
     let path = found.iter().find(|path| path.exists()).expect("the script");

@@ -15,15 +15,15 @@ fn requests_are_served_in_the_order_of_arrival() {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", concurrency(1));
-    let mut held = limits.decide(&demand).expect("granted");
-    let mut waiting: Vec<_> = (0..6).map(|_| limits.ask(&demand, later())).collect();
+    let request = key("a", concurrency(1));
+    let mut held = limits.decide(&request).expect("granted");
+    let mut waiting: Vec<_> = (0..6).map(|_| limits.ask(&request, later())).collect();
     drop(waiting.remove(3));
     for round in 0..5 {
-        // A new request comes last, and one that may not wait is refused.
-        waiting.push(limits.ask(&demand, later()));
+        // A new request comes last, and a request that may not wait is refused.
+        waiting.push(limits.ask(&request, later()));
         assert_eq!(
-            limits.decide(&demand).expect_err("refused").limit,
+            limits.decide(&request).expect_err("refused").limit,
             Limit::KeyConcurrency
         );
         assert!(waiting.iter_mut().all(|it| !is_ready(it)), "{round}");
@@ -37,20 +37,20 @@ fn requests_are_served_in_the_order_of_arrival() {
     });
 }
 
-/// A slot that becomes free without notice is for the request that waits, even if another one comes
-/// first; and a look takes nothing.
+/// A slot that becomes free without notice goes to the waiting request, even if another request is
+/// sent first. A check takes nothing.
 #[test]
 fn a_later_request_does_not_overtake() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started_with(RedisOptions {
-        // No heartbeat puts back what the test takes away.
+        // No heartbeat puts back the leases that the test removes.
         lease: Duration::from_secs(3600),
         ..options(&server)
     });
     let burst = NonZeroU32::new(1000);
-    let demand = key(
+    let request = key(
         "a",
         Limits {
             concurrency: NonZeroU32::new(1),
@@ -58,13 +58,13 @@ fn a_later_request_does_not_overtake() {
             ..rate("1/h")
         },
     );
-    let mut held = vec![limits.decide(&demand).expect("granted")];
-    let mut first = limits.ask(&demand, later());
+    let mut held = vec![limits.decide(&request).expect("granted")];
+    let mut first = limits.ask(&request, later());
     for round in 1..=20 {
         // It is refused, and waits.
-        assert!(limits.decide(&demand).is_err());
+        assert!(limits.decide(&request).is_err());
         let _: i64 = server.run("ZREMRANGEBYRANK {voxgate}:slots:key:a 0 -1");
-        let mut second = limits.ask(&demand, later());
+        let mut second = limits.ask(&request, later());
         let lease = block_on(first).result.expect("granted");
         assert!(!is_ready(&mut second));
         let left = rate_of(&lease, LimitScope::Key).requests;
@@ -75,21 +75,21 @@ fn a_later_request_does_not_overtake() {
 }
 
 #[test]
-fn a_slot_may_come_from_another_gateway() {
+fn a_slot_of_another_gateway_is_used() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let (one, other) = (started(&server), started(&server));
-    let demand = upstream(1);
-    let held = one.decide(&demand).expect("granted");
-    let waiting = other.ask(&demand, later());
-    // It is asked about again, and again refused.
+    let request = upstream(1);
+    let held = one.decide(&request).expect("granted");
+    let waiting = other.ask(&request, later());
+    // The request is sent again, and refused again.
     thread::sleep(Duration::from_millis(300));
     drop(held);
     let _held = block_on(waiting).result.expect("granted");
 }
 
-/// A slot of another gateway is for requests that wait, not for a later one that may not wait.
+/// A slot of another gateway goes to a waiting request, not to a later request that may not wait.
 #[test]
 fn a_request_that_may_not_wait_does_not_overtake() {
     let Some(server) = Server::start(&[]) else {
@@ -98,16 +98,19 @@ fn a_request_that_may_not_wait_does_not_overtake() {
     let (one, other) = (started(&server), started(&server));
     for round in 0..5 {
         let id = round.to_string();
-        let demand = key(&id, concurrency(1));
-        let held = other.decide(&demand).expect("granted");
-        let mut waiting = one.ask(&demand, later());
+        let request = key(&id, concurrency(1));
+        let held = other.decide(&request).expect("granted");
+        let mut waiting = one.ask(&request, later());
         // Asked one after the other, so that the first has been refused when this is answered.
-        one.decide(&demand).expect_err("refused");
+        one.decide(&request).expect_err("refused");
         assert!(!is_ready(&mut waiting));
         drop(held);
         // The request that waits is asked less often than that.
         for _ in 0..30 {
-            assert!(one.decide(&demand).is_err(), "round {round}: it went first");
+            assert!(
+                one.decide(&request).is_err(),
+                "round {round}: it went first"
+            );
             thread::sleep(Duration::from_millis(2));
         }
         let _held = block_on(waiting).result.expect("granted");
@@ -115,22 +118,22 @@ fn a_request_that_may_not_wait_does_not_overtake() {
 }
 
 #[test]
-fn waiting_ends_when_its_time_is_over() {
+fn a_wait_ends_at_its_deadline() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", concurrency(1));
-    let _held = limits.decide(&demand).expect("granted");
-    let mut patient = limits.ask(&demand, later());
+    let request = key("a", concurrency(1));
+    let _held = limits.decide(&request).expect("granted");
+    let mut patient = limits.ask(&request, later());
     let until = Instant::now() + Duration::from_millis(200);
     let waiting: Vec<_> = (0..3)
-        .map(|_| limits.ask(&demand, Some(until_then(until))))
+        .map(|_| limits.ask(&request, Some(until_then(until))))
         .collect();
     for asking in waiting {
-        let hit = refused(block_on(asking).result);
+        let exceeded = refused(block_on(asking).result);
         assert!(Instant::now() >= until);
-        assert_eq!(hit.limit, Limit::KeyConcurrency);
+        assert_eq!(exceeded.limit, Limit::KeyConcurrency);
     }
     assert!(!is_ready(&mut patient));
 }
@@ -141,19 +144,19 @@ fn no_request_waits_for_a_rate() {
         return;
     };
     let limits = started(&server);
-    let both = request(&member("a", concurrency(1), "b", rate("1/h")), None);
+    let both = key("a", concurrency(1)).with_account("b", rate("1/h"));
     let _held = limits.decide(&both).expect("granted");
     let mut waiting = limits.ask(&key("a", concurrency(1)), later());
     // With others waiting for the slot, and without.
-    for demand in [both, account("b", rate("1/h"))] {
-        let asking = limits.ask(&demand, later());
-        let hit = refused(block_on(asking).result);
-        assert!(hit.retry_after.is_some(), "{hit:?}");
+    for request in [both, account("b", rate("1/h"))] {
+        let asking = limits.ask(&request, later());
+        let exceeded = refused(block_on(asking).result);
+        assert!(exceeded.retry_after.is_some(), "{exceeded:?}");
     }
     assert!(!is_ready(&mut waiting));
 }
 
-/// A request that waits in one queue after another does not block either.
+/// A request that waits in two queues in turn blocks neither.
 #[test]
 fn queues_do_not_block_each_other() {
     let Some(server) = Server::start(&[]) else {
@@ -162,10 +165,7 @@ fn queues_do_not_block_each_other() {
     let limits = started(&server);
     let a = limits.decide(&key("a", concurrency(1))).expect("granted");
     let up = limits.decide(&upstream(1)).expect("granted");
-    let both = |key| {
-        let principal = Principal::new(key).with_limits(concurrency(1));
-        request(&principal, NonZeroU32::new(1))
-    };
+    let both = |id| of_all(key(id, concurrency(1)), 1);
     let mut two = limits.ask(&both("a"), later());
     let mut other = limits.ask(&both("b"), later());
     drop(a);
@@ -180,14 +180,14 @@ fn queues_do_not_block_each_other() {
 }
 
 #[test]
-fn waiting_ends_when_redis_is_gone() {
+fn a_wait_ends_when_redis_fails() {
     let Some(mut server) = Server::start(&[]) else {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", concurrency(1));
-    let _held = limits.decide(&demand).expect("granted");
-    let waiting: Vec<_> = (0..3).map(|_| limits.ask(&demand, later())).collect();
+    let request = key("a", concurrency(1));
+    let _held = limits.decide(&request).expect("granted");
+    let waiting: Vec<_> = (0..3).map(|_| limits.ask(&request, later())).collect();
     server.kill();
     for asking in waiting {
         assert_eq!(
@@ -204,7 +204,7 @@ fn a_request_without_a_place_does_not_wait() {
         return;
     };
     let limits = started(&server);
-    let demand = key("a", concurrency(1));
+    let request = key("a", concurrency(1));
     let asked = Arc::new(AtomicU32::new(0));
     let places = |places: u32| {
         let asked = Arc::clone(&asked);
@@ -214,13 +214,13 @@ fn a_request_without_a_place_does_not_wait() {
         };
         Some(WaitPermission::new(Instant::now() + PATIENCE, enter))
     };
-    let held = block_on(limits.ask(&demand, places(1)));
+    let held = block_on(limits.ask(&request, places(1)));
     assert_eq!(asked.load(Ordering::Relaxed), 0);
-    let mut first = limits.ask(&demand, places(1));
+    let mut first = limits.ask(&request, places(1));
     until("the first waits", || {
         !is_ready(&mut first) && asked.load(Ordering::Relaxed) == 1
     });
-    let second = block_on(limits.ask(&demand, places(1)));
+    let second = block_on(limits.ask(&request, places(1)));
     assert!(refused(second.result).can_wait());
     drop(held);
     assert!(block_on(first).result.is_ok());
@@ -233,17 +233,17 @@ fn keys_take_turns() {
         return;
     };
     let limits = started(&server);
-    let demand = upstream(1);
-    let mut held = block_on(limits.ask(&demand, None)).result.ok();
+    let request = upstream(1);
+    let mut held = block_on(limits.ask(&request, None)).result.ok();
     let mut waiting: Vec<(char, AcquireFuture)> = "aaabb"
         .chars()
         .map(|key| {
-            let demand = upstream_of(&key.to_string(), 1);
-            (key, limits.ask(&demand, later()))
+            let request = upstream_of(&key.to_string(), 1);
+            (key, limits.ask(&request, later()))
         })
         .collect();
     // All of them have been asked, and wait.
-    let probe = block_on(limits.ask(&demand, None));
+    let probe = block_on(limits.ask(&request, None));
     assert!(refused(probe.result).can_wait());
     let mut order = String::new();
     while !waiting.is_empty() {

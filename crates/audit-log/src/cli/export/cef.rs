@@ -1,4 +1,4 @@
-//! The Common Event Format, version 0.
+//! Exports records in the Common Event Format (CEF), version 0.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ pub(super) fn line(event: &Event<'_>) -> String {
         (false, true) => "Request accepted",
         (false, false) => "Request refused",
     };
-    // 0 to 3 is low, 4 to 6 medium.
+    // Severities 0 to 3 are low, 4 to 6 are medium.
     let severity = match event.succeeded() || is_completion {
         true => 1,
         false => 4,
@@ -49,7 +49,7 @@ pub(super) fn line(event: &Event<'_>) -> String {
             })),
         ),
         ("externalId", event.uid()),
-        // The dictionary has one name for each of the two kinds of address.
+        // CEF has one field for IPv4 addresses and another for IPv6 addresses.
         (
             "src",
             source
@@ -130,12 +130,12 @@ fn add(line: &mut String, key: &str, value: Option<&str>) {
     }
 }
 
-/// A field of the header, where a pipe ends it.
+/// Escapes a header field. A pipe ends a header field.
 fn header(text: &str) -> String {
     escape(text, '|')
 }
 
-/// A value of the extension, where an equals sign would begin the next.
+/// Escapes an extension value. An equals sign would start the next field.
 fn extension(text: &str) -> String {
     escape(text, '=')
 }
@@ -147,7 +147,7 @@ fn escape(text: &str, special: char) -> String {
             '\\' => safe.push_str("\\\\"),
             '\n' => safe.push_str("\\n"),
             '\r' => safe.push_str("\\r"),
-            // A reader would take what no line should hold for the end of one, or obey it.
+            // A reader could treat a control character as the end of the line, or execute it.
             other if other.is_control() || matches!(other, '\u{2028}' | '\u{2029}') => {
                 let _ = write!(safe, "%{:02X}", u32::from(other));
             }
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_break_the_format_is_escaped() {
+    fn special_characters_are_escaped() {
         assert_eq!(header("a|b\\c=d"), "a\\|b\\\\c=d");
         assert_eq!(
             extension("a|b\\c=d\r\n\t\u{1b}"),

@@ -1,4 +1,4 @@
-//! The Elastic Common Schema.
+//! Exports records in the Elastic Common Schema (ECS).
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ pub(super) fn line(event: &Event<'_>) -> Value {
     let is_completion = record.is_completion();
     let peer = event.text(|r| r.peer.as_deref());
     let key = event.text(|r| r.key_id.as_deref());
-    // Each category has its own types; whether it was allowed is for the outcome to say.
+    // Each category has its own types. `event.outcome` says whether the request succeeded.
     let kinds = match (is_completion, event.succeeded()) {
         (false, _) => json!(["start"]),
         (true, true) => json!(["access"]),
@@ -100,7 +100,7 @@ pub(super) fn line(event: &Event<'_>) -> Value {
     ])
 }
 
-/// What the schema has no field for.
+/// Fields that the schema does not define.
 fn labels(event: &Event<'_>) -> Value {
     let record = event.record;
     object([
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_have_the_schemas_names() {
+    fn fields_have_the_names_of_the_schema() {
         let refused = with(REFUSED, None, line);
         for (name, expected) in [
             ("@timestamp", json!("2026-03-14T10:11:12.123456Z")),

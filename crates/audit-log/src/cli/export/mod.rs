@@ -1,4 +1,4 @@
-//! `voxgate audit export`: decisions and completions in the words of others.
+//! `voxgate audit export`: writes decisions and completions in the formats of SIEMs.
 
 mod cef;
 mod ecs;
@@ -21,22 +21,22 @@ Examples:
   voxgate audit export --format ocsf --since 1d /var/log/voxgate > events.ndjson
   voxgate audit export --format cef /var/log/voxgate | logger --tcp --server siem.example
 
-Every decision and every completion is one line. A completion has the address, the method and the \
+Each decision and each completion is one line. A completion includes the address, method and \
 path of its decision.";
 
-/// A decision, or a completion and the decision before it.
+/// A decision, or a completion with its decision.
 struct Event<'a> {
     record: &'a Record<'a>,
     decision: Option<&'a Record<'a>>,
 }
 
 impl<'a> Event<'a> {
-    /// What of a field is known, of the record or of the decision before it.
+    /// Returns a field of the record or, if it has none, of its decision.
     fn text(&self, get: for<'r> fn(&'r Record<'_>) -> Option<&'r str>) -> Option<&'a str> {
         get(self.record).or_else(|| get(self.decision?))
     }
 
-    /// What tells this record from every other.
+    /// Returns an id that is unique to this record.
     fn uid(&self) -> Option<String> {
         let instance = self.record.instance.as_deref()?;
         Some(format!("{instance}-{}", self.record.seq?))
@@ -51,7 +51,7 @@ impl<'a> Event<'a> {
         })
     }
 
-    /// Whether it went well: it was accepted, or ended as it should.
+    /// Whether the request was accepted or, for a completion, ended without an error.
     fn succeeded(&self) -> bool {
         if self.record.is_completion() {
             let answered = self.record.status.is_some_and(|status| status < 400);
@@ -72,7 +72,7 @@ pub(super) fn command() -> Command {
                 .value_name("FORMAT")
                 .value_parser(PossibleValuesParser::new(["ocsf", "ecs", "cef"]))
                 .required(true)
-                .help("OCSF or the Elastic Common Schema, as JSON lines, or CEF"),
+                .help("Output format: OCSF or the Elastic Common Schema (JSON lines), or CEF"),
         );
     arguments::with_paths(arguments::with_times(command))
 }
@@ -88,7 +88,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     let mut open = PendingDecisions::new();
     let mut others = 0_u64;
     let mut out = output::stdout();
-    let strangers = log::read(
+    let invalid_lines = log::read(
         &sources,
         |_| true,
         |line, record| {
@@ -98,7 +98,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
                 before = open.take(request_id);
             } else if record.is_decision() {
                 if record.is_accepted() {
-                    // What is given up for it was exported already.
+                    // The decisions that this one displaces were already exported.
                     open.insert(request_id, line);
                 }
             } else {
@@ -117,18 +117,18 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
         },
     )?;
     out.flush()?;
-    strangers.warn();
+    invalid_lines.warn();
     if others > 0 {
         let _ = writeln!(
             io::stderr(),
-            "voxgate: {others} records of other kinds were left out; `voxgate audit query --records` \
-             shows them"
+            "voxgate: skipped {others} records of other kinds; to see them, run `voxgate audit query \
+             --records`"
         );
     }
     Ok(())
 }
 
-/// An object of those fields that there are.
+/// Makes a JSON object of the fields that have a value.
 fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
     let fields: Map<String, Value> = fields
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upstreams_error_is_no_success() {
+    fn an_upstream_error_is_not_a_success() {
         for (change, to, expected) in [
             ("", "", true),
             ("\"status\":200", "\"status\":101", true),

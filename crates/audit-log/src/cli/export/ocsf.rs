@@ -1,5 +1,5 @@
-//! The Open Cybersecurity Schema Framework: Authentication for decisions, API Activity for
-//! completions.
+//! Exports records in the Open Cybersecurity Schema Framework (OCSF): decisions as Authentication,
+//! completions as API Activity.
 
 use serde_json::{Value, json};
 
@@ -7,11 +7,11 @@ use super::super::peer;
 use super::super::when::milliseconds;
 use super::{Event, object};
 
-/// The version of the schema whose names these are.
+/// The version of the schema that defines these names.
 const VERSION: &str = "1.8.0";
 const AUTHENTICATION: u64 = 3002;
 const API_ACTIVITY: u64 = 6003;
-/// A new session was asked for.
+/// The activity `Logon`: a new session was requested.
 const LOGON: u64 = 1;
 const OTHER: u64 = 99;
 
@@ -25,7 +25,7 @@ pub(super) fn line(event: &Event<'_>) -> Value {
         true => ("Success", 1),
         false => ("CommandError", 2),
     };
-    // A refused caller is worth a look; what an upstream could not do is not its caller's deed.
+    // A refusal needs attention. The failure of an upstream is not caused by its caller.
     let (severity, severity_id) = match event.succeeded() || is_completion {
         true => ("Informational", 1),
         false => ("Low", 2),
@@ -107,7 +107,7 @@ pub(super) fn line(event: &Event<'_>) -> Value {
     line
 }
 
-/// What the method does, as far as it says (RFC 9110 §9.3).
+/// Returns the activity that corresponds to the method (RFC 9110 §9.3).
 fn activity(event: &Event<'_>) -> (u64, &'static str) {
     match event.text(|r| r.method.as_deref()) {
         Some("POST") => (1, "Create"),
@@ -154,7 +154,7 @@ fn metadata(event: &Event<'_>) -> Value {
     ])
 }
 
-/// The key. A credential that nobody has is told apart by its fingerprint.
+/// Returns the key. An unknown credential is identified by its fingerprint.
 fn user(event: &Event<'_>) -> Value {
     let key = event.text(|r| r.key_id.as_deref());
     let account = event.text(|r| r.account.as_deref());
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_completion_is_an_api_activity_from_where_its_decision_says() {
+    fn a_completion_is_an_api_activity_with_its_decisions_address() {
         let event = with(COMPLETION, Some(DECISION), line);
         for (name, expected) in [
             ("/class_uid", json!(6003)),

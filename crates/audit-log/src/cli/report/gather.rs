@@ -1,4 +1,4 @@
-//! What is summed up while the log is read.
+//! Totals that are computed while the log is read.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::super::record::Record;
 use super::sequence::Sequence;
 use super::top::Top;
 
-/// Reasons that are told apart for a key. The schema has fewer.
+/// Maximum number of different reasons for each key. The schema has fewer.
 const MAX_REASONS: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Period {
     }
 }
 
-/// What one key did in one period.
+/// The use of one key in one period.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     pub(super) accepted: u64,
@@ -43,9 +43,9 @@ pub(super) struct Usage {
     pub(super) reasons: BTreeMap<String, u64>,
     /// WebSockets.
     pub(super) streams: u64,
-    /// What was sent to the caller.
+    /// Bytes sent to the caller.
     pub(super) bytes: u64,
-    /// The first and last time it was accepted.
+    /// Times of the first and last accepted request.
     pub(super) first: Option<String>,
     pub(super) last: Option<String>,
 }
@@ -67,7 +67,7 @@ impl Usage {
         *self.reasons.entry(reason.to_owned()).or_default() += 1;
     }
 
-    /// Adds what another did.
+    /// Adds the figures of another usage.
     pub(super) fn add(&mut self, other: &Self) {
         self.accepted += other.accepted;
         self.refused += other.refused;
@@ -82,19 +82,19 @@ impl Usage {
     }
 }
 
-/// Everything that is reported.
+/// The figures of a report.
 pub(super) struct UsageReport {
     pub(super) period: Period,
-    /// By period, and by key; the requests that no key is known of have none.
+    /// Usage by period and key. Requests without a known key have `None`.
     pub(super) usage: BTreeMap<(String, Option<String>), Usage>,
-    /// Of credentials that nobody has.
+    /// Fingerprints of unknown credentials.
     pub(super) prints: Top,
-    /// Where they came from.
+    /// Addresses that sent unknown credentials.
     pub(super) peers: Top,
-    /// Every instance, whatever the span.
+    /// Every instance in the log, including instances without records in the period.
     pub(super) instances: BTreeMap<String, Sequence>,
     pub(super) records: u64,
-    /// The times of the first and last record within the span.
+    /// The times of the first and last record within the period.
     pub(super) span: Option<(String, String)>,
     filter: Filter,
 }
@@ -144,7 +144,7 @@ impl UsageReport {
         usage.refuse(record.reason.as_deref().unwrap_or("other"));
         if let Some(print) = record.cred_fp.as_deref() {
             self.prints.add(print, &record.ts);
-            // Without the port, which is another for each connection.
+            // Without the port, which differs for each connection.
             let address = record.peer.as_deref().and_then(peer::address);
             if let Some(address) = address {
                 self.peers.add(&address.to_string(), &record.ts);
@@ -158,14 +158,14 @@ impl UsageReport {
         self.usage.entry((period, key)).or_default()
     }
 
-    /// Follows the numbers of the record's instance.
+    /// Adds the record's number to the sequence of its instance.
     fn count(&mut self, record: &Record<'_>) {
         let (seq, instance) = (record.seq, record.instance.as_deref());
         let is_gap = &*record.event == "gap";
         let Some(instance) = instance.filter(|_| seq.is_some() || is_gap) else {
             return;
         };
-        // Almost always it is known, and its name need not be copied.
+        // Usually the instance is known, and its name does not need to be copied.
         if !self.instances.contains_key(instance) {
             self.instances
                 .insert(instance.to_owned(), Sequence::default());

@@ -1,4 +1,4 @@
-//! `voxgate audit report`: who used which key, and what was refused.
+//! `voxgate audit report`: summarizes the use of keys, refusals and missing records.
 
 mod gather;
 mod html;
@@ -19,15 +19,15 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use self::gather::{Period, UsageReport};
 use super::failure::CommandError;
 use super::{arguments, log, output};
-use crate::text::Charset;
+use voxgate_terminal::text::Charset;
 
 const AFTER: &str = "\
 Examples:
   voxgate audit report --since 2026-03 --until 2026-03 /var/log/voxgate
   voxgate audit report --since 30d --by day --html report.html /var/log/voxgate
 
-What is missing from the log is said first. Whether it was changed is for `voxgate audit verify` to \
-say.";
+The report first lists the records that are missing from the log. To detect changed records, run \
+`voxgate audit verify`.";
 
 pub(super) fn command() -> Command {
     let command = Command::new("report")

@@ -1,4 +1,4 @@
-//! Plots as inline SVG. They are pictures of a table that stands below them.
+//! Draws plots as inline SVG. Each plot shows the table below it.
 
 use std::fmt::Write as _;
 
@@ -9,14 +9,14 @@ const LABELS: usize = 180;
 const ROW: usize = 24;
 const NUMBERS: usize = 90;
 
-/// One bar: what it stands for, its parts from the left, and what is written behind it.
+/// One bar: its name, its parts from the left, and the figure at its end.
 pub(super) struct Bar<'a> {
     pub(super) name: &'a str,
     pub(super) parts: [u64; 2],
     pub(super) figure: String,
 }
 
-/// Horizontal bars. The second part of each is hatched, so that colour is not needed to see it.
+/// Draws horizontal bars. The second part of each is hatched, so that it is visible without colour.
 pub(super) fn bars(id: &str, title: &str, bars: &[Bar<'_>]) -> String {
     let most = bars
         .iter()
@@ -68,7 +68,7 @@ pub(super) fn bars(id: &str, title: &str, bars: &[Bar<'_>]) -> String {
     svg
 }
 
-/// Whatever is there is seen.
+/// Scales a part to the width. A part above zero is visible.
 fn scaled(part: u64, most: u64, room: usize) -> usize {
     let length = u128::from(part) * room as u128 / u128::from(most);
     let length = usize::try_from(length).unwrap_or(room);
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bars_have_their_lengths_and_texts_are_texts() {
+    fn bars_are_scaled_and_names_are_escaped() {
         let rows = [
             Bar {
                 name: "<script>",

@@ -1,21 +1,21 @@
-//! Which numbers of an instance's records were seen.
+//! Tracks the sequence numbers of an instance's records.
 
-/// How many gaps are kept apart. The oldest of more are taken as final.
+/// Maximum number of separate gaps. If there are more, the oldest are taken as final.
 const MAX_RANGES: usize = 4096;
 
-/// Numbers, as ranges that do not touch.
+/// A set of numbers, stored as ranges that do not touch.
 #[derive(Debug, Default)]
 struct Ranges {
     ranges: Vec<(u64, u64)>,
-    /// Numbers of the first range that are not in it.
+    /// How many numbers of the first range are missing.
     holes: u64,
 }
 
 impl Ranges {
-    /// Adds these numbers, and says whether the first of them was there.
+    /// Adds these numbers. Returns whether the first was already present.
     fn add(&mut self, from: u64, to: u64) -> bool {
         match self.ranges.last_mut() {
-            // In order, as almost always.
+            // The usual case: numbers in order.
             Some((_, last)) if from == last.saturating_add(1) => {
                 *last = to;
                 return false;
@@ -59,11 +59,11 @@ impl Ranges {
     }
 }
 
-/// What the numbers of one instance tell.
+/// The sequence numbers of one instance.
 #[derive(Debug, Default)]
 pub(in super::super) struct Sequence {
     seen: Ranges,
-    /// What was seen, and what is on record as lost.
+    /// Numbers that were seen, or that a gap record names.
     accounted: Ranges,
     pub(in super::super) repeated: u64,
     pub(in super::super) stopped: bool,
@@ -77,24 +77,24 @@ impl Sequence {
         self.accounted.add(seq, seq);
     }
 
-    /// That these are lost is on record.
+    /// Adds the numbers that a gap record names as lost.
     pub(super) fn saw_gap(&mut self, from: u64, to: u64) {
         if from <= to {
             self.accounted.add(from, to);
         }
     }
 
-    /// The first number, if there is any.
+    /// Returns the first number, if there is any.
     pub(in super::super) fn begins(&self) -> Option<u64> {
         Some(self.accounted.span()?.0)
     }
 
-    /// How many numbers are missing between the first and the last.
+    /// Returns how many numbers are missing between the first and the last.
     pub(in super::super) fn lost(&self) -> u64 {
         self.span().saturating_sub(self.seen.count())
     }
 
-    /// How many of them are not on record as lost.
+    /// Returns how many of the missing numbers are not named by a gap record.
     pub(in super::super) fn unaccounted(&self) -> u64 {
         self.span().saturating_sub(self.accounted.count())
     }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_counted_and_compared_with_what_is_on_record() {
+    fn missing_numbers_are_compared_with_gap_records() {
         let mut some = sequence(&[3, 4, 5, 9, 8, 12]);
         assert_eq!(
             (some.begins(), some.lost(), some.unaccounted()),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn many_gaps_are_counted_in_little_memory() {
+    fn many_gaps_are_counted_in_bounded_memory() {
         let numbers: Vec<u64> = (0..20_000).map(|number| 2 * number + 1).collect();
         let many = sequence(&numbers);
         assert_eq!(many.lost(), 19_999);

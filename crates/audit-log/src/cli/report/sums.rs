@@ -1,14 +1,14 @@
-//! What follows from the figures, in sentences and in sums.
+//! Findings and totals of a report.
 
 use std::collections::BTreeMap;
 
 use super::super::log::InvalidLines;
 use super::gather::{Usage, UsageReport};
 
-/// What stands in the place of the key when none is known.
+/// Shown instead of a key id if no key is known.
 pub(super) const NO_KEY: &str = "(no known key)";
 
-/// How complete the log is. An auditor must know that before anything else.
+/// How complete the log is. An auditor needs this first.
 pub(super) struct Findings {
     pub(super) complete: bool,
     pub(super) sentences: Vec<String>,
@@ -41,40 +41,40 @@ pub(super) fn findings(report: &UsageReport, invalid_lines: &InvalidLines) -> Fi
     say(
         lost,
         format!(
-            "Records that were lost: {lost}. On record as lost: {}. Not accounted for: {unaccounted}.",
+            "Missing records: {lost}. Recorded as lost: {}. Unexplained: {unaccounted}.",
             lost.saturating_sub(unaccounted)
         ),
     );
     say(
         invalid_lines.count,
-        format!("Not everything could be read: {invalid_lines}."),
+        format!("Some lines could not be read: {invalid_lines}."),
     );
     say(
         late as u64,
         format!(
-            "Instances without their beginning: {late} of {instances}. Their first records are not \
-             in these files."
+            "Instances without their first records: {late} of {instances}. Those records are not in \
+             these files."
         ),
     );
     say(
         repeated,
-        format!("Records that are there more than once: {repeated}. They were counted as often."),
+        format!("Duplicate records: {repeated}. Each copy was counted."),
     );
     let complete = sentences.is_empty();
     if complete {
         sentences.push(format!(
-            "No record is missing between the first and the last of each instance ({instances}), \
-             and every line could be read."
+            "No record is missing between the first and the last record of each instance (instances: \
+             {instances}), and every line could be read."
         ));
     }
     if running > 0 {
         sentences.push(format!(
-            "Instances without a record of their end: {running} of {instances}. They still run, \
-             crashed, or their end is not in these files."
+            "Instances without a stop record: {running} of {instances}. They are still running, they \
+             crashed, or their last records are not in these files."
         ));
     }
     sentences.push(
-        "Whether records were changed, or the end was cut off, is for `voxgate audit verify` to say."
+        "To check whether records were changed or cut off at the end, run `voxgate audit verify`."
             .to_owned(),
     );
     Findings {
@@ -95,7 +95,7 @@ pub(super) fn total(report: &UsageReport) -> Usage {
     total
 }
 
-/// The sums of each key, the busiest first.
+/// Returns the totals of each key, the busiest first.
 pub(super) fn by_key(report: &UsageReport) -> Vec<(&str, Usage)> {
     let mut sums: BTreeMap<&str, Usage> = BTreeMap::new();
     for ((_, key), usage) in &report.usage {
@@ -106,7 +106,7 @@ pub(super) fn by_key(report: &UsageReport) -> Vec<(&str, Usage)> {
     sums
 }
 
-/// The sums of each period, the first one first.
+/// Returns the totals of each period, the earliest first.
 pub(super) fn by_period(report: &UsageReport) -> Vec<(&str, Usage)> {
     let mut sums: BTreeMap<&str, Usage> = BTreeMap::new();
     for ((period, _), usage) in &report.usage {
@@ -115,7 +115,7 @@ pub(super) fn by_period(report: &UsageReport) -> Vec<(&str, Usage)> {
     sums.into_iter().collect()
 }
 
-/// A count that may be too high says so.
+/// Formats a count, as a range if it may be too high.
 pub(super) fn at_most(entry: &super::top::Entry) -> String {
     match entry.error {
         0 => entry.count.to_string(),
@@ -145,7 +145,7 @@ mod tests {
     const STOP: &str = r#""seq":5,"ts":"2026-04-01T00:00:01.000000Z","event":"stop""#;
 
     #[test]
-    fn uses_are_summed_up() {
+    fn usage_is_totalled_by_key_and_period() {
         let report = report(&[ACCEPTED, COMPLETE, REFUSED, STOP]);
         let keys = by_key(&report);
         assert_eq!(keys[0].0, NO_KEY);
@@ -162,25 +162,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn missing_records_are_reported() {
         let whole = InvalidLines::default();
         let say = |lines: &[&str]| findings(&report(lines), &whole);
         let gap = r#""ts":"2026-03-14T10:11:13.000000Z","event":"gap","from":3,"to":3"#;
         let found = say(&[ACCEPTED, COMPLETE, REFUSED, STOP]);
         assert!(!found.complete);
-        assert!(
-            found.sentences[0].contains("lost: 1. On record as lost: 0. Not accounted for: 1.")
-        );
+        assert!(found.sentences[0].contains("records: 1. Recorded as lost: 0. Unexplained: 1."));
         let found = say(&[ACCEPTED, COMPLETE, gap, REFUSED, STOP]);
-        assert!(
-            found.sentences[0].contains("lost: 1. On record as lost: 1. Not accounted for: 0.")
-        );
+        assert!(found.sentences[0].contains("records: 1. Recorded as lost: 1. Unexplained: 0."));
         let found = say(&[ACCEPTED, COMPLETE]);
         assert!(found.complete);
         assert!(found.sentences[0].starts_with("No record is missing"));
-        assert!(found.sentences[1].contains("without a record of their end: 1 of 1."));
+        assert!(found.sentences[1].contains("without a stop record: 1 of 1."));
         let found = say(&[REFUSED, REFUSED, STOP]);
-        assert!(found.sentences[0].starts_with("Instances without their beginning: 1 of 1."));
-        assert!(found.sentences[1].starts_with("Records that are there more than once: 1."));
+        assert!(found.sentences[0].starts_with("Instances without their first records: 1 of 1."));
+        assert!(found.sentences[1].starts_with("Duplicate records: 1."));
     }
 }

@@ -1,14 +1,14 @@
-//! The report on a terminal.
+//! Writes the report to a terminal.
 
 use std::io::{self, Write};
 
 use super::super::log::InvalidLines;
 use super::super::row::{bytes, moment};
-use super::super::table::{Column, Table};
 use super::gather::{Usage, UsageReport};
 use super::sums;
 use super::top::Top;
-use crate::text::{Charset, printable, truncate, width};
+use voxgate_terminal::table::{Column, Table};
+use voxgate_terminal::text::{Charset, printable, truncate, width};
 
 const USAGE: &[Column] = &[
     Column::text("PERIOD"),
@@ -32,10 +32,10 @@ const TOP: &[Column] = &[
     Column::text("FIRST"),
     Column::text("LAST"),
 ];
-/// Keys in the chart, and names in a list of those who come up most.
+/// Maximum number of keys in the chart, and of entries in a list.
 const KEYS: usize = 20;
 const MOST: usize = 10;
-/// How long the longest bar is when the width is not known.
+/// Length of the longest bar if the width of the terminal is unknown.
 const BAR: usize = 50;
 
 pub(super) fn write(
@@ -53,9 +53,9 @@ pub(super) fn write(
             moment(first),
             moment(last)
         )?,
-        None => writeln!(out, "Audit report: nothing in this time")?,
+        None => writeln!(out, "Audit report: no records in this period")?,
     }
-    writeln!(out, "Records: {}, in files: {files}\n", report.records)?;
+    writeln!(out, "Records: {}. Files: {files}.\n", report.records)?;
     let findings = sums::findings(report, invalid_lines);
     let mark = if findings.complete {
         "ok"
@@ -78,11 +78,8 @@ pub(super) fn write(
     table.settle(out)?;
     write_reasons(out, report, charset, limit)?;
     for (title, top) in [
-        (
-            "Credentials that nobody has, by their fingerprint:",
-            &report.prints,
-        ),
-        ("Where they came from:", &report.peers),
+        ("Unknown credentials, by fingerprint:", &report.prints),
+        ("Unknown credentials, by address:", &report.peers),
     ] {
         write_top(out, title, top, charset, limit)?;
     }
@@ -153,7 +150,7 @@ fn write_top(
     table.settle(out)
 }
 
-/// Bars of the requests of each key.
+/// Writes a bar for the requests of each key.
 fn write_chart(
     out: &mut impl Write,
     report: &UsageReport,
@@ -191,11 +188,11 @@ fn write_chart(
     }
     match keys.len().saturating_sub(KEYS) {
         0 => Ok(()),
-        more => writeln!(out, "and {more} keys with fewer"),
+        more => writeln!(out, "and {more} keys with fewer requests"),
     }
 }
 
-/// A bar in eighths of a column. Whatever is there is seen.
+/// Draws a bar in eighths of a column. A count above zero is visible.
 fn bar(count: u64, most: u64, columns: usize, charset: Charset) -> String {
     let parts: &[char] = match charset {
         Charset::Ascii => &['#'],
@@ -219,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bars_are_as_long_as_their_share() {
+    fn bars_are_proportional_to_their_counts() {
         assert_eq!(bar(10, 10, 4, Charset::Unicode), "████");
         assert_eq!(bar(5, 10, 3, Charset::Unicode), "█▌");
         assert_eq!(bar(1, 1_000_000, 4, Charset::Unicode), "▏");

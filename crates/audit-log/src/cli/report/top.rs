@@ -1,13 +1,13 @@
-//! Who comes up most often, of more than can be remembered.
+//! Counts the most frequent names in bounded memory.
 
 use std::collections::HashMap;
 
-/// How many are remembered at least. A stranger can make up any number of credentials.
+/// Minimum number of names to keep. An attacker can send any number of different credentials.
 const CAPACITY: usize = 4096;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Entry {
-    /// How often it came up, at most.
+    /// How often the name occurred, at most.
     pub(in super::super) count: u64,
     /// By how much the count may be too high.
     pub(in super::super) error: u64,
@@ -15,12 +15,12 @@ pub(in super::super) struct Entry {
     pub(in super::super) last: String,
 }
 
-/// Forgets the rarest when there are too many (Misra and Gries, 1982): whoever came up more often
-/// than what was forgotten is there.
+/// Drops the rarest names when there are too many (Misra and Gries, 1982). A name that occurred
+/// more often than `forgotten` is always kept.
 #[derive(Debug, Default)]
 pub(in super::super) struct Top {
     entries: HashMap<String, Entry>,
-    /// How often anything that was forgotten can have come up.
+    /// Maximum number of times that a dropped name can have occurred.
     forgotten: u64,
 }
 
@@ -52,7 +52,7 @@ impl Top {
         self.forgotten = self.forgotten.max(limit);
     }
 
-    /// The most frequent, the first of them first.
+    /// Returns the most frequent names, the most frequent first.
     pub(in super::super) fn most(&self, wanted: usize) -> Vec<(&str, &Entry)> {
         let mut all: Vec<(&str, &Entry)> = self
             .entries
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_comes_often_is_found_among_any_number_of_others() {
+    fn a_frequent_name_is_found_among_any_number_of_others() {
         let mut top = Top::default();
         for number in 0..100_000 {
             top.add(&format!("made up {number}"), "t");
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn few_are_counted_exactly() {
+    fn a_few_names_are_counted_exactly() {
         let mut top = Top::default();
         for (name, ts) in [("a", "1"), ("b", "2"), ("b", "3"), ("c", "4")] {
             top.add(name, ts);

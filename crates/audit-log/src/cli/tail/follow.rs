@@ -1,4 +1,4 @@
-//! Reads what is appended to a log, across its rotation.
+//! Reads lines that are appended to a log, across its rotation.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Seek as _, SeekFrom};
@@ -30,7 +30,7 @@ impl Follower {
         }
     }
 
-    /// Hands every new line to `each`, for as long as it takes them.
+    /// Passes each new line to `each`, until it breaks.
     pub(super) fn run(
         mut self,
         mut each: impl FnMut(&str) -> Result<(), CommandError>,
@@ -41,13 +41,13 @@ impl Follower {
         }
     }
 
-    /// Reads what there is.
+    /// Reads the lines that exist now.
     fn step(
         &mut self,
         each: &mut impl FnMut(&str) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         loop {
-            // Asked first: what was written before there was a next file is read before it is.
+            // Look for the next file first, so that all lines before it are read first.
             let next = self.next().map_err(|error| self.failed(error))?;
             self.read(each)?;
             match next {
@@ -60,7 +60,7 @@ impl Follower {
         }
     }
 
-    /// The file in which the log goes on, when the present one has ended.
+    /// Returns the next file of the log, if the present file has ended.
     fn next(&mut self) -> io::Result<Option<PathBuf>> {
         if self.log.is_dir() {
             let segments = segments::in_directory(&self.log)?;
@@ -71,7 +71,7 @@ impl Follower {
         };
         let now = match fs::metadata(&self.log) {
             Ok(now) => now,
-            // Whoever rotates it has moved it away, and will write a new one.
+            // A rotation moved the file away, and will create a new one.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -100,7 +100,7 @@ impl Follower {
                     text.map_or(Ok(()), &mut *each)?;
                 }
                 Next::TooLong => {}
-                // Half a line is read again when it is whole.
+                // An incomplete line is read again when it is complete.
                 Next::Unfinished | Next::End => break,
             }
         }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_goes_on_in_its_next_segments() {
+    fn the_next_segments_of_a_log_are_read() {
         let directory = tempfile::tempdir().expect("a directory");
         let segment = |number: u64| directory.path().join(format!("audit-{number:012}.jsonl"));
         append(&segment(1), "old\none\ntw");
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_not_kept() {
+    fn an_endless_line_is_skipped() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("log");
         append(&path, &"x".repeat(300_000));

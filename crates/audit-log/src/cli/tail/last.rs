@@ -1,4 +1,4 @@
-//! The last records, without reading the whole log for them.
+//! Finds the last records without reading the whole log.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,17 +13,17 @@ use super::super::record::Record;
 use super::super::search::{Search, Seen};
 use super::super::segments;
 
-/// How much of a file is looked at first. If the records are not in it, it is four times as much.
+/// Size of the first window at the end of a file. Each further window is four times as large.
 const WINDOW: u64 = 256 * 1024;
 
-/// Where a file was read up to.
+/// The position up to which a file was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) path: PathBuf,
     pub(super) offset: u64,
 }
 
-/// The last `wanted` lines that match, and where the log ends.
+/// Returns the last `wanted` lines that match, and the end of the log.
 pub(super) fn lines(
     path: &Path,
     filter: &Filter,
@@ -61,7 +61,7 @@ fn of_file(path: &Path, filter: &Filter, wanted: usize) -> std::io::Result<(Vec<
     let length = File::open(path)?.metadata()?.len();
     let mut window = WINDOW;
     loop {
-        // The decision that a completion is judged by may be anywhere before it.
+        // The decision of a completion may be anywhere before it.
         let start = match filter.asks_the_decision() {
             true => 0,
             false => length.saturating_sub(window),
@@ -74,8 +74,7 @@ fn of_file(path: &Path, filter: &Filter, wanted: usize) -> std::io::Result<(Vec<
     }
 }
 
-/// Reads the lines that begin after `start`, up to `length`: what comes later is for whoever
-/// follows.
+/// Reads the lines that begin after `start`, up to `length`. The follower reads later lines.
 fn of_window(
     path: &Path,
     start: u64,
@@ -84,7 +83,7 @@ fn of_window(
     wanted: usize,
 ) -> std::io::Result<(Vec<Box<str>>, u64)> {
     let mut file = File::open(path)?;
-    // A line begins at `start` if the byte before it ends one.
+    // A line begins at `start` if the byte before it is a newline.
     let from = start.saturating_sub(1);
     file.seek(SeekFrom::Start(from))?;
     let mut input = BufReader::with_capacity(64 * 1024, file.take(length - from.min(length)));
@@ -104,7 +103,7 @@ fn of_window(
             .filter(|text| filter.may_match(text));
         let record = text.and_then(|line| Some((line, Record::read(line)?)));
         if let Some((line, record)) = &record {
-            // Nothing here can fail.
+            // This closure never fails.
             let _ = search.see(Seen { line, record }, &mut |found_one| {
                 if found.len() == wanted {
                     found.pop_front();
@@ -115,7 +114,7 @@ fn of_window(
                 Ok(ControlFlow::Continue(()))
             });
         } else if next == Next::Unfinished {
-            // It is being written. Whoever follows reads it from its beginning.
+            // The line is still being written. The follower reads it from its start.
             return Ok((found.into(), length - line.len() as u64));
         }
     }
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_records_come_from_as_many_segments_as_it_takes() {
+    fn the_last_records_are_read_from_several_segments() {
         let directory = tempfile::tempdir().expect("a directory");
         let segment = |number: u64| directory.path().join(format!("audit-{number:012}.jsonl"));
         let lines =

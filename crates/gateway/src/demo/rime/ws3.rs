@@ -1,7 +1,7 @@
 //! The JSON WebSocket `GET /ws3` of the sample server.
 //!
-//! Text frames are collected in one buffer, which is spoken as the parameter `segment` says, and
-//! completely on `flush` and `eos`.
+//! Text frames are collected in one buffer. The parameter `segment` determines when the buffer is
+//! synthesized. `flush` and `eos` synthesize all of it.
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
@@ -25,7 +25,7 @@ pub(super) struct Parameters {
     segment: Segment,
 }
 
-/// When buffered text is spoken without a `flush`.
+/// When buffered text is synthesized without a `flush`.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Segment {
@@ -47,11 +47,11 @@ struct Frame {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Operation {
-    /// Speak the buffer and send `done`.
+    /// Synthesize the buffer and send `done`.
     Flush,
     /// Discard the buffer.
     Clear,
-    /// Speak the buffer and close.
+    /// Synthesize the buffer and close.
     Eos,
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn upgrade(
         }))
 }
 
-/// The client is gone.
+/// The client has disconnected.
 struct Gone;
 
 struct Session {
@@ -93,7 +93,7 @@ struct Session {
     segment: Segment,
     /// Samples per second.
     rate: u32,
-    /// Text that is not spoken yet, at most [`MAX_TEXT`] characters.
+    /// Text that is not synthesized yet, at most [`MAX_TEXT`] characters.
     buffer: String,
     /// The `contextId` of the buffered text.
     context: Option<String>,
@@ -169,7 +169,7 @@ impl Session {
         }
     }
 
-    /// Speaks the first `length` bytes of the buffer and removes them.
+    /// Synthesizes the first `length` bytes of the buffer and removes them.
     async fn speak(&mut self, length: usize) -> Result<(), Gone> {
         let rest = self.buffer.split_off(length);
         let text = std::mem::replace(&mut self.buffer, rest);

@@ -38,7 +38,7 @@ fn check_says_what_the_gateway_would_do() {
         .run();
     assert_eq!((code, error.as_str()), (Some(0), ""));
     assert!(
-        out.contains("speak rime to clients and forward to http://127.0.0.1:8000."),
+        out.contains("use the dialect rime and forward to http://127.0.0.1:8000."),
         "{out}"
     );
     assert!(out.contains("Every request needs the one key"), "{out}");

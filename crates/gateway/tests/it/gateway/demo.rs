@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::harness::{Reply, send_raw};
+use crate::skip::skip;
 
 /// The demo as a child process.
 struct Demo {
@@ -162,7 +163,7 @@ async fn a_port_that_is_taken_is_replaced_and_said() {
 #[tokio::test]
 async fn the_printed_commands_do_what_they_say() {
     if Command::new("curl").arg("--version").output().is_err() {
-        eprintln!("skipped: curl is not installed");
+        skip("the commands of the demo", "curl is not installed");
         return;
     }
     let demo = Demo::start(turn(), &[]);

@@ -20,7 +20,8 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::sync::CancellationToken;
-use voxgate::{Digest, generate_key};
+use voxgate::Digest;
+use voxgate::keys::generate_key;
 
 use super::harness::{Program, Started, send_raw, serve, serve_raw, wait_until};
 use super::lifecycle::{admin, begin, begin_at, dictated};

@@ -1,4 +1,4 @@
-//! What becomes of the file, and of its neighbours.
+//! How commands treat the keys file and other files in its directory.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
@@ -8,12 +8,13 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use super::{DIGEST, Place, Ran};
+use crate::skip::skip;
 
-/// Nobody.
+/// The user id of `nobody`.
 const NOBODY: u32 = 65534;
 
 #[test]
-fn every_other_byte_stays_as_it_is() {
+fn every_other_byte_stays_unchanged() {
     let text = format!(
         "# Keys of the house.\r\n\r\n[[key]] # the first\r\n  sha256 = \"{DIGEST}\"   # of mine\r\n  \
          id = 'a'\r\n\r\n# What they share.\r\n[[account]]\r\nid = \"x\"\r\nmax_active_keys=0x3\r\n# end"
@@ -56,7 +57,7 @@ fn permissions_owner_and_link_are_kept() {
     symlink("link.toml", place.path()).unwrap();
     symlink(&target, place.directory().join("link.toml")).unwrap();
     fs::set_permissions(&target, Permissions::from_mode(0o640)).unwrap();
-    // Only root may give a file away.
+    // Only root may change the owner of a file.
     let is_root = chown(&target, Some(NOBODY), Some(NOBODY)).is_ok();
     let before = fs::metadata(&target).unwrap();
     place.run(&["new", "--id=a"]).token();
@@ -76,14 +77,14 @@ fn permissions_owner_and_link_are_kept() {
         Some("link.toml")
     );
     assert_eq!(place.keys().keys().len(), 1);
-    // A link to what is not there yet.
+    // A link to a file that does not exist yet.
     fs::remove_file(&target).unwrap();
     place.run(&["new", "--id=a"]).token();
     assert!(fs::symlink_metadata(place.path()).unwrap().is_symlink());
     assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o600);
 }
 
-/// One more user may read, as `setfacl -m u:65534:r` says it (`linux/posix_acl_xattr.h`).
+/// Allows another user to read, like `setfacl -m u:65534:r` (`linux/posix_acl_xattr.h`).
 #[cfg(target_os = "linux")]
 #[test]
 fn an_access_list_is_kept() {
@@ -106,7 +107,7 @@ fn an_access_list_is_kept() {
     }
     let place = Place::with("");
     if setxattr(place.path(), NAME, &list, XattrFlags::empty()).is_err() {
-        eprintln!("skipped: the file system has no access lists");
+        skip("access lists", "the file system has none");
         return;
     }
     place.run(&["new", "--id=a"]).token();
@@ -117,13 +118,13 @@ fn an_access_list_is_kept() {
 }
 
 #[test]
-fn what_a_killed_run_left_does_no_harm() {
+fn files_of_a_killed_run_are_removed() {
     let place = Place::with("");
     let left = place.directory().join(".keys.toml.voxgate-next");
     fs::write(&left, "half a k").unwrap();
     place.run(&["new", "--id=a"]).token();
     assert_eq!(place.others(), [""; 0]);
-    // Neither does a link that somebody put there.
+    // A link with the same name is removed as well.
     let elsewhere = place.directory().join("elsewhere");
     fs::write(&elsewhere, "untouched").unwrap();
     symlink(&elsewhere, &left).unwrap();
@@ -132,8 +133,8 @@ fn what_a_killed_run_left_does_no_harm() {
     assert_eq!(place.keys().keys().len(), 2);
 }
 
-/// Puts the program where everybody can run it. Were it written by this process, a child of another
-/// test could hold it open for writing, and nobody could run it meanwhile.
+/// Copies the program to a place where every user can run it. If this process wrote the copy, a
+/// child of another test could keep it open for writing, so that it could not be run.
 fn copy_program(place: &Place) {
     let mut copy = Command::new("cp");
     copy.arg(env!("CARGO_BIN_EXE_voxgate"))
@@ -141,7 +142,7 @@ fn copy_program(place: &Place) {
     assert!(copy.status().unwrap().success());
 }
 
-/// Runs the copied program as somebody who is not root.
+/// Runs the copied program as a user other than root.
 fn as_nobody(place: &Place, arguments: &[&str]) -> Ran {
     let mut command = Command::new(place.directory().join("voxgate"));
     command
@@ -157,7 +158,7 @@ fn as_nobody(place: &Place, arguments: &[&str]) -> Ran {
 }
 
 #[test]
-fn a_directory_that_may_not_be_written_is_named_with_what_to_do() {
+fn a_directory_without_write_access_is_named_with_the_fix() {
     let place = Place::with(&format!("[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n"));
     let text = place.text();
     fs::set_permissions(place.path(), Permissions::from_mode(0o644)).unwrap();
@@ -175,11 +176,11 @@ fn a_directory_that_may_not_be_written_is_named_with_what_to_do() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_not_taken_over() {
+fn a_file_of_another_user_is_not_replaced() {
     let place = Place::with("");
     let is_root = fs::metadata(place.directory()).unwrap().uid() == 0;
     if !is_root {
-        eprintln!("skipped: only root can make a file of somebody else");
+        skip("a file of another user", "only root can make one");
         return;
     }
     copy_program(&place);
@@ -195,7 +196,7 @@ fn a_file_of_somebody_else_is_not_taken_over() {
 }
 
 #[test]
-fn writers_at_the_same_time_lose_nothing() {
+fn concurrent_writers_lose_no_change() {
     let place = Place::with("# shared\n");
     let tokens: Vec<(String, String)> = thread::scope(|scope| {
         let runs: Vec<_> = (0..16)
@@ -227,7 +228,7 @@ fn writers_at_the_same_time_lose_nothing() {
 }
 
 #[test]
-fn whoever_has_the_lock_is_waited_for() {
+fn a_command_waits_for_the_lock() {
     let place = Place::with("");
     let directory = File::open(place.directory()).unwrap();
     directory.lock().unwrap();
@@ -243,10 +244,10 @@ fn whoever_has_the_lock_is_waited_for() {
     directory.unlock().unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(place.keys().keys().len(), 1);
-    // Whoever only reads does not wait.
+    // A command that only reads does not wait.
     directory.lock().unwrap();
     place.run(&["list"]).done();
-    // And nobody waits for ever.
+    // The wait has a limit.
     let error = place.refuses(1, "", &["new", "--id=b"]);
     assert!(error.contains("lock"), "{error}");
 }

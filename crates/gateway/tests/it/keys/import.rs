@@ -8,7 +8,7 @@ const STRONG: &str = "9f3c1b7ae5d24860b1c7f0e2d3a49586";
 const OTHER: &str = "0b8e6d1f4a7c2935e0d8b6a4f1c39e72";
 
 #[test]
-fn plain_keys_are_known_by_their_digests_from_then_on() {
+fn plain_keys_are_stored_as_digests() {
     let place = Place::with(&format!(
         "[[key]]\nid = \"imported-2\"\nsha256 = \"{DIGEST}\"\n"
     ));
@@ -64,7 +64,7 @@ fn plain_keys_are_known_by_their_digests_from_then_on() {
 }
 
 #[test]
-fn one_bad_line_and_nothing_is_added() {
+fn a_bad_line_prevents_the_whole_import() {
     let place = Place::new();
     place
         .run_with(&format!("old {STRONG}\n"), &["import"])
@@ -99,9 +99,9 @@ fn one_bad_line_and_nothing_is_added() {
     }
 }
 
-/// Each would make a key, or an id, of something that is neither.
+/// Each form would turn other text into a key or an id.
 #[test]
-fn forms_of_other_programs_are_refused_with_their_lines() {
+fn lines_in_other_formats_are_refused_with_their_number() {
     let place = Place::new();
     for (line, wanted) in [
         (format!("export {STRONG}"), "a shell command or a header"),
@@ -135,9 +135,9 @@ fn forms_of_other_programs_are_refused_with_their_lines() {
     assert!(error.contains("--prefix: "), "{error}");
 }
 
-/// The gateway would take neither then.
+/// The gateway would then refuse both.
 #[test]
-fn a_key_that_the_environment_lists_is_a_duplicate() {
+fn a_key_in_the_environment_is_a_duplicate() {
     let place = Place::with(&format!("[[key]]\nid = \"old\"\nsecret = \"{OTHER}\"\n"));
     let keys = place.directory().join("keys");
     let listed = place.directory().join("listed");
@@ -177,7 +177,7 @@ fn a_key_that_the_environment_lists_is_a_duplicate() {
 }
 
 #[test]
-fn keys_are_known_in_the_form_of_their_vendor() {
+fn keys_are_imported_in_the_form_of_their_vendor() {
     let cases = [
         (Dialect::Kugel, format!("eu-{STRONG}"), STRONG.to_owned()),
         (

@@ -1,4 +1,4 @@
-//! `kill -9` at any moment leaves the file whole.
+//! `kill -9` at any moment leaves a complete file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,6 +9,7 @@ use std::time::Instant;
 use voxgate::{Digest, RawCredential, Verify as _, VerifyOutcome};
 
 use super::{DIGEST, Place};
+use crate::skip::can_trace;
 
 const ROUNDS: u32 = 150;
 const FLAGS: [&str; 4] = [
@@ -18,12 +19,12 @@ const FLAGS: [&str; 4] = [
     "--set-label=a=b",
 ];
 
-/// The lines of an entry that `FLAGS` make, without their values.
+/// The lines of an entry made with `FLAGS`, without their values.
 const FIELDS: [&str; 8] = [
     "[[key]]", "id", "label", "scopes", "labels", "created", "expires", "sha256",
 ];
 
-/// That each entry has all its lines.
+/// Checks that each entry has all its lines.
 fn check_entries(text: &str) {
     for entry in text.split("\n\n").skip(1) {
         let fields: Vec<&str> = entry
@@ -35,14 +36,14 @@ fn check_entries(text: &str) {
     assert!(text.ends_with('\n'));
 }
 
-/// The token, when it was printed as a whole.
+/// The token, if it was printed completely.
 fn token(output: &Output) -> Option<String> {
     let out = String::from_utf8(output.stdout.clone()).unwrap();
     out.strip_suffix('\n').map(str::to_owned)
 }
 
 #[test]
-fn no_moment_is_a_bad_one() {
+fn a_kill_at_any_moment_leaves_a_complete_file() {
     let first = format!("# ours\n[[key]]\nid = \"first\"\nsha256 = \"{DIGEST}\"\n");
     let place = Place::with(&first);
     let new = |id: &str| {
@@ -61,7 +62,7 @@ fn no_moment_is_a_bad_one() {
     for round in 0..ROUNDS {
         let id = format!("key-{round}");
         let mut child = new(&id).spawn().unwrap();
-        // Every moment of a run has its turn, and some behind it.
+        // Covers every moment of a run, and some after its end.
         thread::sleep(usual * (round * 7919 % ROUNDS) / ROUNDS * 5 / 4);
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();
@@ -88,15 +89,9 @@ fn no_moment_is_a_bad_one() {
         }
     }
     assert!(killed > 0, "no run was killed");
-    // Whatever was left is no hindrance, and goes.
+    // Leftover files do not prevent the next run, which removes them.
     assert!(new("last").status().unwrap().success());
     assert_eq!(place.others(), [""; 0]);
-}
-
-fn can_trace() -> bool {
-    let mut tracing = Command::new("strace");
-    let tracing = tracing.args(["-qq", "-o", "/dev/null", "true"]).output();
-    tracing.is_ok_and(|output| output.status.success())
 }
 
 /// Runs `voxgate key new` until it enters the `count`th call of `call`, and kills it there.
@@ -122,9 +117,8 @@ fn killed_at(place: &Place, id: &str, call: &str, count: u32) -> Output {
 }
 
 #[test]
-fn no_system_call_is_a_bad_one() {
+fn a_kill_at_any_system_call_leaves_a_complete_file() {
     if !can_trace() {
-        eprintln!("skipped: there is no strace here, or it may not trace");
         return;
     }
     let first = format!("# ours\n[[key]]\nid = \"first\"\nsha256 = \"{DIGEST}\"\n");
@@ -165,11 +159,10 @@ fn no_system_call_is_a_bad_one() {
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), expected);
 }
 
-/// A token is shown only when a loss of power would not take its key away.
+/// A token is printed only when its key would survive a power failure.
 #[test]
-fn nothing_is_printed_before_it_is_on_the_disk() {
+fn the_token_is_printed_after_the_file_is_synced() {
     if !can_trace() {
-        eprintln!("skipped: there is no strace here, or it may not trace");
         return;
     }
     let place = Place::with("");

@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
 
-use voxgate::{KeyState, RawCredential, Verify as _, VerifyOutcome};
+use voxgate::principal::KeyState;
+use voxgate::{RawCredential, Verify as _, VerifyOutcome};
 
 use super::{DIGEST, Place};
 
@@ -32,7 +33,7 @@ fn a_token_is_printed_once_and_only_its_digest_is_kept() {
 }
 
 #[test]
-fn a_key_has_what_its_flags_say_in_a_stable_order() {
+fn a_key_has_the_fields_of_its_flags_in_a_stable_order() {
     let place = Place::with("[[account]]\nid = \"acme\"\n");
     let before = SystemTime::now() - Duration::from_secs(1);
     let flags = [
@@ -80,7 +81,7 @@ fn a_key_has_what_its_flags_say_in_a_stable_order() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_its_flag_and_nothing_is_done() {
+fn invalid_flags_are_named_and_nothing_is_changed() {
     let place = Place::with(&format!(
         "[[account]]\nid = \"full\"\nmax_active_keys = 1\n[[key]]\nid = \"taken\"\n\
          sha256 = \"{DIGEST}\"\naccount = \"full\"\n"
@@ -151,7 +152,7 @@ fn what_cannot_be_is_refused_with_its_flag_and_nothing_is_done() {
 }
 
 #[test]
-fn a_file_that_is_wrong_stays_so_and_every_problem_is_told() {
+fn an_invalid_file_is_unchanged_and_every_problem_is_reported() {
     let place = Place::with("[[key]]\nid = \"a\"\n[[key]]\ncolour = \"hunter2\"\n");
     for arguments in [
         &["new", "--id", "b"][..],
@@ -170,7 +171,7 @@ fn a_file_that_is_wrong_stays_so_and_every_problem_is_told() {
 }
 
 #[test]
-fn without_a_file_or_with_a_strange_environment_nothing_is_done() {
+fn a_missing_file_or_invalid_environment_is_refused() {
     let place = Place::new();
     let run = |command: &mut std::process::Command| super::Ran::new(command.output().unwrap());
     let mut command = place.command(&["new", "--id", "a"]);
@@ -184,7 +185,7 @@ fn without_a_file_or_with_a_strange_environment_nothing_is_done() {
     let ran = run(place.command(&["list"]).env("VOXGATE_KEYS_FILE", "hunter2"));
     assert_eq!(ran.code, Some(64));
     assert!(!ran.error.contains("hunter2"), "{}", ran.error);
-    // A flag wins.
+    // A flag takes precedence.
     let path = place.path();
     let mut command = place.command(&["new", "--id", "a", "--file", path.to_str().unwrap()]);
     run(command.env("VOXGATE_KEYS_FILE", "hunter2")).token();
@@ -196,7 +197,7 @@ fn without_a_file_or_with_a_strange_environment_nothing_is_done() {
 }
 
 #[test]
-fn a_token_that_cannot_be_printed_is_said_to_be_lost() {
+fn a_token_that_cannot_be_printed_is_reported_as_lost() {
     let place = Place::new();
     let full = std::fs::File::options()
         .write(true)

@@ -9,7 +9,7 @@ use super::{DIGEST, Place, Ran};
 
 const CALLERS: &str = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: ";
 
-/// The text of the block behind `keys.toml`.
+/// The text of the block under `keys.toml`.
 fn content(manifest: &str) -> String {
     let (_, block) = manifest.split_once("  keys.toml: |\n").unwrap();
     let lines = block.split_inclusive('\n');
@@ -49,7 +49,7 @@ fn a_new_key_is_in_a_secret_and_its_token_in_another() {
     );
     assert_eq!(format!("apiVersion{callers}"), expected);
     assert!(!ran.error.contains(token) && !gateways.contains(token));
-    // What the gateway would mount lets the caller in.
+    // The file that the gateway would mount accepts the caller.
     fs::write(place.path(), content(gateways)).unwrap();
     assert!(
         place
@@ -58,7 +58,7 @@ fn a_new_key_is_in_a_secret_and_its_token_in_another() {
     );
     let verified = place.run_with(token, &["verify"]).done();
     assert_eq!(verified.out, "Team:b: active\n");
-    // Another id that looks the same gets a Secret of its own.
+    // Another id with the same label gets its own Secret.
     let ran = manifest(&place, &["new", "--id=team.b"]);
     let fingerprint = ran.error.split_once("fingerprint ").unwrap().1[..12].to_owned();
     let name = format!("{CALLERS}voxgate-keys-team-b-{fingerprint}\n");
@@ -66,7 +66,7 @@ fn a_new_key_is_in_a_secret_and_its_token_in_another() {
 }
 
 #[test]
-fn other_changes_are_in_a_secret_alone() {
+fn other_changes_print_one_secret() {
     let place = Place::new();
     let token = place.run(&["new", "--id=a"]).token();
     let rotated = manifest(&place, &["rotate", "a"]).out;
@@ -84,7 +84,7 @@ fn other_changes_are_in_a_secret_alone() {
             .replacen("\"a\"\n", "\"a\"\ndisabled = true\n", 1)
     );
     place.run(&["revoke", "a"]).done();
-    // Who is revoked already is, in the manifest as well.
+    // A key that is already revoked stays revoked in the manifest.
     let revoked = manifest(&place, &["revoke", "a"]).out;
     assert_eq!(content(&revoked), place.text());
     let flags = ["import", "--kubernetes-secret=k"];
@@ -108,7 +108,7 @@ fn without_file(place: &Place, input: &str, arguments: &[&str]) -> Ran {
     Ran::new(command.output().unwrap())
 }
 
-/// What `kubectl get secret -o json` prints of this keys file.
+/// The output of `kubectl get secret -o json` for this keys file.
 fn secret(name: &str, text: &str) -> String {
     let encoded = STANDARD.encode(text);
     format!(
@@ -119,7 +119,7 @@ fn secret(name: &str, text: &str) -> String {
 }
 
 #[test]
-fn a_change_starts_from_what_the_cluster_has() {
+fn a_change_starts_from_the_secret_in_the_cluster() {
     let place = Place::new();
     let text = format!("# ours\n[[key]]\nid = \"a\"\ndisabled = true\nsha256 = \"{DIGEST}\"\n");
     let now = secret("k", &text);
@@ -127,7 +127,7 @@ fn a_change_starts_from_what_the_cluster_has() {
     assert!(content(&ran.out).starts_with(&text), "{}", ran.out);
     let namespaces = ran.out.matches("\n  namespace: voice\n").count();
     assert_eq!(namespaces, 2, "{}", ran.out);
-    // The file that the environment names is another's: the flag wins.
+    // The environment names a different file: the flag takes precedence.
     fs::write(place.path(), "not TOML").unwrap();
     let flags = ["revoke", "a", "--kubernetes-secret=k", "--from-secret=-"];
     let ran = place.run_with(&now, &flags).done();
@@ -162,9 +162,10 @@ fn a_change_starts_from_what_the_cluster_has() {
     );
 }
 
-/// Or the new key would be alone in the Secret, and every other caller refused.
+/// Otherwise, the new key would be the only one in the Secret, and all other callers would be
+/// refused.
 #[test]
-fn what_the_secret_holds_is_never_guessed() {
+fn the_content_of_the_secret_is_required() {
     let place = Place::new();
     for command in [&["new", "--id=a"][..], &["revoke", "a"], &["rotate", "a"]] {
         let ran = without_file(&place, "", command);
@@ -172,7 +173,7 @@ fn what_the_secret_holds_is_never_guessed() {
         for wanted in ["--from-secret -", "--file", "--empty"] {
             assert!(ran.error.contains(wanted), "no {wanted} in {}", ran.error);
         }
-        // The environment names a file that is not there.
+        // The environment names a file that does not exist.
         let flags = [command, &["--kubernetes-secret=k"]].concat();
         let error = place.refuses(64, "", &flags);
         assert!(error.contains("--from-secret -"), "{error}");
@@ -186,7 +187,7 @@ fn what_the_secret_holds_is_never_guessed() {
     assert!(!place.path().exists());
     let ran = without_file(&place, "", &["revoke", "a", "--empty"]);
     assert_eq!(ran.code, Some(64), "{ran:?}");
-    // A file is said to be behind from then on.
+    // A note says that the file does not have the change.
     let place = Place::with(&text);
     for command in [&["new", "--id=b"][..], &["revoke", "a"]] {
         let ran = manifest(&place, command);

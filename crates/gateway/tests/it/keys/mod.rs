@@ -1,4 +1,4 @@
-//! `voxgate key`, run as an operator runs it.
+//! Runs `voxgate key` as a process.
 
 mod files;
 mod import;
@@ -16,12 +16,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
-use voxgate::{Dialect, KeysFile};
+use voxgate::Dialect;
+use voxgate::keys::KeysFile;
 
-/// A digest of nothing that anybody has.
+/// A digest that matches no token.
 const DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000001";
 
-/// A directory with a keys file, or without.
+/// A directory with or without a keys file.
 struct Place(TempDir);
 
 impl Place {
@@ -51,7 +52,7 @@ impl Place {
         KeysFile::load(self.path(), Dialect::Rime).unwrap()
     }
 
-    /// `voxgate key` on this file, with nothing else in its environment.
+    /// `voxgate key` for this file, with no other variables in its environment.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_voxgate"));
         command
@@ -76,7 +77,7 @@ impl Place {
         Ran::new(child.wait_with_output().unwrap())
     }
 
-    /// That a command does nothing but to exit with `code`; and what it says.
+    /// Checks that a command exits with `code` and changes nothing. Returns its error text.
     fn refuses(&self, code: i32, input: &str, arguments: &[&str]) -> String {
         let before = fs::read(self.path()).ok();
         let ran = self.run_with(input, arguments);
@@ -86,7 +87,7 @@ impl Place {
         ran.error
     }
 
-    /// Everything in the directory but the keys file.
+    /// Everything in the directory except the keys file.
     fn others(&self) -> Vec<String> {
         let entries = fs::read_dir(self.directory()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -94,7 +95,7 @@ impl Place {
     }
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug)]
 struct Ran {
     code: Option<i32>,
@@ -117,7 +118,7 @@ impl Ran {
         self
     }
 
-    /// The token: the one line of standard output, and nowhere else.
+    /// The token. It must be the only line of standard output, and must not be on standard error.
     fn token(self) -> String {
         let ran = self.done();
         let token = ran.out.strip_suffix('\n').unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! What others do in the file's directory meanwhile.
+//! Concurrent changes of other processes in the file's directory.
 
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
@@ -6,14 +6,15 @@ use std::thread;
 use std::time::Duration;
 
 use super::{DIGEST, Place};
+use crate::skip::{can_trace, skip};
 
 fn entry(id: &str) -> String {
     format!("[[key]]\nid = \"{id}\"\nsha256 = \"{DIGEST}\"\n")
 }
 
-/// Whoever can open the directory can hold its lock.
+/// Every user who can open the directory can hold its lock.
 #[test]
-fn a_lock_of_somebody_else_does_not_keep_a_key_in_force() {
+fn a_key_can_be_revoked_while_another_user_holds_the_lock() {
     let place = Place::with(&entry("a"));
     let directory = File::open(place.directory()).unwrap();
     directory.lock().unwrap();
@@ -25,9 +26,9 @@ fn a_lock_of_somebody_else_does_not_keep_a_key_in_force() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_no_hindrance() {
+fn a_taken_file_name_is_replaced_by_a_random_one() {
     let place = Place::with("");
-    // As it is for whoever may not remove it: in a directory of many.
+    // In a shared directory, the command may not be able to remove the file.
     let taken = place.directory().join(".keys.toml.voxgate-next");
     fs::create_dir(&taken).unwrap();
     place.run(&["new", "--id=a"]).token();
@@ -35,13 +36,10 @@ fn a_name_that_is_taken_is_no_hindrance() {
     assert_eq!(place.others(), [".keys.toml.voxgate-next"]);
 }
 
-/// Editors ask for no lock.
+/// Editors do not take the lock.
 #[test]
-fn what_an_editor_saves_meanwhile_is_kept() {
-    let mut tracing = Command::new("strace");
-    let tracing = tracing.args(["-qq", "-o", "/dev/null", "true"]).output();
-    if !tracing.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: there is no strace here, or it may not trace");
+fn a_concurrent_change_of_an_editor_is_kept() {
+    if !can_trace() {
         return;
     }
     let place = Place::with(&entry("a"));
@@ -68,10 +66,11 @@ fn what_an_editor_saves_meanwhile_is_kept() {
     assert_eq!(place.others(), [""; 0]);
 }
 
-/// What `setfacl -d -m u:65534:r` says of the directory is not said of a file that has no list.
+/// The default list of a directory (`setfacl -d -m u:65534:r`) does not apply to a file without a
+/// list.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_access_list_of_the_directory_opens_nothing() {
+fn a_default_access_list_of_the_directory_is_not_inherited() {
     use rustix::fs::{XattrFlags, getxattr, setxattr};
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -94,7 +93,7 @@ fn an_access_list_of_the_directory_opens_nothing() {
     fs::set_permissions(place.path(), mode).unwrap();
     let name = "system.posix_acl_default";
     if setxattr(place.directory(), name, &list, XattrFlags::empty()).is_err() {
-        eprintln!("skipped: the file system has no access lists");
+        skip("access lists", "the file system has none");
         return;
     }
     place.run(&["revoke", "a"]).done();
@@ -105,9 +104,9 @@ fn an_access_list_of_the_directory_opens_nothing() {
     assert_eq!(mode & 0o7777, 0o640);
 }
 
-/// Two things are to be known then: the new key cannot be used, and the old one ends.
+/// The user must know that the new key cannot be used, and that the old key expires.
 #[test]
-fn a_successors_token_that_is_lost_is_told_with_what_became_of_the_old_key() {
+fn a_lost_token_of_a_rotation_is_reported_with_the_expiry_of_the_old_key() {
     let place = Place::with(&entry("a"));
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut command = place.command(&["rotate", "a"]);

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{DIGEST, Place};
+use crate::skip::skip;
 
 /// Keys in every state.
 fn states() -> String {
@@ -68,7 +69,7 @@ fn a_table_shows_every_key_in_its_state() {
         cells[4],
         ["off", "-", "(all)", "disabled", "never", "9f9f5111f7b2"]
     );
-    // Columns begin in one place.
+    // Columns are aligned.
     let column = ran.out.lines().next().unwrap().find("FINGERPRINT").unwrap();
     let last = |line: &str| line.chars().count() - 12;
     assert!(ran.out.lines().skip(1).all(|line| last(line) == column));
@@ -109,7 +110,7 @@ fn json_has_every_field() {
 }
 
 #[test]
-fn a_revoked_key_stays_and_is_off() {
+fn a_revoked_key_stays_in_the_file() {
     let place = Place::with(&states());
     let ran = place.run(&["revoke", "active"]).done();
     assert_eq!(ran.out, "");
@@ -129,7 +130,7 @@ fn a_revoked_key_stays_and_is_off() {
 }
 
 #[test]
-fn a_token_is_told_to_be_whose_and_whether_it_counts() {
+fn verify_names_the_key_of_a_token_and_its_state() {
     let place = Place::new();
     let verify = |token: &str| {
         let ran = place.run_with(token, &["verify"]);
@@ -176,9 +177,9 @@ fn a_token_is_told_to_be_whose_and_whether_it_counts() {
     );
 }
 
-/// A key that only its voices or its kind limit may not do everything.
+/// A key that is limited only by its voices or its kind.
 #[test]
-fn a_limited_key_is_not_shown_as_one_that_may_do_all() {
+fn a_limited_key_is_not_shown_as_unlimited() {
     let entry = |id: &str, fields: &str| {
         format!(
             "[[key]]\nid = \"{id}\"\nsha256 = \"{}{id}\"\n{fields}",
@@ -202,9 +203,9 @@ fn a_limited_key_is_not_shown_as_one_that_may_do_all() {
     }
 }
 
-/// Neither a width nor a moment has a limit that a file could exceed.
+/// Extreme widths and times in a file do not end a command early.
 #[test]
-fn nothing_in_a_file_ends_a_command_early() {
+fn extreme_values_in_a_file_are_listed() {
     let label = "x".repeat(70_000);
     for moment in ["9999-12-31T23:59:59-01:00", "1970-01-01T00:00:00+01:00"] {
         let place = Place::with(&format!(
@@ -228,7 +229,7 @@ fn nothing_in_a_file_ends_a_command_early() {
     }
 }
 
-/// A terminal obeys some characters, and shows another text for others.
+/// A terminal executes some characters, and shows others differently.
 #[test]
 fn no_special_character_reaches_the_terminal() {
     let place = Place::with(&format!(
@@ -256,7 +257,7 @@ fn no_special_character_reaches_the_terminal() {
 }
 
 #[test]
-fn what_is_pasted_beside_a_token_is_named() {
+fn common_mistakes_in_a_pasted_token_are_named() {
     let place = Place::new();
     let token = place.run(&["new", "--id=a"]).token();
     for (input, wanted) in [
@@ -273,7 +274,7 @@ fn what_is_pasted_beside_a_token_is_named() {
 }
 
 #[test]
-fn permissions_and_scopes_that_may_be_mistakes_are_named() {
+fn likely_mistakes_in_permissions_and_scopes_are_named() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let place = Place::new();
@@ -310,9 +311,9 @@ fn permissions_and_scopes_that_may_be_mistakes_are_named() {
     }
 }
 
-/// In an emergency the entry is what counts; and that it does not count yet is said.
+/// The entry is disabled, and a warning says that the change is not in force yet.
 #[test]
-fn a_key_is_revoked_in_a_file_that_is_wrong_elsewhere() {
+fn a_key_is_revoked_in_a_file_with_other_problems() {
     let good =
         format!("[[key]]\nid = \"a\"\nlabel = \"\"\"\n[[key]]\n\"\"\"\nsha256 = \"{DIGEST}\"\n");
     for broken in [
@@ -340,17 +341,17 @@ fn a_key_is_revoked_in_a_file_that_is_wrong_elsewhere() {
     }
 }
 
-/// Ctrl-C is the usual way out of a prompt.
+/// Ctrl-C is the usual way to leave a prompt.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_interrupted_prompt_leaves_the_terminal_as_it_was() {
+fn an_interrupted_prompt_restores_the_terminal() {
     use std::io::{Read as _, Write as _};
     use std::process::{Command, Stdio};
 
     let place = Place::with(&format!("[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n"));
     let script = Command::new("script").arg("--version").output();
     if !script.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: there is no script(1) here, which has a terminal");
+        skip("prompts on a terminal", "script(1) is not installed");
         return;
     }
     let run = format!(

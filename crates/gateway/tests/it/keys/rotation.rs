@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use voxgate::{Key, KeyState};
+use voxgate::Key;
+use voxgate::principal::KeyState;
 
 use super::{DIGEST, Place};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Whether a moment is so far from now, but for the time that a test takes.
+/// Whether a time is `expected` from now, within the duration of a test.
 fn is_in(moment: Option<SystemTime>, expected: Duration) -> bool {
     let left = moment.unwrap().duration_since(SystemTime::now()).unwrap();
     left <= expected && left + Duration::from_secs(3600) > expected
@@ -19,7 +20,7 @@ fn key<'a>(keys: &'a [Key], id: &str) -> &'a Key {
 }
 
 #[test]
-fn a_successor_has_the_same_rights_and_the_old_one_ends_after_the_overlap() {
+fn the_new_key_has_the_same_rights_and_the_old_key_expires_after_the_overlap() {
     let place = Place::with("[[account]]\nid = \"acme\"\n");
     let flags = [
         "new",
@@ -49,7 +50,7 @@ fn a_successor_has_the_same_rights_and_the_old_one_ends_after_the_overlap() {
     let (old, new) = (key(file.keys(), "ivr"), key(file.keys(), "ivr-2"));
     assert!(is_in(old.principal().validity().expires, DAY));
     assert!(is_in(new.principal().validity().expires, 90 * DAY));
-    // Two entries that differ in nothing else.
+    // The two entries have no other differences.
     let rights = |text: &str| -> Vec<String> {
         let own = ["id ", "sha256 ", "created ", "expires "];
         let lines = text
@@ -64,7 +65,7 @@ fn a_successor_has_the_same_rights_and_the_old_one_ends_after_the_overlap() {
     for token in [old_token, token] {
         place.run_with(&token, &["verify"]).done();
     }
-    // The next ones count up, and find what is free.
+    // The next ids count up and skip ids that are in use.
     place.run(&["new", "--id=ivr-3"]).token();
     place.run(&["rotate", "ivr-2"]).token();
     place.run(&["rotate", "ivr", "--new-id=other"]).token();
@@ -76,7 +77,7 @@ fn a_successor_has_the_same_rights_and_the_old_one_ends_after_the_overlap() {
 }
 
 #[test]
-fn the_old_key_never_lives_longer_for_being_rotated() {
+fn rotation_never_extends_the_old_key() {
     let place = Place::new();
     place.run(&["new", "--id=a", "--expires=1h"]).token();
     let before = place.text();
@@ -101,7 +102,7 @@ fn the_old_key_never_lives_longer_for_being_rotated() {
 }
 
 #[test]
-fn the_new_key_lasts_as_long_as_the_old_one_was_made_for() {
+fn the_new_key_has_the_lifetime_of_the_old_key() {
     let entry = |fields: &str| format!("[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n{fields}");
     let at = |days: i64| {
         let distance = Duration::from_secs(days.unsigned_abs() * DAY.as_secs());
@@ -199,7 +200,7 @@ fn a_full_account_rotates_without_an_overlap() {
 }
 
 #[test]
-fn rights_are_passed_on_however_they_are_written() {
+fn rights_in_any_notation_are_kept() {
     let (head, rest) = (
         "# top\r\n[[key]]\r\nid = \"a\"\r\n",
         "secret = \"0b8e6d1f4a7c2935e0d8b6a4f1c39e72\" # mine\r\nlabel   =   \"\"\"\r\nx\r\ny\"\"\"  # l\r\n\

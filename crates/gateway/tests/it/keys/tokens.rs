@@ -1,4 +1,4 @@
-//! A token is accepted by the layer, presented as its vendor's clients present it.
+//! The layer accepts a token in the form that the vendor's clients send.
 
 use std::convert::Infallible;
 
@@ -6,11 +6,12 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use voxgate::{AuthLayer, Caller, Dialect, KeysFile, Policy};
+use voxgate::keys::KeysFile;
+use voxgate::{AuthLayer, Caller, Dialect, Policy};
 
 use super::Place;
 
-/// The header in which a vendor's client sends the key that it was given.
+/// The header in which a vendor's client sends its key.
 fn header(dialect: Dialect, key: &str) -> (&'static str, String) {
     match dialect {
         Dialect::Supertone => ("x-sup-api-key", key.to_owned()),
@@ -23,7 +24,7 @@ fn header(dialect: Dialect, key: &str) -> (&'static str, String) {
 }
 
 async fn answer(place: &Place, dialect: Dialect, key: &str) -> (StatusCode, String) {
-    // A secret in the clear is not what is tried here.
+    // This test does not cover plain secrets.
     let ring = KeysFile::load(place.path(), Dialect::Auto)
         .unwrap()
         .into_ring()
@@ -52,7 +53,7 @@ async fn answer(place: &Place, dialect: Dialect, key: &str) -> (StatusCode, Stri
 }
 
 #[tokio::test]
-async fn each_vendors_client_is_let_in_with_what_was_printed() {
+async fn each_vendors_client_is_accepted_with_the_printed_token() {
     for dialect in Dialect::ALL {
         let place = Place::new();
         let flag = format!("--dialect={dialect}");
@@ -63,7 +64,7 @@ async fn each_vendors_client_is_let_in_with_what_was_printed() {
             let_in("ivr/prod:1"),
             "{dialect}"
         );
-        // The variable says the same as the flag.
+        // The variable has the same effect as the flag.
         let mut command = place.command(&["rotate", "ivr/prod:1"]);
         command.env("VOXGATE_DIALECT", dialect.as_str());
         let next = super::Ran::new(command.output().unwrap()).token();
@@ -95,9 +96,9 @@ async fn each_vendors_client_is_let_in_with_what_was_printed() {
     }
 }
 
-/// Whoever tells the vendor by the request may have keys of each in one file.
+/// With `auto`, one file may contain keys for several vendors.
 #[tokio::test]
-async fn a_gateway_of_all_vendors_takes_a_key_of_inworlds_clients() {
+async fn an_auto_gateway_accepts_a_key_of_inworlds_clients() {
     let place = Place::with("[[key]]\nid = \"a\"\nsecret = \"0b8e6d1f4a7c2935e0d8b6a4f1c39e72\"\n");
     let new = |arguments: &[&str]| {
         let mut command = place.command(arguments);

@@ -53,7 +53,7 @@ async fn until(client: &mut Client, kind: &str) -> Outcome<(Vec<u8>, Value)> {
 }
 
 #[tokio::test]
-async fn sentences_are_spoken_as_they_complete_and_the_rest_on_flush() -> Outcome {
+async fn complete_sentences_are_synthesized_and_the_rest_on_flush() -> Outcome {
     let mut client = connect("/ws3?samplingRate=8000&audioFormat=pcm&lang=eng", "deploy").await?;
     send(
         &mut client,
@@ -100,7 +100,7 @@ async fn sentences_are_spoken_as_they_complete_and_the_rest_on_flush() -> Outcom
 }
 
 #[tokio::test]
-async fn mistakes_are_answered_and_the_connection_survives() -> Outcome {
+async fn invalid_frames_are_answered_with_an_error() -> Outcome {
     let mut client = connect("/ws3?segment=never", "deploy").await?;
     for bad in [
         Message::text("{"),

@@ -1,0 +1,126 @@
+//! `voxgate key list`.
+
+use std::io::{self, Write as _};
+use std::time::SystemTime;
+
+use clap::ArgMatches;
+use serde_json::{Map, Value, json};
+use voxgate::env::Environment;
+use voxgate::keys::KeysFile;
+use voxgate::principal::KeyKind;
+use voxgate::{Key, Principal, Scope};
+use voxgate_terminal::table::columns;
+use voxgate_terminal::text::{Charset, escape_json, printable};
+
+use super::failure::KeyCommandError;
+use super::target::Source;
+use super::{moment, permissions};
+
+const HEADINGS: [&str; 6] = ["ID", "LABEL", "MAY", "STATE", "EXPIRES IN", "FINGERPRINT"];
+
+pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
+    let source = Source::given(matches, environment)?;
+    let file = source.load()?;
+    let now = SystemTime::now();
+    let text = match matches.get_flag("json") {
+        true => escape_json(&format!("{:#}\n", array(&file, now))),
+        false => table(&file, now),
+    };
+    // A closed pipe is not an error.
+    let _ = io::stdout().write_all(text.as_bytes());
+    for notice in file.notices() {
+        let _ = writeln!(io::stderr(), "note: {notice}");
+    }
+    let permissions = source
+        .path
+        .as_deref()
+        .and_then(|path| permissions::warning(path, &source.name));
+    for warning in permissions.into_iter().chain(source.listed.warnings(&file)) {
+        let _ = writeln!(io::stderr(), "{warning}");
+    }
+    Ok(())
+}
+
+fn table(file: &KeysFile, now: SystemTime) -> String {
+    let mut rows = vec![HEADINGS.map(str::to_owned)];
+    let charset = Charset::from_locale();
+    rows.extend(file.keys().iter().map(|key| row(key, now, charset)));
+    columns(&rows)
+}
+
+fn row(key: &Key, now: SystemTime, charset: Charset) -> [String; HEADINGS.len()] {
+    let principal = key.principal();
+    let label = principal.label().unwrap_or("-");
+    [
+        principal.id().to_owned(),
+        printable(label, charset),
+        printable(&rights(principal), charset),
+        principal.state(now).as_str().to_owned(),
+        moment::left(principal.validity().expires, now),
+        key.fingerprint(),
+    ]
+}
+
+/// The restrictions of a key: scopes, voices and kind.
+fn rights(principal: &Principal) -> String {
+    if principal.is_unlimited() {
+        return "(all)".to_owned();
+    }
+    let mut limits = Vec::new();
+    match principal.scopes() {
+        None => {}
+        Some([]) => limits.push("(none)".to_owned()),
+        Some(scopes) => {
+            let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
+            limits.push(scopes.join(","));
+        }
+    }
+    if let Some(voices) = principal.voices() {
+        limits.push(format!("voices {}", voices.join(",")));
+    }
+    if principal.kind() == KeyKind::Realtime {
+        limits.push("realtime".to_owned());
+    }
+    limits.join("; ")
+}
+
+fn array(file: &KeysFile, now: SystemTime) -> Value {
+    file.keys().iter().map(|key| object(key, now)).collect()
+}
+
+/// A field is `null` if it does not restrict the key or is not set.
+fn object(key: &Key, now: SystemTime) -> Value {
+    let principal = key.principal();
+    let validity = principal.validity();
+    let written = |moment: Option<SystemTime>| moment.map(moment::written);
+    let scopes = principal.scopes();
+    let scopes = scopes.map(|scopes| scopes.iter().map(Scope::as_str).collect::<Vec<_>>());
+    let limits = principal.limits();
+    json!({
+        "id": principal.id(),
+        "label": principal.label(),
+        "scopes": scopes,
+        "voices": principal.voices(),
+        "kind": kind(principal),
+        "state": principal.state(now).as_str().replace(' ', "_"),
+        "created": written(key.created()),
+        "not_before": written(validity.not_before),
+        "expires": written(validity.expires),
+        "fingerprint": key.fingerprint(),
+        "account": principal.account().map(|account| account.id()),
+        "rate": limits.rate.map(|rate| rate.to_string()),
+        "burst": limits.burst,
+        "concurrency": limits.concurrency,
+        "labels": principal
+            .labels()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect::<Map<_, _>>(),
+    })
+}
+
+fn kind(principal: &Principal) -> &'static str {
+    match principal.kind() {
+        KeyKind::Realtime => "realtime",
+        _ => "standard",
+    }
+}

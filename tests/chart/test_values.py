@@ -1,0 +1,116 @@
+"""Effects of single values that no check of all cases covers."""
+
+from __future__ import annotations
+
+import pytest
+
+import chart
+from chart import ci
+from objects import env, gateways, of_kind
+
+
+@pytest.mark.parametrize("name", ("inject", "inject-full"))
+def test_a_labelled_pod_does_not_start_without_its_sidecar(name: str) -> None:
+    [policy] = of_kind(chart.objects(ci(name)), "MutatingAdmissionPolicy")
+    assert policy["spec"]["failurePolicy"] == "Fail"
+
+
+def test_records_outlive_the_release() -> None:
+    [claim] = of_kind(chart.objects(ci("audit-pvc")), "PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_pods_that_share_a_claim_have_separate_logs() -> None:
+    [pod] = gateways(chart.objects(ci("audit-pvc")))
+    container = pod.gateway()
+    assert env(container)["VOXGATE_AUDIT_DIR"] == "/var/lib/voxgate/audit/$(POD_NAME)"
+    # A reference is resolved only to an earlier variable.
+    assert container["env"][0]["name"] == "POD_NAME"
+    assert container["env"][0]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    (
+        ("standalone", ["401"]),
+        ("helm-test", ["401", "success"]),
+        ("preconfigured", ["success"]),
+        ("sidecar", ["401"]),
+        ("inject", ["401"]),
+    ),
+)
+def test_helm_test_expects_the_status_of_the_mode(name: str, expected: list[str]) -> None:
+    [pod] = of_kind(chart.objects(ci(name)), "Pod")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    asked = [each["args"] for each in pod["spec"]["containers"]]
+    assert [each[each.index("--expect") + 1] for each in asked] == expected
+    assert ["--key-file" in each for each in asked] == [
+        each == "success" and name == "helm-test" for each in expected
+    ]
+
+
+def test_pods_that_are_not_ready_are_monitored() -> None:
+    services = of_kind(chart.objects(ci("service-monitor")), "Service")
+    [admin] = [each for each in services if each["metadata"]["name"].endswith("-admin")]
+    assert admin["spec"]["publishNotReadyAddresses"] is True
+    assert admin["spec"]["clusterIP"] == "None"
+
+
+def test_pods_are_removed_one_at_a_time() -> None:
+    [scaler] = of_kind(chart.objects(ci("autoscaling")), "HorizontalPodAutoscaler")
+    down = scaler["spec"]["behavior"]["scaleDown"]
+    assert (down["selectPolicy"], len(down["policies"])) == ("Min", 1)
+
+
+SETTINGS = {
+    "timeouts.connectSeconds": ("11", "VOXGATE_CONNECT_TIMEOUT_SECONDS"),
+    "timeouts.upstreamSeconds": ("12", "VOXGATE_UPSTREAM_TIMEOUT_SECONDS"),
+    "timeouts.headerReadSeconds": ("13", "VOXGATE_HEADER_READ_TIMEOUT_SECONDS"),
+    "shutdown.drainSeconds": ("14", "VOXGATE_DRAIN_SECONDS"),
+    "log.filter": ("debug", "VOXGATE_LOG"),
+    "log.format": ("text", "VOXGATE_LOG_FORMAT"),
+    "limits.rate": ("15/s", "VOXGATE_LIMIT_RATE"),
+    "limits.burst": ("16", "VOXGATE_LIMIT_BURST"),
+    "limits.concurrency": ("17", "VOXGATE_LIMIT_CONCURRENCY"),
+    "limits.upstreamConcurrency": ("18", "VOXGATE_LIMIT_UPSTREAM_CONCURRENCY"),
+    "limits.queue": ("19", "VOXGATE_LIMIT_QUEUE"),
+    "limits.queueTimeoutSeconds": ("20", "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS"),
+    "limits.headers": ("off", "VOXGATE_LIMIT_HEADERS"),
+    # Zero is different from unset.
+    "limits.authFailures": ("0", "VOXGATE_LIMIT_AUTH_FAILURES"),
+    "limits.onFailure": ("deny", "VOXGATE_LIMIT_ON_FAILURE"),
+    "limits.leaseSeconds": ("21", "VOXGATE_LIMIT_LEASE_SECONDS"),
+    "limits.namespace": ("door", "VOXGATE_LIMIT_NAMESPACE"),
+}
+
+
+@pytest.mark.parametrize("version", chart.HELMS)
+def test_a_value_sets_the_setting_of_its_name(version: str) -> None:
+    given = [part for key, (value, _) in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    values = [chart.CHART, "--values", ci("redis").files[0]]
+    [pod] = gateways(chart.parse(chart.template(version, chart.NEWEST, [*values, *given])))
+    found = env(pod.gateway())
+    assert {name: found.get(name) for _, name in SETTINGS.values()} == {
+        name: value for value, name in SETTINGS.values()
+    }
+
+
+def test_a_digest_takes_precedence_over_a_tag() -> None:
+    [pod] = gateways(chart.objects(ci("image")))
+    values = chart.read(ci("image").files[0])["image"]
+    assert pod.gateway()["image"] == f"{values['repository']}@{values['digest']}"
+
+
+@pytest.mark.parametrize("kind", ("clusterIssuer", "issuer"))
+def test_the_issuer_is_set_for_cert_manager(kind: str) -> None:
+    names = {"clusterIssuer": "cert-manager.io/cluster-issuer", "issuer": "cert-manager.io/issuer"}
+    given = ["--set", f"ingress.tls.clusterIssuer=,ingress.tls.issuer=,ingress.tls.{kind}=ours"]
+    values = ["--values", ci("ingress").files[0]]
+    objects = chart.parse(chart.template("4.2.3", chart.NEWEST, [chart.CHART, *values, *given]))
+    [ingress] = of_kind(objects, "Ingress")
+    told = {
+        key: value
+        for key, value in ingress["metadata"]["annotations"].items()
+        if key in names.values()
+    }
+    assert told == {names[kind]: "ours"}
