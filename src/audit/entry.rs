@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 
 use super::fingerprint::CredentialFingerprint;
-use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Start, Stop};
+use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Rejected, Start, Stop};
 use crate::denial::DenialKind;
 use crate::principal::{AuthMethod, Principal};
 use crate::request_id::RequestId;
@@ -40,6 +40,7 @@ pub(super) enum Facts {
     /// The rare records.
     Start(Box<Start>),
     Stop(Stop),
+    Rejected(Box<Rejected>),
     Keys(Box<KeysFacts>),
     Key(Box<KeyFacts>),
     Decision(DecisionFacts),
@@ -98,6 +99,10 @@ impl Entry {
         let (time, facts) = match record {
             AuditRecord::Start(start) => (start.time, Facts::Start(Box::new(start.clone()))),
             AuditRecord::Stop(stop) => (stop.time, Facts::Stop(stop.clone())),
+            AuditRecord::Rejected(rejected) => {
+                let facts = Facts::Rejected(Box::new(rejected.clone()));
+                (rejected.time, facts)
+            }
             AuditRecord::Keys(keys) => {
                 let facts = KeysFacts {
                     generation: keys.generation,

@@ -9,7 +9,7 @@ use super::entry::{
     CompletionFacts, DecisionFacts, Entry, Facts, KeyFacts, KeysFacts, LIMITS, Text,
 };
 use super::json::Object;
-use super::{Start, Stop};
+use super::{Rejected, Start, Stop};
 use crate::principal::{Principal, Validity};
 
 /// The version of the schema (`docs/audit.schema.json`).
@@ -76,6 +76,7 @@ impl LineWriter {
         let event = match entry.facts {
             Facts::Start(_) => "start",
             Facts::Stop(_) => "stop",
+            Facts::Rejected(_) => "rejected",
             Facts::Keys(_) => "keys",
             Facts::Key(_) => "key",
             Facts::Decision(_) => "decision",
@@ -85,6 +86,7 @@ impl LineWriter {
         match &entry.facts {
             Facts::Start(start) => write_start(&mut object, start),
             Facts::Stop(Stop { why, .. }) => object.text("why", why.as_bytes(), 64),
+            Facts::Rejected(rejected) => write_rejected(&mut object, rejected),
             Facts::Keys(keys) => write_keys(&mut object, keys),
             Facts::Key(key) => write_key(&mut object, key, entry.time, share),
             Facts::Decision(decision) => write_decision(&mut object, decision, texts, share),
@@ -106,6 +108,15 @@ fn write_start(object: &mut Object<'_>, start: &Start) {
     object.text("public", start.public.as_bytes(), 1024);
     object.word("listen", start.listen);
     object.boolean("exposed", start.exposed);
+}
+
+fn write_rejected(object: &mut Object<'_>, rejected: &Rejected) {
+    object.word("reason", rejected.reason);
+    object.word("peer", rejected.peer);
+    object.number("bytes_received", rejected.bytes_received);
+    if rejected.omitted > 0 {
+        object.number("omitted", rejected.omitted);
+    }
 }
 
 fn write_keys(object: &mut Object<'_>, facts: &KeysFacts) {

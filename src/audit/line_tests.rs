@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::audit::{AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, QueryNames};
+use crate::audit::{
+    AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, QueryNames, Rejected,
+};
 use crate::denial::{Denial, DenialKind};
 use crate::principal::{Account, AuthMethod, Scope};
 use crate::request_id::RequestId;
@@ -150,6 +152,21 @@ fn other_records_match_the_schema() {
         keys: 1,
         changes: 1,
     }));
+    let rejected = |omitted| Rejected {
+        time,
+        peer: ([192, 0, 2, 1], 80).into(),
+        reason: "malformed",
+        bytes_received: 12,
+        omitted,
+    };
+    let shown = line(&AuditRecord::Rejected(rejected(0)));
+    let fields = "\"event\":\"rejected\",\"reason\":\"malformed\",\"peer\":\"192.0.2.1:80\",\"bytes_received\":12";
+    assert!(shown.ends_with(&format!("{fields}}}")), "{shown}");
+    let shown = line(&AuditRecord::Rejected(rejected(3)));
+    assert!(
+        shown.ends_with(&format!("{fields},\"omitted\":3}}")),
+        "{shown}"
+    );
     let validity = Validity {
         not_before: Some(time),
         expires: Some(time + Duration::from_secs(1)),

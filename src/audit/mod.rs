@@ -90,6 +90,8 @@ pub enum AuditRecord<'a> {
     Keys(Keys<'a>),
     /// A change of one key in a new key ring.
     Key(KeyRecord<'a>),
+    /// A server rejected something before it was a request.
+    Rejected(Rejected),
     /// The process accepts no more requests, and no request is in flight.
     Stop(Stop),
 }
@@ -144,6 +146,22 @@ pub struct KeyRecord<'a> {
     pub change: &'static str,
     /// The principal of the key. For a removed key, its last state.
     pub principal: &'a Principal,
+}
+
+/// A server rejected something before it was a request: bytes that are not HTTP, a header that is too
+/// large or too late, or a connection beyond a limit. There is no request id and no content.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// The time.
+    pub time: SystemTime,
+    /// The address of the other end of the connection.
+    pub peer: SocketAddr,
+    /// The reason, in one word.
+    pub reason: &'static str,
+    /// The number of bytes that had been received on the connection.
+    pub bytes_received: u64,
+    /// The number of rejections since the previous record that were too many to record.
+    pub omitted: u64,
 }
 
 /// The process accepts no more requests, and no request is in flight.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tracing::field::display;
 use tracing::{info, warn};
 
-use super::{AuditRecord, AuditSink, Completion, Decision, Start};
+use super::{AuditRecord, AuditSink, Completion, Decision, Rejected, Start};
 
 /// The target of every event that [`TracingSink`] emits.
 pub const AUDIT_TARGET: &str = "voxgate::audit";
@@ -40,6 +40,7 @@ impl AuditSink for TracingSink {
                 let (generation, change) = (key.generation, key.change);
                 info!(target: AUDIT_TARGET, event = "key", time, generation, change, key_id);
             }
+            AuditRecord::Rejected(rejected) => emit_rejected(rejected),
             AuditRecord::Stop(stop) => {
                 let (time, why) = (timestamp(stop.time), stop.why);
                 info!(target: AUDIT_TARGET, event = "stop", time, why);
@@ -107,6 +108,18 @@ fn emit_completion(completion: &Completion<'_>) {
         bytes_sent = completion.bytes_sent,
         bytes_received = completion.bytes_received,
     );
+}
+
+fn emit_rejected(rejected: &Rejected) {
+    let time = timestamp(rejected.time);
+    let Rejected {
+        peer,
+        reason,
+        bytes_received,
+        omitted,
+        ..
+    } = rejected;
+    info!(target: AUDIT_TARGET, event = "rejected", time, reason, %peer, bytes_received, omitted);
 }
 
 fn microseconds(duration: Duration) -> u64 {

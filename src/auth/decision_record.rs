@@ -12,6 +12,7 @@ use crate::rate_limit::Refused;
 
 use super::pipeline::Pipeline;
 use super::record_texts::RecordTexts;
+use super::request_start::PeerAddr;
 use super::stages::DecisionContext;
 
 impl<V> Pipeline<V> {
@@ -41,7 +42,7 @@ impl<V> Pipeline<V> {
             status: refused.map(|(_, status)| status),
             http_method: &texts.method,
             path: &texts.path,
-            peer: (self.peer)(request.extensions()),
+            peer: (self.peer)(request.extensions()).map(|peer| PeerAddr(peer).canonical()),
             user_agent: texts.user_agent.as_deref(),
             host: texts.host.as_deref(),
             query: texts.query.as_deref().map(QueryNames::of),

@@ -1,6 +1,6 @@
 //! The start of a request: its time, its identifier, and the address of its sender.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::Extensions;
@@ -32,7 +32,39 @@ impl RequestStart {
 pub struct PeerAddr(pub SocketAddr);
 
 impl PeerAddr {
+    /// The address, in which an IPv4 address is never written as IPv6 (RFC 4291 §2.5.5.2): a listener
+    /// for both families sees IPv4 clients as `::ffff:192.0.2.1`.
+    #[must_use]
+    pub fn canonical(self) -> SocketAddr {
+        match self.0.ip().to_canonical() {
+            IpAddr::V4(ip) => (ip, self.0.port()).into(),
+            IpAddr::V6(_) => self.0,
+        }
+    }
+
     pub(super) fn of(extensions: &Extensions) -> Option<SocketAddr> {
         extensions.get::<Self>().map(|peer| peer.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_is_never_written_as_ipv6() {
+        let canonical = |text: &str| {
+            let address = text.parse().expect("an address");
+            PeerAddr(address).canonical().to_string()
+        };
+        assert_eq!(canonical("[::ffff:192.0.2.1]:80"), "192.0.2.1:80");
+        for unchanged in [
+            "192.0.2.1:80",
+            "[2001:db8::1]:80",
+            "[fe80::1%3]:80",
+            "[::1]:80",
+        ] {
+            assert_eq!(canonical(unchanged), unchanged);
+        }
     }
 }

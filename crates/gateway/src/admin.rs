@@ -1,61 +1,90 @@
 //! The admin listener, for the orchestrator and Prometheus. Clients must not reach it.
 
+use std::fmt::Write as _;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
+use bytes::Bytes;
+use futures_util::TryFutureExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout};
+use tower::ServiceBuilder;
+use tower::util::MapFutureLayer;
 
 use voxgate::audit::{AuditQueue, DeliveryGuarantee};
 
+use super::connection::{ConnectionLimiter, ConnectionPermit};
 use super::metrics::Metrics;
+use super::write_limit::WriteLimit;
 
 /// Fewer than the open files that are reserved.
 const MAX_CONNECTIONS: usize = 32;
 const HEADER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a client may leave a part of its answer unread.
+const WRITE_WITHIN: Duration = Duration::from_secs(5);
 const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long the text of the metrics is used again.
+const METRICS_FOR: Duration = Duration::from_secs(1);
+
+const STARTING: u8 = 0;
+const SERVING: u8 = 1;
+const DRAINING: u8 = 2;
 
 /// Whether the gateway accepts new requests.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Readiness {
-    serving: Arc<AtomicBool>,
+    state: Arc<AtomicU8>,
     /// The audit queue, when requests wait for their records.
     audit: Option<AuditQueue>,
 }
+
+/// What is checked, and what is wrong with it.
+type Check = (&'static str, Result<(), &'static str>);
 
 impl Readiness {
     /// Ready once it is [set](Self::set), except while audit records that requests wait for cannot be
     /// written.
     pub(crate) fn new(audit: Option<AuditQueue>) -> Self {
         Self {
-            serving: Arc::default(),
+            state: Arc::new(AtomicU8::new(STARTING)),
             audit: audit.filter(|audit| audit.delivery_guarantee() != DeliveryGuarantee::Counted),
         }
     }
 
     pub(crate) fn set(&self, ready: bool) {
-        self.serving.store(ready, Ordering::Relaxed);
+        let state = if ready { SERVING } else { DRAINING };
+        self.state.store(state, Ordering::Relaxed);
     }
 
-    fn obstacle(&self) -> Option<&'static str> {
-        if !self.serving.load(Ordering::Relaxed) {
-            return Some("draining\n");
-        }
+    /// All checks, in a fixed order.
+    fn checks(&self) -> [Check; 2] {
+        let serving = match self.state.load(Ordering::Relaxed) {
+            STARTING => Err("starting"),
+            SERVING => Ok(()),
+            _ => Err("draining"),
+        };
         let audit = self.audit.as_ref();
-        let failing = audit.is_some_and(AuditQueue::is_failing);
-        failing.then_some("audit records cannot be written\n")
+        let audit = match audit.is_some_and(AuditQueue::is_failing) {
+            true => Err("audit records cannot be written"),
+            false => Ok(()),
+        };
+        [("serving", serving), ("audit", audit)]
     }
 }
 
@@ -65,48 +94,215 @@ pub(crate) fn router(readiness: Readiness, metrics: Metrics) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(readiness))
-        .route("/metrics", get(render).with_state(metrics))
+        .route(
+            "/metrics",
+            get(render).with_state(RenderedMetrics::new(metrics)),
+        )
 }
 
-/// Serves `router` until it is dropped. Idle connections are soon closed, so that a probe can always
-/// connect.
+/// Serves `router` until it is dropped. When all places are taken, a connection that waits for its next
+/// request is closed for a new one, so that a probe can always connect.
 pub(crate) async fn serve(listener: TcpListener, router: Router) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let limiter = ConnectionLimiter::new(MAX_CONNECTIONS, usize::MAX);
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
-            let mut builder = http1::Builder::new();
-            builder
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_WITHIN);
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            // Errors of a connection concern only its client.
-            let _ = timeout(CONNECTION_WITHIN, connection).await;
-            drop(permit);
-        });
+        if let Some(permit) = limiter.acquire(peer.ip()).await {
+            tokio::spawn(serve_connection(stream, permit, router.clone()));
+        }
     }
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    match readiness.obstacle() {
-        None => (StatusCode::OK, "ready\n"),
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+async fn serve_connection(stream: TcpStream, permit: ConnectionPermit, router: Router) {
+    let in_use = permit.clone();
+    let service = ServiceBuilder::new()
+        .layer(MapFutureLayer::new(move |answer| {
+            in_use.keep();
+            let idle = in_use.clone();
+            TryFutureExt::inspect_ok(answer, move |_| idle.offer())
+        }))
+        .service(router);
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WITHIN);
+    let stream = AdminStream {
+        stream,
+        limit: WriteLimit::new(WRITE_WITHIN),
+    };
+    let service = TowerToHyperService::new(service);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // Errors of a connection concern only its client.
+        _ = timeout(CONNECTION_WITHIN, connection) => {}
+        () = permit.closed() => {}
     }
 }
 
-async fn render(State(metrics): State<Metrics>) -> Response {
-    match metrics.render() {
-        Ok(text) => {
+async fn readyz(
+    State(readiness): State<Readiness>,
+    RawQuery(query): RawQuery,
+) -> (StatusCode, String) {
+    let checks = readiness.checks();
+    let failed = checks.iter().find_map(|(_, result)| result.err());
+    let status = match failed {
+        None => StatusCode::OK,
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let parameters = query.as_deref().unwrap_or_default().split('&');
+    let mut names = parameters.map(|parameter| parameter.split('=').next());
+    let text = if names.any(|name| name == Some("verbose")) {
+        verbose(&checks)
+    } else {
+        format!("{}\n", failed.unwrap_or("ready"))
+    };
+    (status, text)
+}
+
+/// Each check on a line, in the form of the Kubernetes API server.
+fn verbose(checks: &[Check]) -> String {
+    let mut text = String::new();
+    for (name, result) in checks {
+        // Writing to a string cannot fail.
+        let _ = match result {
+            Ok(()) => writeln!(text, "[+]{name} ok"),
+            Err(why) => writeln!(text, "[-]{name} failed: {why}"),
+        };
+    }
+    let passed = checks.iter().all(|(_, result)| result.is_ok());
+    text.push_str(if passed {
+        "readyz check passed\n"
+    } else {
+        "readyz check failed\n"
+    });
+    text
+}
+
+/// The metrics as text, which all who ask within a second share.
+#[derive(Clone)]
+struct RenderedMetrics {
+    metrics: Metrics,
+    last: Arc<Mutex<Option<(Instant, Bytes)>>>,
+}
+
+impl RenderedMetrics {
+    fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            last: Arc::default(),
+        }
+    }
+
+    /// The text. Only one is made at a time, and not on the thread that answers probes.
+    async fn text(&self) -> Option<Bytes> {
+        let mut last = self.last.lock().await;
+        if let Some((time, text)) = &*last
+            && time.elapsed() < METRICS_FOR
+        {
+            return Some(text.clone());
+        }
+        // The text before is not needed any more.
+        *last = None;
+        let metrics = self.metrics.clone();
+        let rendered = spawn_blocking(move || metrics.render()).await;
+        let text = Bytes::from(rendered.ok()?.ok()?);
+        *last = Some((Instant::now(), text.clone()));
+        Some(text)
+    }
+}
+
+async fn render(State(metrics): State<RenderedMetrics>) -> Response {
+    match metrics.text().await {
+        Some(text) => {
             let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, content_type)], text).into_response()
         }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// A socket whose client must read.
+struct AdminStream {
+    stream: TcpStream,
+    limit: WriteLimit,
+}
+
+impl AsyncRead for AdminStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for AdminStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.limit.check(cx, polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.limit.check(cx, polled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::auditing::AuditSinks;
+
+    #[tokio::test]
+    async fn readiness_names_each_check() {
+        let readiness = Readiness::new(None);
+        let ask = async |query: Option<&str>| {
+            let query = RawQuery(query.map(str::to_owned));
+            let (status, text) = readyz(State(readiness.clone()), query).await;
+            (status.as_u16(), text)
+        };
+        assert_eq!(ask(None).await, (503, "starting\n".to_owned()));
+        readiness.set(true);
+        assert_eq!(ask(Some("a=b")).await, (200, "ready\n".to_owned()));
+        let verbose = "[+]serving ok\n[+]audit ok\nreadyz check passed\n";
+        assert_eq!(ask(Some("verbose")).await, (200, verbose.to_owned()));
+        readiness.set(false);
+        let verbose = "[-]serving failed: draining\n[+]audit ok\nreadyz check failed\n";
+        assert_eq!(ask(Some("a&verbose=1")).await, (503, verbose.to_owned()));
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_within_a_second_share_one_text() {
+        let metrics = Metrics::new(None, AuditSinks::default(), || 0);
+        let rendered = RenderedMetrics::new(metrics);
+        let texts = futures_util::future::join_all((0..20).map(|_| rendered.text())).await;
+        let first = texts[0].as_ref().expect("text");
+        for text in &texts {
+            assert_eq!(text.as_ref().expect("text").as_ptr(), first.as_ptr());
+        }
     }
 }

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
-use voxgate::{ConfigError, Problem, RequestValidation};
+use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation};
 use voxgate_limits_redis::RedisSettings;
 
 use super::auditing::Audit;
 use super::control::ControlSettings;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
-    self, ADMIN_LISTEN, CONNECT_TIMEOUT, DRAIN, FORWARD_HEADERS, FORWARD_HEADERS_ALSO,
-    HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, UPSTREAM, UPSTREAM_TIMEOUT,
-    default_of,
+    self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN, FORWARD_HEADERS,
+    FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS,
+    UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
 use super::upstreams::Upstreams;
 
@@ -31,6 +31,10 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) request_validation: RequestValidation,
     pub(crate) forwarded_headers: ForwardedHeaders,
+    /// Most connections of one client; `None` for the default.
+    pub(crate) connections_per_client: Option<usize>,
+    /// Most keys that have metrics of their own.
+    pub(crate) metrics_keys: usize,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
     /// Where commands reach this gateway, if it follows a keys file.
@@ -114,6 +118,11 @@ impl Config {
         };
         let request_validation = read.request_validation();
         let forwarded_headers = read.forwarded_headers();
+        let connections_per_client = match environment.get(CONNECTIONS_PER_CLIENT) {
+            Some(_) => read.number(CONNECTIONS_PER_CLIENT, 1),
+            None => None,
+        };
+        let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
         let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
@@ -134,6 +143,8 @@ impl Config {
                 timeouts,
                 request_validation,
                 forwarded_headers,
+                connections_per_client,
+                metrics_keys,
                 logging,
                 digest,
                 audit,
@@ -163,7 +174,8 @@ impl<'a> ConfigReader<'a> {
     }
 
     fn address(&mut self, variable: &str) -> Option<SocketAddr> {
-        let address = self.value(variable).parse().ok();
+        let address = self.value(variable).parse().map(PeerAddr).ok();
+        let address = address.map(PeerAddr::canonical);
         if address.is_none() {
             self.problem(
                 variable,
@@ -236,6 +248,17 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
+    fn number(&mut self, variable: &str, least: usize) -> Option<usize> {
+        const MOST: usize = 10_000_000;
+        let number = self.value(variable).parse().ok();
+        let number = number.filter(|number| (least..=MOST).contains(number));
+        if number.is_none() {
+            let message = format!("must be a whole number from {least} to {MOST}");
+            self.problem(variable, message);
+        }
+        number
+    }
+
     fn logging(&mut self) -> Option<Logging> {
         let filter = self.value(LOG);
         let is_valid = EnvFilter::builder().parse(filter).is_ok();
@@ -293,6 +316,8 @@ mod tests {
             DRAIN,
             HEADER_NAMES,
             FORWARD_HEADERS,
+            CONNECTIONS_PER_CLIENT,
+            METRICS_KEYS,
             LOG,
             LOG_FORMAT,
         ];
@@ -334,6 +359,13 @@ mod tests {
         ];
         let error = config(&vars).expect_err("one address for two");
         assert_eq!(error.problems().len(), 1, "{error}");
+        let mapped = [
+            KEYS,
+            (UPSTREAM, "http://a"),
+            (LISTEN, "127.0.0.1:1"),
+            (ADMIN_LISTEN, "[::ffff:127.0.0.1]:1"),
+        ];
+        assert!(config(&mapped).is_err(), "one address, written in two ways");
         let any = [
             KEYS,
             (UPSTREAM, "http://a"),

@@ -14,12 +14,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, Limiter, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 
 use super::admin::{self, Readiness};
 use super::config::Config;
+use super::connection::ConnectionLimiter;
 use super::control::ControlSettings;
 use super::key_changes;
 use super::listener;
@@ -27,6 +28,7 @@ use super::metrics::Metrics;
 use super::open_files;
 use super::proxy::Revocations;
 use super::recorder::Recorder;
+use super::rejections::Rejections;
 use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN};
 use super::signals::Signals;
 use super::worker::{self, RunningWorker, Worker, WorkerConfig};
@@ -47,6 +49,7 @@ pub(crate) struct Gateway {
     limiter: Limiter,
     /// Removes its socket at the end.
     control: Option<ControlServer>,
+    rejections: Arc<Rejections>,
 }
 
 /// The addresses that a gateway listens on.
@@ -96,6 +99,7 @@ impl Gateway {
             let address = listener.map(TcpListener::local_addr);
             address
                 .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
+                .map(|address| PeerAddr(address).canonical())
                 .map_err(cannot("cannot read the address of a listener"))
         };
         let addresses = Addresses {
@@ -140,13 +144,22 @@ impl Gateway {
             config.redis.as_ref(),
             keys.as_ref(),
         )?;
+        let rejections = Arc::new(Rejections::new(
+            Arc::clone(&sink) as Arc<dyn AuditSink>,
+            metrics.rejections().clone(),
+        ));
+        let most = open_files::connections();
+        let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
+        let connections = ConnectionLimiter::new(most, per_client);
+        metrics.observe_connections(connections.clone());
         let worker_config = WorkerConfig {
+            rejections: Arc::clone(&rejections),
             upstreams: config.upstreams,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
             revocations: Revocations::new(keys.clone()),
             timeouts: config.timeouts,
-            connection_permits: Arc::new(Semaphore::new(open_files::connections())),
+            connections,
             upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
             layer: layer
                 .with_request_validation(config.request_validation)
@@ -163,6 +176,7 @@ impl Gateway {
             keys,
             limiter,
             control,
+            rejections,
         })
     }
 
@@ -207,6 +221,7 @@ impl Gateway {
             drain,
             addresses: self.addresses,
             keys: self.keys,
+            rejections: Arc::clone(&self.rejections),
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
         let end = runtime.block_on(supervisor.run(self.admin, self.metrics))?;
@@ -219,6 +234,7 @@ impl Gateway {
         }
         drop(self.control);
         self.limiter.shutdown();
+        self.rejections.finish();
         self.sink.record(&AuditRecord::Stop(Stop {
             time: SystemTime::now(),
             why: end.why,
@@ -273,6 +289,7 @@ struct Supervisor<'a> {
     drain: Duration,
     addresses: Addresses,
     keys: Option<SharedKeyRing>,
+    rejections: Arc<Rejections>,
 }
 
 impl Supervisor<'_> {
@@ -292,6 +309,8 @@ impl Supervisor<'_> {
         let readiness = Readiness::new(metrics.audit().cloned());
         let router = admin::router(readiness.clone(), metrics);
         tokio::spawn(admin::serve(listener, router));
+        let rejections = Arc::clone(&self.rejections);
+        tokio::spawn(async move { rejections.follow().await });
         readiness.set(true);
         let Addresses { data, admin } = self.addresses;
         tracing::info!(address = %data, %admin, "listening");

@@ -25,12 +25,14 @@ mod proxy;
 mod recorder;
 #[doc(hidden)]
 pub mod reference;
+mod rejections;
 mod service;
 mod settings;
 mod signals;
 mod tls;
 mod upstreams;
 mod worker;
+mod write_limit;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -104,6 +106,9 @@ pub fn main() -> ExitCode {
 }
 
 fn serve(flags: Flags) -> ExitCode {
+    if let Err(error) = signals::ignore_user_signals() {
+        return failed(&format_args!("cannot handle signals: {error}"));
+    }
     let config = match Config::from_vars(settings::environment(flags)) {
         Ok(config) => config,
         Err(error) => return misconfigured(&error),
@@ -121,7 +126,7 @@ fn serve(flags: Flags) -> ExitCode {
     }
     open_files::raise_limit();
     let (queue, sinks) = (auditing.queue.clone(), auditing.sinks.clone());
-    let metrics = Metrics::new(Some(queue), sinks, log.lost());
+    let metrics = Metrics::new(Some(queue), sinks, log.lost()).with_most_keys(config.metrics_keys);
     if let Some(counters) = auditing.log.clone() {
         metrics.observe_audit_log(counters);
     }

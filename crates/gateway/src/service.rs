@@ -77,14 +77,15 @@ mod tests {
     use hyper::client::conn::{http1, http2};
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::{Notify, Semaphore};
+    use tokio::sync::Notify;
     use tokio_util::sync::CancellationToken;
     use tokio_util::task::TaskTracker;
     use tower::service_fn;
     use voxgate::audit::Ended;
     use voxgate::{AuditRecord, AuditSink, DenialKind, Dialect};
 
-    use crate::connection::{Server, accept};
+    use crate::connection::{ConnectionLimiter, Server, accept};
+    use crate::rejections::Rejections;
 
     /// How each request ended, as the audit record says it.
     #[derive(Clone, Default)]
@@ -133,12 +134,14 @@ mod tests {
             auth: auth.with_audit_sink(ends.clone()),
             proxy,
             idle_timeout: Duration::from_secs(60),
+            write_stall: Duration::from_secs(60),
+            rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let permits = Arc::new(Semaphore::new(8));
+        let limiter = ConnectionLimiter::new(8, 8);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tokio::spawn(accept(listener, server, permits, stop, tasks));
+        tokio::spawn(accept(listener, server, limiter, stop, tasks));
         address
     }
 

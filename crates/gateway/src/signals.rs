@@ -4,11 +4,15 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM (from an orchestrator) and SIGINT (Ctrl-C) end the process. SIGHUP reloads the keys, as is
-/// usual for servers. Without a keys file it means that the terminal was closed, and ends the process.
+use super::worker;
+
+/// SIGTERM (from an orchestrator), SIGINT (Ctrl-C) and SIGQUIT end the process. SIGHUP reloads the keys,
+/// as is usual for servers. Without a keys file it means that the terminal was closed, and ends the
+/// process.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
     hangup: Signal,
 }
 
@@ -18,6 +22,7 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
             hangup: signal(SignalKind::hangup())?,
         })
     }
@@ -29,10 +34,23 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.quit.recv() => return "SIGQUIT",
                 _ = self.hangup.recv() => if !reload() {
                     return "SIGHUP";
                 },
             }
         }
     }
+}
+
+/// Makes SIGUSR1 and SIGUSR2 harmless for the rest of the process. Log rotation sends them to make
+/// servers open their log again, and their default action ends the process.
+pub(crate) fn ignore_user_signals() -> io::Result<()> {
+    // The handler stays when the runtime and the streams are gone.
+    worker::runtime()?.block_on(async {
+        for kind in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
+            drop(signal(kind)?);
+        }
+        Ok(())
+    })
 }

@@ -12,8 +12,9 @@ use tokio_util::task::TaskTracker;
 use voxgate::{AuthLayer, Secret};
 
 use super::config::Timeouts;
-use super::connection::{self, Server};
+use super::connection::{self, ConnectionLimiter, Server};
 use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
+use super::rejections::Rejections;
 use super::upstreams::Upstreams;
 
 /// What each worker builds its own proxy from.
@@ -25,9 +26,10 @@ pub(crate) struct WorkerConfig {
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) revocations: Revocations,
     pub(crate) timeouts: Timeouts,
-    /// Permits for connections from clients and to upstreams, shared by all workers.
-    pub(crate) connection_permits: Arc<Semaphore>,
+    /// The limits of connections from clients and to upstreams, shared by all workers.
+    pub(crate) connections: ConnectionLimiter,
     pub(crate) upstream_permits: Arc<Semaphore>,
+    pub(crate) rejections: Arc<Rejections>,
 }
 
 /// A runtime for one thread.
@@ -95,8 +97,9 @@ impl Worker {
             forwarded_headers,
             revocations,
             timeouts,
-            connection_permits,
+            connections,
             upstream_permits,
+            rejections,
         } = self.config;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
@@ -113,15 +116,10 @@ impl Worker {
             auth: layer,
             proxy: forward,
             idle_timeout: timeouts.header_read,
+            write_stall: connection::WRITE_STALL,
+            rejections,
         };
-        connection::accept(
-            listener,
-            server,
-            connection_permits,
-            self.stop,
-            tasks.clone(),
-        )
-        .await;
+        connection::accept(listener, server, connections, self.stop, tasks.clone()).await;
         tasks.close();
         tasks.wait().await;
         Ok(())

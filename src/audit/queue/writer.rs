@@ -116,7 +116,7 @@ impl<O: Output> Writer<O> {
             important |= match &entry.facts {
                 Facts::Start(_) | Facts::Stop(_) | Facts::Keys(_) | Facts::Key(_) => true,
                 Facts::Decision(decision) => decision.denial.is_some(),
-                Facts::Completion(_) => false,
+                Facts::Completion(_) | Facts::Rejected(_) => false,
             };
         }
         important

@@ -5,40 +5,65 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, sleep};
 use voxgate::DenialKind;
 
+use super::limiter::ConnectionPermit;
+use super::streams::Parts;
+
 /// The requests in progress on one connection. Cloning shares it.
 #[derive(Clone)]
-pub(crate) struct Activity(Arc<Mutex<ActivityState>>);
+pub(crate) struct Activity {
+    state: Arc<Mutex<ActivityState>>,
+    /// Told when the connection is in use, so that it is not closed for another one.
+    permit: ConnectionPermit,
+}
 
 struct ActivityState {
     /// Requests that are being answered. Refusals do not count, so that a client cannot keep a
     /// connection open with refusals that it does not read.
     busy: usize,
+    /// There was a request on this connection.
+    began: bool,
     /// A request was accepted on this connection, so data in flight may be part of its answer.
     served: bool,
     idle_since: Instant,
 }
 
 impl Activity {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(permit: ConnectionPermit) -> Self {
         let state = ActivityState {
             busy: 0,
+            began: false,
             served: false,
             idle_since: Instant::now(),
         };
-        Self(Arc::new(Mutex::new(state)))
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            permit,
+        }
     }
 
     /// Notes a new request. It is in progress until the guard, or the body that takes it over, is
     /// dropped.
     pub(crate) fn begin(&self) -> Busy {
-        self.state().busy += 1;
+        let mut state = self.state();
+        state.busy += 1;
+        state.began = true;
+        if state.busy == 1 && !state.served {
+            self.permit.keep();
+        }
+        drop(state);
         Busy(self.clone())
+    }
+
+    /// Whether there ever was a request on this connection.
+    pub(super) fn has_begun(&self) -> bool {
+        self.state().began
     }
 
     /// Notes that a part of an answer was sent. hyper drops a body before its last bytes are sent, so
@@ -75,7 +100,7 @@ impl Activity {
     }
 
     fn state(&self) -> MutexGuard<'_, ActivityState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,6 +112,9 @@ impl Drop for Busy {
         let mut state = self.0.state();
         state.busy -= 1;
         state.idle_since = Instant::now();
+        if state.busy == 0 && !state.served {
+            self.0.permit.offer();
+        }
     }
 }
 
@@ -96,7 +124,11 @@ impl Busy {
         let refused = response.extensions().get::<DenialKind>().is_some();
         self.0.state().served |= !refused;
         let busy = (!refused).then_some(self);
-        response.map(|body| BusyBody { body, _busy: busy })
+        response.map(|body| BusyBody {
+            body,
+            parts: Parts::default(),
+            _busy: busy,
+        })
     }
 }
 
@@ -105,27 +137,36 @@ pin_project! {
     pub(crate) struct BusyBody<B> {
         #[pin]
         body: B,
+        parts: Parts,
         _busy: Option<Busy>,
     }
 }
 
-impl<B: Body> Body for BusyBody<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes>> Body for BusyBody<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        let body = this.body;
+        this.parts.poll(|| body.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.parts.rest() == 0 && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, hint) = (self.parts.rest() as u64, self.body.size_hint());
+        let mut whole = SizeHint::new();
+        if let Some(upper) = hint.upper() {
+            whole.set_upper(upper.saturating_add(rest));
+        }
+        whole.set_lower(hint.lower().saturating_add(rest));
+        whole
     }
 }
 
@@ -133,11 +174,15 @@ impl<B: Body> Body for BusyBody<B> {
 mod tests {
     use super::*;
 
+    use crate::connection::ConnectionLimiter;
+
     #[tokio::test(start_paused = true)]
     async fn only_accepted_requests_keep_a_connection() {
         let limit = Duration::from_secs(10);
         let begun = Instant::now();
-        let activity = Activity::new();
+        let limiter = ConnectionLimiter::new(1, 1);
+        let permit = limiter.try_acquire([127, 0, 0, 1].into()).expect("room");
+        let activity = Activity::new(permit);
         activity.idle(limit).await;
         assert_eq!(begun.elapsed(), limit);
 

@@ -1,9 +1,15 @@
 //! Client connections: accepts them, serves them, and closes them.
 
 mod activity;
+mod frames;
+mod http2;
+mod limiter;
+mod network;
 mod stream;
+mod streams;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -14,11 +20,10 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use http_body::Body;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,14 +31,22 @@ use tower::{BoxError, Service};
 use voxgate::{AuthLayer, PeerAddr};
 
 pub(crate) use self::activity::Activity;
+pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
+pub(crate) use self::network::network;
 use self::stream::ClientStream;
+use self::streams::StreamExecutor;
 use super::proxy::RequestBody;
+use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
 
 /// The largest request header, and the largest part of a body that is buffered while the upstream
 /// does not read.
 const MAX_BUFFER: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 256;
+/// How much of an answer the HTTP/2 implementation buffers for each stream.
+const STREAM_BUFFER: usize = 32 * 1024;
+/// How long a client may leave its answer unread.
+pub(crate) const WRITE_STALL: Duration = Duration::from_secs(60);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_ANSWER_WITHIN: Duration = Duration::from_secs(20);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -50,11 +63,11 @@ const SERVED_GRACE: Duration = Duration::from_secs(10);
 const SEND_BUFFER: usize = 128 * 1024;
 
 /// Accepts connections until told to stop, and serves each in a task of `tasks`. At most as many are
-/// open as there are `permits`; further ones wait in the listen queue of the system.
+/// open as `limiter` allows; further ones wait in the listen queue of the system.
 pub(crate) async fn accept<S, B>(
     listener: TcpListener,
     server: Server<S>,
-    permits: Arc<Semaphore>,
+    limiter: ConnectionLimiter,
     stop: CancellationToken,
     tasks: TaskTracker,
 ) where
@@ -67,16 +80,20 @@ pub(crate) async fn accept<S, B>(
     loop {
         let next = async {
             let (stream, peer) = listener.accept().await?;
+            // A listener for IPv4 and IPv6 sees IPv4 addresses in the form of IPv6.
+            let peer = PeerAddr(peer).canonical();
             // The permit comes second: a worker without clients must not hold the last permit.
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            Ok((stream, peer, permit.map_err(io::Error::other)?))
+            Ok((stream, peer, limiter.acquire(peer.ip()).await))
         };
         let accepted = tokio::select! {
             accepted = next => accepted,
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer, permit)) => server.spawn(stream, peer, permit, &stop, &tasks),
+            Ok((stream, peer, Some(permit))) => server.spawn(stream, peer, permit, &stop, &tasks),
+            Ok((_, peer, None)) => server
+                .rejections
+                .note(peer, RejectReason::ConnectionLimit, 0),
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 errors.log(&error);
@@ -85,9 +102,11 @@ pub(crate) async fn accept<S, B>(
         }
     }
     // Connections in the listen queue would be reset when the listener closes.
-    while let Ok(permit) = Arc::clone(&permits).try_acquire_owned()
-        && let Some(Ok((stream, peer))) = listener.accept().now_or_never()
-    {
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        let peer = PeerAddr(peer).canonical();
+        let Some(permit) = limiter.try_acquire(peer.ip()) else {
+            break;
+        };
         server.spawn(stream, peer, permit, &stop, &tasks);
     }
 }
@@ -125,6 +144,9 @@ pub(crate) struct Server<S> {
     pub(crate) proxy: S,
     /// How long a connection may be without a request in progress, and how long a header may take.
     pub(crate) idle_timeout: Duration,
+    /// How long a client may leave its answer unread: all of a connection, or one HTTP/2 stream.
+    pub(crate) write_stall: Duration,
+    pub(crate) rejections: Arc<Rejections>,
 }
 
 impl<S, B> Server<S>
@@ -138,14 +160,31 @@ where
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        permit: ConnectionPermit,
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) {
         prepare(&stream);
-        let activity = Activity::new();
-        let stream = ClientStream::new(stream, self.idle_timeout, permit, activity.clone());
-        tasks.spawn(self.clone().serve(stream, activity, peer, stop.clone()));
+        let activity = Activity::new(permit.clone());
+        let rejections = Arc::clone(&self.rejections);
+        let rejections = Arc::new(ConnectionRejections::new(rejections, peer));
+        let stream = ClientStream::new(
+            stream,
+            self.idle_timeout,
+            self.write_stall,
+            permit.clone(),
+            activity.clone(),
+            Arc::clone(&rejections),
+        );
+        let ending = Ending {
+            peer,
+            activity: activity.clone(),
+            rejections,
+            permit,
+            was_idle: false,
+        };
+        let server = self.clone();
+        tasks.spawn(server.serve(stream, activity, peer, ending, stop.clone()));
     }
 
     /// Serves one connection until the client closes it, until it has been idle for too long, or until
@@ -155,17 +194,19 @@ where
         stream: ClientStream,
         activity: Activity,
         peer: SocketAddr,
+        mut ending: Ending,
         stop: CancellationToken,
     ) {
         let watched = activity.clone();
         let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity);
         let service = TowerToHyperService::new(service);
-        let builder = builder(self.idle_timeout);
+        let builder = builder(self.idle_timeout, self.write_stall);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         tokio::select! {
-            ended = connection.as_mut() => return log(peer, ended),
-            () = watched.idle(self.idle_timeout) => {}
+            ended = connection.as_mut() => return ending.ended(ended),
+            () = watched.idle(self.idle_timeout) => ending.idle(),
+            () = ending.permit.closed() => return ending.evicted(),
             () = stop.cancelled() => {}
         }
         // Tells the client, and accepts no more requests from it. A client with an accepted request
@@ -177,15 +218,73 @@ where
             REFUSED_GRACE
         };
         tokio::select! {
-            ended = connection.as_mut() => log(peer, ended),
+            ended = connection.as_mut() => ending.ended(ended),
             () = watched.idle(grace) => tracing::debug!(%peer, "closed an idle connection"),
+            () = ending.permit.closed() => ending.evicted(),
         }
     }
 }
 
-fn log(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(error) = ended {
+/// How a connection ends, for the log and the record of what was rejected on it.
+struct Ending {
+    peer: SocketAddr,
+    activity: Activity,
+    rejections: Arc<ConnectionRejections>,
+    permit: ConnectionPermit,
+    was_idle: bool,
+}
+
+impl Ending {
+    /// The connection came to its own end.
+    fn ended(self, ended: Result<(), BoxError>) {
+        let Err(error) = ended else { return };
+        if let Some(reason) = self.reason(&*error) {
+            self.rejections.note(reason);
+        }
+        let peer = self.peer;
         tracing::debug!(%peer, error, "the connection failed");
+    }
+
+    /// There was no request for too long.
+    fn idle(&mut self) {
+        self.was_idle = true;
+        if self.is_first_request() {
+            self.rejections.note(RejectReason::HeaderTimeout);
+        }
+    }
+
+    /// The connection is closed for another one.
+    fn evicted(&self) {
+        self.rejections.note(RejectReason::Evicted);
+    }
+
+    /// Whether the client began to send its first request and did not finish its header.
+    fn is_first_request(&self) -> bool {
+        self.rejections.has_received() && !self.activity.has_begun()
+    }
+
+    /// Why the implementation of HTTP refused to go on. What it refuses in HTTP/2 shows in the frames
+    /// that it sends.
+    fn reason(&self, error: &(dyn Error + 'static)) -> Option<RejectReason> {
+        let http = error.downcast_ref::<hyper::Error>();
+        let http = |is: fn(&hyper::Error) -> bool| http.is_some_and(is);
+        let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if http(hyper::Error::is_parse_too_large) {
+            Some(RejectReason::HeaderTooLarge)
+        } else if http(hyper::Error::is_parse) {
+            Some(match self.rejections.has_bad_preface() {
+                true => RejectReason::BadPreface,
+                false => RejectReason::Malformed,
+            })
+        } else if self.was_idle || !self.is_first_request() {
+            None
+        } else if http(hyper::Error::is_timeout) || io == Some(io::ErrorKind::TimedOut) {
+            Some(RejectReason::HeaderTimeout)
+        } else if http(hyper::Error::is_incomplete_message) {
+            Some(RejectReason::Incomplete)
+        } else {
+            None
+        }
     }
 }
 
@@ -198,8 +297,8 @@ fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
 }
 
-fn builder(header_read_timeout: Duration) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(header_read_timeout: Duration, write_stall: Duration) -> Builder<StreamExecutor> {
+    let mut builder = Builder::new(StreamExecutor { limit: write_stall });
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -211,6 +310,10 @@ fn builder(header_read_timeout: Duration) -> Builder<TokioExecutor> {
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER_WITHIN)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(STREAM_BUFFER)
         .max_header_list_size(MAX_BUFFER as u32);
     builder
 }
+
+#[cfg(test)]
+mod tests;

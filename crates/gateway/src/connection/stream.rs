@@ -3,22 +3,26 @@
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::Activity;
+use super::http2::{Flood, Http2Frames};
+use super::limiter::ConnectionPermit;
+use crate::rejections::{ConnectionRejections, RejectReason};
+use crate::write_limit::WriteLimit;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// As much of them as no HTTP/1.1 client sends.
+const VERSION: usize = b"PRI * HTTP/2.0".len();
 /// A write of fewer bytes is not part of an answer but an HTTP/2 control frame, such as a ping.
 const CONTROL_BYTES: usize = 64;
-/// How long a client may leave sent data unread.
-const WRITE_STALL: Duration = Duration::from_secs(60);
 
 /// A client's socket. Reading fails when the first bytes do not show in time which protocol the
 /// client speaks: until then the time limits of neither protocol apply. Writing fails when the
@@ -26,27 +30,79 @@ const WRITE_STALL: Duration = Duration::from_secs(60);
 pub(super) struct ClientStream {
     stream: TcpStream,
     activity: Activity,
-    /// `None` once the protocol is known.
-    undecided: Option<(Pin<Box<Sleep>>, usize)>,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
+    rejections: Arc<ConnectionRejections>,
+    protocol: Protocol,
+    write_limit: WriteLimit,
     /// The connection's permit. It is returned when the socket closes, also when a tunnel uses it.
-    _permit: OwnedSemaphorePermit,
+    _permit: ConnectionPermit,
+}
+
+/// What the client speaks, as far as its first bytes have shown.
+enum Protocol {
+    /// So many bytes are those of an HTTP/2 connection. They must continue in time.
+    Undecided(Pin<Box<Sleep>>, usize),
+    Http1,
+    Http2(Box<Http2Frames>),
 }
 
 impl ClientStream {
     pub(super) fn new(
         stream: TcpStream,
         first_bytes: Duration,
-        permit: OwnedSemaphorePermit,
+        write_stall: Duration,
+        permit: ConnectionPermit,
         activity: Activity,
+        rejections: Arc<ConnectionRejections>,
     ) -> Self {
         Self {
             stream,
             activity,
-            undecided: Some((Box::pin(sleep(first_bytes)), 0)),
-            stalled: None,
+            rejections,
+            protocol: Protocol::Undecided(Box::pin(sleep(first_bytes)), 0),
+            write_limit: WriteLimit::new(write_stall),
             _permit: permit,
+        }
+    }
+
+    /// Looks at bytes that were received. They show which protocol it is.
+    ///
+    /// # Errors
+    ///
+    /// When they are a flood of HTTP/2 frames.
+    fn received(&mut self, bytes: &[u8]) -> Result<(), Flood> {
+        self.rejections.received(bytes.len());
+        let seen = match &mut self.protocol {
+            Protocol::Undecided(_, seen) => seen,
+            Protocol::Http1 => return Ok(()),
+            Protocol::Http2(frames) => return frames.received(bytes, Instant::now()),
+        };
+        let same = PREFACE[*seen..].iter().zip(bytes);
+        let same = same.take_while(|(expected, byte)| expected == byte).count();
+        *seen += same;
+        if *seen == PREFACE.len() {
+            let now = Instant::now();
+            let mut frames = Box::new(Http2Frames::new(now));
+            let received = frames.received(&bytes[same..], now);
+            self.protocol = Protocol::Http2(frames);
+            return received;
+        } else if same < bytes.len() || bytes.is_empty() {
+            if (VERSION..).contains(seen) && !bytes.is_empty() {
+                self.rejections.bad_preface();
+            }
+            self.protocol = Protocol::Http1;
+        }
+        Ok(())
+    }
+
+    /// Looks at bytes that were sent: the first ones of these parts.
+    fn sent<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>, mut length: usize) {
+        let Protocol::Http2(frames) = &mut self.protocol else {
+            return;
+        };
+        for part in parts {
+            let part = &part[..part.len().min(length)];
+            length -= part.len();
+            frames.sent(part, |reason| self.rejections.note(reason));
         }
     }
 
@@ -59,16 +115,7 @@ impl ClientStream {
         if let Poll::Ready(Ok(CONTROL_BYTES..)) = polled {
             self.activity.progress();
         }
-        if polled.is_ready() {
-            self.stalled = None;
-            return polled;
-        }
-        let timer = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(sleep(WRITE_STALL)));
-        ready!(timer.as_mut().poll(cx));
-        timer.as_mut().reset(Instant::now() + WRITE_STALL);
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        self.write_limit.check(cx, polled)
     }
 }
 
@@ -81,18 +128,19 @@ impl AsyncRead for ClientStream {
         let this = &mut *self;
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let Some((timer, seen)) = &mut this.undecided else {
-            return polled;
-        };
-        if polled.is_pending() {
-            ready!(timer.as_mut().poll(cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        let new = &buf.filled()[before..];
-        let undecided = *seen + new.len() < PREFACE.len() && PREFACE[*seen..].starts_with(new);
-        *seen += new.len();
-        if !undecided {
-            this.undecided = None;
+        match (&polled, &mut this.protocol) {
+            (Poll::Pending, Protocol::Undecided(timer, _)) => {
+                ready!(timer.as_mut().poll(cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            (Poll::Ready(Ok(())), _) => {
+                if let Err(Flood) = this.received(&buf.filled()[before..]) {
+                    this.rejections.note(RejectReason::Flood);
+                    let error = "HTTP/2 frames without progress";
+                    return Poll::Ready(Err(io::Error::other(error)));
+                }
+            }
+            _ => {}
         }
         polled
     }
@@ -105,6 +153,9 @@ impl AsyncWrite for ClientStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(sent)) = polled {
+            self.sent([buf], sent);
+        }
         self.limit(cx, polled)
     }
 
@@ -126,6 +177,9 @@ impl AsyncWrite for ClientStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(sent)) = polled {
+            self.sent(bufs.iter().map(|buf| &**buf), sent);
+        }
         self.limit(cx, polled)
     }
 }

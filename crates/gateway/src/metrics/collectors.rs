@@ -14,6 +14,7 @@ use voxgate::rate_limit::StoreStatus;
 use voxgate::{Limiter, SharedKeyRing};
 
 use crate::auditing::{AuditSinks, LogCounters, SinkQueue};
+use crate::connection::ConnectionLimiter;
 
 /// A counter of lost lines.
 pub(super) struct LostLines<F> {
@@ -96,6 +97,31 @@ impl Collector for AuditLogMetrics {
             "audit_time_stamp_failures",
             "Requests to the time-stamp authority that failed",
             &ConstCounter::new(counters.time_stamp_failures()),
+        )
+    }
+}
+
+/// The open connections of clients.
+#[derive(Clone, Default)]
+pub(super) struct OpenConnections(pub(super) Arc<OnceLock<ConnectionLimiter>>);
+
+impl fmt::Debug for OpenConnections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenConnections")
+    }
+}
+
+impl Collector for OpenConnections {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(limiter) = self.0.get() else {
+            return Ok(());
+        };
+        let open = i64::try_from(limiter.open()).unwrap_or(i64::MAX);
+        write(
+            &mut encoder,
+            "connections",
+            "Open connections of clients",
+            &ConstGauge::new(open),
         )
     }
 }

@@ -1,15 +1,16 @@
 //! The metrics of the gateway, in the OpenMetrics format.
 
 mod collectors;
+mod keys;
 mod limits;
+mod rejections;
 
-use std::fmt::{self, Write as _};
-use std::hash::{Hash, Hasher};
+use std::fmt;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -19,10 +20,14 @@ use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
 
 use self::collectors::{
-    AuditLogMetrics, AuditQueueMetrics, KeyRingMetrics, LimitUsage, LostLines, SinkMetrics,
+    AuditLogMetrics, AuditQueueMetrics, KeyRingMetrics, LimitUsage, LostLines, OpenConnections,
+    SinkMetrics,
 };
+use self::keys::{DecisionLabels, KeyId, KeyLabel, OwnKeys};
 use self::limits::LimitMetrics;
+pub(crate) use self::rejections::RejectionCounts;
 use super::auditing::{AuditSinks, LogCounters};
+use super::connection::ConnectionLimiter;
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -31,8 +36,11 @@ pub(crate) struct Metrics {
     decisions: Family<DecisionLabels, Counter>,
     in_flight: Gauge,
     upstream_errors: Family<ReasonLabel, Counter>,
+    rejections: RejectionCounts,
     preconfigured_exposed: Gauge,
     last_used: Family<KeyLabel, Gauge>,
+    own_keys: OwnKeys,
+    connections: OpenConnections,
     keys: KeyRingMetrics,
     limits: LimitMetrics,
     limit_usage: LimitUsage,
@@ -51,6 +59,7 @@ impl Metrics {
         let decisions = Family::<DecisionLabels, Counter>::default();
         let in_flight = Gauge::default();
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
+        let rejections = RejectionCounts::default();
         let preconfigured_exposed = Gauge::default();
         let last_used = Family::<KeyLabel, Gauge>::default();
         let keys = KeyRingMetrics::default();
@@ -82,6 +91,7 @@ impl Metrics {
             "Accepted requests without an answer from the upstream",
             upstream_errors.clone(),
         );
+        rejections.register(&mut registry);
         registry.register(
             "preconfigured_exposed",
             "1 if callers need no credential and the listen address is not a loopback address",
@@ -93,6 +103,8 @@ impl Metrics {
             last_used.clone(),
         );
         registry.register_collector(Box::new(keys.clone()));
+        let connections = OpenConnections::default();
+        registry.register_collector(Box::new(connections.clone()));
         let limits = LimitMetrics::register(&mut registry);
         let limit_usage = LimitUsage::default();
         registry.register_collector(Box::new(limit_usage.clone()));
@@ -119,8 +131,11 @@ impl Metrics {
             decisions,
             in_flight,
             upstream_errors,
+            rejections,
             preconfigured_exposed,
             last_used,
+            own_keys: OwnKeys::new(usize::MAX),
+            connections,
             keys,
             limits,
             limit_usage,
@@ -129,10 +144,32 @@ impl Metrics {
         }
     }
 
-    /// Removes the metrics of a key that was removed.
+    /// At most so many keys have metrics of their own. Those of further keys are summed.
+    pub(crate) fn with_most_keys(mut self, most: usize) -> Self {
+        self.own_keys = OwnKeys::new(most);
+        self
+    }
+
+    /// Removes the metrics of a key that was removed. Its decisions count among those of other keys, so
+    /// that their sum never falls.
     pub(crate) fn forget(&self, key: &Principal) {
-        let key_id = KeyId(Some(key.clone()));
+        let key_id = KeyId::of(Some(key));
+        for labels in self.own_keys.remove(&key_id) {
+            let counted = self.decisions.get(&labels).map(|counter| counter.get());
+            self.decisions.remove(&labels);
+            let labels = DecisionLabels {
+                key_id: KeyId::Other,
+                ..labels
+            };
+            let others = self.decisions.get_or_create(&labels);
+            others.inc_by(counted.unwrap_or(0));
+        }
         self.last_used.remove(&KeyLabel { key_id });
+    }
+
+    /// The counts of what was rejected before it was a request.
+    pub(crate) fn rejections(&self) -> &RejectionCounts {
+        &self.rejections
     }
 
     /// The audit queue that is observed.
@@ -150,6 +187,11 @@ impl Metrics {
     pub(crate) fn observe_keys(&self, keys: SharedKeyRing) {
         // One process has one set of keys; a second would be a second gateway.
         let _ = self.keys.0.set(keys);
+    }
+
+    /// Reports the connections of this listener from now on.
+    pub(crate) fn observe_connections(&self, connections: ConnectionLimiter) {
+        let _ = self.connections.0.set(connections);
     }
 
     /// Reports the use of this limiter from now on.
@@ -172,15 +214,29 @@ impl Metrics {
         let labels = DecisionLabels {
             outcome: decision.outcome(),
             reason: decision.reason(),
-            key_id: KeyId(decision.principal.cloned()),
+            key_id: KeyId::of(decision.principal),
         };
-        self.decisions.get_or_create(&labels).inc();
+        let is_used = decision.auth_method == Some(AuthMethod::ApiKey);
+        self.count(labels, is_used.then_some(decision.time));
         self.limits.decided(decision);
         if decision.denial.is_none() {
             self.in_flight.inc();
         }
-        if decision.auth_method == Some(AuthMethod::ApiKey) {
-            let time = decision.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    }
+
+    /// Counts a decision, and notes when the key was used.
+    fn count(&self, labels: DecisionLabels, used: Option<SystemTime>) {
+        let known = self.decisions.get(&labels).map(|counter| counter.inc());
+        let labels = match known {
+            Some(_) => labels,
+            None => {
+                let labels = self.own_keys.labels(labels);
+                self.decisions.get_or_create(&labels).inc();
+                labels
+            }
+        };
+        if let Some(time) = used {
+            let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
             let key_id = labels.key_id;
             let last_used = self.last_used.get_or_create(&KeyLabel { key_id });
             last_used.set(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
@@ -210,55 +266,74 @@ impl AuditSink for Metrics {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DecisionLabels {
-    outcome: &'static str,
-    reason: &'static str,
-    key_id: KeyId,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KeyLabel {
-    key_id: KeyId,
-}
-
-/// The id of a principal. The principal is shared, so that a label allocates no text.
-#[derive(Clone, Debug)]
-struct KeyId(Option<Principal>);
-
-impl KeyId {
-    fn as_str(&self) -> &str {
-        self.0.as_ref().map_or("", Principal::id)
-    }
-}
-
-impl PartialEq for KeyId {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for KeyId {}
-
-impl Hash for KeyId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-
-impl EncodeLabelValue for KeyId {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        encoder.write_str(self.as_str())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn metrics() -> Metrics {
+        Metrics::new(None, AuditSinks::default(), || 0)
+    }
+
+    fn decide(metrics: &Metrics, key: &Principal, reason: &'static str) {
+        let key_id = KeyId::of(Some(key));
+        let labels = DecisionLabels {
+            outcome: "accepted",
+            reason,
+            key_id,
+        };
+        metrics.count(labels, Some(SystemTime::now()));
+    }
+
+    /// The decisions of each key, as they are exported.
+    fn exported(metrics: &Metrics) -> Vec<(String, u64)> {
+        let text = metrics.render().expect("text");
+        let decisions = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix("voxgate_decisions_total{")?;
+            let (labels, count) = rest.split_once("} ")?;
+            let key = labels.split("key_id=\"").nth(1)?.trim_end_matches('"');
+            Some((key.to_owned(), count.parse().expect("a number")))
+        });
+        let mut decisions: Vec<_> = decisions.collect();
+        decisions.sort();
+        decisions
+    }
+
+    fn expected(counts: &[(&str, u64)]) -> Vec<(String, u64)> {
+        let counts = counts.iter();
+        counts
+            .map(|(key, count)| ((*key).to_owned(), *count))
+            .collect()
+    }
+
+    #[test]
+    fn keys_beyond_the_limit_are_summed() {
+        let metrics = metrics().with_most_keys(2);
+        let keys = ["a", "b", "c", "d"].map(Principal::new);
+        for key in &keys {
+            decide(&metrics, key, "ok");
+            decide(&metrics, key, "ok");
+        }
+        let counts = expected(&[("(other)", 4), ("a", 2), ("b", 2)]);
+        assert_eq!(exported(&metrics), counts);
+        let text = metrics.render().expect("text");
+        let last_used = text.matches("key_last_used_timestamp_seconds{").count();
+        assert_eq!(last_used, 3, "{text}");
+
+        // A key that is removed makes room for another, and no decision is lost from the sum.
+        metrics.forget(&keys[0]);
+        decide(&metrics, &keys[3], "ok");
+        decide(&metrics, &keys[2], "ok");
+        let counts = expected(&[("(other)", 7), ("b", 2), ("d", 1)]);
+        assert_eq!(exported(&metrics), counts);
+
+        let none = self::metrics().with_most_keys(0);
+        decide(&none, &keys[0], "ok");
+        assert_eq!(exported(&none), expected(&[("(other)", 1)]));
+    }
 
     #[test]
     fn lost_lines_and_the_version_are_reported() {

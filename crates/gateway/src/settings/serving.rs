@@ -12,6 +12,8 @@ pub(crate) const CONTROL_DIR: &str = "VOXGATE_CONTROL_DIR";
 pub(crate) const HEADER_NAMES: &str = "VOXGATE_HEADER_NAMES";
 pub(crate) const FORWARD_HEADERS: &str = "VOXGATE_FORWARD_HEADERS";
 pub(crate) const FORWARD_HEADERS_ALSO: &str = "VOXGATE_FORWARD_HEADERS_ALSO";
+pub(crate) const CONNECTIONS_PER_CLIENT: &str = "VOXGATE_CONNECTIONS_PER_CLIENT";
+pub(crate) const METRICS_KEYS: &str = "VOXGATE_METRICS_KEYS";
 pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
 
 const GROUP: &str = "Listeners and upstream";
@@ -90,4 +92,18 @@ pub(super) const SERVING: &[Setting] = &[
         "NAMES",
         "With `VOXGATE_FORWARD_HEADERS=listed`: further request headers to forward, separated by commas",
     ),
+    Setting::new(
+        GROUP,
+        CONNECTIONS_PER_CLIENT,
+        "NUMBER",
+        "Most open connections of one client address; for IPv6, of one `/64` network",
+    )
+    .with_default("half of all connections that the limit of open files allows"),
+    Setting::new(
+        GROUP,
+        METRICS_KEYS,
+        "NUMBER",
+        "Most keys with metrics of their own; those of further keys are summed as `(other)`",
+    )
+    .with_default("1000"),
 ];

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::Read as _;
 
-use super::harness::{KEY, Program, Started, client, send_raw};
+use super::harness::{KEY, Program, Started, client};
+use super::lifecycle::admin;
 use http_body_util::{BodyExt as _, Full};
 
 /// Requests that are let in to an upstream that is down: each is a log line and two records.
@@ -21,8 +22,7 @@ async fn ask(gateway: &Started, times: usize) {
 }
 
 async fn metric(gateway: &Started, name: &str) -> u64 {
-    let request = "GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
-    let text = send_raw(gateway.admin, request).await.body;
+    let (_, text) = admin(gateway, "/metrics").await;
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

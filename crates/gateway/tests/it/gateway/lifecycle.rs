@@ -12,6 +12,10 @@ use tokio::sync::mpsc;
 use super::harness::{DEPLOYMENT_KEY, KEY, Program, Started, client, send_raw, serve};
 
 pub(super) async fn admin(gateway: &Started, path: &str) -> (u16, String) {
+    if path == "/metrics" {
+        // All who ask within a second are told the same.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
     let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
     let reply = send_raw(gateway.admin, request).await;
     (reply.status, reply.body)
@@ -191,6 +195,28 @@ async fn a_closed_terminal_is_an_orderly_end_too() {
     let (request_id, mut body) = begin(&gateway, KEY).await;
     gateway.signal(rustix::process::Signal::HUP);
     gateway.wait_for_log("draining");
+    drop(more);
+    while body.frame().await.is_some() {}
+    assert_eq!(gateway.exit_status().await.code(), Some(0));
+    assert_eq!(gateway.wait_for_completion(&request_id)["ended"], "ok");
+}
+
+#[tokio::test]
+async fn sigquit_drains_and_the_signals_of_log_rotation_do_no_harm() {
+    use rustix::process::Signal;
+    let (more, upstream) = dictated().await;
+    let mut gateway = Program::validating(upstream).start();
+    more.send("one").unwrap();
+    let (request_id, mut body) = begin(&gateway, KEY).await;
+    gateway.signal(Signal::USR1);
+    gateway.signal(Signal::USR2);
+    assert_eq!(admin(&gateway, "/readyz").await.0, 200);
+    gateway.signal(Signal::QUIT);
+    gateway.wait_for_log("SIGQUIT");
+    let (status, text) = admin(&gateway, "/readyz?verbose").await;
+    assert_eq!(status, 503);
+    assert!(text.contains("[-]serving failed: draining\n"), "{text}");
+    gateway.signal(Signal::USR1);
     drop(more);
     while body.frame().await.is_some() {}
     assert_eq!(gateway.exit_status().await.code(), Some(0));

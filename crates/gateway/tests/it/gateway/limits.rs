@@ -59,7 +59,7 @@ async fn metric(gateway: &Started, name: &str) -> f64 {
 }
 
 pub(super) async fn until_metric(gateway: &Started, name: &str, wanted: f64) {
-    for _ in 0..3000 {
+    for _ in 0..300 {
         if metric(gateway, name).await == wanted {
             return;
         }

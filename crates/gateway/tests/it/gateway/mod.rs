@@ -1,5 +1,6 @@
 //! The real program, over real sockets.
 
+mod admin;
 mod admission;
 mod audit_log;
 mod audit_loss;
@@ -9,13 +10,16 @@ mod audit_time_stamps;
 mod bodies;
 mod broken_streams;
 mod command_line;
+mod connection_limits;
 mod demo;
 mod dialects;
+mod floods;
 mod forwarding;
 pub(crate) mod harness;
 mod keys_reload;
 mod lifecycle;
 mod limits;
+mod rejections;
 mod request_corpus;
 mod revoking;
 mod shared_limits;

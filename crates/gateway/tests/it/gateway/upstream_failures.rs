@@ -7,7 +7,8 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::harness::{KEY, Program, Started, client, send_raw, serve_raw, wait_until};
+use super::harness::{KEY, Program, Started, client, serve_raw, wait_until};
+use super::lifecycle::admin;
 
 /// Sends a request that is let in: the status, the body and the completion record.
 async fn ask(gateway: &Started) -> (u16, String, serde_json::Value) {
@@ -25,10 +26,9 @@ async fn ask(gateway: &Started) -> (u16, String, serde_json::Value) {
 }
 
 async fn metric(gateway: &Started, line: &str) -> bool {
-    let request = "GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
-    let reply = send_raw(gateway.admin, request).await;
-    assert_eq!(reply.status, 200);
-    reply.body.lines().any(|own| own == line)
+    let (status, text) = admin(gateway, "/metrics").await;
+    assert_eq!(status, 200);
+    text.lines().any(|own| own == line)
 }
 
 const UNREACHABLE: &str = "bad gateway: the TTS server cannot be reached";

@@ -286,6 +286,12 @@ impl Started {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// How many files it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        files.count()
+    }
+
     /// Forgets the peak of the memory so far, so that `VmHWM` starts anew.
     pub(crate) fn forget_memory_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
