@@ -113,7 +113,7 @@ pub(super) fn remove_copies(headers: &mut HeaderMap, presented: &PresentedCreden
         let (name, values) = entry.remove_entry_mult();
         let left: Vec<HeaderValue> = match name == COOKIE {
             true => values
-                .filter_map(|cookies| without_crumbs(&cookies, &repeats))
+                .filter_map(|cookies| without_crumbs(&cookies, repeats))
                 .collect(),
             false => values.filter(|value| !repeats(value.as_bytes())).collect(),
         };
