@@ -132,7 +132,8 @@ fn without_crumbs(cookies: &HeaderValue, repeats: impl Fn(&[u8]) -> bool) -> Opt
     let crumbs = cookies.as_bytes().split(|byte| *byte == b';');
     let left: Vec<&[u8]> = crumbs
         .map(<[u8]>::trim_ascii)
-        .filter(|crumb| !repeats(crumb))
+        // An empty one would leave a space at the end.
+        .filter(|crumb| !crumb.is_empty() && !repeats(crumb))
         .collect();
     let left = left.join(&b"; "[..]);
     let left = Some(left).filter(|left| !left.is_empty() && !repeats(left))?;
@@ -461,6 +462,7 @@ mod tests {
             left("cookie", &["a=1; b=k3y-of-a-caller;c=2"]),
             ["a=1; c=2"]
         );
+        assert_eq!(left("cookie", &["a=1;b=k3y-of-a-caller; "]), ["a=1"]);
         assert_eq!(left("cookie", &["b=k3y-of-a-caller"]), none);
         assert_eq!(left("cookie", &["a=1;c=2"]), ["a=1;c=2"]);
         assert_eq!(

@@ -135,7 +135,9 @@ fn without_copies(headers: &HeaderMap, forms: &[Vec<u8>]) -> HeaderMap {
         let value = value.as_bytes();
         if name == "cookie" && repeats(value, forms) {
             let crumbs = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let crumbs: Vec<&[u8]> = crumbs.filter(|crumb| !repeats(crumb, forms)).collect();
+            let crumbs: Vec<&[u8]> = crumbs
+                .filter(|crumb| !crumb.is_empty() && !repeats(crumb, forms))
+                .collect();
             let crumbs = crumbs.join(&b"; "[..]);
             if !crumbs.is_empty() && !repeats(&crumbs, forms) {
                 let crumbs = crumbs.try_into().expect("a part of a value");

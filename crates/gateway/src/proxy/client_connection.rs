@@ -18,15 +18,14 @@ const MAX_CALLERS: usize = 256;
 /// pools, it ends no stream of another client connection or of another caller. The pools end with
 /// the client connection.
 #[derive(Clone, Default)]
-pub(crate) struct ClientConnection(Arc<Mutex<HashMap<Box<str>, Client<Connector, RequestBody>>>>);
+pub(crate) struct ClientConnection(Arc<Mutex<HashMap<Box<str>, Pool>>>);
+
+/// Connections to each upstream.
+type Pool = Client<Connector, RequestBody>;
 
 impl ClientConnection {
     /// The pool of this caller, which `make` makes for its first request.
-    pub(super) fn pool(
-        &self,
-        key_id: &str,
-        make: impl FnOnce() -> Client<Connector, RequestBody>,
-    ) -> Client<Connector, RequestBody> {
+    pub(super) fn pool(&self, key_id: &str, make: impl FnOnce() -> Pool) -> Pool {
         let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(key_id) {
             return pool.clone();

@@ -156,6 +156,8 @@ fn join_cookies(headers: &mut HeaderMap) {
             .get_all(COOKIE)
             .iter()
             .map(HeaderValue::as_bytes)
+            // An empty one would leave a space at the end.
+            .filter(|crumb| !crumb.is_empty())
             .collect();
         if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
             headers.insert(COOKIE, joined);
