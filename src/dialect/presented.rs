@@ -346,7 +346,7 @@ mod tests {
             ("k3y-of-a-caller", "***"),
             ("/v1/k3y-of-a-caller/x", "/v1/***/x"),
             ("k3y-of-a-callerk3y-of-a-caller", "******"),
-            ("k3y-of-a-calle", "k3y-of-a-calle"),
+            ("k3y-of-a-call", "k3y-of-a-call"),
             ("/%6b3y-of-a-caller", "/***"),
             ("/%6B3y%2Dof-a-caller%2f", "/***%2f"),
             ("/%256b3y-of-a-caller", "/***"),

@@ -267,7 +267,7 @@ mod tests {
         for more in [
             "",
             "disabled = false",
-            "disabled = tru",
+            "disabled = yes",
             "disabled = \"true\"",
             "# disabled = true",
             "expires = 2100-01-01T00:00:00Z",
