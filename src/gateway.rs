@@ -2,5 +2,5 @@
 //! any release.
 
 pub use crate::dialect::is_grpc;
-pub use crate::request_id::X_REQUEST_ID;
 pub use crate::websocket::{asks_for_websocket, upgrades_to_websocket};
+pub use voxgate_core::request_id::X_REQUEST_ID;

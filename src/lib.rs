@@ -55,12 +55,9 @@ pub mod audit;
 mod auth;
 #[cfg(feature = "axum")]
 pub mod axum;
-mod declassify;
-mod denial;
+mod caller;
 pub mod dialect;
 pub mod env;
-mod error;
-mod files;
 #[doc(hidden)]
 pub mod gateway;
 pub mod guide;
@@ -68,28 +65,26 @@ pub mod keys;
 pub mod policy;
 pub mod principal;
 pub mod rate_limit;
-mod request_id;
 mod request_validation;
 pub mod secret;
-mod toml_file;
 pub mod verify;
 mod websocket;
 
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
 pub use self::auth::{Auth, AuthBody, AuthFuture, AuthLayer, PeerAddr, Tunnel};
-#[cfg(voxgate_constant_time)]
-pub use self::declassify::on_declassify;
-pub use self::denial::{Denial, DenialKind};
 pub use self::dialect::Dialect;
-pub use self::error::{ConfigError, Problem};
 pub use self::keys::{Key, KeyRing, SharedKeyRing};
 pub use self::policy::Policy;
 pub use self::principal::{AuthMethod, Caller, Principal, Scope};
 pub use self::rate_limit::{Limiter, Limits, Rate};
-pub use self::request_id::RequestId;
 pub use self::request_validation::RequestValidation;
 pub use self::secret::{Digest, RawCredential, Secret};
 pub use self::verify::{Verdict, Verify, VerifyOutcome, verify_fn};
+#[cfg(voxgate_constant_time)]
+pub use voxgate_core::declassify::on_declassify;
+pub use voxgate_core::denial::{Denial, DenialKind};
+pub use voxgate_core::error::{ConfigError, Problem};
+pub use voxgate_core::request_id::RequestId;
 
 /// The examples of README are tests, too.
 #[cfg(all(doctest, feature = "axum"))]

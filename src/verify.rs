@@ -3,7 +3,8 @@
 use std::fmt;
 use std::future::Future;
 
-use crate::denial::Denial;
+use voxgate_core::denial::Denial;
+
 use crate::principal::Principal;
 use crate::secret::RawCredential;
 

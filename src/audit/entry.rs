@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use http::Version;
+use voxgate_core::denial::DenialKind;
+use voxgate_core::request_id::RequestId;
+use voxgate_limits::Limit;
 
 use super::fingerprint::CredentialFingerprint;
 use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Rejected, Start, Stop};
-use crate::denial::DenialKind;
 use crate::principal::{AuthMethod, Principal};
-use crate::request_id::RequestId;
-use voxgate_limits::Limit;
 
 /// Maximum number of bytes that are kept of each untrusted text.
 pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256];

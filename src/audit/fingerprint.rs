@@ -5,8 +5,8 @@ use std::io;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
+use voxgate_core::declassify::declassify;
 
-use crate::declassify::declassify;
 use crate::secret::RawCredential;
 
 /// The key of fingerprints, for one process or for several processes that share it.

@@ -4,16 +4,16 @@ use http::{Method, StatusCode};
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::Value;
+use voxgate_core::denial::{Denial, DenialKind};
+use voxgate_core::request_id::RequestId;
+use voxgate_limits::Limits;
 
 use super::*;
 use crate::audit::{
     AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, QueryNames, Rejected,
 };
-use crate::denial::{Denial, DenialKind};
 use crate::principal::{Account, AuthMethod, Scope};
-use crate::request_id::RequestId;
 use crate::secret::RawCredential;
-use voxgate_limits::Limits;
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     let schema = include_str!("../../docs/audit.schema.json");

@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode, Version};
-
-use crate::denial::{Denial, DenialKind};
-use crate::principal::{AuthMethod, Principal};
-use crate::request_id::RequestId;
+use voxgate_core::denial::{Denial, DenialKind};
+use voxgate_core::request_id::RequestId;
 use voxgate_limits::Limit;
+
+use crate::principal::{AuthMethod, Principal};
 
 pub use self::fingerprint::{CredentialFingerprint, Pepper};
 pub use self::query::QueryNames;

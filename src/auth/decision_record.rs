@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use voxgate_core::denial::{Denial, DenialKind};
 
 use crate::audit::{
     AuditRecord, AuditSink as _, CredentialFingerprint, Decision, QueryNames, Receipt,
 };
-use crate::denial::{Denial, DenialKind};
 use crate::rate_limit::Refused;
 
 use super::pipeline::Pipeline;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Extensions, Request, Response};
+use voxgate_core::denial::Denial;
 
 use crate::audit::{AuditSink, Pepper};
-use crate::denial::Denial;
 use crate::dialect::{Dialect, RefusalContext};
 use crate::policy::Policy;
 use crate::principal::Principal;

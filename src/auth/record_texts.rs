@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request};
+use voxgate_core::denial::DenialKind;
 
 use crate::audit::QueryNames;
-use crate::denial::DenialKind;
 use crate::dialect::{Dialect, PresentedCredentials, Search, may_be_copied};
 use crate::keys::find_token;
 use crate::principal::AuthMethod;

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 use http::header::CONTENT_LENGTH;
 use http::{Method, Response, StatusCode};
 use http_body::Body;
+use voxgate_core::denial::DenialKind;
+use voxgate_core::request_id::RequestId;
 
 use crate::audit::{AuditRecord, AuditSink, Completion, Ended};
-use crate::denial::DenialKind;
 use crate::principal::Principal;
 use crate::rate_limit::Permit;
-use crate::request_id::RequestId;
 
 use super::request_start::RequestStart;
 

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::Extensions;
 
-use crate::request_id::RequestId;
+use voxgate_core::request_id::RequestId;
 
 /// The time at which a request arrived, and its identifier.
 #[derive(Clone, Copy)]

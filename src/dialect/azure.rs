@@ -4,12 +4,12 @@
 //! refusals only by their status.
 
 use http::HeaderName;
+use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::sentence;
 use super::route::{READ_VOICES, Route, SPEAK, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
-use crate::denial::DenialKind;
 
 const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
 

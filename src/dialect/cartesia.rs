@@ -6,12 +6,12 @@
 
 use http::HeaderName;
 use http::header::AUTHORIZATION;
+use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence, word};
 use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
-use crate::denial::DenialKind;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 

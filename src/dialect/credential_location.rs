@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use http::header::{Entry, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Request};
+use voxgate_core::declassify::declassify;
+use voxgate_core::denial::DenialKind;
 
-use crate::declassify::declassify;
-use crate::denial::DenialKind;
 use crate::secret::{RawCredential, Secret};
 use crate::websocket::asks_for_websocket;
 

@@ -5,13 +5,13 @@
 //! `err_msg`.
 
 use http::header::AUTHORIZATION;
+use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, Route, SPEAK, any_key, route};
 use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
-use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "deepgram",

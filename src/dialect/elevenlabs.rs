@@ -3,12 +3,12 @@
 //! Its client sends the raw header `xi-api-key` and reads `detail.status` and `detail.message`.
 
 use http::HeaderName;
+use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
-use crate::denial::DenialKind;
 
 const XI_API_KEY: HeaderName = HeaderName::from_static("xi-api-key");
 

@@ -6,12 +6,12 @@
 
 use http::header::AUTHORIZATION;
 use http::{HeaderName, StatusCode};
+use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{Case, CredentialLocation, Form};
 use super::refusal::sentence;
 use super::route::{READ_VOICES, Route, SPEAK, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
-use crate::denial::DenialKind;
 
 const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 

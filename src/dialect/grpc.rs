@@ -4,8 +4,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-
-use crate::denial::DenialKind;
+use voxgate_core::denial::DenialKind;
 
 use super::refusal::sentence;
 

@@ -7,6 +7,7 @@
 
 use http::StatusCode;
 use http::header::AUTHORIZATION;
+use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::grpc;
@@ -14,7 +15,6 @@ use super::refusal::sentence;
 use super::route::{READ_VOICES, Route, WRITE_VOICES, any_key, route};
 use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
-use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "inworld",

@@ -8,12 +8,12 @@
 
 use http::HeaderName;
 use http::header::AUTHORIZATION;
+use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext, Retry};
-use crate::denial::DenialKind;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_VAPI_SECRET: HeaderName = HeaderName::from_static("x-vapi-secret");

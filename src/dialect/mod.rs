@@ -1,8 +1,8 @@
 //! The dialects: the credential locations and the refusals of each vendor.
 //!
-//! Each vendor has one file with one [`Profile`]: its credential locations, its refusals, and the
+//! Each vendor has one file with one `Profile`: its credential locations, its refusals, and the
 //! form in which a deployment key is sent upstream. To add a vendor, add a file and a line in
-//! [`vendors!`].
+//! `vendors!`.
 
 mod auto;
 mod basic;
@@ -21,8 +21,8 @@ use std::str::FromStr;
 use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, Request, Response};
+use voxgate_core::denial::{Denial, DenialKind};
 
-use crate::denial::{Denial, DenialKind};
 use crate::policy::Policy;
 use crate::secret::{Digest, Secret};
 

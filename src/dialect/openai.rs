@@ -4,12 +4,12 @@
 //! `code`.
 
 use http::header::AUTHORIZATION;
+use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
-use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "openai",

@@ -16,8 +16,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use percent_encoding::percent_decode;
 use subtle::ConstantTimeEq as _;
-
-use crate::declassify::declassify;
+use voxgate_core::declassify::declassify;
 
 use super::Dialect;
 

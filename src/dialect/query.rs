@@ -6,7 +6,7 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use percent_encoding::{percent_decode, percent_decode_str};
 
-use crate::denial::DenialKind;
+use voxgate_core::denial::DenialKind;
 
 /// The value of the parameter `name`, percent-decoded. Some clients do not encode their key, so
 /// that an invalid percent-encoding is kept unchanged.

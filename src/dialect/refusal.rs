@@ -5,9 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
-
-use crate::denial::{Denial, DenialKind};
-use crate::request_id::{RequestId, X_REQUEST_ID};
+use voxgate_core::denial::{Denial, DenialKind};
+use voxgate_core::request_id::{RequestId, X_REQUEST_ID};
 
 use super::{Profile, grpc};
 
@@ -128,32 +127,7 @@ fn http(refusal: Refusal) -> Response<Bytes> {
 
 /// The reason as a sentence. A vendor that documents its own text uses that instead.
 pub(super) fn sentence(kind: DenialKind) -> &'static str {
-    match kind {
-        DenialKind::AmbiguousPath => "The path is ambiguous.",
-        DenialKind::InvalidHost => "The Host header is invalid.",
-        DenialKind::MethodNotAllowed => "The method is not allowed.",
-        DenialKind::InvalidScheme => "The scheme of the request's target is invalid.",
-        DenialKind::InvalidHeader => "A header of the request is invalid.",
-        DenialKind::InvalidContentLength => "The Content-Length header is invalid.",
-        DenialKind::UnsupportedTransferCoding => "The only transfer coding is chunked.",
-        DenialKind::UnrecognizedDialect => "The request belongs to no API that is served here.",
-        DenialKind::MissingCredential => "The API key is missing.",
-        DenialKind::MalformedCredential
-        | DenialKind::ConflictingCredentials
-        | DenialKind::UnknownCredential
-        | DenialKind::MistypedCredential
-        | DenialKind::DisabledCredential
-        | DenialKind::ExpiredCredential
-        | DenialKind::NotYetValidCredential => "The API key is invalid.",
-        DenialKind::InsufficientScope => "The API key does not have access to this resource.",
-        DenialKind::ContentTooLarge => "The request is too large.",
-        DenialKind::RateLimited => "Too many requests; retry later.",
-        DenialKind::Unavailable => "The service is unavailable; retry later.",
-        DenialKind::NoUpstream => "There is nothing at this path.",
-        DenialKind::UpstreamUnreachable => "The TTS server cannot be reached.",
-        DenialKind::UpstreamTimeout => "The TTS server did not answer in time.",
-        DenialKind::InternalError => "The gateway failed.",
-    }
+    kind.sentence()
 }
 
 /// An error code for programs: `unauthorized`, `forbidden`, `rate_limited`, ….

@@ -7,11 +7,11 @@
 use std::borrow::Cow;
 
 use http::header::AUTHORIZATION;
+use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::route::{READ_VOICES, Route, SPEAK, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
-use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "rime",
@@ -73,6 +73,7 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         Kind::UpstreamUnreachable => "bad gateway: the TTS server cannot be reached",
         Kind::UpstreamTimeout => "gateway timeout: the TTS server did not answer in time",
         Kind::InternalError => "internal server error",
+        other => other.sentence(),
     };
     Refusal {
         status: kind.status(),

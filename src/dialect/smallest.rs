@@ -4,12 +4,12 @@
 //! shapes. Its self-hosted server takes `Authorization: Token KEY`.
 
 use http::header::AUTHORIZATION;
+use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence};
 use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
-use crate::denial::DenialKind;
 
 pub(super) static PROFILE: Profile = Profile {
     name: "smallest",

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue};
 
-use crate::denial::DenialKind;
+use voxgate_core::denial::DenialKind;
 
 /// The form of a credential in an offer.
 #[derive(Clone, Copy)]

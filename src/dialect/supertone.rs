@@ -5,12 +5,12 @@
 //! only if `status_code` is present, so that the refusal has both.
 
 use http::HeaderName;
+use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{reason, sentence};
 use super::route::{READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
-use crate::denial::DenialKind;
 
 const X_SUP_API_KEY: HeaderName = HeaderName::from_static("x-sup-api-key");
 

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderValue, Version};
+use voxgate_core::request_id::RequestId;
 
 use super::*;
-use crate::request_id::RequestId;
 
 fn request(uri: &str, headers: &[(&str, &str)]) -> Request<()> {
     let mut builder = Request::builder().uri(uri);
@@ -416,32 +416,6 @@ fn upgrade_credentials_are_accepted_in_http_1_1_only() {
 #[test]
 fn refusals_match_the_snapshot() {
     use std::fmt::Write as _;
-    let kinds = [
-        DenialKind::AmbiguousPath,
-        DenialKind::InvalidHost,
-        DenialKind::MethodNotAllowed,
-        DenialKind::InvalidScheme,
-        DenialKind::InvalidHeader,
-        DenialKind::InvalidContentLength,
-        DenialKind::UnsupportedTransferCoding,
-        DenialKind::UnrecognizedDialect,
-        DenialKind::MissingCredential,
-        DenialKind::MalformedCredential,
-        DenialKind::ConflictingCredentials,
-        DenialKind::UnknownCredential,
-        DenialKind::MistypedCredential,
-        DenialKind::DisabledCredential,
-        DenialKind::ExpiredCredential,
-        DenialKind::NotYetValidCredential,
-        DenialKind::InsufficientScope,
-        DenialKind::ContentTooLarge,
-        DenialKind::RateLimited,
-        DenialKind::Unavailable,
-        DenialKind::NoUpstream,
-        DenialKind::UpstreamUnreachable,
-        DenialKind::UpstreamTimeout,
-        DenialKind::InternalError,
-    ];
     let mut table = String::new();
     for (dialect, path) in Dialect::ALL
         .map(|dialect| (dialect, "/"))
@@ -449,7 +423,7 @@ fn refusals_match_the_snapshot() {
         .chain([(Dialect::Inworld, "/tts/v1/voice:stream")])
     {
         writeln!(table, "# {dialect} {path}").expect("text");
-        for kind in kinds {
+        for kind in DenialKind::ALL.iter().copied() {
             let response = dialect.refuse(&Denial::new(kind), context(path));
             let header = |name| {
                 let value = response.headers().get(name);

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use voxgate_core::error::{ConfigError, Problem};
+
 use crate::dialect::{DEPLOYMENT_VARIABLES, Dialect};
-use crate::error::{ConfigError, Problem};
 use crate::keys::{Key, KeyRing, KeysFile, Loaded, MISTYPED, Source, is_mistyped, is_weak};
 use crate::policy::Policy;
 use crate::principal::Principal;

@@ -6,10 +6,10 @@ use std::fmt;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+use voxgate_core::error::{ConfigError, Problem};
 
-use crate::error::{ConfigError, Problem};
-use crate::files;
 use crate::secret::Secret;
+use voxgate_core::files;
 
 use super::secrets;
 use super::table::{SETTINGS, Setting};

@@ -4,10 +4,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
-
-use crate::error::{ConfigError, Problem};
-use crate::rate_limit::{Limiter, LimiterBuilder};
+use voxgate_core::error::{ConfigError, Problem};
 use voxgate_limits::{Limits, Rate};
+
+use crate::rate_limit::{Limiter, LimiterBuilder};
 
 use super::environment::Environment;
 

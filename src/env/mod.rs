@@ -53,8 +53,9 @@ mod secrets;
 mod settings;
 mod table;
 
+use voxgate_core::error::ConfigError;
+
 use crate::auth::AuthLayer;
-use crate::error::ConfigError;
 
 pub use self::environment::Environment;
 pub use self::limits::LimitSettings;
@@ -64,7 +65,7 @@ pub use self::secrets::path_to_show;
 pub use self::settings::Settings;
 pub use self::table::{SETTINGS, Setting};
 #[doc(hidden)]
-pub use crate::files::read_text;
+pub use voxgate_core::files::read_text;
 
 /// The sources of callers' keys, as problems name them.
 const KEY_SOURCES: &str = "VOXGATE_API_KEYS or VOXGATE_KEYS_FILE";

@@ -1,6 +1,6 @@
 //! The two modes, and the mode that follows from the settings.
 
-use crate::error::Problem;
+use voxgate_core::error::Problem;
 
 use super::KEY_SOURCES;
 

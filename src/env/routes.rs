@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use voxgate_core::error::Problem;
+
 use crate::dialect::Dialect;
-use crate::error::Problem;
 use crate::policy::Policy;
 
 /// Parses the dialect. Returns `None` and adds a problem if it is unknown.

@@ -3,9 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use voxgate_core::error::Problem;
+use voxgate_core::files::read_text;
+
 use crate::dialect::Dialect;
-use crate::error::Problem;
-use crate::files::read_text;
 use crate::keys::is_quoted;
 use crate::secret::Secret;
 

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use serde::Deserialize;
+use voxgate_core::error::{ConfigError, Problem};
+use voxgate_core::files::Fingerprint;
 
 use crate::auth::AuthLayer;
 use crate::dialect::Dialect;
-use crate::error::{ConfigError, Problem};
-use crate::files::Fingerprint;
 use crate::keys::{KeyRing, SharedKeyRing, Source};
 use crate::policy::Policy;
 use crate::principal::Principal;

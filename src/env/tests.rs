@@ -1,8 +1,9 @@
 use std::io::Write as _;
 
+use voxgate_core::error::Problem;
+
 use super::*;
 use crate::dialect::Dialect;
-use crate::error::Problem;
 
 fn settings(vars: &[(&str, &str)]) -> Result<Settings, ConfigError> {
     Settings::from_environment(&Environment::new(vars.iter().copied(), &[]))

@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::SystemTime;
 
-use crate::error::Problem;
+use voxgate_core::error::Problem;
+
 use crate::principal::Principal;
 use crate::secret::{Digest, Secret};
 

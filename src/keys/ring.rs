@@ -7,10 +7,11 @@ use std::future::Ready;
 use std::hash::{BuildHasher, Hasher as _};
 use std::path::Path;
 
-use crate::declassify::declassify;
-use crate::denial::{Denial, DenialKind};
+use voxgate_core::declassify::declassify;
+use voxgate_core::denial::{Denial, DenialKind};
+use voxgate_core::error::{ConfigError, Problem};
+
 use crate::dialect::Dialect;
-use crate::error::{ConfigError, Problem};
 use crate::principal::{KeyState, Principal};
 use crate::secret::{Digest, RawCredential};
 use crate::verify::{Verdict, Verify, VerifyOutcome};
@@ -289,9 +290,9 @@ impl KeyRing {
         let kind = match state {
             _ if !matches => DenialKind::UnknownCredential,
             KeyState::Active => return Ok(principal),
-            KeyState::Disabled => DenialKind::DisabledCredential,
             KeyState::Expired => DenialKind::ExpiredCredential,
             KeyState::NotYetValid => DenialKind::NotYetValidCredential,
+            _ => DenialKind::DisabledCredential,
         };
         let denial = Denial::new(kind);
         Err(match matches {

@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use voxgate_core::error::ConfigError;
 
 use crate::dialect::Dialect;
-use crate::error::ConfigError;
 use crate::principal::Principal;
 use crate::secret::RawCredential;
 use crate::verify::{Verdict, Verify, VerifyOutcome};

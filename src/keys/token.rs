@@ -5,8 +5,8 @@ use std::io;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use voxgate_core::declassify::declassify;
 
-use crate::declassify::declassify;
 use crate::secret::Secret;
 
 /// The prefix by which secret scanners and people recognise a Voxgate key.

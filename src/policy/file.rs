@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
-
-use crate::error::ConfigError;
-use crate::toml_file::TomlFile;
+use voxgate_core::error::ConfigError;
+use voxgate_core::toml_file::TomlFile;
 
 use super::pattern::{can_match, has_parameter};
 use super::rule::{Rule, Voice};

@@ -7,9 +7,9 @@ mod rule;
 use std::path::Path;
 
 use http::{Method, Uri};
+use voxgate_core::denial::DenialKind;
+use voxgate_core::error::ConfigError;
 
-use crate::denial::DenialKind;
-use crate::error::ConfigError;
 use crate::principal::Principal;
 
 pub(crate) use self::pattern::Specificity;

@@ -131,8 +131,9 @@ impl Rule {
     /// Whether this restricted principal may send a request that this rule names.
     pub(super) fn permits(&self, principal: &Principal, uri: &Uri) -> bool {
         let by_kind = match principal.kind() {
-            KeyKind::Realtime => self.realtime,
             KeyKind::Standard => self.scope().is_none_or(|scope| principal.has_scope(scope)),
+            KeyKind::Realtime => self.realtime,
+            _ => false,
         };
         by_kind && (!principal.is_limited_to_voices() || self.permits_voice(principal, uri))
     }

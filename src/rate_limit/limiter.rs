@@ -6,12 +6,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use voxgate_core::denial::{Denial, DenialKind};
 use voxgate_limits::{
     AcquireError, AcquireFuture, AcquireRequest, Decision, Granted, Limit, LimitStore, Limits,
     LocalStore, Remaining, StoreStatus,
 };
 
-use crate::denial::{Denial, DenialKind};
 use crate::principal::Principal;
 
 use super::admission::{Admission, Admitted};

@@ -4,9 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use http::HeaderMap;
+use voxgate_core::denial::Denial;
 use voxgate_limits::Lease;
-
-use crate::denial::Denial;
 
 use super::header_fields::HeaderFields;
 

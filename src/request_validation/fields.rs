@@ -3,7 +3,7 @@
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
 
-use crate::denial::DenialKind;
+use voxgate_core::denial::DenialKind;
 
 /// Checks the fields that HTTP libraries let through and strict servers do not. Such a server ends
 /// the whole connection in HTTP/2, and with it the streams of other callers.

@@ -4,7 +4,7 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, Uri, Version};
 
-use crate::denial::DenialKind;
+use voxgate_core::denial::DenialKind;
 
 /// Checks `Host` and the authority of the target by RFC 9112 §3.2 and RFC 9113 §8.3.1.
 pub(super) fn check(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), DenialKind> {

@@ -11,7 +11,7 @@ mod target;
 
 use http::{HeaderMap, Method, Uri, Version};
 
-use crate::denial::DenialKind;
+use voxgate_core::denial::DenialKind;
 
 /// The checks of a request that run before its credential is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use http::{Method, Uri};
 
-use crate::denial::DenialKind;
+use voxgate_core::denial::DenialKind;
 
 /// Checks the form of the target as the client wrote it (RFC 9112 §3.2): `http` or `https` if there
 /// is a scheme, and a path that begins with `/`. `http` reads the path of `?query` as `/`, and

@@ -6,11 +6,11 @@ use std::time::SystemTime;
 
 use http::{Method, Version};
 use serde_json::Value;
+use voxgate_core::request_id::RequestId;
 
 use super::batch::MAX_RECORDS;
 use super::*;
 use crate::audit::Decision;
-use crate::request_id::RequestId;
 
 /// Reports each call to the test, and returns the answer that the test sends.
 struct Told {

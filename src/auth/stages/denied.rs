@@ -2,8 +2,8 @@
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
+use voxgate_core::denial::Denial;
 
-use crate::denial::Denial;
 use crate::dialect::RefusalContext;
 use crate::rate_limit::Refused;
 use crate::verify::Verify;

@@ -2,8 +2,8 @@
 
 use http::Request;
 use http::header::UPGRADE;
+use voxgate_core::denial::DenialKind;
 
-use crate::denial::DenialKind;
 use crate::dialect::Dialect;
 use crate::principal::{AuthMethod, Principal};
 use crate::rate_limit::Permit;

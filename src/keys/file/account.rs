@@ -1,11 +1,11 @@
 //! An `[[account]]` table.
 
 use toml::de::DeTable;
+use voxgate_core::toml_file::TomlFile;
+use voxgate_limits::Limits;
 
 use super::values;
 use crate::principal::Account;
-use crate::toml_file::TomlFile;
-use voxgate_limits::Limits;
 
 const FIELDS: &str = "id, max_active_keys, rate, burst, concurrency";
 

@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 
 use toml::de::{DeTable, DeValue};
+use voxgate_core::toml_file::TomlFile;
+use voxgate_limits::Limits;
 
 use super::Reading;
 use super::values::{self, Value};
@@ -10,8 +12,6 @@ use crate::keys::key::Key;
 use crate::keys::plain::PlainKey;
 use crate::principal::{KeyKind, Principal, Scope, Validity};
 use crate::secret::{Digest, Secret};
-use crate::toml_file::TomlFile;
-use voxgate_limits::Limits;
 
 const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, created, not_before, \
                       expires, disabled, account, rate, burst, concurrency, labels";

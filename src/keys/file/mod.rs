@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use toml::de::DeTable;
+use voxgate_core::error::{ConfigError, Problem};
+use voxgate_core::files::read_text;
+use voxgate_core::toml_file::{TomlFile, unreadable};
 
 use super::key::Key;
 use super::ring::KeyRing;
 use crate::dialect::Dialect;
-use crate::error::{ConfigError, Problem};
-use crate::files::read_text;
 use crate::principal::{Account, KeyState};
-use crate::toml_file::{TomlFile, unreadable};
 
 pub(crate) use self::takeaway::Takeaways;
 

@@ -1,9 +1,9 @@
 //! The `[revoked]` table.
 
 use toml::de::DeValue;
+use voxgate_core::toml_file::TomlFile;
 
 use super::values::{Value, is_id};
-use crate::toml_file::TomlFile;
 
 /// Reads the ids of keys that are refused, whether or not they are in the file.
 pub(super) fn read(file: &mut TomlFile<'_>, value: &Value<'_>) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::toml_file::TomlFile;
+use voxgate_core::toml_file::TomlFile;
 use voxgate_limits::{Limits, Rate};
 
 const MAX_ID_BYTES: usize = 64;

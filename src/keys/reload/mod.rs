@@ -10,10 +10,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use voxgate_core::error::{ConfigError, Problem};
+use voxgate_core::files::{Fingerprint, read_together, read_what_is_text};
+use voxgate_core::toml_file::unreadable;
+
 use crate::dialect::Dialect;
-use crate::error::{ConfigError, Problem};
-use crate::files::{Fingerprint, read_together, read_what_is_text};
-use crate::toml_file::unreadable;
 
 use super::file::{KeysFile, Takeaways};
 use super::ring::KeyRing;

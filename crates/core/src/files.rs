@@ -14,7 +14,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A fingerprint of several files that changes when one of them changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fingerprint([u8; 32]);
+pub struct Fingerprint([u8; 32]);
 
 /// Reads a text file, up to the maximum size, without a byte order mark.
 pub fn read_text(path: &Path) -> io::Result<String> {
@@ -38,7 +38,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 
 /// Reads a text file that [`read_text`] refuses because parts of it are not text: those are replaced.
 /// `None` if it cannot be read at all.
-pub(crate) fn read_what_is_text(path: &Path) -> Option<String> {
+pub fn read_what_is_text(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     let place = locate(std::slice::from_ref(&path.to_owned())).pop()?;
     let read = open(&place).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
@@ -48,7 +48,7 @@ pub(crate) fn read_what_is_text(path: &Path) -> Option<String> {
 
 /// What users who are neither the owner of the file nor in its group can do with it, if anything.
 #[cfg(unix)]
-pub(crate) fn access_by_others(path: &Path) -> Option<&'static str> {
+pub fn access_by_others(path: &Path) -> Option<&'static str> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(path).ok()?.permissions().mode();
     match (mode & 0o004 != 0, mode & 0o002 != 0) {
@@ -61,7 +61,7 @@ pub(crate) fn access_by_others(path: &Path) -> Option<&'static str> {
 
 /// Only Unix has such permissions.
 #[cfg(not(unix))]
-pub(crate) fn access_by_others(_: &Path) -> Option<&'static str> {
+pub fn access_by_others(_: &Path) -> Option<&'static str> {
     None
 }
 
@@ -76,14 +76,14 @@ fn open(path: &Path) -> io::Result<File> {
 /// Reads these files. Files of one mounted Kubernetes volume are read from the same version: all
 /// files of a volume are behind one link, `..data`, which is switched to the next version
 /// atomically.
-pub(crate) fn read_together(paths: &[PathBuf]) -> Vec<io::Result<String>> {
+pub fn read_together(paths: &[PathBuf]) -> Vec<io::Result<String>> {
     let places = locate(paths);
     places.iter().map(|path| read_text(path)).collect()
 }
 
 impl Fingerprint {
     /// The fingerprint of texts that were read.
-    pub(crate) fn of(texts: &[io::Result<String>]) -> Self {
+    pub fn of(texts: &[io::Result<String>]) -> Self {
         let mut hasher = Sha256::new();
         for text in texts {
             match text {
@@ -98,7 +98,7 @@ impl Fingerprint {
     }
 
     /// The fingerprint of the current content. The content is not kept in memory.
-    pub(crate) fn now(paths: &[PathBuf]) -> Self {
+    pub fn now(paths: &[PathBuf]) -> Self {
         let mut hasher = Sha256::new();
         for path in locate(paths) {
             match hash(&path, &mut hasher) {

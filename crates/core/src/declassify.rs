@@ -6,7 +6,7 @@
 //! find whatever else depends on them. `docs/explanation/constant-time.md` has the list.
 
 /// What can be declassified: one fact, and never the bytes of a credential or of a digest.
-pub(crate) trait Fact: Copy {
+pub trait Fact: Copy {
     #[cfg(voxgate_constant_time)]
     fn through(self, hook: Hook) -> Self;
 }
@@ -31,7 +31,7 @@ impl Fact for u64 {
 
 /// The value itself. From here on, what the program does may depend on it.
 #[inline]
-pub(crate) fn declassify<T: Fact>(fact: T) -> T {
+pub fn declassify<T: Fact>(fact: T) -> T {
     #[cfg(voxgate_constant_time)]
     if let Some(hook) = HOOK.get() {
         return fact.through(*hook);

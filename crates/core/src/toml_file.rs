@@ -24,7 +24,7 @@ const MAX_PART_BYTES: usize = 4 * 1024 * 1024;
 const MAX_PROBLEMS: usize = 100;
 
 /// That the file at `path`, which should be a `kind`, cannot be read.
-pub(crate) fn unreadable(path: &Path, kind: &str, error: &io::Error) -> Problem {
+pub fn unreadable(path: &Path, kind: &str, error: &io::Error) -> Problem {
     let fix = match error.kind() {
         io::ErrorKind::NotFound => format!("correct the path, or write the {kind} to it"),
         io::ErrorKind::PermissionDenied => {
@@ -82,7 +82,7 @@ fn fix(message: &str) -> &'static str {
 }
 
 /// A part of a file that is being read, and what is wrong with the file so far.
-pub(crate) struct TomlFile<'a> {
+pub struct TomlFile<'a> {
     name: &'a str,
     part: &'a str,
     /// A place in this part, and its line: where the last question was.
@@ -94,7 +94,7 @@ pub(crate) struct TomlFile<'a> {
 impl<'a> TomlFile<'a> {
     /// Reads the file at `path`, which is a `kind`, with `read`, which is called for each part of
     /// it that is TOML. What is wrong is returned.
-    pub(crate) fn load(
+    pub fn load(
         path: &Path,
         kind: &str,
         read: impl FnMut(&mut TomlFile<'_>, &DeTable<'_>),
@@ -106,7 +106,7 @@ impl<'a> TomlFile<'a> {
     }
 
     /// Reads the file that has this name and this text.
-    pub(crate) fn parse(
+    pub fn parse(
         text: &'a str,
         name: &'a str,
         mut read: impl FnMut(&mut Self, &DeTable<'_>),
@@ -166,14 +166,14 @@ impl<'a> TomlFile<'a> {
     }
 
     /// Notes a problem at this offset.
-    pub(crate) fn problem(&mut self, at: usize, message: impl Into<String>) {
+    pub fn problem(&mut self, at: usize, message: impl Into<String>) {
         if !self.is_hopeless() {
             let line = self.line(at);
             self.problem_in_line(line, message);
         }
     }
 
-    pub(crate) fn problem_in_line(&mut self, line: u32, message: impl Into<String>) {
+    pub fn problem_in_line(&mut self, line: u32, message: impl Into<String>) {
         match self.problems.len() {
             0..MAX_PROBLEMS => {
                 let place = format!("{}:{line}", self.name);
@@ -188,7 +188,7 @@ impl<'a> TomlFile<'a> {
     }
 
     /// The line of this offset. It is cheap to ask in ascending order.
-    pub(crate) fn line(&mut self, at: usize) -> u32 {
+    pub fn line(&mut self, at: usize) -> u32 {
         if at < self.known.0 {
             self.known = (0, self.first_line);
         }
@@ -200,13 +200,13 @@ impl<'a> TomlFile<'a> {
     }
 
     /// The file's name and this line.
-    pub(crate) fn place(&self, line: u32) -> String {
+    pub fn place(&self, line: u32) -> String {
         format!("{}:{line}", self.name)
     }
 
     /// The tables of the part, which may hold only `[[…]]` of these names, and one `[…]` of each name
     /// in `single`, which is read elsewhere: each with its offset, and with which of the names it has.
-    pub(crate) fn tables<'b, 'c>(
+    pub fn tables<'b, 'c>(
         &mut self,
         table: &'b DeTable<'c>,
         names: &[&'static str],
@@ -248,7 +248,7 @@ impl<'a> TomlFile<'a> {
     }
 
     /// The text of a field that must be one.
-    pub(crate) fn text(&mut self, value: &Spanned<DeValue<'_>>, field: &str) -> Option<String> {
+    pub fn text(&mut self, value: &Spanned<DeValue<'_>>, field: &str) -> Option<String> {
         let text = value.get_ref().as_str();
         if text.is_none() {
             self.problem(value.span().start, format!("{field} must be a string"));
@@ -258,7 +258,7 @@ impl<'a> TomlFile<'a> {
 
     /// The texts of a field that must be a list of them, each read by `read`; `wrong` says how
     /// the field must be.
-    pub(crate) fn list<T>(
+    pub fn list<T>(
         &mut self,
         value: &Spanned<DeValue<'_>>,
         wrong: &str,

@@ -16,7 +16,10 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct RequestId(Uuid);
 
 impl RequestId {
-    pub(crate) fn new(since_epoch: std::time::Duration) -> Self {
+    /// An identifier that is made at this time since the Unix epoch.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(since_epoch: std::time::Duration) -> Self {
         // `NoContext` because the shared counter of `Uuid::now_v7` is behind a lock, and order
         // within a millisecond is told by the audit record, not by the identifier.
         Self(Uuid::new_v7(Timestamp::from_unix(

@@ -38,7 +38,9 @@ impl Account {
     }
 
     /// The identifier, for a type that keeps it.
-    pub(crate) fn shared_id(&self) -> Arc<str> {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn shared_id(&self) -> Arc<str> {
         self.id.clone()
     }
 

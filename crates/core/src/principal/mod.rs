@@ -1,7 +1,6 @@
 //! The principal: the owner of a credential, with its rights, limits and validity.
 
 mod account;
-mod caller;
 mod scope;
 mod validity;
 
@@ -13,11 +12,10 @@ use crate::secret::Digest;
 use voxgate_limits::Limits;
 
 pub use self::account::Account;
-pub use self::caller::{AuthMethod, Caller};
 pub use self::scope::{InvalidScope, Scope};
 pub use self::validity::{KeyState, Validity};
 
-/// The owner of a credential. A [`Verify`](crate::Verify) implementation returns it.
+/// The owner of a credential. A `Verify` implementation returns it.
 ///
 /// Cheap to clone. It contains names and rights, never the credential.
 #[derive(Clone, Debug)]
@@ -108,7 +106,7 @@ impl Principal {
         self.with(|details| details.voices = Some(voices.collect()))
     }
 
-    /// Sets when the key is valid. A [`KeyRing`](crate::KeyRing) refuses it at any other time.
+    /// Sets when the key is valid. A `KeyRing` refuses it at any other time.
     #[must_use]
     pub fn with_validity(mut self, validity: Validity) -> Self {
         Arc::make_mut(&mut self.0).validity = validity;
@@ -150,7 +148,9 @@ impl Principal {
     }
 
     /// The identifier, for a type that keeps it.
-    pub(crate) fn shared_id(&self) -> Arc<str> {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn shared_id(&self) -> Arc<str> {
         self.0.id.clone()
     }
 
@@ -264,33 +264,44 @@ impl Principal {
     }
 
     /// The current state. Reads the clock only if the validity is bounded.
-    pub(crate) fn current_state(&self) -> KeyState {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn current_state(&self) -> KeyState {
         self.state(SystemTime::now())
     }
 
-    pub(crate) fn disabled(mut self, disabled: bool) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn disabled(mut self, disabled: bool) -> Self {
         Arc::make_mut(&mut self.0).disabled = disabled;
         self
     }
 
-    pub(crate) fn known_by(mut self, credential: Digest) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn known_by(mut self, credential: Digest) -> Self {
         Arc::make_mut(&mut self.0).credential = Some(credential);
         self
     }
 
-    pub(crate) fn credential(&self) -> Option<&Digest> {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn credential(&self) -> Option<&Digest> {
         self.0.credential.as_ref()
     }
 
     /// Whether everything except the credential is equal.
-    pub(crate) fn has_rights_of(&self, other: &Self) -> bool {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn has_rights_of(&self, other: &Self) -> bool {
         let rights = |record: &Record| (record.validity, record.disabled, record.kind);
         let (own, its) = (&*self.0, &*other.0);
         own.id == its.id && rights(own) == rights(its) && own.details == its.details
     }
 
     /// Hashes everything except the credential into `state`.
-    pub(crate) fn hash_rights(&self, state: &mut impl Hasher) {
+    #[doc(hidden)]
+    pub fn hash_rights(&self, state: &mut impl Hasher) {
         let Record {
             id,
             credential: _,

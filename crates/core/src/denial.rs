@@ -141,7 +141,7 @@ pub enum DenialKind {
     ConflictingCredentials,
     /// No key matches the credential.
     UnknownCredential,
-    /// The credential has the form of a [generated key](crate::keys::generate_key), but its
+    /// The credential has the form of a generated key, but its
     /// checksum is wrong: it is incomplete or mistyped.
     MistypedCredential,
     /// The credential is known, but disabled.
@@ -169,9 +169,70 @@ pub enum DenialKind {
 }
 
 impl DenialKind {
+    /// All kinds.
+    pub const ALL: &'static [Self] = &[
+        Self::AmbiguousPath,
+        Self::InvalidHost,
+        Self::MethodNotAllowed,
+        Self::InvalidScheme,
+        Self::InvalidHeader,
+        Self::InvalidContentLength,
+        Self::UnsupportedTransferCoding,
+        Self::UnrecognizedDialect,
+        Self::MissingCredential,
+        Self::MalformedCredential,
+        Self::ConflictingCredentials,
+        Self::UnknownCredential,
+        Self::MistypedCredential,
+        Self::DisabledCredential,
+        Self::ExpiredCredential,
+        Self::NotYetValidCredential,
+        Self::InsufficientScope,
+        Self::ContentTooLarge,
+        Self::RateLimited,
+        Self::Unavailable,
+        Self::NoUpstream,
+        Self::UpstreamUnreachable,
+        Self::UpstreamTimeout,
+        Self::InternalError,
+    ];
+
+    /// The reason as a sentence for the caller. A vendor that documents its own text uses that instead.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::AmbiguousPath => "The path is ambiguous.",
+            Self::InvalidHost => "The Host header is invalid.",
+            Self::MethodNotAllowed => "The method is not allowed.",
+            Self::InvalidScheme => "The scheme of the request's target is invalid.",
+            Self::InvalidHeader => "A header of the request is invalid.",
+            Self::InvalidContentLength => "The Content-Length header is invalid.",
+            Self::UnsupportedTransferCoding => "The only transfer coding is chunked.",
+            Self::UnrecognizedDialect => "The request belongs to no API that is served here.",
+            Self::MissingCredential => "The API key is missing.",
+            Self::MalformedCredential
+            | Self::ConflictingCredentials
+            | Self::UnknownCredential
+            | Self::MistypedCredential
+            | Self::DisabledCredential
+            | Self::ExpiredCredential
+            | Self::NotYetValidCredential => "The API key is invalid.",
+            Self::InsufficientScope => "The API key does not have access to this resource.",
+            Self::ContentTooLarge => "The request is too large.",
+            Self::RateLimited => "Too many requests; retry later.",
+            Self::Unavailable => "The service is unavailable; retry later.",
+            Self::NoUpstream => "There is nothing at this path.",
+            Self::UpstreamUnreachable => "The TTS server cannot be reached.",
+            Self::UpstreamTimeout => "The TTS server did not answer in time.",
+            Self::InternalError => "The gateway failed.",
+        }
+    }
+
     /// The kind that is shown to the caller. A caller with a refused key does not learn whether the
     /// key is known.
-    pub(crate) fn as_told(self) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn as_told(self) -> Self {
         match self {
             Self::MistypedCredential
             | Self::DisabledCredential
@@ -182,7 +243,9 @@ impl DenialKind {
     }
 
     /// Whether it is uncertain where the request ends, so that its connection must not be used again.
-    pub(crate) fn is_framing(self) -> bool {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_framing(self) -> bool {
         matches!(
             self,
             Self::InvalidContentLength | Self::UnsupportedTransferCoding
@@ -190,7 +253,9 @@ impl DenialKind {
     }
 
     /// Whether the caller failed to authenticate.
-    pub(crate) fn is_failed_authentication(self) -> bool {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_failed_authentication(self) -> bool {
         self.status() == StatusCode::UNAUTHORIZED
     }
 
@@ -235,5 +300,18 @@ impl DenialKind {
             Self::UpstreamTimeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
             Self::InternalError => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kinds_are_listed_once() {
+        let names: std::collections::HashSet<_> =
+            DenialKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(names.len(), DenialKind::ALL.len());
+        assert_eq!(names.len(), DenialKind::InternalError as usize + 1);
     }
 }

@@ -1,7 +1,7 @@
 //! The principal of an accepted request, as a handler sees it.
 
-use super::Principal;
-use crate::request_id::RequestId;
+use voxgate_core::principal::Principal;
+use voxgate_core::request_id::RequestId;
 
 /// The method by which a caller was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
