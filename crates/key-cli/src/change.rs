@@ -10,6 +10,7 @@ use voxgate::{Dialect, Problem, Secret};
 use super::edit::KeysText;
 use super::failure::KeyCommandError;
 use super::permissions;
+use super::store::FileState;
 use super::target::{MissingFile, Source, Target};
 
 /// The first words of the library's messages about a field, and the flag that sets the field.
@@ -54,13 +55,28 @@ pub(super) fn apply(
     absent: MissingFile,
     change: impl Fn(&KeysText<'_>, Dialect) -> Result<Change, KeyCommandError>,
 ) -> Result<Option<Revocation>, KeyCommandError> {
+    let broken =
+        |_: &Target, _: &Source, _: &FileState, problems| KeyCommandError::Broken(problems);
+    apply_or(matches, environment, absent, change, broken)
+}
+
+/// The same. If the file is wrong, `broken` decides what is done, with the file still locked.
+pub(super) fn apply_or(
+    matches: &ArgMatches,
+    environment: &Environment,
+    absent: MissingFile,
+    change: impl Fn(&KeysText<'_>, Dialect) -> Result<Change, KeyCommandError>,
+    broken: impl FnOnce(&Target, &Source, &FileState, Vec<Problem>) -> KeyCommandError,
+) -> Result<Option<Revocation>, KeyCommandError> {
     let mut source = Source::given(matches, environment)?;
     let target = Target::open(matches, &mut source)?;
     for _ in 0..MAX_TRIES {
         let read = target.read(&source, absent)?;
         let old = read.text.as_deref().unwrap_or_default();
-        let file = KeysFile::parse(old, &source.name, source.gateways)
-            .map_err(|error| KeyCommandError::Broken(error.into_problems()))?;
+        let file = match KeysFile::parse(old, &source.name, source.gateways) {
+            Ok(file) => file,
+            Err(error) => return Err(broken(&target, &source, &read, error.into_problems())),
+        };
         let view = KeysText {
             name: &source.name,
             text: old,

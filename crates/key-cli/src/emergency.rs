@@ -1,44 +1,65 @@
 //! Revoking a key in a file that has other problems.
 
-use clap::ArgMatches;
+use std::io::{self, Write as _};
+
 use voxgate::Problem;
-use voxgate::env::Environment;
 
 use super::edit;
 use super::failure::KeyCommandError;
-use super::target::{MissingFile, Source, Target};
+use super::store::FileState;
+use super::target::{Source, Target};
 
 /// Disables the key in its entry, which is found by its text because the file cannot be parsed as a
-/// whole. Always returns a failure, because a running gateway takes nothing else from such a file.
+/// whole. Returns a failure also if this succeeds, because a running gateway takes nothing else from
+/// such a file.
 pub(super) fn revoke(
-    matches: &ArgMatches,
-    environment: &Environment,
+    target: &Target,
+    source: &Source,
+    read: &FileState,
     id: &str,
     problems: Vec<Problem>,
-) -> Result<(), KeyCommandError> {
-    let mut source = Source::given(matches, environment)?;
-    let target = Target::open(matches, &mut source)?;
-    let Target::File(store) = &target else {
-        return Err(KeyCommandError::Broken(problems));
-    };
-    let read = target.read(&source, MissingFile::IsWrong)?;
+) -> KeyCommandError {
     let old = read.text.as_deref().unwrap_or_default();
     let Some(new) = edit::disabled_by_text(old, id) else {
-        return Err(KeyCommandError::Broken(problems));
+        return KeyCommandError::Broken(problems);
     };
-    if new != old && !store.replace(&read, &new)? {
-        let message = "another process changed the file at the same time; run this command again";
-        return Err(KeyCommandError::failed(&source.name, message));
-    }
+    let done = match write(target, source, read, &new) {
+        Ok(done) => done,
+        Err(error) => return error,
+    };
     let problems: Vec<String> = problems
         .iter()
         .map(|problem| format!("\n  {problem}"))
         .collect();
     let message = format!(
-        "the entry of `{id}` is disabled, and a running gateway refuses this key. But the file \
-                has other problems, so no other change is in force, and no gateway starts with \
-                it, until you fix the file:{}",
+        "{done}, and a running gateway refuses this key. But the file has other problems, so no \
+                other change is in force, and no gateway starts with it, until you fix the file:{}",
         problems.concat()
     );
-    Err(KeyCommandError::failed(&source.name, message))
+    KeyCommandError::failed(&source.name, message)
+}
+
+/// Returns what was done, for the message.
+fn write(
+    target: &Target,
+    source: &Source,
+    read: &FileState,
+    new: &str,
+) -> Result<&'static str, KeyCommandError> {
+    match target {
+        Target::File(_) if read.text.as_deref() == Some(new) => Ok("the entry is disabled"),
+        Target::File(store) => match store.replace(read, new)? {
+            true => Ok("the entry is disabled"),
+            false => {
+                let message =
+                    "another process changed the file at the same time; run this command again";
+                Err(KeyCommandError::failed(&source.name, message))
+            }
+        },
+        Target::Manifest(manifest, _) => {
+            let printed = io::stdout().write_all(manifest.render_keys(new).as_bytes());
+            printed.map_err(|error| KeyCommandError::failed("standard output", error))?;
+            Ok("the printed manifest disables the entry; apply it")
+        }
+    }
 }

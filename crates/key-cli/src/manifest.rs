@@ -52,6 +52,11 @@ impl Manifest {
         Ok(self)
     }
 
+    /// The Secret with this keys file.
+    pub(super) fn render_keys(&self, text: &str) -> String {
+        self.secret(&self.name, FIELD, &scalar(text))
+    }
+
     /// The Secret with this keys file, and a second Secret with a new token for the caller.
     pub(super) fn render(
         &self,
@@ -59,7 +64,7 @@ impl Manifest {
         file: &KeysFile,
         issued: Option<&NewToken>,
     ) -> Result<String, Problem> {
-        let mut yaml = self.secret(&self.name, FIELD, &scalar(text));
+        let mut yaml = self.render_keys(text);
         if let Some(issued) = issued {
             let name = self.name_for(issued, file);
             if name.len() > MAX_NAME {

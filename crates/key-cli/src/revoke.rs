@@ -6,8 +6,10 @@ use voxgate::principal::KeyState;
 
 use super::change::{self, Change};
 use super::control::ControlRequest;
+use super::edit::KeysText;
 use super::failure::KeyCommandError;
-use super::target::{MissingFile, Source};
+use super::store::FileState;
+use super::target::{MissingFile, Source, Target};
 use super::{emergency, find, moment, now};
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
@@ -39,7 +41,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
 /// Disables the key in the file.
 fn disable(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let id = find::argument(matches, "id");
-    let done = change::apply(matches, environment, MissingFile::IsWrong, |file, _| {
+    let change = |file: &KeysText<'_>, _| {
         let key = find::existing(file, id)?;
         let (text, said) = match key.principal().state(moment::now()) {
             KeyState::Disabled => (None, format!("key {id}: is already revoked")),
@@ -54,11 +56,10 @@ fn disable(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCom
             issued: None,
             said: vec![said],
         })
-    });
-    match done {
-        Err(KeyCommandError::Broken(problems)) => {
-            emergency::revoke(matches, environment, id, problems)
-        }
-        done => done.map(drop),
-    }
+    };
+    let broken = |target: &Target, source: &Source, read: &FileState, problems| {
+        emergency::revoke(target, source, read, id, problems)
+    };
+    let absent = MissingFile::IsWrong;
+    change::apply_or(matches, environment, absent, change, broken).map(drop)
 }

@@ -28,6 +28,26 @@ fn manifest(place: &Place, arguments: &[&str]) -> Ran {
     ran
 }
 
+/// The manifest is printed, so that a pipe to `kubectl apply` revokes the key.
+#[test]
+fn a_key_is_revoked_in_a_secret_with_other_problems() {
+    let place = Place::with("");
+    let broken = format!(
+        "[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n[[key]]\nid = \"b\"\nsha256 = \"zz\"\n"
+    );
+    let now = secret("k", &broken);
+    let flags = ["revoke", "a", "--kubernetes-secret=k", "--from-secret=-"];
+    let ran = place.run_with(&now, &flags);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let disabled = broken.replacen("id = \"a\"\n", "id = \"a\"\ndisabled = true\n", 1);
+    assert_eq!(content(&ran.out), disabled);
+    assert!(
+        ran.error.contains("apply it") && ran.error.contains("sha256"),
+        "{ran:?}"
+    );
+    place.refuses(64, &now, &["revoke", "c", flags[2], flags[3]]);
+}
+
 #[test]
 fn a_new_key_is_in_a_secret_and_its_token_in_another() {
     let text = format!("# ours: \"x\"\n[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n");

@@ -339,7 +339,9 @@ fn a_key_is_revoked_in_a_file_with_other_problems() {
             let again = place.run(&["revoke", "a"]);
             assert_eq!((again.code, place.text()), (Some(1), expected));
             place.refuses(64, "", &["revoke", "c"]);
-            place.refuses(64, "", &["revoke", "a", "--kubernetes-secret=k"]);
+            let manifest = place.run(&["revoke", "a", "--kubernetes-secret=k"]);
+            assert_eq!(manifest.code, Some(1), "{manifest:?}");
+            assert!(manifest.out.contains("disabled = true"), "{manifest:?}");
         }
     }
 }
