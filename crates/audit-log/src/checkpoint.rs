@@ -1,5 +1,7 @@
 //! Checkpoints: signed notes that say how long the log was, and what its chain.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -100,8 +102,9 @@ impl std::fmt::Display for InvalidCheckpoints {
 impl std::error::Error for InvalidCheckpoints {}
 
 impl Checkpoints {
-    /// Reads notes one after the other, or the log's own `checkpoint` lines, or both. Other lines
-    /// of JSON are passed over, so that a whole stream of audit lines will do.
+    /// Reads notes one after the other, `checkpoint` lines of the audit log, or the lines of the
+    /// process's log that repeat them, in any mixture. Other lines of JSON are skipped, so that a
+    /// whole stream of audit lines, or the whole log of the process, can be given.
     ///
     /// # Errors
     ///
@@ -156,18 +159,42 @@ impl Checkpoints {
     }
 }
 
-/// The note in a `checkpoint` line, whether it still has its chain or not.
+/// The note in a `checkpoint` line of the log, with or without its chain, or in the line of the
+/// process's log (`VOXGATE_LOG_FORMAT=json`) that repeats it.
 fn checkpoint_field(line: &str) -> Result<Option<String>, ()> {
     let body = line.strip_suffix('}').ok_or(())?;
+    // The process's log contains other characters than ASCII as they are.
+    let body = escape(body);
     let mut is_checkpoint = false;
+    let mut found = None;
     for field in Fields::new(body.as_bytes()) {
         match field.map_err(|_| ())? {
-            ("event", value) => is_checkpoint = value.plain() == Some("checkpoint"),
-            ("note", super::fields::Value::Text(note)) if is_checkpoint => {
-                return unescape(note).map(Some).ok_or(());
-            }
+            ("event", value) => is_checkpoint |= value.plain() == Some("checkpoint"),
+            ("message", value) => is_checkpoint |= value.plain() == Some("audit checkpoint"),
+            ("note", super::fields::Value::Text(note)) => found = Some(note),
             _ => {}
         }
     }
-    if is_checkpoint { Err(()) } else { Ok(None) }
+    match found {
+        Some(note) if is_checkpoint => unescape(note).map(Some).ok_or(()),
+        None if is_checkpoint => Err(()),
+        _ => Ok(None),
+    }
+}
+
+/// Escapes every character that is not ASCII.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_ascii() {
+            true => escaped.push(character),
+            false => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    // Writing to a string does not fail.
+                    let _ = write!(escaped, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    escaped
 }

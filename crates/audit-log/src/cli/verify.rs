@@ -223,6 +223,14 @@ fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
     say(format!("{} lines in total, chain {}", end.lines, end.chain));
     if let Some(signed) = report.signed_lines {
         say(format!("signed up to line {signed}"));
+        if signed < end.lines {
+            say(format!(
+                "lines {} to {} are not signed: a change of them is detected only with a checkpoint \
+                 of the end, from a sink or the process's log (--checkpoints)",
+                signed + 1,
+                end.lines
+            ));
+        }
     }
     match report.time_stamped {
         Some((lines, time)) => say(format!(

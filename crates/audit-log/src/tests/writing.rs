@@ -250,7 +250,23 @@ fn checkpoints_are_read_from_notes_and_from_audit_lines() {
         .map(|number| fs::read_to_string(segment(directory.path(), number)).unwrap())
         .collect();
     let text = notes.text();
+    // The process's log repeats a checkpoint in JSON, whose dash is not escaped.
+    let in_process_log = |note: &str| {
+        format!(
+            "{{\"timestamp\":\"2026-01-01T00:00:00Z\",\"level\":\"INFO\",\"message\":\"audit checkpoint\",\
+             \"note\":{},\"target\":\"voxgate\"}}\n",
+            serde_json::to_string(note).unwrap()
+        )
+    };
+    let signature = text.find("\n\u{2014}").unwrap() + 1;
+    let length = text[signature..].find('\n').unwrap() + 1;
+    let first_note = &text[..signature + length];
+    let other_line = "{\"message\":\"listening\",\"café\":\"é\"}\n";
     for (text, count) in [
+        (
+            format!("{other_line}{}{other_line}", in_process_log(first_note)),
+            1,
+        ),
         (String::new(), 0),
         (text.clone(), 4),
         (text.replace("\n\nvoxgate", "\nvoxgate"), 4),
