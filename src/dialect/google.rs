@@ -80,9 +80,11 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
     let body = format!(
         "{{\"error\":{{\"code\":{code},\"message\":\"{message}\",\"status\":\"{status}\"}}}}"
     );
+    let is_401 = http == StatusCode::UNAUTHORIZED;
     Refusal {
         status: http,
+        // RFC 9110 §11.6.1 allows a challenge in any answer. It tells this 400 from the upstream's own.
+        challenge: (is_unknown || is_401).then_some("Bearer"),
         ..Refusal::json(kind, body)
     }
-    .challenge("Bearer")
 }
