@@ -152,7 +152,7 @@ that the default values do not pass. */}}
 {{- if eq .promise "durable" -}}
 {{- include "voxgate.refuse" "audit.promise is durable, but there is no volume to sync records to. Set audit.volume.type to persistentVolumeClaim or emptyDir, or audit.promise to blocking." -}}
 {{- end -}}
-{{- range $value, $set := dict "audit.segment" .segment "audit.retention" .retention "audit.signingKey.existingSecret" .signingKey.existingSecret "audit.stdout" .stdout -}}
+{{- range $value, $set := dict "audit.segment" .segment "audit.retention" .retention "audit.retentionShare" .retentionShare "audit.timeStamps.url" .timeStamps.url "audit.signingKey.existingSecret" .signingKey.existingSecret "audit.stdout" .stdout -}}
 {{- if $set -}}
 {{- include "voxgate.refuse" (printf "%s is set, but there is no volume for the audit log. Set audit.volume.type to persistentVolumeClaim or emptyDir, or remove %s." $value $value) -}}
 {{- end -}}
@@ -212,6 +212,9 @@ that the default values do not pass. */}}
 {{- with .Values -}}
 {{- $copies := or .audit.http.url (hasPrefix "t" .audit.syslog) -}}
 {{- $closed := and (eq .mode "standalone") .networkPolicy.enabled -}}
+{{- if and $closed .audit.timeStamps.url (not .networkPolicy.extraEgress) -}}
+{{- fail "The NetworkPolicy would block the time-stamp authority. Add a rule for it to networkPolicy.extraEgress." -}}
+{{- end -}}
 {{- if and $closed $copies (not .networkPolicy.auditCopies.peers) (not .networkPolicy.extraEgress) -}}
 {{- fail "The NetworkPolicy would block copies of audit records. Add their receiver to networkPolicy.auditCopies.peers, or a rule to networkPolicy.extraEgress." -}}
 {{- end -}}

@@ -134,6 +134,11 @@ def told(folder: Path) -> str:
         upstream.go.set()
         for caller in callers:
             caller.join(PATIENCE)
+        # Metrics can be a second old.
+        wait_for(
+            "request that waited",
+            lambda: "\nvoxgate_limit_queue_seconds_count" in get(metrics)[1],
+        )
         text = get(metrics)[1]
     assert text.endswith("# EOF\n"), text
     return text
