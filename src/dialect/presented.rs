@@ -176,19 +176,20 @@ struct Decoded {
 
 /// The text decoded once, twice, …, for as long as that changes it.
 fn decodings(text: &[u8]) -> impl Iterator<Item = Decoded> {
-    let first = Decoded {
+    // Nothing is allocated for a text that is not encoded, as most are.
+    let first = text.contains(&b'%').then(|| Decoded {
         bytes: text.to_vec(),
         starts: (0..=text.len()).collect(),
-    };
-    let decoded = std::iter::successors(Some(first), |before| {
-        let encoded = before.bytes.contains(&b'%');
-        let after = encoded.then(|| decode(before))?;
-        (after.bytes.len() < before.bytes.len()).then_some(after)
     });
-    let is_encoded = text.contains(&b'%');
-    decoded
-        .skip(1)
-        .take(if is_encoded { MAX_DECODINGS } else { 0 })
+    let first = first.as_ref().and_then(decode_once_more);
+    std::iter::successors(first, decode_once_more).take(MAX_DECODINGS)
+}
+
+/// `None` if there is nothing to decode.
+fn decode_once_more(before: &Decoded) -> Option<Decoded> {
+    let encoded = before.bytes.contains(&b'%');
+    let after = encoded.then(|| decode(before))?;
+    (after.bytes.len() < before.bytes.len()).then_some(after)
 }
 
 fn decode(before: &Decoded) -> Decoded {

@@ -52,12 +52,25 @@ pub(super) fn path_is_unambiguous(path: &str) -> Result<(), DenialKind> {
     let last = rest.matches('/').count();
     for (index, segment) in rest.split('/').enumerate() {
         let name = segment.split(';').next().unwrap_or_default();
-        let name = name.replace("%2e", ".").replace("%2E", ".");
-        if name == "." || name == ".." || (segment.is_empty() && index < last) {
+        if is_dot_segment(name) || (segment.is_empty() && index < last) {
             return ambiguous;
         }
     }
     Ok(())
+}
+
+/// Whether the segment is `.` or `..`, with its dots encoded or not.
+fn is_dot_segment(segment: &str) -> bool {
+    let rest = after_dot(segment);
+    rest.is_some_and(|rest| rest.is_empty() || after_dot(rest) == Some(""))
+}
+
+fn after_dot(text: &str) -> Option<&str> {
+    let encoded = || {
+        text.strip_prefix("%2e")
+            .or_else(|| text.strip_prefix("%2E"))
+    };
+    text.strip_prefix('.').or_else(encoded)
 }
 
 /// The octet that `%XX` at the start of `bytes` stands for.
