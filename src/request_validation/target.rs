@@ -49,10 +49,13 @@ pub(super) fn path_is_unambiguous(path: &str) -> Result<(), DenialKind> {
     }
     // An empty segment is `//`; only the last may be empty. `..;x` is a dot segment to servers
     // that know path parameters.
-    let last = rest.matches('/').count();
-    for (index, segment) in rest.split('/').enumerate() {
-        let name = segment.split(';').next().unwrap_or_default();
-        if is_dot_segment(name) || (segment.is_empty() && index < last) {
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if segment.is_empty() && segments.peek().is_some() {
+            return ambiguous;
+        }
+        let may_be_dots = segment.starts_with(['.', '%']);
+        if may_be_dots && is_dot_segment(segment.split(';').next().unwrap_or_default()) {
             return ambiguous;
         }
     }
