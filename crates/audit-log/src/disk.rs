@@ -42,7 +42,7 @@ pub trait Disk: Send + Sync {
     /// The disk refuses.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// The time since some moment, by a clock that nobody sets.
+    /// The time since some moment, by a clock that cannot be set.
     fn steady(&self) -> Duration {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         START.elapsed()
@@ -114,7 +114,7 @@ pub trait SegmentFile: Send {
     ///
     /// # Errors
     ///
-    /// It may not be there; nobody knows which part is.
+    /// Any part of it may be missing.
     fn sync(&mut self) -> io::Result<()>;
 
     /// Gives back what was reserved and not used.

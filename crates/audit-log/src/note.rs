@@ -60,7 +60,7 @@ impl Signer {
         (signer.id == id).then_some(signer).ok_or(InvalidKey)
     }
 
-    /// The key as text, which is a secret, to be kept in a file that nobody else reads.
+    /// The key as text, which is a secret, to be kept in a file that only its owner can read.
     #[must_use]
     pub fn expose(&self) -> String {
         format!(

@@ -59,7 +59,7 @@ pub(super) enum Follows {
     Failed,
     /// It had been changed.
     Damaged,
-    /// While it was written, its file was removed, replaced or changed by somebody else.
+    /// While it was written, another process removed, replaced or changed its file.
     Lost,
 }
 

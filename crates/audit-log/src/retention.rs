@@ -1,4 +1,4 @@
-//! Deleting the oldest segments, if somebody has asked for it.
+//! Deletes the oldest segments, if retention is set.
 
 use std::io;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) struct RetentionClock {
     /// The time when the log was opened: that of the newest record in it, if there was one and it
     /// was before the system's.
     opened: SystemTime,
-    /// When that was, by a clock that nobody sets.
+    /// When that was, by a clock that cannot be set.
     opened_at: Duration,
     /// The time of the newest record.
     newest: SystemTime,
@@ -201,7 +201,7 @@ impl Log {
         let (mut found, mut by_age) = (None, false);
         for (pair, file) in numbers.windows(2).zip(files) {
             let path = self.directory().join(names::segment(pair[1]));
-            // A segment that was tampered with is somebody's evidence.
+            // A segment that was tampered with is evidence.
             let header = Header::read(&path)?.filter(|it| it.open.follows != Follows::Damaged);
             let Some(header) = header.filter(|it| it.open.segment == pair[1]) else {
                 break;

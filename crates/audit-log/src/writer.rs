@@ -96,7 +96,7 @@ pub(super) struct Current {
 pub enum DiskSpace {
     /// Enough.
     Ample,
-    /// Less than [`LogOptions::low_space_bytes`]: somebody should be told.
+    /// Less than [`LogOptions::low_space_bytes`]: report it.
     Low,
     /// Less than [`LogOptions::least_space_bytes`]: no further segment is begun.
     Exhausted,
@@ -236,7 +236,7 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// The disk refuses. Which lines are there nobody knows; they will be written again.
+    /// The disk refuses. It is unknown which lines are there; they will be written again.
     pub fn sync(&mut self, now: SystemTime) -> Result<(), LogError> {
         self.guarded(now, |log, now| {
             log.flush(now)?;

@@ -36,7 +36,7 @@ impl ControlSettings {
         if let Some(path) = &directory {
             let message = match path_to_show(path).unwrap_or("its value") {
                 _ if keys_file.is_none() => {
-                    format!("means nothing without {KEYS_FILE}; set both or neither")
+                    format!("has no effect without {KEYS_FILE}; set both or neither")
                 }
                 _ if path.is_dir() => String::new(),
                 shown => format!("{shown} is not a directory; create it, or correct the path"),

@@ -29,7 +29,7 @@ pub(super) fn read(file: &mut TomlFile<'_>, start: usize, fields: &DeTable<'_>) 
     if limits.burst.is_some() && !fields.contains_key("rate") {
         file.problem(
             start,
-            "burst means nothing without a rate; add rate = \"…\"",
+            "burst has no effect without a rate; add rate = \"…\"",
         );
     }
     let account = Account::new(&id?, limits);

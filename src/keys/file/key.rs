@@ -88,7 +88,7 @@ pub(super) fn read(
     if limits.burst.is_some() && !fields.contains_key("rate") {
         file.problem(
             start,
-            "burst means nothing without a rate; add rate = \"…\"",
+            "burst has no effect without a rate; add rate = \"…\"",
         );
     }
     let found = match <[Option<Found>; 1]>::try_from(secrets) {

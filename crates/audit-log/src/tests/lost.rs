@@ -280,7 +280,7 @@ fn closed_segments_that_are_removed_are_noticed() {
     );
     let report = it.check();
     assert_eq!(verdict(&report), (5, "1:1".to_owned()), "{report:#?}");
-    // One that nobody noticed is another matter.
+    // A loss that was not noticed is a problem.
     it.writer.log.close(at(500_000)).unwrap();
     let directory = it.parent.path().join("audit");
     fs::remove_file(segment(&directory, 2)).unwrap();

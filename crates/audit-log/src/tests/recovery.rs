@@ -152,7 +152,7 @@ fn damage_is_never_appended_to_and_never_forgotten() {
         let recovery = fs::read_to_string(segment(directory.path(), 3)).unwrap();
         let expected = format!(r#""segment":2,"state":"damaged","line":{line},"#);
         assert!(recovery.contains(&expected), "{recovery}");
-        // Not even by somebody who removes what was damaged.
+        // Not even by removing the damaged part.
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
         fs::write(&path, lines[..line - 1].concat()).unwrap();
         assert_eq!(check(directory.path()).outcome.exit_code(), 1);

@@ -9,7 +9,7 @@ use super::*;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A disk whose clocks are set by the test: the system's, by which files are changed, and the one
-/// that nobody sets.
+/// that cannot be set.
 #[derive(Clone)]
 struct Timed(Arc<Mutex<Times>>);
 

@@ -245,7 +245,7 @@ fn a_cut_tail_is_found_against_a_checkpoint() {
     );
 }
 
-/// A log of other events, as somebody would write it who has no key.
+/// A log of other events, as a person without the key would write it.
 fn rewritten(with_checkpoints: bool) -> TempDir {
     let directory = scratch();
     let mut forged = options(directory.path(), "i1");
@@ -350,8 +350,7 @@ fn checkpoints_of_another_key_or_log_do_not_count() {
     assert_eq!(compare(mixed), VerifyOutcome::Whole);
 }
 
-/// Writes a segment anew with other lines, each of which is right in itself, as somebody can who
-/// knows how, but not what the others are chained to.
+/// Rewrites a segment with other lines. Each line is correct in itself, but not in its chain.
 fn forge(directory: &Path, number: u64, change: impl FnOnce(&mut Vec<String>)) {
     let path = segment(directory, number);
     let mut position = scan::Header::read(&path).unwrap().unwrap().open.start();

@@ -180,7 +180,7 @@ fn tokens_of_a_real_authority_are_checked() {
             let mut changed = token.clone();
             changed[at] ^= 1;
             let changed = check(&changed, &hash("a note\n"));
-            // What nobody signs may be changed: certificates that are not needed, and names.
+            // Parts that are not signed may be changed: certificates that are not needed, and names.
             assert!(changed.is_err() || changed == Ok(confirmed), "{at}");
         }
         assert_eq!(
@@ -212,7 +212,7 @@ fn an_authority_that_is_not_trusted_counts_for_nothing() {
     }
 }
 
-/// `openssl ts` signs with no other certificate, but somebody who has one can.
+/// `openssl ts` signs with no other certificate, but its owner can.
 #[test]
 fn a_certificate_for_another_purpose_signs_no_time_stamp() {
     let Some(authority) = Authority::elliptic() else {

@@ -76,7 +76,7 @@ impl Walk<'_> {
     }
 
     /// Looks up each hole in what the log says itself. The first that it names as lost is the
-    /// problem; one that it does not explain was made by somebody else.
+    /// problem; one that it does not explain was made by another process.
     /// Only at the end it is known whether a beginning was deleted.
     pub(super) fn missing(&self, at_end: bool) -> Result<Option<VerifyProblem>, VerifyOutcome> {
         let mut first = None;

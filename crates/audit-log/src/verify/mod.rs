@@ -21,14 +21,14 @@ use super::time_stamp::RequiredTimeStamps;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct VerifyOptions {
-    /// Checkpoints from another place. Without them nobody can know that the log's end is
+    /// Checkpoints from another place. Without them it is not proven that the log's end is
     /// missing.
     pub checkpoints: Option<Checkpoints>,
-    /// The keys that sign the checkpoints. Without them nobody can know that the log was not
+    /// The keys that sign the checkpoints. Without them it is not proven that the log was not
     /// written anew as a whole.
     pub keys: Vec<VerifierKey>,
-    /// Time stamps that the checkpoints must have. Without them nobody can know that the log was
-    /// not written anew by somebody who has its key.
+    /// Time stamps that the checkpoints must have. Without them it is not proven that the log was
+    /// not rewritten with its key.
     pub time_stamps: Option<RequiredTimeStamps>,
 }
 
@@ -71,9 +71,9 @@ pub struct VerifyReport {
     /// Whether the last segment is sealed. If it is not, the log is being written, or its writer
     /// was killed, or its end is missing.
     pub sealed: bool,
-    /// Whether somebody is writing it now.
+    /// Whether it is being written now.
     pub live: bool,
-    /// What the verdict does not say, and whoever reads it should know.
+    /// What the reader of the verdict should know besides.
     pub notes: Vec<String>,
 }
 

@@ -71,7 +71,7 @@ impl Audit {
         let retention = reading.retention(raw.audit_retention.as_deref());
         let retention_percent = reading.percent(raw.audit_retention_share.as_deref());
         if raw.audit_retention_share.is_some() && raw.audit_retention.is_none() {
-            let message = format!("means nothing without {AUDIT_RETENTION}; set both or neither");
+            let message = format!("has no effect without {AUDIT_RETENTION}; set both or neither");
             reading.problem(AUDIT_RETENTION_SHARE, message);
         }
         let signer = reading.signer(raw.audit_signing_key_file.as_deref());
@@ -81,7 +81,7 @@ impl Audit {
         );
         if raw.audit_tsa_url.is_some() && raw.audit_signing_key_file.is_none() {
             let message =
-                format!("means nothing without {AUDIT_SIGNING_KEY_FILE}; set both or neither");
+                format!("has no effect without {AUDIT_SIGNING_KEY_FILE}; set both or neither");
             reading.problem(AUDIT_TSA_URL, message);
         }
         let pepper = reading.pepper(raw.audit_pepper_file.as_deref());
@@ -92,7 +92,7 @@ impl Audit {
             (AUDIT_TSA_URL, raw.audit_tsa_url.is_some()),
         ] {
             if given && raw.audit_dir.is_none() {
-                let message = format!("means nothing without {AUDIT_DIR}; set both or neither");
+                let message = format!("has no effect without {AUDIT_DIR}; set both or neither");
                 reading.problem(variable, message);
             }
         }
@@ -228,7 +228,7 @@ impl SettingsReader<'_> {
             self.problem(AUDIT_TSA_INTERVAL, "must be from 1s to 1day, such as 10m");
         }
         if url.is_none() && interval.is_some() {
-            let message = format!("means nothing without {AUDIT_TSA_URL}; set both or neither");
+            let message = format!("has no effect without {AUDIT_TSA_URL}; set both or neither");
             self.problem(AUDIT_TSA_INTERVAL, message);
         }
         let authority = http_url(url?.trim());

@@ -76,7 +76,7 @@ impl SinkSettings {
             url
         });
         if raw.audit_http.is_none() && raw.audit_http_token_file.is_some() {
-            let message = format!("means nothing without {AUDIT_HTTP}; set both or neither");
+            let message = format!("has no effect without {AUDIT_HTTP}; set both or neither");
             reading.problem(AUDIT_HTTP_TOKEN_FILE, message);
         }
         let token_file = reading.token_file(raw.audit_http_token_file, url.as_ref());
@@ -162,7 +162,7 @@ impl SettingsReader<'_> {
             Some("true") if has_directory => true,
             Some("true") => {
                 let message = format!(
-                    "means nothing without {AUDIT_DIR}: records already go to standard output; remove it"
+                    "has no effect without {AUDIT_DIR}: records already go to standard output; remove it"
                 );
                 self.problem(AUDIT_STDOUT, message);
                 false
@@ -195,7 +195,7 @@ impl SettingsReader<'_> {
         match ca_file {
             Some(path) => {
                 if !is_secured && is_readable {
-                    let message = "means nothing without a tls:// or https:// sink or time-stamp authority; remove it or change the URL";
+                    let message = "has no effect without a tls:// or https:// sink or time-stamp authority; remove it or change the URL";
                     self.problem(AUDIT_CA_FILE, message);
                 }
                 load_roots(Some(Path::new(path))).unwrap_or_else(|error| {
@@ -379,7 +379,7 @@ mod tests {
             ),
             (
                 vec![(AUDIT_STDOUT, "true")],
-                Some("means nothing without VOXGATE_AUDIT_DIR"),
+                Some("has no effect without VOXGATE_AUDIT_DIR"),
             ),
             (vec![directory, (AUDIT_STDOUT, "true")], None),
         ] {

@@ -391,7 +391,7 @@ async fn settings_of_the_log_are_checked_together() {
     for line in [
         "VOXGATE_AUDIT: is `durable`, but standard output cannot be durable; set VOXGATE_AUDIT_DIR as well",
         "VOXGATE_AUDIT_SEGMENT: must be a size from 1MiB to 1024GiB",
-        "VOXGATE_AUDIT_SEGMENT: means nothing without VOXGATE_AUDIT_DIR",
+        "VOXGATE_AUDIT_SEGMENT: has no effect without VOXGATE_AUDIT_DIR",
         "VOXGATE_AUDIT_RETENTION: must be at least one day",
         "VOXGATE_AUDIT_RETENTION_SHARE: must be a whole percentage from 1% to 100%",
         "VOXGATE_AUDIT_PEPPER_FILE: cannot be read",

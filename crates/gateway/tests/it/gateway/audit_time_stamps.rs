@@ -338,7 +338,7 @@ async fn settings_of_time_stamps_are_checked() {
                 ("VOXGATE_AUDIT_TSA_INTERVAL", "0s"),
             ],
             vec![
-                "VOXGATE_AUDIT_TSA_URL: means nothing without VOXGATE_AUDIT_SIGNING_KEY_FILE",
+                "VOXGATE_AUDIT_TSA_URL: has no effect without VOXGATE_AUDIT_SIGNING_KEY_FILE",
                 "VOXGATE_AUDIT_TSA_URL: must be a URL such as https://tsa.example/",
                 "VOXGATE_AUDIT_TSA_INTERVAL: must be from 1s to 1day",
             ],
@@ -346,13 +346,13 @@ async fn settings_of_time_stamps_are_checked() {
         (
             vec![("VOXGATE_AUDIT_TSA_URL", "http://user@tsa.example")],
             vec![
-                "VOXGATE_AUDIT_TSA_URL: means nothing without VOXGATE_AUDIT_DIR",
+                "VOXGATE_AUDIT_TSA_URL: has no effect without VOXGATE_AUDIT_DIR",
                 "VOXGATE_AUDIT_TSA_URL: must be a URL such as",
             ],
         ),
         (
             vec![("VOXGATE_AUDIT_TSA_INTERVAL", "1m")],
-            vec!["VOXGATE_AUDIT_TSA_INTERVAL: means nothing without VOXGATE_AUDIT_TSA_URL"],
+            vec!["VOXGATE_AUDIT_TSA_INTERVAL: has no effect without VOXGATE_AUDIT_TSA_URL"],
         ),
     ] {
         let mut program = Program::validating("127.0.0.1:9");
