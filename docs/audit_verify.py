@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Verifies the chain of an audit log: python3 audit_verify.py DIRECTORY
 
-Everything it knows is in reference/audit-log.md, section "The file". It prints the first bad place as file:line
-and ends with 1, or says how long the log is. It ends with 5 if lines are missing that the log itself
-says were lost. It looks at no signature and no `seq`, and takes a line that a crash has torn for a
-bad one."""
+It knows what reference/audit-log.md, section "The file", says. It prints the first bad place as
+file:line and ends with 1, or prints the length of the log. It ends with 5 if the log says that lines
+were lost, and with 4 if there is no log. It checks no signature and no `seq`, so that it does not
+detect a rewritten log or a missing end, and a line that a crash has torn is bad to it.
+"""
 
 import hashlib
 import json
@@ -76,9 +77,13 @@ def verify(directory):
     for segment, _ in holes:
         if segment not in lost:
             bad(segment, 1)
+    if not count:
+        sys.exit(print("there is no audit log") or 4)
     print(f"{count} lines, chain {chain.hex()}")
     for segment, line in holes[:1]:
         sys.exit(print(f"lines are lost from line {line} on, in segment {segment}") or 5)
 
 
+if len(sys.argv) != 2:
+    sys.exit("usage: audit_verify.py DIRECTORY")
 verify(sys.argv[1])
