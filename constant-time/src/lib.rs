@@ -3,6 +3,7 @@
 //! `scripts/constant-time.sh` and `scripts/dudect.sh` run them; `docs/explanation/constant-time.md` says what
 //! they show.
 
+pub mod bump;
 pub mod valgrind;
 
 use std::convert::Infallible;

@@ -50,9 +50,7 @@ struct Fit {
 }
 
 impl Fit {
-    /// `None` if no route of the vendor names the path.
-    fn of<B>(dialect: Dialect, policy: &Policy, request: &Request<B>) -> Option<Self> {
-        let route = policy.specificity(request.method(), request.uri().path())?;
+    fn of<B>(dialect: Dialect, route: Specificity, request: &Request<B>) -> Self {
         let locations = dialect.profile().credential_locations.iter();
         let forms: Vec<(usize, usize)> = locations
             .enumerate()
@@ -60,22 +58,30 @@ impl Fit {
             .collect();
         let has_credential = !forms.is_empty();
         let widespread = matches!(dialect, Dialect::OpenAi | Dialect::Deepgram);
-        Some(Self {
+        Self {
             has_credential,
             route,
             locations: forms.len(),
             is_widespread: has_credential && widespread,
             is_usual_form: forms.contains(&(0, 0)),
-        })
+        }
     }
 }
 
 /// Returns the vendor that the request fits best. `None` for no vendor, or for more than one.
 pub(super) fn recognize<B>(request: &Request<B>) -> Option<Dialect> {
-    let fits = POLICIES.iter().filter_map(|(dialect, policy)| {
-        let fit = Fit::of(*dialect, policy, request)?;
-        Some((fit, *dialect))
+    let (method, path) = (request.method(), request.uri().path());
+    let named = POLICIES.iter().filter_map(|(dialect, policy)| {
+        let route = policy.specificity(method, path)?;
+        Some((*dialect, route))
     });
+    let mut named: Vec<(Dialect, Specificity)> = named.collect();
+    if named.len() < 2 {
+        // No other vendor has this path, so the credential does not matter.
+        return named.pop().map(|(dialect, _)| dialect);
+    }
+    let fits = named.into_iter();
+    let fits = fits.map(|(dialect, route)| (Fit::of(dialect, route, request), dialect));
     let fits: Vec<(Fit, Dialect)> = fits.collect();
     let best = fits.iter().map(|(fit, _)| fit).max()?;
     let mut vendors = fits.iter().filter(|(fit, _)| fit == best);

@@ -10,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use voxgate::keys::generate_key;
 use voxgate::principal::Validity;
 use voxgate::{Dialect, Digest, Key, KeyRing, Principal, RawCredential, Verify};
+use voxgate_constant_time::bump::Bump;
 use voxgate_constant_time::{
     EarlyExit, FOREIGN_TOKEN, ask, differing_at, layer, request, ring, valgrind,
 };
@@ -19,6 +20,9 @@ use voxgate_constant_time::{
 /// for request ids must be made anew. Both only add instructions: the fewest of several rings are
 /// without them.
 const ROUNDS: usize = 4;
+
+#[global_allocator]
+static ALLOCATOR: Bump = Bump::new();
 
 fn main() {
     assert!(valgrind::is_running(), "this is a program for valgrind");

@@ -3,6 +3,7 @@
 //! Use the crate `voxgate`: it re-exports the types that a server needs. What is public here and hidden
 //! from the documentation is for the crates of this repository, and may change in any release.
 
+#[doc(hidden)]
 pub mod declassify;
 pub mod denial;
 pub mod error;
