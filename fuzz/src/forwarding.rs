@@ -40,7 +40,9 @@ pub fn forwarding(input: &[u8]) {
     let (line, fields) = parsed(&bytes).expect("a request in HTTP/1.1");
     let (path, query) = split(&judged.1);
     let is_plain = judged.1.is_ascii() && !judged.1.contains('%');
-    let names_no_key = !judged.1.contains("api_key") && !judged.1.contains("access_token");
+    // These parameters are always removed, whatever the case of their letters.
+    let names = judged.1.to_ascii_lowercase();
+    let names_no_key = !names.contains("api_key") && !names.contains("access_token");
     let (read_path, read_query) = split(&line.1);
     assert_eq!((&line.0, read_path), (&judged.0.to_string(), path));
     // Parameters that repeat the key are removed, and no other.
