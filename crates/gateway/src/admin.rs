@@ -54,7 +54,7 @@ pub(crate) struct Readiness {
     audit: Option<AuditQueue>,
 }
 
-/// What is checked, and what is wrong with it.
+/// The name of each readiness check, and its problem.
 type Check = (&'static str, Result<(), &'static str>);
 
 impl Readiness {

@@ -64,8 +64,8 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Keys from these files, one of which may be a keys file. `parse` is given what could be read of
-    /// each.
+    /// Keys from these files. One of them may be a keys file. `parse` receives the text of each file,
+    /// or the error of reading it.
     pub(crate) fn new(
         paths: Vec<PathBuf>,
         keys_file: Option<(usize, Dialect)>,

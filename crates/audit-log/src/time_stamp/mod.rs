@@ -1,7 +1,7 @@
 //! Time stamps: a time-stamp authority (RFC 3161) confirms that a checkpoint existed at a time.
 //!
-//! Checkpoints are signed by a key that is on the log's host. Whoever takes that key can write the
-//! whole log again. The key of the authority is elsewhere: a log that is written again cannot get
+//! The key that signs checkpoints is on the log's host. A person who takes it can write the whole
+//! log again. The key of the authority is elsewhere: a log that is written again cannot get
 //! time stamps of the time that it claims to be from.
 
 #[cfg(feature = "time-stamp")]

@@ -160,36 +160,13 @@ async fn a_kill_at_any_moment_loses_no_answered_request() {
     let mut answered = BTreeSet::new();
     for kill in 0..KILLS {
         let gateway = logged.gateway(upstream, "durable").start();
-        let stop = CancellationToken::new();
-        let count = Arc::new(AtomicUsize::new(0));
-        let clients: Vec<_> = (0..8)
-            .map(|client| {
-                let (address, stop, count) = (gateway.address, stop.clone(), Arc::clone(&count));
-                let key = if client % 4 == 0 { "wrong" } else { KEY };
-                tokio::spawn(async move {
-                    let mut answered = Vec::new();
-                    while !stop.is_cancelled() {
-                        if let Some(request_id) = try_ask(address, key).await {
-                            answered.push(request_id);
-                            count.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                    answered
-                })
-            })
-            .collect();
+        let callers = Callers::start(gateway.address);
         tokio::time::sleep(Duration::from_millis(20 + kill * 3)).await;
         // However slow this machine is, it has got somewhere.
         let least = 1 + kill as usize % 24;
-        wait_until("answers", || {
-            (count.load(Ordering::Relaxed) >= least).then_some(())
-        })
-        .await;
+        wait_until("answers", || (callers.answers() >= least).then_some(())).await;
         gateway.signal(rustix::process::Signal::KILL);
-        stop.cancel();
-        for client in clients {
-            answered.extend(client.await.unwrap());
-        }
+        answered.extend(callers.stop().await);
     }
     // The log is recovered when it is next opened.
     let mut gateway = logged.gateway(upstream, "durable").start();
@@ -217,6 +194,53 @@ async fn a_kill_at_any_moment_loses_no_answered_request() {
         missing.len(),
         answered.len()
     );
+}
+
+/// Eight clients that call until they are stopped. A quarter of them has a wrong key.
+pub(super) struct Callers {
+    stop: CancellationToken,
+    answers: Arc<AtomicUsize>,
+    tasks: Vec<tokio::task::JoinHandle<Vec<String>>>,
+}
+
+impl Callers {
+    pub(super) fn start(address: std::net::SocketAddr) -> Self {
+        let (stop, answers) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+        let tasks = (0..8).map(|client| {
+            let (stop, answers) = (stop.clone(), Arc::clone(&answers));
+            let key = if client % 4 == 0 { "wrong" } else { KEY };
+            tokio::spawn(async move {
+                let mut answered = Vec::new();
+                while !stop.is_cancelled() {
+                    if let Some(request_id) = try_ask(address, key).await {
+                        answered.push(request_id);
+                        answers.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                answered
+            })
+        });
+        Self {
+            tasks: tasks.collect(),
+            stop,
+            answers,
+        }
+    }
+
+    /// The number of requests that were answered.
+    pub(super) fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Returns the ids of all requests that were answered.
+    pub(super) async fn stop(self) -> Vec<String> {
+        self.stop.cancel();
+        let mut answered = Vec::new();
+        for task in self.tasks {
+            answered.extend(task.await.unwrap());
+        }
+        answered
+    }
 }
 
 /// The request id, if there was an answer with which the decision is on record: 503 says that it

@@ -4,16 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 use voxgate::audit::log::{VerifyOptions, VerifyOutcome, VerifyReport, verify};
 
 use super::audit_log::{
-    Logged, PATIENCE, ask, ask_patiently, segments, try_ask, until_ready, upstream,
+    Callers, Logged, PATIENCE, ask, ask_patiently, segments, until_ready, upstream,
 };
 use super::harness::{KEY, Program, Started};
 use super::lifecycle::admin;
@@ -162,31 +159,14 @@ async fn a_directory_removed_under_load_loses_no_answered_request_unsaid() {
         .gateway(upstream, "durable")
         .var("VOXGATE_AUDIT_SEGMENT", "8MiB");
     let mut gateway = gateway.start();
-    let stop = CancellationToken::new();
-    let count = Arc::new(AtomicUsize::new(0));
-    let clients: Vec<_> = (0..8)
-        .map(|client| {
-            let (address, stop, count) = (gateway.address, stop.clone(), Arc::clone(&count));
-            let key = if client % 4 == 0 { "wrong" } else { KEY };
-            tokio::spawn(async move {
-                let mut answered = Vec::new();
-                while !stop.is_cancelled() {
-                    if let Some(request_id) = try_ask(address, key).await {
-                        answered.push(request_id);
-                        count.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                answered
-            })
-        })
-        .collect();
+    let callers = Callers::start(gateway.address);
     // Links keep what is removed, so that it can be compared.
     let kept = logged.path().with_extension("kept");
     fs::create_dir(&kept).unwrap();
     for round in 1..=ROUNDS {
-        let least = count.load(Ordering::Relaxed) + 40;
+        let least = callers.answers() + 40;
         let deadline = Instant::now() + PATIENCE;
-        while count.load(Ordering::Relaxed) < least {
+        while callers.answers() < least {
             assert!(Instant::now() < deadline, "no answers");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -198,17 +178,13 @@ async fn a_directory_removed_under_load_loses_no_answered_request_unsaid() {
         let _ = fs::remove_dir_all(logged.path());
         until_lost(&gateway, round as u64).await;
     }
-    let least = count.load(Ordering::Relaxed) + 40;
+    let least = callers.answers() + 40;
     let deadline = Instant::now() + PATIENCE;
-    while count.load(Ordering::Relaxed) < least {
+    while callers.answers() < least {
         assert!(Instant::now() < deadline, "it never recovers");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    stop.cancel();
-    let mut answered = BTreeSet::new();
-    for client in clients {
-        answered.extend(client.await.unwrap());
-    }
+    let answered: BTreeSet<String> = callers.stop().await.into_iter().collect();
     until_ready(&gateway).await;
     gateway.terminate();
     assert_eq!(gateway.exit_status().await.code(), Some(0));

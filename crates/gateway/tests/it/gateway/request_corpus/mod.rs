@@ -30,7 +30,7 @@ use super::harness::{KEY, Program, Started};
 
 use self::upstream::Recorder;
 
-/// A token with a valid checksum, whose key nobody holds.
+/// A token with a valid checksum that belongs to no key.
 const TOKEN: &str = "vxg_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI5jEUK";
 
 /// One case of a file.
