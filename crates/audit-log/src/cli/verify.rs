@@ -14,6 +14,7 @@ use crate::{
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::EXIT_CONFIG;
+use super::clock::Clock;
 use super::progress::ProgressBar;
 use super::when::{self, End};
 
@@ -173,7 +174,7 @@ impl Verify {
             )
         })?;
         if let Some(since) = &self.tsa_since {
-            let time = when::bound(since, End::Since, SystemTime::now());
+            let time = when::bound(since, End::Since, SystemTime::now(), &Clock::default());
             let time = time.and_then(|time| timestamp::parse(&time));
             required.since = Some(time.ok_or_else(|| {
                 format!(
@@ -299,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_command_is_well_formed() {
-        super::super::command().debug_assert();
+        super::super::command(["ok"]).debug_assert();
     }
 
     #[test]
