@@ -15,7 +15,7 @@ use super::segments::{self, Source};
 use super::when::{self, End};
 
 /// Names the log if the command line does not.
-const DIRECTORY: &str = "VOXGATE_AUDIT_DIR";
+pub(super) const DIRECTORY: &str = "VOXGATE_AUDIT_DIR";
 
 const TIMES: &str = "RFC 3339, a duration before now such as 7d, a date such as 2026-03 or \
                      2026-03-14, or a time such as 03:00 or 2026-03-14T03:00";
@@ -46,12 +46,19 @@ pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, CommandError> 
     if !named.is_empty() {
         return Ok(named);
     }
-    match std::env::var_os(DIRECTORY).filter(|directory| !directory.is_empty()) {
-        Some(directory) => Ok(vec![directory.into()]),
-        None => Err(CommandError::Usage(format!(
-            "no log is given: name a directory, files or - for standard input, or set {DIRECTORY}"
-        ))),
-    }
+    let directory = directory_from_environment()?;
+    Ok(vec![directory])
+}
+
+/// The directory of the log that the environment names.
+pub(super) fn directory_from_environment() -> Result<PathBuf, CommandError> {
+    let directory = std::env::var_os(DIRECTORY).filter(|directory| !directory.is_empty());
+    directory.map(PathBuf::from).ok_or_else(|| {
+        CommandError::Usage(format!(
+            "no log is given: name a directory, or set {DIRECTORY}; `query`, `report` and `export` \
+             also read files, and - for standard input"
+        ))
+    })
 }
 
 /// Adds `--since` and `--until`.

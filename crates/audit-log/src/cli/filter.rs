@@ -81,7 +81,7 @@ impl Filter {
         let missing = |text: &str| is_plain(text) && !line.contains(text);
         let none = |globs: &[Glob]| {
             let mut texts = globs.iter().map(Glob::literal);
-            !globs.is_empty() && texts.all(|text| missing(text))
+            !globs.is_empty() && texts.all(missing)
         };
         // A completion has the key's id, and its decision has the account.
         let no_account = none(&self.accounts) && !line.contains(COMPLETION);

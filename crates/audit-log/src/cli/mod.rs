@@ -54,7 +54,10 @@ pub fn command(reasons: impl IntoIterator<Item = &'static str>) -> Command {
 #[must_use]
 pub fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
-        Some(("verify", matches)) => Verify::from_matches(matches).run(),
+        Some(("verify", matches)) => match Verify::from_matches(matches) {
+            Ok(verify) => verify.run(),
+            Err(error) => failure::status(Err(error)),
+        },
         Some(("keygen", matches)) => keygen::run(matches),
         Some(("query", matches)) => failure::status(query::run(matches)),
         Some(("report", matches)) => failure::status(report::run(matches)),
