@@ -81,6 +81,7 @@
   (list "VOXGATE_LIMIT_QUEUE" .limits.queue)
   (list "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS" .limits.queueTimeoutSeconds)
   (list "VOXGATE_LIMIT_HEADERS" .limits.headers)
+  (list "VOXGATE_LIMIT_LOAD_REPORT" .limits.loadReport)
   (list "VOXGATE_LIMIT_AUTH_FAILURES" .limits.authFailures)
   (list "VOXGATE_LIMIT_ON_FAILURE" .limits.onFailure)
   (list "VOXGATE_LIMIT_LEASE_SECONDS" .limits.leaseSeconds)

@@ -28,6 +28,8 @@ pub struct Rule {
     method: Box<str>,
     pattern: Box<str>,
     scope: Option<Box<str>>,
+    /// A principal without scopes is refused, too.
+    explicit: bool,
     realtime: bool,
     voice: Option<Voice>,
     /// The name of the only dialect whose requests the rule applies to. `None` for all.
@@ -45,10 +47,13 @@ pub enum Voice {
 
 impl Rule {
     /// Names requests with this method (`*` means any) and a path that matches `pattern`: literal
-    /// segments, `{name}` for one segment, and `*` at the end for the rest. The pattern `*` matches
-    /// any path.
+    /// segments, `{name}` for one segment, `{name%2F}` for one segment that may contain encoded
+    /// slashes, and `*` at the end for the rest. The pattern `*` matches any path without encoded
+    /// slashes.
     ///
-    /// Paths are compared decoded and case-sensitively.
+    /// Paths are compared decoded and case-sensitively. A request with an encoded slash is refused
+    /// with 400 unless the rule that decides about it has `{name%2F}` in that place, and unless a
+    /// server that decodes the slash before it routes would reach no path with other requirements.
     ///
     /// By default, the rule requires no scope: every standard key is allowed.
     #[must_use]
@@ -57,6 +62,7 @@ impl Rule {
             method: method.into(),
             pattern: pattern.into(),
             scope: None,
+            explicit: false,
             realtime: false,
             voice: None,
             dialect: None,
@@ -73,6 +79,15 @@ impl Rule {
     #[must_use]
     pub fn with_scope(mut self, scope: &str) -> Self {
         self.scope = Some(scope.into());
+        self
+    }
+
+    /// Requires `scope` of every key: a key that is not limited to scopes is refused, too. For routes
+    /// that manage the server.
+    #[must_use]
+    pub fn with_explicit_scope(mut self, scope: &str) -> Self {
+        self.scope = Some(scope.into());
+        self.explicit = true;
         self
     }
 
@@ -108,6 +123,12 @@ impl Rule {
         self.scope.as_deref()
     }
 
+    /// Whether the scope is required of every key, also of those that are not limited to scopes.
+    #[must_use]
+    pub fn is_explicit(&self) -> bool {
+        self.explicit
+    }
+
     /// Whether realtime keys are allowed.
     #[must_use]
     pub fn is_realtime(&self) -> bool {
@@ -128,6 +149,27 @@ impl Rule {
         (*self.method == *"*" || *self.method == *method.as_str()) && matches(&self.pattern, path)
     }
 
+    /// Whether a request that both rules name needs the same, by either.
+    pub(super) fn requires_the_same_as(&self, other: &Self) -> bool {
+        let requirements = |rule: &Self| {
+            let Self {
+                scope,
+                explicit,
+                realtime,
+                voice,
+                ..
+            } = rule;
+            (scope.clone(), *explicit, *realtime, voice.clone())
+        };
+        requirements(self) == requirements(other)
+    }
+
+    /// Whether this principal has the scope that an explicit rule requires.
+    pub(super) fn permits_explicitly(&self, principal: &Principal) -> bool {
+        let granted = principal.scopes().is_some();
+        !self.explicit || (granted && principal.kind() == KeyKind::Standard)
+    }
+
     /// Whether this restricted principal may send a request that this rule names.
     pub(super) fn permits(&self, principal: &Principal, uri: &Uri) -> bool {
         let by_kind = match principal.kind() {
@@ -135,7 +177,9 @@ impl Rule {
             KeyKind::Realtime => self.realtime,
             _ => false,
         };
-        by_kind && (!principal.is_limited_to_voices() || self.permits_voice(principal, uri))
+        by_kind
+            && self.permits_explicitly(principal)
+            && (!principal.is_limited_to_voices() || self.permits_voice(principal, uri))
     }
 
     /// A voice that is not visible could be any voice. Only routes without synthesis need no voice.
