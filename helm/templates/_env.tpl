@@ -58,6 +58,7 @@
   (list "VOXGATE_METRICS_KEYS" .metrics.keys)
   (list "VOXGATE_HEADER_NAMES" .headers.names)
   (list "VOXGATE_FORWARD_HEADERS" .headers.forward)
+  (list "VOXGATE_FILTER_LISTS" .filterLists)
   (list "VOXGATE_FORWARD_HEADERS_ALSO" (join "," .headers.forwardAlso))
   (list "VOXGATE_DRAIN_SECONDS" .shutdown.drainSeconds)
   (list "VOXGATE_CONTROL_DIR" (include "voxgate.controlDirectory" $))
