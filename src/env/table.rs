@@ -203,7 +203,7 @@ pub const SETTINGS: &[Setting] = &[
         LIMITS,
         "VOXGATE_LIMIT_AUTH_FAILURES",
         "NUMBER",
-        "Failed authentications per minute that one address may cause before its refusals are delayed by a second; `0` disables this limit",
+        "Failed authentications per minute that one address may cause before its refusals are delayed by half a second; `0` disables this limit",
     )
     .with_default("60"),
     Setting::new(

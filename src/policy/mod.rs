@@ -38,6 +38,8 @@ pub use self::rule::{Rule, Voice};
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     rules: Vec<Rule>,
+    /// Whether a rule requires a scope of every principal.
+    has_explicit_scopes: bool,
     public: Vec<(Box<str>, Box<str>)>,
 }
 
@@ -57,6 +59,7 @@ impl Policy {
     /// Adds a rule after the existing rules.
     #[must_use]
     pub fn rule(mut self, rule: Rule) -> Self {
+        self.has_explicit_scopes |= rule.is_explicit();
         self.rules.push(rule);
         self
     }
@@ -86,6 +89,7 @@ impl Policy {
         let file::PolicyFile { mut rules, rest } = file::load(path.as_ref())?;
         rules.append(&mut self.rules);
         rules.extend(rest);
+        self.has_explicit_scopes = rules.iter().any(Rule::is_explicit);
         self.rules = rules;
         Ok(self)
     }
@@ -154,7 +158,7 @@ impl Policy {
 
     /// Whether a rule requires a scope of every principal.
     pub(crate) fn has_explicit_scopes(&self) -> bool {
-        self.rules.iter().any(Rule::is_explicit)
+        self.has_explicit_scopes
     }
 
     /// Whether a path with encoded slashes may be judged as it is written: a rule names it, and the

@@ -90,7 +90,7 @@ impl LimiterBuilder {
     }
 
     /// Slows down an address that fails to authenticate more than `most_a_minute` times in a minute:
-    /// its refusals are sent one second later. At most 16 wait for one address (for IPv6, for one
+    /// its refusals are sent half a second later. At most 16 wait for one address (for IPv6, for one
     /// `/64` network) and 1024 in all. Beyond that, the refusal is sent at once and the connection is
     /// closed. The refusals stay the same, and a valid credential from the address is not delayed.
     ///

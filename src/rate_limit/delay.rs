@@ -11,9 +11,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long an answer is delayed. Clients that repeat a wrong key twice still raise their error
-/// within three seconds of the last attempt.
-const DELAY: Duration = Duration::from_secs(1);
+/// How long an answer is delayed. A client that sends a wrong key three times still raises its error
+/// within two seconds.
+const DELAY: Duration = Duration::from_millis(500);
 /// Maximum number of answers that wait for one address.
 const MOST_OF_ONE: u32 = 16;
 /// Maximum number of answers that wait.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -14,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Either, Full, Limited};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tower_layer::Layer;
 use tower_service::Service;
 use voxgate::dialect::RefusalContext;
@@ -25,13 +27,19 @@ use crate::routes::{Asked, VoiceList, asked};
 /// The longest list that is read, in bytes.
 pub const MAX_LIST: usize = 4 * 1024 * 1024;
 /// How many lists are read at a time. Further ones wait.
-const AT_A_TIME: usize = 8;
+const AT_A_TIME: usize = 4;
+/// How long the server may take to send a list.
+const WITHIN: Duration = Duration::from_secs(30);
 
 /// Filters the lists of voices in the answers of a service, by the voices that the caller may use.
 ///
 /// It needs the [`Caller`] and the [`Dialect`] that [`AuthLayer`](voxgate::AuthLayer) puts into the
 /// request's extensions. Cloning is cheap; clones share the bound on how many lists are read at a
 /// time.
+///
+/// # Panics
+///
+/// The service panics outside a Tokio runtime with a timer when it reads a list.
 #[derive(Clone, Debug)]
 pub struct FilterListsLayer {
     /// `None` if the layer does nothing.
@@ -207,8 +215,9 @@ impl Filtering {
         let filtered = match self.is_head {
             true => None,
             false => {
-                let Ok(whole) = Limited::new(body, MAX_LIST).collect().await else {
-                    return self.not_understood("it is too long, or broke off");
+                let whole = timeout(WITHIN, Limited::new(body, MAX_LIST).collect());
+                let Ok(Ok(whole)) = whole.await else {
+                    return self.not_understood("it is too long or too slow, or broke off");
                 };
                 let may_use = |voice: &str| self.caller.principal().has_voice(voice);
                 let filtered = filtered(list, &whole.to_bytes(), &may_use);
