@@ -110,7 +110,8 @@ class RetryTest(ClientTest):
             DELAY_SECONDS for decision in decisions if decision.get("limit") == "peer_failures"
         )
         repeated = [decision for decision in decisions[1:] if decision["status"] == 429]
-        return delays + len(repeated) * (self.long_wait.retry_after.stop - 1)
+        pauses = sum(self.long_wait.retry_after.stop - 1 for _ in repeated)
+        return delays + pauses
 
     @staticmethod
     def _marker(server: Gateway) -> int:
