@@ -7,3 +7,4 @@ mod proof;
 mod readiness;
 mod receipts;
 mod slow_down;
+mod trial;
