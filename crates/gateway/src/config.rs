@@ -14,9 +14,9 @@ use super::auditing::Audit;
 use super::control::ControlSettings;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
-    self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN, FORWARD_HEADERS,
-    FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS,
-    UPSTREAM, UPSTREAM_TIMEOUT, default_of,
+    self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN, FILTER_LISTS,
+    FORWARD_HEADERS, FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG,
+    LOG_FORMAT, METRICS_KEYS, UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
 use super::upstreams::Upstreams;
 
@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) request_validation: RequestValidation,
     pub(crate) forwarded_headers: ForwardedHeaders,
+    /// Whether lists of voices have only the voices that the key may use.
+    pub(crate) filters_lists: bool,
     /// Most connections of one client; `None` for the default.
     pub(crate) connections_per_client: Option<usize>,
     /// Most keys that have metrics of their own.
@@ -122,6 +124,7 @@ impl Config {
         };
         let request_validation = read.request_validation();
         let forwarded_headers = read.forwarded_headers();
+        let filters_lists = read.filters_lists();
         let connections_per_client = match environment.get(CONNECTIONS_PER_CLIENT) {
             Some(_) => read.number(CONNECTIONS_PER_CLIENT, 1),
             None => None,
@@ -148,6 +151,7 @@ impl Config {
                 timeouts,
                 request_validation,
                 forwarded_headers,
+                filters_lists,
                 connections_per_client,
                 metrics_keys,
                 logging,
@@ -253,6 +257,17 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
+    fn filters_lists(&mut self) -> bool {
+        match self.value(FILTER_LISTS) {
+            "on" => true,
+            "off" => false,
+            _ => {
+                self.problem(FILTER_LISTS, "must be `on` or `off`");
+                true
+            }
+        }
+    }
+
     fn number(&mut self, variable: &str, least: usize) -> Option<usize> {
         const MOST: usize = 10_000_000;
         let number = self.value(variable).parse().ok();
@@ -321,6 +336,7 @@ mod tests {
             DRAIN,
             HEADER_NAMES,
             FORWARD_HEADERS,
+            FILTER_LISTS,
             CONNECTIONS_PER_CLIENT,
             METRICS_KEYS,
             LOG,
