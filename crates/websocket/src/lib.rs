@@ -8,6 +8,7 @@
 //! - [`MessageReader`] turns the bytes of a client into [`Received`] values: whole messages, and
 //!   control frames.
 //! - [`Message`] and [`ControlFrame`] write themselves as frames, for the upstream with a mask.
+//! - [`CredentialFormat`] takes a credential out of a message.
 //!
 //! No extension is supported. A proxy removes `Sec-WebSocket-Extensions` from the handshake of a
 //! WebSocket that it reads, so that no message is compressed (RFC 7692).
@@ -33,9 +34,11 @@
 //! # Ok::<(), voxgate_websocket::ReadError>(())
 //! ```
 
+mod credentials;
 mod frame;
 mod message;
 mod reader;
 
+pub use self::credentials::{CredentialFormat, MalformedMessage, Stripped};
 pub use self::message::{ControlFrame, ControlKind, Message, MessageKind};
 pub use self::reader::{MessageReader, ReadError, Received};
