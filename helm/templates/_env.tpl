@@ -55,6 +55,7 @@
   (list "VOXGATE_UPSTREAM_TIMEOUT_SECONDS" .timeouts.upstreamSeconds)
   (list "VOXGATE_HEADER_READ_TIMEOUT_SECONDS" .timeouts.headerReadSeconds)
   (list "VOXGATE_CONNECTIONS_PER_CLIENT" .limits.connectionsPerClient)
+  (list "VOXGATE_FIRST_MESSAGE_CONNECTIONS" .limits.firstMessageConnections)
   (list "VOXGATE_METRICS_KEYS" .metrics.keys)
   (list "VOXGATE_HEADER_NAMES" .headers.names)
   (list "VOXGATE_FORWARD_HEADERS" .headers.forward)

@@ -13,9 +13,9 @@ use super::auditing::Audit;
 use super::control::ControlSettings;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
-    self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN, FORWARD_HEADERS,
-    FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS,
-    UPSTREAM, UPSTREAM_TIMEOUT, default_of,
+    self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN, FIRST_MESSAGE_CONNECTIONS,
+    FORWARD_HEADERS, FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG,
+    LOG_FORMAT, METRICS_KEYS, UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
 use super::upstreams::Upstreams;
 
@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) forwarded_headers: ForwardedHeaders,
     /// Most connections of one client; `None` for the default.
     pub(crate) connections_per_client: Option<usize>,
+    /// Most WebSockets that wait for a credential in their first message; `0` accepts none.
+    pub(crate) first_message_connections: usize,
     /// Most keys that have metrics of their own.
     pub(crate) metrics_keys: usize,
     pub(crate) logging: Logging,
@@ -122,6 +124,9 @@ impl Config {
             Some(_) => read.number(CONNECTIONS_PER_CLIENT, 1),
             None => None,
         };
+        let first_message_connections = read
+            .number(FIRST_MESSAGE_CONNECTIONS, 0)
+            .unwrap_or_default();
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
         let control = ControlSettings::read(&environment, &mut read.problems);
@@ -144,6 +149,7 @@ impl Config {
                 request_validation,
                 forwarded_headers,
                 connections_per_client,
+                first_message_connections,
                 metrics_keys,
                 logging,
                 digest,
@@ -317,6 +323,7 @@ mod tests {
             HEADER_NAMES,
             FORWARD_HEADERS,
             CONNECTIONS_PER_CLIENT,
+            FIRST_MESSAGE_CONNECTIONS,
             METRICS_KEYS,
             LOG,
             LOG_FORMAT,

@@ -39,6 +39,6 @@ mod frame;
 mod message;
 mod reader;
 
-pub use self::credentials::{CredentialFormat, MalformedMessage, Stripped};
+pub use self::credentials::{CredentialFormat, MalformedMessage, Stripped, VendorError};
 pub use self::message::{ControlFrame, ControlKind, Message, MessageKind};
 pub use self::reader::{MessageReader, ReadError, Received};

@@ -3,12 +3,15 @@
 //! Browsers cannot set a header on the handshake of a WebSocket. Some vendors therefore let a client
 //! send its credential in a message.
 
+mod error;
 mod json;
 mod protobuf;
 
 use std::fmt;
 
 use crate::message::{Message, MessageKind};
+
+pub use self::error::VendorError;
 
 /// Where a vendor's messages hold a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -206,6 +206,33 @@ fn a_text_can_stand_in_place_of_the_credential() {
     assert_eq!(stripped.message, Message::binary(left));
 }
 
+#[test]
+fn an_error_has_the_vendors_form() {
+    let error = VendorError {
+        kind: "unauthenticated",
+        message: "The API key is invalid.",
+        request_id: Some("r-1"),
+        close_code: 1008,
+    };
+    assert_eq!(
+        Rime.error(error, false).as_text(),
+        Some(
+            r#"{"error":{"kind":"unauthenticated","message":"The API key is invalid.","requestId":"r-1"}}"#
+        )
+    );
+    let content = [
+        field(1, b"unauthenticated"),
+        field(2, b"The API key is invalid."),
+        field(3, b"r-1"),
+    ];
+    let envelope = field(7, &content.concat());
+    assert_eq!(Rime.error(error, true), Message::binary(envelope));
+    assert_eq!(
+        ElevenLabs.error(error, true).as_text(),
+        Some(r#"{"code":1008,"error":"unauthenticated","message":"The API key is invalid."}"#)
+    );
+}
+
 proptest! {
     #[test]
     fn no_message_makes_it_panic_or_grow(bytes in vec(any::<u8>(), 0..64)) {
