@@ -74,7 +74,10 @@ impl Dialect {
             return;
         };
         let malformed = HeaderValue::from_static("");
-        let mut value = HeaderValue::from_str(value).unwrap_or(malformed);
+        // A header has no white space around its value, a text in a message may have.
+        let text = Some(value).filter(|value| value.trim() == *value);
+        let value = text.and_then(|value| HeaderValue::from_str(value).ok());
+        let mut value = value.unwrap_or(malformed);
         value.set_sensitive(true);
         headers.append(name, value);
     }

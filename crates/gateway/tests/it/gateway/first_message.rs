@@ -173,7 +173,7 @@ async fn a_key_in_the_first_message_is_judged_and_goes_no_further() {
     let decisions = decisions(&gateway);
     assert_eq!(decisions.len(), 3);
     for decision in decisions {
-        assert_eq!(decision["decision"], "accepted", "{decision}");
+        assert_eq!(decision["outcome"], "accepted", "{decision}");
         let request_id = decision["request_id"].as_str().unwrap();
         assert_eq!(gateway.wait_for_completion(request_id)["ended"], "ok");
     }
