@@ -58,6 +58,7 @@
   (list "VOXGATE_FIRST_MESSAGE_CONNECTIONS" .limits.firstMessageConnections)
   (list "VOXGATE_METRICS_KEYS" .metrics.keys)
   (list "VOXGATE_HEADER_NAMES" .headers.names)
+  (list "VOXGATE_CREDENTIAL_HEADER" .headers.credential)
   (list "VOXGATE_FORWARD_HEADERS" .headers.forward)
   (list "VOXGATE_FORWARD_HEADERS_ALSO" (join "," .headers.forwardAlso))
   (list "VOXGATE_DRAIN_SECONDS" .shutdown.drainSeconds)

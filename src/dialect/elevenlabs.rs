@@ -30,6 +30,8 @@ pub(super) static PROFILE: Profile = Profile {
 pub(super) const CREDENTIAL_IN_MESSAGE: &[&str] = &[
     "/v1/text-to-speech/{voice_id}/stream-input",
     "/v1/text-to-speech/{voice_id}/multi-stream-input",
+    "/v1/text-to-dialogue/stream-input",
+    "/v1/text-to-dialogue/multi-stream-input",
     "/11labs/v1/text-to-speech/{voice_id}/stream-input",
     "/11labs/v1/text-to-speech/{voice_id}/multi-stream-input",
 ];

@@ -3,14 +3,15 @@
 
 use std::sync::LazyLock;
 
-use http::{HeaderMap, HeaderValue, Request};
+use http::header::Entry;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use voxgate_core::denial::DenialKind;
 
 use crate::policy::{Policy, Rule};
 use crate::secret::Digest;
 use crate::websocket::asks_for_websocket;
 
-use super::credential_location::CredentialLocation;
+use super::credential_location::{CredentialLocation, Form};
 use super::{Dialect, elevenlabs, rime};
 
 static WEBSOCKETS: LazyLock<[(Dialect, Policy); 2]> = LazyLock::new(|| {
@@ -65,6 +66,39 @@ impl Dialect {
         self.presented_digest(&request)
     }
 
+    /// Moves the credential in a header that the operator named to the header in which the vendor of
+    /// `request` reads it. A value without the vendor's scheme gets it. The same credential in both
+    /// headers counts once, as in any two locations; the named header twice is refused.
+    #[doc(hidden)]
+    pub fn adopt_header<B>(self, name: &HeaderName, request: &mut Request<B>) {
+        let Entry::Occupied(entry) = request.headers_mut().entry(name) else {
+            return;
+        };
+        let (_, values) = entry.remove_entry_mult();
+        let values: Vec<HeaderValue> = values.collect();
+        let Some(vendor) = self.recognize(request) else {
+            return;
+        };
+        let mut locations = vendor.profile().credential_locations.iter();
+        let form = locations.find_map(|location| match location {
+            CredentialLocation::Header(_, forms) => Some(*forms),
+            _ => None,
+        });
+        let before = vendor.presented_digest(request);
+        for value in &values {
+            let value = value.to_str().unwrap_or_default();
+            let value = in_form(form.unwrap_or_default(), value);
+            let repeats = values.len() == 1
+                && before.as_ref().is_some_and(|before| {
+                    let digest = vendor.digest_of_value(&value);
+                    digest.is_some_and(|digest| digest.matches(before))
+                });
+            if !repeats {
+                vendor.present(&value, request.headers_mut());
+            }
+        }
+    }
+
     /// Adds a value to the header in which this dialect reads its credential. A value that no header
     /// can have is presented as a malformed one.
     #[doc(hidden)]
@@ -80,5 +114,122 @@ impl Dialect {
         let mut value = value.unwrap_or(malformed);
         value.set_sensitive(true);
         headers.append(name, value);
+    }
+}
+
+/// The value in one of these forms: as it is, or with the scheme of the first one.
+fn in_form(forms: &[Form], value: &str) -> String {
+    let is_in_form = forms
+        .iter()
+        .any(|form| form.parse(value.as_bytes()).is_some());
+    match forms.first() {
+        Some(Form::Scheme(scheme, _)) if !is_in_form => format!("{scheme} {value}"),
+        Some(Form::Basic) if !is_in_form => format!("Basic {value}"),
+        _ => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: HeaderName = HeaderName::from_static("x-rime-key");
+
+    fn adopted(dialect: Dialect, path: &str, headers: &[(&str, &str)]) -> Vec<String> {
+        let mut request = Request::post(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(()).expect("a request");
+        dialect.adopt_header(&NAME, &mut request);
+        assert!(!request.headers().contains_key(NAME));
+        let headers = request.headers().iter();
+        headers
+            .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
+            .collect()
+    }
+
+    #[test]
+    fn a_named_header_stands_for_the_vendors() {
+        let named = |value: &'static str| ("x-rime-key", value);
+        for (dialect, path, headers, expected) in [
+            (
+                Dialect::Rime,
+                "/",
+                &[named("k")][..],
+                &["authorization: Bearer k"][..],
+            ),
+            (
+                Dialect::Rime,
+                "/",
+                &[named("Bearer k")],
+                &["authorization: Bearer k"],
+            ),
+            (
+                Dialect::Rime,
+                "/",
+                &[named("api-key k")],
+                &["authorization: api-key k"],
+            ),
+            (
+                Dialect::Rime,
+                "/",
+                &[named("k k")],
+                &["authorization: Bearer k k"],
+            ),
+            (Dialect::Rime, "/", &[], &[]),
+            (Dialect::ElevenLabs, "/", &[named("k")], &["xi-api-key: k"]),
+            (
+                Dialect::Inworld,
+                "/",
+                &[named("aTpz")],
+                &["authorization: Basic aTpz"],
+            ),
+            (
+                Dialect::Auto,
+                "/v1/rime-tts",
+                &[named("k")],
+                &["authorization: Bearer k"],
+            ),
+            (Dialect::Auto, "/unknown", &[named("k")], &[]),
+            // The same credential counts once; another one, or the same header twice, does not.
+            (
+                Dialect::Rime,
+                "/",
+                &[named("k"), ("authorization", "Bearer k")],
+                &["authorization: Bearer k"],
+            ),
+            (
+                Dialect::Rime,
+                "/",
+                &[named("l"), ("authorization", "Bearer k")],
+                &["authorization: Bearer k", "authorization: Bearer l"],
+            ),
+            (
+                Dialect::Rime,
+                "/",
+                &[named("k"), named("k")],
+                &["authorization: Bearer k", "authorization: Bearer k"],
+            ),
+        ] {
+            assert_eq!(
+                adopted(dialect, path, headers),
+                expected,
+                "{dialect} {headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_that_no_header_has_is_malformed() {
+        for value in ["", " k", "k ", "a\nb"] {
+            for dialect in [Dialect::Rime, Dialect::ElevenLabs] {
+                let mut request = Request::new(());
+                dialect.present(value, request.headers_mut());
+                let read = dialect.credential(&request).err();
+                assert_eq!(read, Some(DenialKind::MalformedCredential), "{value:?}");
+                assert!(dialect.digest_of_value(value).is_none());
+            }
+        }
     }
 }

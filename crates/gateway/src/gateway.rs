@@ -161,6 +161,7 @@ impl Gateway {
         });
         let worker_config = WorkerConfig {
             first_messages,
+            credential_header: config.credential_header.map(|header| (dialect, header)),
             rejections: Arc::clone(&rejections),
             upstreams: config.upstreams,
             deployment_key,

@@ -13,6 +13,7 @@ use voxgate::{AuthLayer, Dialect, Secret};
 
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
+use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
 use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
 use super::rejections::Rejections;
@@ -31,6 +32,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) connections: ConnectionLimiter,
     pub(crate) upstream_permits: Arc<Semaphore>,
     pub(crate) rejections: Arc<Rejections>,
+    /// A further header in which callers of this dialect send their key.
+    pub(crate) credential_header: Option<(Dialect, CredentialHeader)>,
     /// The limit of WebSockets that wait for their first message, shared by all workers, and the
     /// dialect of the clients. `None` if no credential is read from a message.
     pub(crate) first_messages: Option<(Dialect, ConnectionLimiter)>,
@@ -105,6 +108,7 @@ impl Worker {
             upstream_permits,
             rejections,
             first_messages,
+            credential_header,
         } = self.config;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
@@ -117,8 +121,9 @@ impl Worker {
             revocations,
             tunnels: tasks.clone(),
         });
-        let first_messages = first_messages
-            .map(|(dialect, waiting)| FirstMessages::new(dialect, waiting, tasks.clone()));
+        let first_messages = first_messages.map(|(dialect, waiting)| {
+            FirstMessages::new(dialect, waiting, tasks.clone(), self.stop.clone())
+        });
         let server = Server {
             auth: layer,
             proxy: forward,
@@ -126,6 +131,7 @@ impl Worker {
             write_stall: connection::WRITE_STALL,
             rejections,
             first_messages,
+            credential_header,
         };
         connection::accept(listener, server, connections, self.stop, tasks.clone()).await;
         tasks.close();

@@ -28,13 +28,14 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
-use voxgate::{AuthLayer, PeerAddr};
+use voxgate::{AuthLayer, Dialect, PeerAddr};
 
 pub(crate) use self::activity::Activity;
 pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
+use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
 use super::proxy::RequestBody;
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
@@ -150,6 +151,8 @@ pub(crate) struct Server<S> {
     pub(crate) rejections: Arc<Rejections>,
     /// The WebSockets that wait for a credential in their first message, if they are accepted.
     pub(crate) first_messages: Option<FirstMessages>,
+    /// A further header in which callers of this dialect send their key.
+    pub(crate) credential_header: Option<(Dialect, CredentialHeader)>,
 }
 
 impl<S, B> Server<S>
@@ -207,6 +210,7 @@ where
             PeerAddr(peer),
             activity,
             self.first_messages,
+            self.credential_header,
         );
         let service = TowerToHyperService::new(service);
         let builder = builder(self.idle_timeout, self.write_stall);

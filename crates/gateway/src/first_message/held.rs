@@ -12,6 +12,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tower::{BoxError, Service};
 use voxgate_websocket::{
     ControlKind, MalformedMessage, Message, MessageReader, ReadError, Received,
@@ -72,6 +73,8 @@ pub(super) enum NoCredential {
     Timeout,
     /// The connection was closed for another one.
     Evicted,
+    /// The gateway stops.
+    Stopped,
     /// The client closed the WebSocket or the connection.
     Gone,
     /// The client's bytes are no WebSocket, or its first message is too long.
@@ -96,6 +99,7 @@ pub(super) struct Hold {
     /// Its place among those that wait, which another one may take.
     pub(super) place: ConnectionPermit,
     pub(super) handshake: Handshake,
+    pub(super) stop: CancellationToken,
 }
 
 impl Hold {
@@ -110,6 +114,7 @@ impl Hold {
             connection,
             place,
             handshake,
+            stop,
         } = self;
         connection.offer();
         let mut client = None;
@@ -122,6 +127,7 @@ impl Hold {
             biased;
             () = connection.closed() => Err(NoCredential::Evicted),
             () = place.closed() => Err(NoCredential::Evicted),
+            () = stop.cancelled() => Err(NoCredential::Stopped),
             first = timeout(FIRST_MESSAGE_WITHIN, waited) => {
                 first.unwrap_or(Err(NoCredential::Timeout))
             }

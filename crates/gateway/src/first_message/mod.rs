@@ -26,6 +26,7 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{Either, Empty};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Layer, Service};
 use voxgate::{Dialect, PeerAddr};
@@ -47,15 +48,22 @@ pub(crate) struct FirstMessages {
     /// How many wait, in all workers: all together, and those of one client.
     waiting: ConnectionLimiter,
     tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl FirstMessages {
-    /// Those of clients of this dialect. Shutdown waits for `tasks`.
-    pub(crate) fn new(dialect: Dialect, waiting: ConnectionLimiter, tasks: TaskTracker) -> Self {
+    /// Those of clients of this dialect. Shutdown waits for `tasks`, and `stop` ends the waiting.
+    pub(crate) fn new(
+        dialect: Dialect,
+        waiting: ConnectionLimiter,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             dialect,
             waiting,
             tasks,
+            stop,
         }
     }
 }
@@ -174,6 +182,7 @@ where
         connection: layer.activity.permit().clone(),
         place,
         handshake,
+        stop: first_messages.stop,
     };
     first_messages.tasks.spawn(hold.run(inner, request));
     Ok(response)

@@ -83,6 +83,7 @@ fn message(status: StatusCode, failed: Option<NoCredential>) -> &'static str {
         (Some(NoCredential::Evicted), _) => {
             "No API key was received, and the connection is needed."
         }
+        (Some(NoCredential::Stopped), _) => "The gateway stops.",
         (Some(NoCredential::Malformed), _) => "The first message is malformed.",
         (Some(NoCredential::Unreadable(error)), _) => match error.close_code() {
             1009 => "The first message is too long.",

@@ -35,7 +35,9 @@ use self::accepted::{Accepted, abandoned, plain};
 pub(crate) use self::catch_panic::CatchPanicLayer;
 pub(crate) use self::client_connection::ClientConnection;
 use self::headers::Identity;
-pub(crate) use self::headers::{ALLOWED, BY_DIALECT, ForwardedHeaders, RESERVED};
+pub(crate) use self::headers::{
+    ALLOWED, BY_DIALECT, ForwardedHeaders, RESERVED, has_another_meaning,
+};
 pub(crate) use self::message_credentials::{RIME_BINARY, credential_format, header_values};
 pub(crate) use self::request_body::RequestBody;
 pub(crate) use self::revocation::Revocations;

@@ -13,6 +13,7 @@ pub(crate) const HEADER_NAMES: &str = "VOXGATE_HEADER_NAMES";
 pub(crate) const FORWARD_HEADERS: &str = "VOXGATE_FORWARD_HEADERS";
 pub(crate) const FORWARD_HEADERS_ALSO: &str = "VOXGATE_FORWARD_HEADERS_ALSO";
 pub(crate) const CONNECTIONS_PER_CLIENT: &str = "VOXGATE_CONNECTIONS_PER_CLIENT";
+pub(crate) const CREDENTIAL_HEADER: &str = "VOXGATE_CREDENTIAL_HEADER";
 pub(crate) const FIRST_MESSAGE_CONNECTIONS: &str = "VOXGATE_FIRST_MESSAGE_CONNECTIONS";
 pub(crate) const METRICS_KEYS: &str = "VOXGATE_METRICS_KEYS";
 pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
@@ -100,6 +101,14 @@ pub(super) const SERVING: &[Setting] = &[
         "Most open connections of one client address; for IPv6, of one `/64` network",
     )
     .with_default("half of all connections that the limit of open files allows"),
+    Setting::new(
+        GROUP,
+        CREDENTIAL_HEADER,
+        "NAME",
+        "Further request header in which callers send their key, with or without the scheme of the \
+         dialect, such as the one that `API_KEY_HEADER` names for Rime's API container",
+    )
+    .with_default("none"),
     Setting::new(
         GROUP,
         FIRST_MESSAGE_CONNECTIONS,

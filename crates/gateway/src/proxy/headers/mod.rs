@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue};
 use voxgate::gateway::X_REQUEST_ID;
 use voxgate::{Caller, Dialect, RequestId, Secret};
 
-pub(crate) use self::allowed::{ALLOWED, BY_DIALECT, ForwardedHeaders};
+pub(crate) use self::allowed::{ALLOWED, BY_DIALECT, ForwardedHeaders, has_another_meaning};
 pub(crate) use self::reserved::RESERVED;
 use self::reserved::{is_plain, is_reserved};
 
