@@ -6,6 +6,7 @@ The page is controlled by the DevTools protocol. scripts/clients.sh sets VOXGATE
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -49,8 +50,10 @@ class Browser(Child):
         environment = {"PATH": os.environ["PATH"], "HOME": self._profile.name}
         super().__init__(command, environment)
         self._numbers = itertools.count()
+        self._open = contextlib.ExitStack()
         try:
-            self._page = connect(self._page_url(), max_size=None, proxy=None)
+            page = connect(self._page_url(), max_size=None, proxy=None)
+            self._page = self._open.enter_context(page)
         except BaseException:
             self.stop()
             raise
@@ -87,8 +90,7 @@ class Browser(Child):
                 return answer["result"]["result"]["value"]
 
     def stop(self) -> None:
-        if hasattr(self, "_page"):
-            self._page.close()
+        self._open.close()
         super().stop()
         self._profile.cleanup()
 

@@ -35,7 +35,7 @@ struct ActivityState {
 }
 
 impl Activity {
-    pub(super) fn new(permit: ConnectionPermit) -> Self {
+    pub(crate) fn new(permit: ConnectionPermit) -> Self {
         let state = ActivityState {
             busy: 0,
             began: false,

@@ -34,18 +34,20 @@ const REFUSE_WITHIN: Duration = Duration::from_millis(250);
 const READ_AT_ONCE: usize = 4096;
 
 type Client = TokioIo<Upgraded>;
+/// A client, and what it has sent.
+type Spoken = (Client, Vec<u8>);
 
 /// A client that has sent its first message, in the extensions of the request that its credential is
 /// in. The proxy takes it when the upstream has agreed to the WebSocket.
 #[derive(Clone)]
 pub(crate) struct HeldClient {
     handshake: Arc<Handshake>,
-    connection: Arc<Mutex<Option<(Client, Vec<u8>)>>>,
+    connection: Arc<Mutex<Option<Spoken>>>,
 }
 
 impl HeldClient {
     /// The client's connection, and what it has sent. `None` the second time.
-    pub(crate) fn take(&self) -> Option<(Client, Vec<u8>)> {
+    pub(crate) fn take(&self) -> Option<Spoken> {
         let connection = self.connection.lock();
         connection.unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -12,6 +12,8 @@
 mod handshake;
 mod held;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::mem;

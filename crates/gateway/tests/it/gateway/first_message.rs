@@ -522,3 +522,47 @@ async fn an_upstream_that_does_not_agree_is_told_to_the_client() {
     socket.send(config(KEY).into()).await.unwrap();
     assert_eq!(refused(&mut socket).await.0["error"]["kind"], "unavailable");
 }
+
+/// A keys file in which the key is in force, or not.
+fn keys_file(folder: &std::path::Path, disabled: bool) -> std::path::PathBuf {
+    let file = folder.join("keys.toml");
+    let table = format!("[[key]]\nid = \"a\"\nsecret = \"{KEY}\"\ndisabled = {disabled}\n");
+    // Replaced at once, as editors and Kubernetes do.
+    std::fs::write(folder.join("new"), table).unwrap();
+    std::fs::rename(folder.join("new"), &file).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_counts_no_more_for_those_that_wait() {
+    let (seen, upstream) = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Program::gateway(upstream)
+        .var("VOXGATE_KEYS_FILE", keys_file(folder.path(), false))
+        .var("VOXGATE_LIMIT_AUTH_FAILURES", "0")
+        .start();
+    let mut accepted = open(&gateway, "/ws", &[]).await;
+    assert!(say(&mut accepted, config(KEY)).await.is_text());
+    let mut waiting = open(&gateway, "/ws", &[]).await;
+    keys_file(folder.path(), true);
+    // The open tunnel shows when the file was read.
+    let Message::Close(Some(close)) = next(&mut accepted).await else {
+        panic!("no close");
+    };
+    assert_eq!(u16::from(close.code), 1008);
+    seen.0.lock().unwrap().clear();
+    // If reading took more than ten seconds, this one is no longer waiting.
+    if waiting.send(config(KEY).into()).await.is_err() {
+        return;
+    }
+    let (error, _) = refused(&mut waiting).await;
+    assert_eq!(error["error"]["kind"], "unauthenticated");
+    let id = error["error"]["requestId"].as_str().unwrap();
+    let record = gateway.wait_for_record("the decision", |record| record["request_id"] == id);
+    let reason = record["reason"].as_str().unwrap();
+    assert!(
+        ["disabled_credential", "missing_credential"].contains(&reason),
+        "{record}"
+    );
+    assert!(seen.all().is_empty());
+}
