@@ -97,6 +97,7 @@ async fn streams_whose_client_opens_no_window_end() {
         first_messages: None,
         credential_header: None,
         auth: AuthLayer::preconfigured().with_audit_sink(ends.clone()),
+        tls: None,
         proxy,
         idle_timeout: PATIENCE,
         write_stall: Duration::from_millis(500),
