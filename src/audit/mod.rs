@@ -282,6 +282,8 @@ pub enum Ended {
     Drained,
     /// The caller's key was revoked, disabled or expired before the end.
     Revoked,
+    /// The tunnel was closed because the caller sent a message that it may not send.
+    Refused,
 }
 
 impl Ended {
@@ -295,6 +297,7 @@ impl Ended {
             Self::Timeout => "timeout",
             Self::Drained => "drained",
             Self::Revoked => "revoked",
+            Self::Refused => "refused",
         }
     }
 }

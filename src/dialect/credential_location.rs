@@ -179,7 +179,7 @@ impl CredentialLocation {
         }
     }
 
-    fn header(&self) -> Option<&HeaderName> {
+    pub(super) fn header(&self) -> Option<&HeaderName> {
         match self {
             Self::Header(name, _) => Some(name),
             Self::Query(_) | Self::AnyQuery(_) | Self::Subprotocol(_) => None,
@@ -265,7 +265,7 @@ impl Form {
     }
 
     /// The credential in a header's value: neither empty nor holding white space.
-    fn parse<'a>(&self, value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    pub(super) fn parse<'a>(&self, value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         match self {
             Self::Raw => plain(value).map(Cow::Borrowed),
             Self::Scheme(scheme, case) => after_scheme(value, scheme, *case).map(Cow::Borrowed),

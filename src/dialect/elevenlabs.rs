@@ -31,6 +31,17 @@ pub(super) static PROFILE: Profile = Profile {
     routes: ROUTES,
 };
 
+/// The WebSockets whose messages may have the members `xi-api-key`, `xi_api_key` or
+/// `authorization`: the first one, and with several contexts the first one of each.
+pub(super) const CREDENTIAL_IN_MESSAGE: &[&str] = &[
+    "/v1/text-to-speech/{voice_id}/stream-input",
+    "/v1/text-to-speech/{voice_id}/multi-stream-input",
+    "/v1/text-to-dialogue/stream-input",
+    "/v1/text-to-dialogue/multi-stream-input",
+    "/11labs/v1/text-to-speech/{voice_id}/stream-input",
+    "/11labs/v1/text-to-speech/{voice_id}/multi-stream-input",
+];
+
 const ROUTES: &[Route] = &[
     route("POST", "/v1/text-to-speech/{voice_id}", SPEAK).voice("voice_id"),
     route("POST", "/v1/text-to-speech/{voice_id}/stream", SPEAK).voice("voice_id"),

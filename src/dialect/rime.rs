@@ -27,6 +27,9 @@ pub(super) static PROFILE: Profile = Profile {
     routes: ROUTES,
 };
 
+/// The engine's WebSocket, whose first message may be `{"config":{"authorization":"Api-Key KEY"}}`.
+pub(super) const CREDENTIAL_IN_MESSAGE: &[&str] = &["/ws"];
+
 const ROUTES: &[Route] = &[
     route("POST", "/v1/rime-tts", SPEAK),
     route("GET", "/ws", SPEAK),

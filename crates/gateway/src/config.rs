@@ -12,11 +12,13 @@ use voxgate_tls::ServerTls;
 
 use super::auditing::Audit;
 use super::control::ControlSettings;
+use super::credential_header::CredentialHeader;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
-    self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN, FILTER_LISTS,
-    FORWARD_HEADERS, FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG,
-    LOG_FORMAT, METRICS_KEYS, UPSTREAM, UPSTREAM_TIMEOUT, default_of,
+    self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, CREDENTIAL_HEADER, DRAIN,
+    FILTER_LISTS, FIRST_MESSAGE_CONNECTIONS, FORWARD_HEADERS, FORWARD_HEADERS_ALSO, HEADER_NAMES,
+    HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS, UPSTREAM, UPSTREAM_TIMEOUT,
+    default_of,
 };
 use super::upstreams::Upstreams;
 
@@ -38,6 +40,10 @@ pub(crate) struct Config {
     pub(crate) filters_lists: bool,
     /// Most connections of one client; `None` for the default.
     pub(crate) connections_per_client: Option<usize>,
+    /// A further header in which callers send their key.
+    pub(crate) credential_header: Option<CredentialHeader>,
+    /// Most WebSockets that wait for a credential in their first message; `0` accepts none.
+    pub(crate) first_message_connections: usize,
     /// Most keys that have metrics of their own.
     pub(crate) metrics_keys: usize,
     pub(crate) logging: Logging,
@@ -129,6 +135,10 @@ impl Config {
             Some(_) => read.number(CONNECTIONS_PER_CLIENT, 1),
             None => None,
         };
+        let credential_header = read.credential_header();
+        let first_message_connections = read
+            .number(FIRST_MESSAGE_CONNECTIONS, 0)
+            .unwrap_or_default();
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
         let control = ControlSettings::read(&environment, &mut read.problems);
@@ -153,6 +163,8 @@ impl Config {
                 forwarded_headers,
                 filters_lists,
                 connections_per_client,
+                credential_header,
+                first_message_connections,
                 metrics_keys,
                 logging,
                 digest,
@@ -268,6 +280,14 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
+    fn credential_header(&mut self) -> Option<CredentialHeader> {
+        let name = self.environment.get(CREDENTIAL_HEADER)?.trim();
+        let header = CredentialHeader::parse(name);
+        header
+            .map_err(|message| self.problem(CREDENTIAL_HEADER, message))
+            .ok()
+    }
+
     fn number(&mut self, variable: &str, least: usize) -> Option<usize> {
         const MOST: usize = 10_000_000;
         let number = self.value(variable).parse().ok();
@@ -338,6 +358,8 @@ mod tests {
             FORWARD_HEADERS,
             FILTER_LISTS,
             CONNECTIONS_PER_CLIENT,
+            CREDENTIAL_HEADER,
+            FIRST_MESSAGE_CONNECTIONS,
             METRICS_KEYS,
             LOG,
             LOG_FORMAT,

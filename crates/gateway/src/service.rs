@@ -10,9 +10,11 @@ use hyper::body::Incoming;
 use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
-use voxgate::{AuthLayer, PeerAddr};
+use voxgate::{AuthLayer, Dialect, PeerAddr};
 
 use super::connection::Activity;
+use super::credential_header::CredentialHeader;
+use super::first_message::{FirstMessageLayer, FirstMessages};
 use super::proxy::{CatchPanicLayer, ClientConnection, RequestBody};
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
@@ -31,6 +33,8 @@ pub(crate) fn stack<S, B>(
     proxy: S,
     peer: PeerAddr,
     activity: Activity,
+    first_messages: Option<FirstMessages>,
+    credential_header: Option<(Dialect, CredentialHeader)>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static>,
@@ -45,6 +49,7 @@ where
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    let first_message = FirstMessageLayer::new(first_messages, activity.clone(), peer);
     ServiceBuilder::new()
         // The connection is in use until the answer has been sent, unless it is a refusal.
         .layer(MapFutureLayer::new(move |answer| {
@@ -57,6 +62,15 @@ where
         .layer(AddExtensionLayer::new(peer))
         // The connections to HTTP/2 upstreams that this client connection shares with no other.
         .layer(AddExtensionLayer::new(ClientConnection::default()))
+        // A credential in the operator's own header moves to the one of the dialect.
+        .map_request(move |mut request| {
+            if let Some((dialect, header)) = &credential_header {
+                header.adopt(*dialect, &mut request);
+            }
+            request
+        })
+        // Accepts a WebSocket whose credential is in its first message, and waits for that.
+        .layer(first_message)
         // Request id, credential, scope, limits and audit records.
         .layer(auth)
         // A panic of the proxy is a 500 in the form of the caller's dialect.
@@ -82,7 +96,7 @@ mod tests {
     use tokio_util::task::TaskTracker;
     use tower::service_fn;
     use voxgate::audit::Ended;
-    use voxgate::{AuditRecord, AuditSink, DenialKind, Dialect};
+    use voxgate::{AuditRecord, AuditSink, DenialKind};
 
     use crate::connection::{ConnectionLimiter, Server, accept};
     use crate::rejections::Rejections;
@@ -137,6 +151,8 @@ mod tests {
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),
+            first_messages: None,
+            credential_header: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -10,12 +10,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Layer as _;
-use voxgate::{AuthLayer, Secret};
+use voxgate::{AuthLayer, Dialect, Secret};
 use voxgate_lists::FilterListsLayer;
 use voxgate_tls::ServerTls;
 
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
+use super::credential_header::CredentialHeader;
+use super::first_message::FirstMessages;
 use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
 use super::rejections::Rejections;
 use super::upstreams::Upstreams;
@@ -36,6 +38,11 @@ pub(crate) struct WorkerConfig {
     pub(crate) connections: ConnectionLimiter,
     pub(crate) upstream_permits: Arc<Semaphore>,
     pub(crate) rejections: Arc<Rejections>,
+    /// A further header in which callers of this dialect send their key.
+    pub(crate) credential_header: Option<(Dialect, CredentialHeader)>,
+    /// The limit of WebSockets that wait for their first message, shared by all workers, and the
+    /// dialect of the clients. `None` if no credential is read from a message.
+    pub(crate) first_messages: Option<(Dialect, ConnectionLimiter)>,
 }
 
 /// A runtime for one thread.
@@ -108,6 +115,8 @@ impl Worker {
             connections,
             upstream_permits,
             rejections,
+            first_messages,
+            credential_header,
         } = self.config;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
@@ -121,6 +130,9 @@ impl Worker {
             revocations,
             tunnels: tasks.clone(),
         });
+        let first_messages = first_messages.map(|(dialect, waiting)| {
+            FirstMessages::new(dialect, waiting, tasks.clone(), self.stop.clone())
+        });
         let server = Server {
             auth: layer,
             proxy: lists.layer(forward),
@@ -128,6 +140,8 @@ impl Worker {
             idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,
             rejections,
+            first_messages,
+            credential_header,
         };
         connection::accept(listener, server, connections, self.stop, tasks.clone()).await;
         tasks.close();

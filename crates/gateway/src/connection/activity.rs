@@ -39,7 +39,7 @@ struct ActivityState {
 }
 
 impl Activity {
-    pub(super) fn new(permit: ConnectionPermit) -> Self {
+    pub(crate) fn new(permit: ConnectionPermit) -> Self {
         let state = ActivityState {
             busy: 0,
             began: false,
@@ -64,6 +64,11 @@ impl Activity {
         }
         drop(state);
         Busy(self.clone())
+    }
+
+    /// The permit of this connection.
+    pub(crate) fn permit(&self) -> &ConnectionPermit {
+        &self.permit
     }
 
     /// Whether there ever was a request on this connection.

@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
-use voxgate::{AuthLayer, PeerAddr};
+use voxgate::{AuthLayer, Dialect, PeerAddr};
 use voxgate_tls::ServerTls;
 
 pub(crate) use self::activity::Activity;
@@ -40,6 +40,8 @@ pub(crate) use self::network::network;
 use self::socket::Socket;
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
+use super::credential_header::CredentialHeader;
+use super::first_message::FirstMessages;
 use super::proxy::RequestBody;
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
@@ -154,6 +156,10 @@ pub(crate) struct Server<S> {
     /// How long a client may leave its answer unread: all of a connection, or one HTTP/2 stream.
     pub(crate) write_stall: Duration,
     pub(crate) rejections: Arc<Rejections>,
+    /// The WebSockets that wait for a credential in their first message, if they are accepted.
+    pub(crate) first_messages: Option<FirstMessages>,
+    /// A further header in which callers of this dialect send their key.
+    pub(crate) credential_header: Option<(Dialect, CredentialHeader)>,
 }
 
 impl<S, B> Server<S>
@@ -219,7 +225,14 @@ where
             Arc::clone(&ending.rejections),
         );
         let watched = activity.clone();
-        let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity);
+        let service = service::stack(
+            self.auth,
+            self.proxy,
+            PeerAddr(peer),
+            activity,
+            self.first_messages,
+            self.credential_header,
+        );
         let service = TowerToHyperService::new(service);
         let builder = builder(self.idle_timeout, self.write_stall);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

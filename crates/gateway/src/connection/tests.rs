@@ -94,6 +94,8 @@ async fn streams_whose_client_opens_no_window_end() {
         })
     };
     let server = Server {
+        first_messages: None,
+        credential_header: None,
         auth: AuthLayer::preconfigured().with_audit_sink(ends.clone()),
         tls: None,
         proxy,

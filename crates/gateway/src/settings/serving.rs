@@ -14,6 +14,8 @@ pub(crate) const FORWARD_HEADERS: &str = "VOXGATE_FORWARD_HEADERS";
 pub(crate) const FORWARD_HEADERS_ALSO: &str = "VOXGATE_FORWARD_HEADERS_ALSO";
 pub(crate) const FILTER_LISTS: &str = "VOXGATE_FILTER_LISTS";
 pub(crate) const CONNECTIONS_PER_CLIENT: &str = "VOXGATE_CONNECTIONS_PER_CLIENT";
+pub(crate) const CREDENTIAL_HEADER: &str = "VOXGATE_CREDENTIAL_HEADER";
+pub(crate) const FIRST_MESSAGE_CONNECTIONS: &str = "VOXGATE_FIRST_MESSAGE_CONNECTIONS";
 pub(crate) const METRICS_KEYS: &str = "VOXGATE_METRICS_KEYS";
 pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
 
@@ -107,6 +109,22 @@ pub(super) const SERVING: &[Setting] = &[
         "Most open connections of one client address; for IPv6, of one `/64` network",
     )
     .with_default("half of all connections that the limit of open files allows"),
+    Setting::new(
+        GROUP,
+        CREDENTIAL_HEADER,
+        "NAME",
+        "Further request header in which callers send their key, with or without the scheme of the \
+         dialect, such as the one that `API_KEY_HEADER` names for Rime's API container",
+    )
+    .with_default("none"),
+    Setting::new(
+        GROUP,
+        FIRST_MESSAGE_CONNECTIONS,
+        "NUMBER",
+        "Most WebSockets that wait for a credential in their first message, half of them of one client \
+         address; `0` refuses a WebSocket without a credential before its upgrade",
+    )
+    .with_default("1000"),
     Setting::new(
         GROUP,
         METRICS_KEYS,

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue};
 use voxgate::gateway::X_REQUEST_ID;
 use voxgate::{Caller, Dialect, RequestId, Secret};
 
-pub(crate) use self::allowed::{ALLOWED, BY_DIALECT, ForwardedHeaders};
+pub(crate) use self::allowed::{ALLOWED, BY_DIALECT, ForwardedHeaders, has_another_meaning};
 pub(crate) use self::reserved::RESERVED;
 use self::reserved::{is_plain, is_reserved};
 
@@ -89,6 +89,8 @@ pub(super) struct Identity<'a> {
     /// The authority that the client named, in `Host` or `:authority`.
     pub(super) host: Option<HeaderValue>,
     pub(super) dialect: Dialect,
+    /// The path of the request, which can decide the form of the deployment key.
+    pub(super) path: &'a str,
     pub(super) deployment_key: Option<&'a Secret>,
     /// Which of the client's headers are forwarded.
     pub(super) forwarded: &'a ForwardedHeaders,
@@ -117,7 +119,9 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if let Some(key) = identity.deployment_key {
-        identity.dialect.add_deployment_key(key, headers);
+        identity
+            .dialect
+            .add_deployment_key_for(identity.path, key, headers);
     }
     if let Some(peer) = identity
         .peer

@@ -13,6 +13,7 @@ mod command_line;
 mod connection_limits;
 mod demo;
 mod dialects;
+mod first_message;
 mod floods;
 mod forwarding;
 pub(crate) mod harness;
