@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use voxgate_core::denial::DenialKind;
 
 /// Maximum length in bytes of a name that a meter keeps. Longer names are cut.
 const LONGEST_NAME: usize = 128;
@@ -21,6 +23,7 @@ struct Counts {
     sample_rate: AtomicU32,
     unmetered: AtomicBool,
     several_voices: AtomicBool,
+    denied: OnceLock<DenialKind>,
     names: Mutex<Names>,
 }
 
@@ -79,6 +82,18 @@ impl SpeechMeter {
     /// characters are then a lower bound.
     pub fn mark_unmetered(&self) {
         self.0.unmetered.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes why the request, or a message of it, was refused after it had been accepted. The first
+    /// reason counts.
+    pub fn deny(&self, kind: DenialKind) {
+        let _ = self.0.denied.set(kind);
+    }
+
+    /// Why the request, or a message of it, was refused after it had been accepted.
+    #[must_use]
+    pub fn denied(&self) -> Option<DenialKind> {
+        self.0.denied.get().copied()
     }
 
     /// The characters counted so far.

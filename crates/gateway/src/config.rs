@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
-use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation};
+use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation, SpeechOptions};
 use voxgate_limits_redis::RedisSettings;
 
 use super::auditing::Audit;
 use super::control::ControlSettings;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
-    self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN, FORWARD_HEADERS,
-    FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS,
-    UPSTREAM, UPSTREAM_TIMEOUT, default_of,
+    self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN,
+    FORWARD_HEADERS, FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG,
+    LOG_FORMAT, METRICS_KEYS, UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
 use super::upstreams::Upstreams;
 
@@ -35,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) connections_per_client: Option<usize>,
     /// Most keys that have metrics of their own.
     pub(crate) metrics_keys: usize,
+    pub(crate) speech: SpeechOptions,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
     /// Where commands reach this gateway, if it follows a keys file.
@@ -116,6 +117,7 @@ impl Config {
             header_read: read.seconds(HEADER_READ_TIMEOUT, 1),
             drain: read.seconds(DRAIN, 0),
         };
+        let speech = read.speech();
         let request_validation = read.request_validation();
         let forwarded_headers = read.forwarded_headers();
         let connections_per_client = match environment.get(CONNECTIONS_PER_CLIENT) {
@@ -145,6 +147,7 @@ impl Config {
                 forwarded_headers,
                 connections_per_client,
                 metrics_keys,
+                speech,
                 logging,
                 digest,
                 audit,
@@ -259,6 +262,14 @@ impl<'a> ConfigReader<'a> {
         number
     }
 
+    fn speech(&mut self) -> SpeechOptions {
+        let body = self.number(BODY_INSPECT, 1).unwrap_or_default();
+        let held = self.number(BODY_HELD, 1).unwrap_or_default();
+        SpeechOptions::default()
+            .with_body_bytes(body.saturating_mul(1024))
+            .with_held_bytes(held.saturating_mul(1024 * 1024))
+    }
+
     fn logging(&mut self) -> Option<Logging> {
         let filter = self.value(LOG);
         let is_valid = EnvFilter::builder().parse(filter).is_ok();
@@ -314,6 +325,8 @@ mod tests {
             UPSTREAM_TIMEOUT,
             HEADER_READ_TIMEOUT,
             DRAIN,
+            BODY_INSPECT,
+            BODY_HELD,
             HEADER_NAMES,
             FORWARD_HEADERS,
             CONNECTIONS_PER_CLIENT,

@@ -9,7 +9,7 @@ use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use voxgate::{AuthLayer, Secret};
+use voxgate::{Secret, SpeechAuthLayer};
 
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
@@ -20,7 +20,7 @@ use super::upstreams::Upstreams;
 /// What each worker builds its own proxy from.
 #[derive(Clone)]
 pub(crate) struct WorkerConfig {
-    pub(crate) layer: AuthLayer,
+    pub(crate) layer: SpeechAuthLayer,
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,

@@ -28,14 +28,14 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
-use voxgate::{AuthLayer, PeerAddr};
+use voxgate::{PeerAddr, SpeechAuthLayer};
 
 pub(crate) use self::activity::Activity;
 pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
-use super::proxy::RequestBody;
+use super::proxy::ForwardedBody;
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
 
@@ -71,7 +71,7 @@ pub(crate) async fn accept<S, B>(
     stop: CancellationToken,
     tasks: TaskTracker,
 ) where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<ForwardedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -140,7 +140,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// Serves connections, with a [stack](service::stack) of its own for each.
 #[derive(Clone)]
 pub(crate) struct Server<S> {
-    pub(crate) auth: AuthLayer,
+    pub(crate) auth: SpeechAuthLayer,
     pub(crate) proxy: S,
     /// How long a connection may be without a request in progress, and how long a header may take.
     pub(crate) idle_timeout: Duration,
@@ -151,7 +151,7 @@ pub(crate) struct Server<S> {
 
 impl<S, B> Server<S>
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<ForwardedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,

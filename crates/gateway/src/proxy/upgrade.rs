@@ -12,7 +12,7 @@ use voxgate::gateway::asks_for_websocket;
 use voxgate::{RequestId, Tunnel};
 
 use super::accepted::Accepted;
-use super::{RequestBody, ResponseBody, headers, pass_on, tunnel};
+use super::{ForwardedBody, ResponseBody, headers, pass_on, tunnel};
 
 /// The client's side of the websocket that a request asks for.
 pub(super) struct Upgrade {
@@ -24,7 +24,7 @@ pub(super) struct Upgrade {
 
 impl Upgrade {
     /// `None` when the request asks for no websocket; any other upgrade is not passed on.
-    pub(super) fn take(request: &mut Request<RequestBody>, accepted: &Accepted) -> Option<Self> {
+    pub(super) fn take(request: &mut Request<ForwardedBody>, accepted: &Accepted) -> Option<Self> {
         let asked = asks_for_websocket(request);
         let tunnel = request
             .extensions_mut()
