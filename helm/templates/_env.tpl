@@ -57,6 +57,7 @@
   (list "VOXGATE_BODY_INSPECT_KIB" .speech.bodyInspectKiB)
   (list "VOXGATE_BODY_HELD_MIB" .speech.bodyHeldMiB)
   (list "VOXGATE_CONNECTIONS_PER_CLIENT" .limits.connectionsPerClient)
+  (list "VOXGATE_FIRST_MESSAGE_CONNECTIONS" .limits.firstMessageConnections)
   (list "VOXGATE_METRICS_KEYS" .metrics.keys)
   (list "VOXGATE_HEADER_NAMES" .headers.names)
   (list "VOXGATE_FORWARD_HEADERS" .headers.forward)

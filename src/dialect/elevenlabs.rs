@@ -48,6 +48,15 @@ static WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Text, json("/text")),
 ] });
 
+/// The WebSockets whose messages may have the members `xi-api-key`, `xi_api_key` or
+/// `authorization`: the first one, and with several contexts the first one of each.
+pub(super) const CREDENTIAL_IN_MESSAGE: &[&str] = &[
+    "/v1/text-to-speech/{voice_id}/stream-input",
+    "/v1/text-to-speech/{voice_id}/multi-stream-input",
+    "/11labs/v1/text-to-speech/{voice_id}/stream-input",
+    "/11labs/v1/text-to-speech/{voice_id}/multi-stream-input",
+];
+
 const ROUTES: &[Route] = &[
     route("POST", "/v1/text-to-speech/{voice_id}", SPEAK).speech(&TTS),
     route("POST", "/v1/text-to-speech/{voice_id}/stream", SPEAK).speech(&TTS),

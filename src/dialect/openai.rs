@@ -1,6 +1,7 @@
 //! OpenAI, and the servers that are compatible with it (`POST /v1/audio/speech`).
 //!
-//! Its client sends `Authorization: Bearer KEY` and reads `error.message`, `type`, `param` and
+//! Its client sends `Authorization: Bearer KEY`; in a browser, the subprotocols `realtime` and
+//! `openai-insecure-api-key.KEY` of the realtime WebSocket. It reads `error.message`, `type`, `param` and
 //! `code`.
 
 use http::header::AUTHORIZATION;
@@ -11,11 +12,15 @@ use crate::speech::{Field, SpeechProfile, Stickiness};
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
 use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, json, query, route};
+use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 pub(super) static PROFILE: Profile = Profile {
     name: "openai",
-    credential_locations: &[CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)])],
+    credential_locations: &[
+        CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
+        CredentialLocation::Subprotocol(Offer::PrefixBeside("openai-insecure-api-key.", "realtime")),
+    ],
     canonical: as_it_is,
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,

@@ -91,6 +91,9 @@ static GRPC_STREAM: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Text, proto(&[2])),
 ] });
 
+/// The engine's WebSocket, whose first message may be `{"config":{"authorization":"Api-Key KEY"}}`.
+pub(super) const CREDENTIAL_IN_MESSAGE: &[&str] = &["/ws"];
+
 const ROUTES: &[Route] = &[
     route("POST", "/v1/rime-tts", SPEAK).speech(&TTS),
     route("GET", "/ws", SPEAK).speech(&WEBSOCKET),

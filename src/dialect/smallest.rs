@@ -74,6 +74,15 @@ static MODEL_IN_PATH_WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
     (Field::SampleRate, json("/sample_rate")),
 ] });
 
+/// The scheme in which a deployment key is sent to this path. That of a self-hosted server is a
+/// licence, and goes up as `Token`.
+pub(super) fn upstream_form(path: &str) -> Form {
+    match path {
+        "/v1/speak" | "/v1/speak/stream" => Form::Scheme("Token", Case::Any),
+        _ => Form::Scheme("Bearer", Case::Any),
+    }
+}
+
 const ROUTES: &[Route] = &[
     route("POST", "/waves/v1/tts", SPEAK).speech(&TTS),
     route("GET", "/waves/v1/tts/live", SPEAK).speech(&WEBSOCKET),

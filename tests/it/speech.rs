@@ -12,10 +12,10 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use proptest::prelude::*;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
-use voxgate::speech::SpeechMeter;
+use voxgate::speech::{Message, SpeechMeter};
 use voxgate::{
     AuditRecord, AuditSink, AuthLayer, DenialKind, Dialect, Key, KeyRing, Principal, Secret,
-    SpeechBody, SpeechOptions,
+    SpeechBody, SpeechOptions, SpeechSession,
 };
 
 /// A text that no output may contain.
@@ -560,6 +560,256 @@ async fn a_websocket_whose_messages_nothing_reads_is_refused_to_a_limited_key() 
         let (status, ..) = send(dialect, SpeechOptions::default(), &seen, request).await;
         assert_eq!(status.as_u16(), expected, "{dialect} {id} {path}");
     }
+}
+
+/// The session of a WebSocket that the layer accepted.
+async fn session(dialect: Dialect, id: &str, path: &str) -> SpeechSession {
+    let found = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&found);
+    let inner = service_fn(move |request: Request<SpeechBody<Full<Bytes>>>| {
+        let session = request.extensions().get::<SpeechSession>().cloned();
+        *keep.lock().expect("no panic") = session;
+        ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())))
+    });
+    let mut request = post(dialect, id, path, "text/plain", Full::<Bytes>::default());
+    *request.method_mut() = http::Method::GET;
+    for (name, value) in [("connection", "upgrade"), ("upgrade", "websocket")] {
+        let value = value.parse().expect("a value");
+        request.headers_mut().insert(name, value);
+    }
+    let options = SpeechOptions::default().with_message_reading();
+    let service = layer(dialect, &Seen::default())
+        .with_speech(options)
+        .layer(inner);
+    service.oneshot(request).await.expect("an answer");
+    let session = found.lock().expect("no panic").take();
+    session.unwrap_or_else(|| panic!("{dialect} {path} was refused"))
+}
+
+#[tokio::test]
+async fn the_messages_of_a_websocket_are_checked_in_every_dialect() {
+    let no = Some(DenialKind::VoiceNotAllowed);
+    let unseen = Some(DenialKind::VoiceNotSeen);
+    let unreadable = Some(DenialKind::UnreadableBody);
+    type Steps<'a> = &'a [(&'a str, Option<DenialKind>, u64)];
+    let cases: &[(Dialect, &str, Steps<'_>)] = &[
+        (
+            Dialect::Smallest,
+            "/waves/v1/tts/live",
+            &[
+                (r#"{"text":"Hé","voice_id":"cove"}"#, None, 2),
+                (r#"{"text":"a"}"#, unseen, 2),
+                (r#"{"text":"a","voice_id":"other"}"#, no, 2),
+                (r#"{"cancel_request":true}"#, None, 2),
+                (
+                    r#"{"text":"a","voice_id":"cove","voice_id":"other"}"#,
+                    unseen,
+                    2,
+                ),
+                ("text", unreadable, 2),
+            ],
+        ),
+        (
+            Dialect::Kugel,
+            "/ws/tts/stream",
+            &[
+                (r#"{"text":"a"}"#, unseen, 0),
+                (r#"{"voice_id":1071}"#, None, 0),
+                (r#"{"text":"a","flush":true}"#, None, 1),
+                (r#"{"text":"a","voice_id":7}"#, no, 1),
+            ],
+        ),
+        (
+            Dialect::Kugel,
+            "/ws/tts/multi",
+            &[
+                (
+                    r#"{"text":"ab","context_id":"1","voice_settings":{"voice_id":1071}}"#,
+                    None,
+                    2,
+                ),
+                (r#"{"text":"ab","context_id":"1"}"#, None, 4),
+                (r#"{"text":"ab","context_id":"2"}"#, unseen, 4),
+                (r#"{"text":"ab","context_id":"1","voice_id":3}"#, no, 4),
+            ],
+        ),
+        (
+            Dialect::Inworld,
+            "/tts/v1/voice:streamBidirectional",
+            &[
+                (r#"{"create":{"voiceId":"cove"},"contextId":"1"}"#, None, 0),
+                (r#"{"send_text":{"text":"abc"},"contextId":"1"}"#, None, 3),
+                (r#"{"send_text":{"text":"abc"},"contextId":"2"}"#, unseen, 3),
+                (r#"{"create":{"voice_id":"other"},"contextId":"2"}"#, no, 3),
+                (
+                    r#"{"send_text":{"text":"a"},"contextId":"1","context_id":"2"}"#,
+                    unreadable,
+                    3,
+                ),
+            ],
+        ),
+        (
+            Dialect::ElevenLabs,
+            "/v1/text-to-speech/cove/stream-input",
+            &[(r#"{"text":" "}"#, None, 1), (r#"{"text":"abc"}"#, None, 4)],
+        ),
+        (
+            Dialect::Deepgram,
+            "/v1/speak?model=cove",
+            &[
+                (r#"{"type":"Speak","text":"abc"}"#, None, 3),
+                (r#"{"type":"Flush"}"#, None, 3),
+            ],
+        ),
+        (
+            Dialect::Cartesia,
+            "/tts/websocket",
+            &[
+                (
+                    r#"{"transcript":"ab","voice":{"mode":"id","id":"cove"},"context_id":"1"}"#,
+                    None,
+                    2,
+                ),
+                (
+                    r#"{"transcript":"ab","voice":{"id":"other"},"context_id":"1"}"#,
+                    no,
+                    2,
+                ),
+                (
+                    r#"{"transcript":"ab","voice":{"embedding":[1]}}"#,
+                    Some(DenialKind::FetchNotAllowed),
+                    2,
+                ),
+            ],
+        ),
+        (
+            Dialect::Rime,
+            "/ws?speaker=cove",
+            &[
+                ("Hello", None, 5),
+                ("<FLUSH>", None, 5),
+                (r#"{"text":"ab","contextId":"1"}"#, None, 7),
+                // The query does not count for a context of the engine.
+                (r#"{"start":{"text":"ab"},"contextId":"2"}"#, unseen, 7),
+                (
+                    r#"{"start":{"text":"ab","speaker":"cove"},"contextId":"2"}"#,
+                    None,
+                    9,
+                ),
+                (r#"{"text":"ab","contextId":"2"}"#, None, 11),
+                (r#"{"start":{"speaker":"other"},"contextId":"3"}"#, no, 11),
+            ],
+        ),
+        (
+            Dialect::Rime,
+            "/ws",
+            &[
+                ("Hello", unseen, 0),
+                (r#"{"config":{"defaults":{"speaker":"other"}}}"#, no, 0),
+                (r#"{"config":{"defaults":{"speaker":"cove"}}}"#, None, 0),
+                (r#"{"start":{"text":"ab"},"contextId":"2"}"#, None, 2),
+            ],
+        ),
+        (
+            Dialect::OpenAi,
+            "/v1/audio/speech/stream",
+            &[
+                (r#"{"type":"input.text","text":"a"}"#, unseen, 0),
+                (r#"{"type":"session.config","voice":"cove"}"#, None, 0),
+                (r#"{"type":"input.text","text":"ab"}"#, None, 2),
+                (r#"{"type":"session.config","voice":"other"}"#, no, 2),
+            ],
+        ),
+        (
+            Dialect::OpenAi,
+            "/v1/realtime?model=m",
+            &[
+                (r#"{"type":"response.create"}"#, unseen, 0),
+                (
+                    r#"{"type":"session.update","session":{"audio":{"output":{"voice":"cove"}}}}"#,
+                    None,
+                    0,
+                ),
+                (r#"{"type":"response.create"}"#, None, 0),
+                (
+                    r#"{"type":"response.create","response":{"voice":"other"}}"#,
+                    no,
+                    0,
+                ),
+            ],
+        ),
+        (
+            Dialect::Azure,
+            "/cognitiveservices/websocket/v1",
+            &[
+                ("Path:speech.config\r\n\r\n{}", None, 0),
+                (
+                    "Path:ssml\r\n\r\n<speak><voice name='cove'>ab</voice></speak>",
+                    None,
+                    2,
+                ),
+                (
+                    "Path:ssml\r\n\r\n<speak><voice name='cove'>a</voice><voice name='o'>b</voice></speak>",
+                    no,
+                    2,
+                ),
+                ("Path:text.piece\r\n\r\nab", None, 4),
+            ],
+        ),
+    ];
+    for (dialect, path, steps) in cases {
+        let mut session = session(*dialect, "limited", path).await;
+        for (message, expected, characters) in *steps {
+            let allowed = session.allow(Message::Text(message.as_bytes())).err();
+            assert_eq!(allowed, *expected, "{dialect} {message}");
+            assert_eq!(
+                session.meter().characters(),
+                *characters,
+                "{dialect} {message}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_forgets_the_oldest_contexts_and_not_what_they_may() {
+    let mut session = session(Dialect::Kugel, "limited", "/ws/tts/multi").await;
+    let mut say = |context: usize, voice: &str| {
+        let message = format!(r#"{{"text":"a","context_id":"{context}"{voice}}}"#);
+        session.allow(Message::Text(message.as_bytes()))
+    };
+    for context in 0..3_000 {
+        assert_eq!(say(context, r#","voice_id":1071"#), Ok(()));
+    }
+    assert_eq!(say(2_999, ""), Ok(()));
+    assert_eq!(say(0, ""), Err(DenialKind::VoiceNotSeen));
+    assert_eq!(say(0, r#","voice_id":1071"#), Ok(()));
+}
+
+#[tokio::test]
+async fn binary_messages_of_the_engine_are_read_by_field_number() {
+    let mut session = session(Dialect::Rime, "limited", "/ws").await;
+    let start = |speaker: &[u8]| {
+        let start = field(3, &[field(3, speaker), field(4, b"ab")].concat());
+        [field(1, b"1"), start].concat()
+    };
+    for (message, expected) in [
+        (start(b"cove"), Ok(())),
+        ([field(1, b"1"), field(4, b"cd")].concat(), Ok(())),
+        (
+            [field(1, b"2"), field(4, b"cd")].concat(),
+            Err(DenialKind::VoiceNotSeen),
+        ),
+        (start(b"other"), Err(DenialKind::VoiceNotAllowed)),
+        (vec![0xff], Err(DenialKind::UnreadableBody)),
+    ] {
+        assert_eq!(
+            session.allow(Message::Binary(&message)),
+            expected,
+            "{message:?}"
+        );
+    }
+    assert_eq!(session.meter().characters(), 4);
 }
 
 #[tokio::test]

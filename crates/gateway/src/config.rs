@@ -14,8 +14,9 @@ use super::control::ControlSettings;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
     self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN,
-    FORWARD_HEADERS, FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG,
-    LOG_FORMAT, METRICS_KEYS, UPSTREAM, UPSTREAM_TIMEOUT, default_of,
+    FIRST_MESSAGE_CONNECTIONS, FORWARD_HEADERS, FORWARD_HEADERS_ALSO, HEADER_NAMES,
+    HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS, UPSTREAM, UPSTREAM_TIMEOUT,
+    default_of,
 };
 use super::upstreams::Upstreams;
 
@@ -33,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) forwarded_headers: ForwardedHeaders,
     /// Most connections of one client; `None` for the default.
     pub(crate) connections_per_client: Option<usize>,
+    /// Most WebSockets that wait for a credential in their first message; `0` accepts none.
+    pub(crate) first_message_connections: usize,
     /// Most keys that have metrics of their own.
     pub(crate) metrics_keys: usize,
     pub(crate) speech: SpeechOptions,
@@ -124,6 +127,9 @@ impl Config {
             Some(_) => read.number(CONNECTIONS_PER_CLIENT, 1),
             None => None,
         };
+        let first_message_connections = read
+            .number(FIRST_MESSAGE_CONNECTIONS, 0)
+            .unwrap_or_default();
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
         let control = ControlSettings::read(&environment, &mut read.problems);
@@ -146,6 +152,7 @@ impl Config {
                 request_validation,
                 forwarded_headers,
                 connections_per_client,
+                first_message_connections,
                 metrics_keys,
                 speech,
                 logging,
@@ -268,6 +275,7 @@ impl<'a> ConfigReader<'a> {
         SpeechOptions::default()
             .with_body_bytes(body.saturating_mul(1024))
             .with_held_bytes(held.saturating_mul(1024 * 1024))
+            .with_message_reading()
     }
 
     fn logging(&mut self) -> Option<Logging> {
@@ -330,6 +338,7 @@ mod tests {
             HEADER_NAMES,
             FORWARD_HEADERS,
             CONNECTIONS_PER_CLIENT,
+            FIRST_MESSAGE_CONNECTIONS,
             METRICS_KEYS,
             LOG,
             LOG_FORMAT,

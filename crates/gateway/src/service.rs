@@ -13,6 +13,7 @@ use tower_http::add_extension::AddExtensionLayer;
 use voxgate::{PeerAddr, SpeechAuthLayer};
 
 use super::connection::Activity;
+use super::first_message::{FirstMessageLayer, FirstMessages};
 use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody};
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
@@ -31,6 +32,7 @@ pub(crate) fn stack<S, B>(
     proxy: S,
     peer: PeerAddr,
     activity: Activity,
+    first_messages: Option<FirstMessages>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static>,
@@ -45,6 +47,7 @@ where
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    let first_message = FirstMessageLayer::new(first_messages, activity.clone(), peer);
     ServiceBuilder::new()
         // The connection is in use until the answer has been sent, unless it is a refusal.
         .layer(MapFutureLayer::new(move |answer| {
@@ -57,6 +60,8 @@ where
         .layer(AddExtensionLayer::new(peer))
         // The connections to HTTP/2 upstreams that this client connection shares with no other.
         .layer(AddExtensionLayer::new(ClientConnection::default()))
+        // Accepts a WebSocket whose credential is in its first message, and waits for that.
+        .layer(first_message)
         // Request id, credential, scope, limits and audit records; and inside of it, the voices and the
         // length of the text in bodies.
         .layer(auth)
@@ -139,6 +144,7 @@ mod tests {
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),
+            first_messages: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

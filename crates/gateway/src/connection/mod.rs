@@ -35,6 +35,7 @@ pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
+use super::first_message::FirstMessages;
 use super::proxy::ForwardedBody;
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
@@ -147,6 +148,8 @@ pub(crate) struct Server<S> {
     /// How long a client may leave its answer unread: all of a connection, or one HTTP/2 stream.
     pub(crate) write_stall: Duration,
     pub(crate) rejections: Arc<Rejections>,
+    /// The WebSockets that wait for a credential in their first message, if they are accepted.
+    pub(crate) first_messages: Option<FirstMessages>,
 }
 
 impl<S, B> Server<S>
@@ -198,7 +201,13 @@ where
         stop: CancellationToken,
     ) {
         let watched = activity.clone();
-        let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity);
+        let service = service::stack(
+            self.auth,
+            self.proxy,
+            PeerAddr(peer),
+            activity,
+            self.first_messages,
+        );
         let service = TowerToHyperService::new(service);
         let builder = builder(self.idle_timeout, self.write_stall);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

@@ -94,6 +94,7 @@ async fn streams_whose_client_opens_no_window_end() {
         })
     };
     let server = Server {
+        first_messages: None,
         auth: AuthLayer::preconfigured()
             .with_audit_sink(ends.clone())
             .with_speech(SpeechOptions::default()),

@@ -15,6 +15,7 @@ pub(crate) const HEADER_NAMES: &str = "VOXGATE_HEADER_NAMES";
 pub(crate) const FORWARD_HEADERS: &str = "VOXGATE_FORWARD_HEADERS";
 pub(crate) const FORWARD_HEADERS_ALSO: &str = "VOXGATE_FORWARD_HEADERS_ALSO";
 pub(crate) const CONNECTIONS_PER_CLIENT: &str = "VOXGATE_CONNECTIONS_PER_CLIENT";
+pub(crate) const FIRST_MESSAGE_CONNECTIONS: &str = "VOXGATE_FIRST_MESSAGE_CONNECTIONS";
 pub(crate) const METRICS_KEYS: &str = "VOXGATE_METRICS_KEYS";
 pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
 
@@ -116,6 +117,14 @@ pub(super) const SERVING: &[Setting] = &[
         "Most open connections of one client address; for IPv6, of one `/64` network",
     )
     .with_default("half of all connections that the limit of open files allows"),
+    Setting::new(
+        GROUP,
+        FIRST_MESSAGE_CONNECTIONS,
+        "NUMBER",
+        "Most WebSockets that wait for a credential in their first message, half of them of one client \
+         address; `0` refuses a WebSocket without a credential before its upgrade",
+    )
+    .with_default("1000"),
     Setting::new(
         GROUP,
         METRICS_KEYS,
