@@ -70,6 +70,11 @@ fn described(location: &CredentialLocation) -> Vec<String> {
         CredentialLocation::Subprotocol(Offer::Prefix(prefix)) => {
             vec![format!("subprotocol `{prefix}KEY` on a WebSocket")]
         }
+        CredentialLocation::Subprotocol(Offer::PrefixBeside(prefix, beside)) => {
+            vec![format!(
+                "subprotocol `{prefix}KEY`, beside `{beside}`, on a WebSocket"
+            )]
+        }
     }
 }
 

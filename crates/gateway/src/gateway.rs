@@ -122,6 +122,7 @@ impl Gateway {
         };
         let sink = Arc::new(Recorder::new(sink, metrics.clone()));
         let deployment_key = config.auth.deployment_key().cloned();
+        let dialect = config.auth.dialect();
         let redis = config.redis.clone();
         let layer = config.auth.into_layer_with(|limiter| match redis {
             Some(redis) => redis.add_to(limiter),
@@ -153,7 +154,14 @@ impl Gateway {
         let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
+        // In preconfigured mode, nobody's credential is read.
+        let first_messages = (keys.is_some() && config.first_message_connections > 0).then(|| {
+            let most = config.first_message_connections;
+            let waiting = ConnectionLimiter::new(most, most.div_ceil(2));
+            (dialect, waiting)
+        });
         let worker_config = WorkerConfig {
+            first_messages,
             rejections: Arc::clone(&rejections),
             upstreams: config.upstreams,
             deployment_key,
@@ -165,7 +173,8 @@ impl Gateway {
             upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
             layer: layer
                 .with_request_validation(config.request_validation)
-                .with_audit_sink(Arc::clone(&sink)),
+                .with_audit_sink(Arc::clone(&sink))
+                .with_speech(config.speech),
         };
         Ok(Self {
             listeners,
