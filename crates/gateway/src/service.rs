@@ -141,6 +141,7 @@ mod tests {
                 .with_audit_sink(ends.clone())
                 .with_speech(SpeechOptions::default()),
             proxy,
+            tls: None,
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),
