@@ -39,7 +39,8 @@ impl Admitted {
             permit,
         } = self;
         let start = context.start;
-        let receipt = pipeline.record_decision(request, &context, Ok(permit.queued()));
+        let receipt =
+            pipeline.record_decision(request, &context, Ok((&principal, permit.queued())));
         let guard = RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
         let caller = Caller::new(principal, context.method, start.request_id);
         request.extensions_mut().insert(caller);
