@@ -24,9 +24,7 @@ for row; do
     valgrind --quiet --tool=callgrind --callgrind-out-file="$out" --collect-atstart=no \
         --toggle-collect='layer::serve*' --toggle-collect='layer::verify*' \
         "$bench" --only "$row" --bench >/dev/null 2>&1
-    callgrind_annotate --inclusive=no --show-percs=no --threshold=100 "$out" >"$out.txt"
-    total=$(sed -n 's/^\([0-9,]*\) *PROGRAM TOTALS.*/\1/p' "$out.txt" | tr -d ,)
-    calls=$(grep -cE 'nothing' /dev/null || true)
+    total=$(sed -n 's/^totals: //p' "$out")
     # In a call graph, "calls=COUNT" follows the name of the callee.
     calls=$(awk '/^cfn=/ { callee = $0 }
         /^cfn=\([0-9]+\) / { split($0, id, /[()]/); names[id[2]] = $0 }
