@@ -144,6 +144,11 @@ impl Gateway {
             config.redis.as_ref(),
             keys.as_ref(),
         )?;
+        if let Some(tls) = &config.tls {
+            tls.follow()
+                .map_err(cannot("cannot follow the TLS certificates"))?;
+            metrics.observe_certificates(tls.clone());
+        }
         let rejections = Arc::new(Rejections::new(
             Arc::clone(&sink) as Arc<dyn AuditSink>,
             metrics.rejections().clone(),
@@ -154,6 +159,7 @@ impl Gateway {
         metrics.observe_connections(connections.clone());
         let worker_config = WorkerConfig {
             rejections: Arc::clone(&rejections),
+            tls: config.tls,
             upstreams: config.upstreams,
             deployment_key,
             forwarded_headers: config.forwarded_headers,

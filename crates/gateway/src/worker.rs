@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use voxgate::{AuthLayer, Secret};
+use voxgate_tls::ServerTls;
 
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
@@ -21,6 +22,8 @@ use super::upstreams::Upstreams;
 #[derive(Clone)]
 pub(crate) struct WorkerConfig {
     pub(crate) layer: AuthLayer,
+    /// TLS of the data listener; `None` if it speaks none.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
@@ -92,6 +95,7 @@ impl Worker {
     async fn serve(self) -> io::Result<()> {
         let WorkerConfig {
             layer,
+            tls,
             upstreams,
             deployment_key,
             forwarded_headers,
@@ -108,6 +112,7 @@ impl Worker {
             clients: Clients::new(timeouts.connect, upstream_permits),
             deployment_key,
             forwarded_headers,
+            scheme: if tls.is_some() { "https" } else { "http" },
             upstream_timeout: timeouts.upstream,
             revocations,
             tunnels: tasks.clone(),
@@ -115,6 +120,7 @@ impl Worker {
         let server = Server {
             auth: layer,
             proxy: forward,
+            tls,
             idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,
             rejections,
