@@ -18,7 +18,7 @@ CHECKS := fmt lint clippy features unit doctest docs docs-run clients chart fuzz
 	msrv minimal-versions
 
 .DEFAULT_GOAL := help
-.PHONY: help build test begin reference bench dudect clean $(CHECKS)
+.PHONY: help build test begin reference bench bench-proxies dudect clean $(CHECKS)
 # The steps share one target directory and one list of skipped checks.
 .NOTPARALLEL:
 
@@ -103,7 +103,11 @@ minimal-versions: ## Check the libraries with the oldest dependencies that Cargo
 	scripts/minimal-versions.sh
 
 bench: ## Measure keys, limits, bodies and the audit log. Not part of `make test`.
-	$(CARGO) bench $(LOCKED) $(PACKAGES) $(FEATURES) --bench keys --bench limits --bench speech --bench audit
+	$(CARGO) bench $(LOCKED) $(PACKAGES) $(FEATURES) --bench layer --bench keys --bench limits \
+		--bench speech --bench audit
+
+bench-proxies: ## Compare with nginx, HAProxy, Envoy and bare hyper. Needs a quiet machine; not part of `make test`.
+	scripts/bench-proxies.sh
 
 dudect: ## Measure constant time statistically. Needs an idle machine; not part of `make test`.
 	scripts/dudect.sh

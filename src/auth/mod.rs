@@ -5,6 +5,7 @@
 //! `stages/` has its stages as types.
 
 mod body;
+mod clock;
 mod decision_record;
 mod future;
 mod layer;

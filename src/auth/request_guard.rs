@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::header::CONTENT_LENGTH;
 use http::{Method, Response, StatusCode};
@@ -15,6 +15,7 @@ use crate::principal::Principal;
 use crate::rate_limit::Permit;
 use crate::speech::SpeechMeter;
 
+use super::clock;
 use super::request_start::RequestStart;
 
 /// An accepted request. Dropping the guard writes the completion record and gives the permit back,
@@ -123,14 +124,15 @@ impl Drop for RequestGuard {
         if self.ended == Ended::ClientAbort && std::thread::panicking() {
             self.ended = Ended::UpstreamAbort;
         }
+        let (now, time) = clock::now();
         self.sink.record(&AuditRecord::Completion(Completion {
-            time: SystemTime::now(),
+            time,
             request_id: self.request_id,
             principal: &self.principal,
             status: self.status,
             failure: self.failure.or_else(|| self.speech.as_ref()?.denied()),
             ended: self.reported_end.unwrap_or(self.ended),
-            duration: self.started.elapsed(),
+            duration: now.saturating_duration_since(self.started),
             queued: self.permit.queued(),
             first_byte: self.first_byte,
             bytes_sent: self.bytes_sent,

@@ -21,7 +21,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use http::header::HeaderName;
+use http::header::{HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, Request, Response};
 use voxgate_core::denial::{Denial, DenialKind};
 
@@ -233,11 +233,17 @@ impl Dialect {
         let copies = credential
             .as_ref()
             .map(|credential| PresentedCredentials::read(self, credential.presented().expose()));
-        let digest = credential.map(|credential| credential.presented().digest());
+        // Only there can another form of the credential be left.
+        let can_repeat = request.uri().query().is_some()
+            || request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL);
+        let digest = credential
+            .filter(|_| can_repeat)
+            .map(|credential| credential.presented().digest());
         for dialect in Self::ALL {
             for carrier in dialect.profile().credential_locations {
+                // Headers of all dialects are removed below, in one pass.
                 if self.each().contains(&dialect) || carrier.is_distinctive() {
-                    carrier.strip(request);
+                    carrier.strip_besides_headers(request);
                 }
             }
         }

@@ -41,7 +41,8 @@ impl Admitted {
         } = self;
         let start = context.start;
         permit.name_concurrency(context.dialect.concurrency_fields());
-        let receipt = pipeline.record_decision(request, &context, Ok(permit.queued()));
+        let receipt =
+            pipeline.record_decision(request, &context, Ok((&principal, permit.queued())));
         let mut guard =
             RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
         let mut meter = pipeline.meters.then(SpeechMeter::new);
