@@ -67,6 +67,7 @@ pub mod principal;
 pub mod rate_limit;
 mod request_validation;
 pub mod secret;
+pub mod speech;
 pub mod verify;
 mod websocket;
 

@@ -69,6 +69,7 @@ impl<V> AuthLayer<V> {
                 request_validation: RequestValidation::default(),
                 limiter: Limiter::default(),
                 peer: PeerAddr::of,
+                meters: false,
             }),
         }
     }
@@ -124,6 +125,13 @@ impl<V> AuthLayer<V> {
     #[must_use]
     pub fn with_peer_address(self, find: fn(&Extensions) -> Option<SocketAddr>) -> Self {
         self.with(|pipeline| pipeline.peer = find)
+    }
+
+    /// Gives each accepted request a [`SpeechMeter`](crate::speech::SpeechMeter) in its extensions,
+    /// which its completion record shows. The default is none.
+    #[must_use]
+    pub fn with_speech_meters(self) -> Self {
+        self.with(|pipeline| pipeline.meters = true)
     }
 
     /// The verifier. `None` in preconfigured mode.

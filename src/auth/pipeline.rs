@@ -36,6 +36,8 @@ pub(super) struct Pipeline<V> {
     pub(super) request_validation: RequestValidation,
     pub(super) limiter: Limiter,
     pub(super) peer: fn(&Extensions) -> Option<SocketAddr>,
+    /// Whether accepted requests get a meter.
+    pub(super) meters: bool,
 }
 
 pub(super) enum Mode<V> {
@@ -150,6 +152,7 @@ impl<V> Clone for Pipeline<V> {
             request_validation: self.request_validation,
             limiter: self.limiter.clone(),
             peer: self.peer,
+            meters: self.meters,
         }
     }
 }

@@ -4,6 +4,7 @@ use http::Request;
 
 use crate::principal::{Caller, Principal};
 use crate::rate_limit::Permit;
+use crate::speech::SpeechMeter;
 use crate::verify::Verify;
 
 use super::super::pipeline::Pipeline;
@@ -40,7 +41,13 @@ impl Admitted {
         } = self;
         let start = context.start;
         let receipt = pipeline.record_decision(request, &context, Ok(permit.queued()));
-        let guard = RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
+        let mut guard =
+            RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
+        if pipeline.meters {
+            let meter = SpeechMeter::new();
+            request.extensions_mut().insert(meter.clone());
+            guard.meter(meter);
+        }
         let caller = Caller::new(principal, context.method, start.request_id);
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(context.dialect);
