@@ -128,7 +128,7 @@ impl<V> AuthLayer<V> {
     }
 
     /// Gives each accepted request a [`SpeechMeter`](crate::speech::SpeechMeter) in its extensions,
-    /// which its completion record shows. The default is none.
+    /// which its completion record shows. By default, only requests of callers with quotas get one.
     #[must_use]
     pub fn with_speech_meters(self) -> Self {
         self.with(|pipeline| pipeline.meters = true)

@@ -4,6 +4,7 @@
 //! from browsers, the subprotocols `token, KEY` or `bearer, TOKEN`. They read `err_code` and
 //! `err_msg`.
 
+use http::StatusCode;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
@@ -43,7 +44,13 @@ const ROUTES: &[Route] = &[
 ];
 
 fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
-    let (code, message) = match kind.status().as_u16() {
+    let status = match kind {
+        // The only documented code for an account without credit; it is that of speech to text.
+        DenialKind::QuotaExhausted => StatusCode::PAYMENT_REQUIRED,
+        _ => kind.status(),
+    };
+    let (code, message) = match status.as_u16() {
+        402 => ("ASR_PAYMENT_REQUIRED".to_owned(), sentence(kind)),
         401 => ("INVALID_AUTH".to_owned(), "Invalid credentials."),
         403 => ("INSUFFICIENT_PERMISSIONS".to_owned(), sentence(kind)),
         429 => ("TOO_MANY_REQUESTS".to_owned(), sentence(kind)),
@@ -56,5 +63,6 @@ fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
             "{{\"err_code\":\"{code}\",\"err_msg\":\"{message}\",\"request_id\":\"{request_id}\"}}"
         ),
     )
+    .status(status)
     .challenge("Token")
 }

@@ -2,7 +2,7 @@
 //!
 //! Its client sends the raw header `xi-api-key` and reads `detail.status` and `detail.message`.
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Form};
@@ -51,7 +51,12 @@ const ROUTES: &[Route] = &[
 ];
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
-    let status = match kind.status().as_u16() {
+    let http = match kind {
+        DenialKind::QuotaExhausted => StatusCode::UNAUTHORIZED,
+        _ => kind.status(),
+    };
+    let status = match http.as_u16() {
+        _ if kind == DenialKind::QuotaExhausted => "quota_exceeded",
         401 => "invalid_api_key",
         403 => "missing_permissions",
         429 => "too_many_concurrent_requests",
@@ -62,4 +67,5 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         kind,
         format!("{{\"detail\":{{\"status\":\"{status}\",\"message\":\"{message}\"}}}}"),
     )
+    .status(http)
 }

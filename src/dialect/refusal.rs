@@ -52,6 +52,12 @@ impl Refusal {
         }
     }
 
+    /// The vendor's own status, in place of the kind's.
+    pub(super) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
     /// The challenge of a 401 (RFC 9110 §11.6.1).
     pub(super) fn challenge(mut self, challenge: &'static str) -> Self {
         self.challenge = (self.status == StatusCode::UNAUTHORIZED).then_some(challenge);
@@ -101,9 +107,16 @@ pub(super) fn respond(
         true => grpc::refuse(told),
         false => http((profile.refuse)(told, context)),
     };
+    // A quota that is answered with 401 or 402 is not a reason to retry.
+    let may_retry = [
+        StatusCode::OK, // gRPC, whose status is in a trailer
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
+    let may_retry = told != DenialKind::QuotaExhausted || may_retry.contains(&response.status());
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, context.request_id.to_header_value());
-    if let Some(wait) = denial.retry_after() {
+    if let Some(wait) = denial.retry_after().filter(|_| may_retry) {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         profile.retry.write(seconds, headers);
     }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use http::StatusCode;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
@@ -57,6 +58,7 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         | Kind::ExpiredCredential
         | Kind::NotYetValidCredential => "invalid api key",
         Kind::InsufficientScope => "access forbidden",
+        Kind::QuotaExhausted => "invalid subscription",
         Kind::RateLimited => "Currently at websocket limit",
         // Rime documents no text for errors that only a gateway sends.
         Kind::AmbiguousPath => "bad request: the path is ambiguous",
@@ -76,7 +78,10 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         other => other.sentence(),
     };
     Refusal {
-        status: kind.status(),
+        status: match kind {
+            Kind::QuotaExhausted => StatusCode::UNAUTHORIZED,
+            _ => kind.status(),
+        },
         content_type: "text/plain",
         body: Cow::Borrowed(body),
         challenge: None,

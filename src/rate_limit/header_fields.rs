@@ -59,16 +59,40 @@ impl HeaderFields {
     }
 
     /// Replaces both fields of the inner service, because the remainder of a limit is useless
-    /// without its policy.
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+    /// without its policy. Returns whether there are fields.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) -> bool {
         let fields = [(POLICY, &self.policy), (LIMIT, &self.limit)];
         if fields.iter().all(|(_, value)| value.is_none()) {
-            return;
+            return false;
         }
         for (name, value) in fields {
             match value {
                 Some(value) => _ = headers.insert(name, value.clone()),
                 None => _ = headers.remove(name),
+            }
+        }
+        true
+    }
+}
+
+/// More members of `RateLimit-Policy` and `RateLimit`, in the extensions of a response: those of the
+/// caller's quotas. The layer adds them to the members of the limits.
+#[derive(Clone, Debug)]
+pub struct QuotaFields {
+    /// Members of `RateLimit-Policy`.
+    pub policy: HeaderValue,
+    /// Members of `RateLimit`.
+    pub limit: HeaderValue,
+}
+
+impl QuotaFields {
+    /// Adds the members. Those of the inner service are kept only if they are those of the limits:
+    /// `has_limits` says that [`HeaderFields::write`] has written them.
+    pub(crate) fn add(self, headers: &mut HeaderMap, has_limits: bool) {
+        for (name, value) in [(POLICY, self.policy), (LIMIT, self.limit)] {
+            match has_limits {
+                true => _ = headers.append(name, value),
+                false => _ = headers.insert(name, value),
             }
         }
     }

@@ -45,11 +45,11 @@ impl Permit {
         self.0.as_ref()?.queued
     }
 
-    /// Adds the header fields that report the remaining limits.
-    pub(crate) fn write_fields(&self, headers: &mut HeaderMap) {
-        if let Some(held) = &self.0 {
-            held.fields.write(headers);
-        }
+    /// Adds the header fields that report the remaining limits. Returns whether there are any.
+    pub(crate) fn write_fields(&self, headers: &mut HeaderMap) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|held| held.fields.write(headers))
     }
 }
 

@@ -156,6 +156,8 @@ pub enum DenialKind {
     ContentTooLarge,
     /// The caller exceeds a limit.
     RateLimited,
+    /// The quota of the caller, or of its account, is used up.
+    QuotaExhausted,
     /// A system that the decision or the response needs is temporarily unreachable.
     Unavailable,
     /// No upstream serves this path.
@@ -190,6 +192,7 @@ impl DenialKind {
         Self::InsufficientScope,
         Self::ContentTooLarge,
         Self::RateLimited,
+        Self::QuotaExhausted,
         Self::Unavailable,
         Self::NoUpstream,
         Self::UpstreamUnreachable,
@@ -220,6 +223,7 @@ impl DenialKind {
             Self::InsufficientScope => "The API key does not have access to this resource.",
             Self::ContentTooLarge => "The request is too large.",
             Self::RateLimited => "Too many requests; retry later.",
+            Self::QuotaExhausted => "The quota is used up.",
             Self::Unavailable => "The service is unavailable; retry later.",
             Self::NoUpstream => "There is nothing at this path.",
             Self::UpstreamUnreachable => "The TTS server cannot be reached.",
@@ -294,6 +298,7 @@ impl DenialKind {
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
             Self::ContentTooLarge => ("content_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
+            Self::QuotaExhausted => ("quota_exhausted", StatusCode::TOO_MANY_REQUESTS),
             Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::NoUpstream => ("no_upstream", StatusCode::NOT_FOUND),
             Self::UpstreamUnreachable => ("upstream_unreachable", StatusCode::BAD_GATEWAY),

@@ -14,13 +14,14 @@ use super::store::FileState;
 use super::target::{MissingFile, Source, Target};
 
 /// The first words of the library's messages about a field, and the flag that sets the field.
-const FLAGS: [(&str, &str); 9] = [
+const FLAGS: [(&str, &str); 10] = [
     ("id ", "--id"),
     ("account ", "--account"),
     ("scopes ", "--scope"),
     ("voices ", "--voice"),
     ("rate ", "--rate"),
     ("burst ", "--burst"),
+    ("quota ", "--quota"),
     ("expires ", "--expires"),
     ("a label ", "--set-label"),
     ("there may be ", "--set-label"),

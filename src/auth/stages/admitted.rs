@@ -43,7 +43,7 @@ impl Admitted {
         let receipt = pipeline.record_decision(request, &context, Ok(permit.queued()));
         let mut guard =
             RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
-        if pipeline.meters {
+        if pipeline.meters || principal.has_quotas() {
             let meter = SpeechMeter::new();
             request.extensions_mut().insert(meter.clone());
             guard.meter(meter);

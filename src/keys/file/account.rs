@@ -7,15 +7,17 @@ use voxgate_limits::Limits;
 use super::values;
 use crate::principal::Account;
 
-const FIELDS: &str = "id, max_active_keys, rate, burst, concurrency";
+const FIELDS: &str = "id, max_active_keys, rate, burst, concurrency, quota";
 
 /// Reads a table into an account, unless its id is wrong.
 pub(super) fn read(file: &mut TomlFile<'_>, start: usize, fields: &DeTable<'_>) -> Option<Account> {
     let (mut id, mut most, mut limits) = (None, None, Limits::default());
+    let mut quotas = Vec::new();
     for (field, value) in fields {
         match field.get_ref().as_ref() {
             "id" => id = values::id(file, value),
             name @ "max_active_keys" => most = values::count(file, value, name),
+            "quota" => quotas = values::quotas(file, value),
             name if values::limit(file, name, value, &mut limits) => {}
             _ => file.problem(
                 field.span().start,
@@ -32,7 +34,7 @@ pub(super) fn read(file: &mut TomlFile<'_>, start: usize, fields: &DeTable<'_>) 
             "burst has no effect without a rate; add rate = \"…\"",
         );
     }
-    let account = Account::new(&id?, limits);
+    let account = Account::new(&id?, limits).with_quotas(quotas);
     Some(match most {
         Some(most) => account.with_max_active_keys(most),
         None => account,

@@ -14,7 +14,7 @@ use crate::principal::{KeyKind, Principal, Scope, Validity};
 use crate::secret::{Digest, Secret};
 
 const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, created, not_before, \
-                      expires, disabled, account, rate, burst, concurrency, labels";
+                      expires, disabled, account, rate, burst, concurrency, quota, labels";
 
 /// Reads a table into a key, unless something is wrong with it. The account that it names comes
 /// beside it: the table of that may be further below.
@@ -63,6 +63,12 @@ pub(super) fn read(
                 let wrong = "voices must be a list of voices such as \"cove\" or \"team-*\"";
                 let voice = |text: &str| (!text.is_empty()).then(|| text.to_owned());
                 principal = principal.with_voices(values::names(file, value, wrong, voice));
+            }
+            "quota" => {
+                let quotas = values::quotas(file, value);
+                if !quotas.is_empty() {
+                    principal = principal.with_quotas(quotas);
+                }
             }
             "labels" => principal = principal.with_labels(values::labels(file, value)),
             "created" => created = values::moment(file, value, name),

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use voxgate_limits::Limits;
+use voxgate_limits::{Limits, Quota};
 
 /// A group of keys with common limits, such as the keys of one customer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +11,7 @@ pub struct Account {
     id: Arc<str>,
     max_active_keys: Option<NonZeroU32>,
     limits: Limits,
+    quotas: Box<[Quota]>,
 }
 
 impl Account {
@@ -21,7 +22,15 @@ impl Account {
             id: id.into(),
             max_active_keys: None,
             limits,
+            quotas: Box::default(),
         }
+    }
+
+    /// Sets the quotas that its keys share.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: impl IntoIterator<Item = Quota>) -> Self {
+        self.quotas = quotas.into_iter().collect();
+        self
     }
 
     /// Sets the maximum number of keys that are neither disabled nor expired.
@@ -54,5 +63,11 @@ impl Account {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// The quotas that its keys share.
+    #[must_use]
+    pub fn quotas(&self) -> &[Quota] {
+        &self.quotas
     }
 }
