@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use crate::audit::{AuditSink, Pepper, TracingSink};
 use crate::dialect::Dialect;
 use crate::keys::SharedKeyRing;
-use crate::policy::Policy;
+use crate::policy::{Policy, Rule};
 use crate::principal::Principal;
 use crate::rate_limit::Limiter;
 use crate::request_validation::RequestValidation;
@@ -93,6 +93,12 @@ impl<V> AuthLayer<V> {
             pipeline.policy = policy;
             pipeline.policy_is_set = true;
         })
+    }
+
+    /// Adds a rule before the rules of the policy, for a path that a layer inside of this one answers.
+    #[must_use]
+    pub fn with_first_rule(self, rule: Rule) -> Self {
+        self.with(|pipeline| pipeline.policy.insert_first(rule))
     }
 
     /// Sets where audit records go.

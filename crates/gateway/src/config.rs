@@ -18,6 +18,7 @@ use super::settings::{
     UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
 use super::upstreams::Upstreams;
+use super::usage::UsageSettings;
 
 /// The validated configuration of the gateway.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) metrics_keys: usize,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
+    pub(crate) usage: UsageSettings,
     /// Where commands reach this gateway, if it follows a keys file.
     pub(crate) control: Option<ControlSettings>,
     /// Identifies this configuration. Secrets are not part of it.
@@ -124,9 +126,10 @@ impl Config {
         };
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
+        let usage = UsageSettings::read(&environment, &mut read.problems);
         let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
-        let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
+        let config = match (auth, listen, admin_listen, upstreams, logging, audit, usage) {
             (
                 Some(auth),
                 Some(listen),
@@ -134,6 +137,7 @@ impl Config {
                 Some(upstreams),
                 Some(logging),
                 Some(audit),
+                Some(usage),
             ) => Some(Self {
                 auth,
                 redis,
@@ -148,6 +152,7 @@ impl Config {
                 logging,
                 digest,
                 audit,
+                usage,
                 control,
             }),
             _ => None,

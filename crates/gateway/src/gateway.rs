@@ -14,9 +14,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, AuthLayer, Limiter, PeerAddr, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
+use voxgate_usage::UsageBook;
 
 use super::admin::{self, Readiness};
 use super::config::Config;
@@ -29,7 +30,7 @@ use super::open_files;
 use super::proxy::Revocations;
 use super::recorder::Recorder;
 use super::rejections::Rejections;
-use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN};
+use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN, QUOTA_FILE};
 use super::signals::Signals;
 use super::worker::{self, RunningWorker, Worker, WorkerConfig};
 
@@ -47,6 +48,7 @@ pub(crate) struct Gateway {
     metrics: Metrics,
     keys: Option<SharedKeyRing>,
     limiter: Limiter,
+    book: UsageBook,
     /// Removes its socket at the end.
     control: Option<ControlServer>,
     rejections: Arc<Rejections>,
@@ -121,16 +123,42 @@ impl Gateway {
         };
         let sink = Arc::new(Recorder::new(sink, metrics.clone()));
         let deployment_key = config.auth.deployment_key().cloned();
-        let redis = config.redis.clone();
-        let layer = config.auth.into_layer_with(|limiter| match redis {
-            Some(redis) => redis.add_to(limiter),
-            None => Ok(limiter),
+        let store = config.redis.as_ref().map(|redis| {
+            let store = redis.start().map_err(io::Error::other);
+            store.map(|store| (store, redis.on_failure()))
+        });
+        let store = store.transpose();
+        let store = store.map_err(cannot("cannot share limits through Redis"))?;
+        let header_fields = config.auth.limits().header_fields();
+        let limits_store = store.clone();
+        let layer = config.auth.into_layer_with(|limiter| {
+            Ok(match limits_store {
+                Some((store, on_failure)) => {
+                    limiter.with_store(store).with_failure_mode(on_failure)
+                }
+                None => limiter,
+            })
         });
         let layer = layer.map_err(io::Error::other);
         let layer = layer.map_err(cannot("cannot start the authentication layer"))?;
         let layer = match config.audit.pepper {
             Some(pepper) => layer.with_pepper(pepper),
             None => layer,
+        };
+        let audit_directory = config.audit.log.as_ref().map(|log| &*log.directory);
+        let book = config.usage.open(store, audit_directory);
+        let book = book.map_err(cannot(format!("{QUOTA_FILE}: cannot count quotas")))?;
+        metrics.observe_quotas(book.clone());
+        let usage = config.usage.layer(book.clone(), header_fields);
+        let layer = match config.usage.metering {
+            true => layer.with_speech_meters(),
+            false => layer,
+        };
+        let layer = match config.usage.answers {
+            true => voxgate_usage::answered_routes()
+                .into_iter()
+                .fold(layer, AuthLayer::with_first_rule),
+            false => layer,
         };
         let limiter = layer.limiter().clone();
         metrics.observe_limits(limiter.clone());
@@ -154,6 +182,7 @@ impl Gateway {
         metrics.observe_connections(connections.clone());
         let worker_config = WorkerConfig {
             rejections: Arc::clone(&rejections),
+            usage,
             upstreams: config.upstreams,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
@@ -175,6 +204,7 @@ impl Gateway {
             metrics,
             keys,
             limiter,
+            book,
             control,
             rejections,
         })
@@ -233,6 +263,7 @@ impl Gateway {
             worker.end();
         }
         drop(self.control);
+        self.book.finish();
         self.limiter.shutdown();
         self.rejections.finish();
         self.sink.record(&AuditRecord::Stop(Stop {

@@ -11,6 +11,7 @@ use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
 use voxgate::{AuthLayer, PeerAddr};
+use voxgate_usage::UsageLayer;
 
 use super::connection::Activity;
 use super::proxy::{CatchPanicLayer, ClientConnection, RequestBody};
@@ -31,6 +32,7 @@ pub(crate) fn stack<S, B>(
     proxy: S,
     peer: PeerAddr,
     activity: Activity,
+    usage: UsageLayer,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static>,
@@ -59,6 +61,8 @@ where
         .layer(AddExtensionLayer::new(ClientConnection::default()))
         // Request id, credential, scope, limits and audit records.
         .layer(auth)
+        // Requests and audio, and their quotas.
+        .layer(usage)
         // A panic of the proxy is a 500 in the form of the caller's dialect.
         .layer(CatchPanicLayer)
         .service(proxy)
@@ -133,6 +137,7 @@ mod tests {
         let server = Server {
             auth: auth.with_audit_sink(ends.clone()),
             proxy,
+            usage: crate::usage::in_memory(),
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),

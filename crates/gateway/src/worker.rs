@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use voxgate::{AuthLayer, Secret};
 
+use voxgate_usage::UsageLayer;
+
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
 use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
@@ -30,6 +32,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) connections: ConnectionLimiter,
     pub(crate) upstream_permits: Arc<Semaphore>,
     pub(crate) rejections: Arc<Rejections>,
+    pub(crate) usage: UsageLayer,
 }
 
 /// A runtime for one thread.
@@ -100,6 +103,7 @@ impl Worker {
             connections,
             upstream_permits,
             rejections,
+            usage,
         } = self.config;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
@@ -115,6 +119,7 @@ impl Worker {
         let server = Server {
             auth: layer,
             proxy: forward,
+            usage,
             idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,
             rejections,

@@ -10,6 +10,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use voxgate::policy::Rule;
 use voxgate::rate_limit::{Amounts, QuotaPeriod, QuotaUnit};
 use voxgate::{Dialect, Principal};
 
@@ -19,6 +20,18 @@ use crate::owner::scope_name;
 
 /// The path at which a key asks about itself, in every dialect.
 pub const NEUTRAL_PATH: &str = "/voxgate/v1/usage";
+
+/// The rules of the paths that no dialect's own policy names. The layer that answers them is inside
+/// the authentication layer, so add them with `AuthLayer::with_first_rule`.
+#[must_use]
+pub fn answered_routes() -> Vec<Rule> {
+    vec![
+        Rule::new("GET", NEUTRAL_PATH).realtime(),
+        Rule::new("GET", "/v1/projects/{project_id}/balances").with_scope("usage:read"),
+        Rule::new("GET", "/v1/projects/{project_id}/balances/{balance_id}")
+            .with_scope("usage:read"),
+    ]
+}
 
 const MILLISECONDS_IN_MINUTE: f64 = 60_000.0;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ use voxgate::{Denial, DenialKind, Principal};
 
 use crate::calendar::{Calendar, Today};
 use crate::owner::{Clock, Owner, owners, scope_name};
-use crate::state_file::{self, Counters, StateError, StateFile};
+use crate::state_file::{self, Counters, Read, StateError, StateFile};
 use crate::tally::{Entry, Tally, add};
 
 /// How often the state file is synced.
@@ -189,14 +189,7 @@ impl BookBuilder {
             state: Mutex::default(),
         }));
         if let Some((_, read)) = &opened {
-            let mut state = book.state();
-            for counters in read.counters() {
-                let map = state.map(counters.scope);
-                let entry = map.entry(counters.id.into()).or_default();
-                entry.is_restored = true;
-                let tally = entry.tally(counters.period);
-                (tally.used, tally.own) = (counters.used, counters.own);
-            }
+            book.load(read);
         }
         if is_lost {
             restore(&book);
@@ -208,6 +201,19 @@ impl BookBuilder {
             drop(state);
             sync_in_background(Arc::downgrade(&book.0));
         }
+        Ok(book)
+    }
+
+    /// A book with the counters of a state file that another process may have open. It does not
+    /// change the file.
+    ///
+    /// # Errors
+    ///
+    /// If the state file cannot be read, or is not one.
+    pub fn read_only(self, path: &Path) -> Result<UsageBook, StateError> {
+        let read = state_file::peek(path)?;
+        let book = Self { path: None, ..self }.build()?;
+        book.load(&read);
         Ok(book)
     }
 
@@ -526,6 +532,17 @@ impl UsageBook {
     /// Writes the state file to the disk. Call it when no request is in flight.
     pub fn finish(&self) {
         sync(&self.0);
+    }
+
+    fn load(&self, read: &Read) {
+        let mut state = self.state();
+        for counters in read.counters() {
+            let map = state.map(counters.scope);
+            let entry = map.entry(counters.id.into()).or_default();
+            entry.is_restored = true;
+            let tally = entry.tally(counters.period);
+            (tally.used, tally.own) = (counters.used, counters.own);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -41,6 +41,7 @@ use crate::owner::scope_name;
 pub struct UsageLayer {
     book: UsageBook,
     answers: bool,
+    header_fields: bool,
 }
 
 impl UsageLayer {
@@ -50,7 +51,15 @@ impl UsageLayer {
         Self {
             book,
             answers: false,
+            header_fields: true,
         }
+    }
+
+    /// Sets whether responses have the header fields that report quotas. The default is true.
+    #[must_use]
+    pub fn with_header_fields(mut self, header_fields: bool) -> Self {
+        self.header_fields = header_fields;
+        self
     }
 
     /// Answers `GET /voxgate/v1/usage`, and the usage requests of vendors' clients, instead of the
@@ -94,7 +103,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let UsageLayer { book, answers } = &self.layer;
+        let UsageLayer {
+            book,
+            answers,
+            header_fields,
+        } = &self.layer;
         let extensions = request.extensions();
         let Some(caller) = extensions.get::<Caller>() else {
             return UsageFuture::serving(self.inner.call(request), None);
@@ -113,6 +126,7 @@ where
             principal: principal.clone(),
             meter,
             taken_at: book.now(),
+            header_fields: *header_fields,
         };
         match book.take(principal, [0, 1, 0]) {
             Taken::Now(Ok(())) => UsageFuture::serving(self.inner.call(request), Some(tail)),
@@ -145,6 +159,7 @@ struct Tail {
     principal: Principal,
     meter: Option<SpeechMeter>,
     taken_at: SystemTime,
+    header_fields: bool,
 }
 
 impl Tail {
@@ -195,7 +210,7 @@ impl Tail {
 
     /// Reports the quotas in `RateLimit-Policy` and `RateLimit`.
     fn write_fields<R>(&self, response: &mut Response<R>) {
-        if !self.principal.has_quotas() {
+        if !self.header_fields || !self.principal.has_quotas() {
             return;
         }
         let now = self.book.now();

@@ -22,7 +22,7 @@ mod state_file;
 mod tally;
 mod text_quota;
 
-pub use self::answers::NEUTRAL_PATH;
+pub use self::answers::{NEUTRAL_PATH, answered_routes};
 pub use self::body::UsageBody;
 pub use self::book::{BookBuilder, Exhausted, OwnerUsage, QuotaUse, Taken, UsageBook};
 pub use self::calendar::{Calendar, Today};

@@ -185,6 +185,12 @@ pub(crate) fn read(path: &Path) -> Result<(File, Read), StateError> {
     Ok((lock, parse(path, file)?))
 }
 
+/// Reads a file that another process may have open.
+pub(crate) fn peek(path: &Path) -> Result<Read, StateError> {
+    let file = File::open(path).map_err(|error| StateError::io(path, "read", &error))?;
+    parse(path, file)
+}
+
 fn parse(path: &Path, file: File) -> Result<Read, StateError> {
     let mut input = BufReader::new(file);
     let mut line = Vec::new();

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
 use voxgate::{AuthLayer, PeerAddr};
+use voxgate_usage::UsageLayer;
 
 pub(crate) use self::activity::Activity;
 pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
@@ -141,6 +142,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 #[derive(Clone)]
 pub(crate) struct Server<S> {
     pub(crate) auth: AuthLayer,
+    pub(crate) usage: UsageLayer,
     pub(crate) proxy: S,
     /// How long a connection may be without a request in progress, and how long a header may take.
     pub(crate) idle_timeout: Duration,
@@ -198,7 +200,7 @@ where
         stop: CancellationToken,
     ) {
         let watched = activity.clone();
-        let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity);
+        let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity, self.usage);
         let service = TowerToHyperService::new(service);
         let builder = builder(self.idle_timeout, self.write_stall);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
