@@ -129,5 +129,9 @@ fn restore(book: &UsageBook, directory: &Path) -> Result<(), String> {
 #[cfg(test)]
 pub(crate) fn in_memory() -> UsageLayer {
     let calendar = Calendar::in_zone("UTC").expect("a zone");
-    UsageLayer::new(UsageBook::builder(calendar).build().expect("without a file"))
+    UsageLayer::new(
+        UsageBook::builder(calendar)
+            .build()
+            .expect("without a file"),
+    )
 }

@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::timeout_at;
 use voxgate::rate_limit::{
-    Amounts, LimitScope, QuotaAnswer, QuotaCommand, QuotaFuture, QuotaStore, QuotaUnit,
+    Amounts, LimitScope, LimitStore as _, QuotaAnswer, QuotaCommand, QuotaFuture, QuotaStore,
+    QuotaUnit,
 };
 
 use crate::engine::Engine;
@@ -35,11 +36,11 @@ impl QuotaStore for RedisStore {
     }
 
     fn is_available(&self) -> bool {
-        self.is_up()
+        self.status().is_up
     }
 
     fn replicas(&self) -> u32 {
-        self.known_replicas()
+        self.status().replicas
     }
 }
 

@@ -85,14 +85,6 @@ impl RedisStore {
     pub(crate) fn send_quota(&self, request: QuotaRequest) -> bool {
         !self.gauges.is_open() && self.outbox.send(Message::Quota(request)).is_ok()
     }
-
-    pub(crate) fn is_up(&self) -> bool {
-        self.gauges.status().is_up
-    }
-
-    pub(crate) fn known_replicas(&self) -> u32 {
-        self.gauges.status().replicas
-    }
 }
 
 impl LimitStore for RedisStore {
