@@ -42,6 +42,7 @@
 //!
 //! - `axum`: [`Caller`] and [`Tunnel`] as extractors.
 //! - `notify`: a changed keys file is noticed at once, instead of within two seconds.
+//! - `speech`: bodies are read, for limits of voices and for meters ([`AuthLayer::with_speech`]).
 //! - `audit-log`: the audit queue writes hash-chained files.
 //!
 //! # Stability
@@ -73,6 +74,12 @@ mod websocket;
 
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
 pub use self::auth::{Auth, AuthBody, AuthFuture, AuthLayer, PeerAddr, Tunnel};
+#[cfg(feature = "speech")]
+#[cfg_attr(docsrs, doc(cfg(feature = "speech")))]
+pub use self::auth::{
+    Inspect, InspectFuture, SpeechAuthLayer, SpeechBody, SpeechBodyError, SpeechOptions,
+    SpeechSession,
+};
 pub use self::dialect::Dialect;
 pub use self::keys::{Key, KeyRing, SharedKeyRing};
 pub use self::policy::Policy;

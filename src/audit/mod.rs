@@ -285,6 +285,8 @@ pub enum Ended {
     Drained,
     /// The caller's key was revoked, disabled or expired before the end.
     Revoked,
+    /// The tunnel was closed because the caller sent a message that it may not send.
+    Refused,
 }
 
 impl Ended {
@@ -298,6 +300,7 @@ impl Ended {
             Self::Timeout => "timeout",
             Self::Drained => "drained",
             Self::Revoked => "revoked",
+            Self::Refused => "refused",
         }
     }
 }

@@ -70,6 +70,8 @@ impl<V> AuthLayer<V> {
                 limiter: Limiter::default(),
                 peer: PeerAddr::of,
                 meters: false,
+                #[cfg(feature = "speech")]
+                inspecting: None,
             }),
         }
     }
@@ -155,7 +157,7 @@ impl<V> AuthLayer<V> {
         &self.pipeline.limiter
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Pipeline<V>)) -> Self {
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Pipeline<V>)) -> Self {
         change(Arc::make_mut(&mut self.pipeline));
         self
     }

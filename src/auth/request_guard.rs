@@ -132,7 +132,7 @@ impl Drop for RequestGuard {
             request_id: self.request_id,
             principal: &self.principal,
             status: self.status,
-            failure: self.failure,
+            failure: self.failure.or_else(|| self.speech.as_ref()?.denied()),
             ended: self.reported_end.unwrap_or(self.ended),
             duration: self.started.elapsed(),
             queued: self.permit.queued(),

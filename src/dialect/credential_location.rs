@@ -179,7 +179,7 @@ impl CredentialLocation {
         }
     }
 
-    fn header(&self) -> Option<&HeaderName> {
+    pub(super) fn header(&self) -> Option<&HeaderName> {
         match self {
             Self::Header(name, _) => Some(name),
             Self::Query(_) | Self::AnyQuery(_) | Self::Subprotocol(_) => None,

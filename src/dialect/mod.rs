@@ -9,6 +9,7 @@ mod basic;
 mod caller_key;
 mod credential_location;
 mod grpc;
+mod messages;
 mod presented;
 mod query;
 mod refusal;
@@ -251,8 +252,18 @@ impl Dialect {
 
     /// Adds a deployment key in the vendor's own form. The header is marked sensitive.
     pub fn add_deployment_key(self, key: &Secret, headers: &mut HeaderMap) {
+        self.add_deployment_key_for("", key, headers);
+    }
+
+    /// Adds a deployment key in the form of the vendor's server that has this path: a self-hosted
+    /// server of Smallest AI reads `Token` where its cloud reads `Bearer`.
+    pub fn add_deployment_key_for(self, path: &str, key: &Secret, headers: &mut HeaderMap) {
         let (name, form) = &self.profile().upstream;
-        if let Some(value) = form.write(key) {
+        let value = match self {
+            Self::Smallest => smallest::upstream_form(path).write(key),
+            _ => form.write(key),
+        };
+        if let Some(value) = value {
             headers.insert(name, value);
         }
     }

@@ -9,6 +9,7 @@ use voxgate_core::denial::{Denial, DenialKind};
 use voxgate_core::request_id::{RequestId, X_REQUEST_ID};
 
 use super::{Profile, grpc};
+use crate::rate_limit::QuotaFields;
 
 /// The properties of a request that determine the form of its refusal. Create it before the request
 /// is forwarded.
@@ -121,6 +122,11 @@ pub(super) fn respond(
         profile.retry.write(seconds, headers);
     }
     response.extensions_mut().insert(denial.kind());
+    if let Some([policy, limit]) = denial.quota_fields().cloned() {
+        response
+            .extensions_mut()
+            .insert(QuotaFields { policy, limit });
+    }
     response
 }
 

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+
+use voxgate_core::denial::DenialKind;
 
 /// Maximum length in bytes of a name that a meter keeps. Longer names are cut.
 const LONGEST_NAME: usize = 128;
@@ -26,6 +28,7 @@ struct Counts {
     sample_rate: AtomicU32,
     unmetered: AtomicBool,
     several_voices: AtomicBool,
+    denied: OnceLock<DenialKind>,
     names: Mutex<Names>,
 }
 
@@ -37,6 +40,7 @@ impl Default for Counts {
             sample_rate: AtomicU32::new(0),
             unmetered: AtomicBool::new(false),
             several_voices: AtomicBool::new(false),
+            denied: OnceLock::new(),
             names: Mutex::default(),
         }
     }
@@ -111,6 +115,18 @@ impl SpeechMeter {
     #[must_use]
     pub fn audio_milliseconds(&self) -> Option<u64> {
         Some(self.0.audio_ms.load(Ordering::Relaxed)).filter(|audio| *audio != NO_AUDIO)
+    }
+
+    /// Notes why the request, or a message of it, was refused after it had been accepted. The first
+    /// reason counts.
+    pub fn deny(&self, kind: DenialKind) {
+        let _ = self.0.denied.set(kind);
+    }
+
+    /// Why the request, or a message of it, was refused after it had been accepted.
+    #[must_use]
+    pub fn denied(&self) -> Option<DenialKind> {
+        self.0.denied.get().copied()
     }
 
     /// The characters counted so far.

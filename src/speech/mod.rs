@@ -7,6 +7,14 @@
 
 mod meter;
 mod quota;
+mod rights;
 
 pub use self::meter::SpeechMeter;
 pub use self::quota::{Reservation, TextQuota};
+pub(crate) use self::rights::{KnownNames, check_names, require_in_head, require_names};
+#[cfg(feature = "speech")]
+pub(crate) use self::rights::{is_limited, may_fetch, require_unchanged};
+
+#[cfg(feature = "speech")]
+pub use voxgate_speech::Message;
+pub use voxgate_speech::{Counting, Field, Place, SpeechProfile, Stickiness};

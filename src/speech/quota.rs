@@ -20,6 +20,18 @@ pub trait TextQuota: Send + Sync {
     /// A request whose text could not be counted has `meter.is_unmetered()` and 0 characters.
     fn reserve(&self, principal: &Principal, meter: &SpeechMeter, characters: u64) -> Reservation;
 
+    /// Reserves `characters` of a WebSocket message, whose relay cannot wait for a shared store.
+    ///
+    /// # Errors
+    ///
+    /// The denial, if the owner may not have so much text spoken.
+    fn reserve_now(
+        &self,
+        principal: &Principal,
+        meter: &SpeechMeter,
+        characters: u64,
+    ) -> Result<(), Denial>;
+
     /// Whether this caller has a quota at all. Bodies of other callers are not held for it.
     fn limits(&self, principal: &Principal) -> bool;
 }

@@ -9,4 +9,5 @@ mod layer;
 mod properties;
 mod refusals;
 mod secrecy;
+mod speech;
 mod support;

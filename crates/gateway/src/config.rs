@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
-use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation};
+use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation, SpeechOptions};
 use voxgate_limits_redis::RedisSettings;
 
 use super::auditing::Audit;
 use super::control::ControlSettings;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
-    self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN, FORWARD_HEADERS,
-    FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS,
-    UPSTREAM, UPSTREAM_TIMEOUT, default_of,
+    self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN,
+    FIRST_MESSAGE_CONNECTIONS, FORWARD_HEADERS, FORWARD_HEADERS_ALSO, HEADER_NAMES,
+    HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS, UPSTREAM, UPSTREAM_TIMEOUT,
+    default_of,
 };
 use super::upstreams::Upstreams;
 use super::usage::UsageSettings;
@@ -34,8 +35,11 @@ pub(crate) struct Config {
     pub(crate) forwarded_headers: ForwardedHeaders,
     /// Most connections of one client; `None` for the default.
     pub(crate) connections_per_client: Option<usize>,
+    /// Most WebSockets that wait for a credential in their first message; `0` accepts none.
+    pub(crate) first_message_connections: usize,
     /// Most keys that have metrics of their own.
     pub(crate) metrics_keys: usize,
+    pub(crate) speech: SpeechOptions,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
     pub(crate) usage: UsageSettings,
@@ -118,12 +122,16 @@ impl Config {
             header_read: read.seconds(HEADER_READ_TIMEOUT, 1),
             drain: read.seconds(DRAIN, 0),
         };
+        let speech = read.speech();
         let request_validation = read.request_validation();
         let forwarded_headers = read.forwarded_headers();
         let connections_per_client = match environment.get(CONNECTIONS_PER_CLIENT) {
             Some(_) => read.number(CONNECTIONS_PER_CLIENT, 1),
             None => None,
         };
+        let first_message_connections = read
+            .number(FIRST_MESSAGE_CONNECTIONS, 0)
+            .unwrap_or_default();
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
         let usage = UsageSettings::read(&environment, &mut read.problems);
@@ -148,7 +156,9 @@ impl Config {
                 request_validation,
                 forwarded_headers,
                 connections_per_client,
+                first_message_connections,
                 metrics_keys,
+                speech,
                 logging,
                 digest,
                 audit,
@@ -264,6 +274,15 @@ impl<'a> ConfigReader<'a> {
         number
     }
 
+    fn speech(&mut self) -> SpeechOptions {
+        let body = self.number(BODY_INSPECT, 1).unwrap_or_default();
+        let held = self.number(BODY_HELD, 1).unwrap_or_default();
+        SpeechOptions::default()
+            .with_body_bytes(body.saturating_mul(1024))
+            .with_held_bytes(held.saturating_mul(1024 * 1024))
+            .with_message_reading()
+    }
+
     fn logging(&mut self) -> Option<Logging> {
         let filter = self.value(LOG);
         let is_valid = EnvFilter::builder().parse(filter).is_ok();
@@ -319,9 +338,12 @@ mod tests {
             UPSTREAM_TIMEOUT,
             HEADER_READ_TIMEOUT,
             DRAIN,
+            BODY_INSPECT,
+            BODY_HELD,
             HEADER_NAMES,
             FORWARD_HEADERS,
             CONNECTIONS_PER_CLIENT,
+            FIRST_MESSAGE_CONNECTIONS,
             METRICS_KEYS,
             LOG,
             LOG_FORMAT,

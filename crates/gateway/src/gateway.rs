@@ -123,6 +123,7 @@ impl Gateway {
         };
         let sink = Arc::new(Recorder::new(sink, metrics.clone()));
         let deployment_key = config.auth.deployment_key().cloned();
+        let dialect = config.auth.dialect();
         let store = config.redis.as_ref().map(|redis| {
             let store = redis.start().map_err(io::Error::other);
             store.map(|store| (store, redis.on_failure()))
@@ -146,10 +147,10 @@ impl Gateway {
             None => layer,
         };
         let audit_directory = config.audit.log.as_ref().map(|log| &*log.directory);
-        let book = config.usage.open(store, audit_directory);
+        let book = config.usage.open(store, audit_directory, header_fields);
         let book = book.map_err(cannot(format!("{QUOTA_FILE}: cannot count quotas")))?;
         metrics.observe_quotas(book.clone());
-        let usage = config.usage.layer(book.clone(), header_fields);
+        let usage = config.usage.layer(book.clone());
         let layer = match config.usage.metering {
             true => layer.with_speech_meters(),
             false => layer,
@@ -180,7 +181,14 @@ impl Gateway {
         let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
+        // In preconfigured mode, nobody's credential is read.
+        let first_messages = (keys.is_some() && config.first_message_connections > 0).then(|| {
+            let most = config.first_message_connections;
+            let waiting = ConnectionLimiter::new(most, most.div_ceil(2));
+            (dialect, waiting)
+        });
         let worker_config = WorkerConfig {
+            first_messages,
             rejections: Arc::clone(&rejections),
             usage,
             upstreams: config.upstreams,
@@ -192,7 +200,8 @@ impl Gateway {
             upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
             layer: layer
                 .with_request_validation(config.request_validation)
-                .with_audit_sink(Arc::clone(&sink)),
+                .with_audit_sink(Arc::clone(&sink))
+                .with_speech(config.speech.with_quota(Arc::new(book.clone()))),
         };
         Ok(Self {
             listeners,

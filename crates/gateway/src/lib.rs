@@ -8,6 +8,7 @@ mod config;
 mod connection;
 mod control;
 mod demo;
+mod first_message;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;

@@ -65,8 +65,9 @@ impl UsageSettings {
         &self,
         store: Option<(RedisStore, OnFailure)>,
         audit_directory: Option<&Path>,
+        header_fields: bool,
     ) -> io::Result<UsageBook> {
-        let mut builder = self.builder()?;
+        let mut builder = self.builder()?.with_header_fields(header_fields);
         if let Some(file) = &self.file {
             builder = builder.with_state_file(file);
         }
@@ -100,8 +101,8 @@ impl UsageSettings {
     }
 
     /// The layer that counts.
-    pub(crate) fn layer(&self, book: UsageBook, header_fields: bool) -> UsageLayer {
-        let layer = UsageLayer::new(book).with_header_fields(header_fields);
+    pub(crate) fn layer(&self, book: UsageBook) -> UsageLayer {
+        let layer = UsageLayer::new(book);
         match self.answers {
             true => layer.with_answers(),
             false => layer,

@@ -9,12 +9,13 @@ use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use voxgate::{AuthLayer, Secret};
+use voxgate::{Dialect, Secret, SpeechAuthLayer};
 
 use voxgate_usage::UsageLayer;
 
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
+use super::first_message::FirstMessages;
 use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
 use super::rejections::Rejections;
 use super::upstreams::Upstreams;
@@ -22,7 +23,7 @@ use super::upstreams::Upstreams;
 /// What each worker builds its own proxy from.
 #[derive(Clone)]
 pub(crate) struct WorkerConfig {
-    pub(crate) layer: AuthLayer,
+    pub(crate) layer: SpeechAuthLayer,
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
@@ -33,6 +34,9 @@ pub(crate) struct WorkerConfig {
     pub(crate) upstream_permits: Arc<Semaphore>,
     pub(crate) rejections: Arc<Rejections>,
     pub(crate) usage: UsageLayer,
+    /// The limit of WebSockets that wait for their first message, shared by all workers, and the
+    /// dialect of the clients. `None` if no credential is read from a message.
+    pub(crate) first_messages: Option<(Dialect, ConnectionLimiter)>,
 }
 
 /// A runtime for one thread.
@@ -103,6 +107,7 @@ impl Worker {
             connections,
             upstream_permits,
             rejections,
+            first_messages,
             usage,
         } = self.config;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
@@ -116,6 +121,8 @@ impl Worker {
             revocations,
             tunnels: tasks.clone(),
         });
+        let first_messages = first_messages
+            .map(|(dialect, waiting)| FirstMessages::new(dialect, waiting, tasks.clone()));
         let server = Server {
             auth: layer,
             proxy: forward,
@@ -123,6 +130,7 @@ impl Worker {
             idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,
             rejections,
+            first_messages,
         };
         connection::accept(listener, server, connections, self.stop, tasks.clone()).await;
         tasks.close();

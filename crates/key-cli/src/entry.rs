@@ -12,11 +12,13 @@ use super::failure::KeyCommandError;
 use super::moment;
 
 /// The fields that a new key takes over from the key it replaces.
-const RIGHTS: [&str; 10] = [
+const RIGHTS: [&str; 12] = [
     "label",
     "kind",
     "scopes",
     "voices",
+    "models",
+    "languages",
     "account",
     "rate",
     "burst",
@@ -61,7 +63,12 @@ impl Rights {
                 table.insert(field, Item::Value(text.into()));
             }
         }
-        for (flag, field) in [("scope", "scopes"), ("voice", "voices")] {
+        for (flag, field) in [
+            ("scope", "scopes"),
+            ("voice", "voices"),
+            ("model", "models"),
+            ("language", "languages"),
+        ] {
             if let Some(values) = matches.get_many::<String>(flag) {
                 let values: Array = values.map(String::as_str).collect();
                 table.insert(field, Item::Value(values.into()));

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::names::is_alike;
 use crate::pattern::form_fields;
+use crate::profile::Field;
 use crate::read::Unreadable;
 use crate::reader::Reader;
 use crate::reading::{Fault, Reading};
@@ -38,6 +39,17 @@ impl<'p> Fields<'p> {
     pub(crate) fn new(reader: &'p Reader) -> Self {
         let seen = Vec::new();
         Self { reader, seen }
+    }
+
+    /// Notes a file of the form. Servers may read it as the field of this name.
+    pub(crate) fn add_file(&self, reading: &mut Reading<'_>, given: &str) {
+        for (field, name) in form_fields(self.reader.profile.places()) {
+            match field {
+                _ if !is_alike(given, name) => {}
+                Field::Fetch => reading.has_fetch = true,
+                _ => reading.add_fault(field, Fault::WrongType),
+            }
+        }
     }
 
     /// Adds one field of the form.

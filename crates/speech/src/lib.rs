@@ -1,6 +1,6 @@
 //! Where requests for speech name their text, voice, model and language, and how to read them.
 //!
-//! A [`Profile`] describes one route or one kind of message of a vendor. With the feature `read`, a
+//! A [`SpeechProfile`] describes one route or one kind of message of a vendor. With the feature `read`, a
 //! body or a message is read by its profile into a [`Reading`]: the number of characters, and the
 //! names. Text is counted and never kept.
 //!
@@ -33,7 +33,9 @@ mod ssml;
 
 mod reading;
 
-pub use self::profile::{BodyFormat, Counting, Field, InvalidPlace, Place, Profile, Stickiness};
+pub use self::profile::{
+    BodyFormat, Counting, Field, InvalidPlace, Place, SpeechProfile, Stickiness,
+};
 pub use self::reader::Reader;
 pub use self::reading::{Fault, Reading};
 

@@ -95,6 +95,12 @@ impl MediaType {
         formats.into_iter().find(fits)
     }
 
+    /// Whether it is gRPC with protobuf messages.
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        self.0 == Kind::Grpc
+    }
+
     /// The boundary of a multipart body.
     pub(crate) fn boundary(&self) -> Option<&str> {
         match &self.0 {

@@ -33,7 +33,10 @@ pub(crate) fn read<'a>(
         let (part, after) = rest.split_at(end);
         rest = &after[delimiter.len()..];
         let (name, content) = part_of(part)?;
-        let Some(content) = content else { continue };
+        let Some(content) = content else {
+            fields.add_file(reading, &name);
+            continue;
+        };
         let content = std::str::from_utf8(content).map_err(|_| Unreadable::NotUtf8)?;
         fields.add(reading, &name, Cow::Borrowed(content));
     }

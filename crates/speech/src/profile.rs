@@ -230,7 +230,7 @@ pub enum Stickiness {
 
 /// Describes where a route or a kind of message has its fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Profile {
+pub struct SpeechProfile {
     places: Cow<'static, [(Field, Place)]>,
     messages: &'static [(Field, Place)],
     counting: Counting,
@@ -240,7 +240,7 @@ pub struct Profile {
     cost: &'static [&'static str],
 }
 
-impl Profile {
+impl SpeechProfile {
     /// A profile of a request with these places.
     #[must_use]
     pub const fn new(places: &'static [(Field, Place)]) -> Self {

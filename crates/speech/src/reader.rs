@@ -6,14 +6,14 @@ use percent_encoding::percent_decode_str;
 
 #[cfg(feature = "read")]
 use crate::pattern::Pattern;
-use crate::profile::{Field, Place, Profile};
+use crate::profile::{Field, Place, SpeechProfile};
 use crate::query;
 use crate::reading::{Fault, Reading};
 
 /// A profile, prepared for reading. Made once for a route.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    pub(crate) profile: Profile,
+    pub(crate) profile: SpeechProfile,
     #[cfg(feature = "read")]
     pub(crate) body: Pattern,
     #[cfg(feature = "read")]
@@ -31,7 +31,7 @@ impl Eq for Reader {}
 impl Reader {
     /// Prepares a profile.
     #[must_use]
-    pub fn new(profile: Profile) -> Self {
+    pub fn new(profile: SpeechProfile) -> Self {
         Self {
             #[cfg(feature = "read")]
             body: Pattern::of(profile.places()),
@@ -43,7 +43,7 @@ impl Reader {
 
     /// The profile.
     #[must_use]
-    pub fn profile(&self) -> &Profile {
+    pub fn profile(&self) -> &SpeechProfile {
         &self.profile
     }
 
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_head_is_read_by_its_places() {
-        let reader = Reader::new(Profile::new(&[
+        let reader = Reader::new(SpeechProfile::new(&[
             (Field::Voice, Place::Path(Cow::Borrowed("voice_id"))),
             (Field::Model, Place::Query(Cow::Borrowed("model"))),
             (Field::Format, Place::Header(Cow::Borrowed("x-format"))),

@@ -22,6 +22,8 @@ pub struct Reading<'a> {
     pub voices: Vec<Cow<'a, str>>,
     /// The voices that count until the end of the WebSocket.
     pub default_voices: Vec<Cow<'a, str>>,
+    /// The voices in SSML.
+    pub markup_voices: Vec<Cow<'a, str>>,
     /// The models.
     pub models: Vec<Cow<'a, str>>,
     /// The languages.

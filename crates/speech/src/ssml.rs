@@ -140,7 +140,7 @@ fn element(tag: &BytesStart<'_>, reading: &mut Reading<'_>) -> Result<bool, Unre
             if std::mem::replace(&mut has_name, true) {
                 reading.add_fault(Field::Ssml, Fault::Ambiguous);
             }
-            reading.voices.push(value());
+            reading.markup_voices.push(value());
         } else if key.eq_ignore_ascii_case("lang") || key.eq_ignore_ascii_case("language") {
             reading.languages.push(value());
         } else if ["src", "uri", "href", "url"]

@@ -1,17 +1,19 @@
 //! The book: what keys and accounts use, and whether their quotas allow more.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 use std::{io, thread};
 
+use http::HeaderValue;
 use voxgate::rate_limit::{
-    Amounts, LimitScope, OnFailure, Quota, QuotaAnswer, QuotaCommand, QuotaCounter, QuotaPeriod,
-    QuotaStore,
+    Amounts, LimitScope, OnFailure, Quota, QuotaAnswer, QuotaCommand, QuotaCounter, QuotaFields,
+    QuotaFuture, QuotaPeriod, QuotaStore, QuotaUnit,
 };
 use voxgate::{Denial, DenialKind, Principal};
 
@@ -28,6 +30,8 @@ const REPORT_AT: u128 = 80;
 const KEEP_LONGER: Duration = Duration::from_secs(2 * 24 * 3600);
 /// `Retry-After` while the shared store is unavailable.
 const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Maximum number of answers of the store that were not read yet.
+const MOST_ASKED: usize = 256;
 /// Maximum number of keys, and of accounts, without quotas that are counted.
 const MOST_WITHOUT_QUOTAS: usize = 100_000;
 
@@ -60,8 +64,11 @@ struct Book {
     on_failure: OnFailure,
     /// Whether principals without quotas are counted, too.
     counts_all: bool,
+    header_fields: bool,
     replica: Arc<str>,
     state: Mutex<State>,
+    /// Questions of [`UsageBook::take_at_once`] whose answers were not read yet.
+    asked: Mutex<Vec<(QuotaCommand, QuotaFuture)>>,
 }
 
 #[derive(Default)]
@@ -135,6 +142,7 @@ pub struct BookBuilder {
     store: Option<Arc<dyn QuotaStore>>,
     on_failure: OnFailure,
     counts_all: bool,
+    header_fields: bool,
     path: Option<PathBuf>,
 }
 
@@ -156,6 +164,12 @@ impl BookBuilder {
     /// not in the state file.
     pub fn with_all_principals(mut self) -> Self {
         self.counts_all = true;
+        self
+    }
+
+    /// Sets whether responses have the header fields that report quotas. The default is true.
+    pub fn with_header_fields(mut self, header_fields: bool) -> Self {
+        self.header_fields = header_fields;
         self
     }
 
@@ -185,8 +199,10 @@ impl BookBuilder {
             store: self.store,
             on_failure: self.on_failure,
             counts_all: self.counts_all,
+            header_fields: self.header_fields,
             replica: replica.as_str().into(),
             state: Mutex::default(),
+            asked: Mutex::default(),
         }));
         if let Some((_, read)) = &opened {
             book.load(read);
@@ -257,17 +273,6 @@ pub(crate) enum NotTaken {
     Unavailable,
 }
 
-impl From<NotTaken> for Denial {
-    fn from(reason: NotTaken) -> Self {
-        match reason {
-            NotTaken::Exhausted(exhausted) => {
-                Self::new(DenialKind::QuotaExhausted).with_retry_after(exhausted.resets_after)
-            }
-            NotTaken::Unavailable => Self::unavailable(UNAVAILABLE_RETRY_AFTER),
-        }
-    }
-}
-
 /// The answer of the book: at once, or after that of the shared store.
 #[derive(Debug)]
 pub enum Taken {
@@ -283,10 +288,7 @@ pub struct PendingTake(Pin<Box<dyn Future<Output = Result<(), Denial>> + Send>>)
 impl Future for PendingTake {
     type Output = Result<(), Denial>;
 
-    fn poll(
-        mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(context)
     }
 }
@@ -334,6 +336,7 @@ impl UsageBook {
             store: None,
             on_failure: OnFailure::default(),
             counts_all: false,
+            header_fields: true,
             path: None,
         }
     }
@@ -366,7 +369,7 @@ impl UsageBook {
     /// zero, only audio quotas are checked.
     pub fn take(&self, principal: &Principal, amounts: Amounts) -> Taken {
         match self.0.store.as_deref().filter(|_| principal.has_quotas()) {
-            None => Taken::Now(self.take_here(principal, amounts).map_err(Denial::from)),
+            None => Taken::Now(self.told(principal, self.take_here(principal, amounts))),
             Some(store) => {
                 let today = self.today();
                 let command = self.command(principal, today, amounts);
@@ -376,10 +379,83 @@ impl UsageBook {
                 Taken::Later(PendingTake(Box::pin(async move {
                     let answer = answer.await;
                     let taken = book.conclude(&principal, today, &command, answer);
-                    taken.map_err(Denial::from)
+                    book.told(&principal, taken)
                 })))
             }
         }
+    }
+
+    /// As [`take`](Self::take), without waiting for the shared store: with one, the quotas are
+    /// checked against what is known of its counters, which are then told and asked.
+    ///
+    /// # Errors
+    ///
+    /// The denial, if a quota does not allow it.
+    pub fn take_at_once(&self, principal: &Principal, amounts: Amounts) -> Result<(), Denial> {
+        self.refresh();
+        let taken = self.take_here(principal, amounts);
+        if taken.is_ok() {
+            self.ask(principal);
+        }
+        self.told(principal, taken)
+    }
+
+    /// The denial that the caller is told.
+    fn told(&self, principal: &Principal, taken: Result<(), NotTaken>) -> Result<(), Denial> {
+        taken.map_err(|reason| {
+            let denial = match reason {
+                NotTaken::Exhausted(exhausted) => {
+                    Denial::new(DenialKind::QuotaExhausted).with_retry_after(exhausted.resets_after)
+                }
+                NotTaken::Unavailable => Denial::unavailable(UNAVAILABLE_RETRY_AFTER),
+            };
+            match self.quota_fields(principal) {
+                Some(fields) => denial.with_quota_fields(fields.policy, fields.limit),
+                None => denial,
+            }
+        })
+    }
+
+    /// The members of `RateLimit-Policy` and `RateLimit` for the quotas of a principal
+    /// (draft-ietf-httpapi-ratelimit-headers-10).
+    #[must_use]
+    pub fn quota_fields(&self, principal: &Principal) -> Option<QuotaFields> {
+        if !self.0.header_fields || !principal.has_quotas() {
+            return None;
+        }
+        let (now, today) = (self.now(), self.today());
+        let (mut policy, mut limit) = (String::new(), String::new());
+        for quota in self.usage(principal).iter().flat_map(|it| &it.quotas) {
+            if !policy.is_empty() {
+                policy.push_str(", ");
+                limit.push_str(", ");
+            }
+            let QuotaUse {
+                scope,
+                quota,
+                used,
+                resets,
+            } = *quota;
+            let (scope, unit) = (scope_name(scope), quota.unit().as_str());
+            let name = format!("\"{scope}_{unit}_{}\"", quota.period().as_str());
+            let left = quota.amount().saturating_sub(used);
+            let (amount, left, unit) = match quota.unit() {
+                QuotaUnit::Requests => (quota.amount(), left, ""),
+                QuotaUnit::Characters => (quota.amount(), left, ";qu=\"characters\""),
+                QuotaUnit::Audio => (quota.amount() / 1000, left / 1000, ";qu=\"audio-seconds\""),
+            };
+            let window = resets.duration_since(today.starts(quota.period()));
+            let window = window.unwrap_or_default().as_secs();
+            let reset = resets.duration_since(now).unwrap_or_default();
+            // Rounded up, so that a caller does not retry too early.
+            let reset = reset.as_secs() + u64::from(reset.subsec_nanos() > 0);
+            // Writing to a string does not fail.
+            let _ = write!(policy, "{name};q={amount};w={window}{unit}");
+            let _ = write!(limit, "{name};r={left};t={reset}");
+        }
+        let policy = HeaderValue::try_from(policy).ok()?;
+        let limit = HeaderValue::try_from(limit).ok()?;
+        Some(QuotaFields { policy, limit })
     }
 
     /// [`take`](Self::take) for a book without a shared store.
@@ -681,6 +757,56 @@ impl UsageBook {
         }
         self.add(state, principal, today, command.add);
         Ok(())
+    }
+
+    /// Tells the store what this process has contributed, and keeps its answer for
+    /// [`refresh`](Self::refresh).
+    fn ask(&self, principal: &Principal) {
+        let store = self.0.store.as_deref().filter(|_| principal.has_quotas());
+        let Some(store) = store.filter(|store| store.is_available()) else {
+            return;
+        };
+        let command = self.command(principal, self.today(), [0; 3]);
+        let answer = store.count(command.clone());
+        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.len() >= MOST_ASKED {
+            drop(asked.remove(0));
+        }
+        asked.push((command, answer));
+    }
+
+    /// Learns from the answers that have arrived what other replicas use.
+    fn refresh(&self) {
+        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.is_empty() {
+            return;
+        }
+        let mut answered = Vec::new();
+        let mut context = Context::from_waker(Waker::noop());
+        asked.retain_mut(
+            |(command, answer)| match answer.as_mut().poll(&mut context) {
+                Poll::Pending => true,
+                Poll::Ready(answer) => {
+                    answered.extend(answer.map(|answer| (command.clone(), answer)));
+                    false
+                }
+            },
+        );
+        drop(asked);
+        let mut state = self.state();
+        for (command, answer) in answered {
+            for (counter, used) in command.counters.iter().zip(answer.used) {
+                if let Some(entry) = state.map(counter.scope).get_mut(&counter.id) {
+                    let tally = entry.tally(counter.period);
+                    for unit in 0..used.len() {
+                        // What this process has added since the question is not in the answer.
+                        let since = tally.own[unit].saturating_sub(counter.contributed[unit]);
+                        tally.used[unit] = used[unit].saturating_add(since);
+                        tally.unshared[unit] = since;
+                    }
+                }
+            }
+        }
     }
 
     /// Tells the store what this process has contributed, or takes back. Does not wait.

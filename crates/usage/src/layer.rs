@@ -1,33 +1,31 @@
 //! The layer that counts requests and the audio of their answers.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 use voxgate::dialect::RefusalContext;
-use voxgate::rate_limit::{QuotaFields, QuotaUnit};
 use voxgate::speech::SpeechMeter;
 use voxgate::{Caller, Denial, DenialKind, Dialect, Principal};
 
 use crate::answers;
 use crate::audio::{AudioHints, AudioMeter};
 use crate::body::{AudioTail, UsageBody};
-use crate::book::{PendingTake, QuotaUse, Taken, UsageBook};
-use crate::owner::scope_name;
+use crate::book::{PendingTake, Taken, UsageBook};
 
 /// Counts requests and the audio of their answers, checks the quotas of requests and audio, gives
 /// back what was taken for a request that failed, and answers questions about usage.
 ///
-/// It belongs inside the authentication layer and outside of the layer that reads texts, which takes
-/// characters from the same [`UsageBook`]. A request that did not pass the authentication layer is
+/// It belongs inside the authentication layer, which takes characters from the same [`UsageBook`]
+/// (`AuthLayer::with_speech`) before it asks this layer. A request that did not pass the authentication layer is
 /// passed on.
 ///
 /// A request is refused in the words of its dialect: `quota_exhausted`, with the header fields of
@@ -41,7 +39,6 @@ use crate::owner::scope_name;
 pub struct UsageLayer {
     book: UsageBook,
     answers: bool,
-    header_fields: bool,
 }
 
 impl UsageLayer {
@@ -51,15 +48,7 @@ impl UsageLayer {
         Self {
             book,
             answers: false,
-            header_fields: true,
         }
-    }
-
-    /// Sets whether responses have the header fields that report quotas. The default is true.
-    #[must_use]
-    pub fn with_header_fields(mut self, header_fields: bool) -> Self {
-        self.header_fields = header_fields;
-        self
     }
 
     /// Answers `GET /voxgate/v1/usage`, and the usage requests of vendors' clients, instead of the
@@ -103,11 +92,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let UsageLayer {
-            book,
-            answers,
-            header_fields,
-        } = &self.layer;
+        let UsageLayer { book, answers } = &self.layer;
         let extensions = request.extensions();
         let Some(caller) = extensions.get::<Caller>() else {
             return UsageFuture::serving(self.inner.call(request), None);
@@ -126,7 +111,6 @@ where
             principal: principal.clone(),
             meter,
             taken_at: book.now(),
-            header_fields: *header_fields,
         };
         match book.take(principal, [0, 1, 0]) {
             Taken::Now(Ok(())) => UsageFuture::serving(self.inner.call(request), Some(tail)),
@@ -159,7 +143,6 @@ struct Tail {
     principal: Principal,
     meter: Option<SpeechMeter>,
     taken_at: SystemTime,
-    header_fields: bool,
 }
 
 impl Tail {
@@ -169,6 +152,10 @@ impl Tail {
         dialect: Dialect,
         denial: &Denial,
     ) -> Response<Bytes> {
+        // The text was taken before this layer was asked.
+        let characters = self.meter.as_ref().map_or(0, SpeechMeter::characters);
+        self.book
+            .give_back(&self.principal, [characters, 0, 0], self.taken_at);
         let caller = request.extensions().get::<Caller>();
         let id = caller.map(Caller::request_id);
         let mut response = match id {
@@ -210,61 +197,10 @@ impl Tail {
 
     /// Reports the quotas in `RateLimit-Policy` and `RateLimit`.
     fn write_fields<R>(&self, response: &mut Response<R>) {
-        if !self.header_fields || !self.principal.has_quotas() {
-            return;
-        }
-        let now = self.book.now();
-        let today = self.book.today();
-        let (mut policy, mut limit) = (String::new(), String::new());
-        for quota in self
-            .book
-            .usage(&self.principal)
-            .iter()
-            .flat_map(|it| &it.quotas)
-        {
-            if !policy.is_empty() {
-                policy.push_str(", ");
-                limit.push_str(", ");
-            }
-            let QuotaUse {
-                scope,
-                quota,
-                used,
-                resets,
-                ..
-            } = *quota;
-            let (scope, unit) = (scope_name(scope), quota.unit().as_str());
-            let name = format!("\"{scope}_{unit}_{}\"", quota.period().as_str());
-            let left = quota.amount().saturating_sub(used);
-            let (amount, left) = match quota.unit() {
-                QuotaUnit::Audio => (quota.amount() / 1000, left / 1000),
-                _ => (quota.amount(), left),
-            };
-            let unit = match quota.unit() {
-                QuotaUnit::Requests => "",
-                QuotaUnit::Characters => ";qu=\"characters\"",
-                QuotaUnit::Audio => ";qu=\"audio-seconds\"",
-            };
-            let window = resets.duration_since(today.starts(quota.period()));
-            let window = window.unwrap_or_default().as_secs();
-            let reset = seconds(resets.duration_since(now).unwrap_or_default());
-            let _ = write!(policy, "{name};q={amount};w={window}{unit}");
-            let _ = write!(limit, "{name};r={left};t={reset}");
-        }
-        let fields = HeaderValue::try_from(policy)
-            .ok()
-            .zip(HeaderValue::try_from(limit).ok());
-        if let Some((policy, limit)) = fields {
-            response
-                .extensions_mut()
-                .insert(QuotaFields { policy, limit });
+        if let Some(fields) = self.book.quota_fields(&self.principal) {
+            response.extensions_mut().insert(fields);
         }
     }
-}
-
-/// Rounds up to whole seconds, so that a caller does not retry too early.
-fn seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 pin_project! {

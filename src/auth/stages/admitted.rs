@@ -43,8 +43,18 @@ impl Admitted {
         let receipt = pipeline.record_decision(request, &context, Ok(permit.queued()));
         let mut guard =
             RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
-        if pipeline.meters || principal.has_quotas() {
-            let meter = SpeechMeter::new();
+        let wants_meter = pipeline.meters || principal.has_quotas();
+        let mut meter = wants_meter.then(SpeechMeter::new);
+        #[cfg(feature = "speech")]
+        if let Some(inspecting) = &pipeline.inspecting {
+            let (policy, dialect) = (&pipeline.policy, context.dialect.as_str());
+            let inspection = inspecting.of(policy, &principal, request, dialect, meter.as_ref());
+            if let Some(inspection) = inspection {
+                meter = Some(inspection.meter().clone());
+                request.extensions_mut().insert(inspection);
+            }
+        }
+        if let Some(meter) = meter {
             request.extensions_mut().insert(meter.clone());
             guard.meter(meter);
         }

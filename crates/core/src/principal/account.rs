@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use voxgate_limits::{Limits, Quota};
 
+use super::SpeechRights;
+
 /// A group of keys with common limits, such as the keys of one customer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Account {
@@ -12,6 +14,7 @@ pub struct Account {
     max_active_keys: Option<NonZeroU32>,
     limits: Limits,
     quotas: Box<[Quota]>,
+    speech: SpeechRights,
 }
 
 impl Account {
@@ -23,6 +26,7 @@ impl Account {
             max_active_keys: None,
             limits,
             quotas: Box::default(),
+            speech: SpeechRights::default(),
         }
     }
 
@@ -31,6 +35,19 @@ impl Account {
     pub fn with_quotas(mut self, quotas: impl IntoIterator<Item = Quota>) -> Self {
         self.quotas = quotas.into_iter().collect();
         self
+    }
+
+    /// Limits what its keys may speak.
+    #[must_use]
+    pub fn with_speech(mut self, rights: SpeechRights) -> Self {
+        self.speech = rights;
+        self
+    }
+
+    /// The limits of what its keys may speak.
+    #[must_use]
+    pub fn speech(&self) -> &SpeechRights {
+        &self.speech
     }
 
     /// Sets the maximum number of keys that are neither disabled nor expired.

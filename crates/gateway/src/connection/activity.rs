@@ -61,6 +61,11 @@ impl Activity {
         Busy(self.clone())
     }
 
+    /// The permit of this connection.
+    pub(crate) fn permit(&self) -> &ConnectionPermit {
+        &self.permit
+    }
+
     /// Whether there ever was a request on this connection.
     pub(super) fn has_begun(&self) -> bool {
         self.state().began

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
-use voxgate::{AuthLayer, PeerAddr};
+use voxgate::{PeerAddr, SpeechAuthLayer};
 use voxgate_usage::UsageLayer;
 
 pub(crate) use self::activity::Activity;
@@ -36,7 +36,8 @@ pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
-use super::proxy::RequestBody;
+use super::first_message::FirstMessages;
+use super::proxy::ForwardedBody;
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
 
@@ -72,7 +73,7 @@ pub(crate) async fn accept<S, B>(
     stop: CancellationToken,
     tasks: TaskTracker,
 ) where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<ForwardedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -141,7 +142,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// Serves connections, with a [stack](service::stack) of its own for each.
 #[derive(Clone)]
 pub(crate) struct Server<S> {
-    pub(crate) auth: AuthLayer,
+    pub(crate) auth: SpeechAuthLayer,
     pub(crate) usage: UsageLayer,
     pub(crate) proxy: S,
     /// How long a connection may be without a request in progress, and how long a header may take.
@@ -149,11 +150,13 @@ pub(crate) struct Server<S> {
     /// How long a client may leave its answer unread: all of a connection, or one HTTP/2 stream.
     pub(crate) write_stall: Duration,
     pub(crate) rejections: Arc<Rejections>,
+    /// The WebSockets that wait for a credential in their first message, if they are accepted.
+    pub(crate) first_messages: Option<FirstMessages>,
 }
 
 impl<S, B> Server<S>
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<ForwardedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -200,7 +203,14 @@ where
         stop: CancellationToken,
     ) {
         let watched = activity.clone();
-        let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity, self.usage);
+        let service = service::stack(
+            self.auth,
+            self.proxy,
+            PeerAddr(peer),
+            activity,
+            self.first_messages,
+            self.usage,
+        );
         let service = TowerToHyperService::new(service);
         let builder = builder(self.idle_timeout, self.write_stall);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

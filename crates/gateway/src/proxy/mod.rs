@@ -8,8 +8,10 @@ mod catch_panic;
 mod client_connection;
 mod connector;
 mod headers;
+mod message_credentials;
 mod request_body;
 mod revocation;
+mod spoken_messages;
 mod tunnel;
 mod upgrade;
 mod upstream;
@@ -28,7 +30,6 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 use tower::Service;
-use voxgate::gateway::upgrades_to_websocket;
 use voxgate::{AuthMethod, DenialKind, PeerAddr, RequestId, Secret};
 
 use self::accepted::{Accepted, abandoned, plain};
@@ -36,7 +37,8 @@ pub(crate) use self::catch_panic::CatchPanicLayer;
 pub(crate) use self::client_connection::ClientConnection;
 use self::headers::Identity;
 pub(crate) use self::headers::{ALLOWED, BY_DIALECT, ForwardedHeaders, RESERVED};
-pub(crate) use self::request_body::RequestBody;
+pub(crate) use self::message_credentials::{RIME_BINARY, credential_format, header_values};
+pub(crate) use self::request_body::{ForwardedBody, RequestBody};
 pub(crate) use self::revocation::Revocations;
 use self::upgrade::Upgrade;
 pub(crate) use self::upstream::Clients;
@@ -69,7 +71,7 @@ impl Forward {
     }
 }
 
-impl Service<Request<RequestBody>> for Forward {
+impl Service<Request<ForwardedBody>> for Forward {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -78,7 +80,7 @@ impl Service<Request<RequestBody>> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+    fn call(&mut self, request: Request<ForwardedBody>) -> Self::Future {
         let this = Arc::clone(&self.0);
         Box::pin(async move {
             let answer = this.forward(request).await;
@@ -94,7 +96,7 @@ impl Forwarding {
     /// The path of an accepted request: route, prepare, send, answer.
     async fn forward(
         &self,
-        mut request: Request<RequestBody>,
+        mut request: Request<ForwardedBody>,
     ) -> Result<Response<ResponseBody>, OwnAnswer> {
         let accepted = Accepted::of(&request).ok_or_else(|| {
             tracing::error!("a request did not pass the authentication layer; it is not forwarded");
@@ -106,15 +108,15 @@ impl Forwarding {
         let upstream = self.upstreams.route(request.uri().path());
         let upstream = upstream.ok_or_else(|| accepted.refuse(DenialKind::NoUpstream))?;
 
-        let upgrade = Upgrade::take(&mut request, &accepted);
+        let upgrade = Upgrade::take(&mut request, &accepted, self.deployment_key.is_some());
         self.break_off_when_revoked(&mut request, &accepted);
-        let turn = request.body().turn();
+        let turn = request.body().get_ref().turn();
         let from = request.extensions_mut().remove::<ClientConnection>();
         let from = from.unwrap_or_default();
         let request = prepare(
             request,
             &accepted,
-            upgrade.is_some(),
+            upgrade.as_ref(),
             self.deployment_key.as_ref(),
             &self.forwarded_headers,
         );
@@ -142,22 +144,22 @@ impl Forwarding {
             return Ok(pass_on(response, request_id).map(Either::Left));
         }
         match upgrade {
-            Some(upgrade) if upgrades_to_websocket(response.headers()) => {
+            Some(upgrade) if upgrade.is_agreed(response.headers()) => {
                 let revoked = self.revocations.of(&accepted.caller);
                 Ok(upgrade.switch(response, request_id, revoked, &self.tunnels))
             }
             _ => {
-                tracing::warn!(%request_id, %upstream, "the upstream switched protocols without a request to do so");
+                tracing::warn!(%request_id, %upstream, "the upstream switched protocols in another way than the client asked for");
                 Err(accepted.refuse(DenialKind::UpstreamUnreachable))
             }
         }
     }
 
     /// A body of unknown length may go on for hours. It ends when the caller's key is revoked.
-    fn break_off_when_revoked(&self, request: &mut Request<RequestBody>, accepted: &Accepted) {
-        if request.body().is_open_ended() {
+    fn break_off_when_revoked(&self, request: &mut Request<ForwardedBody>, accepted: &Accepted) {
+        if request.body().get_ref().is_open_ended() {
             let revoked = self.revocations.of(&accepted.caller);
-            request.body_mut().break_off_when(revoked);
+            request.body_mut().get_mut().break_off_when(revoked);
         }
     }
 }
@@ -167,7 +169,7 @@ impl Forwarding {
 fn prepare<B>(
     mut request: Request<B>,
     accepted: &Accepted,
-    websocket: bool,
+    upgrade: Option<&Upgrade>,
     deployment_key: Option<&Secret>,
     forwarded: &ForwardedHeaders,
 ) -> Request<B> {
@@ -180,18 +182,20 @@ fn prepare<B>(
         HeaderValue::from_str(authority.as_str()).ok()
     });
     let public = accepted.caller.auth_method() == AuthMethod::Public;
+    accepted.dialect.strip_credential(&mut request);
+    let uri = request.uri().clone();
     let identity = Identity {
         caller: &accepted.caller,
         peer,
         host,
         dialect: accepted.dialect,
+        path: uri.path(),
         deployment_key: deployment_key.filter(|_| !public),
         forwarded,
     };
-    accepted.dialect.strip_credential(&mut request);
     headers::to_upstream(request.headers_mut(), identity);
-    if websocket {
-        headers::set_websocket(request.headers_mut());
+    if let Some(upgrade) = upgrade {
+        upgrade.prepare(request.headers_mut());
     }
     request.extensions_mut().clear();
     request
@@ -201,7 +205,7 @@ fn prepare<B>(
 pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
     let accepted = Accepted::of(&request)?;
     let forwarded = ForwardedHeaders::default();
-    Some(prepare(request, &accepted, false, None, &forwarded))
+    Some(prepare(request, &accepted, None, None, &forwarded))
 }
 
 /// Turns the upstream's answer into the client's.

@@ -7,12 +7,15 @@ pub(crate) const ADMIN_LISTEN: &str = "VOXGATE_ADMIN_LISTEN";
 pub(crate) const UPSTREAM: &str = "VOXGATE_UPSTREAM";
 pub(crate) const CONNECT_TIMEOUT: &str = "VOXGATE_CONNECT_TIMEOUT_SECONDS";
 pub(crate) const UPSTREAM_TIMEOUT: &str = "VOXGATE_UPSTREAM_TIMEOUT_SECONDS";
+pub(crate) const BODY_INSPECT: &str = "VOXGATE_BODY_INSPECT_KIB";
+pub(crate) const BODY_HELD: &str = "VOXGATE_BODY_HELD_MIB";
 pub(crate) const HEADER_READ_TIMEOUT: &str = "VOXGATE_HEADER_READ_TIMEOUT_SECONDS";
 pub(crate) const CONTROL_DIR: &str = "VOXGATE_CONTROL_DIR";
 pub(crate) const HEADER_NAMES: &str = "VOXGATE_HEADER_NAMES";
 pub(crate) const FORWARD_HEADERS: &str = "VOXGATE_FORWARD_HEADERS";
 pub(crate) const FORWARD_HEADERS_ALSO: &str = "VOXGATE_FORWARD_HEADERS_ALSO";
 pub(crate) const CONNECTIONS_PER_CLIENT: &str = "VOXGATE_CONNECTIONS_PER_CLIENT";
+pub(crate) const FIRST_MESSAGE_CONNECTIONS: &str = "VOXGATE_FIRST_MESSAGE_CONNECTIONS";
 pub(crate) const METRICS_KEYS: &str = "VOXGATE_METRICS_KEYS";
 pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
 
@@ -72,6 +75,21 @@ pub(super) const SERVING: &[Setting] = &[
     .with_default("30"),
     Setting::new(
         GROUP,
+        BODY_INSPECT,
+        "KIB",
+        "Largest request body in KiB that is read for voices, models, languages and characters; a \
+         larger body is refused (413) to a key with such limits, and not counted for other keys",
+    )
+    .with_default("256"),
+    Setting::new(
+        GROUP,
+        BODY_HELD,
+        "MIB",
+        "Most memory in MiB for all request bodies that are being read at once",
+    )
+    .with_default("64"),
+    Setting::new(
+        GROUP,
         HEADER_NAMES,
         "ACTION",
         "What happens to a request header whose name has a character other than letters, digits and \
@@ -99,6 +117,14 @@ pub(super) const SERVING: &[Setting] = &[
         "Most open connections of one client address; for IPv6, of one `/64` network",
     )
     .with_default("half of all connections that the limit of open files allows"),
+    Setting::new(
+        GROUP,
+        FIRST_MESSAGE_CONNECTIONS,
+        "NUMBER",
+        "Most WebSockets that wait for a credential in their first message, half of them of one client \
+         address; `0` refuses a WebSocket without a credential before its upgrade",
+    )
+    .with_default("1000"),
     Setting::new(
         GROUP,
         METRICS_KEYS,

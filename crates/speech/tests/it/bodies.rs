@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 use voxgate_speech::{
-    Counting, Fault, Field, MediaType, Message, Place, Profile, Reader, Reading, Unreadable,
+    Counting, Fault, Field, MediaType, Message, Place, Reader, Reading, SpeechProfile, Unreadable,
 };
 
 const fn json(pointer: &'static str) -> Place {
@@ -16,7 +16,7 @@ const fn form(name: &'static str) -> Place {
 }
 
 fn tts() -> Reader {
-    Reader::new(Profile::new(
+    Reader::new(SpeechProfile::new(
         const {
             &[
                 (Field::Text, json("/text")),
@@ -202,7 +202,7 @@ fn the_content_type_must_fit_the_route() {
 }
 
 fn nim() -> Reader {
-    Reader::new(Profile::new(
+    Reader::new(SpeechProfile::new(
         const {
             &[
                 (Field::Text, form("text")),
@@ -294,12 +294,17 @@ fn multipart_is_read_in_its_plain_form_only() {
 
 #[test]
 fn ssml_names_its_voices_and_counts_as_azure_counts() {
-    let reader =
-        Reader::new(Profile::new(&[(Field::Text, Place::Ssml)]).with_counting(Counting::Azure));
+    let reader = Reader::new(
+        SpeechProfile::new(&[(Field::Text, Place::Ssml)]).with_counting(Counting::Azure),
+    );
     let ssml = media("application/ssml+xml");
     let read = |body: &str| {
         let reading = reader.read_body(&ssml, body.as_bytes())?;
-        let voices: Vec<String> = reading.voices.iter().map(ToString::to_string).collect();
+        let voices: Vec<String> = reading
+            .markup_voices
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         Ok((voices, reading.has_unvoiced_text, reading.characters))
     };
     let one = |name: &str| vec![name.to_owned()];
@@ -355,7 +360,7 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
 }
 
 fn riva() -> Reader {
-    Reader::new(Profile::new(&[
+    Reader::new(SpeechProfile::new(&[
         (Field::Text, Place::Proto(Cow::Borrowed(&[1]))),
         (Field::Voice, Place::Proto(Cow::Borrowed(&[5]))),
         (Field::SampleRate, Place::Proto(Cow::Borrowed(&[4]))),
@@ -438,12 +443,12 @@ fn azure_messages_are_read_by_their_path() {
         (Field::Text, Place::Ssml),
         (Field::Voice, json("/synthesis/input/voiceName")),
     ];
-    let profile = Profile::new(&[]).with_counting(Counting::Azure);
+    let profile = SpeechProfile::new(&[]).with_counting(Counting::Azure);
     let reader = Reader::new(profile.with_messages(Default::default(), MESSAGES));
     let read = |text: &'static str| reader.read_message(Message::Text(text.as_bytes()));
     let ssml = read("X-RequestId:1\r\nPath: SSML\r\n\r\n<speak><voice name='A'>ab</voice></speak>");
     let ssml = ssml.expect("a message");
-    assert_eq!((ssml.voices, ssml.characters), (vec!["A".into()], 2));
+    assert_eq!((ssml.markup_voices, ssml.characters), (vec!["A".into()], 2));
     let context =
         read("Path:synthesis.context\r\n\r\n{\"synthesis\":{\"input\":{\"voiceName\":\"B\"}}}");
     assert_eq!(context.expect("a message").voices, ["B"]);
@@ -484,7 +489,7 @@ proptest! {
             "text/plain",
         ];
         let media_type = media(types[usize::try_from(which).expect("small")]);
-        for reader in [tts(), nim(), riva(), Reader::new(Profile::new(&[(Field::Text, Place::Ssml)]))] {
+        for reader in [tts(), nim(), riva(), Reader::new(SpeechProfile::new(&[(Field::Text, Place::Ssml)]))] {
             let _ = reader.read_body(&media_type, &bytes);
             let _ = reader.read_grpc(&bytes);
         }

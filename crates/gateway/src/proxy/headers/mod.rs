@@ -89,6 +89,8 @@ pub(super) struct Identity<'a> {
     /// The authority that the client named, in `Host` or `:authority`.
     pub(super) host: Option<HeaderValue>,
     pub(super) dialect: Dialect,
+    /// The path of the request, which can decide the form of the deployment key.
+    pub(super) path: &'a str,
     pub(super) deployment_key: Option<&'a Secret>,
     /// Which of the client's headers are forwarded.
     pub(super) forwarded: &'a ForwardedHeaders,
@@ -115,7 +117,9 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if let Some(key) = identity.deployment_key {
-        identity.dialect.add_deployment_key(key, headers);
+        identity
+            .dialect
+            .add_deployment_key_for(identity.path, key, headers);
     }
     if let Some(peer) = identity
         .peer
