@@ -86,14 +86,14 @@ pub struct QuotaFields {
 }
 
 impl QuotaFields {
-    /// Adds the members. Those of the inner service are kept only if they are those of the limits:
-    /// `has_limits` says that [`HeaderFields::write`] has written them.
+    /// Adds the members to those of the limits. Without limits, they replace the fields of the inner
+    /// service.
     pub(crate) fn add(self, headers: &mut HeaderMap, has_limits: bool) {
         for (name, value) in [(POLICY, self.policy), (LIMIT, self.limit)] {
-            match has_limits {
-                true => _ = headers.append(name, value),
-                false => _ = headers.insert(name, value),
-            }
+            let limits = headers.get(&name).filter(|_| has_limits);
+            let both = limits.map(|limits| [limits.as_bytes(), b", ", value.as_bytes()].concat());
+            let both = both.and_then(|both| HeaderValue::from_bytes(&both).ok());
+            headers.insert(name, both.unwrap_or(value));
         }
     }
 }

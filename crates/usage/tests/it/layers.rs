@@ -108,7 +108,7 @@ impl Gate {
                     Reservation::Done(reserved) => reserved,
                     Reservation::Pending(reserved) => reserved.await,
                 };
-                let mut response = Response::new(Full::from(vec![0; 16_000]));
+                let mut response = Response::new(Full::<Bytes>::from(vec![0; 16_000]));
                 if let Err(denial) = reserved {
                     *response.status_mut() = denial.status();
                     response.extensions_mut().insert(denial.kind());

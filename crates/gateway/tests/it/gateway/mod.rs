@@ -29,3 +29,4 @@ mod smuggling;
 mod speech;
 mod tunnels;
 mod upstream_failures;
+mod usage;
