@@ -131,6 +131,7 @@ impl Gateway {
         let store = store.transpose();
         let store = store.map_err(cannot("cannot share limits through Redis"))?;
         let header_fields = config.auth.limits().header_fields();
+        let has_quotas = config.auth.has_quotas();
         let limits_store = store.clone();
         let layer = config.auth.into_layer_with(|limiter| {
             Ok(match limits_store {
@@ -147,7 +148,9 @@ impl Gateway {
             None => layer,
         };
         let audit_directory = config.audit.log.as_ref().map(|log| &*log.directory);
-        let book = config.usage.open(store, audit_directory, header_fields);
+        let book = config
+            .usage
+            .open(store, audit_directory, header_fields, has_quotas);
         let book = book.map_err(cannot(format!("{QUOTA_FILE}: cannot count quotas")))?;
         metrics.observe_quotas(book.clone());
         let usage = config.usage.layer(book.clone());

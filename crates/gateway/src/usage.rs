@@ -56,7 +56,8 @@ impl UsageSettings {
     }
 
     /// Opens the book. Without a state file, or if it is lost, what was used in this month is
-    /// counted from the audit log.
+    /// counted from the audit log, unless `has_quotas` is false and nothing else asks for it. Replicas
+    /// that share quotas need no audit log: the store has what they have used.
     ///
     /// # Errors
     ///
@@ -66,11 +67,14 @@ impl UsageSettings {
         store: Option<(RedisStore, OnFailure)>,
         audit_directory: Option<&Path>,
         header_fields: bool,
+        has_quotas: bool,
     ) -> io::Result<UsageBook> {
         let mut builder = self.builder()?.with_header_fields(header_fields);
         if let Some(file) = &self.file {
             builder = builder.with_state_file(file);
         }
+        let is_asked_for = has_quotas || self.metering || self.answers;
+        let audit_directory = audit_directory.filter(|_| is_asked_for && store.is_none());
         if let Some((store, on_failure)) = store {
             builder = builder.with_store(store, on_failure);
         }
@@ -93,7 +97,7 @@ impl UsageSettings {
     ///
     /// If the file cannot be read, or is not a state file.
     pub(crate) fn peek(&self) -> io::Result<Option<UsageBook>> {
-        let Some(file) = &self.file else {
+        let Some(file) = self.file.as_deref().filter(|file| file.exists()) else {
             return Ok(None);
         };
         let book = self.builder()?.read_only(file);

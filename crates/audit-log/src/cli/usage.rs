@@ -16,8 +16,9 @@ use super::clock::Clock;
 use super::failure::CommandError;
 use super::record::Record;
 use super::row::bytes;
+use super::segments::{self, Source};
 use super::when::{self, End};
-use super::{arguments, csv, log, output, segments};
+use super::{arguments, csv, log, output};
 use crate::timestamp;
 
 const AFTER: &str = "\
@@ -141,12 +142,18 @@ pub fn charges(
     since: SystemTime,
     mut each: impl FnMut(Charge<'_>),
 ) -> Result<(), String> {
-    let since = timestamp::format_micros(since);
-    let sources = match segments::find(&[directory.to_owned()]) {
+    let ended_before = |source: &Source| {
+        let modified = std::fs::metadata(source.path()).and_then(|file| file.modified());
+        modified.is_ok_and(|modified| modified < since)
+    };
+    let mut sources = match segments::find(&[directory.to_owned()]) {
         Ok(sources) => sources,
         Err(CommandError::Nothing { .. }) => return Ok(()),
         Err(error) => return Err(error.to_string()),
     };
+    // A file that was last written before has nothing of interest.
+    sources.retain(|source| !ended_before(source));
+    let since = timestamp::format_micros(since);
     let read = log::read(&sources, is_completion, |_, record| {
         let time = timestamp::parse(&record.ts).filter(|_| *record.ts >= *since);
         if let (Some(key), Some(time)) = (record.key_id.as_deref(), time)

@@ -381,10 +381,23 @@ fn without_the_store_each_replica_uses_its_share() {
     assert_eq!(take(&two, &key, [1, 1, 0]), Err(DenialKind::QuotaExhausted));
     assert_eq!(characters(&two, &key)[1], 100);
 
+    // A message of a WebSocket cannot wait: it is decided by what is known.
+    assert!(two.take_at_once(&key, [1, 0, 0]).is_err());
+    one.give_back(&key, [10, 0, 0], one.now());
+    assert!(one.take_at_once(&key, [4, 0, 0]).is_ok());
+    assert_eq!(take(&two, &key, [7, 1, 0]), Err(DenialKind::QuotaExhausted));
+    assert_eq!(take(&two, &key, [6, 1, 0]), Ok(()));
+    assert!(one.take_at_once(&key, [0, 0, 0]).is_ok(), "asks");
+    assert!(
+        one.take_at_once(&key, [1, 0, 0]).is_err(),
+        "has learnt of the other"
+    );
+
     let [deny, _] = pair(&shared, OnFailure::Deny);
     let [allow, _] = pair(&shared, OnFailure::Allow);
     shared.down(true);
     assert_eq!(take(&deny, &key, [1, 1, 0]), Err(DenialKind::Unavailable));
+    assert!(deny.take_at_once(&key, [1, 1, 0]).is_err());
     assert_eq!(take(&allow, &key, [1_000, 1, 0]), Ok(()));
     shared.down(false);
     assert_eq!(
