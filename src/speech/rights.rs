@@ -85,10 +85,11 @@ const LIMITED: [Limited; 3] = [
     },
 ];
 
-/// Whether the principal is limited in what it may speak.
+/// Whether the principal is limited in one of the names that `has` says can be in what is read.
 #[cfg(feature = "speech")]
-pub(crate) fn is_limited(principal: &Principal) -> bool {
-    LIMITED.iter().any(|limited| (limited.applies)(principal))
+pub(crate) fn is_limited(principal: &Principal, has: impl Fn(Field) -> bool) -> bool {
+    let mut limited = LIMITED.iter();
+    limited.any(|limited| (limited.applies)(principal) && has(limited.field))
 }
 
 /// Whether a request of this principal may name something for the server to read. A limited key

@@ -55,11 +55,14 @@ impl Inspecting {
             return None;
         };
         let profile = reader.profile();
-        let fetches = match asks_for_websocket(request) {
-            true => profile.messages_have(Field::Fetch),
-            false => profile.body_has(Field::Fetch),
+        let is_websocket = asks_for_websocket(request);
+        let is_read = |field| match is_websocket {
+            true => profile.messages_have(field),
+            false => profile.body_has(field),
         };
-        let limited = speech::is_limited(principal) || (fetches && !speech::may_fetch(principal));
+        // A name that only the head can have is checked already.
+        let limited = speech::is_limited(principal, is_read)
+            || (is_read(Field::Fetch) && !speech::may_fetch(principal));
         if meter.is_none() && quota.is_none() && !limited {
             return None;
         }
