@@ -202,7 +202,9 @@ impl fmt::Display for Quota {
             QuotaUnit::Audio => &[(3_600_000, "h"), (60_000, "min"), (1_000, "s")],
             _ => &[(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")],
         };
-        let whole = suffixes.iter().find(|(factor, _)| amount % factor == 0);
+        let whole = suffixes
+            .iter()
+            .find(|(factor, _)| amount.is_multiple_of(*factor));
         let (number, suffix) = match whole {
             Some((factor, suffix)) => (amount / factor, *suffix),
             None => (amount, ""),

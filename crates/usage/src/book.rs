@@ -805,10 +805,10 @@ impl UsageBook {
             for (counter, used) in command.counters.iter().zip(answer.used) {
                 if let Some(entry) = state.map(counter.scope).get_mut(&counter.id) {
                     let tally = entry.tally(counter.period);
-                    for unit in 0..used.len() {
+                    for (unit, used) in used.into_iter().enumerate() {
                         // What this process has added since the question is not in the answer.
                         let since = tally.own[unit].saturating_sub(counter.contributed[unit]);
-                        tally.used[unit] = used[unit].saturating_add(since);
+                        tally.used[unit] = used.saturating_add(since);
                         tally.unshared[unit] = since;
                     }
                 }

@@ -53,7 +53,7 @@ impl Entry {
         if let Some(at) = self.tallies.iter().position(|it| it.period == period) {
             return &mut self.tallies[at];
         }
-        let is_month = |period: u32| period % 100 == 0;
+        let is_month = |period: u32| period.is_multiple_of(100);
         let of_kind = |tally: &&Tally| is_month(tally.period) == is_month(period);
         if self.tallies.iter().filter(of_kind).count() >= KEPT {
             let oldest = self

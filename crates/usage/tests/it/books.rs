@@ -273,33 +273,37 @@ impl QuotaStore for Shared {
             let name = format!("{}:{:?}:{}", counter.period, counter.scope, counter.id);
             let replicas = counters.entry(name).or_default();
             let own = replicas.entry(command.replica.to_string()).or_default();
-            for unit in 0..3 {
-                let left = own[unit].saturating_sub(counter.take_back[unit]);
-                own[unit] = left.max(counter.contributed[unit]);
+            let changes = counter.take_back.into_iter().zip(counter.contributed);
+            for (own, (back, contributed)) in own.iter_mut().zip(changes) {
+                *own = own.saturating_sub(back).max(contributed);
             }
-            let mut sum = [0; 3];
-            for amounts in replicas.values() {
-                (0..3).for_each(|unit| sum[unit] += amounts[unit]);
+            let mut sums = [0; 3];
+            for (sum, amount) in replicas
+                .values()
+                .flat_map(|it| [0, 1, 2].map(|unit| (unit, it[unit])))
+            {
+                sums[sum] += amount;
             }
             for unit in QuotaUnit::ALL {
                 let at = unit as usize;
                 let period = voxgate::rate_limit::QuotaPeriod::Day;
                 let quota = Quota::new(counter.quotas[at], unit, period);
-                if refused.is_none() && quota.is_some_and(|it| !it.allows(sum[at], command.add[at]))
+                if refused.is_none()
+                    && quota.is_some_and(|it| !it.allows(sums[at], command.add[at]))
                 {
                     refused = Some((index, unit));
                 }
             }
-            used.push(sum);
+            used.push(sums);
         }
         if refused.is_none() {
             for (counter, used) in command.counters.iter().zip(&mut used) {
                 let name = format!("{}:{:?}:{}", counter.period, counter.scope, counter.id);
                 let replicas = counters.entry(name).or_default();
                 let own = replicas.entry(command.replica.to_string()).or_default();
-                for unit in 0..3 {
-                    own[unit] += command.add[unit];
-                    used[unit] += command.add[unit];
+                for ((own, used), add) in own.iter_mut().zip(used).zip(command.add) {
+                    *own += add;
+                    *used += add;
                 }
             }
         }
