@@ -928,7 +928,7 @@ fn sync(book: &Book) {
     if file.wants_rewrite(live) {
         file.rewrite(state.persistent());
     }
-    let to_sync = file.to_sync();
+    let to_sync = file.take_unsynced();
     state.file = Some(file);
     drop(state);
     // The counters are not locked while the disk works.
@@ -944,7 +944,7 @@ fn sync(book: &Book) {
 impl Drop for Book {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = state.file.as_mut().and_then(StateFile::to_sync) {
+        if let Some(file) = state.file.as_mut().and_then(StateFile::take_unsynced) {
             // The process ends or has no use for the counters any more.
             let _ = file.sync_data();
         }

@@ -310,7 +310,7 @@ impl StateFile {
     }
 
     /// What to sync, if anything changed. The caller syncs it without the lock of the counters.
-    pub(crate) fn to_sync(&mut self) -> Option<File> {
+    pub(crate) fn take_unsynced(&mut self) -> Option<File> {
         let changed = std::mem::take(&mut self.is_dirty) && !self.is_broken;
         changed.then(|| self.file.try_clone().ok()).flatten()
     }
