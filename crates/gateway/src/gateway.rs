@@ -176,6 +176,11 @@ impl Gateway {
             config.redis.as_ref(),
             keys.as_ref(),
         )?;
+        if let Some(tls) = &config.tls {
+            tls.follow()
+                .map_err(cannot("cannot follow the TLS certificates"))?;
+            metrics.observe_certificates(tls.clone());
+        }
         let rejections = Arc::new(Rejections::new(
             Arc::clone(&sink) as Arc<dyn AuditSink>,
             metrics.rejections().clone(),
@@ -194,6 +199,7 @@ impl Gateway {
             first_messages,
             rejections: Arc::clone(&rejections),
             usage,
+            tls: config.tls,
             upstreams: config.upstreams,
             deployment_key,
             forwarded_headers: config.forwarded_headers,

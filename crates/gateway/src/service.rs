@@ -146,6 +146,7 @@ mod tests {
                 .with_speech(SpeechOptions::default()),
             proxy,
             usage: crate::usage::in_memory(),
+            tls: None,
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),

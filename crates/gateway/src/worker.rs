@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use voxgate::{Dialect, Secret, SpeechAuthLayer};
+use voxgate_tls::ServerTls;
 
 use voxgate_usage::UsageLayer;
 
@@ -24,6 +25,8 @@ use super::upstreams::Upstreams;
 #[derive(Clone)]
 pub(crate) struct WorkerConfig {
     pub(crate) layer: SpeechAuthLayer,
+    /// TLS of the data listener; `None` if it speaks none.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
@@ -99,6 +102,7 @@ impl Worker {
     async fn serve(self) -> io::Result<()> {
         let WorkerConfig {
             layer,
+            tls,
             upstreams,
             deployment_key,
             forwarded_headers,
@@ -117,6 +121,7 @@ impl Worker {
             clients: Clients::new(timeouts.connect, upstream_permits),
             deployment_key,
             forwarded_headers,
+            scheme: if tls.is_some() { "https" } else { "http" },
             upstream_timeout: timeouts.upstream,
             revocations,
             tunnels: tasks.clone(),
@@ -127,6 +132,7 @@ impl Worker {
             auth: layer,
             proxy: forward,
             usage,
+            tls,
             idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,
             rejections,

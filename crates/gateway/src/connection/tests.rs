@@ -98,6 +98,7 @@ async fn streams_whose_client_opens_no_window_end() {
         auth: AuthLayer::preconfigured()
             .with_audit_sink(ends.clone())
             .with_speech(SpeechOptions::default()),
+        tls: None,
         proxy,
         usage: crate::usage::in_memory(),
         idle_timeout: PATIENCE,

@@ -53,6 +53,8 @@ pub(crate) struct Forwarding {
     pub(crate) clients: Clients,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
+    /// The scheme that clients use, for `X-Forwarded-Proto`.
+    pub(crate) scheme: &'static str,
     /// How long the upstream may have the request without going on. It is checked here and not by
     /// a `TimeoutLayer`, which would also count the time that a slow client takes to send.
     pub(crate) upstream_timeout: Duration,
@@ -119,6 +121,7 @@ impl Forwarding {
             upgrade.as_ref(),
             self.deployment_key.as_ref(),
             &self.forwarded_headers,
+            self.scheme,
         );
 
         let sent = tokio::select! {
@@ -172,6 +175,7 @@ fn prepare<B>(
     upgrade: Option<&Upgrade>,
     deployment_key: Option<&Secret>,
     forwarded: &ForwardedHeaders,
+    scheme: &'static str,
 ) -> Request<B> {
     let peer = request
         .extensions()
@@ -192,6 +196,7 @@ fn prepare<B>(
         path: uri.path(),
         deployment_key: deployment_key.filter(|_| !public),
         forwarded,
+        scheme,
     };
     headers::to_upstream(request.headers_mut(), identity);
     if let Some(upgrade) = upgrade {
@@ -205,7 +210,7 @@ fn prepare<B>(
 pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
     let accepted = Accepted::of(&request)?;
     let forwarded = ForwardedHeaders::default();
-    Some(prepare(request, &accepted, None, None, &forwarded))
+    Some(prepare(request, &accepted, None, None, &forwarded, "http"))
 }
 
 /// Turns the upstream's answer into the client's.

@@ -27,6 +27,7 @@ mod shared_limits;
 mod slow_clients;
 mod smuggling;
 mod speech;
+mod tls;
 mod tunnels;
 mod upstream_failures;
 mod usage;
