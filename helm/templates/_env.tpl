@@ -92,6 +92,10 @@
   (list "VOXGATE_LIMIT_ON_FAILURE" .limits.onFailure)
   (list "VOXGATE_LIMIT_LEASE_SECONDS" .limits.leaseSeconds)
   (list "VOXGATE_LIMIT_NAMESPACE" .limits.namespace)
+  (list "VOXGATE_METERING" (ternary "true" "" .usage.metering))
+  (list "VOXGATE_USAGE_ANSWERS" (ternary "true" "" .usage.answers))
+  (list "VOXGATE_QUOTA_TIME_ZONE" .usage.timeZone)
+  (list "VOXGATE_QUOTA_FILE" .usage.stateFile)
 ) -}}
 {{- end -}}
 {{- end -}}

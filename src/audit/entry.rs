@@ -1,6 +1,7 @@
 //! A record that waits to be written: copied from the request, but not formatted yet.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::Version;
@@ -11,7 +12,11 @@ use voxgate_limits::Limit;
 use super::fingerprint::CredentialFingerprint;
 use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Rejected, Start, Stop};
 use crate::principal::{AuthMethod, Principal};
+use crate::speech::SpeechMeter;
 
+/// What the tokens that Voxgate makes begin with, and what stands for a name that has one.
+const TOKEN_PREFIX: &str = "vxg_";
+const MASKED: &str = "***";
 /// Maximum number of bytes that are kept of each untrusted text.
 pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256];
 pub(super) const TEXTS: usize = 8;
@@ -91,6 +96,18 @@ pub(super) struct CompletionFacts {
     pub(super) first_byte: Option<Duration>,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: Option<u64>,
+    pub(super) speech: Option<Box<SpeechFacts>>,
+}
+
+/// What a request spoke, when it ended.
+pub(super) struct SpeechFacts {
+    pub(super) characters: u64,
+    pub(super) unmetered: bool,
+    pub(super) audio_ms: Option<u64>,
+    pub(super) voice: Option<Arc<str>>,
+    pub(super) several_voices: bool,
+    pub(super) model: Option<Arc<str>>,
+    pub(super) language: Option<Arc<str>>,
 }
 
 impl Entry {
@@ -213,6 +230,14 @@ impl DecisionFacts {
     }
 }
 
+/// Hides a name that contains a token of ours: a client has sent it in the wrong place.
+fn masked(name: Arc<str>) -> Arc<str> {
+    match name.contains(TOKEN_PREFIX) {
+        true => MASKED.into(),
+        false => name,
+    }
+}
+
 impl CompletionFacts {
     fn copy(completion: &Completion<'_>) -> Self {
         Self {
@@ -226,6 +251,24 @@ impl CompletionFacts {
             first_byte: completion.first_byte,
             bytes_sent: completion.bytes_sent,
             bytes_received: completion.bytes_received,
+            speech: completion.speech.and_then(SpeechFacts::of).map(Box::new),
         }
+    }
+}
+
+impl SpeechFacts {
+    /// `None` for a request that spoke nothing.
+    fn of(meter: &SpeechMeter) -> Option<Self> {
+        let facts = Self {
+            characters: meter.characters(),
+            unmetered: meter.is_unmetered(),
+            audio_ms: meter.audio_milliseconds(),
+            voice: meter.voice().map(masked),
+            several_voices: meter.has_several_voices(),
+            model: meter.model().map(masked),
+            language: meter.language().map(masked),
+        };
+        let spoke = facts.characters > 0 || facts.unmetered || facts.audio_ms.is_some();
+        (spoke || facts.voice.is_some() || facts.model.is_some()).then_some(facts)
     }
 }

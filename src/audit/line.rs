@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 
 use super::entry::{
-    CompletionFacts, DecisionFacts, Entry, Facts, KeyFacts, KeysFacts, LIMITS, Text,
+    CompletionFacts, DecisionFacts, Entry, Facts, KeyFacts, KeysFacts, LIMITS, SpeechFacts, Text,
 };
 use super::json::Object;
 use super::{Rejected, Start, Stop};
@@ -20,6 +20,8 @@ pub(super) const MAX_LINE: usize = 4096 - CHAIN_BYTES;
 const CHAIN_BYTES: usize = 80;
 const MAX_LABEL_BYTES: usize = 256;
 const MAX_SCOPES_BYTES: usize = 512;
+/// A voice, a model or a language.
+const MAX_NAME_BYTES: usize = 128;
 
 /// Formats records with the common fields of a process.
 pub(super) struct LineWriter {
@@ -236,6 +238,31 @@ fn write_completion(object: &mut Object<'_>, facts: &CompletionFacts, share: usi
     object.number("bytes_sent", facts.bytes_sent);
     if let Some(received) = facts.bytes_received {
         object.number("bytes_received", received);
+    }
+    if let Some(speech) = &facts.speech {
+        write_speech(object, speech, share);
+    }
+}
+
+fn write_speech(object: &mut Object<'_>, speech: &SpeechFacts, share: usize) {
+    object.number("characters", speech.characters);
+    if speech.unmetered {
+        object.boolean("unmetered", true);
+    }
+    if let Some(audio) = speech.audio_ms {
+        object.number("audio_ms", audio);
+    }
+    for (name, text) in [
+        ("voice", &speech.voice),
+        ("model", &speech.model),
+        ("language", &speech.language),
+    ] {
+        if let Some(text) = text {
+            object.text(name, text.as_bytes(), MAX_NAME_BYTES / share);
+        }
+    }
+    if speech.several_voices {
+        object.boolean("several_voices", true);
     }
 }
 

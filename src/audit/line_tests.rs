@@ -14,6 +14,7 @@ use crate::audit::{
 };
 use crate::principal::{Account, AuthMethod, Scope};
 use crate::secret::RawCredential;
+use crate::speech::SpeechMeter;
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     let schema = include_str!("../../docs/audit.schema.json");
@@ -130,7 +131,29 @@ fn other_records_match_the_schema() {
         bytes_received: Some(0),
         speech: None,
     };
-    line(&AuditRecord::Completion(completion));
+    line(&AuditRecord::Completion(completion.clone()));
+    let meter = SpeechMeter::new();
+    meter.add_characters(12);
+    meter.mark_unmetered();
+    meter.set_audio(Duration::from_millis(3_400));
+    meter.set_voice("first");
+    meter.set_voice("vxg_a-token-in-the-wrong-place");
+    meter.set_model("mist\"v2");
+    meter.set_language("en");
+    let spoken = Completion {
+        speech: Some(&meter),
+        ..completion.clone()
+    };
+    let shown = line(&AuditRecord::Completion(spoken));
+    let expected = "\"characters\":12,\"unmetered\":true,\"audio_ms\":3400,\"voice\":\"***\",\
+                    \"model\":\"mist\\\"v2\",\"language\":\"en\",\"several_voices\":true";
+    assert!(shown.contains(expected), "{shown}");
+    let silent = SpeechMeter::new();
+    let silent = Completion {
+        speech: Some(&silent),
+        ..completion
+    };
+    assert!(!line(&AuditRecord::Completion(silent)).contains("characters"));
     line(&AuditRecord::Start(Start {
         time,
         mode: "validate",

@@ -4,7 +4,7 @@
 //! `?api_key=KEY` or `?access_token=TOKEN` on the WebSocket. They read `error_code`, `title`,
 //! `message` and `request_id`.
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
@@ -71,7 +71,13 @@ const ROUTES: &[Route] = &[
 ];
 
 fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
-    let (code, title, message) = (word(kind), reason(kind), sentence(kind));
+    let (status, code, title) = match kind {
+        DenialKind::QuotaExhausted => {
+            (StatusCode::PAYMENT_REQUIRED, "quota_exceeded", "Payment Required")
+        }
+        _ => (kind.status(), word(kind), reason(kind)),
+    };
+    let message = sentence(kind);
     let request_id = context.request_id;
     Refusal::json(
         kind,
@@ -80,5 +86,6 @@ fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
              \"request_id\":\"{request_id}\"}}"
         ),
     )
+    .status(status)
     .challenge("Bearer")
 }

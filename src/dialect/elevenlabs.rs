@@ -95,10 +95,12 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
     // not found.
     let http = match kind {
         DenialKind::VoiceNotAllowed => StatusCode::NOT_FOUND,
+        DenialKind::QuotaExhausted => StatusCode::UNAUTHORIZED,
         _ => kind.status(),
     };
     let status = match http.as_u16() {
         404 if kind == DenialKind::VoiceNotAllowed => "voice_not_found",
+        _ if kind == DenialKind::QuotaExhausted => "quota_exceeded",
         401 => "invalid_api_key",
         403 => "missing_permissions",
         429 => "too_many_concurrent_requests",

@@ -111,6 +111,7 @@ const ROUTES: &[Route] = &[
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
     let (error, code) = match kind.status().as_u16() {
+        _ if kind == DenialKind::QuotaExhausted => ("insufficient_quota", "insufficient_quota"),
         401 => ("invalid_request_error", "invalid_api_key"),
         429 => ("requests", "rate_limit_exceeded"),
         500.. => ("server_error", word(kind)),

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use http::StatusCode;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
@@ -123,6 +124,7 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         | Kind::DisabledCredential
         | Kind::ExpiredCredential
         | Kind::NotYetValidCredential => "invalid api key",
+        Kind::QuotaExhausted => "invalid subscription",
         Kind::InsufficientScope
         | Kind::VoiceNotAllowed
         | Kind::VoiceNotSeen
@@ -151,7 +153,10 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         other => other.sentence(),
     };
     Refusal {
-        status: kind.status(),
+        status: match kind {
+            Kind::QuotaExhausted => StatusCode::UNAUTHORIZED,
+            _ => kind.status(),
+        },
         content_type: "text/plain",
         body: Cow::Borrowed(body),
         challenge: None,

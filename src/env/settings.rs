@@ -189,6 +189,12 @@ impl Settings {
         principals
     }
 
+    /// Whether a key or an account has a quota.
+    #[must_use]
+    pub fn has_quotas(&self) -> bool {
+        self.keys.principals().any(Principal::has_quotas)
+    }
+
     /// The limits in addition to those of keys and accounts.
     #[must_use]
     pub fn limits(&self) -> &LimitSettings {

@@ -69,6 +69,10 @@ impl Policy {
         self
     }
 
+    pub(crate) fn insert_first(&mut self, rule: Rule) {
+        self.rules.insert(0, rule);
+    }
+
     /// Adds the rules of a policy file before the existing rules:
     ///
     /// ```toml

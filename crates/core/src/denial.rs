@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use crate::principal::Principal;
 use voxgate_limits::Limit;
@@ -18,6 +18,8 @@ pub struct Denial {
     retry_after: Option<Duration>,
     principal: Option<Principal>,
     limit: Option<Limit>,
+    /// Members of `RateLimit-Policy` and `RateLimit`.
+    quota_fields: Option<Box<[HeaderValue; 2]>>,
 }
 
 impl Denial {
@@ -29,6 +31,7 @@ impl Denial {
             retry_after: None,
             principal: None,
             limit: None,
+            quota_fields: None,
         }
     }
 
@@ -65,6 +68,19 @@ impl Denial {
     pub fn with_limit(mut self, limit: Limit) -> Self {
         self.limit = Some(limit);
         self
+    }
+
+    /// Adds members of `RateLimit-Policy` and `RateLimit`, which tell the caller about its quotas.
+    #[must_use]
+    pub fn with_quota_fields(mut self, policy: HeaderValue, limit: HeaderValue) -> Self {
+        self.quota_fields = Some(Box::new([policy, limit]));
+        self
+    }
+
+    /// Members of `RateLimit-Policy` and `RateLimit`.
+    #[must_use]
+    pub fn quota_fields(&self) -> Option<&[HeaderValue; 2]> {
+        self.quota_fields.as_deref()
     }
 
     /// The limit that was exceeded, if any.
@@ -173,6 +189,8 @@ pub enum DenialKind {
     ContentTooLarge,
     /// The caller exceeds a limit.
     RateLimited,
+    /// The quota of the caller, or of its account, is used up.
+    QuotaExhausted,
     /// A system that the decision or the response needs is temporarily unreachable.
     Unavailable,
     /// No upstream serves this path.
@@ -215,6 +233,7 @@ impl DenialKind {
         Self::UnreadableBody,
         Self::ContentTooLarge,
         Self::RateLimited,
+        Self::QuotaExhausted,
         Self::Unavailable,
         Self::NoUpstream,
         Self::UpstreamUnreachable,
@@ -260,6 +279,7 @@ impl DenialKind {
             }
             Self::ContentTooLarge => "The request is too large.",
             Self::RateLimited => "Too many requests; retry later.",
+            Self::QuotaExhausted => "The quota is used up.",
             Self::Unavailable => "The service is unavailable; retry later.",
             Self::NoUpstream => "There is nothing at this path.",
             Self::UpstreamUnreachable => "The TTS server cannot be reached.",
@@ -342,6 +362,7 @@ impl DenialKind {
             Self::UnreadableBody => ("unreadable_body", StatusCode::BAD_REQUEST),
             Self::ContentTooLarge => ("content_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
+            Self::QuotaExhausted => ("quota_exhausted", StatusCode::TOO_MANY_REQUESTS),
             Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::NoUpstream => ("no_upstream", StatusCode::NOT_FOUND),
             Self::UpstreamUnreachable => ("upstream_unreachable", StatusCode::BAD_GATEWAY),

@@ -21,6 +21,7 @@ use super::settings::{
     UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
 use super::upstreams::Upstreams;
+use super::usage::UsageSettings;
 
 /// The validated configuration of the gateway.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) speech: SpeechOptions,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
+    pub(crate) usage: UsageSettings,
     /// Where commands reach this gateway, if it follows a keys file.
     pub(crate) control: Option<ControlSettings>,
     /// Identifies this configuration. Secrets are not part of it.
@@ -143,9 +145,10 @@ impl Config {
             .unwrap_or_default();
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
+        let usage = UsageSettings::read(&environment, &mut read.problems);
         let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
-        let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
+        let config = match (auth, listen, admin_listen, upstreams, logging, audit, usage) {
             (
                 Some(auth),
                 Some(listen),
@@ -153,6 +156,7 @@ impl Config {
                 Some(upstreams),
                 Some(logging),
                 Some(audit),
+                Some(usage),
             ) => Some(Self {
                 auth,
                 redis,
@@ -172,6 +176,7 @@ impl Config {
                 logging,
                 digest,
                 audit,
+                usage,
                 control,
             }),
             _ => None,

@@ -14,10 +14,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, AuthLayer, Limiter, PeerAddr, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_lists::FilterListsLayer;
+use voxgate_usage::UsageBook;
 
 use super::admin::{self, Readiness};
 use super::config::Config;
@@ -30,7 +31,7 @@ use super::open_files;
 use super::proxy::Revocations;
 use super::recorder::Recorder;
 use super::rejections::Rejections;
-use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN};
+use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN, QUOTA_FILE};
 use super::signals::Signals;
 use super::worker::{self, RunningWorker, Worker, WorkerConfig};
 
@@ -48,6 +49,7 @@ pub(crate) struct Gateway {
     metrics: Metrics,
     keys: Option<SharedKeyRing>,
     limiter: Limiter,
+    book: UsageBook,
     /// Removes its socket at the end.
     control: Option<ControlServer>,
     rejections: Arc<Rejections>,
@@ -123,16 +125,45 @@ impl Gateway {
         let sink = Arc::new(Recorder::new(sink, metrics.clone()));
         let deployment_key = config.auth.deployment_key().cloned();
         let dialect = config.auth.dialect();
-        let redis = config.redis.clone();
-        let layer = config.auth.into_layer_with(|limiter| match redis {
-            Some(redis) => redis.add_to(limiter),
-            None => Ok(limiter),
+        let store = config.redis.as_ref().map(|redis| {
+            let store = redis.start().map_err(io::Error::other);
+            store.map(|store| (store, redis.on_failure()))
+        });
+        let store = store.transpose();
+        let store = store.map_err(cannot("cannot share limits through Redis"))?;
+        let header_fields = config.auth.limits().header_fields();
+        let has_quotas = config.auth.has_quotas();
+        let limits_store = store.clone();
+        let layer = config.auth.into_layer_with(|limiter| {
+            Ok(match limits_store {
+                Some((store, on_failure)) => {
+                    limiter.with_store(store).with_failure_mode(on_failure)
+                }
+                None => limiter,
+            })
         });
         let layer = layer.map_err(io::Error::other);
         let layer = layer.map_err(cannot("cannot start the authentication layer"))?;
         let layer = match config.audit.pepper {
             Some(pepper) => layer.with_pepper(pepper),
             None => layer,
+        };
+        let audit_directory = config.audit.log.as_ref().map(|log| &*log.directory);
+        let book = config
+            .usage
+            .open(store, audit_directory, header_fields, has_quotas);
+        let book = book.map_err(cannot(format!("{QUOTA_FILE}: cannot count quotas")))?;
+        metrics.observe_quotas(book.clone());
+        let usage = config.usage.layer(book.clone());
+        let layer = match config.usage.metering {
+            true => layer.with_speech_meters(),
+            false => layer,
+        };
+        let layer = match config.usage.answers {
+            true => voxgate_usage::answered_routes()
+                .into_iter()
+                .fold(layer, AuthLayer::with_first_rule),
+            false => layer,
         };
         let limiter = layer.limiter().clone();
         metrics.observe_limits(limiter.clone());
@@ -169,6 +200,7 @@ impl Gateway {
             first_messages,
             credential_header: config.credential_header.map(|header| (dialect, header)),
             rejections: Arc::clone(&rejections),
+            usage,
             tls: config.tls,
             upstreams: config.upstreams,
             deployment_key,
@@ -181,7 +213,7 @@ impl Gateway {
             layer: layer
                 .with_request_validation(config.request_validation)
                 .with_audit_sink(Arc::clone(&sink))
-                .with_speech(config.speech),
+                .with_speech(config.speech.with_quota(Arc::new(book.clone()))),
         };
         Ok(Self {
             listeners,
@@ -193,6 +225,7 @@ impl Gateway {
             metrics,
             keys,
             limiter,
+            book,
             control,
             rejections,
         })
@@ -251,6 +284,7 @@ impl Gateway {
             worker.end();
         }
         drop(self.control);
+        self.book.finish();
         self.limiter.shutdown();
         self.rejections.finish();
         self.sink.record(&AuditRecord::Stop(Stop {

@@ -33,6 +33,7 @@ mod settings;
 mod signals;
 mod tls;
 mod upstreams;
+mod usage;
 mod worker;
 mod write_limit;
 
@@ -51,6 +52,7 @@ use self::gateway::Gateway;
 use self::limits_table::LimitsTable;
 use self::metrics::Metrics;
 use self::policy_table::PolicyTable;
+use self::usage::UsageSettings;
 
 /// The configuration is wrong (`EX_USAGE` of `sysexits.h`).
 const EXIT_CONFIG: u8 = 64;
@@ -84,6 +86,7 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         },
+        Action::Usage(matches) => voxgate_audit_log::cli::run_usage(&matches),
         Action::Audit(matches) => voxgate_audit_log::cli::run(&matches),
         Action::Probe(matches) => probe::run(&matches),
         Action::Completions(shell) => {
@@ -157,8 +160,19 @@ fn policy(flags: Flags) -> ExitCode {
 
 fn limits(flags: Flags) -> ExitCode {
     let environment = Environment::new(settings::environment(flags), settings::settings());
-    let settings = Settings::from_environment(&environment);
-    show(settings.map(|settings| LimitsTable(&settings).to_string()))
+    let (settings, mut problems) = match Settings::from_environment(&environment) {
+        Ok(settings) => (Some(settings), Vec::new()),
+        Err(error) => (None, error.into_problems()),
+    };
+    let usage = UsageSettings::read(&environment, &mut problems);
+    let (settings, usage) = match ConfigError::check(settings.zip(usage), problems) {
+        Ok(both) => both,
+        Err(error) => return misconfigured(&error),
+    };
+    match usage.peek() {
+        Ok(book) => show(Ok(LimitsTable::new(&settings, book.as_ref()).to_string())),
+        Err(error) => failed(&error),
+    }
 }
 
 /// Prints the text, or the problems of the configuration.

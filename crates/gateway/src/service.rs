@@ -11,6 +11,7 @@ use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
 use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
+use voxgate_usage::UsageLayer;
 
 use super::connection::Activity;
 use super::credential_header::CredentialHeader;
@@ -35,6 +36,7 @@ pub(crate) fn stack<S, B>(
     activity: Activity,
     first_messages: Option<FirstMessages>,
     credential_header: Option<(Dialect, CredentialHeader)>,
+    usage: UsageLayer,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static>,
@@ -74,6 +76,8 @@ where
         // Request id, credential, scope, limits and audit records; and inside of it, the voices and the
         // length of the text in bodies.
         .layer(auth)
+        // Requests and audio, and their quotas.
+        .layer(usage)
         // A panic of the proxy is a 500 in the form of the caller's dialect.
         .layer(CatchPanicLayer)
         .service(proxy)
@@ -150,6 +154,7 @@ mod tests {
                 .with_audit_sink(ends.clone())
                 .with_speech(SpeechOptions::default()),
             proxy,
+            usage: crate::usage::in_memory(),
             tls: None,
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),

@@ -4,6 +4,7 @@
 mod audit;
 mod serving;
 pub(crate) mod tls;
+mod usage;
 mod vars;
 
 use std::iter;
@@ -13,6 +14,7 @@ pub(crate) use voxgate::env::Setting;
 
 pub(crate) use self::audit::*;
 pub(crate) use self::serving::*;
+pub(crate) use self::usage::*;
 pub(crate) use self::vars::{digest, environment};
 
 /// Every setting, group by group, in the order in which they are shown.
@@ -21,6 +23,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
         .chain(SERVING)
         .chain(tls::TLS)
         .chain(SETTINGS)
+        .chain(USAGE)
         .chain(AUDITING)
         .chain(LOGGING)
 }
@@ -33,7 +36,10 @@ pub(crate) fn concerns_policy(setting: &Setting) -> bool {
 /// The settings that decide how much each key may do, and which keys there are.
 pub(crate) fn concerns_limits(setting: &Setting) -> bool {
     let group = setting.group;
-    group.starts_with("Limits") || group == "Callers and keys" || group == "Deployment key"
+    group.starts_with("Limits")
+        || group == USAGE_GROUP
+        || group == "Callers and keys"
+        || group == "Deployment key"
 }
 
 /// The name of a setting's flag, without its dashes: `VOXGATE_LISTEN` is `listen`. A secret has no

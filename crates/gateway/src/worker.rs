@@ -14,6 +14,8 @@ use voxgate::{Dialect, Secret, SpeechAuthLayer};
 use voxgate_lists::FilterListsLayer;
 use voxgate_tls::ServerTls;
 
+use voxgate_usage::UsageLayer;
+
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
@@ -40,6 +42,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) rejections: Arc<Rejections>,
     /// A further header in which callers of this dialect send their key.
     pub(crate) credential_header: Option<(Dialect, CredentialHeader)>,
+    pub(crate) usage: UsageLayer,
     /// The limit of WebSockets that wait for their first message, shared by all workers, and the
     /// dialect of the clients. `None` if no credential is read from a message.
     pub(crate) first_messages: Option<(Dialect, ConnectionLimiter)>,
@@ -117,6 +120,7 @@ impl Worker {
             rejections,
             first_messages,
             credential_header,
+            usage,
         } = self.config;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
@@ -136,6 +140,7 @@ impl Worker {
         let server = Server {
             auth: layer,
             proxy: lists.layer(forward),
+            usage,
             tls,
             idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,

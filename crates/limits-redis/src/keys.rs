@@ -1,6 +1,8 @@
 //! The keys in Redis.
 
-use voxgate::rate_limit::{AcquireRequest, LimitScope};
+use voxgate::rate_limit::{AcquireRequest, LimitScope, QuotaCounter};
+
+use crate::quotas;
 
 /// The keys of one deployment. All of them have one hash tag, so that a cluster keeps them on one
 /// node, where one script may use them together.
@@ -30,6 +32,12 @@ impl Keys {
         unit: u64,
     ) -> String {
         format!("{}:rate:{drain}/{unit}:{}", self.tag, name(request, scope))
+    }
+
+    /// The counters of a quota.
+    pub(crate) fn quota(&self, counter: &QuotaCounter) -> String {
+        let name = quotas::name(counter.scope, counter.period, &counter.id);
+        format!("{}:quota:{name}", self.tag)
     }
 
     /// The stream of revoked keys.

@@ -49,6 +49,7 @@ mod lease;
 mod lease_table;
 mod message;
 mod options;
+mod quotas;
 mod redis_error;
 mod revocations;
 mod script;

@@ -89,13 +89,29 @@ impl RedisSettings {
     ///
     /// When a thread cannot be started.
     pub fn add_to(self, limiter: LimiterBuilder) -> Result<LimiterBuilder, ConfigError> {
+        let store = self.start()?;
+        Ok(limiter.with_store(store).with_failure_mode(self.on_failure))
+    }
+
+    /// Starts the store, for a program that shares limits and quotas through it.
+    ///
+    /// # Errors
+    ///
+    /// When a thread cannot be started.
+    pub fn start(&self) -> Result<RedisStore, ConfigError> {
         match RedisStore::start(self.options()) {
-            Ok(store) => Ok(limiter.with_store(store).with_failure_mode(self.on_failure)),
+            Ok(store) => Ok(store),
             Err(error) => {
                 let problems = error.into_problems().into_iter();
                 ConfigError::check(None, problems.map(name_variable).collect())
             }
         }
+    }
+
+    /// How requests are limited while Redis is unavailable.
+    #[must_use]
+    pub fn on_failure(&self) -> OnFailure {
+        self.on_failure
     }
 
     /// Shares revocations of these keys with the other replicas. Before the first request, wait for

@@ -14,7 +14,8 @@ use crate::principal::{KeyKind, Principal, Scope, Validity};
 use crate::secret::{Digest, Secret};
 
 const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, models, languages, \
-                      created, not_before, expires, disabled, account, rate, burst, concurrency, labels";
+                      created, not_before, expires, disabled, account, rate, burst, concurrency, \
+                      quota, labels";
 
 /// Reads a table into a key, unless something is wrong with it. The account that it names comes
 /// beside it: the table of that may be further below.
@@ -61,6 +62,12 @@ pub(super) fn read(
             }
             "voices" => {
                 principal = principal.with_voices(values::voices(file, value));
+            }
+            "quota" => {
+                let quotas = values::quotas(file, value);
+                if !quotas.is_empty() {
+                    principal = principal.with_quotas(quotas);
+                }
             }
             "models" => principal = principal.with_models(values::models(file, value)),
             "languages" => principal = principal.with_languages(values::languages(file, value)),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::secret::Digest;
-use voxgate_limits::Limits;
+use voxgate_limits::{Limits, Quota};
 
 pub use self::account::Account;
 pub use self::scope::{InvalidScope, Scope};
@@ -43,6 +43,7 @@ struct Details {
     speech: SpeechRights,
     labels: Box<[(Box<str>, Box<str>)]>,
     limits: Limits,
+    quotas: Box<[Quota]>,
     account: Option<Arc<Account>>,
 }
 
@@ -147,6 +148,12 @@ impl Principal {
         self.with(|details| details.limits = limits)
     }
 
+    /// Sets the quotas.
+    #[must_use]
+    pub fn with_quotas(self, quotas: impl IntoIterator<Item = Quota>) -> Self {
+        self.with(|details| details.quotas = quotas.into_iter().collect())
+    }
+
     /// Adds the principal to an account, whose keys share limits.
     #[must_use]
     pub fn with_account(self, account: Arc<Account>) -> Self {
@@ -217,6 +224,19 @@ impl Principal {
     pub fn limits(&self) -> Limits {
         self.details()
             .map_or_else(Limits::default, |details| details.limits)
+    }
+
+    /// The quotas.
+    #[must_use]
+    pub fn quotas(&self) -> &[Quota] {
+        self.details().map_or(&[], |details| &details.quotas)
+    }
+
+    /// Whether the principal or its account has a quota.
+    #[must_use]
+    pub fn has_quotas(&self) -> bool {
+        let account = self.account().map_or(&[][..], |account| account.quotas());
+        !self.quotas().is_empty() || !account.is_empty()
     }
 
     /// The account, if there is one.

@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
 use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
 use voxgate_tls::ServerTls;
+use voxgate_usage::UsageLayer;
 
 pub(crate) use self::activity::Activity;
 use self::handshake::HandshakeError;
@@ -148,6 +149,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 #[derive(Clone)]
 pub(crate) struct Server<S> {
     pub(crate) auth: SpeechAuthLayer,
+    pub(crate) usage: UsageLayer,
     pub(crate) proxy: S,
     /// TLS; `None` if the listener speaks none.
     pub(crate) tls: Option<ServerTls>,
@@ -232,6 +234,7 @@ where
             activity,
             self.first_messages,
             self.credential_header,
+            self.usage,
         );
         let service = TowerToHyperService::new(service);
         let builder = builder(self.idle_timeout, self.write_stall);

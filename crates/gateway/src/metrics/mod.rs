@@ -4,6 +4,7 @@ mod collectors;
 mod keys;
 mod limits;
 mod rejections;
+mod speech;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use prometheus_client::registry::Registry;
 use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
 use voxgate_tls::ServerTls;
+use voxgate_usage::UsageBook;
 
 use self::collectors::{
     AuditLogMetrics, AuditQueueMetrics, CertificateMetrics, KeyRingMetrics, LimitUsage, LostLines,
@@ -27,6 +29,7 @@ use self::collectors::{
 use self::keys::{DecisionLabels, KeyId, KeyLabel, OwnKeys};
 use self::limits::LimitMetrics;
 pub(crate) use self::rejections::RejectionCounts;
+use self::speech::{QuotaMetrics, SpeechMetrics};
 use super::auditing::{AuditSinks, LogCounters};
 use super::connection::ConnectionLimiter;
 
@@ -47,6 +50,8 @@ pub(crate) struct Metrics {
     keys: KeyRingMetrics,
     limits: LimitMetrics,
     limit_usage: LimitUsage,
+    speech: SpeechMetrics,
+    quotas: QuotaMetrics,
     audit: Option<AuditQueue>,
     audit_log: AuditLogMetrics,
 }
@@ -119,6 +124,9 @@ impl Metrics {
         let limits = LimitMetrics::register(&mut registry);
         let limit_usage = LimitUsage::default();
         registry.register_collector(Box::new(limit_usage.clone()));
+        let speech = SpeechMetrics::register(&mut registry);
+        let quotas = QuotaMetrics::default();
+        registry.register_collector(Box::new(quotas.clone()));
         if let Some(audit) = audit.clone() {
             registry.register_collector(Box::new(AuditQueueMetrics(audit)));
         }
@@ -152,6 +160,8 @@ impl Metrics {
             keys,
             limits,
             limit_usage,
+            speech,
+            quotas,
             audit,
             audit_log,
         }
@@ -160,6 +170,8 @@ impl Metrics {
     /// At most so many keys have metrics of their own. Those of further keys are summed.
     pub(crate) fn with_most_keys(mut self, most: usize) -> Self {
         self.own_keys = OwnKeys::new(most);
+        self.speech.limit_keys(most);
+        self.quotas.limit_keys(most);
         self
     }
 
@@ -177,6 +189,7 @@ impl Metrics {
             let others = self.decisions.get_or_create(&labels);
             others.inc_by(counted.unwrap_or(0));
         }
+        self.speech.forget(&key_id);
         self.last_used.remove(&KeyLabel { key_id });
     }
 
@@ -215,6 +228,12 @@ impl Metrics {
     /// Reports the use of this limiter from now on.
     pub(crate) fn observe_limits(&self, limiter: Limiter) {
         let _ = self.limit_usage.0.set(limiter);
+    }
+
+    /// Reports the quotas of this book from now on.
+    pub(crate) fn observe_quotas(&self, book: UsageBook) {
+        // One process has one book.
+        let _ = self.quotas.book.set(book);
     }
 
     /// The metrics in the OpenMetrics text format, version 1.0.0.
@@ -263,6 +282,7 @@ impl Metrics {
 
     fn completed(&self, completion: &Completion<'_>) {
         self.in_flight.dec();
+        self.speech.completed(completion);
         if let Some(failure) = completion.failure {
             let labels = ReasonLabel {
                 reason: failure.as_str(),

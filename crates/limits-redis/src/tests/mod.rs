@@ -5,6 +5,7 @@ mod failing;
 mod late;
 mod leases;
 mod logs;
+mod quotas;
 mod revoking;
 mod server;
 mod waiting;

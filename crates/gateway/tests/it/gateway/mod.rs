@@ -31,3 +31,4 @@ mod speech;
 mod tls;
 mod tunnels;
 mod upstream_failures;
+mod usage;
