@@ -70,6 +70,7 @@ impl Policy {
     }
 
     pub(crate) fn insert_first(&mut self, rule: Rule) {
+        self.has_explicit_scopes |= rule.is_explicit();
         self.rules.insert(0, rule);
     }
 

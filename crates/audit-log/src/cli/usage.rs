@@ -457,7 +457,7 @@ mod tests {
     fn charges_begin_at_a_time() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut sum = 0;
-        let mut read = |sum: &mut u64, since: &str| {
+        let read = |sum: &mut u64, since: &str| {
             let since = timestamp::parse(since).expect("a time");
             *sum = 0;
             charges(directory.path(), since, |charge| {
