@@ -43,6 +43,7 @@ pub(super) enum Facts {
     Rejected(Box<Rejected>),
     Keys(Box<KeysFacts>),
     Key(Box<KeyFacts>),
+    Token(Box<TokenFacts>),
     Decision(DecisionFacts),
     Completion(CompletionFacts),
 }
@@ -58,6 +59,14 @@ pub(super) struct KeyFacts {
     pub(super) generation: u64,
     pub(super) change: &'static str,
     pub(super) principal: Principal,
+}
+
+pub(super) struct TokenFacts {
+    pub(super) request_id: RequestId,
+    pub(super) principal: Principal,
+    pub(super) token_id: Box<str>,
+    pub(super) expires: SystemTime,
+    pub(super) single_use: bool,
 }
 
 pub(super) struct DecisionFacts {
@@ -119,6 +128,16 @@ impl Entry {
                     principal: key.principal.clone(),
                 };
                 (key.time, Facts::Key(Box::new(facts)))
+            }
+            AuditRecord::Token(token) => {
+                let facts = TokenFacts {
+                    request_id: token.request_id,
+                    principal: token.principal.clone(),
+                    token_id: token.token_id.into(),
+                    expires: token.expires,
+                    single_use: token.single_use,
+                };
+                (token.time, Facts::Token(Box::new(facts)))
             }
             AuditRecord::Decision(decision) => {
                 let facts = DecisionFacts::copy(decision, text);

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 
 use super::entry::{
-    CompletionFacts, DecisionFacts, Entry, Facts, KeyFacts, KeysFacts, LIMITS, Text,
+    CompletionFacts, DecisionFacts, Entry, Facts, KeyFacts, KeysFacts, LIMITS, Text, TokenFacts,
 };
 use super::json::Object;
 use super::{Rejected, Start, Stop};
@@ -79,6 +79,7 @@ impl LineWriter {
             Facts::Rejected(_) => "rejected",
             Facts::Keys(_) => "keys",
             Facts::Key(_) => "key",
+            Facts::Token(_) => "token",
             Facts::Decision(_) => "decision",
             Facts::Completion(_) => "complete",
         };
@@ -89,6 +90,7 @@ impl LineWriter {
             Facts::Rejected(rejected) => write_rejected(&mut object, rejected),
             Facts::Keys(keys) => write_keys(&mut object, keys),
             Facts::Key(key) => write_key(&mut object, key, entry.time, share),
+            Facts::Token(token) => write_token(&mut object, token, share),
             Facts::Decision(decision) => write_decision(&mut object, decision, texts, share),
             Facts::Completion(completion) => write_completion(&mut object, completion, share),
         }
@@ -140,6 +142,19 @@ fn write_key(object: &mut Object<'_>, facts: &KeyFacts, now: SystemTime, share: 
             object.word(name, humantime::format_rfc3339_seconds(time));
         }
     }
+}
+
+fn write_token(object: &mut Object<'_>, facts: &TokenFacts, share: usize) {
+    object.word("request_id", facts.request_id);
+    write_principal(object, &facts.principal, share);
+    if let Some(voices) = facts.principal.voices() {
+        let voices = voices.join(" ");
+        object.text("voices", voices.as_bytes(), MAX_SCOPES_BYTES / share);
+    }
+    object.word("kind", facts.principal.kind().as_str());
+    object.text("jti", facts.token_id.as_bytes(), 64);
+    object.word("expires", humantime::format_rfc3339_seconds(facts.expires));
+    object.boolean("single_use", facts.single_use);
 }
 
 fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], share: usize) {

@@ -35,6 +35,12 @@ impl AuditSink for TracingSink {
                 let (generation, keys, changes) = (keys.generation, keys.keys, keys.changes);
                 info!(target: AUDIT_TARGET, event = "keys", time, generation, keys, changes, digest);
             }
+            AuditRecord::Token(token) => {
+                let (time, expires) = (timestamp(token.time), timestamp(token.expires));
+                let key_id = token.principal.id();
+                let (jti, single_use) = (token.token_id, token.single_use);
+                info!(target: AUDIT_TARGET, event = "token", time, request_id = %token.request_id, key_id, jti, expires, single_use);
+            }
             AuditRecord::Key(key) => {
                 let (time, key_id) = (timestamp(key.time), key.principal.id());
                 let (generation, change) = (key.generation, key.change);

@@ -150,8 +150,18 @@ pub enum DenialKind {
     ExpiredCredential,
     /// The credential is known, but not valid yet.
     NotYetValidCredential,
+    /// The signature of the request is not the one of the key that it names.
+    InvalidSignature,
+    /// The request was signed too long ago, or in the future.
+    StaleSignature,
+    /// The nonce of the signature was used before.
+    ReplayedSignature,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
+    /// The caller asks for a token with a token, and not with a key.
+    TokenCannotMint,
+    /// The request for a token is not one that can be answered.
+    InvalidTokenRequest,
     /// The body of the request is too large.
     ContentTooLarge,
     /// The caller exceeds a limit.
@@ -187,7 +197,12 @@ impl DenialKind {
         Self::DisabledCredential,
         Self::ExpiredCredential,
         Self::NotYetValidCredential,
+        Self::InvalidSignature,
+        Self::StaleSignature,
+        Self::ReplayedSignature,
         Self::InsufficientScope,
+        Self::TokenCannotMint,
+        Self::InvalidTokenRequest,
         Self::ContentTooLarge,
         Self::RateLimited,
         Self::Unavailable,
@@ -216,8 +231,13 @@ impl DenialKind {
             | Self::MistypedCredential
             | Self::DisabledCredential
             | Self::ExpiredCredential
-            | Self::NotYetValidCredential => "The API key is invalid.",
+            | Self::NotYetValidCredential
+            | Self::InvalidSignature
+            | Self::StaleSignature
+            | Self::ReplayedSignature => "The API key is invalid.",
             Self::InsufficientScope => "The API key does not have access to this resource.",
+            Self::TokenCannotMint => "A token cannot make tokens; use an API key.",
+            Self::InvalidTokenRequest => "The request for a token is invalid.",
             Self::ContentTooLarge => "The request is too large.",
             Self::RateLimited => "Too many requests; retry later.",
             Self::Unavailable => "The service is unavailable; retry later.",
@@ -237,7 +257,10 @@ impl DenialKind {
             Self::MistypedCredential
             | Self::DisabledCredential
             | Self::ExpiredCredential
-            | Self::NotYetValidCredential => Self::UnknownCredential,
+            | Self::NotYetValidCredential
+            | Self::InvalidSignature
+            | Self::StaleSignature
+            | Self::ReplayedSignature => Self::UnknownCredential,
             other => other,
         }
     }
@@ -292,6 +315,11 @@ impl DenialKind {
             Self::ExpiredCredential => ("expired_credential", StatusCode::UNAUTHORIZED),
             Self::NotYetValidCredential => ("not_yet_valid_credential", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
+            Self::InvalidSignature => ("invalid_signature", StatusCode::UNAUTHORIZED),
+            Self::StaleSignature => ("stale_signature", StatusCode::UNAUTHORIZED),
+            Self::ReplayedSignature => ("replayed_signature", StatusCode::UNAUTHORIZED),
+            Self::TokenCannotMint => ("token_cannot_mint", StatusCode::FORBIDDEN),
+            Self::InvalidTokenRequest => ("invalid_token_request", StatusCode::BAD_REQUEST),
             Self::ContentTooLarge => ("content_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
             Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
