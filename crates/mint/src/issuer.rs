@@ -8,7 +8,9 @@ use voxgate::Principal;
 /// A token to sign.
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
-    /// The key that asked, with the rights of the token: scopes, voices and kind.
+    /// The key that asked.
+    pub key: Principal,
+    /// The rights of the token: the id of the key, with scopes, voices and kind of the token.
     pub principal: Principal,
     /// How long the token is valid, in whole seconds.
     pub life: Duration,

@@ -52,6 +52,7 @@ pub(crate) fn grant(
         principal = principal.with_kind(KeyKind::Realtime);
     }
     Ok(TokenRequest {
+        key: key.clone(),
         principal,
         life: lifetime(key, wish.ends, life, now)?,
         single_use: wish.single_use,

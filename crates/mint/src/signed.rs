@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use voxgate::{Denial, DenialKind, RawCredential, SharedKeyRing, Verdict, Verify, VerifyOutcome};
+use voxgate::{Denial, DenialKind, Principal, RawCredential, SharedKeyRing, Verdict, Verify, VerifyOutcome};
 
 /// The method that a signature names, whatever path the request is sent to.
 const METHOD: &str = "ai.inworld.engine.WorldEngine/GenerateToken";
@@ -141,6 +141,19 @@ impl SignedRequests {
     ///
     /// The denial for the record; the caller learns only that its key is invalid.
     pub fn verify(&self, parameters: &[u8], now: SystemTime) -> Verdict {
+        self.check(parameters, now, true)
+    }
+
+    /// The same for a request that was accepted and has waited since: its nonce is used, by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub fn verify_again(&self, parameters: &[u8], now: SystemTime) -> Verdict {
+        self.check(parameters, now, false)
+    }
+
+    fn check(&self, parameters: &[u8], now: SystemTime, is_first: bool) -> Verdict {
         let Some(signature) = Signature::parse(parameters) else {
             return Err(DenialKind::MalformedCredential.into());
         };
@@ -177,6 +190,9 @@ impl SignedRequests {
             return deny(DenialKind::StaleSignature);
         }
         let principal = verdict?;
+        if !is_first {
+            return Ok(principal);
+        }
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
         match nonces.take(signature, time + SKEW, now) {
             Taken::First => Ok(principal),
@@ -293,6 +309,20 @@ impl<V: Verify> Verify for SignatureVerifier<V> {
         }
         VerifyOutcome::Ready(match &self.signed {
             Some(signed) => signed.verify(credential.expose(), SystemTime::now()),
+            None => Err(Denial::unknown_credential()),
+        })
+    }
+
+    fn verify_again(
+        &self,
+        credential: RawCredential<'_>,
+        accepted: &Principal,
+    ) -> VerifyOutcome<Self::Future> {
+        if !credential.is_signature() {
+            return self.inner.verify_again(credential, accepted);
+        }
+        VerifyOutcome::Ready(match &self.signed {
+            Some(signed) => signed.verify_again(credential.expose(), SystemTime::now()),
             None => Err(Denial::unknown_credential()),
         })
     }

@@ -179,6 +179,23 @@ fn a_request_counts_once_and_within_five_minutes_for_a_known_host() {
 }
 
 #[test]
+fn a_request_that_waited_has_used_its_nonce_itself() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let requests = SignedRequests::new(keys(folder.path(), false), vec![HOST.to_owned()]);
+    let now = requests.since + Duration::from_secs(1);
+    let parameters = signed("test-secret-test-secret", HOST, now, "0123456789a");
+    let parameters = parameters.as_bytes();
+    assert!(requests.verify(parameters, now).is_ok());
+    assert!(requests.verify_again(parameters, now).is_ok());
+    assert!(requests.verify(parameters, now).is_err());
+    // Its key may have been revoked meanwhile.
+    let revocation = voxgate::keys::Revocation::new("ivr", None).expect("an id");
+    requests.keys.revoke(&[revocation]);
+    let refused = requests.verify_again(parameters, now).expect_err("revoked");
+    assert_eq!(refused.kind(), DenialKind::DisabledCredential);
+}
+
+#[test]
 fn a_signature_from_before_the_start_is_refused_because_its_nonce_may_be_used() {
     let folder = tempfile::tempdir().expect("a directory");
     let requests = SignedRequests::new(keys(folder.path(), false), vec![HOST.to_owned()]);
