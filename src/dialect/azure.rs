@@ -1,19 +1,24 @@
 //! Azure Speech (`POST /cognitiveservices/v1`, WebSocket `/cognitiveservices/websocket/v1`).
 //!
-//! Its client sends the raw header `Ocp-Apim-Subscription-Key`, also on the upgrade, and recognizes
-//! refusals only by their status.
+//! Its client sends the raw header `Ocp-Apim-Subscription-Key`, also on the upgrade, or a token as
+//! `Authorization: Bearer`. It recognizes refusals only by their status.
 
 use http::HeaderName;
+use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
-use super::credential_location::{CredentialLocation, Form};
+use super::credential_location::{Case, CredentialLocation, Form};
 use super::refusal::sentence;
 use super::route::{READ_VOICES, Route, SPEAK, mint, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
 
-static CARRIERS: [CredentialLocation; 1] = [CredentialLocation::Header(SUBSCRIPTION_KEY, &[Form::Raw])];
+static CARRIERS: [CredentialLocation; 2] = [
+    CredentialLocation::Header(SUBSCRIPTION_KEY, &[Form::Raw]),
+    // A token of `POST /sts/v1.0/issueToken`.
+    CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
+];
 
 pub(super) static PROFILE: Profile = Profile {
     name: "azure",

@@ -9,11 +9,16 @@ use voxgate_core::denial::DenialKind;
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::sentence;
 use super::route::{READ_VOICES, Route, SPEAK, mint, route};
+use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 pub(super) static PROFILE: Profile = Profile {
     name: "bearer",
-    credential_locations: &[CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)])],
+    credential_locations: &[
+        CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
+        // NVIDIA NIM's realtime WebSocket, whose server selects the offer `realtime` beside it.
+        CredentialLocation::Subprotocol(Offer::Prefix("realtime-token.")),
+    ],
     canonical: as_it_is,
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,

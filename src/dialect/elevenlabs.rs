@@ -1,6 +1,7 @@
 //! ElevenLabs (`POST /v1/text-to-speech/{voice_id}`, WebSocket `…/stream-input`).
 //!
-//! Its client sends the raw header `xi-api-key` and reads `detail.status` and `detail.message`.
+//! Its client sends the raw header `xi-api-key`; from browsers, `?single_use_token=` on a WebSocket.
+//! It reads `detail.status` and `detail.message`.
 
 use http::HeaderName;
 use voxgate_core::denial::DenialKind;
@@ -12,7 +13,11 @@ use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const XI_API_KEY: HeaderName = HeaderName::from_static("xi-api-key");
 
-static CARRIERS: [CredentialLocation; 1] = [CredentialLocation::Header(XI_API_KEY, &[Form::Raw])];
+static CARRIERS: [CredentialLocation; 2] = [
+    CredentialLocation::Header(XI_API_KEY, &[Form::Raw]),
+    // A token of `POST /v1/single-use-token/tts_websocket`.
+    CredentialLocation::Query("single_use_token"),
+];
 
 pub(super) static PROFILE: Profile = Profile {
     name: "elevenlabs",

@@ -20,7 +20,7 @@ const HEADERS: [&str; 7] = [
 ];
 
 /// The query parameters of all dialects.
-const PARAMETERS: [&str; 2] = ["api_key", "access_token"];
+const PARAMETERS: [&str; 3] = ["api_key", "access_token", "single_use_token"];
 
 /// Whether some server reads this header as one of `HEADERS`.
 fn is_carrier(name: &str) -> bool {
@@ -70,9 +70,9 @@ fn is_name(offer: &[u8]) -> bool {
     offer == b"token" || offer == b"bearer"
 }
 
-/// Inworld's offers are removed completely. The names of Deepgram's pairs stay.
+/// Inworld's and NVIDIA's offers are removed completely. The names of Deepgram's pairs stay.
 fn offers_without(mut offers: Vec<Vec<u8>>, is_secret: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
-    offers.retain(|offer| !offer.starts_with(b"bearer_"));
+    offers.retain(|offer| !offer.starts_with(b"bearer_") && !offer.starts_with(b"realtime-token."));
     let mut at = 0;
     while at < offers.len() {
         at += 1;
