@@ -18,6 +18,7 @@ pub struct Denial {
     retry_after: Option<Duration>,
     principal: Option<Principal>,
     limit: Option<Limit>,
+    token_error: Option<&'static str>,
 }
 
 impl Denial {
@@ -29,6 +30,7 @@ impl Denial {
             retry_after: None,
             principal: None,
             limit: None,
+            token_error: None,
         }
     }
 
@@ -65,6 +67,19 @@ impl Denial {
     pub fn with_limit(mut self, limit: Limit) -> Self {
         self.limit = Some(limit);
         self
+    }
+
+    /// Names the reason to refuse a token, for the audit record. It is not shown to the caller.
+    #[must_use]
+    pub fn with_token_error(mut self, reason: &'static str) -> Self {
+        self.token_error = Some(reason);
+        self
+    }
+
+    /// The reason to refuse a token, if the credential was one.
+    #[must_use]
+    pub fn token_error(&self) -> Option<&'static str> {
+        self.token_error
     }
 
     /// The limit that was exceeded, if any.
@@ -150,6 +165,8 @@ pub enum DenialKind {
     ExpiredCredential,
     /// The credential is known, but not valid yet.
     NotYetValidCredential,
+    /// The credential is a token that is refused. The record has the reason in `token_error`.
+    InvalidToken,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
     /// The body of the request is too large.
@@ -187,6 +204,7 @@ impl DenialKind {
         Self::DisabledCredential,
         Self::ExpiredCredential,
         Self::NotYetValidCredential,
+        Self::InvalidToken,
         Self::InsufficientScope,
         Self::ContentTooLarge,
         Self::RateLimited,
@@ -216,7 +234,8 @@ impl DenialKind {
             | Self::MistypedCredential
             | Self::DisabledCredential
             | Self::ExpiredCredential
-            | Self::NotYetValidCredential => "The API key is invalid.",
+            | Self::NotYetValidCredential
+            | Self::InvalidToken => "The API key is invalid.",
             Self::InsufficientScope => "The API key does not have access to this resource.",
             Self::ContentTooLarge => "The request is too large.",
             Self::RateLimited => "Too many requests; retry later.",
@@ -237,7 +256,8 @@ impl DenialKind {
             Self::MistypedCredential
             | Self::DisabledCredential
             | Self::ExpiredCredential
-            | Self::NotYetValidCredential => Self::UnknownCredential,
+            | Self::NotYetValidCredential
+            | Self::InvalidToken => Self::UnknownCredential,
             other => other,
         }
     }
@@ -291,6 +311,7 @@ impl DenialKind {
             Self::DisabledCredential => ("disabled_credential", StatusCode::UNAUTHORIZED),
             Self::ExpiredCredential => ("expired_credential", StatusCode::UNAUTHORIZED),
             Self::NotYetValidCredential => ("not_yet_valid_credential", StatusCode::UNAUTHORIZED),
+            Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
             Self::ContentTooLarge => ("content_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
