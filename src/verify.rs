@@ -32,7 +32,8 @@ pub enum VerifyOutcome<F> {
 /// - If the store is down, return [`Denial::unavailable`], never a principal.
 /// - Set a timeout in the future; the layer sets none.
 /// - A request that waited for a slot is verified again before it is forwarded, so that a revoked
-///   key is refused. The verifier may therefore be called twice for one request.
+///   key is refused. The verifier may therefore be called twice for one request; see
+///   [`verify_again`](Self::verify_again).
 ///
 /// # Cancel safety
 ///
@@ -44,6 +45,18 @@ pub trait Verify {
 
     /// Verifies a credential. Must not block.
     fn verify(&self, credential: RawCredential<'_>) -> VerifyOutcome<Self::Future>;
+
+    /// Verifies the credential of a request that this verifier accepted for `accepted`, and that
+    /// has waited since. A verifier whose credentials can be used only once must implement it: the
+    /// same request uses the credential once. By default it is [`verify`](Self::verify).
+    fn verify_again(
+        &self,
+        credential: RawCredential<'_>,
+        accepted: &Principal,
+    ) -> VerifyOutcome<Self::Future> {
+        let _ = accepted;
+        self.verify(credential)
+    }
 }
 
 /// A verifier made of a function that returns a future.

@@ -8,7 +8,7 @@ use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::sentence;
-use super::route::{READ_VOICES, Route, SPEAK, route};
+use super::route::{READ_VOICES, Route, SPEAK, mint, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
@@ -35,6 +35,7 @@ const ROUTES: &[Route] = &[
     route("GET", "/tts/cognitiveservices/websocket/v2", SPEAK),
     route("GET", "/cognitiveservices/voices/list", READ_VOICES),
     route("GET", "/tts/cognitiveservices/voices/list", READ_VOICES),
+    mint("/sts/v1.0/issueToken"),
 ];
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {

@@ -8,7 +8,7 @@ use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::sentence;
-use super::route::{READ_VOICES, Route, SPEAK, route};
+use super::route::{READ_VOICES, Route, SPEAK, mint, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 pub(super) static PROFILE: Profile = Profile {
@@ -34,6 +34,8 @@ const ROUTES: &[Route] = &[
     route("POST", "/v1/audio/synthesize", SPEAK),
     route("POST", "/v1/audio/synthesize_online", SPEAK),
     route("GET", "/v1/audio/list_voices", READ_VOICES),
+    route("GET", "/v1/realtime", SPEAK).realtime(),
+    mint("/v1/realtime/synthesis_sessions"),
 ];
 
 /// RFC 6750 §3 for the challenge and its error codes; the body repeats the code as JSON in the

@@ -9,7 +9,7 @@ use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, Route, SPEAK, any_key, route};
+use super::route::{READ_MODELS, Route, SPEAK, any_key, mint, route};
 use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
@@ -40,6 +40,7 @@ const ROUTES: &[Route] = &[
     any_key("GET", "/v1/status/*"),
     route("GET", "/v1/models", READ_MODELS),
     route("GET", "/v1/models/*", READ_MODELS),
+    mint("/v1/auth/grant"),
 ];
 
 fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {

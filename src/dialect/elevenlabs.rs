@@ -7,7 +7,7 @@ use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
+use super::route::{READ_MODELS, READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, mint, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const XI_API_KEY: HeaderName = HeaderName::from_static("xi-api-key");
@@ -48,6 +48,7 @@ const ROUTES: &[Route] = &[
     route("GET", "/v1/user", READ_USAGE),
     route("GET", "/v1/user/*", READ_USAGE),
     route("GET", "/v1/usage/*", READ_USAGE),
+    mint("/v1/single-use-token/{type}"),
 ];
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {

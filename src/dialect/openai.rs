@@ -8,7 +8,7 @@ use voxgate_core::denial::DenialKind;
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, route};
+use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, mint, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 pub(super) static PROFILE: Profile = Profile {
@@ -31,6 +31,7 @@ const ROUTES: &[Route] = &[
     route("GET", "/v1/models", READ_MODELS),
     route("GET", "/v1/models/*", READ_MODELS),
     route("GET", "/v1/realtime", "realtime").realtime(),
+    mint("/v1/realtime/client_secrets"),
 ];
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {

@@ -167,8 +167,18 @@ pub enum DenialKind {
     NotYetValidCredential,
     /// The credential is a token that is refused. The record has the reason in `token_error`.
     InvalidToken,
+    /// The signature of the request is not the one of the key that it names.
+    InvalidSignature,
+    /// The request was signed too long ago, or in the future.
+    StaleSignature,
+    /// The nonce of the signature was used before.
+    ReplayedSignature,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
+    /// The caller asks for a token with a token, and not with a key.
+    TokenCannotMint,
+    /// The request for a token is not one that can be answered.
+    InvalidTokenRequest,
     /// The body of the request is too large.
     ContentTooLarge,
     /// The caller exceeds a limit.
@@ -205,7 +215,12 @@ impl DenialKind {
         Self::ExpiredCredential,
         Self::NotYetValidCredential,
         Self::InvalidToken,
+        Self::InvalidSignature,
+        Self::StaleSignature,
+        Self::ReplayedSignature,
         Self::InsufficientScope,
+        Self::TokenCannotMint,
+        Self::InvalidTokenRequest,
         Self::ContentTooLarge,
         Self::RateLimited,
         Self::Unavailable,
@@ -235,8 +250,13 @@ impl DenialKind {
             | Self::DisabledCredential
             | Self::ExpiredCredential
             | Self::NotYetValidCredential
-            | Self::InvalidToken => "The API key is invalid.",
+            | Self::InvalidToken
+            | Self::InvalidSignature
+            | Self::StaleSignature
+            | Self::ReplayedSignature => "The API key is invalid.",
             Self::InsufficientScope => "The API key does not have access to this resource.",
+            Self::TokenCannotMint => "A token cannot make tokens; use an API key.",
+            Self::InvalidTokenRequest => "The request for a token is invalid.",
             Self::ContentTooLarge => "The request is too large.",
             Self::RateLimited => "Too many requests; retry later.",
             Self::Unavailable => "The service is unavailable; retry later.",
@@ -257,7 +277,10 @@ impl DenialKind {
             | Self::DisabledCredential
             | Self::ExpiredCredential
             | Self::NotYetValidCredential
-            | Self::InvalidToken => Self::UnknownCredential,
+            | Self::InvalidToken
+            | Self::InvalidSignature
+            | Self::StaleSignature
+            | Self::ReplayedSignature => Self::UnknownCredential,
             other => other,
         }
     }
@@ -313,6 +336,11 @@ impl DenialKind {
             Self::NotYetValidCredential => ("not_yet_valid_credential", StatusCode::UNAUTHORIZED),
             Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
+            Self::InvalidSignature => ("invalid_signature", StatusCode::UNAUTHORIZED),
+            Self::StaleSignature => ("stale_signature", StatusCode::UNAUTHORIZED),
+            Self::ReplayedSignature => ("replayed_signature", StatusCode::UNAUTHORIZED),
+            Self::TokenCannotMint => ("token_cannot_mint", StatusCode::FORBIDDEN),
+            Self::InvalidTokenRequest => ("invalid_token_request", StatusCode::BAD_REQUEST),
             Self::ContentTooLarge => ("content_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
             Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),

@@ -26,7 +26,7 @@ pub use self::error::TokenError;
 pub use self::issuer::{Grant, IssuedToken, NotIssued, TokenIssuer};
 pub use self::key_set::{InvalidKeySet, KeySet};
 pub use self::signing_key::{InvalidSigningKey, SigningKey};
-pub use self::spent::{SingleUse, SpentTokens};
+pub use self::spent::{SingleUse, SpendToken, Spending, SpentTokens};
 pub use self::trusted::{ClaimMapping, TrustedIssuer, TrustedIssuers};
 pub use self::verifier::{DEFAULT_CACHE, LEEWAY, TokenVerifier, VerifiedToken};
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,35 @@ impl SingleUse {
             UNIX_EPOCH + std::time::Duration::new(seconds, nanos)
         });
         Self { id, issued, until }
+    }
+}
+
+/// Uses up single-use tokens: each is accepted once.
+pub trait SpendToken: Send + Sync {
+    /// Uses a token. Must not block.
+    fn spend(&self, token: &SingleUse) -> Spending;
+}
+
+/// Whether a single-use token could be used.
+pub enum Spending {
+    /// The answer, at once.
+    Done(Result<(), TokenError>),
+    /// A future that resolves to the answer. It must have a timeout of its own.
+    Pending(Pin<Box<dyn Future<Output = Result<(), TokenError>> + Send>>),
+}
+
+impl std::fmt::Debug for Spending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Done(used) => f.debug_tuple("Done").field(used).finish(),
+            Self::Pending(_) => f.write_str("Pending"),
+        }
+    }
+}
+
+impl SpendToken for SpentTokens {
+    fn spend(&self, token: &SingleUse) -> Spending {
+        Spending::Done(Self::spend(self, token))
     }
 }
 

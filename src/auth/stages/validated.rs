@@ -21,6 +21,8 @@ pub(in super::super) struct Validated {
     /// The permit of a request that was admitted before and is authenticated again, because it
     /// waited for the permit.
     permit: Option<Permit>,
+    /// Who such a request was accepted for before it waited.
+    accepted: Option<Principal>,
 }
 
 /// The result of asking the verifier.
@@ -61,6 +63,7 @@ impl Validated {
                 context,
                 dialect: recognized,
                 permit: None,
+                accepted: None,
             }),
             Err(kind) => Err(Denied::new(context, kind.into())),
         }
@@ -72,12 +75,14 @@ impl Validated {
         mut context: DecisionContext,
         dialect: Option<Dialect>,
         permit: Permit,
+        accepted: Principal,
     ) -> Self {
         context.principal = None;
         Self {
             context,
             dialect,
             permit: Some(permit),
+            accepted: Some(accepted),
         }
     }
 
@@ -106,7 +111,10 @@ impl Validated {
             return VerifyOutcome::Ready(Err(DenialKind::UnrecognizedDialect.into()));
         };
         match dialect.credential(request) {
-            Ok(credential) => verifier.verify(credential.presented()),
+            Ok(credential) => match &self.accepted {
+                None => verifier.verify(credential.presented()),
+                Some(accepted) => verifier.verify_again(credential.presented(), accepted),
+            },
             Err(kind) => VerifyOutcome::Ready(Err(kind.into())),
         }
     }
@@ -121,6 +129,7 @@ impl Validated {
             context,
             dialect,
             permit,
+            accepted: _,
         } = self;
         match verdict {
             Ok(principal) => Ok(Authenticated::new(

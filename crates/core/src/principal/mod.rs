@@ -57,6 +57,17 @@ pub enum KeyKind {
     Realtime,
 }
 
+impl KeyKind {
+    /// The name in keys files and records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Realtime => "realtime",
+        }
+    }
+}
+
 impl Principal {
     /// A principal with this id, without a label and **without scopes**: no policy refuses it. Add
     /// [scopes](Self::with_scopes) to restrict it.
