@@ -43,6 +43,8 @@
 //! - `axum`: [`Caller`] and [`Tunnel`] as extractors.
 //! - `notify`: a changed keys file is noticed at once, instead of within two seconds.
 //! - `audit-log`: the audit queue writes hash-chained files.
+//! - `token`: short-lived tokens (JWT), of Voxgate and of identity providers
+//!   (`keys::TokenKeys`).
 //!
 //! # Stability
 //!
@@ -85,6 +87,8 @@ pub use voxgate_core::declassify::on_declassify;
 pub use voxgate_core::denial::{Denial, DenialKind};
 pub use voxgate_core::error::{ConfigError, Problem};
 pub use voxgate_core::request_id::RequestId;
+#[cfg(feature = "token")]
+pub use voxgate_token as token;
 
 /// The examples of README are tests, too.
 #[cfg(all(doctest, feature = "axum"))]

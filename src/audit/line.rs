@@ -18,6 +18,9 @@ const SCHEMA: u64 = 1;
 pub(super) const MAX_LINE: usize = 4096 - CHAIN_BYTES;
 /// `,"chain":"…"` and the newline.
 const CHAIN_BYTES: usize = 80;
+const MAX_ID_BYTES: usize = 320;
+/// Of the issuer and of the identifier of a token.
+const MAX_TOKEN_BYTES: usize = 128;
 const MAX_LABEL_BYTES: usize = 256;
 const MAX_SCOPES_BYTES: usize = 512;
 
@@ -161,6 +164,9 @@ fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], 
     let refused = facts.denial.is_some();
     object.word("outcome", if refused { "refused" } else { "accepted" });
     object.word("reason", facts.denial.map_or("ok", |kind| kind.as_str()));
+    if let Some(reason) = facts.token_error {
+        object.word("token_error", reason);
+    }
     if let Some(limit) = facts.limit {
         object.word("limit", limit.as_str());
     }
@@ -212,12 +218,20 @@ fn write_text(
 }
 
 fn write_principal(object: &mut Object<'_>, principal: &Principal, share: usize) {
-    object.text("key_id", principal.id().as_bytes(), 64);
+    // A subject of another issuer can be longer than a key id.
+    object.text("key_id", principal.id().as_bytes(), MAX_ID_BYTES / share);
     if let Some(account) = principal.account() {
         object.text("account", account.id().as_bytes(), 64);
     }
     if let Some(label) = principal.label() {
         object.text("label", label.as_bytes(), MAX_LABEL_BYTES / share);
+    }
+    if let Some(token) = principal.token() {
+        let issuer = token.issuer().as_bytes();
+        object.text("token_issuer", issuer, MAX_TOKEN_BYTES / share);
+        if let Some(id) = token.id() {
+            object.text("token_id", id.as_bytes(), MAX_TOKEN_BYTES / share);
+        }
     }
     if let Some(scopes) = principal.scopes() {
         let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();

@@ -12,6 +12,7 @@ use super::{AuditRecord, AuditSink, Completion, Decision, Rejected, Start};
 pub const AUDIT_TARGET: &str = "voxgate::audit";
 
 const MAX_PATH_BYTES: usize = 512;
+const MAX_TOKEN_BYTES: usize = 128;
 const MAX_USER_AGENT_BYTES: usize = 256;
 
 /// Emits each record as one event on [`AUDIT_TARGET`], with one field per fact.
@@ -79,6 +80,8 @@ fn emit_start(start: &Start) {
 }
 
 fn emit_decision(decision: &Decision<'_>) {
+    let token = decision.principal.and_then(|principal| principal.token());
+    let token_id = token.and_then(|token| token.id());
     info!(
         target: AUDIT_TARGET,
         event = "decision",
@@ -91,6 +94,9 @@ fn emit_decision(decision: &Decision<'_>) {
         dialect = decision.dialect,
         auth_method = decision.auth_method.map(|method| method.as_str()),
         key_id = decision.principal.map(|principal| principal.id()),
+        token_issuer = token.map(|token| untrusted(token.issuer().as_bytes(), MAX_TOKEN_BYTES)),
+        token_id = token_id.map(|id| untrusted(id.as_bytes(), MAX_TOKEN_BYTES)),
+        token_error = decision.denial.and_then(|denial| denial.token_error()),
         http_method = %decision.http_method,
         path = untrusted(decision.path.as_bytes(), MAX_PATH_BYTES),
         peer = decision.peer.map(display),

@@ -43,7 +43,8 @@ impl<'a> RecordTexts<'a> {
                 Some(MissingCredential | UnrecognizedDialect) => Dialect::Auto,
                 _ => context.dialect,
             },
-            is_in_force: context.method == AuthMethod::ApiKey && context.principal.is_some(),
+            is_in_force: matches!(context.method, AuthMethod::ApiKey | AuthMethod::Jwt)
+                && context.principal.is_some(),
             words: matches!(
                 denial,
                 Some(

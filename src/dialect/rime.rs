@@ -55,7 +55,8 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         | Kind::MistypedCredential
         | Kind::DisabledCredential
         | Kind::ExpiredCredential
-        | Kind::NotYetValidCredential => "invalid api key",
+        | Kind::NotYetValidCredential
+        | Kind::InvalidToken => "invalid api key",
         Kind::InsufficientScope => "access forbidden",
         Kind::RateLimited => "Currently at websocket limit",
         // Rime documents no text for errors that only a gateway sends.

@@ -15,6 +15,8 @@ mod shared;
 mod signing;
 mod strength;
 mod token;
+#[cfg(feature = "token")]
+mod token_keys;
 mod version;
 
 pub use self::change::{KeyChange, RingChange};
@@ -31,3 +33,5 @@ pub(crate) use self::signing::read_secrets;
 pub(crate) use self::strength::is_weak;
 pub use self::token::generate_key;
 pub(crate) use self::token::{MISTYPED, find as find_token, is_mistyped};
+#[cfg(feature = "token")]
+pub use self::token_keys::TokenKeys;

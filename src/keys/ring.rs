@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Ready;
 use std::hash::{BuildHasher, Hasher as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use voxgate_core::declassify::declassify;
 use voxgate_core::denial::{Denial, DenialKind};
@@ -42,6 +42,9 @@ pub struct KeyRing {
     revoked: BTreeSet<String>,
     /// The secrets of keys that sign, by the id that a signature names.
     signing: Arc<HashMap<Box<str>, SigningSecret>>,
+    /// Where in `principals` the key with each hash of an id is. It is made when tokens, which name
+    /// their key by its id, are looked up.
+    ids: OnceLock<Arc<HashMap<u64, u32>>>,
 }
 
 impl KeyRing {
@@ -88,6 +91,7 @@ impl KeyRing {
             digest,
             revoked: BTreeSet::new(),
             signing: Arc::new(signing),
+            ids: OnceLock::new(),
         };
         ConfigError::check(Some(ring), problems)
     }
@@ -198,6 +202,7 @@ impl KeyRing {
                 .chain(ids.iter().map(|id| (*id).to_owned()))
                 .collect(),
             signing: Arc::clone(&self.signing),
+            ids: self.ids.clone(),
         };
         let mut revoked = revoked;
         revoked.dedup_by(|a, b| a.id() == b.id());
@@ -262,6 +267,36 @@ impl KeyRing {
         !self.signing.is_empty()
     }
 
+    /// The key with this id, if it is valid and enabled: the key behind a token.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such key, or it does not count.
+    pub fn find_id(&self, id: &str) -> Verdict {
+        let at = self.ids().get(&self.hasher.hash_one(id)).copied();
+        let found = at.and_then(|at| self.principals.get(at as usize));
+        let found = found.filter(|principal| principal.id() == id);
+        Self::verdict(found.unwrap_or(&self.principals[0]), found.is_some())
+    }
+
+    fn ids(&self) -> &HashMap<u64, u32> {
+        self.ids.get_or_init(|| {
+            let numbered = (0_u32..).zip(&self.principals).skip(1);
+            let ids = numbered.map(|(at, key)| (self.hasher.hash_one(key.id()), at));
+            Arc::new(ids.collect())
+        })
+    }
+
+    /// Prepares [`find_id`](Self::find_id), which takes time for a million keys.
+    pub(super) fn prepare_ids(&self) {
+        _ = self.ids();
+    }
+
+    /// Whether keys are looked up by their id.
+    pub(super) fn has_ids(&self) -> bool {
+        self.ids.get().is_some()
+    }
+
     /// Whether at least one key is valid and enabled.
     pub(crate) fn has_active(&self) -> bool {
         let mut keys = self.principals();
@@ -310,6 +345,10 @@ impl KeyRing {
     /// a caller who is refused learns from the time neither which it is nor whether the key exists.
     fn find(&self, digest: &Digest) -> Verdict {
         let (principal, matches) = self.candidate(digest);
+        Self::verdict(principal, matches)
+    }
+
+    fn verdict(principal: &Principal, matches: bool) -> Verdict {
         let (principal, state) = (principal.clone(), principal.current_state());
         let kind = match state {
             _ if !matches => DenialKind::UnknownCredential,

@@ -18,6 +18,7 @@ pub struct Denial {
     retry_after: Option<Duration>,
     principal: Option<Principal>,
     limit: Option<Limit>,
+    token_error: Option<&'static str>,
 }
 
 impl Denial {
@@ -29,6 +30,7 @@ impl Denial {
             retry_after: None,
             principal: None,
             limit: None,
+            token_error: None,
         }
     }
 
@@ -65,6 +67,19 @@ impl Denial {
     pub fn with_limit(mut self, limit: Limit) -> Self {
         self.limit = Some(limit);
         self
+    }
+
+    /// Names the reason to refuse a token, for the audit record. It is not shown to the caller.
+    #[must_use]
+    pub fn with_token_error(mut self, reason: &'static str) -> Self {
+        self.token_error = Some(reason);
+        self
+    }
+
+    /// The reason to refuse a token, if the credential was one.
+    #[must_use]
+    pub fn token_error(&self) -> Option<&'static str> {
+        self.token_error
     }
 
     /// The limit that was exceeded, if any.
@@ -150,6 +165,8 @@ pub enum DenialKind {
     ExpiredCredential,
     /// The credential is known, but not valid yet.
     NotYetValidCredential,
+    /// The credential is a token that is refused. The record has the reason in `token_error`.
+    InvalidToken,
     /// The signature of the request is not the one of the key that it names.
     InvalidSignature,
     /// The request was signed too long ago, or in the future.
@@ -197,6 +214,7 @@ impl DenialKind {
         Self::DisabledCredential,
         Self::ExpiredCredential,
         Self::NotYetValidCredential,
+        Self::InvalidToken,
         Self::InvalidSignature,
         Self::StaleSignature,
         Self::ReplayedSignature,
@@ -232,6 +250,7 @@ impl DenialKind {
             | Self::DisabledCredential
             | Self::ExpiredCredential
             | Self::NotYetValidCredential
+            | Self::InvalidToken
             | Self::InvalidSignature
             | Self::StaleSignature
             | Self::ReplayedSignature => "The API key is invalid.",
@@ -258,6 +277,7 @@ impl DenialKind {
             | Self::DisabledCredential
             | Self::ExpiredCredential
             | Self::NotYetValidCredential
+            | Self::InvalidToken
             | Self::InvalidSignature
             | Self::StaleSignature
             | Self::ReplayedSignature => Self::UnknownCredential,
@@ -314,6 +334,7 @@ impl DenialKind {
             Self::DisabledCredential => ("disabled_credential", StatusCode::UNAUTHORIZED),
             Self::ExpiredCredential => ("expired_credential", StatusCode::UNAUTHORIZED),
             Self::NotYetValidCredential => ("not_yet_valid_credential", StatusCode::UNAUTHORIZED),
+            Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
             Self::InvalidSignature => ("invalid_signature", StatusCode::UNAUTHORIZED),
             Self::StaleSignature => ("stale_signature", StatusCode::UNAUTHORIZED),

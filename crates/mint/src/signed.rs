@@ -13,7 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use voxgate::{Denial, DenialKind, Principal, RawCredential, SharedKeyRing, Verdict, Verify, VerifyOutcome};
+use voxgate::{
+    Denial, DenialKind, Principal, RawCredential, SharedKeyRing, Verdict, Verify, VerifyOutcome,
+};
 
 /// The method that a signature names, whatever path the request is sent to.
 const METHOD: &str = "ai.inworld.engine.WorldEngine/GenerateToken";

@@ -28,6 +28,9 @@ impl Authenticated {
         permit: Option<Permit>,
         asked: bool,
     ) -> Self {
+        if principal.token().is_some() && context.method == AuthMethod::ApiKey {
+            context.method = AuthMethod::Jwt;
+        }
         context.principal = Some(principal.clone());
         Self {
             context,

@@ -2,6 +2,7 @@
 
 mod account;
 mod scope;
+mod token;
 mod validity;
 
 use std::hash::{Hash as _, Hasher};
@@ -13,6 +14,7 @@ use voxgate_limits::Limits;
 
 pub use self::account::Account;
 pub use self::scope::{InvalidScope, Scope};
+pub use self::token::TokenIdentity;
 pub use self::validity::{KeyState, Validity};
 
 /// The owner of a credential. A `Verify` implementation returns it.
@@ -41,6 +43,7 @@ struct Details {
     labels: Box<[(Box<str>, Box<str>)]>,
     limits: Limits,
     account: Option<Arc<Account>>,
+    token: Option<TokenIdentity>,
 }
 
 /// The kind of a key. It is set when the key is created.
@@ -147,6 +150,12 @@ impl Principal {
         self.with(|details| details.account = Some(account))
     }
 
+    /// Sets the token by which the principal is known, if its credential was one and not a key.
+    #[must_use]
+    pub fn with_token(self, token: TokenIdentity) -> Self {
+        self.with(|details| details.token = Some(token))
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
         change(Arc::make_mut(&mut self.0).details.get_or_insert_default());
         self
@@ -219,6 +228,12 @@ impl Principal {
         self.details()?.account.as_ref()
     }
 
+    /// The token by which the principal is known; `None` if its credential was a key.
+    #[must_use]
+    pub fn token(&self) -> Option<&TokenIdentity> {
+        self.details()?.token.as_ref()
+    }
+
     fn details(&self) -> Option<&Details> {
         self.0.details.as_deref()
     }
@@ -260,7 +275,8 @@ impl Principal {
             .is_none_or(|granted| granted.iter().any(|own| own.as_str() == scope))
     }
 
-    /// Whether the principal has fewer rights than `before`, or another id.
+    /// Whether the principal has fewer rights than `before`, or another id. `before` may be the
+    /// principal of a token, whose rights are a part of those of its key.
     #[must_use]
     pub fn may_less_than(&self, before: &Self) -> bool {
         let lost_scope = self.scopes().is_some_and(|now| {
@@ -269,9 +285,11 @@ impl Principal {
         });
         let lost_voice = self.voices().is_some_and(|now| {
             let before = before.voices();
-            before.is_none_or(|before| before.iter().any(|voice| !now.contains(voice)))
+            let lost = |voice: &str| !now.iter().any(|own| voice_covers(own, voice));
+            before.is_none_or(|before| before.iter().any(|voice| lost(voice)))
         });
-        self.id() != before.id() || self.0.kind != before.0.kind || lost_scope || lost_voice
+        let lost_kind = self.0.kind == KeyKind::Realtime && before.0.kind != self.0.kind;
+        self.id() != before.id() || lost_kind || lost_scope || lost_voice
     }
 
     /// The current state. Reads the clock only if the validity is bounded.
@@ -325,6 +343,19 @@ impl Principal {
     }
 }
 
+/// Whether the voice, or pattern with a `*` at its end, allows all that the other one does.
+#[doc(hidden)]
+#[must_use]
+pub fn voice_covers(wide: &str, narrow: &str) -> bool {
+    match wide.strip_suffix('*') {
+        Some(start) => {
+            let narrow = narrow.strip_suffix('*').unwrap_or(narrow);
+            narrow.strip_prefix(start).is_some_and(is_plain)
+        }
+        None => wide == narrow,
+    }
+}
+
 fn is_plain(rest: &str) -> bool {
     !rest.contains(|letter: char| letter.is_control() || ";?#&/\\%=".contains(letter))
 }
@@ -365,6 +396,27 @@ mod tests {
                 true,
             ),
             (&Principal::new("b"), &anything, true),
+            // The principals of tokens have a part of the rights of their key.
+            (
+                &anything,
+                &anything.clone().with_kind(KeyKind::Realtime),
+                false,
+            ),
+            (
+                &anything.clone().with_voices(["team-*"]),
+                &anything.clone().with_voices(["team-a", "team-b*"]),
+                false,
+            ),
+            (
+                &anything.clone().with_voices(["team-a"]),
+                &anything.clone().with_voices(["team-*"]),
+                true,
+            ),
+            (
+                &anything.clone().with_voices(["team-*"]),
+                &anything.clone().with_voices(["team-a;b"]),
+                true,
+            ),
         ] {
             assert_eq!(now.may_less_than(before), less, "{now:?} {before:?}");
         }
