@@ -27,6 +27,14 @@ for test in tests/clients/*_*.py; do
         echo "$test"
         "$python" "$test"
         ;;
+    */*_browser.py)
+        if ! (cd tests/clients && "$python" -c 'import browser, sys; sys.exit(not browser.find())'); then
+            scripts/skipped.sh add 'tests/clients in a browser' 'Chromium is not installed' >&2
+            continue
+        fi
+        echo "$test"
+        "$python" "$test"
+        ;;
     *)
         echo "$test"
         "$python" "$test"

@@ -11,6 +11,7 @@ use voxgate_limits_redis::RedisSettings;
 
 use super::auditing::Audit;
 use super::control::ControlSettings;
+use super::minting::TokenSettings;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
     self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN, FORWARD_HEADERS,
@@ -37,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) metrics_keys: usize,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
+    /// The tokens that are made and accepted.
+    pub(crate) tokens: TokenSettings,
     /// Where commands reach this gateway, if it follows a keys file.
     pub(crate) control: Option<ControlSettings>,
     /// Identifies this configuration. Secrets are not part of it.
@@ -124,6 +127,8 @@ impl Config {
         };
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
+        let mode = auth.as_ref().map(Settings::mode);
+        let tokens = TokenSettings::read(&environment, mode, &mut read.problems);
         let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
         let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
@@ -147,6 +152,7 @@ impl Config {
                 metrics_keys,
                 logging,
                 digest,
+                tokens,
                 audit,
                 control,
             }),

@@ -50,6 +50,8 @@ pub(crate) struct Gateway {
     /// Removes its socket at the end.
     control: Option<ControlServer>,
     rejections: Arc<Rejections>,
+    /// Whether tokens are signed with a key of this process alone.
+    has_ephemeral_tokens: bool,
 }
 
 /// The addresses that a gateway listens on.
@@ -152,6 +154,7 @@ impl Gateway {
         let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
+        let has_ephemeral_tokens = config.tokens.is_ephemeral;
         let worker_config = WorkerConfig {
             rejections: Arc::clone(&rejections),
             upstreams: config.upstreams,
@@ -161,7 +164,12 @@ impl Gateway {
             timeouts: config.timeouts,
             connections,
             upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
-            layer: layer
+            mint: config
+                .tokens
+                .mint_layer(Arc::clone(&sink) as Arc<dyn AuditSink>),
+            layer: config
+                .tokens
+                .accept(layer)
                 .with_request_validation(config.request_validation)
                 .with_audit_sink(Arc::clone(&sink)),
         };
@@ -177,6 +185,7 @@ impl Gateway {
             limiter,
             control,
             rejections,
+            has_ephemeral_tokens,
         })
     }
 
@@ -198,6 +207,9 @@ impl Gateway {
                 "preconfigured mode on a non-loopback address: every client that can reach this \
                  address is served without a credential"
             );
+        }
+        if self.has_ephemeral_tokens {
+            tracing::warn!("{}", super::minting::EPHEMERAL);
         }
         self.sink.record(&AuditRecord::Start(self.start));
         let workers = self

@@ -13,6 +13,7 @@ use tower_http::add_extension::AddExtensionLayer;
 use voxgate::{AuthLayer, PeerAddr};
 
 use super::connection::Activity;
+use super::minting::Verifier;
 use super::proxy::{CatchPanicLayer, ClientConnection, RequestBody};
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
@@ -27,7 +28,7 @@ use super::proxy::{CatchPanicLayer, ClientConnection, RequestBody};
 /// a request's headers, the proxy removes the credential from them, and marking the eight headers
 /// that can hold one takes 7 to 20% of the time of the authentication layer.
 pub(crate) fn stack<S, B>(
-    auth: AuthLayer,
+    auth: AuthLayer<Verifier>,
     proxy: S,
     peer: PeerAddr,
     activity: Activity,
@@ -85,6 +86,7 @@ mod tests {
     use voxgate::{AuditRecord, AuditSink, DenialKind, Dialect};
 
     use crate::connection::{ConnectionLimiter, Server, accept};
+    use crate::minting::keys_alone;
     use crate::rejections::Rejections;
 
     /// How each request ended, as the audit record says it.
@@ -129,7 +131,7 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("audio")))
             }
         });
-        let auth = AuthLayer::preconfigured().with_dialect(Dialect::ElevenLabs);
+        let auth = keys_alone(AuthLayer::preconfigured()).with_dialect(Dialect::ElevenLabs);
         let server = Server {
             auth: auth.with_audit_sink(ends.clone()),
             proxy,

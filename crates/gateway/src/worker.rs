@@ -9,10 +9,13 @@ use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Layer as _;
 use voxgate::{AuthLayer, Secret};
+use voxgate_mint::MintLayer;
 
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
+use super::minting::Verifier;
 use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
 use super::rejections::Rejections;
 use super::upstreams::Upstreams;
@@ -20,7 +23,9 @@ use super::upstreams::Upstreams;
 /// What each worker builds its own proxy from.
 #[derive(Clone)]
 pub(crate) struct WorkerConfig {
-    pub(crate) layer: AuthLayer,
+    pub(crate) layer: AuthLayer<Verifier>,
+    /// Answers requests for tokens.
+    pub(crate) mint: MintLayer,
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
@@ -92,6 +97,7 @@ impl Worker {
     async fn serve(self) -> io::Result<()> {
         let WorkerConfig {
             layer,
+            mint,
             upstreams,
             deployment_key,
             forwarded_headers,
@@ -114,7 +120,7 @@ impl Worker {
         });
         let server = Server {
             auth: layer,
-            proxy: forward,
+            proxy: mint.layer(forward),
             idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,
             rejections,

@@ -35,6 +35,7 @@ pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
+use super::minting::Verifier;
 use super::proxy::RequestBody;
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
@@ -140,7 +141,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// Serves connections, with a [stack](service::stack) of its own for each.
 #[derive(Clone)]
 pub(crate) struct Server<S> {
-    pub(crate) auth: AuthLayer,
+    pub(crate) auth: AuthLayer<Verifier>,
     pub(crate) proxy: S,
     /// How long a connection may be without a request in progress, and how long a header may take.
     pub(crate) idle_timeout: Duration,

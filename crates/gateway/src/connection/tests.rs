@@ -16,6 +16,7 @@ use voxgate::{AuditRecord, AuditSink};
 
 use super::frames::{DATA, FrameReader, HEADERS, RST_STREAM};
 use super::*;
+use crate::minting::keys_alone;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PART: usize = 64 * 1024;
@@ -94,7 +95,7 @@ async fn streams_whose_client_opens_no_window_end() {
         })
     };
     let server = Server {
-        auth: AuthLayer::preconfigured().with_audit_sink(ends.clone()),
+        auth: keys_alone(AuthLayer::preconfigured()).with_audit_sink(ends.clone()),
         proxy,
         idle_timeout: PATIENCE,
         write_stall: Duration::from_millis(500),

@@ -36,6 +36,8 @@ pub(crate) struct Metrics {
     decisions: Family<DecisionLabels, Counter>,
     in_flight: Gauge,
     upstream_errors: Family<ReasonLabel, Counter>,
+    tokens_made: Counter,
+    tokens_refused: Family<ReasonLabel, Counter>,
     rejections: RejectionCounts,
     preconfigured_exposed: Gauge,
     last_used: Family<KeyLabel, Gauge>,
@@ -59,6 +61,7 @@ impl Metrics {
         let decisions = Family::<DecisionLabels, Counter>::default();
         let in_flight = Gauge::default();
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
+        let (tokens_made, tokens_refused) = (Counter::default(), Family::default());
         let rejections = RejectionCounts::default();
         let preconfigured_exposed = Gauge::default();
         let last_used = Family::<KeyLabel, Gauge>::default();
@@ -90,6 +93,16 @@ impl Metrics {
             "upstream_errors",
             "Accepted requests without an answer from the upstream",
             upstream_errors.clone(),
+        );
+        registry.register(
+            "tokens_made",
+            "Short-lived tokens that were made for callers",
+            tokens_made.clone(),
+        );
+        registry.register(
+            "token_requests_refused",
+            "Accepted requests for a token that got none",
+            tokens_refused.clone(),
         );
         rejections.register(&mut registry);
         registry.register(
@@ -131,6 +144,8 @@ impl Metrics {
             decisions,
             in_flight,
             upstream_errors,
+            tokens_made,
+            tokens_refused,
             rejections,
             preconfigured_exposed,
             last_used,
@@ -249,7 +264,16 @@ impl Metrics {
             let labels = ReasonLabel {
                 reason: failure.as_str(),
             };
-            self.upstream_errors.get_or_create(&labels).inc();
+            let counted = match failure {
+                DenialKind::InvalidTokenRequest
+                | DenialKind::TokenCannotMint
+                | DenialKind::InsufficientScope
+                | DenialKind::MissingCredential
+                | DenialKind::ExpiredCredential
+                | DenialKind::ContentTooLarge => &self.tokens_refused,
+                _ => &self.upstream_errors,
+            };
+            counted.get_or_create(&labels).inc();
         }
     }
 }
@@ -260,6 +284,7 @@ impl AuditSink for Metrics {
             AuditRecord::Start(start) => _ = self.preconfigured_exposed.set(start.exposed.into()),
             AuditRecord::Decision(decision) => self.decided(decision),
             AuditRecord::Completion(completion) => self.completed(completion),
+            AuditRecord::Token(_) => _ = self.tokens_made.inc(),
             _ => {}
         }
     }
