@@ -4,6 +4,7 @@
 //! - [`TokenIssuer`] signs tokens with a [`SigningKey`].
 //! - [`TokenVerifier`] verifies them, and those of [`TrustedIssuers`]. Its answer, a
 //!   [`VerifiedToken`], becomes a principal together with the key behind it.
+//! - [`IssuersFile`] describes other issuers, and follows their keys.
 //! - [`SpentTokens`] remembers single-use tokens.
 //!
 //! `jsonwebtoken` reads, signs and verifies; `ring` has the cryptography. This crate decides what is
@@ -14,8 +15,10 @@ mod claims;
 mod error;
 mod header;
 mod issuer;
+mod issuers_file;
 mod key_set;
 mod provider;
+mod refresh;
 mod rights;
 mod signing_key;
 mod spent;
@@ -24,7 +27,9 @@ mod verifier;
 
 pub use self::error::TokenError;
 pub use self::issuer::{Grant, IssuedToken, NotIssued, TokenIssuer};
+pub use self::issuers_file::IssuersFile;
 pub use self::key_set::{InvalidKeySet, KeySet};
+pub use self::refresh::{Fetch, FetchRequest};
 pub use self::signing_key::{InvalidSigningKey, SigningKey};
 pub use self::spent::{SingleUse, SpendToken, Spending, SpentTokens};
 pub use self::trusted::{ClaimMapping, TrustedIssuer, TrustedIssuers};

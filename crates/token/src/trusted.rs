@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use serde_json::{Map, Value};
-use voxgate_core::principal::{KeyKind, Principal, Scope};
+use voxgate_core::principal::{Account, KeyKind, Principal, Scope};
+use voxgate_limits::Limits;
 
 use crate::error::TokenError;
 use crate::key_set::KeySet;
@@ -44,6 +45,10 @@ pub struct ClaimMapping {
     pub default_scopes: Vec<Scope>,
     /// The claim with voices: a list, or a text of voices separated by spaces.
     pub voice_claim: Option<String>,
+    /// The claim with the account of the subject.
+    pub account_claim: Option<String>,
+    /// The limits of each subject.
+    pub limits: Limits,
     /// Whether the tokens are for realtime sessions only.
     pub is_realtime: bool,
 }
@@ -143,11 +148,27 @@ impl TrustedIssuer {
             let voices = claims.get(claim).map_or(Ok(Vec::new()), texts)?;
             principal = principal.with_voices(voices);
         }
+        if let Some(claim) = &self.mapping.account_claim {
+            let account = claims.get(claim).and_then(Value::as_str);
+            let account = account.filter(|id| is_account(id));
+            let account = account.ok_or(TokenError::MissingClaim)?;
+            let account = Account::new(account, Limits::default());
+            principal = principal.with_account(Arc::new(account));
+        }
+        if !self.mapping.limits.is_empty() {
+            principal = principal.with_limits(self.mapping.limits);
+        }
         if self.mapping.is_realtime {
             principal = principal.with_kind(KeyKind::Realtime);
         }
         Ok(principal)
     }
+}
+
+/// The form of an account in a keys file.
+fn is_account(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@/-".contains(&byte);
+    (1..=64).contains(&id.len()) && id.bytes().all(plain)
 }
 
 impl ClaimMapping {

@@ -1,6 +1,8 @@
 //! Tests of tokens as a whole: what is accepted, and each reason to refuse.
 
 mod attacks;
+mod issuers;
+mod wycheproof;
 
 use std::time::{Duration, SystemTime};
 
