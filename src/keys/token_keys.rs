@@ -152,6 +152,10 @@ impl Verify for TokenKeys {
         }
     }
 
+    fn needs_policy(&self) -> bool {
+        self.keys.needs_policy()
+    }
+
     fn verify_again(
         &self,
         credential: RawCredential<'_>,

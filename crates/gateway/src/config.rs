@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation};
 use voxgate_limits_redis::RedisSettings;
+use voxgate_tls::ServerTls;
 
 use super::auditing::Audit;
 use super::control::ControlSettings;
@@ -27,6 +28,8 @@ pub(crate) struct Config {
     /// The store in which replicas share their limits.
     pub(crate) redis: Option<RedisSettings>,
     pub(crate) listen: SocketAddr,
+    /// TLS of the data listener; `None` if it speaks none.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
     pub(crate) timeouts: Timeouts,
@@ -102,6 +105,7 @@ impl Config {
             let message = format!("is also the address of {LISTEN}; give it its own port");
             read.problem(ADMIN_LISTEN, message);
         }
+        let tls = settings::tls::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
         for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
             let is_own = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
@@ -143,6 +147,7 @@ impl Config {
                 auth,
                 redis,
                 listen,
+                tls,
                 admin_listen,
                 upstreams,
                 timeouts,

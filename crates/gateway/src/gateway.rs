@@ -146,6 +146,11 @@ impl Gateway {
             config.redis.as_ref(),
             keys.as_ref(),
         )?;
+        if let Some(tls) = &config.tls {
+            tls.follow()
+                .map_err(cannot("cannot follow the TLS certificates"))?;
+            metrics.observe_certificates(tls.clone());
+        }
         let rejections = Arc::new(Rejections::new(
             Arc::clone(&sink) as Arc<dyn AuditSink>,
             metrics.rejections().clone(),
@@ -157,6 +162,7 @@ impl Gateway {
         let has_ephemeral_tokens = config.tokens.is_ephemeral;
         let worker_config = WorkerConfig {
             rejections: Arc::clone(&rejections),
+            tls: config.tls,
             upstreams: config.upstreams,
             deployment_key,
             forwarded_headers: config.forwarded_headers,

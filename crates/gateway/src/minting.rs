@@ -226,10 +226,13 @@ fn hosts(text: &str) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
+    use std::ffi::OsString;
+
     use super::super::settings;
 
     fn read(vars: &[(&str, &str)], mode: Mode) -> (TokenSettings, Vec<String>) {
-        let vars = vars.iter().map(|(name, value)| (name.into(), value.into()));
+        let vars = vars.iter();
+        let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let environment = Environment::new(vars, settings::settings());
         let mut problems = Vec::new();
         let read = TokenSettings::read(&environment, Some(mode), &mut problems);

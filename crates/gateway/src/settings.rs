@@ -4,6 +4,7 @@
 mod audit;
 mod minting;
 mod serving;
+pub(crate) mod tls;
 mod vars;
 
 use std::iter;
@@ -20,6 +21,7 @@ pub(crate) use self::vars::{digest, environment};
 pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
     iter::empty()
         .chain(SERVING)
+        .chain(tls::TLS)
         .chain(SETTINGS)
         .chain(MINTING)
         .chain(AUDITING)

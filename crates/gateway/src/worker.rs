@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use tower::Layer as _;
 use voxgate::{AuthLayer, Secret};
 use voxgate_mint::MintLayer;
+use voxgate_tls::ServerTls;
 
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
@@ -26,6 +27,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) layer: AuthLayer<Verifier>,
     /// Answers requests for tokens.
     pub(crate) mint: MintLayer,
+    /// TLS of the data listener; `None` if it speaks none.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
@@ -98,6 +101,7 @@ impl Worker {
         let WorkerConfig {
             layer,
             mint,
+            tls,
             upstreams,
             deployment_key,
             forwarded_headers,
@@ -114,6 +118,7 @@ impl Worker {
             clients: Clients::new(timeouts.connect, upstream_permits),
             deployment_key,
             forwarded_headers,
+            scheme: if tls.is_some() { "https" } else { "http" },
             upstream_timeout: timeouts.upstream,
             revocations,
             tunnels: tasks.clone(),
@@ -121,6 +126,7 @@ impl Worker {
         let server = Server {
             auth: layer,
             proxy: mint.layer(forward),
+            tls,
             idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,
             rejections,

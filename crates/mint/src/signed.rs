@@ -328,6 +328,10 @@ impl<V: Verify> Verify for SignatureVerifier<V> {
             None => Err(Denial::unknown_credential()),
         })
     }
+
+    fn needs_policy(&self) -> bool {
+        self.inner.needs_policy()
+    }
 }
 
 #[cfg(test)]

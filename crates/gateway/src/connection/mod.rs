@@ -2,9 +2,11 @@
 
 mod activity;
 mod frames;
+mod handshake;
 mod http2;
 mod limiter;
 mod network;
+mod socket;
 mod stream;
 mod streams;
 
@@ -24,15 +26,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
 use voxgate::{AuthLayer, PeerAddr};
+use voxgate_tls::ServerTls;
 
 pub(crate) use self::activity::Activity;
+use self::handshake::HandshakeError;
 pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
+use self::socket::Socket;
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
 use super::minting::Verifier;
@@ -143,6 +148,8 @@ fn is_the_clients(error: &io::Error) -> bool {
 pub(crate) struct Server<S> {
     pub(crate) auth: AuthLayer<Verifier>,
     pub(crate) proxy: S,
+    /// TLS; `None` if the listener speaks none.
+    pub(crate) tls: Option<ServerTls>,
     /// How long a connection may be without a request in progress, and how long a header may take.
     pub(crate) idle_timeout: Duration,
     /// How long a client may leave its answer unread: all of a connection, or one HTTP/2 stream.
@@ -169,14 +176,6 @@ where
         let activity = Activity::new(permit.clone());
         let rejections = Arc::clone(&self.rejections);
         let rejections = Arc::new(ConnectionRejections::new(rejections, peer));
-        let stream = ClientStream::new(
-            stream,
-            self.idle_timeout,
-            self.write_stall,
-            permit.clone(),
-            activity.clone(),
-            Arc::clone(&rejections),
-        );
         let ending = Ending {
             peer,
             activity: activity.clone(),
@@ -184,20 +183,42 @@ where
             permit,
             was_idle: false,
         };
-        let server = self.clone();
-        tasks.spawn(server.serve(stream, activity, peer, ending, stop.clone()));
+        let (server, stop) = (self.clone(), stop.clone());
+        match self.tls.clone() {
+            None => {
+                let socket = Socket::Plain(stream);
+                tasks.spawn(server.serve(socket, activity, peer, ending, stop));
+            }
+            Some(tls) => {
+                tasks.spawn(async move {
+                    let within = server.idle_timeout;
+                    let socket = ending.handshake(stream, &tls, within, &stop).await;
+                    if let Some(socket) = socket {
+                        server.serve(socket, activity, peer, ending, stop).await;
+                    }
+                });
+            }
+        }
     }
 
     /// Serves one connection until the client closes it, until it has been idle for too long, or until
     /// the gateway stops.
     async fn serve(
         self,
-        stream: ClientStream,
+        socket: Socket,
         activity: Activity,
         peer: SocketAddr,
         mut ending: Ending,
         stop: CancellationToken,
     ) {
+        let stream = ClientStream::new(
+            socket,
+            self.idle_timeout,
+            self.write_stall,
+            ending.permit.clone(),
+            activity.clone(),
+            Arc::clone(&ending.rejections),
+        );
         let watched = activity.clone();
         let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity);
         let service = TowerToHyperService::new(service);
@@ -236,6 +257,36 @@ struct Ending {
 }
 
 impl Ending {
+    /// Performs the TLS handshake, which must end within the time of a header. A client in a
+    /// handshake has no request yet, so that it does not delay a stop.
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        tls: &ServerTls,
+        within: Duration,
+        stop: &CancellationToken,
+    ) -> Option<Socket> {
+        let handshake = Box::pin(handshake::accept(stream, tls));
+        let accepted = tokio::select! {
+            accepted = timeout(within, handshake) => accepted,
+            () = self.permit.closed() => {
+                self.evicted();
+                return None;
+            }
+            () = stop.cancelled() => return None,
+        };
+        let late = HandshakeError(Some(RejectReason::TlsHandshake));
+        match accepted.unwrap_or(Err(late)) {
+            Ok(stream) => Some(Socket::Tls(Box::new(stream))),
+            Err(HandshakeError(reason)) => {
+                if let Some(reason) = reason {
+                    self.rejections.note(reason);
+                }
+                None
+            }
+        }
+    }
+
     /// The connection came to its own end.
     fn ended(self, ended: Result<(), BoxError>) {
         let Err(error) = ended else { return };

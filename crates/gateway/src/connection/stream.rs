@@ -8,12 +8,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::Activity;
 use super::http2::{Flood, Http2Frames};
 use super::limiter::ConnectionPermit;
+use super::socket::Socket;
 use crate::rejections::{ConnectionRejections, RejectReason};
 use crate::write_limit::WriteLimit;
 
@@ -28,7 +28,7 @@ const CONTROL_BYTES: usize = 64;
 /// client speaks: until then the time limits of neither protocol apply. Writing fails when the
 /// client reads nothing for a minute.
 pub(super) struct ClientStream {
-    stream: TcpStream,
+    socket: Socket,
     activity: Activity,
     rejections: Arc<ConnectionRejections>,
     protocol: Protocol,
@@ -47,7 +47,7 @@ enum Protocol {
 
 impl ClientStream {
     pub(super) fn new(
-        stream: TcpStream,
+        socket: Socket,
         first_bytes: Duration,
         write_stall: Duration,
         permit: ConnectionPermit,
@@ -55,7 +55,7 @@ impl ClientStream {
         rejections: Arc<ConnectionRejections>,
     ) -> Self {
         Self {
-            stream,
+            socket,
             activity,
             rejections,
             protocol: Protocol::Undecided(Box::pin(sleep(first_bytes)), 0),
@@ -127,7 +127,7 @@ impl AsyncRead for ClientStream {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let polled = Pin::new(&mut this.socket).poll_read(cx, buf);
         match (&polled, &mut this.protocol) {
             (Poll::Pending, Protocol::Undecided(timer, _)) => {
                 ready!(timer.as_mut().poll(cx));
@@ -152,7 +152,7 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
         if let Poll::Ready(Ok(sent)) = polled {
             self.sent([buf], sent);
         }
@@ -160,15 +160,15 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -176,7 +176,7 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         if let Poll::Ready(Ok(sent)) = polled {
             self.sent(bufs.iter().map(|buf| &**buf), sent);
         }

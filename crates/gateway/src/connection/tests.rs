@@ -96,6 +96,7 @@ async fn streams_whose_client_opens_no_window_end() {
     };
     let server = Server {
         auth: keys_alone(AuthLayer::preconfigured()).with_audit_sink(ends.clone()),
+        tls: None,
         proxy,
         idle_timeout: PATIENCE,
         write_stall: Duration::from_millis(500),

@@ -18,10 +18,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
+use voxgate_tls::ServerTls;
 
 use self::collectors::{
-    AuditLogMetrics, AuditQueueMetrics, KeyRingMetrics, LimitUsage, LostLines, OpenConnections,
-    SinkMetrics,
+    AuditLogMetrics, AuditQueueMetrics, CertificateMetrics, KeyRingMetrics, LimitUsage, LostLines,
+    OpenConnections, SinkMetrics,
 };
 use self::keys::{DecisionLabels, KeyId, KeyLabel, OwnKeys};
 use self::limits::LimitMetrics;
@@ -43,6 +44,7 @@ pub(crate) struct Metrics {
     last_used: Family<KeyLabel, Gauge>,
     own_keys: OwnKeys,
     connections: OpenConnections,
+    certificates: CertificateMetrics,
     keys: KeyRingMetrics,
     limits: LimitMetrics,
     limit_usage: LimitUsage,
@@ -118,6 +120,8 @@ impl Metrics {
         registry.register_collector(Box::new(keys.clone()));
         let connections = OpenConnections::default();
         registry.register_collector(Box::new(connections.clone()));
+        let certificates = CertificateMetrics::default();
+        registry.register_collector(Box::new(certificates.clone()));
         let limits = LimitMetrics::register(&mut registry);
         let limit_usage = LimitUsage::default();
         registry.register_collector(Box::new(limit_usage.clone()));
@@ -151,6 +155,7 @@ impl Metrics {
             last_used,
             own_keys: OwnKeys::new(usize::MAX),
             connections,
+            certificates,
             keys,
             limits,
             limit_usage,
@@ -207,6 +212,11 @@ impl Metrics {
     /// Reports the connections of this listener from now on.
     pub(crate) fn observe_connections(&self, connections: ConnectionLimiter) {
         let _ = self.connections.0.set(connections);
+    }
+
+    /// Reports the certificates of this listener from now on.
+    pub(crate) fn observe_certificates(&self, tls: ServerTls) {
+        let _ = self.certificates.0.set(tls);
     }
 
     /// Reports the use of this limiter from now on.

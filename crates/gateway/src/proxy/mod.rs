@@ -51,6 +51,8 @@ pub(crate) struct Forwarding {
     pub(crate) clients: Clients,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
+    /// The scheme that clients use, for `X-Forwarded-Proto`.
+    pub(crate) scheme: &'static str,
     /// How long the upstream may have the request without going on. It is checked here and not by
     /// a `TimeoutLayer`, which would also count the time that a slow client takes to send.
     pub(crate) upstream_timeout: Duration,
@@ -117,6 +119,7 @@ impl Forwarding {
             upgrade.is_some(),
             self.deployment_key.as_ref(),
             &self.forwarded_headers,
+            self.scheme,
         );
 
         let sent = tokio::select! {
@@ -170,6 +173,7 @@ fn prepare<B>(
     websocket: bool,
     deployment_key: Option<&Secret>,
     forwarded: &ForwardedHeaders,
+    scheme: &'static str,
 ) -> Request<B> {
     let peer = request
         .extensions()
@@ -187,6 +191,7 @@ fn prepare<B>(
         dialect: accepted.dialect,
         deployment_key: deployment_key.filter(|_| !public),
         forwarded,
+        scheme,
     };
     accepted.dialect.strip_credential(&mut request);
     headers::to_upstream(request.headers_mut(), identity);
@@ -201,7 +206,7 @@ fn prepare<B>(
 pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
     let accepted = Accepted::of(&request)?;
     let forwarded = ForwardedHeaders::default();
-    Some(prepare(request, &accepted, false, None, &forwarded))
+    Some(prepare(request, &accepted, false, None, &forwarded, "http"))
 }
 
 /// Turns the upstream's answer into the client's.

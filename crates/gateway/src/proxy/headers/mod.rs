@@ -92,6 +92,8 @@ pub(super) struct Identity<'a> {
     pub(super) deployment_key: Option<&'a Secret>,
     /// Which of the client's headers are forwarded.
     pub(super) forwarded: &'a ForwardedHeaders,
+    /// The scheme that the client uses.
+    pub(super) scheme: &'static str,
 }
 
 /// Turns the client's headers, without its credential, into those that the upstream sees.
@@ -126,7 +128,7 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
     if let Some(host) = identity.host {
         headers.insert(X_FORWARDED_HOST, host);
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
     headers.insert(X_REQUEST_ID, identity.caller.request_id().to_header_value());
     if let Some(id) = header_value(identity.caller.key_id()) {
         headers.insert(X_VOXGATE_KEY_ID, id);

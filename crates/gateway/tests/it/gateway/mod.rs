@@ -25,5 +25,6 @@ mod revoking;
 mod shared_limits;
 mod slow_clients;
 mod smuggling;
+mod tls;
 mod tunnels;
 mod upstream_failures;
