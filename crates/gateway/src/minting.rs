@@ -161,9 +161,7 @@ fn signing_key(path: &Path, problems: &mut Vec<Problem>) -> Option<SigningKey> {
         Ok(text) => match SigningKey::parse(&text) {
             Ok(key) => Some(key),
             Err(error) => {
-                problem(format!(
-                    "{shown}: {error}; make one with `openssl genpkey -algorithm ed25519`"
-                ));
+                problem(format!("{shown} {error}"));
                 None
             }
         },
