@@ -323,7 +323,7 @@ mod tests {
             assert!(decode(wrong).is_none(), "{wrong}");
         }
         let claims =
-            URL_SAFE_NO_PAD.encode("{\"sub\":\"\u{1b}[31m\",\"exp\":99999999999999999999}");
+            URL_SAFE_NO_PAD.encode("{\"sub\":\"\\u001b[31m\",\"exp\":99999999999999999999}");
         let (header, claims) = decode(&format!("e30.{claims}.x")).expect("a JWT");
         let text = shown(&header, &claims, &[]);
         assert!(!text.contains('\u{1b}'), "{text}");
