@@ -65,6 +65,8 @@
   (list "VOXGATE_FORWARD_HEADERS" .headers.forward)
   (list "VOXGATE_FILTER_LISTS" .filterLists)
   (list "VOXGATE_FORWARD_HEADERS_ALSO" (join "," .headers.forwardAlso))
+  (list "VOXGATE_TOKEN_MINT" .minting.tokens)
+  (list "VOXGATE_TOKEN_SIGNED_HOSTS" (join "," .minting.signedHosts))
   (list "VOXGATE_DRAIN_SECONDS" .shutdown.drainSeconds)
   (list "VOXGATE_CONTROL_DIR" (include "voxgate.controlDirectory" $))
   (list "VOXGATE_LOG" .log.filter)

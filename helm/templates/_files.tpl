@@ -16,6 +16,7 @@ that changes. */}}
   (dict "name" "tls-key" "variable" "VOXGATE_TLS_KEY_FILE" "secret" .tls.existingSecret "key" .tls.privateKeyKey)
   (dict "name" "policy" "variable" "VOXGATE_POLICY_FILE" "configMap" (include "voxgate.policyConfigMap" $) "key" .policy.configMapKey)
   (dict "name" "audit-key" "variable" "VOXGATE_AUDIT_SIGNING_KEY_FILE" "secret" .audit.signingKey.existingSecret "key" .audit.signingKey.secretKey)
+  (dict "name" "token-key" "variable" "VOXGATE_TOKEN_SIGNING_KEY_FILE" "secret" .minting.signingKey.existingSecret "key" .minting.signingKey.secretKey)
   (dict "name" "audit-pepper" "variable" "VOXGATE_AUDIT_PEPPER_FILE" "secret" .audit.pepper.existingSecret "key" .audit.pepper.secretKey)
   (dict "name" "audit-token" "variable" "VOXGATE_AUDIT_HTTP_TOKEN_FILE" "secret" .audit.http.existingSecret "key" .audit.http.secretKey)
   (dict "name" "audit-ca" "variable" "VOXGATE_AUDIT_CA_FILE" "configMap" .audit.caConfigMap "key" .audit.caConfigMapKey)

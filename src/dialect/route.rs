@@ -19,6 +19,7 @@ pub(super) const READ_VOICES: &str = "voices:read";
 pub(super) const WRITE_VOICES: &str = "voices:write";
 pub(super) const READ_MODELS: &str = "models:read";
 pub(super) const READ_USAGE: &str = "usage:read";
+pub(super) const MINT_TOKENS: &str = "tokens:mint";
 
 /// A pointer into a JSON body or message.
 pub(super) const fn json(pointer: &'static str) -> Place {
@@ -71,6 +72,14 @@ pub(super) const fn any_key(method: &'static str, path: &'static str) -> Route {
         speech: None,
     }
 }
+
+/// Asks for a token. A realtime key exists to mint tokens for its clients.
+pub(super) const fn mint(path: &'static str) -> Route {
+    route("POST", path, MINT_TOKENS).realtime()
+}
+
+/// The request for a token that clients of every vendor can send.
+pub(super) const NEUTRAL_MINT: Route = mint("/voxgate/v1/tokens");
 
 impl Route {
     /// Also allows realtime keys.

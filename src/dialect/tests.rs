@@ -525,3 +525,43 @@ fn a_grpc_call_is_refused_in_the_form_of_grpc_in_every_dialect() {
         assert!(response.headers().contains_key("x-request-id"), "{dialect}");
     }
 }
+
+#[test]
+fn a_signature_counts_where_tokens_are_made_and_is_not_a_key() {
+    let parameters = "ApiKey=k,DateTime=20260101000000,Nonce=0123456789a,Signature=ab";
+    let signed = format!("IW1-HMAC-SHA256 {parameters}");
+    let signed = [("authorization", signed.as_str())];
+    for path in [
+        "/auth/v1/tokens/token:generate",
+        "/v1/sessionTokens/token:generate",
+        "/ai.inworld.engine.WorldEngine/GenerateToken",
+    ] {
+        let request = request(path, &signed);
+        let credential = Dialect::Inworld.credential(&request).expect("a credential");
+        assert!(credential.presented().is_signature());
+        assert_eq!(credential.presented().expose(), parameters.as_bytes());
+    }
+    for path in [
+        "/auth/v1/tokens",
+        "/tts/v1/voice",
+        "/auth/v1/tokens/token%3Agenerate",
+        "/",
+    ] {
+        let refused = read(Dialect::Inworld, &request(path, &signed));
+        assert_eq!(refused, Err(DenialKind::MalformedCredential), "{path}");
+    }
+    let lower = [("authorization", "iw1-hmac-sha256 ApiKey=k")];
+    let refused = read(
+        Dialect::Inworld,
+        &request("/auth/v1/tokens/token:generate", &lower),
+    );
+    assert_eq!(refused, Err(DenialKind::MalformedCredential));
+    // A key that has the text of a signature is a key.
+    let basic = [(
+        "authorization",
+        "Basic SVcxLUhNQUMtU0hBMjU2IEFwaUtleT1rOng=",
+    )];
+    let request = request("/auth/v1/tokens/token:generate", &basic);
+    let credential = Dialect::Inworld.credential(&request).expect("a credential");
+    assert!(!credential.presented().is_signature());
+}

@@ -124,10 +124,19 @@ def contents(volume: dict, objects: list[dict]) -> dict[str, str]:
             data = {**each.get("data", {}), **each.get("stringData", {})}
             if each["metadata"]["name"] == "audit-key":
                 data = {name: audit_key() for name in data}
+            if each["metadata"]["name"] == "voxgate-token-key":
+                data = {name: token_key() for name in data}
             if each["metadata"]["name"] == "voxgate-tls":
                 data = {path.name: path.read_text() for path in certificate.files()}
             return {item["path"]: data[item["key"]] for item in volume[key]["items"]}
     return {}
+
+
+@cache
+def token_key() -> str:
+    """A new signing key for tokens."""
+    command = ["openssl", "genpkey", "-algorithm", "ed25519"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @cache

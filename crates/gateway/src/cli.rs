@@ -50,6 +50,7 @@ pub(crate) enum Action {
     Policy(Flags),
     Limits(Flags),
     Key(ArgMatches),
+    Token(ArgMatches),
     Demo { preconfigured: bool },
     Audit(ArgMatches),
     Probe(ArgMatches),
@@ -97,6 +98,7 @@ pub(crate) fn command() -> Command {
             concerns_limits,
         ))
         .subcommand(voxgate_key_cli::command())
+        .subcommand(voxgate_token_cli::command())
         .subcommand(demo())
         .subcommand(voxgate_audit_log::cli::command(reasons()))
         .subcommand(probe::command())
@@ -225,6 +227,7 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
         Some(("policy", matches)) => Action::Policy(flags(matches)),
         Some(("limits", matches)) => Action::Limits(flags(matches)),
         Some(("key", matches)) => Action::Key(matches.clone()),
+        Some(("token", matches)) => Action::Token(matches.clone()),
         Some(("audit", matches)) => Action::Audit(matches.clone()),
         Some(("probe", matches)) => Action::Probe(matches.clone()),
         Some(("completions", matches)) => match matches.get_one::<Shell>("shell") {

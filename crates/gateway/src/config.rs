@@ -13,6 +13,7 @@ use voxgate_tls::ServerTls;
 use super::auditing::Audit;
 use super::control::ControlSettings;
 use super::credential_header::CredentialHeader;
+use super::minting::TokenSettings;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
     self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT,
@@ -49,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) speech: SpeechOptions,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
+    /// The tokens that are made and accepted.
+    pub(crate) tokens: TokenSettings,
     /// Where commands reach this gateway, if it follows a keys file.
     pub(crate) control: Option<ControlSettings>,
     /// Identifies this configuration. Secrets are not part of it.
@@ -143,6 +146,8 @@ impl Config {
             .unwrap_or_default();
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
+        let mode = auth.as_ref().map(Settings::mode);
+        let tokens = TokenSettings::read(&environment, mode, &mut read.problems);
         let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
         let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
@@ -171,6 +176,7 @@ impl Config {
                 speech,
                 logging,
                 digest,
+                tokens,
                 audit,
                 control,
             }),

@@ -51,6 +51,8 @@ pub(crate) struct Gateway {
     /// Removes its socket at the end.
     control: Option<ControlServer>,
     rejections: Arc<Rejections>,
+    /// Whether tokens are signed with a key of this process alone.
+    has_ephemeral_tokens: bool,
 }
 
 /// The addresses that a gateway listens on.
@@ -165,6 +167,7 @@ impl Gateway {
             let waiting = ConnectionLimiter::new(most, most.div_ceil(2));
             (dialect, waiting)
         });
+        let has_ephemeral_tokens = config.tokens.is_ephemeral;
         let worker_config = WorkerConfig {
             first_messages,
             credential_header: config.credential_header.map(|header| (dialect, header)),
@@ -178,7 +181,12 @@ impl Gateway {
             timeouts: config.timeouts,
             connections,
             upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
-            layer: layer
+            mint: config
+                .tokens
+                .mint_layer(Arc::clone(&sink) as Arc<dyn AuditSink>),
+            layer: config
+                .tokens
+                .accept(layer)
                 .with_request_validation(config.request_validation)
                 .with_audit_sink(Arc::clone(&sink))
                 .with_speech(config.speech),
@@ -195,6 +203,7 @@ impl Gateway {
             limiter,
             control,
             rejections,
+            has_ephemeral_tokens,
         })
     }
 
@@ -216,6 +225,9 @@ impl Gateway {
                 "preconfigured mode on a non-loopback address: every client that can reach this \
                  address is served without a credential"
             );
+        }
+        if self.has_ephemeral_tokens {
+            tracing::warn!("{}", super::minting::EPHEMERAL);
         }
         self.sink.record(&AuditRecord::Start(self.start));
         let workers = self

@@ -2,6 +2,7 @@
 //! variables, the flags, the help, and docs/reference/settings.md all come from this table.
 
 mod audit;
+mod minting;
 mod serving;
 pub(crate) mod tls;
 mod vars;
@@ -12,6 +13,7 @@ use voxgate::env::SETTINGS;
 pub(crate) use voxgate::env::Setting;
 
 pub(crate) use self::audit::*;
+pub(crate) use self::minting::*;
 pub(crate) use self::serving::*;
 pub(crate) use self::vars::{digest, environment};
 
@@ -21,6 +23,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
         .chain(SERVING)
         .chain(tls::TLS)
         .chain(SETTINGS)
+        .chain(MINTING)
         .chain(AUDITING)
         .chain(LOGGING)
 }

@@ -12,12 +12,14 @@ use tokio_util::task::TaskTracker;
 use tower::Layer as _;
 use voxgate::{Dialect, Secret, SpeechAuthLayer};
 use voxgate_lists::FilterListsLayer;
+use voxgate_mint::MintLayer;
 use voxgate_tls::ServerTls;
 
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
+use super::minting::Verifier;
 use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
 use super::rejections::Rejections;
 use super::upstreams::Upstreams;
@@ -25,7 +27,9 @@ use super::upstreams::Upstreams;
 /// What each worker builds its own proxy from.
 #[derive(Clone)]
 pub(crate) struct WorkerConfig {
-    pub(crate) layer: SpeechAuthLayer,
+    pub(crate) layer: SpeechAuthLayer<Verifier>,
+    /// Answers requests for tokens.
+    pub(crate) mint: MintLayer,
     /// TLS of the data listener; `None` if it speaks none.
     pub(crate) tls: Option<ServerTls>,
     pub(crate) upstreams: Upstreams,
@@ -105,6 +109,7 @@ impl Worker {
     async fn serve(self) -> io::Result<()> {
         let WorkerConfig {
             layer,
+            mint,
             tls,
             upstreams,
             deployment_key,
@@ -135,7 +140,7 @@ impl Worker {
         });
         let server = Server {
             auth: layer,
-            proxy: lists.layer(forward),
+            proxy: mint.layer(lists.layer(forward)),
             tls,
             idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,

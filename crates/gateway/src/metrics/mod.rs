@@ -38,6 +38,8 @@ pub(crate) struct Metrics {
     in_flight: Gauge,
     upstream_errors: Family<ReasonLabel, Counter>,
     content_refusals: Family<ReasonLabel, Counter>,
+    tokens_made: Counter,
+    tokens_refused: Family<ReasonLabel, Counter>,
     rejections: RejectionCounts,
     preconfigured_exposed: Gauge,
     last_used: Family<KeyLabel, Gauge>,
@@ -63,6 +65,7 @@ impl Metrics {
         let in_flight = Gauge::default();
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
         let content_refusals = Family::<ReasonLabel, Counter>::default();
+        let (tokens_made, tokens_refused) = (Counter::default(), Family::default());
         let rejections = RejectionCounts::default();
         let preconfigured_exposed = Gauge::default();
         let last_used = Family::<KeyLabel, Gauge>::default();
@@ -99,6 +102,16 @@ impl Metrics {
             "content_refusals",
             "Accepted requests whose body or message was refused",
             content_refusals.clone(),
+        );
+        registry.register(
+            "tokens_made",
+            "Short-lived tokens that were made for callers",
+            tokens_made.clone(),
+        );
+        registry.register(
+            "token_requests_refused",
+            "Accepted requests for a token that got none",
+            tokens_refused.clone(),
         );
         rejections.register(&mut registry);
         registry.register(
@@ -143,6 +156,8 @@ impl Metrics {
             in_flight,
             upstream_errors,
             content_refusals,
+            tokens_made,
+            tokens_refused,
             rejections,
             preconfigured_exposed,
             last_used,
@@ -269,10 +284,15 @@ impl Metrics {
             };
             let is_upstreams =
                 failure == DenialKind::NoUpstream || failure.status().is_server_error();
-            let family = match is_upstreams {
-                true => &self.upstream_errors,
+            let family = match failure {
+                DenialKind::InvalidTokenRequest
+                | DenialKind::TokenCannotMint
+                | DenialKind::InsufficientScope
+                | DenialKind::MissingCredential
+                | DenialKind::ExpiredCredential => &self.tokens_refused,
+                _ if is_upstreams => &self.upstream_errors,
                 // The content of the request was refused, after its head had been accepted.
-                false => &self.content_refusals,
+                _ => &self.content_refusals,
             };
             family.get_or_create(&labels).inc();
         }
@@ -285,6 +305,7 @@ impl AuditSink for Metrics {
             AuditRecord::Start(start) => _ = self.preconfigured_exposed.set(start.exposed.into()),
             AuditRecord::Decision(decision) => self.decided(decision),
             AuditRecord::Completion(completion) => self.completed(completion),
+            AuditRecord::Token(_) => _ = self.tokens_made.inc(),
             _ => {}
         }
     }
