@@ -17,6 +17,7 @@ use super::settings::{
     FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS,
     UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
+use super::tokens::TokenSettings;
 use super::upstreams::Upstreams;
 
 /// The validated configuration of the gateway.
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) audit: Audit,
     /// Where commands reach this gateway, if it follows a keys file.
     pub(crate) control: Option<ControlSettings>,
+    /// The tokens that are accepted in place of keys.
+    pub(crate) tokens: TokenSettings,
     /// Identifies this configuration. Secrets are not part of it.
     pub(crate) digest: String,
 }
@@ -125,6 +128,7 @@ impl Config {
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
         let control = ControlSettings::read(&environment, &mut read.problems);
+        let tokens = TokenSettings::read(&environment, false, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
         let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
             (
@@ -149,6 +153,7 @@ impl Config {
                 digest,
                 audit,
                 control,
+                tokens,
             }),
             _ => None,
         };

@@ -14,6 +14,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
+use voxgate::keys::TokenKeys;
+use voxgate::token::TokenIssuer;
 use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
@@ -50,6 +52,8 @@ pub(crate) struct Gateway {
     /// Removes its socket at the end.
     control: Option<ControlServer>,
     rejections: Arc<Rejections>,
+    /// The issuer of tokens whose public keys the admin listener shows.
+    published: Option<TokenIssuer>,
 }
 
 /// The addresses that a gateway listens on.
@@ -128,13 +132,24 @@ impl Gateway {
         });
         let layer = layer.map_err(io::Error::other);
         let layer = layer.map_err(cannot("cannot start the authentication layer"))?;
+        let (cuts_tunnels, published) = (config.tokens.cut, config.tokens.published());
+        let keys = layer.verifier().cloned();
+        let verifier = match keys.clone() {
+            Some(keys) => config
+                .tokens
+                .verifier(keys, config.redis.as_ref())
+                .map(Some),
+            None => Ok(None),
+        };
+        let verifier = verifier.map_err(cannot("cannot start a thread that follows keys"))?;
+        let layer =
+            layer.map_verifier(|keys| verifier.unwrap_or_else(|| TokenKeys::without_tokens(keys)));
         let layer = match config.audit.pepper {
             Some(pepper) => layer.with_pepper(pepper),
             None => layer,
         };
         let limiter = layer.limiter().clone();
         metrics.observe_limits(limiter.clone());
-        let keys = layer.verifier().cloned();
         if let Some(keys) = &keys {
             metrics.observe_keys(keys.clone());
             key_changes::follow(keys, Arc::clone(&sink), metrics.clone());
@@ -157,7 +172,7 @@ impl Gateway {
             upstreams: config.upstreams,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
-            revocations: Revocations::new(keys.clone()),
+            revocations: Revocations::new(keys.clone(), cuts_tunnels),
             timeouts: config.timeouts,
             connections,
             upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
@@ -177,6 +192,7 @@ impl Gateway {
             limiter,
             control,
             rejections,
+            published,
         })
     }
 
@@ -222,6 +238,7 @@ impl Gateway {
             addresses: self.addresses,
             keys: self.keys,
             rejections: Arc::clone(&self.rejections),
+            published: self.published,
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
         let end = runtime.block_on(supervisor.run(self.admin, self.metrics))?;
@@ -290,6 +307,7 @@ struct Supervisor<'a> {
     addresses: Addresses,
     keys: Option<SharedKeyRing>,
     rejections: Arc<Rejections>,
+    published: Option<TokenIssuer>,
 }
 
 impl Supervisor<'_> {
@@ -307,7 +325,7 @@ impl Supervisor<'_> {
         let listener = tokio::net::TcpListener::from_std(admin)
             .map_err(cannot("cannot serve the admin listener"))?;
         let readiness = Readiness::new(metrics.audit().cloned());
-        let router = admin::router(readiness.clone(), metrics);
+        let router = admin::router(readiness.clone(), metrics, self.published.clone());
         tokio::spawn(admin::serve(listener, router));
         let rejections = Arc::clone(&self.rejections);
         tokio::spawn(async move { rejections.follow().await });

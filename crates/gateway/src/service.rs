@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
+use voxgate::keys::TokenKeys;
 use voxgate::{AuthLayer, PeerAddr};
 
 use super::connection::Activity;
@@ -27,7 +28,7 @@ use super::proxy::{CatchPanicLayer, ClientConnection, RequestBody};
 /// a request's headers, the proxy removes the credential from them, and marking the eight headers
 /// that can hold one takes 7 to 20% of the time of the authentication layer.
 pub(crate) fn stack<S, B>(
-    auth: AuthLayer,
+    auth: AuthLayer<TokenKeys>,
     proxy: S,
     peer: PeerAddr,
     activity: Activity,
@@ -129,7 +130,9 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("audio")))
             }
         });
-        let auth = AuthLayer::preconfigured().with_dialect(Dialect::ElevenLabs);
+        let auth = AuthLayer::preconfigured()
+            .with_dialect(Dialect::ElevenLabs)
+            .map_verifier(TokenKeys::without_tokens);
         let server = Server {
             auth: auth.with_audit_sink(ends.clone()),
             proxy,

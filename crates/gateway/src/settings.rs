@@ -3,6 +3,7 @@
 
 mod audit;
 mod serving;
+mod tokens;
 mod vars;
 
 use std::iter;
@@ -12,6 +13,7 @@ pub(crate) use voxgate::env::Setting;
 
 pub(crate) use self::audit::*;
 pub(crate) use self::serving::*;
+pub(crate) use self::tokens::*;
 pub(crate) use self::vars::{digest, environment};
 
 /// Every setting, group by group, in the order in which they are shown.
@@ -19,6 +21,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
     iter::empty()
         .chain(SERVING)
         .chain(SETTINGS)
+        .chain(TOKENS)
         .chain(AUDITING)
         .chain(LOGGING)
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tower::service_fn;
 use voxgate::audit::Ended;
+use voxgate::keys::TokenKeys;
 use voxgate::{AuditRecord, AuditSink};
 
 use super::frames::{DATA, FrameReader, HEADERS, RST_STREAM};
@@ -94,7 +95,9 @@ async fn streams_whose_client_opens_no_window_end() {
         })
     };
     let server = Server {
-        auth: AuthLayer::preconfigured().with_audit_sink(ends.clone()),
+        auth: AuthLayer::preconfigured()
+            .with_audit_sink(ends.clone())
+            .map_verifier(TokenKeys::without_tokens),
         proxy,
         idle_timeout: PATIENCE,
         write_stall: Duration::from_millis(500),
