@@ -25,5 +25,6 @@ mod revoking;
 mod shared_limits;
 mod slow_clients;
 mod smuggling;
+mod tokens;
 mod tunnels;
 mod upstream_failures;
