@@ -21,6 +21,7 @@ impl fmt::Display for Description<'_> {
             upstreams,
             timeouts,
             audit,
+            minting,
             tokens,
             ..
         } = self.0;
@@ -75,14 +76,14 @@ impl fmt::Display for Description<'_> {
                 "Replicas share their limits through Redis. The connection was not tested.\n",
             )?;
         }
-        if tokens.are_made() {
+        if minting.are_made() {
             f.write_str(
                 "The gateway makes short-lived tokens for keys without scopes, or with the scope \
                 `tokens:mint`.\n",
             )?;
         }
-        if tokens.is_ephemeral {
-            writeln!(f, "warning: {}", super::minting::EPHEMERAL)?;
+        if tokens.are_ephemeral() {
+            writeln!(f, "warning: {}", super::tokens::EPHEMERAL)?;
         }
         let place = match &audit.log {
             Some(files) => files.directory.display().to_string(),

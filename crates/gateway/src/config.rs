@@ -13,7 +13,7 @@ use voxgate_tls::ServerTls;
 use super::auditing::Audit;
 use super::control::ControlSettings;
 use super::credential_header::CredentialHeader;
-use super::minting::TokenSettings;
+use super::minting::MintSettings;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
     self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT,
@@ -21,6 +21,7 @@ use super::settings::{
     FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS,
     UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
+use super::tokens::TokenSettings;
 use super::upstreams::Upstreams;
 
 /// The validated configuration of the gateway.
@@ -50,7 +51,9 @@ pub(crate) struct Config {
     pub(crate) speech: SpeechOptions,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
-    /// The tokens that are made and accepted.
+    /// The tokens that are made for callers.
+    pub(crate) minting: MintSettings,
+    /// The tokens that are accepted in place of keys.
     pub(crate) tokens: TokenSettings,
     /// Where commands reach this gateway, if it follows a keys file.
     pub(crate) control: Option<ControlSettings>,
@@ -147,7 +150,9 @@ impl Config {
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
         let mode = auth.as_ref().map(Settings::mode);
-        let tokens = TokenSettings::read(&environment, mode, &mut read.problems);
+        let minting = MintSettings::read(&environment, mode, &mut read.problems);
+        let makes_tokens = minting.are_made();
+        let tokens = TokenSettings::read(&environment, makes_tokens, &mut read.problems);
         let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
         let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
@@ -176,6 +181,7 @@ impl Config {
                 speech,
                 logging,
                 digest,
+                minting,
                 tokens,
                 audit,
                 control,

@@ -14,6 +14,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
+use voxgate::keys::TokenKeys;
+use voxgate::token::TokenIssuer;
 use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
@@ -51,8 +53,8 @@ pub(crate) struct Gateway {
     /// Removes its socket at the end.
     control: Option<ControlServer>,
     rejections: Arc<Rejections>,
-    /// Whether tokens are signed with a key of this process alone.
-    has_ephemeral_tokens: bool,
+    /// The issuer of tokens whose public keys the admin listener shows.
+    published: Option<TokenIssuer>,
 }
 
 /// The addresses that a gateway listens on.
@@ -132,13 +134,30 @@ impl Gateway {
         });
         let layer = layer.map_err(io::Error::other);
         let layer = layer.map_err(cannot("cannot start the authentication layer"))?;
+        let (cuts_tunnels, published) = (config.tokens.cut, config.tokens.published());
+        let mint = config.minting.layer(
+            config.tokens.issuer(),
+            Arc::clone(&sink) as Arc<dyn AuditSink>,
+        );
+        let keys = layer.verifier().cloned();
+        let verifier = match keys.clone() {
+            Some(keys) => config
+                .tokens
+                .verifier(keys, config.redis.as_ref())
+                .map(Some),
+            None => Ok(None),
+        };
+        let verifier = verifier.map_err(cannot("cannot start a thread that follows keys"))?;
+        let layer = layer.map_verifier(|keys| {
+            let verifier = verifier.unwrap_or_else(|| TokenKeys::without_tokens(keys));
+            config.minting.verifier(verifier)
+        });
         let layer = match config.audit.pepper {
             Some(pepper) => layer.with_pepper(pepper),
             None => layer,
         };
         let limiter = layer.limiter().clone();
         metrics.observe_limits(limiter.clone());
-        let keys = layer.verifier().cloned();
         if let Some(keys) = &keys {
             metrics.observe_keys(keys.clone());
             key_changes::follow(keys, Arc::clone(&sink), metrics.clone());
@@ -167,7 +186,6 @@ impl Gateway {
             let waiting = ConnectionLimiter::new(most, most.div_ceil(2));
             (dialect, waiting)
         });
-        let has_ephemeral_tokens = config.tokens.is_ephemeral;
         let worker_config = WorkerConfig {
             first_messages,
             credential_header: config.credential_header.map(|header| (dialect, header)),
@@ -177,16 +195,12 @@ impl Gateway {
             deployment_key,
             forwarded_headers: config.forwarded_headers,
             lists: FilterListsLayer::new(config.filters_lists),
-            revocations: Revocations::new(keys.clone()),
+            revocations: Revocations::new(keys.clone(), cuts_tunnels),
             timeouts: config.timeouts,
             connections,
             upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
-            mint: config
-                .tokens
-                .mint_layer(Arc::clone(&sink) as Arc<dyn AuditSink>),
-            layer: config
-                .tokens
-                .accept(layer)
+            mint,
+            layer: layer
                 .with_request_validation(config.request_validation)
                 .with_audit_sink(Arc::clone(&sink))
                 .with_speech(config.speech),
@@ -203,7 +217,7 @@ impl Gateway {
             limiter,
             control,
             rejections,
-            has_ephemeral_tokens,
+            published,
         })
     }
 
@@ -225,9 +239,6 @@ impl Gateway {
                 "preconfigured mode on a non-loopback address: every client that can reach this \
                  address is served without a credential"
             );
-        }
-        if self.has_ephemeral_tokens {
-            tracing::warn!("{}", super::minting::EPHEMERAL);
         }
         self.sink.record(&AuditRecord::Start(self.start));
         let workers = self
@@ -252,6 +263,7 @@ impl Gateway {
             addresses: self.addresses,
             keys: self.keys,
             rejections: Arc::clone(&self.rejections),
+            published: self.published,
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
         let end = runtime.block_on(supervisor.run(self.admin, self.metrics))?;
@@ -320,6 +332,7 @@ struct Supervisor<'a> {
     addresses: Addresses,
     keys: Option<SharedKeyRing>,
     rejections: Arc<Rejections>,
+    published: Option<TokenIssuer>,
 }
 
 impl Supervisor<'_> {
@@ -337,7 +350,7 @@ impl Supervisor<'_> {
         let listener = tokio::net::TcpListener::from_std(admin)
             .map_err(cannot("cannot serve the admin listener"))?;
         let readiness = Readiness::new(metrics.audit().cloned());
-        let router = admin::router(readiness.clone(), metrics);
+        let router = admin::router(readiness.clone(), metrics, self.published.clone());
         tokio::spawn(admin::serve(listener, router));
         let rejections = Arc::clone(&self.rejections);
         tokio::spawn(async move { rejections.follow().await });

@@ -33,6 +33,7 @@ mod service;
 mod settings;
 mod signals;
 mod tls;
+mod tokens;
 mod upstreams;
 mod worker;
 mod write_limit;

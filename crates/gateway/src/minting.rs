@@ -1,12 +1,13 @@
-//! The short-lived tokens that the gateway makes and accepts.
+//! The short-lived tokens that the gateway makes: for whom, and in answer to which requests.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use voxgate::env::{Environment, Mode, path_to_show, read_text};
+#[cfg(test)]
+use voxgate::AuthLayer;
+use voxgate::env::{Environment, Mode};
 use voxgate::keys::TokenKeys;
-use voxgate::token::{Grant, SigningKey, SpentTokens, TokenIssuer, TokenVerifier};
-use voxgate::{AuditSink, AuthLayer, ConfigError, Problem, SharedKeyRing};
+use voxgate::token::{Grant, TokenIssuer};
+use voxgate::{AuditSink, ConfigError, Problem};
 use voxgate_mint::{
     IssuedToken, Issuer, MintLayer, Minting, NotIssued, SignatureVerifier, SignedRequests,
     TokenRequest,
@@ -14,29 +15,17 @@ use voxgate_mint::{
 use voxgate_token_cli::Signing;
 
 use super::settings::{TOKEN_MINT, TOKEN_SIGNED_HOSTS, TOKEN_SIGNING_KEY_FILE, default_of};
+use super::tokens::TokenSettings;
 
 /// The verifier of the gateway: keys, the tokens that stand for them, and signed requests for tokens.
 pub(crate) type Verifier = SignatureVerifier<TokenKeys>;
 
-/// What the operator is told about a signing key that the gateway made.
-pub(crate) const EPHEMERAL: &str = "tokens are signed with a key that this process makes: neither \
-                                    other replicas nor this gateway after a restart accept them; \
-                                    set VOXGATE_TOKEN_SIGNING_KEY_FILE";
-/// `iss` and `aud` of the tokens.
-const ISSUER: &str = "voxgate";
-/// Single-use tokens that are remembered until they end.
-const MAX_SPENT: usize = 100_000;
-
 /// The longest name of a host (RFC 1035 §2.3.4), with a port.
 const MAX_HOST_BYTES: usize = 255 + 6;
 
-/// What tokens are made and checked with.
+/// Whether tokens are made, and for which signed requests.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TokenSettings {
-    /// What signs tokens; `None` when none are accepted.
-    issuer: Option<TokenIssuer>,
-    /// Whether the signing key exists in this process alone.
-    pub(crate) is_ephemeral: bool,
+pub(crate) struct MintSettings {
     /// The hosts that a signed request may name; `None` when no tokens are made.
     signed_hosts: Option<Vec<String>>,
 }
@@ -44,38 +33,18 @@ pub(crate) struct TokenSettings {
 /// A layer that checks keys alone.
 #[cfg(test)]
 pub(crate) fn keys_alone(layer: AuthLayer) -> AuthLayer<Verifier> {
-    TokenSettings::default().accept(layer)
+    layer.map_verifier(|keys| MintSettings::default().verifier(TokenKeys::without_tokens(keys)))
 }
 
-impl TokenSettings {
-    /// Reads the settings, and the signing key.
+impl MintSettings {
+    /// Reads the settings.
     pub(crate) fn read(
         environment: &Environment,
         mode: Option<Mode>,
         problems: &mut Vec<Problem>,
     ) -> Self {
-        let signing = environment.get(TOKEN_SIGNING_KEY_FILE);
-        let signing = signing.map(|path| signing_key(Path::new(path), problems));
-        let signed_hosts = signed_hosts(environment, mode, problems);
-        let is_ephemeral = signing.is_none() && signed_hosts.is_some();
-        let key = match signing {
-            Some(key) => key,
-            None if is_ephemeral => match SigningKey::ephemeral() {
-                Ok(key) => Some(key),
-                Err(error) => {
-                    problems.push(Problem::new(
-                        TOKEN_MINT,
-                        format!("needs a key to sign with: {error}"),
-                    ));
-                    None
-                }
-            },
-            None => None,
-        };
         Self {
-            issuer: key.map(|key| TokenIssuer::new(ISSUER, ISSUER, key, [])),
-            is_ephemeral,
-            signed_hosts,
+            signed_hosts: signed_hosts(environment, mode, problems),
         }
     }
 
@@ -84,44 +53,33 @@ impl TokenSettings {
         self.signed_hosts.is_some()
     }
 
-    /// Lets the layer accept tokens and signed requests beside keys.
-    pub(crate) fn accept(&self, layer: AuthLayer<SharedKeyRing>) -> AuthLayer<Verifier> {
-        let spent = || Arc::new(SpentTokens::new(MAX_SPENT));
-        layer.map_verifier(|keys| {
-            let hosts = self.signed_hosts.clone();
-            let signed = hosts.map(|hosts| SignedRequests::new(keys.clone(), hosts));
-            let keys = match &self.issuer {
-                Some(issuer) => {
-                    TokenKeys::new(keys, TokenVerifier::new(Some(issuer.clone())), spent())
-                }
-                None => TokenKeys::without_tokens(keys),
-            };
-            SignatureVerifier::new(keys, signed)
-        })
+    /// Verifies what `keys` does, and signed requests.
+    pub(crate) fn verifier(&self, keys: TokenKeys) -> Verifier {
+        let hosts = self.signed_hosts.clone();
+        let signed = hosts.map(|hosts| SignedRequests::new(keys.keys().clone(), hosts));
+        SignatureVerifier::new(keys, signed)
     }
 
-    /// The layer that answers requests for tokens. Without them, it passes every request on.
-    pub(crate) fn mint_layer(&self, sink: Arc<dyn AuditSink>) -> MintLayer {
-        match &self.issuer {
-            Some(issuer) if self.are_made() => {
-                MintLayer::new(Minting::new(Signer(issuer.clone()), sink))
-            }
-            _ => MintLayer::default(),
+    /// The layer that answers requests for tokens, which `issuer` signs. When no tokens are made, it
+    /// passes every request on.
+    pub(crate) fn layer(&self, issuer: Option<TokenIssuer>, sink: Arc<dyn AuditSink>) -> MintLayer {
+        match issuer.filter(|_| self.are_made()) {
+            Some(issuer) => MintLayer::new(Minting::new(Signer(issuer), sink)),
+            None => MintLayer::default(),
         }
     }
 }
 
-/// What the commands sign and verify tokens with.
+/// What the commands sign and verify tokens with: what the gateway does.
 ///
 /// # Errors
 ///
-/// If the signing key cannot be used.
+/// If a setting of tokens is wrong.
 pub(crate) fn signing(environment: &Environment) -> Result<Signing, ConfigError> {
     let mut problems = Vec::new();
-    let path = environment.get(TOKEN_SIGNING_KEY_FILE).map(Path::new);
-    let key = path.and_then(|path| signing_key(path, &mut problems));
-    let signing = match key {
-        Some(key) => Signing::Key(TokenIssuer::new(ISSUER, ISSUER, key, [])),
+    let tokens = TokenSettings::read(environment, false, &mut problems);
+    let signing = match tokens.issuer() {
+        Some(issuer) => Signing::Key(issuer),
         None => Signing::None {
             setting: TOKEN_SIGNING_KEY_FILE,
         },
@@ -145,26 +103,6 @@ impl Issuer for Signer {
             issued: issued.issued,
             expires: issued.expires,
         })
-    }
-}
-
-fn signing_key(path: &Path, problems: &mut Vec<Problem>) -> Option<SigningKey> {
-    let shown = path_to_show(path).unwrap_or("its value");
-    let mut problem = |message| problems.push(Problem::new(TOKEN_SIGNING_KEY_FILE, message));
-    match read_text(path) {
-        Err(error) => {
-            problem(format!(
-                "cannot read {shown} ({error}); mount the Secret with the key"
-            ));
-            None
-        }
-        Ok(text) => match SigningKey::parse(&text) {
-            Ok(key) => Some(key),
-            Err(error) => {
-                problem(format!("{shown} {error}"));
-                None
-            }
-        },
     }
 }
 
@@ -228,12 +166,12 @@ mod tests {
 
     use super::super::settings;
 
-    fn read(vars: &[(&str, &str)], mode: Mode) -> (TokenSettings, Vec<String>) {
+    fn read(vars: &[(&str, &str)], mode: Mode) -> (MintSettings, Vec<String>) {
         let vars = vars.iter();
         let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let environment = Environment::new(vars, settings::settings());
         let mut problems = Vec::new();
-        let read = TokenSettings::read(&environment, Some(mode), &mut problems);
+        let read = MintSettings::read(&environment, Some(mode), &mut problems);
         (read, problems.iter().map(ToString::to_string).collect())
     }
 
@@ -244,13 +182,12 @@ mod tests {
             (&[(TOKEN_MINT, "off")], Mode::Preconfigured),
         ] {
             let (off, problems) = read(vars, mode);
-            assert!(!off.are_made() && off.issuer.is_none() && !off.is_ephemeral);
+            assert!(!off.are_made());
             assert!(problems.is_empty(), "{problems:?}");
         }
         let (on, problems) = read(&[(TOKEN_MINT, "on")], Mode::Validate);
         let hosts = ["api-engine.inworld.ai", "api.inworld.ai"].map(str::to_owned);
         assert_eq!(on.signed_hosts, Some(hosts.to_vec()));
-        assert!(on.are_made() && on.issuer.is_some() && on.is_ephemeral);
         assert!(problems.is_empty(), "{problems:?}");
     }
 
@@ -269,28 +206,6 @@ mod tests {
             let (_, problems) = hosts(wrong);
             assert_eq!(problems.len(), 1, "{wrong}: {problems:?}");
         }
-    }
-
-    #[test]
-    fn a_signing_key_is_read_or_is_a_problem_without_its_content() {
-        let folder = tempfile::tempdir().expect("a directory");
-        let path = folder.path().join("key.pem");
-        let shown = path.display().to_string();
-        let vars = [(TOKEN_MINT, "on"), (TOKEN_SIGNING_KEY_FILE, shown.as_str())];
-        let (_, problems) = read(&vars, Mode::Validate);
-        assert!(problems[0].contains("cannot read"), "{problems:?}");
-        std::fs::write(&path, "hunter2").expect("written");
-        let (_, problems) = read(&vars, Mode::Validate);
-        assert!(problems[0].contains("openssl genpkey"), "{problems:?}");
-        assert!(!problems[0].contains("hunter2"), "{problems:?}");
-        let pem = include_str!("../../token/src/tests/ed25519.pem");
-        std::fs::write(&path, pem).expect("written");
-        let (on, problems) = read(&vars, Mode::Validate);
-        assert!(problems.is_empty(), "{problems:?}");
-        assert!(on.issuer.is_some() && !on.is_ephemeral);
-        // Tokens are accepted without being made.
-        let (accepts, _) = read(&vars[1..], Mode::Validate);
-        assert!(accepts.issuer.is_some() && !accepts.are_made());
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //! variables, the flags, the help, and docs/reference/settings.md all come from this table.
 
 mod audit;
-mod minting;
 mod serving;
 pub(crate) mod tls;
+mod tokens;
 mod vars;
 
 use std::iter;
@@ -13,8 +13,8 @@ use voxgate::env::SETTINGS;
 pub(crate) use voxgate::env::Setting;
 
 pub(crate) use self::audit::*;
-pub(crate) use self::minting::*;
 pub(crate) use self::serving::*;
+pub(crate) use self::tokens::*;
 pub(crate) use self::vars::{digest, environment};
 
 /// Every setting, group by group, in the order in which they are shown.
@@ -23,7 +23,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
         .chain(SERVING)
         .chain(tls::TLS)
         .chain(SETTINGS)
-        .chain(MINTING)
+        .chain(TOKENS)
         .chain(AUDITING)
         .chain(LOGGING)
 }

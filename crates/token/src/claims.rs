@@ -90,13 +90,14 @@ impl ClaimedLimits {
     }
 
     fn read(&self) -> Option<Limits> {
-        let mut limits = Limits::default();
-        limits.rate = match &self.rate {
+        let rate = match &self.rate {
             Some(rate) => Some(Rate::parse(rate)?),
             None => None,
         };
-        limits.burst = self.burst;
-        limits.concurrency = self.concurrency;
-        Some(limits)
+        Some(Limits {
+            rate,
+            burst: self.burst,
+            concurrency: self.concurrency,
+        })
     }
 }

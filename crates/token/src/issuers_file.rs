@@ -299,10 +299,11 @@ impl RawIssuer {
                 false
             }
         };
-        let mut limits = Limits::default();
-        limits.rate = self.rate.as_deref().and_then(Rate::parse);
-        limits.burst = self.burst;
-        limits.concurrency = self.concurrency;
+        let limits = Limits {
+            rate: self.rate.as_deref().and_then(Rate::parse),
+            burst: self.burst,
+            concurrency: self.concurrency,
+        };
         if limits.rate.is_none() && (self.rate.is_some() || self.burst.is_some()) {
             wrong.push("rate must be such as 50/s, 600/min or 10000/h; burst needs it".to_owned());
         }

@@ -166,12 +166,10 @@ mod tests {
 
     #[test]
     fn limits_are_the_narrower_of_both() {
-        let limits = |rate: Option<&str>, burst, concurrency| {
-            let mut limits = Limits::default();
-            limits.rate = rate.and_then(Rate::parse);
-            limits.burst = NonZeroU32::new(burst);
-            limits.concurrency = NonZeroU32::new(concurrency);
-            limits
+        let limits = |rate: Option<&str>, burst, concurrency| Limits {
+            rate: rate.and_then(Rate::parse),
+            burst: NonZeroU32::new(burst),
+            concurrency: NonZeroU32::new(concurrency),
         };
         for (key, token, expected) in [
             (limits(None, 0, 0), limits(None, 0, 0), limits(None, 0, 0)),

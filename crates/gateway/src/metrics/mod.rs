@@ -249,7 +249,10 @@ impl Metrics {
             reason: decision.reason(),
             key_id: KeyId::of(decision.principal),
         };
-        let is_used = decision.auth_method == Some(AuthMethod::ApiKey);
+        let is_used = matches!(
+            decision.auth_method,
+            Some(AuthMethod::ApiKey | AuthMethod::Jwt)
+        );
         self.count(labels, is_used.then_some(decision.time));
         self.limits.decided(decision);
         if decision.denial.is_none() {

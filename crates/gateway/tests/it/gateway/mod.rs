@@ -29,5 +29,6 @@ mod slow_clients;
 mod smuggling;
 mod speech;
 mod tls;
+mod tokens;
 mod tunnels;
 mod upstream_failures;
