@@ -17,6 +17,7 @@ pub mod forwarding;
 pub mod random;
 pub mod screen;
 pub mod targets;
+pub mod token;
 
 /// The program of one target: libFuzzer's, or the one that mutates at random.
 #[macro_export]
