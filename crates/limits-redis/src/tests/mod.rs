@@ -7,6 +7,7 @@ mod leases;
 mod logs;
 mod revoking;
 mod server;
+mod spending;
 mod waiting;
 
 use std::future::Future;
