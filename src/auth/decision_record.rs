@@ -34,9 +34,11 @@ impl<V> Pipeline<V> {
         let is_in_force =
             matches!(context.method, AuthMethod::ApiKey | AuthMethod::Jwt) && principal.is_some();
         let texts = RecordTexts::of(request, context.dialect, is_in_force, denial);
-        let limited = principal
-            .filter(|principal| !principal.is_unlimited() || self.policy.has_explicit_scopes());
-        let rule = limited.and_then(|_| self.policy.find(request.method(), request.uri().path()));
+        let (method, path) = (request.method(), request.uri().path());
+        let limited = principal.filter(|principal| {
+            !principal.is_unlimited() || self.policy.names_explicitly(method, path)
+        });
+        let rule = limited.and_then(|_| self.policy.find(method, path));
         self.sink.commit(&AuditRecord::Decision(Decision {
             time: context.start.time,
             request_id: context.start.request_id,

@@ -11,6 +11,7 @@ pub(super) struct Route {
     path: &'static str,
     scope: Option<&'static str>,
     realtime: bool,
+    mints: bool,
     speech: Option<&'static SpeechProfile>,
 }
 
@@ -58,6 +59,7 @@ pub(super) const fn route(method: &'static str, path: &'static str, scope: &'sta
         path,
         scope: Some(scope),
         realtime: false,
+        mints: false,
         speech: None,
     }
 }
@@ -69,13 +71,17 @@ pub(super) const fn any_key(method: &'static str, path: &'static str) -> Route {
         path,
         scope: None,
         realtime: false,
+        mints: false,
         speech: None,
     }
 }
 
-/// Asks for a token. A realtime key exists to mint tokens for its clients.
+/// Asks for a token. Where tokens are made here, a realtime key may ask: it exists to mint tokens for
+/// its clients. Otherwise the scope is required of every key.
 pub(super) const fn mint(path: &'static str) -> Route {
-    route("POST", path, MINT_TOKENS).realtime()
+    let mut route = route("POST", path, MINT_TOKENS).realtime();
+    route.mints = true;
+    route
 }
 
 /// The request for a token that clients of every vendor can send.
@@ -102,6 +108,9 @@ impl Route {
         if let Some(profile) = self.speech {
             rule = rule.with_speech(profile.clone());
         }
-        if self.realtime { rule.realtime() } else { rule }
+        if self.realtime {
+            rule = rule.realtime();
+        }
+        if self.mints { rule.minting() } else { rule }
     }
 }

@@ -152,6 +152,10 @@ impl Config {
         let mode = auth.as_ref().map(Settings::mode);
         let minting = MintSettings::read(&environment, mode, &mut read.problems);
         let makes_tokens = minting.are_made();
+        let auth = match makes_tokens {
+            true => auth.map(Settings::with_minting),
+            false => auth,
+        };
         let tokens = TokenSettings::read(&environment, makes_tokens, &mut read.problems);
         let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;

@@ -156,7 +156,9 @@ fn check(flags: Flags) -> ExitCode {
 
 fn policy(flags: Flags) -> ExitCode {
     let environment = Environment::new(settings::environment(flags), settings::settings());
-    show(Settings::policy_from(&environment).map(|policy| PolicyTable(&policy).to_string()))
+    let policy = Settings::policy_from(&environment);
+    let policy = policy.map(|policy| minting::policy(policy, &environment));
+    show(policy.map(|policy| PolicyTable(&policy).to_string()))
 }
 
 fn token(matches: &ArgMatches) -> ExitCode {

@@ -7,7 +7,7 @@ use voxgate::AuthLayer;
 use voxgate::env::{Environment, Mode};
 use voxgate::keys::TokenKeys;
 use voxgate::token::{Grant, TokenIssuer};
-use voxgate::{AuditSink, ConfigError, Problem};
+use voxgate::{AuditSink, ConfigError, Policy, Problem};
 use voxgate_mint::{
     IssuedToken, Issuer, MintLayer, Minting, NotIssued, SignatureVerifier, SignedRequests,
     TokenRequest,
@@ -67,6 +67,15 @@ impl MintSettings {
             Some(issuer) => MintLayer::new(Minting::new(Signer(issuer), sink)),
             None => MintLayer::default(),
         }
+    }
+}
+
+/// The policy of a gateway with these settings. The command that shows it reports no wrong setting of
+/// tokens: with one, the gateway does not start.
+pub(crate) fn policy(policy: Policy, environment: &Environment) -> Policy {
+    match MintSettings::read(environment, None, &mut Vec::new()).are_made() {
+        true => policy.with_minting(),
+        false => policy,
     }
 }
 

@@ -60,7 +60,9 @@ impl fmt::Debug for Minting {
 /// A [`Layer`] that answers requests for tokens and passes every other request on.
 ///
 /// It belongs inside of [`AuthLayer`](voxgate::AuthLayer), which accepted the request, and in front of
-/// the proxy. Without [`Minting`] it passes every request on.
+/// the proxy. Give that layer the policy [`with_minting`](voxgate::Policy::with_minting): the rules of
+/// a dialect otherwise require the scope [`MINT_TOKENS`] of every key. Without [`Minting`], this layer
+/// passes every request on.
 #[derive(Clone, Debug, Default)]
 pub struct MintLayer(Option<Arc<Minting>>);
 

@@ -113,7 +113,14 @@ async fn ask(
     let behind = service_fn(|_: Request<Full<Bytes>>| async {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("\"forwarded\"")))
     });
-    let auth = AuthLayer::new(ring()).with_dialect(dialect);
+    let policy = dialect.policy();
+    let policy = match minting {
+        Some(_) => policy.with_minting(),
+        None => policy,
+    };
+    let auth = AuthLayer::new(ring())
+        .with_dialect(dialect)
+        .with_policy(policy);
     let service = auth.layer(layer.layer(behind));
     let response = service.oneshot(request).await.expect("an answer");
     let (parts, body) = response.into_parts();
@@ -349,10 +356,17 @@ async fn other_requests_are_passed_on() {
         (WORKS, post("/v1/auth/grant/", &token, "{}")),
         (WORKS, post("/access-token", &token, "{}")),
         (WORKS, get),
-        // Minting is off: the path is one like any other.
-        (None, post("/v1/auth/grant", &token, "{}")),
     ] {
         let (status, body, _, recorded) = ask(Dialect::Deepgram, minting, request).await;
         assert_eq!((status, body, recorded), (200, json!("forwarded"), 0));
+    }
+}
+
+#[tokio::test]
+async fn where_no_tokens_are_made_a_request_for_one_needs_its_scope() {
+    for (key, status) in [(MINTER, 200), (SPEAKER, 403), (ANYONE, 403)] {
+        let request = post("/v1/auth/grant", &format!("Token {key}"), "{}");
+        let (answered, _, _, recorded) = ask(Dialect::Deepgram, None, request).await;
+        assert_eq!((answered, recorded), (status, 0), "{key}");
     }
 }

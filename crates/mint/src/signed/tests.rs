@@ -243,3 +243,55 @@ fn a_disabled_key_signs_nothing() {
         DenialKind::UnknownCredential
     );
 }
+
+/// A verifier that answers with the name of the method that was called.
+struct Named;
+
+impl Verify for Named {
+    type Future = std::future::Ready<Verdict>;
+
+    fn verify(&self, _: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
+        VerifyOutcome::Ready(Ok(Principal::new("verify")))
+    }
+
+    fn verify_at(&self, _: RawCredential<'_>, now: SystemTime) -> VerifyOutcome<Self::Future> {
+        assert_eq!(now, UNIX_EPOCH);
+        VerifyOutcome::Ready(Ok(Principal::new("verify_at")))
+    }
+
+    fn verify_again(
+        &self,
+        _: RawCredential<'_>,
+        accepted: &Principal,
+    ) -> VerifyOutcome<Self::Future> {
+        assert_eq!(accepted.id(), "a");
+        VerifyOutcome::Ready(Ok(Principal::new("verify_again")))
+    }
+
+    fn needs_policy(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn every_other_credential_is_passed_on_by_each_method() {
+    let verifier = SignatureVerifier::new(Named, None);
+    let credential = || RawCredential::new(b"a key");
+    let called = |outcome| match outcome {
+        VerifyOutcome::Ready(Ok(principal)) => Principal::id(&principal).to_owned(),
+        _ => panic!("no verdict"),
+    };
+    assert_eq!(
+        called(verifier.verify_at(credential(), UNIX_EPOCH)),
+        "verify_at"
+    );
+    assert_eq!(
+        called(verifier.verify_again(credential(), &Principal::new("a"))),
+        "verify_again"
+    );
+    assert!(verifier.needs_policy());
+    // Without secrets, every signature is refused, and nothing is asked.
+    let signature = RawCredential::signature(b"ApiKey=k");
+    let refused = verifier.verify_at(signature, UNIX_EPOCH);
+    assert!(matches!(refused, VerifyOutcome::Ready(Err(_))));
+}

@@ -58,7 +58,10 @@ fn each_path_is_of_one_endpoint_and_life_is_within_its_limits() {
             if dialect != Dialect::Auto && endpoint.is_of(dialect) {
                 let rule = rule.expect("a rule");
                 assert_eq!(rule.scope(), Some(crate::MINT_TOKENS), "{dialect} {path}");
-                assert!(rule.is_realtime());
+                assert!(rule.is_realtime() && rule.is_explicit());
+                let minting = dialect.policy().with_minting();
+                let rule = minting.find(&http::Method::POST, &path).expect("a rule");
+                assert!(!rule.is_explicit(), "{dialect} {path}");
             }
         }
     }

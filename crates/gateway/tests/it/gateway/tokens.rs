@@ -266,3 +266,133 @@ async fn the_public_keys_are_published_only_if_the_operator_says_so() {
     assert_eq!(keys["keys"][0]["crv"], "Ed25519");
     assert!(keys["keys"][0]["d"].is_null());
 }
+
+/// Asks for a token in the neutral form.
+async fn mint(gateway: &Started, key: &str, body: &str) -> (u16, Value) {
+    let length = body.len();
+    let request = format!(
+        "POST /voxgate/v1/tokens HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
+    );
+    let reply = send_raw(gateway.address, request).await;
+    (
+        reply.status,
+        serde_json::from_str(&reply.body).unwrap_or_default(),
+    )
+}
+
+const KEY: &str = "a-long-enough-key-of-ivr";
+
+#[tokio::test]
+async fn a_token_that_a_gateway_makes_is_accepted_by_its_replicas() {
+    let place = Place::new();
+    let upstream = upstream().await;
+    let start = || {
+        place
+            .gateway(upstream)
+            .var("VOXGATE_TOKEN_MINT", "on")
+            .var("VOXGATE_TOKEN_ISSUER", "speech.example")
+            .var("VOXGATE_TOKEN_AUDIENCE", "speech")
+            .start()
+    };
+    let (one, other) = (start(), start());
+    let (status, made) = mint(&one, KEY, r#"{"scopes":["voices:read"]}"#).await;
+    assert_eq!(status, 200, "{made}");
+    let token = made["access_token"].as_str().unwrap();
+    // Its scope does not open this route, so that each gateway knows the token and refuses the request.
+    assert_eq!(ask(&other, token).await.0, 403);
+    let known = other.wait_for_record("refusal", |record| record["outcome"] == "refused");
+    assert_eq!(known["reason"], "insufficient_scope");
+    assert_eq!(known["key_id"], "ivr");
+    assert_eq!(known["token_issuer"], "speech.example");
+    assert_eq!(known["token_id"], made["token_id"]);
+    // A token for everything that the key may do, once.
+    let (_, once) = mint(&other, KEY, r#"{"single_use":true}"#).await;
+    let once = once["access_token"].as_str().unwrap();
+    assert_eq!(ask(&other, once).await.0, 200);
+    assert_eq!(ask(&other, once).await.0, 401);
+    // A token makes no tokens.
+    let (_, another) = mint(&one, KEY, "{}").await;
+    let another = another["access_token"].as_str().unwrap();
+    assert_eq!(ask(&one, another).await.0, 200);
+    assert_eq!(mint(&one, another, "{}").await.0, 403);
+    // Tokens of another issuer with the same key are not accepted.
+    assert_eq!(ask(&one, &self::token(ED25519)).await.0, 401);
+    // The key is disabled between mint and use.
+    place.write("keys.toml", &key("disabled = true\n"));
+    until_status(&one, another, 401).await;
+    until_status(&other, another, 401).await;
+}
+
+#[tokio::test]
+async fn tokens_are_made_with_the_signing_key_of_now() {
+    let place = Place::new();
+    let upstream = upstream().await;
+    let gateway = place
+        .gateway(upstream)
+        .var("VOXGATE_TOKEN_MINT", "on")
+        .var("VOXGATE_TOKEN_SECOND_KEY_FILE", place.path("second.pem"));
+    place.write("second.pem", P256);
+    let gateway = gateway.start();
+    let (_, before) = mint(&gateway, KEY, "{}").await;
+    let before = before["access_token"].as_str().unwrap().to_owned();
+    // The two are exchanged: tokens of both are accepted.
+    place.write("second.pem", ED25519);
+    place.write("signing.pem", P256);
+    let head = |token: &str| token.split('.').next().unwrap().to_owned();
+    let mut after = before.clone();
+    for _ in 0..3000 {
+        let (status, made) = mint(&gateway, KEY, "{}").await;
+        assert_eq!(status, 200, "{made}");
+        after = made["access_token"].as_str().unwrap().to_owned();
+        if head(&after) != head(&before) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_ne!(head(&after), head(&before), "another algorithm");
+    for token in [&before, &after] {
+        assert_eq!(ask(&gateway, token).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_a_token_needs_its_scope_where_none_are_made() {
+    let place = Place::new();
+    let made = || async { "made by the server" };
+    let router = Router::new().route("/voxgate/v1/tokens", axum::routing::post(made));
+    let gateway = place.gateway(serve(router).await).start();
+    assert_eq!(mint(&gateway, KEY, "{}").await.0, 403);
+    let refused = gateway.wait_for_record("refusal", |record| record["outcome"] == "refused");
+    assert_eq!(refused["reason"], "insufficient_scope");
+    assert_eq!(refused["rule"], "POST /voxgate/v1/tokens");
+    place.write("keys.toml", &key("scopes = [\"tokens:mint\"]\n"));
+    for _ in 0..3000 {
+        match mint(&gateway, KEY, "{}").await.0 {
+            200 => return,
+            status => assert_eq!(status, 403),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the scope does not count");
+}
+
+#[test]
+fn a_gateway_without_a_signing_key_says_who_accepts_its_tokens() {
+    let place = Place::new();
+    let check = |mint: &str| {
+        Program::new(&["check"])
+            .var("VOXGATE_UPSTREAM", "http://127.0.0.1:1")
+            .var("VOXGATE_KEYS_FILE", place.path("keys.toml"))
+            .var("VOXGATE_TOKEN_MINT", mint)
+            .run()
+    };
+    let (code, told, error) = check("on");
+    assert_eq!(code, Some(0), "{error}");
+    for expected in ["makes short-lived tokens", "exists only in this process"] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    let (_, told, _) = check("off");
+    assert!(!told.contains("token"), "{told}");
+}
