@@ -152,10 +152,7 @@ fn a_digest_tells_rings_apart_and_says_nothing_of_secrets_in_the_clear() {
         vec![of("b", Principal::new("a"))],
         vec![of("a", Principal::new("b"))],
         vec![a().disabled(true)],
-        vec![of(
-            "a",
-            Principal::new("a").with_scopes::<crate::principal::Scope>([]),
-        )],
+        vec![of("a", Principal::new("a").with_scopes::<Scope>([]))],
     ] {
         assert_ne!(first, digest(other));
     }
