@@ -28,7 +28,8 @@ impl<V> Pipeline<V> {
         let denial = refused.map(|(refused, _)| refused.denial.kind());
         let texts = RecordTexts::of(request, context, denial);
         let principal = context.principal.as_ref();
-        let limited = principal.filter(|principal| !principal.is_unlimited());
+        let limited = principal
+            .filter(|principal| !principal.is_unlimited() || self.policy.has_explicit_scopes());
         let rule = limited.and_then(|_| self.policy.find(request.method(), request.uri().path()));
         self.sink.commit(&AuditRecord::Decision(Decision {
             time: context.start.time,
@@ -37,7 +38,7 @@ impl<V> Pipeline<V> {
             auth_method: refused.is_none().then_some(context.method),
             principal,
             denial: refused.map(|(refused, _)| &refused.denial),
-            limit: refused.and_then(|(refused, _)| refused.told().limit()),
+            limit: refused.and_then(|(refused, _)| refused.denial.limit()),
             queued: decided.unwrap_or_else(|(refused, _)| refused.queued),
             status: refused.map(|(_, status)| status),
             http_method: &texts.method,

@@ -21,3 +21,4 @@ pub use self::layer::AuthLayer;
 pub use self::request_guard::Tunnel;
 pub use self::request_start::PeerAddr;
 pub use self::service::Auth;
+pub use self::stages::CloseConnection;

@@ -12,6 +12,12 @@ use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const XI_API_KEY: HeaderName = HeaderName::from_static("xi-api-key");
 
+/// In every response of its API.
+pub(super) static CONCURRENCY_FIELDS: [HeaderName; 2] = [
+    HeaderName::from_static("current-concurrent-requests"),
+    HeaderName::from_static("maximum-concurrent-requests"),
+];
+
 static CARRIERS: [CredentialLocation; 1] = [CredentialLocation::Header(XI_API_KEY, &[Form::Raw])];
 
 pub(super) static PROFILE: Profile = Profile {

@@ -8,6 +8,7 @@ mod auto;
 mod basic;
 mod caller_key;
 mod credential_location;
+mod description;
 mod grpc;
 mod messages;
 mod presented;
@@ -32,6 +33,8 @@ use self::refusal::{Refusal, Retry};
 use self::route::Route;
 
 pub use self::caller_key::IssuedKey;
+#[doc(hidden)]
+pub use self::description::Description;
 #[doc(hidden)]
 pub use self::grpc::is_grpc;
 pub(crate) use self::presented::{PresentedCredentials, Search, may_be_copied};
@@ -130,6 +133,13 @@ impl Dialect {
         self.profile().name
     }
 
+    /// This dialect in words, for the reference page.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn description(self) -> Description {
+        Description::of(self)
+    }
+
     /// The environment variable of this vendor's deployment key, if there is one.
     #[must_use]
     pub fn deployment_variable(self) -> Option<&'static str> {
@@ -167,6 +177,11 @@ impl Dialect {
             Self::Auto => auto::by_credential(request).unwrap_or(self),
             _ => self,
         }
+    }
+
+    /// The fields in which the vendor's responses tell the concurrency: used and allowed.
+    pub(crate) fn concurrency_fields(self) -> Option<&'static [HeaderName; 2]> {
+        (self == Self::ElevenLabs).then_some(&elevenlabs::CONCURRENCY_FIELDS)
     }
 
     /// Reads the credential from the credential locations of this dialect.

@@ -34,6 +34,8 @@ const ROUTES: &[Route] = &[
     route("GET", "/v1/audio/speech/stream", SPEAK),
     route("GET", "/v1/audio/voices", READ_VOICES),
     route("GET", "/v1/models", READ_MODELS),
+    // Names of models on compatible servers have a slash: `org/model`.
+    route("GET", "/v1/models/{model%2F}", READ_MODELS),
     route("GET", "/v1/models/*", READ_MODELS),
     route("GET", "/v1/realtime", "realtime").realtime(),
 ];

@@ -28,6 +28,8 @@ pub struct Rule {
     method: Box<str>,
     pattern: Box<str>,
     scope: Option<Box<str>>,
+    /// A principal without scopes is refused, too.
+    explicit: bool,
     realtime: bool,
     voice: Option<Voice>,
     /// The name of the only dialect whose requests the rule applies to. `None` for all.
@@ -49,8 +51,9 @@ impl fmt::Display for InvalidRule {
         f.write_str(match self {
             Self::Method => "method must be \"*\" or a method in capitals, such as \"POST\"",
             Self::Pattern => {
-                "path must be \"*\", or begin with / and have {name} for a whole segment, * at its \
-                 end for the rest, and characters outside ASCII percent-encoded"
+                "path must be \"*\", or begin with / and have {name} for a whole segment, {name%2F} \
+                 for a segment that may contain encoded slashes, * at its end for the rest, and \
+                 characters outside ASCII percent-encoded"
             }
         })
     }
@@ -69,10 +72,13 @@ pub enum Voice {
 
 impl Rule {
     /// Names requests with this method (`*` means any) and a path that matches `pattern`: literal
-    /// segments, `{name}` for one segment, and `*` at the end for the rest. The pattern `*` matches
-    /// any path.
+    /// segments, `{name}` for one segment, `{name%2F}` for one segment that may contain encoded
+    /// slashes, and `*` at the end for the rest. The pattern `*` matches any path without encoded
+    /// slashes.
     ///
-    /// Paths are compared decoded and case-sensitively.
+    /// Paths are compared decoded and case-sensitively. A request with an encoded slash is refused
+    /// with 400 unless the rule that decides about it has `{name%2F}` in that place, and unless a
+    /// server that decodes the slash before it routes would reach no path with other requirements.
     ///
     /// By default, the rule requires no scope: every standard key is allowed.
     ///
@@ -105,6 +111,7 @@ impl Rule {
             method: method.into(),
             pattern: pattern.into(),
             scope: None,
+            explicit: false,
             realtime: false,
             voice: None,
             dialect: None,
@@ -121,6 +128,15 @@ impl Rule {
     #[must_use]
     pub fn with_scope(mut self, scope: &str) -> Self {
         self.scope = Some(scope.into());
+        self
+    }
+
+    /// Requires `scope` of every key: a key that is not limited to scopes is refused, too. For routes
+    /// that manage the server.
+    #[must_use]
+    pub fn with_explicit_scope(mut self, scope: &str) -> Self {
+        self.scope = Some(scope.into());
+        self.explicit = true;
         self
     }
 
@@ -156,6 +172,12 @@ impl Rule {
         self.scope.as_deref()
     }
 
+    /// Whether the scope is required of every key, also of those that are not limited to scopes.
+    #[must_use]
+    pub fn is_explicit(&self) -> bool {
+        self.explicit
+    }
+
     /// Whether realtime keys are allowed.
     #[must_use]
     pub fn is_realtime(&self) -> bool {
@@ -176,6 +198,27 @@ impl Rule {
         (*self.method == *"*" || *self.method == *method.as_str()) && matches(&self.pattern, path)
     }
 
+    /// Whether a request that both rules name needs the same, by either.
+    pub(super) fn requires_the_same_as(&self, other: &Self) -> bool {
+        let requirements = |rule: &Self| {
+            let Self {
+                scope,
+                explicit,
+                realtime,
+                voice,
+                ..
+            } = rule;
+            (scope.clone(), *explicit, *realtime, voice.clone())
+        };
+        requirements(self) == requirements(other)
+    }
+
+    /// Whether this principal has the scope that an explicit rule requires.
+    pub(super) fn permits_explicitly(&self, principal: &Principal) -> bool {
+        let granted = principal.scopes().is_some();
+        !self.explicit || (granted && principal.kind() == KeyKind::Standard)
+    }
+
     /// Whether this restricted principal may send a request that this rule names.
     pub(super) fn permits(&self, principal: &Principal, uri: &Uri) -> bool {
         let by_kind = match principal.kind() {
@@ -183,7 +226,9 @@ impl Rule {
             KeyKind::Realtime => self.realtime,
             _ => false,
         };
-        by_kind && (!principal.is_limited_to_voices() || self.permits_voice(principal, uri))
+        by_kind
+            && self.permits_explicitly(principal)
+            && (!principal.is_limited_to_voices() || self.permits_voice(principal, uri))
     }
 
     /// A voice that is not visible could be any voice. Only routes without synthesis need no voice.

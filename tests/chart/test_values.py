@@ -89,7 +89,9 @@ SETTINGS = {
     "limits.upstreamConcurrency": ("18", "VOXGATE_LIMIT_UPSTREAM_CONCURRENCY"),
     "limits.queue": ("19", "VOXGATE_LIMIT_QUEUE"),
     "limits.queueTimeoutSeconds": ("20", "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS"),
+    "filterLists": ("on", "VOXGATE_FILTER_LISTS"),
     "limits.headers": ("off", "VOXGATE_LIMIT_HEADERS"),
+    "limits.loadReport": ("on", "VOXGATE_LIMIT_LOAD_REPORT"),
     # Zero is different from unset.
     "limits.authFailures": ("0", "VOXGATE_LIMIT_AUTH_FAILURES"),
     "limits.onFailure": ("deny", "VOXGATE_LIMIT_ON_FAILURE"),

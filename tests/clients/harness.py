@@ -441,6 +441,7 @@ class ClientTest(unittest.TestCase):
     keys: Keys
     as_given = staticmethod(lambda key: key)  # a key in the form that the client expects
     extra_keys: dict[str, dict[str, object]] = {}
+    settings: dict[str, str] = {}  # further settings of the gateway with keys
 
     upstream: Upstream
     gateway: Gateway  # with keys
@@ -464,7 +465,13 @@ class ClientTest(unittest.TestCase):
         cls.addClassCleanup(cls._check_silence)
         cls.upstream = cls._until_end(cls.make_upstream())
         cls.gateway = cls._until_end(
-            Gateway(cls.dialect, cls.upstream.url, keys=cls.keys, extra=cls.extra_keys)
+            Gateway(
+                cls.dialect,
+                cls.upstream.url,
+                keys=cls.keys,
+                extra=cls.extra_keys,
+                settings=cls.settings,
+            )
         )
         if cls.variable:
             deployment = (cls.variable, cls.keys.deployment)

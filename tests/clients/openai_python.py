@@ -12,7 +12,7 @@ from aiohttp import web
 
 import harness
 from harness import SOUND, STEP_SECONDS, Child, run
-from retries import STAINLESS, RetryTest, Way
+from retries import SLOWED, STAINLESS, RetryTest, Way
 
 TEXT = "Good morning. The gateway let this sentence through."
 REQUEST = {"model": "tts-1", "voice": "alloy", "input": TEXT, "response_format": "pcm"}
@@ -31,6 +31,7 @@ def client(server: Child, key: str) -> openai.OpenAI:
 class OpenAI(RetryTest):
     dialect = "openai"
     long_wait = STAINLESS
+    settings = SLOWED
 
     @classmethod
     def routes(cls):

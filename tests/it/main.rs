@@ -6,6 +6,7 @@
 mod examples;
 mod floors;
 mod layer;
+mod policy_presets;
 mod properties;
 mod refusals;
 mod secrecy;

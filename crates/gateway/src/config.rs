@@ -16,7 +16,7 @@ use super::credential_header::CredentialHeader;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
     self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, CREDENTIAL_HEADER, DRAIN,
-    FIRST_MESSAGE_CONNECTIONS, FORWARD_HEADERS, FORWARD_HEADERS_ALSO, HEADER_NAMES,
+    FILTER_LISTS, FIRST_MESSAGE_CONNECTIONS, FORWARD_HEADERS, FORWARD_HEADERS_ALSO, HEADER_NAMES,
     HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS, UPSTREAM, UPSTREAM_TIMEOUT,
     default_of,
 };
@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) request_validation: RequestValidation,
     pub(crate) forwarded_headers: ForwardedHeaders,
+    /// Whether lists of voices have only the voices that the key may use.
+    pub(crate) filters_lists: bool,
     /// Most connections of one client; `None` for the default.
     pub(crate) connections_per_client: Option<usize>,
     /// A further header in which callers send their key.
@@ -128,6 +130,7 @@ impl Config {
         };
         let request_validation = read.request_validation();
         let forwarded_headers = read.forwarded_headers();
+        let filters_lists = read.filters_lists();
         let connections_per_client = match environment.get(CONNECTIONS_PER_CLIENT) {
             Some(_) => read.number(CONNECTIONS_PER_CLIENT, 1),
             None => None,
@@ -158,6 +161,7 @@ impl Config {
                 timeouts,
                 request_validation,
                 forwarded_headers,
+                filters_lists,
                 connections_per_client,
                 credential_header,
                 first_message_connections,
@@ -265,6 +269,17 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
+    fn filters_lists(&mut self) -> bool {
+        match self.value(FILTER_LISTS) {
+            "on" => true,
+            "off" => false,
+            _ => {
+                self.problem(FILTER_LISTS, "must be `on` or `off`");
+                true
+            }
+        }
+    }
+
     fn credential_header(&mut self) -> Option<CredentialHeader> {
         let name = self.environment.get(CREDENTIAL_HEADER)?.trim();
         let header = CredentialHeader::parse(name);
@@ -341,6 +356,7 @@ mod tests {
             DRAIN,
             HEADER_NAMES,
             FORWARD_HEADERS,
+            FILTER_LISTS,
             CONNECTIONS_PER_CLIENT,
             CREDENTIAL_HEADER,
             FIRST_MESSAGE_CONNECTIONS,

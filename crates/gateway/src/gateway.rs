@@ -17,6 +17,7 @@ use voxgate::env::Mode;
 use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
+use voxgate_lists::FilterListsLayer;
 
 use super::admin::{self, Readiness};
 use super::config::Config;
@@ -172,6 +173,7 @@ impl Gateway {
             upstreams: config.upstreams,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
+            lists: FilterListsLayer::new(config.filters_lists),
             revocations: Revocations::new(keys.clone()),
             timeouts: config.timeouts,
             connections,

@@ -9,7 +9,9 @@ use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Layer as _;
 use voxgate::{AuthLayer, Dialect, Secret};
+use voxgate_lists::FilterListsLayer;
 use voxgate_tls::ServerTls;
 
 use super::config::Timeouts;
@@ -29,6 +31,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
+    pub(crate) lists: FilterListsLayer,
     pub(crate) revocations: Revocations,
     pub(crate) timeouts: Timeouts,
     /// The limits of connections from clients and to upstreams, shared by all workers.
@@ -106,6 +109,7 @@ impl Worker {
             upstreams,
             deployment_key,
             forwarded_headers,
+            lists,
             revocations,
             timeouts,
             connections,
@@ -131,7 +135,7 @@ impl Worker {
         });
         let server = Server {
             auth: layer,
-            proxy: forward,
+            proxy: lists.layer(forward),
             tls,
             idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,

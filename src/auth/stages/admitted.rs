@@ -36,9 +36,10 @@ impl Admitted {
         let Self {
             context,
             principal,
-            permit,
+            mut permit,
         } = self;
         let start = context.start;
+        permit.name_concurrency(context.dialect.concurrency_fields());
         let receipt = pipeline.record_decision(request, &context, Ok(permit.queued()));
         let guard = RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
         let caller = Caller::new(principal, context.method, start.request_id);

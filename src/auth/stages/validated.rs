@@ -55,6 +55,13 @@ impl Validated {
             request.uri(),
             request.version(),
             request.headers(),
+            || {
+                let (method, path) = (request.method(), request.uri().path());
+                let dialect = context.dialect.as_str();
+                pipeline
+                    .policy
+                    .allows_encoded_slashes(method, path, dialect)
+            },
         );
         match checked {
             Ok(()) => Ok(Self {

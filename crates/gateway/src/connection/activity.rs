@@ -9,8 +9,10 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use voxgate::DenialKind;
+use voxgate::gateway::CloseConnection;
 
 use super::limiter::ConnectionPermit;
 use super::streams::Parts;
@@ -21,6 +23,8 @@ pub(crate) struct Activity {
     state: Arc<Mutex<ActivityState>>,
     /// Told when the connection is in use, so that it is not closed for another one.
     permit: ConnectionPermit,
+    /// Notified when a refusal asks for the connection to be closed.
+    close: Arc<Notify>,
 }
 
 struct ActivityState {
@@ -45,6 +49,7 @@ impl Activity {
         Self {
             state: Arc::new(Mutex::new(state)),
             permit,
+            close: Arc::default(),
         }
     }
 
@@ -104,6 +109,11 @@ impl Activity {
         }
     }
 
+    /// Resolves when a refusal asks for the connection to be closed.
+    pub(super) async fn closing(&self) {
+        self.close.notified().await;
+    }
+
     fn state(&self) -> MutexGuard<'_, ActivityState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,6 +138,9 @@ impl Busy {
     pub(crate) fn last<B>(self, response: Response<B>) -> Response<BusyBody<B>> {
         let refused = response.extensions().get::<DenialKind>().is_some();
         self.0.state().served |= !refused;
+        if response.extensions().get::<CloseConnection>().is_some() {
+            self.0.close.notify_one();
+        }
         let busy = (!refused).then_some(self);
         response.map(|body| BusyBody {
             body,

@@ -241,6 +241,7 @@ where
             ended = connection.as_mut() => return ending.ended(ended),
             () = watched.idle(self.idle_timeout) => ending.idle(),
             () = ending.permit.closed() => return ending.evicted(),
+            () = watched.closing() => {}
             () = stop.cancelled() => {}
         }
         // Tells the client, and accepts no more requests from it. A client with an accepted request

@@ -12,6 +12,7 @@ pub(crate) const CONTROL_DIR: &str = "VOXGATE_CONTROL_DIR";
 pub(crate) const HEADER_NAMES: &str = "VOXGATE_HEADER_NAMES";
 pub(crate) const FORWARD_HEADERS: &str = "VOXGATE_FORWARD_HEADERS";
 pub(crate) const FORWARD_HEADERS_ALSO: &str = "VOXGATE_FORWARD_HEADERS_ALSO";
+pub(crate) const FILTER_LISTS: &str = "VOXGATE_FILTER_LISTS";
 pub(crate) const CONNECTIONS_PER_CLIENT: &str = "VOXGATE_CONNECTIONS_PER_CLIENT";
 pub(crate) const CREDENTIAL_HEADER: &str = "VOXGATE_CREDENTIAL_HEADER";
 pub(crate) const FIRST_MESSAGE_CONNECTIONS: &str = "VOXGATE_FIRST_MESSAGE_CONNECTIONS";
@@ -94,6 +95,13 @@ pub(super) const SERVING: &[Setting] = &[
         "NAMES",
         "With `VOXGATE_FORWARD_HEADERS=listed`: further request headers to forward, separated by commas",
     ),
+    Setting::new(
+        GROUP,
+        FILTER_LISTS,
+        "SWITCH",
+        "`on` or `off`: whether lists of voices have only the voices that the key may use",
+    )
+    .with_default("off"),
     Setting::new(
         GROUP,
         CONNECTIONS_PER_CLIENT,

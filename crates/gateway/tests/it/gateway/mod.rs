@@ -23,6 +23,7 @@ mod limits;
 mod rejections;
 mod request_corpus;
 mod revoking;
+mod routes;
 mod shared_limits;
 mod slow_clients;
 mod smuggling;
