@@ -102,8 +102,8 @@ msrv: ## Check the code with the oldest supported Rust version.
 minimal-versions: ## Check the libraries with the oldest dependencies that Cargo.toml allows.
 	scripts/minimal-versions.sh
 
-bench: ## Measure keys, limits and the audit log. Not part of `make test`.
-	$(CARGO) bench $(LOCKED) $(PACKAGES) $(FEATURES) --bench keys --bench limits --bench audit
+bench: ## Measure keys, limits, bodies and the audit log. Not part of `make test`.
+	$(CARGO) bench $(LOCKED) $(PACKAGES) $(FEATURES) --bench keys --bench limits --bench speech --bench audit
 
 dudect: ## Measure constant time statistically. Needs an idle machine; not part of `make test`.
 	scripts/dudect.sh

@@ -55,6 +55,8 @@
   (list "VOXGATE_CONNECT_TIMEOUT_SECONDS" .timeouts.connectSeconds)
   (list "VOXGATE_UPSTREAM_TIMEOUT_SECONDS" .timeouts.upstreamSeconds)
   (list "VOXGATE_HEADER_READ_TIMEOUT_SECONDS" .timeouts.headerReadSeconds)
+  (list "VOXGATE_BODY_INSPECT_KIB" .speech.bodyInspectKiB)
+  (list "VOXGATE_BODY_HELD_MIB" .speech.bodyHeldMiB)
   (list "VOXGATE_CONNECTIONS_PER_CLIENT" .limits.connectionsPerClient)
   (list "VOXGATE_FIRST_MESSAGE_CONNECTIONS" .limits.firstMessageConnections)
   (list "VOXGATE_METRICS_KEYS" .metrics.keys)

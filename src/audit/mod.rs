@@ -24,6 +24,7 @@ use voxgate_core::request_id::RequestId;
 use voxgate_limits::Limit;
 
 use crate::principal::{AuthMethod, Principal};
+use crate::speech::SpeechMeter;
 
 pub use self::fingerprint::{CredentialFingerprint, Pepper};
 pub use self::query::QueryNames;
@@ -261,6 +262,8 @@ pub struct Completion<'a> {
     pub bytes_sent: u64,
     /// Bytes received from the caller through a tunnel. `None` if they were not counted.
     pub bytes_received: Option<u64>,
+    /// What the request spoke. `None` if the layer makes no meters.
+    pub speech: Option<&'a SpeechMeter>,
 }
 
 /// How an accepted request ended.

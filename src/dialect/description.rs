@@ -71,7 +71,9 @@ fn described(location: &CredentialLocation) -> Vec<String> {
             vec![format!("subprotocol `{prefix}KEY` on a WebSocket")]
         }
         CredentialLocation::Subprotocol(Offer::PrefixBeside(prefix, beside)) => {
-            vec![format!("subprotocols `{beside}, {prefix}KEY` on a WebSocket")]
+            vec![format!(
+                "subprotocol `{prefix}KEY`, beside `{beside}`, on a WebSocket"
+            )]
         }
     }
 }

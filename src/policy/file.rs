@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use voxgate_core::error::ConfigError;
 use voxgate_core::toml_file::TomlFile;
 
 use super::pattern::has_parameter;
-use super::rule::{InvalidRule, Rule, Voice};
+use super::rule::{InvalidRule, Rule};
+use voxgate_speech::{Field, InvalidPlace, Place};
 
 /// The rules of a policy file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -66,22 +68,24 @@ fn rest_rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option
 }
 
 fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule> {
-    let (mut method, mut path, mut scope, mut voice, mut realtime) =
-        (None, None, None, None, false);
+    let (mut method, mut path, mut scope, mut realtime) = (None, None, None, false);
     let mut explicit = None;
+    let mut found = Vec::new();
     for (field, value) in fields {
         let at = value.span().start;
         match field.get_ref().as_ref() {
             "method" => method = file.text(value, "method"),
             "path" => path = file.text(value, "path"),
             "scope" => scope = file.text(value, "scope"),
-            "voice" => {
-                voice = file
-                    .text(value, "voice")
-                    .and_then(|text| Voice::parse(&text));
-                if voice.is_none() {
-                    file.problem(at, "voice must be \"path:name\" or \"query:name\"");
-                }
+            name @ ("voice" | "model" | "language" | "text" | "fetch") => {
+                let field = match name {
+                    "voice" => Field::Voice,
+                    "model" => Field::Model,
+                    "language" => Field::Language,
+                    "text" => Field::Text,
+                    _ => Field::Fetch,
+                };
+                found.extend(places(file, value, name).map(|place| (field, place)));
             }
             "realtime" => match value.get_ref() {
                 DeValue::Boolean(given) => realtime = *given,
@@ -93,7 +97,7 @@ fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule
             },
             _ => file.problem(
                 field.span().start,
-                "unknown field; a rule has method, path, scope, explicit, voice, realtime",
+                "unknown field; a rule has method, path, scope, explicit, voice, model, language, text, fetch, realtime",
             ),
         }
     }
@@ -112,13 +116,16 @@ fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule
         );
     }
     let (method, path) = (method?, path?);
-    if let Some(Voice::Path(name)) = &voice
-        && !has_parameter(&path, name)
-    {
-        file.problem(
-            at,
-            "voice names a part of the path that the path does not have; write {name} there",
-        );
+    // In the order of the fields: a table of the file has none.
+    found.sort_by_key(|(field, _)| *field);
+    for (_, place) in &found {
+        if let Place::Path(name) = place
+            && !has_parameter(&path, name)
+        {
+            let message =
+                format!("{place} names a part that the path does not have; write {{name}} there");
+            file.problem(at, message);
+        }
     }
     let mut rule = Rule::new(&method, &path);
     if let Some(scope) = scope {
@@ -127,10 +134,33 @@ fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule
             None => rule.with_scope(&scope),
         };
     }
-    if let Some(voice) = voice {
-        rule = rule.with_voice(voice);
+    for (field, place) in found {
+        rule = rule.with_place(field, place);
     }
     Some(if realtime { rule.realtime() } else { rule })
+}
+
+/// One place, or a list of places.
+fn places(
+    file: &mut TomlFile<'_>,
+    value: &Spanned<DeValue<'_>>,
+    name: &str,
+) -> impl Iterator<Item = Place> + use<> {
+    let given: Vec<Place> = match value.get_ref() {
+        DeValue::String(text) => Place::parse(text).into_iter().collect(),
+        DeValue::Array(texts) => {
+            let places = texts
+                .iter()
+                .map(|text| Place::parse(text.get_ref().as_str()?).ok());
+            places.collect::<Option<_>>().unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    if given.is_empty() {
+        let message = format!("{name} {InvalidPlace}, or a list of these");
+        file.problem(value.span().start, message);
+    }
+    given.into_iter()
 }
 
 #[cfg(test)]
@@ -152,6 +182,7 @@ mod tests {
             path = \"/v1/tts/{voice_id}\"
             scope = \"tts:synthesize\"
             voice = \"path:voice_id\"
+            model = [\"json:/model\", \"query:model\"]
             [[rule]]
             method = \"*\"
             path = \"/live/*\"
@@ -168,7 +199,9 @@ mod tests {
         let expected = [
             Rule::new("POST", "/v1/tts/{voice_id}")
                 .with_scope("tts:synthesize")
-                .with_voice(Voice::Path("voice_id".into())),
+                .with_voice(Place::Path("voice_id".into()))
+                .with_place(Field::Model, Place::Json("/model".into()))
+                .with_place(Field::Model, Place::Query("model".into())),
             Rule::new("*", "/live/*").realtime(),
             Rule::new("DELETE", "/v1/models/{model%2F}").with_explicit_scope("admin:models"),
         ];

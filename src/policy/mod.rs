@@ -6,14 +6,15 @@ mod rule;
 
 use std::path::Path;
 
-use http::{Method, Uri};
+use http::{Method, Request};
 use voxgate_core::denial::DenialKind;
 use voxgate_core::error::ConfigError;
 
 use crate::principal::Principal;
 
 pub(crate) use self::pattern::Specificity;
-pub use self::rule::{InvalidRule, Rule, Voice};
+pub use self::rule::{InvalidRule, Rule};
+pub use voxgate_speech::Place;
 
 /// Maps a method and path to the scope that the request requires, and lists public routes.
 ///
@@ -76,7 +77,8 @@ impl Policy {
     /// path = "/v1/text-to-speech/{voice_id}"   # {name} is one segment, * at the end the rest
     /// scope = "tts:synthesize"                 # without it, every standard key is allowed
     /// explicit = false                         # whether keys without scopes are refused; optional
-    /// voice = "path:voice_id"                  # or "query:name"; optional
+    /// voice = "path:voice_id"                  # or "json:/voice", "query:name", or a list; optional
+    /// model = "json:/model"                    # as voice, as are language and text; optional
     /// realtime = false                         # whether realtime keys are allowed; optional
     ///
     /// [rest]                                   # requests that no rule names; optional
@@ -137,27 +139,34 @@ impl Policy {
         routes.any(|(own, open)| own == method.as_str() && open == path)
     }
 
-    pub(crate) fn authorize(
+    /// Whether this principal may send this request. `reads_bodies` says that names in its body or
+    /// its messages are checked later.
+    pub(crate) fn authorize<B>(
         &self,
         principal: &Principal,
-        method: &Method,
-        uri: &Uri,
+        request: &Request<B>,
         dialect: &str,
+        reads_bodies: bool,
     ) -> Result<(), DenialKind> {
         if principal.is_unlimited() {
             if !self.has_explicit_scopes() {
                 return Ok(());
             }
-            let rule = self.rule_for(method, uri.path(), dialect);
+            let rule = self.rule_of(request, dialect);
             return match rule.is_none_or(|rule| rule.permits_explicitly(principal)) {
                 true => Ok(()),
                 false => Err(DenialKind::InsufficientScope),
             };
         }
-        match self.rule_for(method, uri.path(), dialect) {
-            Some(rule) if rule.permits(principal, uri) => Ok(()),
-            _ => Err(DenialKind::InsufficientScope),
+        match self.rule_of(request, dialect) {
+            Some(rule) => rule.permits(principal, request, reads_bodies),
+            None => Err(DenialKind::InsufficientScope),
         }
+    }
+
+    /// The rule that decides about this request.
+    pub(crate) fn rule_of<B>(&self, request: &Request<B>, dialect: &str) -> Option<&Rule> {
+        self.rule_for(request.method(), request.uri().path(), dialect)
     }
 
     /// Whether a rule requires a scope of every principal.
@@ -182,7 +191,6 @@ impl Policy {
         other.is_none_or(|other| other.requires_the_same_as(rule))
     }
 
-    /// The rule that decides about a request of this dialect.
     fn rule_for(&self, method: &Method, path: &str, dialect: &str) -> Option<&Rule> {
         let names = |rule: &&Rule| rule.applies_to(dialect) && rule.names(method, path);
         self.rules.iter().find(names)
@@ -195,13 +203,18 @@ mod tests {
     use crate::principal::{KeyKind, Scope};
 
     fn may(policy: &Policy, principal: &Principal, method: &str, uri: &str) -> bool {
-        let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let decided = policy.authorize(principal, &method, &uri.parse().expect("a URI"), "bearer");
-        assert!(matches!(
-            decided,
-            Ok(()) | Err(DenialKind::InsufficientScope)
-        ));
-        decided.is_ok()
+        decide(policy, principal, method, uri).is_ok()
+    }
+
+    fn decide(
+        policy: &Policy,
+        principal: &Principal,
+        method: &str,
+        uri: &str,
+    ) -> Result<(), DenialKind> {
+        let request = Request::builder().method(method).uri(uri);
+        let request = request.body(()).expect("a request");
+        policy.authorize(principal, &request, "bearer", false)
     }
 
     #[test]
@@ -308,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_key_with_voices_may_use_only_these_voices() {
-        let voice = |place: &str| Voice::parse(place).expect("a place");
+        let voice = |place: &str| Place::parse(place).expect("a place");
         let tts = |path: &str| Rule::new("POST", path).with_scope("tts:synthesize");
         let policy = Policy::default()
             .rule(tts("/tts/{voice_id}").with_voice(voice("path:voice_id")))
@@ -316,20 +329,28 @@ mod tests {
             .rule(tts("/body"))
             .route("GET", "/voices", "voices:read");
         let some = Principal::new("a").with_voices(["cove", "team-*"]);
+        let (refused, unseen) = (DenialKind::VoiceNotAllowed, DenialKind::VoiceNotSeen);
         for (method, uri, expected) in [
-            ("POST", "/tts/cove", true),
-            ("POST", "/tts/c%6Fve", true),
-            ("POST", "/tts/other", false),
-            ("POST", "/tts/team-x", true),
-            ("POST", "/query?voice=cove", true),
-            ("POST", "/query?voice=cove&voice=other", false),
-            ("POST", "/query", false),
+            ("POST", "/tts/cove", Ok(())),
+            ("POST", "/tts/c%6Fve", Ok(())),
+            ("POST", "/tts/other", Err(refused)),
+            ("POST", "/tts/%ff", Err(unseen)),
+            ("POST", "/tts/team-x", Ok(())),
+            ("POST", "/query?voice=cove", Ok(())),
+            ("POST", "/query?voice=other", Err(refused)),
+            ("POST", "/query?voice=cove&voice=other", Err(unseen)),
+            ("POST", "/query?voice=", Err(unseen)),
+            ("POST", "/query", Err(unseen)),
             // The voice in a body is not visible here.
-            ("POST", "/body", false),
-            ("GET", "/voices", true),
-            ("GET", "/unnamed", false),
+            ("POST", "/body", Err(unseen)),
+            ("GET", "/voices", Ok(())),
+            ("GET", "/unnamed", Err(DenialKind::InsufficientScope)),
         ] {
-            assert_eq!(may(&policy, &some, method, uri), expected, "{method} {uri}");
+            assert_eq!(
+                decide(&policy, &some, method, uri),
+                expected,
+                "{method} {uri}"
+            );
         }
         let scoped = some.with_scopes(Scope::new("voices:read"));
         assert!(!may(&policy, &scoped, "POST", "/tts/cove"));

@@ -203,7 +203,7 @@ mod tests {
         let (told, wakes) = mpsc::channel();
         let waker = Waker::from(Arc::new(Told(told)));
         let (waiting, now) = (Arc::new(Waiting::default()), Instant::now());
-        let mut begin = |at| {
+        let begin = |at| {
             let number = waiting.queue().enter(HERE, at + DELAY).expect("room");
             let waiting = Arc::clone(&waiting);
             Delay { waiting, number }

@@ -80,6 +80,8 @@ SETTINGS = {
     "timeouts.connectSeconds": ("11", "VOXGATE_CONNECT_TIMEOUT_SECONDS"),
     "timeouts.upstreamSeconds": ("12", "VOXGATE_UPSTREAM_TIMEOUT_SECONDS"),
     "timeouts.headerReadSeconds": ("13", "VOXGATE_HEADER_READ_TIMEOUT_SECONDS"),
+    "speech.bodyInspectKiB": ("14", "VOXGATE_BODY_INSPECT_KIB"),
+    "speech.bodyHeldMiB": ("15", "VOXGATE_BODY_HELD_MIB"),
     "shutdown.drainSeconds": ("14", "VOXGATE_DRAIN_SECONDS"),
     "log.filter": ("debug", "VOXGATE_LOG"),
     "log.format": ("text", "VOXGATE_LOG_FORMAT"),

@@ -10,4 +10,5 @@ mod policy_presets;
 mod properties;
 mod refusals;
 mod secrecy;
+mod speech;
 mod support;

@@ -91,6 +91,7 @@ const PRESETS: [(&str, Table); 8] = [
             ("POST", "/v1/audio/speech", SPEAK),
             ("GET", "/v1/audio/voices", VOICES),
             ("GET", "/v1/realtime", Realtime("realtime")),
+            ("POST", "/v1/realtime", Realtime("realtime")),
             ("GET", "/v1/models", MODELS),
             ("GET", "/v1/models/speaches-ai/Kokoro-82M-v1.0-ONNX", MODELS),
             (
@@ -214,7 +215,9 @@ fn expected(who: Who, id: &str) -> StatusCode {
         (Nobody, _) => return StatusCode::BAD_REQUEST,
         (All, id) => !["live", "voices"].contains(&id),
         (Who::Scope(scope), "voices") => scope != "tts:synthesize",
-        (Realtime(_), "live" | "voices") => true,
+        (Realtime(_), "live") => true,
+        // The voice is in messages that this layer does not read.
+        (Realtime(_), "voices") => false,
         (Who::Scope(scope) | Realtime(scope), id) => id == scope || id == "none",
         (Only(scope), id) => id == scope,
     };

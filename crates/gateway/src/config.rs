@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
-use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation};
+use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation, SpeechOptions};
 use voxgate_limits_redis::RedisSettings;
 use voxgate_tls::ServerTls;
 
@@ -15,10 +15,10 @@ use super::control::ControlSettings;
 use super::credential_header::CredentialHeader;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
-    self, ADMIN_LISTEN, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, CREDENTIAL_HEADER, DRAIN,
-    FILTER_LISTS, FIRST_MESSAGE_CONNECTIONS, FORWARD_HEADERS, FORWARD_HEADERS_ALSO, HEADER_NAMES,
-    HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS, UPSTREAM, UPSTREAM_TIMEOUT,
-    default_of,
+    self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT,
+    CREDENTIAL_HEADER, DRAIN, FILTER_LISTS, FIRST_MESSAGE_CONNECTIONS, FORWARD_HEADERS,
+    FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS,
+    UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
 use super::upstreams::Upstreams;
 
@@ -36,7 +36,7 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) request_validation: RequestValidation,
     pub(crate) forwarded_headers: ForwardedHeaders,
-    /// Whether lists of voices have only the voices that the key may use.
+    /// Whether lists of voices and models have only those that the key may use.
     pub(crate) filters_lists: bool,
     /// Most connections of one client; `None` for the default.
     pub(crate) connections_per_client: Option<usize>,
@@ -46,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) first_message_connections: usize,
     /// Most keys that have metrics of their own.
     pub(crate) metrics_keys: usize,
+    pub(crate) speech: SpeechOptions,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
     /// Where commands reach this gateway, if it follows a keys file.
@@ -128,6 +129,7 @@ impl Config {
             header_read: read.seconds(HEADER_READ_TIMEOUT, 1),
             drain: read.seconds(DRAIN, 0),
         };
+        let speech = read.speech();
         let request_validation = read.request_validation();
         let forwarded_headers = read.forwarded_headers();
         let filters_lists = read.filters_lists();
@@ -166,6 +168,7 @@ impl Config {
                 credential_header,
                 first_message_connections,
                 metrics_keys,
+                speech,
                 logging,
                 digest,
                 audit,
@@ -299,6 +302,15 @@ impl<'a> ConfigReader<'a> {
         number
     }
 
+    fn speech(&mut self) -> SpeechOptions {
+        let body = self.number(BODY_INSPECT, 1).unwrap_or_default();
+        let held = self.number(BODY_HELD, 1).unwrap_or_default();
+        SpeechOptions::default()
+            .with_body_bytes(body.saturating_mul(1024))
+            .with_held_bytes(held.saturating_mul(1024 * 1024))
+            .with_message_reading()
+    }
+
     fn logging(&mut self) -> Option<Logging> {
         let filter = self.value(LOG);
         let is_valid = EnvFilter::builder().parse(filter).is_ok();
@@ -354,6 +366,8 @@ mod tests {
             UPSTREAM_TIMEOUT,
             HEADER_READ_TIMEOUT,
             DRAIN,
+            BODY_INSPECT,
+            BODY_HELD,
             HEADER_NAMES,
             FORWARD_HEADERS,
             FILTER_LISTS,

@@ -180,7 +180,8 @@ impl Gateway {
             upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
             layer: layer
                 .with_request_validation(config.request_validation)
-                .with_audit_sink(Arc::clone(&sink)),
+                .with_audit_sink(Arc::clone(&sink))
+                .with_speech(config.speech),
         };
         Ok(Self {
             listeners,

@@ -10,12 +10,12 @@ use hyper::body::Incoming;
 use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
-use voxgate::{AuthLayer, Dialect, PeerAddr};
+use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
 
 use super::connection::Activity;
 use super::credential_header::CredentialHeader;
 use super::first_message::{FirstMessageLayer, FirstMessages};
-use super::proxy::{CatchPanicLayer, ClientConnection, RequestBody};
+use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody};
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
 ///
@@ -29,7 +29,7 @@ use super::proxy::{CatchPanicLayer, ClientConnection, RequestBody};
 /// a request's headers, the proxy removes the credential from them, and marking the eight headers
 /// that can hold one takes 7 to 20% of the time of the authentication layer.
 pub(crate) fn stack<S, B>(
-    auth: AuthLayer,
+    auth: SpeechAuthLayer,
     proxy: S,
     peer: PeerAddr,
     activity: Activity,
@@ -44,7 +44,7 @@ pub(crate) fn stack<S, B>(
 + Send
 + 'static
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<ForwardedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -71,7 +71,8 @@ where
         })
         // Accepts a WebSocket whose credential is in its first message, and waits for that.
         .layer(first_message)
-        // Request id, credential, scope, limits and audit records.
+        // Request id, credential, scope, limits and audit records; and inside of it, the voices and the
+        // length of the text in bodies.
         .layer(auth)
         // A panic of the proxy is a 500 in the form of the caller's dialect.
         .layer(CatchPanicLayer)
@@ -96,7 +97,7 @@ mod tests {
     use tokio_util::task::TaskTracker;
     use tower::service_fn;
     use voxgate::audit::Ended;
-    use voxgate::{AuditRecord, AuditSink, DenialKind};
+    use voxgate::{AuditRecord, AuditSink, AuthLayer, DenialKind, SpeechOptions};
 
     use crate::connection::{ConnectionLimiter, Server, accept};
     use crate::rejections::Rejections;
@@ -127,7 +128,7 @@ mod tests {
     /// when it is told to, and everything else at once.
     async fn serve(ends: &Ends, answer_slow: &Arc<Notify>) -> SocketAddr {
         let answer_slow = Arc::clone(answer_slow);
-        let proxy = service_fn(move |request: Request<RequestBody>| {
+        let proxy = service_fn(move |request: Request<ForwardedBody>| {
             let path = request.uri().path().to_owned();
             assert!(path != "/call", "before there is a future");
             let answer_slow = Arc::clone(&answer_slow);
@@ -145,7 +146,9 @@ mod tests {
         });
         let auth = AuthLayer::preconfigured().with_dialect(Dialect::ElevenLabs);
         let server = Server {
-            auth: auth.with_audit_sink(ends.clone()),
+            auth: auth
+                .with_audit_sink(ends.clone())
+                .with_speech(SpeechOptions::default()),
             proxy,
             tls: None,
             idle_timeout: Duration::from_secs(60),

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Layer as _;
-use voxgate::{AuthLayer, Dialect, Secret};
+use voxgate::{Dialect, Secret, SpeechAuthLayer};
 use voxgate_lists::FilterListsLayer;
 use voxgate_tls::ServerTls;
 
@@ -25,7 +25,7 @@ use super::upstreams::Upstreams;
 /// What each worker builds its own proxy from.
 #[derive(Clone)]
 pub(crate) struct WorkerConfig {
-    pub(crate) layer: AuthLayer,
+    pub(crate) layer: SpeechAuthLayer,
     /// TLS of the data listener; `None` if it speaks none.
     pub(crate) tls: Option<ServerTls>,
     pub(crate) upstreams: Upstreams,

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::routes::VoiceList;
+use crate::routes::List;
 
 /// The answer with the entries that `may_use` allows. `None` if it is not JSON, or has no list in
 /// any of its places.
 pub(crate) fn filtered(
-    list: &VoiceList,
+    list: &List,
     answer: &[u8],
     may_use: &dyn Fn(&str) -> bool,
 ) -> Option<Vec<u8>> {
@@ -77,10 +77,13 @@ impl Filter<'_> {
     }
 }
 
-/// Whether a plain value beside a list can stay: it does not name a voice.
+/// Whether a plain value beside a list can stay: it does not name a voice or a model.
 fn is_plain(name: &str, value: &Value) -> bool {
     let name = name.to_ascii_lowercase();
-    !value.is_string() || !["voice", "speaker"].iter().any(|word| name.contains(word))
+    !value.is_string()
+        || !["voice", "speaker", "model"]
+            .iter()
+            .any(|word| name.contains(word))
 }
 
 #[cfg(test)]
@@ -91,7 +94,7 @@ mod tests {
     use voxgate::Dialect;
 
     fn answer(dialect: Dialect, path: &str, text: &str) -> Option<String> {
-        let Some(Asked::List(list)) = asked(dialect, path) else {
+        let Some((list, Asked::All)) = asked(dialect, path) else {
             panic!("{dialect} {path} is not a list");
         };
         let may_use = |name: &str| name == "cove" || name == "7" || name.starts_with("team-");
@@ -143,6 +146,12 @@ mod tests {
                 "/v1/models",
                 r#"{"stt":[{"canonical_name":"nova"}],"tts":[{"canonical_name":"cove"},{"canonical_name":"other"}]}"#,
                 r#"{"tts":[{"canonical_name":"cove"}]}"#,
+            ),
+            (
+                Dialect::OpenAi,
+                "/v1/models",
+                r#"{"data":[{"id":"team-a/b"},{"id":"other"}],"object":"list"}"#,
+                r#"{"data":[{"id":"team-a/b"}],"object":"list"}"#,
             ),
             (
                 Dialect::Azure,

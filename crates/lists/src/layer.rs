@@ -22,7 +22,7 @@ use voxgate::dialect::RefusalContext;
 use voxgate::{Caller, Denial, DenialKind, Dialect};
 
 use crate::filter::filtered;
-use crate::routes::{Asked, VoiceList, asked};
+use crate::routes::{Asked, List, asked};
 
 /// The longest list that is read, in bytes.
 pub const MAX_LIST: usize = 4 * 1024 * 1024;
@@ -31,7 +31,7 @@ const AT_A_TIME: usize = 4;
 /// How long the server may take to send a list.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Filters the lists of voices in the answers of a service, by the voices that the caller may use.
+/// Filters the lists of voices and models in the answers of a service, by what the caller may use.
 ///
 /// It needs the [`Caller`] and the [`Dialect`] that [`AuthLayer`](voxgate::AuthLayer) puts into the
 /// request's extensions. Cloning is cheap; clones share the bound on how many lists are read at a
@@ -95,20 +95,21 @@ where
                 future: self.inner.call(request),
             };
         };
-        let list = match filtering.asked {
-            Asked::List(list) => list,
-            Asked::Voice(ref voice) if filtering.caller.principal().has_voice(voice) => {
+        let may_use = |name: &str| filtering.may_use(name);
+        match &filtering.asked {
+            Asked::All => {}
+            Asked::One(name) if may_use(name) => {
                 return FilterFuture::Passing {
                     future: self.inner.call(request),
                 };
             }
-            Asked::Voice(_) | Asked::Unclear => {
+            Asked::One(_) | Asked::Unclear => {
                 let refused = filtering.refuse(DenialKind::InsufficientScope);
                 return FilterFuture::Filtering {
                     future: Box::pin(std::future::ready(Ok(refused))),
                 };
             }
-        };
+        }
         // The whole list, and not compressed.
         for name in [
             ACCEPT_ENCODING,
@@ -125,7 +126,7 @@ where
             future: Box::pin(async move {
                 let answer = answer.await?;
                 let _permit = permits.acquire().await;
-                Ok(filtering.filter(list, answer).await)
+                Ok(filtering.filter(answer).await)
             }),
         }
     }
@@ -166,6 +167,7 @@ where
 
 /// What is known about a request whose answer is filtered.
 struct Filtering {
+    list: &'static List,
     asked: Asked,
     caller: Caller,
     dialect: Dialect,
@@ -182,11 +184,14 @@ impl Filtering {
         }
         let caller = request.extensions().get::<Caller>()?;
         let dialect = *request.extensions().get::<Dialect>()?;
-        if !caller.principal().is_limited_to_voices() {
+        let principal = caller.principal();
+        if !principal.is_limited_to_voices() && !principal.is_limited_to_models() {
             return None;
         }
-        Some(Self {
-            asked: asked(dialect, request.uri().path())?,
+        let (list, asked) = asked(dialect, request.uri().path())?;
+        list.listed.is_limited(principal).then(|| Self {
+            list,
+            asked,
             caller: caller.clone(),
             dialect,
             context: RefusalContext::of(request, caller.request_id()),
@@ -194,11 +199,11 @@ impl Filtering {
         })
     }
 
-    async fn filter<R>(
-        self,
-        list: &VoiceList,
-        answer: Response<R>,
-    ) -> Response<Either<R, Full<Bytes>>>
+    fn may_use(&self, name: &str) -> bool {
+        self.list.listed.allows(self.caller.principal(), name)
+    }
+
+    async fn filter<R>(self, answer: Response<R>) -> Response<Either<R, Full<Bytes>>>
     where
         R: Body<Data = Bytes>,
         R::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -219,8 +224,8 @@ impl Filtering {
                 let Ok(Ok(whole)) = whole.await else {
                     return self.not_understood("it is too long or too slow, or broke off");
                 };
-                let may_use = |voice: &str| self.caller.principal().has_voice(voice);
-                let filtered = filtered(list, &whole.to_bytes(), &may_use);
+                let may_use = |name: &str| self.may_use(name);
+                let filtered = filtered(self.list, &whole.to_bytes(), &may_use);
                 let Some(filtered) = filtered else {
                     return self.not_understood("it has no list where one is expected");
                 };
@@ -241,7 +246,7 @@ impl Filtering {
         tracing::error!(
             %request_id,
             dialect = %self.dialect,
-            "the TTS server's list of voices cannot be filtered for this key, so it is not passed on: {why}"
+            "the TTS server's list cannot be filtered for this key, so it is not passed on: {why}"
         );
         self.refuse(DenialKind::UpstreamUnreachable)
     }

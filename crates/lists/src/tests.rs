@@ -9,6 +9,7 @@ use voxgate::{AuthLayer, Dialect, Key, KeyRing, Principal, Secret};
 use crate::{FilterListsLayer, MAX_LIST};
 
 const LIST: &str = r#"{"voices":[{"voice_id":"cove"},{"voice_id":"other"}]}"#;
+const MODELS: &str = r#"[{"model_id":"cove"},{"model_id":"other"}]"#;
 const OF_COVE: &str = r#"{"voices":[{"voice_id":"cove"}]}"#;
 
 fn ring() -> KeyRing {
@@ -19,6 +20,7 @@ fn ring() -> KeyRing {
     KeyRing::new([
         key("all", Principal::new("all")),
         key("cove", Principal::new("cove").with_voices(["cove"])),
+        key("model", Principal::new("model").with_models(["cove"])),
     ])
     .expect("different keys")
 }
@@ -32,6 +34,7 @@ async fn ask(filters: bool, id: &str, method: &str, target: &str) -> (u16, Strin
             .header("content-length", "9")
             .header("etag", "\"a\"");
         let (response, body) = match request.uri().query().unwrap_or_default() {
+            _ if request.uri().path() == "/v1/models" => (response, MODELS.to_owned()),
             "compressed" => (response.header("content-encoding", "gzip"), LIST.to_owned()),
             "partial" => (response.status(206), LIST.to_owned()),
             "missing" => (response.status(404), "no such list".to_owned()),
@@ -99,6 +102,15 @@ async fn a_caller_sees_its_own_voices() {
             "switched off"
         );
     }
+    assert_eq!(
+        ask(true, "model", "GET", "/v1/voices").await,
+        shown(LIST),
+        "limited to models"
+    );
+    assert_eq!(
+        ask(true, "model", "GET", "/v1/models").await,
+        shown(r#"[{"model_id":"cove"}]"#)
+    );
     let plain = r#"{"plain":true,"voices":[]}"#;
     assert_eq!(
         ask(true, "cove", "GET", "/v1/voices?plain").await,
@@ -106,8 +118,8 @@ async fn a_caller_sees_its_own_voices() {
     );
     assert_eq!(
         ask(true, "cove", "GET", "/v1/models").await,
-        shown(LIST),
-        "another route"
+        shown(MODELS),
+        "limited to voices"
     );
 }
 

@@ -49,9 +49,9 @@ impl Authenticated {
             AuthMethod::Public => Ok(()),
             _ => policy.authorize(
                 &self.principal,
-                request.method(),
-                request.uri(),
+                request,
                 self.context.dialect.as_str(),
+                pipeline.reads_bodies(),
             ),
         };
         match judged {

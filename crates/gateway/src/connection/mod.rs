@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
-use voxgate::{AuthLayer, Dialect, PeerAddr};
+use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
 use voxgate_tls::ServerTls;
 
 pub(crate) use self::activity::Activity;
@@ -42,7 +42,7 @@ use self::stream::ClientStream;
 use self::streams::StreamExecutor;
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
-use super::proxy::RequestBody;
+use super::proxy::ForwardedBody;
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
 
@@ -78,7 +78,7 @@ pub(crate) async fn accept<S, B>(
     stop: CancellationToken,
     tasks: TaskTracker,
 ) where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<ForwardedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -147,7 +147,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// Serves connections, with a [stack](service::stack) of its own for each.
 #[derive(Clone)]
 pub(crate) struct Server<S> {
-    pub(crate) auth: AuthLayer,
+    pub(crate) auth: SpeechAuthLayer,
     pub(crate) proxy: S,
     /// TLS; `None` if the listener speaks none.
     pub(crate) tls: Option<ServerTls>,
@@ -164,7 +164,7 @@ pub(crate) struct Server<S> {
 
 impl<S, B> Server<S>
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<ForwardedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,

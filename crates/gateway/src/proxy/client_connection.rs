@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper_util::client::legacy::Client;
 
-use super::RequestBody;
+use super::ForwardedBody;
 use super::connector::Connector;
 
 /// The most callers that have pools of their own on one client connection. A proxy in front can send
@@ -21,7 +21,7 @@ const MAX_CALLERS: usize = 256;
 pub(crate) struct ClientConnection(Arc<Mutex<HashMap<Box<str>, Pool>>>);
 
 /// Connections to each upstream.
-type Pool = Client<Connector, RequestBody>;
+type Pool = Client<Connector, ForwardedBody>;
 
 impl ClientConnection {
     /// The pool of this caller, which `make` makes for its first request.

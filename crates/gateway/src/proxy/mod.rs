@@ -11,6 +11,7 @@ mod headers;
 mod message_credentials;
 mod request_body;
 mod revocation;
+mod spoken_messages;
 mod tunnel;
 mod upgrade;
 mod upstream;
@@ -39,7 +40,7 @@ pub(crate) use self::headers::{
     ALLOWED, BY_DIALECT, ForwardedHeaders, RESERVED, has_another_meaning,
 };
 pub(crate) use self::message_credentials::{RIME_BINARY, credential_format, header_values};
-pub(crate) use self::request_body::RequestBody;
+pub(crate) use self::request_body::{ForwardedBody, RequestBody};
 pub(crate) use self::revocation::Revocations;
 use self::upgrade::Upgrade;
 pub(crate) use self::upstream::Clients;
@@ -74,7 +75,7 @@ impl Forward {
     }
 }
 
-impl Service<Request<RequestBody>> for Forward {
+impl Service<Request<ForwardedBody>> for Forward {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -83,7 +84,7 @@ impl Service<Request<RequestBody>> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+    fn call(&mut self, request: Request<ForwardedBody>) -> Self::Future {
         let this = Arc::clone(&self.0);
         Box::pin(async move {
             let answer = this.forward(request).await;
@@ -99,7 +100,7 @@ impl Forwarding {
     /// The path of an accepted request: route, prepare, send, answer.
     async fn forward(
         &self,
-        mut request: Request<RequestBody>,
+        mut request: Request<ForwardedBody>,
     ) -> Result<Response<ResponseBody>, OwnAnswer> {
         let accepted = Accepted::of(&request).ok_or_else(|| {
             tracing::error!("a request did not pass the authentication layer; it is not forwarded");
@@ -113,7 +114,7 @@ impl Forwarding {
 
         let upgrade = Upgrade::take(&mut request, &accepted, self.deployment_key.is_some());
         self.break_off_when_revoked(&mut request, &accepted);
-        let turn = request.body().turn();
+        let turn = request.body().get_ref().turn();
         let from = request.extensions_mut().remove::<ClientConnection>();
         let from = from.unwrap_or_default();
         let request = prepare(
@@ -160,10 +161,10 @@ impl Forwarding {
     }
 
     /// A body of unknown length may go on for hours. It ends when the caller's key is revoked.
-    fn break_off_when_revoked(&self, request: &mut Request<RequestBody>, accepted: &Accepted) {
-        if request.body().is_open_ended() {
+    fn break_off_when_revoked(&self, request: &mut Request<ForwardedBody>, accepted: &Accepted) {
+        if request.body().get_ref().is_open_ended() {
             let revoked = self.revocations.of(&accepted.caller);
-            request.body_mut().break_off_when(revoked);
+            request.body_mut().get_mut().break_off_when(revoked);
         }
     }
 }

@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout};
+use voxgate::SpeechBody;
 
 /// How much of an unread body is drained, so that the client can read its answer: a connection that
 /// is closed while data arrives is reset, and the answer is lost with it (RFC 9112 §9.6).
@@ -32,6 +33,9 @@ pub(crate) struct RequestBody {
     /// Resolves when the caller's key is no longer valid.
     revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
+
+/// The client's body, as the layer that reads bodies passes it on.
+pub(crate) type ForwardedBody = SpeechBody<RequestBody>;
 
 /// Why a body ended early.
 #[derive(Debug)]

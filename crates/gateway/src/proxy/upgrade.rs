@@ -13,8 +13,9 @@ use voxgate::{RequestId, Tunnel};
 
 use super::accepted::Accepted;
 use super::message_credentials::MessageCredentials;
+use super::spoken_messages::SpokenMessages;
 use super::tunnel::{ClientEnd, Inspection};
-use super::{RequestBody, ResponseBody, headers, pass_on, tunnel};
+use super::{ForwardedBody, ResponseBody, headers, pass_on, tunnel};
 use crate::first_message::HeldClient;
 
 /// The client's side of the websocket that a request asks for.
@@ -36,7 +37,7 @@ enum Client {
 impl Upgrade {
     /// `None` when the request asks for no websocket; any other upgrade is not passed on.
     pub(super) fn take(
-        request: &mut Request<RequestBody>,
+        request: &mut Request<ForwardedBody>,
         accepted: &Accepted,
         has_deployment_key: bool,
     ) -> Option<Self> {
@@ -48,9 +49,16 @@ impl Upgrade {
             .filter(|_| asked)?;
         let credentials =
             MessageCredentials::of(request, accepted, held.is_some(), has_deployment_key);
-        let inspection = credentials.map(|credentials| {
+        let spoken = SpokenMessages::of(request);
+        let is_read = credentials.is_some() || spoken.is_some();
+        let inspection = is_read.then(|| {
             let mut inspection = Inspection::new();
-            inspection.add(credentials);
+            if let Some(credentials) = credentials {
+                inspection.add(credentials);
+            }
+            if let Some(spoken) = spoken {
+                inspection.add(spoken);
+            }
             inspection
         });
         Some(Self {

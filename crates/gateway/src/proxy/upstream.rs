@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use voxgate::DenialKind;
 use voxgate::gateway::is_grpc;
 
-use super::RequestBody;
+use super::ForwardedBody;
 use super::client_connection::ClientConnection;
 use super::connector::{Connector, NoUpstreamPermit};
 use crate::upstreams::Upstream;
@@ -32,7 +32,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 pub(crate) struct Clients {
     builder: Builder,
     connector: Connector,
-    http1: Client<Connector, RequestBody>,
+    http1: Client<Connector, ForwardedBody>,
 }
 
 impl Clients {
@@ -53,7 +53,7 @@ impl Clients {
         }
     }
 
-    fn http2(&self) -> Client<Connector, RequestBody> {
+    fn http2(&self) -> Client<Connector, ForwardedBody> {
         self.builder
             .clone()
             .http2_only(true)
@@ -65,7 +65,7 @@ impl Clients {
     pub(super) async fn send(
         &self,
         upstream: &Upstream,
-        mut request: Request<RequestBody>,
+        mut request: Request<ForwardedBody>,
         from: &ClientConnection,
         key_id: &str,
     ) -> Result<Response<Incoming>, UpstreamError> {

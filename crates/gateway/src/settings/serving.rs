@@ -7,6 +7,8 @@ pub(crate) const ADMIN_LISTEN: &str = "VOXGATE_ADMIN_LISTEN";
 pub(crate) const UPSTREAM: &str = "VOXGATE_UPSTREAM";
 pub(crate) const CONNECT_TIMEOUT: &str = "VOXGATE_CONNECT_TIMEOUT_SECONDS";
 pub(crate) const UPSTREAM_TIMEOUT: &str = "VOXGATE_UPSTREAM_TIMEOUT_SECONDS";
+pub(crate) const BODY_INSPECT: &str = "VOXGATE_BODY_INSPECT_KIB";
+pub(crate) const BODY_HELD: &str = "VOXGATE_BODY_HELD_MIB";
 pub(crate) const HEADER_READ_TIMEOUT: &str = "VOXGATE_HEADER_READ_TIMEOUT_SECONDS";
 pub(crate) const CONTROL_DIR: &str = "VOXGATE_CONTROL_DIR";
 pub(crate) const HEADER_NAMES: &str = "VOXGATE_HEADER_NAMES";
@@ -75,6 +77,21 @@ pub(super) const SERVING: &[Setting] = &[
     .with_default("30"),
     Setting::new(
         GROUP,
+        BODY_INSPECT,
+        "KIB",
+        "Largest request body in KiB that is read for voices, models, languages and characters; a \
+         larger body is refused (413) to a key with such limits, and not counted for other keys",
+    )
+    .with_default("256"),
+    Setting::new(
+        GROUP,
+        BODY_HELD,
+        "MIB",
+        "Most memory in MiB for all request bodies that are being read at once",
+    )
+    .with_default("64"),
+    Setting::new(
+        GROUP,
         HEADER_NAMES,
         "ACTION",
         "What happens to a request header whose name has a character other than letters, digits and \
@@ -99,7 +116,7 @@ pub(super) const SERVING: &[Setting] = &[
         GROUP,
         FILTER_LISTS,
         "SWITCH",
-        "`on` or `off`: whether lists of voices have only the voices that the key may use",
+        "`on` or `off`: whether lists of voices and models have only those that the key may use",
     )
     .with_default("off"),
     Setting::new(

@@ -20,21 +20,21 @@ use super::rejections::{client as address_of, connect_from};
 const OTHER: &str = "another-key-that-is-long-enough";
 const STREAM: &str = "/v1/text-to-speech/cove/multi-stream-input?model_id=m";
 
-type Socket = WebSocketStream<TcpStream>;
+pub(super) type Socket = WebSocketStream<TcpStream>;
 
 /// What an upstream saw: the headers of each handshake, and each message.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<String>>>);
+pub(super) struct Seen(Arc<Mutex<Vec<String>>>);
 
 impl Seen {
-    fn all(&self) -> Vec<String> {
+    pub(super) fn all(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 }
 
 /// An upstream like Rime's engine: it selects the first subprotocol that it recognizes, and says each
 /// message again.
-async fn engine() -> (Seen, SocketAddr) {
+pub(super) async fn engine() -> (Seen, SocketAddr) {
     let seen = Seen::default();
     let keep = seen.clone();
     let address = serve_raw(move |stream| {
@@ -79,7 +79,11 @@ fn rime(upstream: SocketAddr) -> Program {
     Program::gateway(upstream).var("VOXGATE_API_KEYS", keys)
 }
 
-async fn open(gateway: &Started, path: &str, headers: &[(&'static str, &str)]) -> Socket {
+pub(super) async fn open(
+    gateway: &Started,
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> Socket {
     let url = format!("ws://{}{path}", gateway.address);
     let mut request = url.into_client_request().unwrap();
     for (name, value) in headers {
@@ -89,12 +93,12 @@ async fn open(gateway: &Started, path: &str, headers: &[(&'static str, &str)]) -
     client_async(request, stream).await.expect("accepted").0
 }
 
-async fn say(socket: &mut Socket, message: impl Into<Message>) -> Message {
+pub(super) async fn say(socket: &mut Socket, message: impl Into<Message>) -> Message {
     socket.send(message.into()).await.unwrap();
     next(socket).await
 }
 
-async fn next(socket: &mut Socket) -> Message {
+pub(super) async fn next(socket: &mut Socket) -> Message {
     let next = timeout(Duration::from_secs(60), socket.next()).await;
     next.expect("in time")
         .expect("not closed")

@@ -27,6 +27,7 @@ mod routes;
 mod shared_limits;
 mod slow_clients;
 mod smuggling;
+mod speech;
 mod tls;
 mod tunnels;
 mod upstream_failures;
