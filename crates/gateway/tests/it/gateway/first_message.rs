@@ -233,7 +233,7 @@ async fn a_refusal_is_told_in_the_engines_words_and_recorded_once() {
             r#"{"config":{"authorization":{}}}"#.to_owned(),
             "malformed_credential",
         ),
-        // Two, of which one is valid.
+        // Two credentials; only one is valid.
         (
             format!(
                 r#"{{"config":{{"authorization":"Api-Key {KEY}"}},"config":{{"authorization":"Api-Key {OTHER}"}}}}"#
