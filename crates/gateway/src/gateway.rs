@@ -180,7 +180,7 @@ impl Gateway {
         let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
-        // In preconfigured mode, nobody's credential is read.
+        // In preconfigured mode, the gateway reads no caller's credential.
         let first_messages = (keys.is_some() && config.first_message_connections > 0).then(|| {
             let most = config.first_message_connections;
             let waiting = ConnectionLimiter::new(most, most.div_ceil(2));

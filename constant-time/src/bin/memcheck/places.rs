@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Request};
 use voxgate::Dialect;
 use voxgate_constant_time::valgrind;
@@ -142,8 +143,8 @@ impl Place {
         if let Holder::Query | Holder::Subprotocol(_) = self.holder {
             *request.method_mut() = Method::GET;
             let headers = request.headers_mut();
-            headers.insert("connection", HeaderValue::from_static("upgrade"));
-            headers.insert("upgrade", HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
         let (name, value) = match self.holder {
             Holder::Header(name, before) => (name, [before.as_bytes(), token].concat()),
