@@ -102,9 +102,9 @@ msrv: ## Check the code with the oldest supported Rust version.
 minimal-versions: ## Check the libraries with the oldest dependencies that Cargo.toml allows.
 	scripts/minimal-versions.sh
 
-bench: ## Measure keys, limits, bodies, quotas and the audit log. Not part of `make test`.
+bench: ## Measure keys, limits, bodies, quotas, tokens and the audit log. Not part of `make test`.
 	$(CARGO) bench $(LOCKED) $(PACKAGES) $(FEATURES) --bench layer --bench keys --bench limits \
-		--bench speech --bench usage --bench audit
+		--bench speech --bench usage --bench tokens --bench audit
 
 bench-proxies: ## Compare with nginx, HAProxy, Envoy and bare hyper. Needs a quiet machine; not part of `make test`.
 	scripts/bench-proxies.sh

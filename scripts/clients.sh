@@ -14,6 +14,12 @@ VOXGATE_NODE_MODULES=$(scripts/node.sh clients) || {
     [ "$code" -eq 77 ] || exit "$code"
     VOXGATE_NODE_MODULES=
 }
+# pipecat needs other versions of the same packages.
+pipecat=$(scripts/venv.sh clients-pipecat) || {
+    code=$?
+    [ "$code" -eq 77 ] || exit "$code"
+    pipecat=
+}
 # Supertone's client needs a newer Python than the others, and so has an environment of its own.
 supertone=
 for candidate in "${PYTHON:-python3}" python3.12 python3.13 python3.14; do
@@ -50,6 +56,11 @@ for test in tests/clients/*_*.py; do
         [ -n "$VOXGATE_NODE_MODULES" ] || continue
         echo "$test"
         "$python" "$test"
+        ;;
+    */*_pipecat.py)
+        [ -n "$pipecat" ] || continue
+        echo "$test"
+        "$pipecat" "$test"
         ;;
     */supertone_*.py)
         [ -n "$supertone" ] || continue

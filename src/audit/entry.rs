@@ -48,6 +48,7 @@ pub(super) enum Facts {
     Rejected(Box<Rejected>),
     Keys(Box<KeysFacts>),
     Key(Box<KeyFacts>),
+    Token(Box<TokenFacts>),
     Decision(DecisionFacts),
     Completion(CompletionFacts),
 }
@@ -65,12 +66,21 @@ pub(super) struct KeyFacts {
     pub(super) principal: Principal,
 }
 
+pub(super) struct TokenFacts {
+    pub(super) request_id: RequestId,
+    pub(super) principal: Principal,
+    pub(super) token_id: Box<str>,
+    pub(super) expires: SystemTime,
+    pub(super) single_use: bool,
+}
+
 pub(super) struct DecisionFacts {
     pub(super) request_id: RequestId,
     pub(super) dialect: &'static str,
     pub(super) auth_method: Option<AuthMethod>,
     pub(super) principal: Option<Principal>,
     pub(super) denial: Option<DenialKind>,
+    pub(super) token_error: Option<&'static str>,
     pub(super) limit: Option<Limit>,
     pub(super) queued: Option<Duration>,
     pub(super) status: Option<u16>,
@@ -137,6 +147,16 @@ impl Entry {
                 };
                 (key.time, Facts::Key(Box::new(facts)))
             }
+            AuditRecord::Token(token) => {
+                let facts = TokenFacts {
+                    request_id: token.request_id,
+                    principal: token.principal.clone(),
+                    token_id: token.token_id.into(),
+                    expires: token.expires,
+                    single_use: token.single_use,
+                };
+                (token.time, Facts::Token(Box::new(facts)))
+            }
             AuditRecord::Decision(decision) => {
                 let facts = DecisionFacts::copy(decision, text);
                 (decision.time, Facts::Decision(facts))
@@ -165,6 +185,7 @@ impl DecisionFacts {
             auth_method: decision.auth_method,
             principal: decision.principal.cloned(),
             denial: decision.denial.map(|denial| denial.kind()),
+            token_error: decision.denial.and_then(|denial| denial.token_error()),
             limit: decision.limit,
             queued: decision.queued,
             status: decision.status.map(|status| status.as_u16()),

@@ -11,6 +11,7 @@ use voxgate_limits::Limits;
 use super::*;
 use crate::audit::{
     AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, QueryNames, Rejected,
+    TokenRecord,
 };
 use crate::principal::{Account, AuthMethod, Scope};
 use crate::secret::RawCredential;
@@ -201,6 +202,29 @@ fn other_records_match_the_schema() {
         change: "added",
         principal: &principal.clone().with_validity(validity),
     }));
+    let token = |principal: &Principal| {
+        line(&AuditRecord::Token(TokenRecord {
+            time,
+            request_id: RequestId::new(Duration::ZERO),
+            principal,
+            token_id: "t-1",
+            expires: time + Duration::from_secs(30),
+            single_use: true,
+        }))
+    };
+    let shown = token(&principal);
+    assert!(shown.contains("\"event\":\"token\""), "{shown}");
+    assert!(
+        shown.contains("\"kind\":\"standard\",\"jti\":\"t-1\","),
+        "{shown}"
+    );
+    assert!(!shown.contains("\"voices\""), "{shown}");
+    let limited = Principal::new("ivr").with_voices(["cove", "team-*"]);
+    let shown = token(&limited.with_kind(crate::principal::KeyKind::Realtime));
+    assert!(
+        shown.contains("\"voices\":\"cove team-*\",\"kind\":\"realtime\""),
+        "{shown}"
+    );
     let mut gap = String::new();
     LineWriter::new("0123456789abcdef".to_owned()).write_gap(&mut gap, time, 3..=5);
     let gap: Value = serde_json::from_str(&gap).expect("JSON");

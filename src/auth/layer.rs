@@ -151,6 +151,17 @@ impl<V> AuthLayer<V> {
         }
     }
 
+    /// Replaces the verifier by one that `wrap` makes of it. Nothing changes in preconfigured mode.
+    #[must_use]
+    pub fn map_verifier<W>(self, wrap: impl FnOnce(V) -> W) -> AuthLayer<W>
+    where
+        V: Clone,
+    {
+        let pipeline = self.pipeline.map_verifier(wrap);
+        let pipeline = Arc::new(pipeline);
+        AuthLayer { pipeline }
+    }
+
     /// The limiter.
     #[must_use]
     pub fn limiter(&self) -> &Limiter {

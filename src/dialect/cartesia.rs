@@ -12,7 +12,7 @@ use crate::speech::{Field, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence, word};
-use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, json, route};
+use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, json, mint, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -68,6 +68,7 @@ const ROUTES: &[Route] = &[
     route("GET", "/voices/*", READ_VOICES),
     route("*", "/voices", WRITE_VOICES),
     route("*", "/voices/*", WRITE_VOICES),
+    mint("/access-token"),
 ];
 
 fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {

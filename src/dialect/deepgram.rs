@@ -12,7 +12,7 @@ use crate::speech::{Field, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, Route, SPEAK, any_key, json, query, route};
+use super::route::{READ_MODELS, Route, SPEAK, any_key, json, mint, query, route};
 use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
@@ -67,6 +67,7 @@ const ROUTES: &[Route] = &[
     any_key("GET", "/v1/status/*"),
     route("GET", "/v1/models", READ_MODELS),
     route("GET", "/v1/models/*", READ_MODELS),
+    mint("/v1/auth/grant"),
 ];
 
 fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {

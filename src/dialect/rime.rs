@@ -123,7 +123,8 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         | Kind::MistypedCredential
         | Kind::DisabledCredential
         | Kind::ExpiredCredential
-        | Kind::NotYetValidCredential => "invalid api key",
+        | Kind::NotYetValidCredential
+        | Kind::InvalidToken => "invalid api key",
         Kind::QuotaExhausted => "invalid subscription",
         Kind::InsufficientScope
         | Kind::VoiceNotAllowed

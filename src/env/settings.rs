@@ -207,6 +207,13 @@ impl Settings {
         &self.policy
     }
 
+    /// Lets keys ask for tokens, as [`Policy::with_minting`] says.
+    #[must_use]
+    pub fn with_minting(mut self) -> Self {
+        self.policy = self.policy.with_minting();
+        self
+    }
+
     /// The public methods and paths, such as `GET /health`.
     #[must_use]
     pub fn public_routes(&self) -> Vec<String> {

@@ -14,7 +14,9 @@ pub(super) fn check(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<
         (None, _) => None,
         (Some(_), Some(_)) => return Err(DenialKind::InvalidHost),
     };
-    let target = uri.authority().map(|authority| authority.as_str().as_bytes());
+    let target = uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
     for authority in [host, target].into_iter().flatten() {
         if !is_common(authority) {
             plain_authority(authority)?;

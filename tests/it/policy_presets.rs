@@ -25,10 +25,10 @@ enum Who {
     /// Only keys with this scope.
     Only(&'static str),
     /// No key: the path is ambiguous.
-    Nobody,
+    NoKey,
 }
 
-use Who::{All, Nobody, Only, Realtime};
+use Who::{All, NoKey, Only, Realtime};
 
 const SPEAK: Who = Who::Scope("tts:synthesize");
 const VOICES: Who = Who::Scope("voices:read");
@@ -61,12 +61,12 @@ const OF_ALL: Table = &[
     ("PUT", "/v1/audio/speech", SERVER),
     ("POST", "/v1/audio/speech/", SERVER),
     ("GET", "/health/", SERVER),
-    ("GET", "/v1/audio/voices%2F..%2F..%2Fdebug", Nobody),
-    ("GET", "/v1/models/..%2F..%2Fdebug", Nobody),
-    ("GET", "/v1/models/%2e%2e/debug", Nobody),
-    ("GET", "/v1/models/a%252F..", Nobody),
-    ("GET", "/v1/models/a%2F%c0%ae%c0%ae", Nobody),
-    ("POST", "/v1/audio%2Fspeech", Nobody),
+    ("GET", "/v1/audio/voices%2F..%2F..%2Fdebug", NoKey),
+    ("GET", "/v1/models/..%2F..%2Fdebug", NoKey),
+    ("GET", "/v1/models/%2e%2e/debug", NoKey),
+    ("GET", "/v1/models/a%252F..", NoKey),
+    ("GET", "/v1/models/a%2F%c0%ae%c0%ae", NoKey),
+    ("POST", "/v1/audio%2Fspeech", NoKey),
 ];
 
 const PRESETS: [(&str, Table); 8] = [
@@ -212,7 +212,7 @@ fn ring() -> KeyRing {
 
 fn expected(who: Who, id: &str) -> StatusCode {
     let is_accepted = match (who, id) {
-        (Nobody, _) => return StatusCode::BAD_REQUEST,
+        (NoKey, _) => return StatusCode::BAD_REQUEST,
         (All, id) => !["live", "voices"].contains(&id),
         (Who::Scope(scope), "voices") => scope != "tts:synthesize",
         (Realtime(_), "live") => true,

@@ -20,6 +20,7 @@ pub struct Denial {
     limit: Option<Limit>,
     /// Members of `RateLimit-Policy` and `RateLimit`.
     quota_fields: Option<Box<[HeaderValue; 2]>>,
+    token_error: Option<&'static str>,
 }
 
 impl Denial {
@@ -32,6 +33,7 @@ impl Denial {
             principal: None,
             limit: None,
             quota_fields: None,
+            token_error: None,
         }
     }
 
@@ -81,6 +83,19 @@ impl Denial {
     #[must_use]
     pub fn quota_fields(&self) -> Option<&[HeaderValue; 2]> {
         self.quota_fields.as_deref()
+    }
+
+    /// Names the reason to refuse a token, for the audit record. It is not shown to the caller.
+    #[must_use]
+    pub fn with_token_error(mut self, reason: &'static str) -> Self {
+        self.token_error = Some(reason);
+        self
+    }
+
+    /// The reason to refuse a token, if the credential was one.
+    #[must_use]
+    pub fn token_error(&self) -> Option<&'static str> {
+        self.token_error
     }
 
     /// The limit that was exceeded, if any.
@@ -166,6 +181,14 @@ pub enum DenialKind {
     ExpiredCredential,
     /// The credential is known, but not valid yet.
     NotYetValidCredential,
+    /// The credential is a token that is refused. The record has the reason in `token_error`.
+    InvalidToken,
+    /// The signature of the request is not the one of the key that it names.
+    InvalidSignature,
+    /// The request was signed too long ago, or in the future.
+    StaleSignature,
+    /// The nonce of the signature was used before.
+    ReplayedSignature,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
     /// The key may not use the voice that the request names.
@@ -185,6 +208,10 @@ pub enum DenialKind {
     FetchNotAllowed,
     /// The body of a request by a limited key cannot be read.
     UnreadableBody,
+    /// The caller asks for a token with a token, and not with a key.
+    TokenCannotMint,
+    /// The request for a token is not one that can be answered.
+    InvalidTokenRequest,
     /// The body of the request is too large.
     ContentTooLarge,
     /// The caller exceeds a limit.
@@ -222,6 +249,10 @@ impl DenialKind {
         Self::DisabledCredential,
         Self::ExpiredCredential,
         Self::NotYetValidCredential,
+        Self::InvalidToken,
+        Self::InvalidSignature,
+        Self::StaleSignature,
+        Self::ReplayedSignature,
         Self::InsufficientScope,
         Self::VoiceNotAllowed,
         Self::VoiceNotSeen,
@@ -231,6 +262,8 @@ impl DenialKind {
         Self::LanguageNotSeen,
         Self::FetchNotAllowed,
         Self::UnreadableBody,
+        Self::TokenCannotMint,
+        Self::InvalidTokenRequest,
         Self::ContentTooLarge,
         Self::RateLimited,
         Self::QuotaExhausted,
@@ -260,7 +293,11 @@ impl DenialKind {
             | Self::MistypedCredential
             | Self::DisabledCredential
             | Self::ExpiredCredential
-            | Self::NotYetValidCredential => "The API key is invalid.",
+            | Self::NotYetValidCredential
+            | Self::InvalidToken
+            | Self::InvalidSignature
+            | Self::StaleSignature
+            | Self::ReplayedSignature => "The API key is invalid.",
             Self::InsufficientScope => "The API key does not have access to this resource.",
             Self::VoiceNotAllowed => "The API key does not have access to this voice.",
             Self::VoiceNotSeen => "The API key is limited to voices; name one voice, once.",
@@ -277,6 +314,8 @@ impl DenialKind {
                 "The body must be one document in UTF-8, in the format of this resource, and not \
                  compressed."
             }
+            Self::TokenCannotMint => "A token cannot make tokens; use an API key.",
+            Self::InvalidTokenRequest => "The request for a token is invalid.",
             Self::ContentTooLarge => "The request is too large.",
             Self::RateLimited => "Too many requests; retry later.",
             Self::QuotaExhausted => "The quota is used up.",
@@ -297,7 +336,11 @@ impl DenialKind {
             Self::MistypedCredential
             | Self::DisabledCredential
             | Self::ExpiredCredential
-            | Self::NotYetValidCredential => Self::UnknownCredential,
+            | Self::NotYetValidCredential
+            | Self::InvalidToken
+            | Self::InvalidSignature
+            | Self::StaleSignature
+            | Self::ReplayedSignature => Self::UnknownCredential,
             other => other,
         }
     }
@@ -351,6 +394,7 @@ impl DenialKind {
             Self::DisabledCredential => ("disabled_credential", StatusCode::UNAUTHORIZED),
             Self::ExpiredCredential => ("expired_credential", StatusCode::UNAUTHORIZED),
             Self::NotYetValidCredential => ("not_yet_valid_credential", StatusCode::UNAUTHORIZED),
+            Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
             Self::VoiceNotAllowed => ("voice_not_allowed", StatusCode::FORBIDDEN),
             Self::VoiceNotSeen => ("voice_not_seen", StatusCode::FORBIDDEN),
@@ -360,6 +404,11 @@ impl DenialKind {
             Self::LanguageNotSeen => ("language_not_seen", StatusCode::FORBIDDEN),
             Self::FetchNotAllowed => ("fetch_not_allowed", StatusCode::FORBIDDEN),
             Self::UnreadableBody => ("unreadable_body", StatusCode::BAD_REQUEST),
+            Self::InvalidSignature => ("invalid_signature", StatusCode::UNAUTHORIZED),
+            Self::StaleSignature => ("stale_signature", StatusCode::UNAUTHORIZED),
+            Self::ReplayedSignature => ("replayed_signature", StatusCode::UNAUTHORIZED),
+            Self::TokenCannotMint => ("token_cannot_mint", StatusCode::FORBIDDEN),
+            Self::InvalidTokenRequest => ("invalid_token_request", StatusCode::BAD_REQUEST),
             Self::ContentTooLarge => ("content_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
             Self::QuotaExhausted => ("quota_exhausted", StatusCode::TOO_MANY_REQUESTS),

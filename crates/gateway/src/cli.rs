@@ -51,6 +51,7 @@ pub(crate) enum Action {
     Policy(Flags),
     Limits(Flags),
     Key(ArgMatches),
+    Token(ArgMatches),
     Demo { preconfigured: bool },
     Audit(ArgMatches),
     Usage(ArgMatches),
@@ -99,6 +100,7 @@ pub(crate) fn command() -> Command {
             concerns_limits,
         ))
         .subcommand(voxgate_key_cli::command())
+        .subcommand(voxgate_token_cli::command())
         .subcommand(demo())
         .subcommand(voxgate_audit_log::cli::command(reasons()))
         .subcommand(voxgate_audit_log::cli::usage_command())
@@ -228,6 +230,7 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
         Some(("policy", matches)) => Action::Policy(flags(matches)),
         Some(("limits", matches)) => Action::Limits(flags(matches)),
         Some(("key", matches)) => Action::Key(matches.clone()),
+        Some(("token", matches)) => Action::Token(matches.clone()),
         Some(("audit", matches)) => Action::Audit(matches.clone()),
         Some(("usage", matches)) => Action::Usage(matches.clone()),
         Some(("probe", matches)) => Action::Probe(matches.clone()),

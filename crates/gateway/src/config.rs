@@ -13,6 +13,7 @@ use voxgate_tls::ServerTls;
 use super::auditing::Audit;
 use super::control::ControlSettings;
 use super::credential_header::CredentialHeader;
+use super::minting::MintSettings;
 use super::proxy::ForwardedHeaders;
 use super::settings::{
     self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT,
@@ -20,6 +21,7 @@ use super::settings::{
     FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS,
     UPSTREAM, UPSTREAM_TIMEOUT, default_of,
 };
+use super::tokens::TokenSettings;
 use super::upstreams::Upstreams;
 use super::usage::UsageSettings;
 
@@ -51,6 +53,10 @@ pub(crate) struct Config {
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
     pub(crate) usage: UsageSettings,
+    /// The tokens that are made for callers.
+    pub(crate) minting: MintSettings,
+    /// The tokens that are accepted in place of keys.
+    pub(crate) tokens: TokenSettings,
     /// Where commands reach this gateway, if it follows a keys file.
     pub(crate) control: Option<ControlSettings>,
     /// Identifies this configuration. Secrets are not part of it.
@@ -146,6 +152,14 @@ impl Config {
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
         let usage = UsageSettings::read(&environment, &mut read.problems);
+        let mode = auth.as_ref().map(Settings::mode);
+        let minting = MintSettings::read(&environment, mode, &mut read.problems);
+        let makes_tokens = minting.are_made();
+        let auth = match makes_tokens {
+            true => auth.map(Settings::with_minting),
+            false => auth,
+        };
+        let tokens = TokenSettings::read(&environment, makes_tokens, &mut read.problems);
         let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
         let config = match (auth, listen, admin_listen, upstreams, logging, audit, usage) {
@@ -175,6 +189,8 @@ impl Config {
                 speech,
                 logging,
                 digest,
+                minting,
+                tokens,
                 audit,
                 usage,
                 control,

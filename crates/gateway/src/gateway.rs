@@ -14,7 +14,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
-use voxgate::{AuditRecord, AuditSink, AuthLayer, Limiter, PeerAddr, SharedKeyRing};
+use voxgate::keys::TokenKeys;
+use voxgate::token::TokenIssuer;
+use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_lists::FilterListsLayer;
@@ -53,6 +55,8 @@ pub(crate) struct Gateway {
     /// Removes its socket at the end.
     control: Option<ControlServer>,
     rejections: Arc<Rejections>,
+    /// The issuer of tokens whose public keys the admin listener shows.
+    published: Option<TokenIssuer>,
 }
 
 /// The addresses that a gateway listens on.
@@ -144,6 +148,24 @@ impl Gateway {
         });
         let layer = layer.map_err(io::Error::other);
         let layer = layer.map_err(cannot("cannot start the authentication layer"))?;
+        let (cuts_tunnels, published) = (config.tokens.cut, config.tokens.published());
+        let mint = config.minting.layer(
+            config.tokens.issuer(),
+            Arc::clone(&sink) as Arc<dyn AuditSink>,
+        );
+        let keys = layer.verifier().cloned();
+        let verifier = match keys.clone() {
+            Some(keys) => config
+                .tokens
+                .verifier(keys, config.redis.as_ref())
+                .map(Some),
+            None => Ok(None),
+        };
+        let verifier = verifier.map_err(cannot("cannot start a thread that follows keys"))?;
+        let layer = layer.map_verifier(|keys| {
+            let verifier = verifier.unwrap_or_else(|| TokenKeys::without_tokens(keys));
+            config.minting.verifier(verifier)
+        });
         let layer = match config.audit.pepper {
             Some(pepper) => layer.with_pepper(pepper),
             None => layer,
@@ -162,12 +184,11 @@ impl Gateway {
         let layer = match config.usage.answers {
             true => voxgate_usage::answered_routes()
                 .into_iter()
-                .fold(layer, AuthLayer::with_first_rule),
+                .fold(layer, |layer, rule| layer.with_first_rule(rule)),
             false => layer,
         };
         let limiter = layer.limiter().clone();
         metrics.observe_limits(limiter.clone());
-        let keys = layer.verifier().cloned();
         if let Some(keys) = &keys {
             metrics.observe_keys(keys.clone());
             key_changes::follow(keys, Arc::clone(&sink), metrics.clone());
@@ -190,7 +211,7 @@ impl Gateway {
         let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
-        // In preconfigured mode, nobody's credential is read.
+        // In preconfigured mode, the gateway reads no caller's credential.
         let first_messages = (keys.is_some() && config.first_message_connections > 0).then(|| {
             let most = config.first_message_connections;
             let waiting = ConnectionLimiter::new(most, most.div_ceil(2));
@@ -206,10 +227,11 @@ impl Gateway {
             deployment_key,
             forwarded_headers: config.forwarded_headers,
             lists: FilterListsLayer::new(config.filters_lists),
-            revocations: Revocations::new(keys.clone()),
+            revocations: Revocations::new(keys.clone(), cuts_tunnels),
             timeouts: config.timeouts,
             connections,
             upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
+            mint,
             layer: layer
                 .with_request_validation(config.request_validation)
                 .with_audit_sink(Arc::clone(&sink))
@@ -228,6 +250,7 @@ impl Gateway {
             book,
             control,
             rejections,
+            published,
         })
     }
 
@@ -273,6 +296,7 @@ impl Gateway {
             addresses: self.addresses,
             keys: self.keys,
             rejections: Arc::clone(&self.rejections),
+            published: self.published,
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
         let end = runtime.block_on(supervisor.run(self.admin, self.metrics))?;
@@ -342,6 +366,7 @@ struct Supervisor<'a> {
     addresses: Addresses,
     keys: Option<SharedKeyRing>,
     rejections: Arc<Rejections>,
+    published: Option<TokenIssuer>,
 }
 
 impl Supervisor<'_> {
@@ -359,7 +384,7 @@ impl Supervisor<'_> {
         let listener = tokio::net::TcpListener::from_std(admin)
             .map_err(cannot("cannot serve the admin listener"))?;
         let readiness = Readiness::new(metrics.audit().cloned());
-        let router = admin::router(readiness.clone(), metrics);
+        let router = admin::router(readiness.clone(), metrics, self.published.clone());
         tokio::spawn(admin::serve(listener, router));
         let rejections = Arc::clone(&self.rejections);
         tokio::spawn(async move { rejections.follow().await });

@@ -20,6 +20,7 @@ mod listener;
 mod log_queue;
 mod logging;
 mod metrics;
+mod minting;
 mod open_files;
 mod policy_table;
 mod probe;
@@ -32,6 +33,7 @@ mod service;
 mod settings;
 mod signals;
 mod tls;
+mod tokens;
 mod upstreams;
 mod usage;
 mod worker;
@@ -41,6 +43,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use clap::ArgMatches;
 use voxgate::ConfigError;
 use voxgate::env::{Environment, Settings};
 
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
                 Environment::new(settings::environment(Vec::new()), settings::settings());
             voxgate_key_cli::run(&matches, &environment)
         }
+        Action::Token(matches) => token(&matches),
         Action::Demo { preconfigured } => match demo::run(preconfigured) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
@@ -155,7 +159,17 @@ fn check(flags: Flags) -> ExitCode {
 
 fn policy(flags: Flags) -> ExitCode {
     let environment = Environment::new(settings::environment(flags), settings::settings());
-    show(Settings::policy_from(&environment).map(|policy| PolicyTable(&policy).to_string()))
+    let policy = Settings::policy_from(&environment);
+    let policy = policy.map(|policy| minting::policy(policy, &environment));
+    show(policy.map(|policy| PolicyTable(&policy).to_string()))
+}
+
+fn token(matches: &ArgMatches) -> ExitCode {
+    let environment = Environment::new(settings::environment(Vec::new()), settings::settings());
+    match minting::signing(&environment) {
+        Ok(signing) => voxgate_token_cli::run(matches, &environment, &signing),
+        Err(error) => misconfigured(&error),
+    }
 }
 
 fn limits(flags: Flags) -> ExitCode {

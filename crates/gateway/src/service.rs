@@ -16,6 +16,7 @@ use voxgate_usage::UsageLayer;
 use super::connection::Activity;
 use super::credential_header::CredentialHeader;
 use super::first_message::{FirstMessageLayer, FirstMessages};
+use super::minting::Verifier;
 use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody};
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
@@ -30,7 +31,7 @@ use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody
 /// a request's headers, the proxy removes the credential from them, and marking the eight headers
 /// that can hold one takes 7 to 20% of the time of the authentication layer.
 pub(crate) fn stack<S, B>(
-    auth: SpeechAuthLayer,
+    auth: SpeechAuthLayer<Verifier>,
     proxy: S,
     peer: PeerAddr,
     activity: Activity,
@@ -104,6 +105,7 @@ mod tests {
     use voxgate::{AuditRecord, AuditSink, AuthLayer, DenialKind, SpeechOptions};
 
     use crate::connection::{ConnectionLimiter, Server, accept};
+    use crate::minting::keys_alone;
     use crate::rejections::Rejections;
 
     /// How each request ended, as the audit record says it.
@@ -148,7 +150,7 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("audio")))
             }
         });
-        let auth = AuthLayer::preconfigured().with_dialect(Dialect::ElevenLabs);
+        let auth = keys_alone(AuthLayer::preconfigured()).with_dialect(Dialect::ElevenLabs);
         let server = Server {
             auth: auth
                 .with_audit_sink(ends.clone())

@@ -4,6 +4,7 @@
 mod audit;
 mod serving;
 pub(crate) mod tls;
+mod tokens;
 mod usage;
 mod vars;
 
@@ -14,6 +15,7 @@ pub(crate) use voxgate::env::Setting;
 
 pub(crate) use self::audit::*;
 pub(crate) use self::serving::*;
+pub(crate) use self::tokens::*;
 pub(crate) use self::usage::*;
 pub(crate) use self::vars::{digest, environment};
 
@@ -23,6 +25,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
         .chain(SERVING)
         .chain(tls::TLS)
         .chain(SETTINGS)
+        .chain(TOKENS)
         .chain(USAGE)
         .chain(AUDITING)
         .chain(LOGGING)

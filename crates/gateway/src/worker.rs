@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use tower::Layer as _;
 use voxgate::{Dialect, Secret, SpeechAuthLayer};
 use voxgate_lists::FilterListsLayer;
+use voxgate_mint::MintLayer;
 use voxgate_tls::ServerTls;
 
 use voxgate_usage::UsageLayer;
@@ -20,6 +21,7 @@ use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
+use super::minting::Verifier;
 use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
 use super::rejections::Rejections;
 use super::upstreams::Upstreams;
@@ -27,7 +29,9 @@ use super::upstreams::Upstreams;
 /// What each worker builds its own proxy from.
 #[derive(Clone)]
 pub(crate) struct WorkerConfig {
-    pub(crate) layer: SpeechAuthLayer,
+    pub(crate) layer: SpeechAuthLayer<Verifier>,
+    /// Answers requests for tokens.
+    pub(crate) mint: MintLayer,
     /// TLS of the data listener; `None` if it speaks none.
     pub(crate) tls: Option<ServerTls>,
     pub(crate) upstreams: Upstreams,
@@ -108,6 +112,7 @@ impl Worker {
     async fn serve(self) -> io::Result<()> {
         let WorkerConfig {
             layer,
+            mint,
             tls,
             upstreams,
             deployment_key,
@@ -139,7 +144,7 @@ impl Worker {
         });
         let server = Server {
             auth: layer,
-            proxy: lists.layer(forward),
+            proxy: mint.layer(lists.layer(forward)),
             usage,
             tls,
             idle_timeout: timeouts.header_read,

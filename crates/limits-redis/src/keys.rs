@@ -45,6 +45,11 @@ impl Keys {
         format!("{}:revocations", self.tag)
     }
 
+    /// A single-use token that was used.
+    pub(crate) fn spent_token(&self, id: &str) -> String {
+        format!("{}:token:{id}", self.tag)
+    }
+
     /// The sorted set of gateways, by the time until which they are considered alive.
     pub(crate) fn gateways(&self) -> String {
         format!("{}:gateways", self.tag)

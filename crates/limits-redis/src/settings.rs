@@ -9,6 +9,7 @@ use voxgate::{AuthLayer, ConfigError, Problem, Secret, SharedKeyRing};
 
 use crate::options::RedisOptions;
 use crate::revocations::SharedRevocations;
+use crate::spent::SharedSpentTokens;
 use crate::store::RedisStore;
 
 const URL: &str = "VOXGATE_REDIS_URL";
@@ -125,6 +126,15 @@ impl RedisSettings {
         keys: &SharedKeyRing,
     ) -> Result<SharedRevocations, ConfigError> {
         SharedRevocations::follow(self.options(), keys)
+    }
+
+    /// Uses up single-use tokens together with the other replicas.
+    ///
+    /// # Errors
+    ///
+    /// When a thread cannot be started.
+    pub fn spend_tokens(&self) -> Result<SharedSpentTokens, ConfigError> {
+        SharedSpentTokens::start(self.options())
     }
 
     fn options(&self) -> RedisOptions {

@@ -29,7 +29,7 @@ pub(crate) fn read<'a>(
     Ok(())
 }
 
-/// The fields of one form, each of which may occur once.
+/// The fields of one form. Each may occur once.
 pub(crate) struct Fields<'p> {
     reader: &'p Reader,
     seen: Vec<&'p str>,

@@ -46,16 +46,21 @@ impl Admitted {
         let mut guard =
             RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
         let wants_meter = pipeline.meters || principal.has_quotas();
-        let mut meter = wants_meter.then(SpeechMeter::new);
+        let meter = wants_meter.then(SpeechMeter::new);
         #[cfg(feature = "speech")]
-        if let Some(inspecting) = &pipeline.inspecting {
-            let (policy, dialect) = (&pipeline.policy, context.dialect.as_str());
-            let inspection = inspecting.of(policy, &principal, request, dialect, meter.as_ref());
-            if let Some(inspection) = inspection {
-                meter = Some(inspection.meter().clone());
-                request.extensions_mut().insert(inspection);
+        let meter = match &pipeline.inspecting {
+            Some(inspecting) => {
+                let (policy, dialect) = (&pipeline.policy, context.dialect.as_str());
+                let found = inspecting.of(policy, &principal, request, dialect, meter.as_ref());
+                let found = found.map(|inspection| {
+                    let meter = inspection.meter().clone();
+                    request.extensions_mut().insert(inspection);
+                    meter
+                });
+                found.or(meter)
             }
-        }
+            None => meter,
+        };
         if let Some(meter) = meter {
             request.extensions_mut().insert(meter.clone());
             guard.meter(meter);

@@ -3,6 +3,7 @@
 mod account;
 mod scope;
 mod speech;
+mod token;
 mod validity;
 
 use std::hash::{Hash as _, Hasher};
@@ -15,7 +16,8 @@ use voxgate_limits::{Limits, Quota};
 
 pub use self::account::Account;
 pub use self::scope::{InvalidScope, Scope};
-pub use self::speech::SpeechRights;
+pub use self::speech::{SpeechRights, voice_covers};
+pub use self::token::TokenIdentity;
 pub use self::validity::{KeyState, Validity};
 
 /// The owner of a credential. A `Verify` implementation returns it.
@@ -45,6 +47,7 @@ struct Details {
     limits: Limits,
     quotas: Box<[Quota]>,
     account: Option<Arc<Account>>,
+    token: Option<TokenIdentity>,
 }
 
 /// The kind of a key. It is set when the key is created.
@@ -56,6 +59,17 @@ pub enum KeyKind {
     Standard,
     /// Allows only realtime sessions.
     Realtime,
+}
+
+impl KeyKind {
+    /// The name in keys files and records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Realtime => "realtime",
+        }
+    }
 }
 
 impl Principal {
@@ -160,6 +174,12 @@ impl Principal {
         self.with(|details| details.account = Some(account))
     }
 
+    /// Sets the token by which the principal is known, if its credential was one and not a key.
+    #[must_use]
+    pub fn with_token(self, token: TokenIdentity) -> Self {
+        self.with(|details| details.token = Some(token))
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
         change(Arc::make_mut(&mut self.0).details.get_or_insert_default());
         self
@@ -243,6 +263,12 @@ impl Principal {
     #[must_use]
     pub fn account(&self) -> Option<&Arc<Account>> {
         self.details()?.account.as_ref()
+    }
+
+    /// The token by which the principal is known; `None` if its credential was a key.
+    #[must_use]
+    pub fn token(&self) -> Option<&TokenIdentity> {
+        self.details()?.token.as_ref()
     }
 
     fn details(&self) -> Option<&Details> {
@@ -331,7 +357,8 @@ impl Principal {
             .is_none_or(|granted| granted.iter().any(|own| own.as_str() == scope))
     }
 
-    /// Whether the principal has fewer rights than `before`, or another id.
+    /// Whether the principal has fewer rights than `before`, or another id. `before` may be the
+    /// principal of a token, whose rights are a part of those of its key.
     #[must_use]
     pub fn may_less_than(&self, before: &Self) -> bool {
         let lost_scope = self.scopes().is_some_and(|now| {
@@ -349,7 +376,8 @@ impl Principal {
         };
         let lost_speech = own(self).permits_less_than(&own(before))
             || of_account(self).permits_less_than(&of_account(before));
-        self.id() != before.id() || self.0.kind != before.0.kind || lost_scope || lost_speech
+        let lost_kind = self.0.kind == KeyKind::Realtime && before.0.kind != self.0.kind;
+        self.id() != before.id() || lost_kind || lost_scope || lost_speech
     }
 
     /// The current state. Reads the clock only if the validity is bounded.
@@ -449,6 +477,27 @@ mod tests {
                 true,
             ),
             (&Principal::new("b"), &anything, true),
+            // The principals of tokens have a part of the rights of their key.
+            (
+                &anything,
+                &anything.clone().with_kind(KeyKind::Realtime),
+                false,
+            ),
+            (
+                &anything.clone().with_voices(["team-*"]),
+                &anything.clone().with_voices(["team-a", "team-b*"]),
+                false,
+            ),
+            (
+                &anything.clone().with_voices(["team-a"]),
+                &anything.clone().with_voices(["team-*"]),
+                true,
+            ),
+            (
+                &anything.clone().with_voices(["team-*"]),
+                &anything.clone().with_voices(["team-a;b"]),
+                true,
+            ),
         ] {
             assert_eq!(now.may_less_than(before), less, "{now:?} {before:?}");
         }

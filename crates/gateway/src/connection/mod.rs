@@ -43,6 +43,7 @@ use self::stream::ClientStream;
 use self::streams::StreamExecutor;
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
+use super::minting::Verifier;
 use super::proxy::ForwardedBody;
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
@@ -148,7 +149,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// Serves connections, with a [stack](service::stack) of its own for each.
 #[derive(Clone)]
 pub(crate) struct Server<S> {
-    pub(crate) auth: SpeechAuthLayer,
+    pub(crate) auth: SpeechAuthLayer<Verifier>,
     pub(crate) usage: UsageLayer,
     pub(crate) proxy: S,
     /// TLS; `None` if the listener speaks none.

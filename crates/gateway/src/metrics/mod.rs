@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
     in_flight: Gauge,
     upstream_errors: Family<ReasonLabel, Counter>,
     content_refusals: Family<ReasonLabel, Counter>,
+    tokens_made: Counter,
+    tokens_refused: Family<ReasonLabel, Counter>,
     rejections: RejectionCounts,
     preconfigured_exposed: Gauge,
     last_used: Family<KeyLabel, Gauge>,
@@ -68,6 +70,7 @@ impl Metrics {
         let in_flight = Gauge::default();
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
         let content_refusals = Family::<ReasonLabel, Counter>::default();
+        let (tokens_made, tokens_refused) = (Counter::default(), Family::default());
         let rejections = RejectionCounts::default();
         let preconfigured_exposed = Gauge::default();
         let last_used = Family::<KeyLabel, Gauge>::default();
@@ -80,6 +83,22 @@ impl Metrics {
             DenialKind::InternalError,
         ] {
             let _ = upstream_errors.get_or_create(&ReasonLabel {
+                reason: kind.as_str(),
+            });
+        }
+
+        for kind in [
+            DenialKind::VoiceNotAllowed,
+            DenialKind::VoiceNotSeen,
+            DenialKind::ModelNotAllowed,
+            DenialKind::ModelNotSeen,
+            DenialKind::LanguageNotAllowed,
+            DenialKind::LanguageNotSeen,
+            DenialKind::FetchNotAllowed,
+            DenialKind::UnreadableBody,
+            DenialKind::ContentTooLarge,
+        ] {
+            let _ = content_refusals.get_or_create(&ReasonLabel {
                 reason: kind.as_str(),
             });
         }
@@ -104,6 +123,16 @@ impl Metrics {
             "content_refusals",
             "Accepted requests whose body or message was refused",
             content_refusals.clone(),
+        );
+        registry.register(
+            "tokens_made",
+            "Short-lived tokens that were made for callers",
+            tokens_made.clone(),
+        );
+        registry.register(
+            "token_requests_refused",
+            "Accepted requests for a token that got none",
+            tokens_refused.clone(),
         );
         rejections.register(&mut registry);
         registry.register(
@@ -151,6 +180,8 @@ impl Metrics {
             in_flight,
             upstream_errors,
             content_refusals,
+            tokens_made,
+            tokens_refused,
             rejections,
             preconfigured_exposed,
             last_used,
@@ -253,7 +284,10 @@ impl Metrics {
             reason: decision.reason(),
             key_id: KeyId::of(decision.principal),
         };
-        let is_used = decision.auth_method == Some(AuthMethod::ApiKey);
+        let is_used = matches!(
+            decision.auth_method,
+            Some(AuthMethod::ApiKey | AuthMethod::Jwt)
+        );
         self.count(labels, is_used.then_some(decision.time));
         self.limits.decided(decision);
         if decision.denial.is_none() {
@@ -289,10 +323,15 @@ impl Metrics {
             };
             let is_upstreams =
                 failure == DenialKind::NoUpstream || failure.status().is_server_error();
-            let family = match is_upstreams {
-                true => &self.upstream_errors,
+            let family = match failure {
+                DenialKind::InvalidTokenRequest
+                | DenialKind::TokenCannotMint
+                | DenialKind::InsufficientScope
+                | DenialKind::MissingCredential
+                | DenialKind::ExpiredCredential => &self.tokens_refused,
+                _ if is_upstreams => &self.upstream_errors,
                 // The content of the request was refused, after its head had been accepted.
-                false => &self.content_refusals,
+                _ => &self.content_refusals,
             };
             family.get_or_create(&labels).inc();
         }
@@ -305,6 +344,7 @@ impl AuditSink for Metrics {
             AuditRecord::Start(start) => _ = self.preconfigured_exposed.set(start.exposed.into()),
             AuditRecord::Decision(decision) => self.decided(decision),
             AuditRecord::Completion(completion) => self.completed(completion),
+            AuditRecord::Token(_) => _ = self.tokens_made.inc(),
             _ => {}
         }
     }

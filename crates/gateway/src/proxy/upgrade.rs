@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 use voxgate::gateway::{asks_for_websocket, upgrades_to_websocket};
-use voxgate::{RequestId, Tunnel};
+use voxgate::{AuthMethod, Dialect, RequestId, Tunnel};
 
 use super::accepted::Accepted;
 use super::message_credentials::MessageCredentials;
@@ -23,7 +23,7 @@ pub(super) struct Upgrade {
     client: Client,
     tunnel: Tunnel,
     /// The subprotocol to agree on, when the client offered its credential as one.
-    subprotocol: Option<&'static str>,
+    subprotocol: Option<HeaderValue>,
     inspection: Option<Inspection>,
 }
 
@@ -67,7 +67,11 @@ impl Upgrade {
                 None => Client::Waiting(hyper::upgrade::on(&mut *request)),
             },
             tunnel,
-            subprotocol: accepted.dialect.subprotocol(request.headers()),
+            subprotocol: accepted
+                .dialect
+                .subprotocol(request.headers())
+                .map(HeaderValue::from_static)
+                .or_else(|| only_token(request, accepted)),
             inspection,
         })
     }
@@ -120,10 +124,26 @@ impl Upgrade {
         headers::set_websocket(headers);
         // A browser that offered subprotocols gives up when none is agreed on.
         if let Some(name) = self.subprotocol {
-            headers
-                .entry(SEC_WEBSOCKET_PROTOCOL)
-                .or_insert(HeaderValue::from_static(name));
+            headers.entry(SEC_WEBSOCKET_PROTOCOL).or_insert(name);
         }
         response
     }
+}
+
+/// The offer that holds the caller's token, if the client offers nothing else. The client's browser
+/// gives up unless one of its offers is selected (WHATWG WebSockets, "establish a WebSocket
+/// connection"), and Inworld's clients offer `bearer_TOKEN` alone. A key is never repeated.
+fn only_token<B>(request: &Request<B>, accepted: &Accepted) -> Option<HeaderValue> {
+    if accepted.dialect != Dialect::Inworld || accepted.caller.auth_method() != AuthMethod::Jwt {
+        return None;
+    }
+    let mut offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let offer = offers.next().filter(|_| offers.next().is_none())?;
+    let bytes = offer.as_bytes();
+    let is_token = bytes.starts_with(b"bearer_") && !bytes.contains(&b',');
+    is_token.then(|| {
+        let mut offer = offer.clone();
+        offer.set_sensitive(true);
+        offer
+    })
 }

@@ -8,6 +8,7 @@ mod logs;
 mod quotas;
 mod revoking;
 mod server;
+mod spending;
 mod waiting;
 
 use std::future::Future;

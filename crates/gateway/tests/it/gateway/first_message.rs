@@ -166,13 +166,23 @@ async fn a_key_in_the_first_message_is_judged_and_goes_no_further() {
         assert_eq!(got, expected);
         let start = r#"{"contextId":"a","start":{"text":"Hello"}}"#;
         assert_eq!(say(&mut socket, start).await, Message::text(start));
+        // Without the answer to its close frame, a client that goes has aborted.
         socket.close(None).await.unwrap();
+        while socket.next().await.is_some() {}
         let seen = std::mem::take(&mut *seen.0.lock().unwrap());
         assert_eq!(seen.len(), 3, "{seen:?}");
         assert!(!seen.concat().contains(KEY), "{seen:?}");
         assert!(!seen[0].contains("authorization"), "{seen:?}");
         assert!(!seen[0].contains("extensions"), "{seen:?}");
     }
+    wait_until("each connection has its records", || {
+        let records = gateway.records();
+        let complete = records
+            .iter()
+            .filter(|record| record["event"] == "complete");
+        (complete.count() == 3).then_some(())
+    })
+    .await;
     assert!(!gateway.printed().contains(KEY));
     let decisions = decisions(&gateway);
     assert_eq!(decisions.len(), 3);
@@ -233,7 +243,7 @@ async fn a_refusal_is_told_in_the_engines_words_and_recorded_once() {
             r#"{"config":{"authorization":{}}}"#.to_owned(),
             "malformed_credential",
         ),
-        // Two, of which one is valid.
+        // Two credentials; only one is valid.
         (
             format!(
                 r#"{{"config":{{"authorization":"Api-Key {KEY}"}},"config":{{"authorization":"Api-Key {OTHER}"}}}}"#

@@ -29,6 +29,7 @@ mod slow_clients;
 mod smuggling;
 mod speech;
 mod tls;
+mod tokens;
 mod tunnels;
 mod upstream_failures;
 mod usage;
