@@ -241,8 +241,10 @@ mod tests {
     fn a_token_does_not_outlive_its_key() {
         let now = SystemTime::now();
         let key = |seconds| {
-            let mut validity = Validity::default();
-            validity.expires = Some(now + Duration::from_secs(seconds));
+            let validity = Validity {
+                expires: Some(now + Duration::from_secs(seconds)),
+                ..Validity::default()
+            };
             Principal::new("a").with_validity(validity)
         };
         let life = |key: &Principal, ends| {
