@@ -31,6 +31,7 @@ use super::recorder::Recorder;
 use super::rejections::Rejections;
 use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN};
 use super::signals::Signals;
+use super::upstreams::Routes;
 use super::worker::{self, RunningWorker, Worker, WorkerConfig};
 
 /// How long the start waits for the revocations in Redis.
@@ -152,15 +153,20 @@ impl Gateway {
         let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
+        let permits = Arc::new(Semaphore::new(most));
+        let routes = config
+            .upstreams
+            .routes(config.forwarding, workers, &permits);
+        metrics.observe_upstreams(routes.clone());
         let worker_config = WorkerConfig {
             rejections: Arc::clone(&rejections),
-            upstreams: config.upstreams,
+            routes,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
+            proxy_fields: config.proxy_fields,
             revocations: Revocations::new(keys.clone()),
             timeouts: config.timeouts,
             connections,
-            upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
             layer: layer
                 .with_request_validation(config.request_validation)
                 .with_audit_sink(Arc::clone(&sink)),
@@ -222,6 +228,7 @@ impl Gateway {
             addresses: self.addresses,
             keys: self.keys,
             rejections: Arc::clone(&self.rejections),
+            routes: self.worker_config.routes.clone(),
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
         let end = runtime.block_on(supervisor.run(self.admin, self.metrics))?;
@@ -290,6 +297,7 @@ struct Supervisor<'a> {
     addresses: Addresses,
     keys: Option<SharedKeyRing>,
     rejections: Arc<Rejections>,
+    routes: Routes,
 }
 
 impl Supervisor<'_> {
@@ -311,6 +319,9 @@ impl Supervisor<'_> {
         tokio::spawn(admin::serve(listener, router));
         let rejections = Arc::clone(&self.rejections);
         tokio::spawn(async move { rejections.follow().await });
+        for upstream in self.routes.iter().map(Arc::clone) {
+            tokio::spawn(async move { upstream.maintain().await });
+        }
         readiness.set(true);
         let Addresses { data, admin } = self.addresses;
         tracing::info!(address = %data, %admin, "listening");

@@ -133,6 +133,7 @@ mod tests {
         let server = Server {
             auth: auth.with_audit_sink(ends.clone()),
             proxy,
+            header_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),

@@ -6,29 +6,29 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use voxgate::{AuthLayer, Secret};
+use voxgate_upstream::Client;
 
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
-use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
+use super::proxy::{Forward, ForwardedHeaders, Forwarding, ProxyFields, Revocations};
 use super::rejections::Rejections;
-use super::upstreams::Upstreams;
+use super::upstreams::Routes;
 
 /// What each worker builds its own proxy from.
 #[derive(Clone)]
 pub(crate) struct WorkerConfig {
     pub(crate) layer: AuthLayer,
-    pub(crate) upstreams: Upstreams,
+    pub(crate) routes: Routes,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
+    pub(crate) proxy_fields: ProxyFields,
     pub(crate) revocations: Revocations,
     pub(crate) timeouts: Timeouts,
-    /// The limits of connections from clients and to upstreams, shared by all workers.
+    /// The limit of connections from clients, shared by all workers.
     pub(crate) connections: ConnectionLimiter,
-    pub(crate) upstream_permits: Arc<Semaphore>,
     pub(crate) rejections: Arc<Rejections>,
 }
 
@@ -70,7 +70,7 @@ impl Worker {
                 let _finish = finish.drop_guard();
                 runtime.block_on(async {
                     tokio::select! {
-                        served = self.serve() => {
+                        served = self.serve(index) => {
                             if let Err(error) = served {
                                 tracing::error!(%error, "cannot serve the listener of VOXGATE_LISTEN");
                             }
@@ -89,33 +89,41 @@ impl Worker {
     }
 
     /// Accepts connections until told to stop. Returns when the last one has ended.
-    async fn serve(self) -> io::Result<()> {
+    async fn serve(self, index: usize) -> io::Result<()> {
         let WorkerConfig {
             layer,
-            upstreams,
+            routes,
             deployment_key,
             forwarded_headers,
+            proxy_fields,
             revocations,
             timeouts,
             connections,
-            upstream_permits,
             rejections,
         } = self.config;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
+        let client = Arc::new(Client::new(index));
+        let upstreams: Vec<_> = routes.iter().map(Arc::clone).collect();
+        let sweeper = Arc::clone(&client);
+        tokio::spawn(async move { sweeper.close_idle(&upstreams).await });
         let forward = Forward::new(Forwarding {
-            upstreams,
-            clients: Clients::new(timeouts.connect, upstream_permits),
+            routes,
+            client,
             deployment_key,
             forwarded_headers,
+            proxy_fields,
             upstream_timeout: timeouts.upstream,
+            request_timeout: timeouts.request,
+            tunnel_idle: timeouts.tunnel_idle,
             revocations,
             tunnels: tasks.clone(),
         });
         let server = Server {
             auth: layer,
             proxy: forward,
-            idle_timeout: timeouts.header_read,
+            header_timeout: timeouts.header_read,
+            idle_timeout: timeouts.client_idle,
             write_stall: connection::WRITE_STALL,
             rejections,
         };

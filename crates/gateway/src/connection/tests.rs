@@ -96,6 +96,7 @@ async fn streams_whose_client_opens_no_window_end() {
     let server = Server {
         auth: AuthLayer::preconfigured().with_audit_sink(ends.clone()),
         proxy,
+        header_timeout: PATIENCE,
         idle_timeout: PATIENCE,
         write_stall: Duration::from_millis(500),
         rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),

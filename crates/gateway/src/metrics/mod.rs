@@ -21,13 +21,14 @@ use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal
 
 use self::collectors::{
     AuditLogMetrics, AuditQueueMetrics, KeyRingMetrics, LimitUsage, LostLines, OpenConnections,
-    SinkMetrics,
+    SinkMetrics, UpstreamServers,
 };
 use self::keys::{DecisionLabels, KeyId, KeyLabel, OwnKeys};
 use self::limits::LimitMetrics;
 pub(crate) use self::rejections::RejectionCounts;
 use super::auditing::{AuditSinks, LogCounters};
 use super::connection::ConnectionLimiter;
+use super::upstreams::Routes;
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -41,6 +42,7 @@ pub(crate) struct Metrics {
     last_used: Family<KeyLabel, Gauge>,
     own_keys: OwnKeys,
     connections: OpenConnections,
+    upstreams: UpstreamServers,
     keys: KeyRingMetrics,
     limits: LimitMetrics,
     limit_usage: LimitUsage,
@@ -67,6 +69,7 @@ impl Metrics {
         for kind in [
             DenialKind::UpstreamUnreachable,
             DenialKind::UpstreamTimeout,
+            DenialKind::UpstreamUnavailable,
             DenialKind::Unavailable,
             DenialKind::InternalError,
         ] {
@@ -105,6 +108,8 @@ impl Metrics {
         registry.register_collector(Box::new(keys.clone()));
         let connections = OpenConnections::default();
         registry.register_collector(Box::new(connections.clone()));
+        let upstreams = UpstreamServers::default();
+        registry.register_collector(Box::new(upstreams.clone()));
         let limits = LimitMetrics::register(&mut registry);
         let limit_usage = LimitUsage::default();
         registry.register_collector(Box::new(limit_usage.clone()));
@@ -136,6 +141,7 @@ impl Metrics {
             last_used,
             own_keys: OwnKeys::new(usize::MAX),
             connections,
+            upstreams,
             keys,
             limits,
             limit_usage,
@@ -192,6 +198,11 @@ impl Metrics {
     /// Reports the connections of this listener from now on.
     pub(crate) fn observe_connections(&self, connections: ConnectionLimiter) {
         let _ = self.connections.0.set(connections);
+    }
+
+    /// Reports these upstreams from now on.
+    pub(crate) fn observe_upstreams(&self, routes: Routes) {
+        let _ = self.upstreams.0.set(routes);
     }
 
     /// Reports the use of this limiter from now on.

@@ -7,7 +7,7 @@ mod frames;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,7 +28,8 @@ use self::flow::{Flow, Side};
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Carries bytes between the two connections until both directions have ended, or until `revoked`
-/// resolves: then the tunnel is cut, and has ended within a second.
+/// resolves: then the tunnel is cut, and has ended within a second. With `idle`, it also ends when nothing
+/// was carried for so long.
 ///
 /// # Cancel safety
 ///
@@ -39,13 +40,14 @@ pub(super) fn carry(
     client: OnUpgrade,
     upstream: OnUpgrade,
     revoked: impl Future<Output = ()> + Send,
+    idle: Option<Duration>,
 ) -> impl Future<Output = ()> + Send {
     // Created at once, so that a tunnel that is never polled is on record as well.
     let record = TunnelRecord {
         tunnel,
         progress: TunnelProgress::default(),
     };
-    carry_upgraded(record, client, upstream, revoked)
+    carry_upgraded(record, client, upstream, revoked, idle)
 }
 
 async fn carry_upgraded(
@@ -53,6 +55,7 @@ async fn carry_upgraded(
     client: OnUpgrade,
     upstream: OnUpgrade,
     revoked: impl Future<Output = ()>,
+    idle: Option<Duration>,
 ) {
     let progress = &mut record.progress;
     // Can be awaited again after it has resolved.
@@ -68,13 +71,14 @@ async fn carry_upgraded(
         (Err(_), _) => return progress.ended = Ended::ClientAbort,
         (_, Err(_)) => return progress.ended = Ended::UpstreamAbort,
     };
-    relay(client, upstream, revoked, progress).await;
+    relay(client, upstream, revoked, idle, progress).await;
 }
 
 async fn relay(
     client: impl AsyncRead + AsyncWrite,
     upstream: impl AsyncRead + AsyncWrite,
     revoked: impl Future<Output = ()>,
+    idle: Option<Duration>,
     progress: &mut TunnelProgress,
 ) {
     let (client_read, client_write) = split(client);
@@ -95,6 +99,7 @@ async fn relay(
         // Not one more read for a key that no longer counts.
         biased;
         () = revoked => None,
+        () = progress.stands_still(idle) => return progress.ended = Ended::Timeout,
         ended = both(to_upstream.copy(), to_client.copy()) => Some(ended),
     };
     progress.ended = match ended {
@@ -147,6 +152,26 @@ struct TunnelProgress {
     to_client: AtomicU64,
     to_upstream: AtomicU64,
     ended: Ended,
+}
+
+impl TunnelProgress {
+    /// Resolves when nothing was carried for `limit`, or up to a quarter longer.
+    async fn stands_still(&self, limit: Option<Duration>) {
+        let Some(limit) = limit else {
+            return pending().await;
+        };
+        let carried = || {
+            let to_client = self.to_client.load(Ordering::Relaxed);
+            (to_client, self.to_upstream.load(Ordering::Relaxed))
+        };
+        let (mut before, mut quarters) = (carried(), 0);
+        while quarters < 5 {
+            sleep(limit / 4).await;
+            let now = carried();
+            quarters = if now == before { quarters + 1 } else { 0 };
+            before = now;
+        }
+    }
 }
 
 impl Default for TunnelProgress {

@@ -66,7 +66,7 @@ where
     let ended = tokio::spawn(async {
         let mut progress = TunnelProgress::default();
         let revoked = async { revoked.await.unwrap() };
-        relay(client, upstream, revoked, &mut progress).await;
+        relay(client, upstream, revoked, None, &mut progress).await;
         progress
     });
     let [client, upstream] = far;
