@@ -12,7 +12,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
 use voxgate::{AuthLayer, PeerAddr};
 
-use super::connection::Activity;
+use super::connection::{Activity, ClientEnd};
 use super::proxy::{CatchPanicLayer, ClientConnection, RequestBody};
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
@@ -31,6 +31,7 @@ pub(crate) fn stack<S, B>(
     proxy: S,
     peer: PeerAddr,
     activity: Activity,
+    end: ClientEnd,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static>,
@@ -52,7 +53,10 @@ where
             TryFutureExt::map_ok(answer, |response| busy.last(response))
         }))
         // The body is drained when the proxy does not read it.
-        .map_request(RequestBody::wrap)
+        .map_request(move |request: Request<Incoming>| {
+            let end = end.request(&request);
+            RequestBody::wrap(request, end)
+        })
         // The client's address, for the audit record and for `X-Forwarded-For`.
         .layer(AddExtensionLayer::new(peer))
         // The connections to HTTP/2 upstreams that this client connection shares with no other.

@@ -2,6 +2,7 @@
 
 mod activity;
 mod frames;
+mod half_close;
 mod http2;
 mod limiter;
 mod network;
@@ -31,6 +32,7 @@ use tower::{BoxError, Service};
 use voxgate::{AuthLayer, PeerAddr};
 
 pub(crate) use self::activity::Activity;
+pub(crate) use self::half_close::ClientEnd;
 pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
 use self::stream::ClientStream;
@@ -173,12 +175,14 @@ where
         let activity = Activity::new(permit.clone());
         let rejections = Arc::clone(&self.rejections);
         let rejections = Arc::new(ConnectionRejections::new(rejections, peer));
+        let end = ClientEnd::default();
         let stream = ClientStream::new(
             stream,
             self.header_timeout,
             self.write_stall,
             permit.clone(),
             activity.clone(),
+            end.clone(),
             Arc::clone(&rejections),
         );
         let ending = Ending {
@@ -189,7 +193,7 @@ where
             was_idle: false,
         };
         let server = self.clone();
-        tasks.spawn(server.serve(stream, activity, peer, ending, stop.clone()));
+        tasks.spawn(server.serve(stream, activity, end, peer, ending, stop.clone()));
     }
 
     /// Serves one connection until the client closes it, until it has been idle for too long, or until
@@ -198,12 +202,13 @@ where
         self,
         stream: ClientStream,
         activity: Activity,
+        end: ClientEnd,
         peer: SocketAddr,
         mut ending: Ending,
         stop: CancellationToken,
     ) {
         let watched = activity.clone();
-        let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity);
+        let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity, end);
         let service = TowerToHyperService::new(service);
         // The stream limits the time of a header. In hyper, that time begins with the idle time.
         let header_or_idle = self.header_timeout.max(self.idle_timeout);

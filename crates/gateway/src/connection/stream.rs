@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::Activity;
+use super::half_close::ClientEnd;
 use super::http2::{Flood, Http2Frames};
 use super::limiter::ConnectionPermit;
 use crate::rejections::{ConnectionRejections, RejectReason};
@@ -30,6 +31,7 @@ const CONTROL_BYTES: usize = 64;
 pub(super) struct ClientStream {
     stream: TcpStream,
     activity: Activity,
+    end: ClientEnd,
     rejections: Arc<ConnectionRejections>,
     protocol: Protocol,
     header_timeout: Duration,
@@ -90,11 +92,13 @@ impl ClientStream {
         write_stall: Duration,
         permit: ConnectionPermit,
         activity: Activity,
+        end: ClientEnd,
         rejections: Arc<ConnectionRejections>,
     ) -> Self {
         Self {
             stream,
             activity,
+            end,
             rejections,
             protocol: Protocol::Undecided(Box::pin(sleep(header_timeout)), 0),
             header_timeout,
@@ -178,6 +182,11 @@ impl AsyncRead for ClientStream {
             (Poll::Pending, Protocol::Http1(header)) => {
                 ready!(header.poll(cx, &this.activity, this.header_timeout));
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            (Poll::Ready(Ok(())), Protocol::Http1(_))
+                if buf.filled().len() == before && buf.remaining() > 0 && this.end.hide() =>
+            {
+                return Poll::Pending;
             }
             (Poll::Ready(Ok(())), _) => {
                 if let Err(Flood) = this.received(&buf.filled()[before..]) {

@@ -16,6 +16,8 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 use voxgate_upstream::Turn;
 
+use crate::connection::ClientEnd;
+
 /// How much of an unread body is drained, so that the client can read its answer: a connection that
 /// is closed while data arrives is reset, and the answer is lost with it (RFC 9112 §9.6). Many clients
 /// read only when they have sent everything.
@@ -30,6 +32,8 @@ pub(crate) struct RequestBody {
     inner: Option<Incoming>,
     drain: bool,
     turn: Turn,
+    /// Of the last request on an HTTP/1.1 connection.
+    end: Option<ClientEnd>,
     /// Resolves when the caller's key is no longer valid.
     revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -38,6 +42,8 @@ pub(crate) struct RequestBody {
 #[derive(Debug)]
 pub(crate) enum BodyError {
     Client(hyper::Error),
+    /// The client closed its side of the connection.
+    Incomplete,
     Revoked,
 }
 
@@ -45,6 +51,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client(error) => error.fmt(f),
+            Self::Incomplete => f.write_str("the client closed the connection amid its request"),
             Self::Revoked => f.write_str("the caller's key is no longer valid"),
         }
     }
@@ -54,14 +61,14 @@ impl Error for BodyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Client(error) => Some(error),
-            Self::Revoked => None,
+            Self::Incomplete | Self::Revoked => None,
         }
     }
 }
 
 impl RequestBody {
-    /// Wraps the body of a request.
-    pub(crate) fn wrap(request: Request<Incoming>) -> Request<Self> {
+    /// Wraps the body of a request. `end` tells of the client of the last request on a connection.
+    pub(crate) fn wrap(request: Request<Incoming>, end: Option<ClientEnd>) -> Request<Self> {
         // A client that waits for `100 Continue` has sent nothing, and reading would send that answer.
         // HTTP/2 has streams of its own and needs none of this.
         let drain =
@@ -70,6 +77,7 @@ impl RequestBody {
             inner: Some(inner),
             drain,
             turn: Turn::default(),
+            end,
             revoked: None,
         })
     }
@@ -111,6 +119,13 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         let polled = Pin::new(inner).poll_frame(cx);
+        if let Some(end) = &this.end
+            && end.body_waits(polled.is_pending())
+        {
+            this.inner = None;
+            this.turn.break_off();
+            return Poll::Ready(Some(Err(BodyError::Incomplete)));
+        }
         match polled {
             Poll::Pending => this.turn.is_the_clients(),
             Poll::Ready(_) => this.turn.is_the_servers(),

@@ -27,3 +27,4 @@ mod slow_clients;
 mod smuggling;
 mod tunnels;
 mod upstream_failures;
+mod upstreams;
