@@ -25,6 +25,7 @@ mod revoking;
 mod shared_limits;
 mod slow_clients;
 mod smuggling;
+mod soak;
 mod tunnels;
 mod upstream_failures;
 mod upstreams;
