@@ -128,7 +128,7 @@ impl<B: RequestBody> Client<B> {
             };
             request = match repeat(error, copy, &connection) {
                 Ok(request) => request,
-                Err(error) => return Err(SendError::http(error)),
+                Err(error) => return Err(SendError::http1(error)),
             };
             server.counters.retries.increment();
             chosen = upstream.choose(Some(in_flight.endpoint())).await?;
@@ -193,7 +193,7 @@ impl<B: RequestBody> Client<B> {
                     is_retry = true;
                     match may.then(|| source.again()).flatten() {
                         Some(again) => again,
-                        None => return Err(SendError::http(error)),
+                        None => return Err(SendError::http2(error)),
                     }
                 }
             };

@@ -15,7 +15,8 @@ enum Cause {
     AllOut,
     Resolve(io::Error),
     Connect(io::Error),
-    Http(hyper::Error),
+    Http1(hyper::Error),
+    Http2(hyper::Error),
     Timeout,
     Late(Duration),
 }
@@ -53,8 +54,12 @@ impl SendError {
         Self(Cause::Connect(error))
     }
 
-    pub(crate) fn http(error: hyper::Error) -> Self {
-        Self(Cause::Http(error))
+    pub(crate) fn http1(error: hyper::Error) -> Self {
+        Self(Cause::Http1(error))
+    }
+
+    pub(crate) fn http2(error: hyper::Error) -> Self {
+        Self(Cause::Http2(error))
     }
 
     /// The server made no progress in time.
@@ -81,10 +86,12 @@ impl SendError {
                 _ => SendErrorKind::Unreachable,
             },
             // The request's body comes from the client: if it fails, the client broke off.
-            Cause::Http(error) if error.is_user() => SendErrorKind::Client,
+            Cause::Http1(error) if error.is_user() => SendErrorKind::Client,
             // The system gave the connection up (`ETIMEDOUT`).
-            Cause::Http(error) if has_timed_out(error) => SendErrorKind::Timeout,
-            Cause::Http(_) => SendErrorKind::Unreachable,
+            Cause::Http1(error) | Cause::Http2(error) if has_timed_out(error) => {
+                SendErrorKind::Timeout
+            }
+            Cause::Http1(_) | Cause::Http2(_) => SendErrorKind::Unreachable,
         }
     }
 }
@@ -98,15 +105,21 @@ fn has_timed_out(error: &hyper::Error) -> bool {
 }
 
 /// Whether HTTP/2 says that the request was not processed: `REFUSED_STREAM`, or a `GOAWAY` with a
-/// lower last stream (RFC 9113 §6.8, §8.7).
+/// lower last stream (RFC 9113 §6.8, §8.7). The body of the request is not at fault: in HTTP/2, hyper
+/// does not tell of its errors.
 pub(crate) fn was_not_processed(error: &hyper::Error) -> bool {
-    causes(error)
-        .filter_map(|cause| cause.downcast_ref::<h2::Error>())
-        .any(|error| {
-            let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-            // h2 ends only the streams above the last one with the server's `GOAWAY`.
-            error.is_remote() && (is_refused || error.is_go_away())
-        })
+    // hyper drops a request that waits for its stream to be opened when the connection ends: its
+    // header was not written, or it is above the last stream of the `GOAWAY`.
+    let is_unopened = error.is_user();
+    is_unopened
+        || causes(error)
+            .filter_map(|cause| cause.downcast_ref::<h2::Error>())
+            .any(|error| {
+                let is_refused =
+                    error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+                // h2 ends only the streams above the last one with the server's `GOAWAY`.
+                error.is_remote() && (is_refused || error.is_go_away())
+            })
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -129,7 +142,7 @@ impl fmt::Display for SendError {
             }
             Cause::Resolve(error) => write!(f, "cannot resolve the upstream's name: {error}"),
             Cause::Connect(error) => write!(f, "cannot connect to the upstream: {error}"),
-            Cause::Http(error) => {
+            Cause::Http1(error) | Cause::Http2(error) => {
                 f.write_str("the upstream failed")?;
                 for cause in causes(error) {
                     write!(f, ": {cause}")?;
@@ -146,7 +159,7 @@ impl Error for SendError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
             Cause::Resolve(error) | Cause::Connect(error) => Some(error),
-            Cause::Http(error) => Some(error),
+            Cause::Http1(error) | Cause::Http2(error) => Some(error),
             _ => None,
         }
     }

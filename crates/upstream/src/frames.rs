@@ -20,6 +20,13 @@ pub(crate) enum Notice {
     GoAway,
 }
 
+/// The length of a `GOAWAY` without debug data.
+const GOAWAY_PAYLOAD: usize = 8;
+/// The first `GOAWAY` of an orderly end: all streams so far are served (RFC 9113 §6.8).
+const ORDERLY: [u8; GOAWAY_PAYLOAD] = [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+/// A type of frames that has no meaning, and that an implementation must ignore (RFC 9113 §4.1).
+const IGNORED: u8 = 0xfa;
+
 /// Finds these frames in a stream of bytes that comes in parts.
 #[derive(Default)]
 pub(crate) struct NoticeReader {
@@ -39,20 +46,25 @@ struct SettingsReader {
 
 impl NoticeReader {
     /// Reads on. Calls `found` for each notice that is complete.
-    pub(crate) fn read(&mut self, mut bytes: &[u8], mut found: impl FnMut(Notice)) {
-        while !bytes.is_empty() {
+    ///
+    /// It hides the first `GOAWAY` of an orderly end from hyper, which would break off requests that it
+    /// is just about to send, though the server serves them. The pool sends no more on the connection,
+    /// and the second `GOAWAY` is passed on.
+    pub(crate) fn read(&mut self, bytes: &mut [u8], mut found: impl FnMut(Notice)) {
+        let mut at = 0;
+        while at < bytes.len() {
             if self.left > 0 {
-                let part = self.left.min(bytes.len());
+                let part = self.left.min(bytes.len() - at);
                 if let Some(settings) = &mut self.settings {
-                    settings.read(&bytes[..part]);
+                    settings.read(&bytes[at..at + part]);
                 }
                 self.left -= part;
-                bytes = &bytes[part..];
+                at += part;
             } else {
-                let part = (HEADER - self.filled).min(bytes.len());
-                self.head[self.filled..self.filled + part].copy_from_slice(&bytes[..part]);
+                let part = (HEADER - self.filled).min(bytes.len() - at);
+                self.head[self.filled..self.filled + part].copy_from_slice(&bytes[at..at + part]);
                 self.filled += part;
-                bytes = &bytes[part..];
+                at += part;
                 if self.filled < HEADER {
                     return;
                 }
@@ -61,7 +73,14 @@ impl NoticeReader {
                 self.left = u32::from_be_bytes([0, a, b, c]) as usize;
                 match kind {
                     SETTINGS if flags & ACK == 0 => self.settings = Some(SettingsReader::default()),
-                    GOAWAY => found(Notice::GoAway),
+                    GOAWAY => {
+                        // A frame that comes in two parts is left as it is.
+                        let payload = bytes.get(at..at + GOAWAY_PAYLOAD);
+                        if part == HEADER && payload.is_some_and(|payload| payload == ORDERLY) {
+                            bytes[at - HEADER + 3] = IGNORED;
+                        }
+                        found(Notice::GoAway);
+                    }
                     _ => {}
                 }
             }
@@ -112,8 +131,10 @@ mod tests {
         .concat();
         for cut in 1..=bytes.len() {
             let (mut reader, mut notices) = (NoticeReader::default(), Vec::new());
-            for part in bytes.chunks(cut) {
+            for part in bytes.clone().chunks_mut(cut) {
+                let before = part.to_vec();
                 reader.read(part, |notice| notices.push(notice));
+                assert_eq!(part, before);
             }
             let expected = [
                 Notice::Settings(Some(7)),
@@ -122,6 +143,31 @@ mod tests {
                 Notice::Settings(Some(0)),
             ];
             assert_eq!(notices, expected, "parts of {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn the_first_goaway_of_an_orderly_end_is_hidden() {
+        let ping = frame(6, 0, &[7; 8]);
+        let orderly = frame(GOAWAY, 0, &ORDERLY);
+        let with_debug_data = frame(GOAWAY, 0, &[&ORDERLY[..], b"max_age"].concat());
+        let last = frame(GOAWAY, 0, &[0, 0, 0, 9, 0, 0, 0, 0]);
+        let failed = frame(GOAWAY, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1]);
+        for (goaway, hidden) in [
+            (&orderly, true),
+            (&with_debug_data, true),
+            (&last, false),
+            (&failed, false),
+        ] {
+            let mut bytes = [&ping[..], goaway, &ping].concat();
+            let mut notices = Vec::new();
+            NoticeReader::default().read(&mut bytes, |notice| notices.push(notice));
+            assert_eq!(notices, [Notice::GoAway]);
+            let mut expected = goaway.clone();
+            if hidden {
+                expected[3] = IGNORED;
+            }
+            assert_eq!(bytes, [&ping[..], &expected, &ping].concat());
         }
     }
 }

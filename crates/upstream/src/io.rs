@@ -138,7 +138,7 @@ impl AsyncRead for ServerStream {
         let this = &mut *self;
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let read = &buf.filled()[before..];
+        let read = &mut buf.filled_mut()[before..];
         if !read.is_empty() {
             this.state.has_read.store(true, Ordering::Relaxed);
             if let Some(notices) = &mut this.notices {

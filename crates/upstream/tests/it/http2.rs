@@ -241,6 +241,27 @@ async fn a_connection_that_goes_away_gets_no_more_requests() {
     assert!(sender.sum(|own| own.connects) >= 2);
 }
 
+/// The orderly end of gRPC servers: all streams so far are served, and the connection gets no more.
+#[tokio::test]
+async fn an_orderly_end_breaks_nothing_off() {
+    let orderly = |ids: &[u32]| {
+        let first = goaway(u32::MAX >> 1, 0);
+        let answers = ids.iter().flat_map(|id| ok(*id));
+        let last = goaway(ids[ids.len() - 1], 0);
+        [first, answers.collect(), last].concat()
+    };
+    let (sender, texts) = first_connection(2, orderly).await;
+    let two = join_all([sender.post("/", "text"), sender.post("/", "text")]);
+    for answer in timeout(PATIENCE, two).await.unwrap() {
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(texts.load(Ordering::Relaxed), 2);
+    let answer = timeout(PATIENCE, sender.post("/", "text")).await.unwrap();
+    assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    assert_eq!(sender.sum(|own| own.connects), 2);
+    assert_eq!(sender.sum(|own| own.retries), 0);
+}
+
 /// It is found out before the request is sent, so that nothing is lost.
 #[tokio::test]
 async fn a_server_that_does_not_speak_http2_is_no_connection() {
