@@ -47,17 +47,21 @@ enum Next<B> {
 }
 
 impl<B: RequestBody> Callers<B> {
-    /// A stream to the chosen address, on a connection of this caller. `unlike` is a connection that
-    /// has refused the request.
+    /// A stream to the chosen address, on a connection of this caller. A request that is sent again gets
+    /// a new connection: gRPC servers refuse a stream for a moment after another one has ended.
     pub(crate) async fn stream(
         &self,
         caller: &str,
         upstream: &Upstream<B>,
         mut chosen: InFlight<B>,
-        unlike: Option<&Arc<Http2Connection<B>>>,
+        is_retry: bool,
     ) -> Result<(InFlight<B>, Http2Stream<B>), SendError> {
         loop {
-            match self.next(caller, chosen.endpoint(), unlike) {
+            let next = match is_retry {
+                true => Next::Open(watch::Sender::new(None)),
+                false => self.next(caller, chosen.endpoint()),
+            };
+            match next {
                 Next::Stream(stream) => return Ok((chosen, stream)),
                 Next::Wait(mut opened) => {
                     // It also ends when the request that opens the connection fails.
@@ -80,12 +84,7 @@ impl<B: RequestBody> Callers<B> {
         }
     }
 
-    fn next(
-        &self,
-        caller: &str,
-        endpoint: &Arc<Endpoint<B>>,
-        unlike: Option<&Arc<Http2Connection<B>>>,
-    ) -> Next<B> {
+    fn next(&self, caller: &str, endpoint: &Arc<Endpoint<B>>) -> Next<B> {
         let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !callers.contains_key(caller) {
             // Requests in flight keep their connections.
@@ -104,11 +103,7 @@ impl<B: RequestBody> Callers<B> {
         own.open.retain(|connection| !connection.is_over());
         own.opening
             .retain(|opening| opening.opened.has_changed().is_ok());
-        let is_other = |connection: &&Arc<Http2Connection<B>>| {
-            connection.is_to(endpoint)
-                && unlike.is_none_or(|unlike| !Arc::ptr_eq(unlike, connection))
-        };
-        let mut open = own.open.iter().filter(is_other);
+        let mut open = own.open.iter().filter(|open| open.is_to(endpoint));
         if let Some(stream) = open.find_map(Http2Connection::stream) {
             return Next::Stream(stream);
         }

@@ -169,11 +169,11 @@ impl<B: RequestBody> Client<B> {
         head.headers.remove(HOST);
         let mut body = Replay::new(body);
         let source = body.source();
-        let (mut unlike, mut is_retry) = (None, false);
+        let (mut is_resent, mut is_retry) = (false, false);
         for _ in 0..UNSENT {
             let callers = context.callers;
             let (in_flight, stream) = callers
-                .stream(context.caller, upstream, chosen, unlike.as_ref())
+                .stream(context.caller, upstream, chosen, is_resent)
                 .await?;
             let server = Arc::clone(in_flight.endpoint().server());
             let request = Request::from_parts(for_server(&head, &server), body);
@@ -198,7 +198,7 @@ impl<B: RequestBody> Client<B> {
                 }
             };
             server.counters.retries.increment();
-            unlike = Some(Arc::clone(stream.connection()));
+            is_resent = true;
             chosen = upstream.choose(Some(in_flight.endpoint())).await?;
         }
         Err(SendError::connect(

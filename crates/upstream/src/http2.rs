@@ -77,10 +77,6 @@ impl<B: RequestBody> Http2Stream<B> {
     pub(crate) fn sender(&self) -> SendRequest<Replay<B>> {
         self.0.sender.clone()
     }
-
-    pub(crate) fn connection(&self) -> &Arc<Http2Connection<B>> {
-        &self.0
-    }
 }
 
 impl<B> Drop for Http2Stream<B> {
