@@ -97,7 +97,7 @@ fn app(auth: AuthLayer) -> Router {
         .route("/v1/rime-tts", post(synthesize))
         .layer(DefaultBodyLimit::max(16 * 1024))
         // Covers the routes above it. A probe has no key, so its route comes after.
-        .layer(auth.with_peer_address(voxgate::axum::connect_info))
+        .layer(auth.with_peer_address(voxgate::extract::connect_info))
         .route("/healthz", get(|| async { "ok" }))
         // The last layer is the outermost: it also sees what the others refuse.
         .layer(TraceLayer::new_for_http())

@@ -47,6 +47,16 @@ impl Caller {
         }
     }
 
+    /// The caller of an accepted request, for a test of a handler. A program must not use it: a
+    /// `Caller` proves that the layer accepted the request.
+    #[cfg(feature = "test-util")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+    #[must_use]
+    pub fn for_test(principal: Principal) -> Self {
+        let request_id = RequestId::new(std::time::Duration::ZERO);
+        Self::new(principal, AuthMethod::ApiKey, request_id)
+    }
+
     /// The key id; `deployment` when a deployment key is preconfigured, `public` on a public route.
     #[must_use]
     pub fn key_id(&self) -> &str {

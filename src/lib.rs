@@ -41,6 +41,8 @@
 //! None is on by default. The layer itself needs neither tokio nor any other runtime.
 //!
 //! - `axum`: [`Caller`] and [`Tunnel`] as extractors.
+//! - `connect-info`: the peer's address from axum's `ConnectInfo`. It brings axum and tokio.
+//! - `test-util`: makes a [`Caller`] for tests of handlers.
 //! - `notify`: a changed keys file is noticed at once, instead of within two seconds.
 //! - `audit-log`: the audit queue writes hash-chained files.
 //!
@@ -53,11 +55,11 @@
 
 pub mod audit;
 mod auth;
-#[cfg(feature = "axum")]
-pub mod axum;
 mod caller;
 pub mod dialect;
 pub mod env;
+#[cfg(feature = "axum")]
+pub mod extract;
 #[doc(hidden)]
 pub mod gateway;
 pub mod guide;
@@ -87,10 +89,10 @@ pub use voxgate_core::error::{ConfigError, Problem};
 pub use voxgate_core::request_id::RequestId;
 
 /// The examples of README are tests, too.
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "connect-info"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "connect-info"))]
 #[doc = include_str!("../docs/tutorials/axum.md")]
 struct AxumTutorial;

@@ -44,6 +44,12 @@ pub trait Verify {
 
     /// Verifies a credential. Must not block.
     fn verify(&self, credential: RawCredential<'_>) -> VerifyOutcome<Self::Future>;
+
+    /// Whether it knows a principal with restrictions, which needs a policy. The layer warns if it
+    /// has none. A verifier that cannot tell answers `false`, as it does by default.
+    fn needs_policy(&self) -> bool {
+        false
+    }
 }
 
 /// A verifier made of a function that returns a future.

@@ -50,6 +50,7 @@
   (list "VOXGATE_UPSTREAM" (include "voxgate.upstream" $))
   (list "VOXGATE_LISTEN" (printf "%s:%d" .listenHost (int .ports.http)))
   (list "VOXGATE_ADMIN_LISTEN" (printf "%s:%d" .listenHost (int .ports.admin)))
+  (list "VOXGATE_TLS_MIN_VERSION" .tls.minVersion)
   (list "VOXGATE_PUBLIC" (join ", " .publicRoutes))
   (list "VOXGATE_CONNECT_TIMEOUT_SECONDS" .timeouts.connectSeconds)
   (list "VOXGATE_UPSTREAM_TIMEOUT_SECONDS" .timeouts.upstreamSeconds)

@@ -50,6 +50,14 @@ impl<R> AuthBody<R> {
     }
 }
 
+/// An empty body. Layers that answer in place of the service, such as tower-http's `CorsLayer`,
+/// need one.
+impl<R> Default for AuthBody<R> {
+    fn default() -> Self {
+        Self::refusal(Bytes::new())
+    }
+}
+
 impl<R> Body for AuthBody<R>
 where
     R: Body,

@@ -181,6 +181,7 @@ impl<S, V: Verify> Layer<S> for AuthLayer<V> {
     type Service = Auth<S, V>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        self.pipeline.warn_without_policy();
         Auth::new(inner, Arc::clone(&self.pipeline))
     }
 }

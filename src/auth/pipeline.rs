@@ -63,6 +63,20 @@ pub(super) enum Progress<F> {
 }
 
 impl<V: Verify> Pipeline<V> {
+    /// Warns if the policy refuses every request of a key.
+    pub(super) fn warn_without_policy(&self) {
+        if let Mode::Validate(verifier) = &self.mode
+            && self.policy.rules().is_empty()
+            && verifier.needs_policy()
+        {
+            tracing::warn!(
+                dialect = %self.dialect,
+                "the policy has no rule, so every request of a key with scopes, voices or a kind is \
+                 refused; set a policy with `with_policy`, or a vendor with `with_dialect`"
+            );
+        }
+    }
+
     /// Advances a request until it has to wait or its decision is recorded. After a wait, the
     /// future calls it again with the stage that the wait led to.
     pub(super) fn advance<B>(

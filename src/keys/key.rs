@@ -111,6 +111,16 @@ impl Key {
         )
     }
 
+    /// That its id is empty. Audit records could not name its caller.
+    pub(super) fn lacks_id(&self, file: &str) -> Option<Problem> {
+        let place = match self.line {
+            Some(line) => format!("{file}:{line}"),
+            None => "a key".to_owned(),
+        };
+        let lacks = self.principal.id().is_empty();
+        lacks.then(|| Problem::new(place, "has an empty id; audit records name callers by it"))
+    }
+
     /// That what it has is another's, too. A key with a line is named by it, in the file of this
     /// name.
     pub(super) fn repeats(&self, what: &str, first: &Self, file: &str) -> Problem {

@@ -45,7 +45,7 @@ impl KeyRing {
     ///
     /// # Errors
     ///
-    /// All keys whose id or secret is already another's.
+    /// All keys without an id, and all whose id or secret is already another's.
     pub fn new(keys: impl IntoIterator<Item = Key>) -> Result<Self, ConfigError> {
         Self::build(keys, "", Vec::new())
     }
@@ -58,6 +58,7 @@ impl KeyRing {
         mut problems: Vec<Problem>,
     ) -> Result<Self, ConfigError> {
         let keys: Vec<Key> = keys.into_iter().collect();
+        problems.extend(keys.iter().filter_map(|key| key.lacks_id(file)));
         problems.extend(repeated_ids(&keys, file));
         let (hasher, index) = loop {
             let hasher = RandomState::new();
@@ -349,6 +350,10 @@ impl Verify for KeyRing {
 
     fn verify(&self, presented: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
         VerifyOutcome::Ready(self.look_up(presented))
+    }
+
+    fn needs_policy(&self) -> bool {
+        self.has_limited()
     }
 }
 

@@ -6,8 +6,8 @@ use toml::de::{DeTable, DeValue};
 use voxgate_core::error::ConfigError;
 use voxgate_core::toml_file::TomlFile;
 
-use super::pattern::{can_match, has_parameter};
-use super::rule::{Rule, Voice};
+use super::pattern::has_parameter;
+use super::rule::{InvalidRule, Rule, Voice};
 
 pub(super) fn load(path: &Path) -> Result<Vec<Rule>, ConfigError> {
     let mut rules = Vec::new();
@@ -46,18 +46,13 @@ fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule
             ),
         }
     }
-    let method = method.filter(|method| is_method(method));
+    let method = method.filter(|method| Rule::try_new(method, "*").is_ok());
     if method.is_none() {
-        file.problem(
-            at,
-            "method must be \"*\" or a method in capitals, such as \"POST\"",
-        );
+        file.problem(at, InvalidRule::Method.to_string());
     }
-    let path = path.filter(|path| can_match(path));
+    let path = path.filter(|path| Rule::try_new("*", path).is_ok());
     if path.is_none() {
-        let message = "path must be \"*\", or begin with / and have {name} for a whole segment, * at \
-                       its end for the rest, and characters outside ASCII percent-encoded";
-        file.problem(at, message);
+        file.problem(at, InvalidRule::Pattern.to_string());
     }
     let (method, path) = (method?, path?);
     if let Some(Voice::Path(name)) = &voice
@@ -76,10 +71,6 @@ fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule
         rule = rule.with_voice(voice);
     }
     Some(if realtime { rule.realtime() } else { rule })
-}
-
-fn is_method(text: &str) -> bool {
-    text == "*" || (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase()))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use voxgate_core::error::ConfigError;
 use crate::principal::Principal;
 
 pub(crate) use self::pattern::Specificity;
-pub use self::rule::{Rule, Voice};
+pub use self::rule::{InvalidRule, Rule, Voice};
 
 /// Maps a method and path to the scope that the request requires, and lists public routes.
 ///
@@ -47,6 +47,10 @@ impl Policy {
     }
 
     /// Requires `scope` for the requests that [`Rule::new`] names by `method` and `pattern`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Rule::new`] does.
     #[must_use]
     pub fn route(self, method: &str, pattern: &str, scope: &str) -> Self {
         self.rule(Rule::new(method, pattern).with_scope(scope))

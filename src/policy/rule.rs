@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::principal::{KeyKind, Principal};
 
-use super::pattern::{matches, name_of};
+use super::pattern::{can_match, matches, name_of};
 
 /// The scope of routes that synthesize speech, and therefore have a voice.
 const SPEAKING: &str = "tts:synthesize";
@@ -34,6 +34,30 @@ pub struct Rule {
     dialect: Option<&'static str>,
 }
 
+/// No request can match the rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidRule {
+    /// The method is neither `*` nor a method in capitals.
+    Method,
+    /// The pattern cannot match a path.
+    Pattern,
+}
+
+impl fmt::Display for InvalidRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Method => "method must be \"*\" or a method in capitals, such as \"POST\"",
+            Self::Pattern => {
+                "path must be \"*\", or begin with / and have {name} for a whole segment, * at its \
+                 end for the rest, and characters outside ASCII percent-encoded"
+            }
+        })
+    }
+}
+
+impl std::error::Error for InvalidRule {}
+
 /// The place in a request that names its voice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Voice {
@@ -51,16 +75,40 @@ impl Rule {
     /// Paths are compared decoded and case-sensitively.
     ///
     /// By default, the rule requires no scope: every standard key is allowed.
+    ///
+    /// # Panics
+    ///
+    /// If no request can match, such as `post` or a pattern that does not begin with `/`. Use
+    /// [`try_new`](Self::try_new) for texts that are not constants of the program.
     #[must_use]
+    #[track_caller]
     pub fn new(method: &str, pattern: &str) -> Self {
-        Self {
+        match Self::try_new(method, pattern) {
+            Ok(rule) => rule,
+            Err(error) => panic!("{method} {pattern}: {error}"),
+        }
+    }
+
+    /// As [`new`](Self::new).
+    ///
+    /// # Errors
+    ///
+    /// If no request can match.
+    pub fn try_new(method: &str, pattern: &str) -> Result<Self, InvalidRule> {
+        if !is_method(method) {
+            return Err(InvalidRule::Method);
+        }
+        if !can_match(pattern) {
+            return Err(InvalidRule::Pattern);
+        }
+        Ok(Self {
             method: method.into(),
             pattern: pattern.into(),
             scope: None,
             realtime: false,
             voice: None,
             dialect: None,
-        }
+        })
     }
 
     /// Applies the rule only to requests of the dialect with this name.
@@ -197,6 +245,11 @@ impl fmt::Display for Voice {
             Self::Query(name) => write!(f, "query:{name}"),
         }
     }
+}
+
+/// Whether a text is `*`, or a method in capitals. Methods are case-sensitive (RFC 9110 §9.1).
+fn is_method(text: &str) -> bool {
+    text == "*" || (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase()))
 }
 
 fn only<'a>(mut values: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -15,10 +16,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import certificate
+
 VOXGATE = os.environ["VOXGATE_BIN"]
 KEY = "key-of-the-dashboard-test-4711"
 # Longest wait. Only a failing test waits this long.
 PATIENCE = 60
+TLS = ssl._create_unverified_context()
 
 
 def expressions(dashboard: dict) -> Iterator[str]:
@@ -51,11 +55,12 @@ def wait_for(what: str, found: Callable[[], bool]) -> None:
 
 
 def get(url: str, key: str | None = None) -> tuple[int, str]:
-    """The status and the text of an answer. The status is 0 if no server listens."""
+    """The status and the text of an answer. The status is 0 if no server listens. A certificate is not
+    checked."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE, context=TLS) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -104,7 +109,8 @@ def gateway(upstream: str, settings: dict[str, str]) -> Iterator[tuple[str, str]
         url = f"http://{admin}"
         wait_for("gateway", lambda: process.poll() is not None or get(f"{url}/readyz")[0] == 200)
         assert process.poll() is None, process.stderr and process.stderr.read()
-        yield f"http://{listen}", f"{url}/metrics"
+        scheme = "https" if "VOXGATE_TLS_CERT_FILE" in settings else "http"
+        yield f"{scheme}://{listen}", f"{url}/metrics"
     finally:
         process.terminate()
         process.communicate(timeout=PATIENCE)
@@ -116,7 +122,10 @@ def told(folder: Path) -> str:
     redis = folder / "redis-url"
     unused = free_address()
     redis.write_text(f"redis://{unused}")
+    cert, key = certificate.files()
     settings = {
+        "VOXGATE_TLS_CERT_FILE": str(cert),
+        "VOXGATE_TLS_KEY_FILE": str(key),
         "VOXGATE_AUDIT_DIR": str(folder / "audit"),
         "VOXGATE_AUDIT_HTTP": f"http://{unused}/",
         "VOXGATE_LIMIT_UPSTREAM_CONCURRENCY": "1",

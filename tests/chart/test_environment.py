@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import certificate
 import chart
 from chart import Case, cases
 from objects import Pod, env, gateways, of_kind
@@ -123,6 +124,8 @@ def contents(volume: dict, objects: list[dict]) -> dict[str, str]:
             data = {**each.get("data", {}), **each.get("stringData", {})}
             if each["metadata"]["name"] == "audit-key":
                 data = {name: audit_key() for name in data}
+            if each["metadata"]["name"] == "voxgate-tls":
+                data = {path.name: path.read_text() for path in certificate.files()}
             return {item["path"]: data[item["key"]] for item in volume[key]["items"]}
     return {}
 

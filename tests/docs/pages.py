@@ -18,7 +18,7 @@ REASONS = (
 )
 # Declarations of a page in `<!-- docs-run: name=value … -->`: addresses and paths in its text that
 # the runner replaces by free ports, an audit log and its public key.
-FIXTURES = ("upstream", "gateway", "admin", "log", "pubkey")
+FIXTURES = ("upstream", "gateway", "admin", "log", "pubkey", "checkpoints")
 SHELLS = ("sh", "console")
 
 COMMENT = re.compile(r"^<!-- (not run|saved as|docs-run): (.*?) -->$")

@@ -10,7 +10,7 @@ A block is run unless a comment directly above it says why not:
 A page declares which addresses and paths of its text are replaced while it is run:
 
     <!-- docs-run: upstream=127.0.0.1:8000 gateway=127.0.0.1:8080 admin=127.0.0.1:8081 -->
-    <!-- docs-run: log=/var/log/voxgate pubkey=audit.pub -->
+    <!-- docs-run: log=/var/log/voxgate pubkey=audit.pub checkpoints=checkpoints.jsonl -->
 
 A block of another language is written to a file of the page's directory by `<!-- saved as: keys.toml -->`.
 In a console block, output below a command is compared with the real one; `…` stands for any text.

@@ -105,6 +105,9 @@ class Session:
         if "pubkey" in fixtures:
             assert sample_log
             self.replaced[fixtures["pubkey"]] = str(sample_log / "audit.pub")
+        if "checkpoints" in fixtures:
+            assert sample_log
+            self.replaced[fixtures["checkpoints"]] = str(sample_log / "checkpoints.jsonl")
 
     def close(self) -> None:
         try:
@@ -317,5 +320,7 @@ def write_sample_log(voxgate: Path, into: Path) -> None:
         """
         run_sh(session, session.rewrite(calls))
         session.stop()
+        kept = shlex.quote(str(into / "checkpoints.jsonl"))
+        run_sh(session, f"voxgate audit query --event checkpoint --format json > {kept}\n")
     finally:
         session.close()

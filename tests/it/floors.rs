@@ -24,7 +24,7 @@ const FLOORS: [(&str, usize); 16] = [
     ("keys", 2),
     ("auth", 3),
     ("guide", 4),
-    ("axum", 4),
+    ("extract", 4),
     ("env", 4),
     ("gateway", 4),
 ];

@@ -6,3 +6,4 @@ mod permits;
 mod proof;
 mod readiness;
 mod receipts;
+mod trial;

@@ -146,6 +146,11 @@ impl Checkpoints {
         Ok(Self(found))
     }
 
+    /// Adds those of another file.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

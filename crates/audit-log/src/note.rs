@@ -120,6 +120,11 @@ impl VerifierKey {
             })
             .ok_or(InvalidKey)
     }
+
+    /// `<name>+<key id>`, which identifies the key.
+    pub(super) fn name_and_id(&self) -> String {
+        format!("{}+{}", self.name, hex(&self.id))
+    }
 }
 
 impl fmt::Display for VerifierKey {
@@ -155,7 +160,13 @@ impl<'a> Note<'a> {
 
     /// Whether one of these keys has signed it. A wrong signature of one of them is none.
     pub(super) fn is_signed_by(&self, keys: &[VerifierKey]) -> bool {
-        let mut right = false;
+        self.signer(keys).is_some()
+    }
+
+    /// The key that has signed it; the last one, if it was several. A wrong signature of one of
+    /// these keys is none.
+    pub(super) fn signer<'k>(&self, keys: &'k [VerifierKey]) -> Option<&'k VerifierKey> {
+        let mut right = None;
         for (name, id, signature) in &self.signatures {
             let known = keys.iter().filter(|key| key.name == *name && key.id == *id);
             for key in known {
@@ -163,9 +174,9 @@ impl<'a> Note<'a> {
                 let verified = signature
                     .is_ok_and(|it| key.key.verify_strict(self.text.as_bytes(), &it).is_ok());
                 if !verified {
-                    return false;
+                    return None;
                 }
-                right = true;
+                right = Some(key);
             }
         }
         right

@@ -4,6 +4,8 @@ use std::fmt;
 
 use voxgate::env::Mode;
 
+use voxgate_tls::ServerTls;
+
 use super::config::Config;
 
 /// Describes in a few sentences what the gateway would do. It contains no secret.
@@ -14,6 +16,7 @@ impl fmt::Display for Description<'_> {
         let Config {
             auth,
             listen,
+            tls,
             admin_listen,
             upstreams,
             timeouts,
@@ -26,6 +29,15 @@ impl fmt::Display for Description<'_> {
             auth.dialect(),
             upstreams.describe()
         )?;
+        for certificate in tls.iter().flat_map(ServerTls::certificates) {
+            writeln!(
+                f,
+                "It speaks TLS with the certificate of {} in {}, which is valid until {}.",
+                certificate.names.join(", "),
+                certificate.file.display(),
+                humantime::format_rfc3339_seconds(certificate.not_after)
+            )?;
+        }
         match auth.mode() {
             Mode::Validate => writeln!(
                 f,

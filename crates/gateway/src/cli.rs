@@ -9,7 +9,10 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
+use voxgate::DenialKind;
+
 use super::probe;
+use super::rejections::RejectReason;
 use super::settings::{Setting, concerns_limits, concerns_policy, flag, settings};
 
 const STYLES: Styles = Styles::styled()
@@ -95,7 +98,7 @@ pub(crate) fn command() -> Command {
         ))
         .subcommand(voxgate_key_cli::command())
         .subcommand(demo())
-        .subcommand(voxgate_audit_log::cli::command())
+        .subcommand(voxgate_audit_log::cli::command(reasons()))
         .subcommand(probe::command())
         .subcommand(completions())
         .subcommand(man())
@@ -253,6 +256,13 @@ fn flags(matches: &ArgMatches) -> Flags {
             Some((setting.variable, value.clone()))
         })
         .collect()
+}
+
+/// The values of `reason` in audit records.
+fn reasons() -> impl Iterator<Item = &'static str> {
+    let denials = DenialKind::ALL.iter().map(|kind| kind.as_str());
+    let rejections = RejectReason::ALL.iter().map(|reason| reason.as_str());
+    ["ok"].into_iter().chain(denials).chain(rejections)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation};
 use voxgate_limits_redis::RedisSettings;
+use voxgate_tls::ServerTls;
 use voxgate_upstream::{HealthCheck, InvalidHealthCheck};
 
 use super::auditing::Audit;
@@ -29,6 +30,8 @@ pub(crate) struct Config {
     /// The store in which replicas share their limits.
     pub(crate) redis: Option<RedisSettings>,
     pub(crate) listen: SocketAddr,
+    /// TLS of the data listener; `None` if it speaks none.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
     /// How requests are sent to the upstreams.
@@ -109,6 +112,7 @@ impl Config {
             let message = format!("is also the address of {LISTEN}; give it its own port");
             read.problem(ADMIN_LISTEN, message);
         }
+        let tls = settings::tls::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
         for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
             let is_own = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
@@ -158,6 +162,7 @@ impl Config {
                 auth,
                 redis,
                 listen,
+                tls,
                 admin_listen,
                 upstreams,
                 forwarding,

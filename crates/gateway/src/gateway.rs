@@ -145,6 +145,11 @@ impl Gateway {
             config.redis.as_ref(),
             keys.as_ref(),
         )?;
+        if let Some(tls) = &config.tls {
+            tls.follow()
+                .map_err(cannot("cannot follow the TLS certificates"))?;
+            metrics.observe_certificates(tls.clone());
+        }
         let rejections = Arc::new(Rejections::new(
             Arc::clone(&sink) as Arc<dyn AuditSink>,
             metrics.rejections().clone(),
@@ -161,6 +166,7 @@ impl Gateway {
         let worker_config = WorkerConfig {
             rejections: Arc::clone(&rejections),
             routes,
+            tls: config.tls,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
             proxy_fields: config.proxy_fields,

@@ -224,7 +224,7 @@ fn argument_row(argument: &Arg) -> String {
         let values = values.map(|value| format!("`{}`", value.to_string_lossy()));
         default = values.collect::<Vec<_>>().join(" ");
     }
-    let choices: Vec<String> = match takes_value {
+    let choices: Vec<String> = match takes_value && !argument.is_hide_possible_values_set() {
         true => argument.get_possible_values(),
         false => Vec::new(),
     }

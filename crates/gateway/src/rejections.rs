@@ -23,6 +23,10 @@ const CLIENTS: usize = 64;
 /// Why something was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RejectReason {
+    /// The TLS handshake failed, or was not complete in time.
+    TlsHandshake,
+    /// A request without TLS on a listener that speaks TLS.
+    PlainHttp,
     /// Not HTTP: an HTTP/1.1 request that cannot be read, or an HTTP/2 stream that is no request.
     Malformed,
     /// The header of a request is larger than the limit.
@@ -46,7 +50,9 @@ pub(crate) enum RejectReason {
 }
 
 impl RejectReason {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
+        Self::TlsHandshake,
+        Self::PlainHttp,
         Self::Malformed,
         Self::HeaderTooLarge,
         Self::BadPreface,
@@ -62,6 +68,8 @@ impl RejectReason {
     /// The name that stands in audit records and metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::TlsHandshake => "tls_handshake",
+            Self::PlainHttp => "plain_http",
             Self::Malformed => "malformed",
             Self::HeaderTooLarge => "header_too_large",
             Self::BadPreface => "bad_preface",

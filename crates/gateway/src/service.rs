@@ -138,6 +138,7 @@ mod tests {
             auth: auth.with_audit_sink(ends.clone()),
             proxy,
             header_timeout: Duration::from_secs(60),
+            tls: None,
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),

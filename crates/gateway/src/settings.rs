@@ -3,6 +3,7 @@
 
 mod audit;
 mod serving;
+pub(crate) mod tls;
 mod vars;
 
 use std::iter;
@@ -18,6 +19,7 @@ pub(crate) use self::vars::{digest, environment};
 pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
     iter::empty()
         .chain(SERVING)
+        .chain(tls::TLS)
         .chain(SETTINGS)
         .chain(AUDITING)
         .chain(LOGGING)

@@ -9,6 +9,7 @@ use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use voxgate::{AuthLayer, Secret};
+use voxgate_tls::ServerTls;
 use voxgate_upstream::Client;
 
 use super::config::Timeouts;
@@ -22,6 +23,8 @@ use super::upstreams::Routes;
 pub(crate) struct WorkerConfig {
     pub(crate) layer: AuthLayer,
     pub(crate) routes: Routes,
+    /// TLS of the data listener; `None` if it speaks none.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
@@ -93,6 +96,7 @@ impl Worker {
         let WorkerConfig {
             layer,
             routes,
+            tls,
             deployment_key,
             forwarded_headers,
             proxy_fields,
@@ -113,6 +117,7 @@ impl Worker {
             deployment_key,
             forwarded_headers,
             proxy_fields,
+            scheme: if tls.is_some() { "https" } else { "http" },
             upstream_timeout: timeouts.upstream,
             request_timeout: timeouts.request,
             tunnel_idle: timeouts.tunnel_idle,
@@ -124,6 +129,7 @@ impl Worker {
             proxy: forward,
             header_timeout: timeouts.header_read,
             idle_timeout: timeouts.client_idle,
+            tls,
             write_stall: connection::WRITE_STALL,
             rejections,
         };

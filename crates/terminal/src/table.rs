@@ -1,5 +1,6 @@
 //! Tables on the terminal.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use crate::text::{Charset, truncate, width};
@@ -7,79 +8,104 @@ use crate::text::{Charset, truncate, width};
 /// The number of rows that decide the widths of the columns.
 const SAMPLE: usize = 256;
 const GAP: usize = 2;
-/// The minimum width of a column that is shortened to make the table fit.
+/// The minimum width of a long column.
 const NARROWEST: usize = 8;
 
+/// The cell of a value that is absent.
+pub const ABSENT: &str = "-";
+
 /// A column of a [`Table`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Column {
-    title: &'static str,
+    title: Cow<'static, str>,
     /// Whether its cells are aligned to the right.
     right: bool,
     /// Whether it may become narrower than its cells.
     flexible: bool,
+    /// Whether it may be left out.
+    optional: bool,
     /// Its minimum width.
     least: usize,
 }
 
 impl Column {
+    const fn new(title: &'static str, right: bool, flexible: bool) -> Self {
+        Self {
+            title: Cow::Borrowed(title),
+            right,
+            flexible,
+            optional: false,
+            least: title.len(),
+        }
+    }
+
+    /// The width to which a long column can be shortened.
+    fn narrowest(&self) -> usize {
+        self.least.max(NARROWEST)
+    }
+
     /// A column of text, as wide as its widest cell.
     #[must_use]
     pub const fn text(title: &'static str) -> Self {
-        Self {
-            title,
-            right: false,
-            flexible: false,
-            least: title.len(),
-        }
+        Self::new(title, false, false)
     }
 
     /// A column of text that is shortened if the terminal is narrow.
     #[must_use]
     pub const fn long(title: &'static str) -> Self {
-        Self {
-            title,
-            right: false,
-            flexible: true,
-            least: title.len(),
-        }
+        Self::new(title, false, true)
     }
 
     /// A column of numbers, aligned to the right.
     #[must_use]
     pub const fn number(title: &'static str) -> Self {
-        Self {
-            title,
-            right: true,
-            flexible: false,
-            least: title.len(),
-        }
+        Self::new(title, true, false)
     }
 
     /// The same column, at least this wide, because later rows may have wider cells.
     #[must_use]
-    pub const fn at_least(self, least: usize) -> Self {
-        Self { least, ..self }
+    pub const fn at_least(mut self, least: usize) -> Self {
+        self.least = least;
+        self
+    }
+
+    /// The same column, which is left out if the terminal is narrow.
+    #[must_use]
+    pub const fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    /// The same column with another title.
+    #[must_use]
+    pub fn titled(mut self, title: String) -> Self {
+        self.least = self.least.max(width(&title));
+        self.title = title.into();
+        self
     }
 }
 
 /// A table that is written while its rows are read. The first rows decide the widths of its columns.
+///
+/// If the terminal is too narrow, columns whose cells are all [`ABSENT`] are left out first, then
+/// long columns are shortened, and then optional columns are left out, the last one first.
 #[derive(Debug)]
 pub struct Table {
-    columns: &'static [Column],
+    columns: Vec<Column>,
     charset: Charset,
     /// The width of the terminal.
     limit: Option<usize>,
     sample: Vec<Vec<String>>,
-    widths: Option<Vec<usize>>,
+    /// The width of each column; `None` for a column that is left out.
+    widths: Option<Vec<Option<usize>>>,
 }
 
 impl Table {
     /// A table for a terminal of `limit` columns, or of any width.
     #[must_use]
-    pub fn new(columns: &'static [Column], charset: Charset, limit: Option<usize>) -> Self {
+    pub fn new(columns: impl Into<Vec<Column>>, charset: Charset, limit: Option<usize>) -> Self {
         Self {
-            columns,
+            columns: columns.into(),
             charset,
             limit,
             sample: Vec::new(),
@@ -116,7 +142,7 @@ impl Table {
             return Ok(());
         }
         let widths = self.layout();
-        let titles: Vec<String> = self.columns.iter().map(|c| c.title.to_owned()).collect();
+        let titles: Vec<String> = self.columns.iter().map(|c| c.title.to_string()).collect();
         self.write_row(out, &widths, &titles)?;
         for cells in std::mem::take(&mut self.sample) {
             self.write_row(out, &widths, &cells)?;
@@ -125,23 +151,56 @@ impl Table {
         Ok(())
     }
 
-    fn layout(&self) -> Vec<usize> {
-        let mut widths: Vec<usize> = (0..self.columns.len())
+    /// The titles of the columns that are left out. Known as soon as the table is settled.
+    pub fn left_out(&self) -> impl Iterator<Item = &str> {
+        let widths = self.widths.iter().flatten();
+        let columns = widths.zip(&self.columns);
+        columns.filter_map(|(width, column)| width.is_none().then_some(&*column.title))
+    }
+
+    fn layout(&self) -> Vec<Option<usize>> {
+        let mut widths: Vec<Option<usize>> = (0..self.columns.len())
             .map(|at| {
                 let cells = self.sample.iter().map(|row| width(&row[at]));
-                cells.max().unwrap_or(0).max(self.columns[at].least)
+                Some(cells.max().unwrap_or(0).max(self.columns[at].least))
             })
             .collect();
-        let gaps = GAP * (widths.len() - 1);
-        while let Some(limit) = self.limit
-            && widths.iter().sum::<usize>() + gaps > limit
-        {
+        let Some(limit) = self.limit else {
+            return widths;
+        };
+        for at in (0..widths.len()).rev() {
+            let mut cells = self.sample.iter().map(|row| &*row[at]);
+            if total(&widths) > limit && !self.sample.is_empty() && cells.all(|cell| cell == ABSENT)
+            {
+                widths[at] = None;
+            }
+        }
+        let narrowest = |widths: &[Option<usize>]| -> usize {
+            let shortened = widths.iter().zip(&self.columns).map(|(width, column)| {
+                let least = if column.flexible {
+                    column.narrowest()
+                } else {
+                    usize::MAX
+                };
+                width.map(|width| width.min(least))
+            });
+            total(&shortened.collect::<Vec<_>>())
+        };
+        for at in (0..widths.len()).rev() {
+            if self.columns[at].optional && narrowest(&widths) > limit {
+                widths[at] = None;
+            }
+        }
+        while total(&widths) > limit {
             let flexible = widths
                 .iter_mut()
-                .zip(self.columns)
-                .filter(|(width, column)| column.flexible && **width > NARROWEST);
-            match flexible.max_by_key(|(width, _)| **width) {
-                Some((width, _)) => *width -= 1,
+                .zip(&self.columns)
+                .filter_map(|(width, column)| {
+                    let width = width.as_mut()?;
+                    (column.flexible && *width > column.narrowest()).then_some(width)
+                });
+            match flexible.max_by_key(|width| **width) {
+                Some(width) => *width -= 1,
                 None => break,
             }
         }
@@ -151,11 +210,14 @@ impl Table {
     fn write_row(
         &self,
         out: &mut impl Write,
-        widths: &[usize],
+        widths: &[Option<usize>],
         cells: &[String],
     ) -> io::Result<()> {
         let mut line = String::new();
-        for ((cell, columns), column) in cells.iter().zip(widths).zip(self.columns) {
+        for ((cell, columns), column) in cells.iter().zip(widths).zip(&self.columns) {
+            let Some(columns) = columns else {
+                continue;
+            };
             if !line.is_empty() {
                 line.push_str("  ");
             }
@@ -177,6 +239,12 @@ impl Table {
             None => writeln!(out, "{line}"),
         }
     }
+}
+
+/// The width of a line with these columns.
+fn total(widths: &[Option<usize>]) -> usize {
+    let shown = widths.iter().flatten();
+    shown.clone().sum::<usize>() + GAP * shown.count().saturating_sub(1)
 }
 
 /// The rows as lines, each column as wide as its widest cell. The cells must be safe to print, as
@@ -245,6 +313,40 @@ mod tests {
         );
         let narrow = table(Some(10), &rows);
         assert!(narrow.lines().all(|line| width(line) <= 10), "{narrow}");
+    }
+
+    #[test]
+    fn columns_are_left_out_of_a_narrow_table() {
+        let columns = [
+            Column::text("TIME"),
+            Column::long("ACCOUNT"),
+            Column::long("PATH"),
+            Column::number("STATUS").optional(),
+            Column::number("BYTES").optional(),
+        ];
+        let text = |limit: usize, account: &str| {
+            let mut table = Table::new(columns.clone(), Charset::Unicode, Some(limit));
+            let mut out = Vec::new();
+            let cells = ["10:00", account, "/a/very/long/path", "200", "5"];
+            table
+                .row(&mut out, cells.map(str::to_owned).to_vec())
+                .expect("a row");
+            table.settle(&mut out).expect("a table");
+            let out = String::from_utf8(out).expect("text");
+            assert!(out.lines().all(|line| width(line) <= limit), "{out}");
+            let left_out: Vec<_> = table.left_out().map(str::to_owned).collect();
+            (out.lines().nth(1).expect("a row").to_owned(), left_out)
+        };
+        let (row, left_out) = text(80, "-");
+        assert_eq!(row, "10:00  -        /a/very/long/path     200      5");
+        assert_eq!(left_out, [""; 0]);
+        let (row, left_out) = text(43, "-");
+        assert_eq!(row, "10:00  /a/very/long/path     200      5");
+        assert_eq!(left_out, ["ACCOUNT"]);
+        let (row, left_out) = text(34, "acme");
+        assert_eq!(row, "10:00  acme     /a/very/l…     200");
+        assert_eq!(left_out, ["BYTES"]);
+        assert_eq!(text(24, "acme").1, ["STATUS", "BYTES"]);
     }
 
     #[test]

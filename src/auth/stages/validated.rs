@@ -2,7 +2,7 @@
 
 use http::Request;
 use http::header::UPGRADE;
-use voxgate_core::denial::DenialKind;
+use voxgate_core::denial::{Denial, DenialKind};
 
 use crate::dialect::Dialect;
 use crate::principal::{AuthMethod, Principal};
@@ -122,6 +122,14 @@ impl Validated {
             dialect,
             permit,
         } = self;
+        // A verifier of the program's own may return a principal that is not valid now.
+        let verdict =
+            verdict.and_then(
+                |principal| match principal.state(context.start.time).denial() {
+                    None => Ok(principal),
+                    Some(kind) => Err(Denial::new(kind).with_principal(principal)),
+                },
+            );
         match verdict {
             Ok(principal) => Ok(Authenticated::new(
                 context, dialect, principal, permit, asked,

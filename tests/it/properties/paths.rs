@@ -97,15 +97,16 @@ fn rule() -> impl Strategy<Value = Rule> {
     let segment = select(&["a", "b.c", "{one}", "tts:x", "*"][..]);
     let pattern = vec(segment, 0..4).prop_map(|segments| format!("/{}", segments.join("/")));
     let method = prop_oneof![Just("*"), select(&METHODS[..])];
-    (method, pattern, any::<bool>(), any::<bool>()).prop_map(
+    (method, pattern, any::<bool>(), any::<bool>()).prop_filter_map(
+        "no request can match",
         |(method, pattern, scope, realtime)| {
-            let rule = Rule::new(method, &pattern);
+            let rule = Rule::try_new(method, &pattern).ok()?;
             let rule = if scope {
                 rule.with_scope("speak")
             } else {
                 rule
             };
-            if realtime { rule.realtime() } else { rule }
+            Some(if realtime { rule.realtime() } else { rule })
         },
     )
 }

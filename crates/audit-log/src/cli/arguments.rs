@@ -6,17 +6,19 @@ use std::time::SystemTime;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::clock::Clock;
 use super::failure::CommandError;
 use super::filter::{Filter, Pattern, StatusFilter};
+use super::glob::Glob;
 use super::peer::Network;
 use super::segments::{self, Source};
 use super::when::{self, End};
 
 /// Names the log if the command line does not.
-const DIRECTORY: &str = "VOXGATE_AUDIT_DIR";
+pub(super) const DIRECTORY: &str = "VOXGATE_AUDIT_DIR";
 
-const TIMES: &str =
-    "RFC 3339, a duration before now such as 7d, or a date such as 2026-03 or 2026-03-14";
+const TIMES: &str = "RFC 3339, a duration before now such as 7d, a date such as 2026-03 or \
+                     2026-03-14, or a time such as 03:00 or 2026-03-14T03:00";
 
 /// Adds the argument that names the log.
 pub(super) fn with_paths(command: Command) -> Command {
@@ -44,12 +46,19 @@ pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, CommandError> 
     if !named.is_empty() {
         return Ok(named);
     }
-    match std::env::var_os(DIRECTORY).filter(|directory| !directory.is_empty()) {
-        Some(directory) => Ok(vec![directory.into()]),
-        None => Err(CommandError::Usage(format!(
-            "no log is given: name a directory, files or - for standard input, or set {DIRECTORY}"
-        ))),
-    }
+    let directory = directory_from_environment()?;
+    Ok(vec![directory])
+}
+
+/// The directory of the log that the environment names.
+pub(super) fn directory_from_environment() -> Result<PathBuf, CommandError> {
+    let directory = std::env::var_os(DIRECTORY).filter(|directory| !directory.is_empty());
+    directory.map(PathBuf::from).ok_or_else(|| {
+        CommandError::Usage(format!(
+            "no log is given: name a directory, or set {DIRECTORY}; `query`, `report` and `export` \
+             also read files, and - for standard input"
+        ))
+    })
 }
 
 /// Adds `--since` and `--until`.
@@ -63,20 +72,31 @@ pub(super) fn with_times(command: Command) -> Command {
         )))
 }
 
-/// Adds the flags that select records.
-pub(super) fn with_filters(command: Command) -> Command {
+/// Adds the flags that select records. `reasons` are the values of `--reason`.
+pub(super) fn with_filters(command: Command, reasons: &[&'static str]) -> Command {
     let command = command
         .arg(
             text("key", "ID")
                 .action(ArgAction::Append)
-                .help("Only records with this key id; may be repeated"),
+                .help("Only records with this key id, or pattern such as 'ivr-*'; may be repeated"),
+        )
+        .arg(
+            text("account", "ACCOUNT")
+                .action(ArgAction::Append)
+                .help("Only records of keys of this account, or pattern; may be repeated"),
         )
         .arg(
             text("outcome", "OUTCOME")
                 .value_parser(PossibleValuesParser::new(["accepted", "refused"]))
                 .help("Only accepted or only refused requests"),
         )
-        .arg(text("reason", "REASON").help("Only requests with this reason, such as unknown_credential"))
+        .arg(
+            text("reason", "REASON")
+                .action(ArgAction::Append)
+                .value_parser(PossibleValuesParser::new(reasons))
+                .hide_possible_values(true)
+                .help("Only requests with this reason, such as unknown_credential; may be repeated"),
+        )
         .arg(text("status", "STATUS").help("Only requests with this response status, such as 404 or 5xx"))
         .arg(
             text("path", "PATTERN")
@@ -89,7 +109,12 @@ pub(super) fn with_filters(command: Command) -> Command {
                 .help("Only requests from this address or network, such as 10.0.0.0/8; may be repeated"),
         )
         .arg(text("request-id", "ID").help("Only the request with this id"))
-        .arg(text("event", "EVENT").help("Only records of this kind, such as key or gap"));
+        .arg(text("event", "EVENT").help("Only records of this kind, such as key or gap"))
+        .arg(
+            text("tz", "ZONE")
+                .default_value("UTC")
+                .help("Time zone of the times, here and in tables: a name such as Europe/Berlin, or local"),
+        );
     with_times(command)
 }
 
@@ -107,13 +132,15 @@ pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, CommandError> {
             .unwrap_or_default()
     };
     let now = SystemTime::now();
+    let clock = clock(matches)?;
     let time = |name: &str, end: End| match one(name) {
         None => Ok(None),
-        Some(text) => match when::bound(text, end, now) {
+        Some(text) => match when::bound(text, end, now, &clock) {
             Some(time) => Ok(Some(time)),
             None => Err(wrong(name, text, TIMES)),
         },
     };
+    let globs = |name: &str| many(name).into_iter().map(Glob).collect();
     let mut peers = Vec::new();
     for peer in many("peer") {
         let hint = "an address or a network such as 10.0.0.0/8";
@@ -127,11 +154,12 @@ pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, CommandError> {
         }
     };
     Ok(Filter {
-        keys: many("key"),
+        keys: globs("key"),
+        accounts: globs("account"),
         outcome: one("outcome").cloned(),
-        reason: one("reason").cloned(),
+        reasons: many("reason"),
         status,
-        path: one("path").cloned().map(Pattern),
+        path: one("path").cloned().map(|path| Pattern(Glob(path))),
         method: one("method").cloned(),
         peers,
         request_id: one("request-id").cloned(),
@@ -139,6 +167,15 @@ pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, CommandError> {
         since: time("since", End::Since)?,
         until: time("until", End::Until)?,
     })
+}
+
+/// The time zone of `--tz`, if the command has it, otherwise UTC.
+pub(super) fn clock(matches: &ArgMatches) -> Result<Clock, CommandError> {
+    match matches.try_get_one::<String>("tz").ok().flatten() {
+        None => Ok(Clock::default()),
+        Some(name) => Clock::parse(name)
+            .ok_or_else(|| wrong("tz", name, "a name such as Europe/Berlin, UTC, or local")),
+    }
 }
 
 fn wrong(name: &str, value: &str, hint: &str) -> CommandError {

@@ -1,15 +1,22 @@
 //! Selects records and requests.
 
+use super::glob::Glob;
 use super::peer::{self, Network};
 use super::record::Record;
+
+/// What the line of a completion contains.
+const COMPLETION: &str = "\"event\":\"complete\"";
 
 /// Conditions that a record must meet. An empty filter selects every record.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter {
     /// Key ids. A record needs one of them, unless the list is empty.
-    pub(super) keys: Vec<String>,
+    pub(super) keys: Vec<Glob>,
+    /// Accounts. A record needs one of them, unless the list is empty.
+    pub(super) accounts: Vec<Glob>,
     pub(super) outcome: Option<String>,
-    pub(super) reason: Option<String>,
+    /// Reasons. A record needs one of them, unless the list is empty.
+    pub(super) reasons: Vec<String>,
     pub(super) status: Option<StatusFilter>,
     pub(super) path: Option<Pattern>,
     pub(super) method: Option<String>,
@@ -56,26 +63,14 @@ impl StatusFilter {
 
 /// The start of a path. With `*` for any text, the whole path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern(pub(super) String);
+pub(super) struct Pattern(pub(super) Glob);
 
 impl Pattern {
     fn matches(&self, path: &str) -> bool {
-        let Some((first, rest)) = self.0.split_once('*') else {
-            return path.starts_with(&self.0);
-        };
-        let Some(mut path) = path.strip_prefix(first) else {
-            return false;
-        };
-        let mut rest: Vec<&str> = rest.split('*').collect();
-        let last = rest.pop().unwrap_or_default();
-        // The first match leaves the most text for the parts that follow.
-        for part in rest {
-            match path.split_once(part) {
-                Some((_, after)) => path = after,
-                None => return false,
-            }
+        match self.0.0.contains('*') {
+            true => self.0.matches(path),
+            false => path.starts_with(&self.0.0),
         }
-        path.ends_with(last)
     }
 }
 
@@ -83,19 +78,24 @@ impl Filter {
     /// Whether a line could contain a selected record. The check is cheap and never skips such a
     /// record.
     pub(super) fn may_match(&self, line: &str) -> bool {
-        let holds = |text: &str| is_plain(text) && line.contains(text);
         let missing = |text: &str| is_plain(text) && !line.contains(text);
-        let no_key = !self.keys.is_empty()
-            && self.keys.iter().all(|key| is_plain(key))
-            && !self.keys.iter().any(|key| holds(key));
+        let none = |globs: &[Glob]| {
+            let mut texts = globs.iter().map(Glob::literal);
+            !globs.is_empty() && texts.all(missing)
+        };
+        // A completion has the key's id, and its decision has the account.
+        let no_account = none(&self.accounts) && !line.contains(COMPLETION);
         let no_request = self.request_id.as_deref().is_some_and(missing);
         // The line may contain the text in escapes.
-        !(no_key || no_request) || line.contains('\\')
+        !(none(&self.keys) || no_account || no_request) || line.contains('\\')
     }
 
     /// Whether the filter has a condition on a field that only decisions have.
     pub(super) fn asks_the_decision(&self) -> bool {
-        self.path.is_some() || self.method.is_some() || !self.peers.is_empty()
+        self.path.is_some()
+            || self.method.is_some()
+            || !self.peers.is_empty()
+            || !self.accounts.is_empty()
     }
 
     /// Whether a record is selected. A field that it lacks may be in `before`, its decision.
@@ -153,14 +153,19 @@ impl Filter {
                 .as_deref()
                 .is_some_and(|path| pattern.matches(path))
         };
-        (self.keys.is_empty() || self.keys.iter().any(|wanted| key == Some(wanted)))
+        let one_of = |globs: &[Glob], found: Option<&str>| {
+            globs.is_empty()
+                || globs
+                    .iter()
+                    .any(|glob| found.is_some_and(|it| glob.matches(it)))
+        };
+        let reason = decision.reason.as_deref().or(implied(Some("ok")));
+        one_of(&self.keys, key)
+            && one_of(&self.accounts, decision.account.as_deref())
+            && (self.reasons.is_empty() || self.reasons.iter().any(|wanted| reason == Some(wanted)))
             && is(
                 &self.outcome,
                 decision.outcome.as_deref().or(implied(Some("accepted"))),
-            )
-            && is(
-                &self.reason,
-                decision.reason.as_deref().or(implied(Some("ok"))),
             )
             && is(&self.method, decision.method.as_deref())
             && is(&self.request_id, decision.request_id.as_deref())
@@ -180,7 +185,7 @@ fn is_plain(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const DECISION: &str = r#"{"v":1,"ts":"2026-03-14T10:11:12.000000Z","event":"decision","outcome":"accepted","reason":"ok","request_id":"r1","key_id":"ivr","peer":"10.1.2.3:5","method":"POST","path":"/v1/rime-tts"}"#;
+    const DECISION: &str = r#"{"v":1,"ts":"2026-03-14T10:11:12.000000Z","event":"decision","outcome":"accepted","reason":"ok","request_id":"r1","key_id":"ivr","account":"acme","peer":"10.1.2.3:5","method":"POST","path":"/v1/rime-tts"}"#;
     const COMPLETION: &str = r#"{"v":1,"ts":"2026-04-01T00:00:00.000000Z","event":"complete","request_id":"r1","key_id":"ivr","status":200}"#;
 
     fn filter(change: impl FnOnce(&mut Filter)) -> Filter {
@@ -218,6 +223,16 @@ mod tests {
                 [false; 4],
             ),
             (
+                "key pattern",
+                filter(|f| f.keys = vec!["i*".into()]),
+                [true; 4],
+            ),
+            (
+                "account",
+                filter(|f| f.accounts = vec!["ac*".into()]),
+                [true, false, true, true],
+            ),
+            (
                 "accepted",
                 filter(|f| f.outcome = text("accepted")),
                 [true; 4],
@@ -227,7 +242,11 @@ mod tests {
                 filter(|f| f.outcome = text("refused")),
                 [false; 4],
             ),
-            ("reason", filter(|f| f.reason = text("ok")), [true; 4]),
+            (
+                "reason",
+                filter(|f| f.reasons = vec!["ok".into()]),
+                [true; 4],
+            ),
             (
                 "status",
                 filter(|f| f.status = StatusFilter::parse("2xx")),
@@ -289,20 +308,24 @@ mod tests {
             ("/a*a", "/a", false),
             ("/*x*", "/abc", false),
         ] {
-            let found = Pattern(pattern.to_owned()).matches(path);
+            let found = Pattern(pattern.into()).matches(path);
             assert_eq!(found, expected, "{pattern} {path}");
         }
     }
 
     #[test]
     fn the_cheap_check_keeps_every_line_that_could_match() {
-        let by_key = |key: &str| filter(|f| f.keys = vec![key.to_owned()]);
+        let by_key = |key: &str| filter(|f| f.keys = vec![key.into()]);
         assert!(by_key("ivr").may_match(DECISION));
         assert!(!by_key("other").may_match(DECISION));
         assert!(by_key("other").may_match(r#"{"key_id":"\u006fther"}"#));
         // A text that may be written in escapes cannot be searched for.
         assert!(by_key("é").may_match(DECISION));
         let by_request = |id: &str| filter(|f| f.request_id = Some(id.to_owned()));
+        assert!(by_key("i*r").may_match(DECISION) && !by_key("i*x9").may_match(DECISION));
+        let by_account = |account: &str| filter(|f| f.accounts = vec![account.into()]);
+        assert!(by_account("acme").may_match(DECISION) && by_account("acme").may_match(COMPLETION));
+        assert!(!by_account("other").may_match(DECISION));
         assert!(by_request("r1").may_match(DECISION) && !by_request("r2").may_match(DECISION));
     }
 

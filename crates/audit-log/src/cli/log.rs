@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::failure::CommandError;
 use super::lines::{self, Next};
-use super::record::Record;
+use super::record::{self, Record};
 use super::segments::Source;
 
 /// Counts the lines that are not records.
@@ -47,13 +47,41 @@ impl fmt::Display for InvalidLines {
     }
 }
 
+/// What was read of a log.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) invalid_lines: InvalidLines,
+    /// The number of records, including those that were not selected.
+    pub(super) records: u64,
+    /// The times of the earliest and of the latest record.
+    pub(super) period: Option<(String, String)>,
+    /// Whether the reading was stopped before the end.
+    pub(super) stopped: bool,
+}
+
+impl Reading {
+    fn count(&mut self, ts: &str) {
+        self.records += 1;
+        match &mut self.period {
+            None => self.period = Some((ts.to_owned(), ts.to_owned())),
+            Some((first, last)) => {
+                if ts < first.as_str() {
+                    ts.clone_into(first);
+                } else if ts > last.as_str() {
+                    ts.clone_into(last);
+                }
+            }
+        }
+    }
+}
+
 /// Reads the records of `sources` whose lines `worth` selects, until `each` breaks.
 pub(super) fn read(
     sources: &[Source],
     worth: impl Fn(&str) -> bool,
     mut each: impl FnMut(&str, &Record<'_>) -> Result<ControlFlow<()>, CommandError>,
-) -> Result<InvalidLines, CommandError> {
-    let mut invalid_lines = InvalidLines::default();
+) -> Result<Reading, CommandError> {
+    let mut reading = Reading::default();
     let mut line = Vec::new();
     for source in sources {
         let mut input = source.open()?;
@@ -66,39 +94,50 @@ pub(super) fn read(
             let text = str::from_utf8(&line).ok().filter(|_| next != Next::TooLong);
             let worth = text.is_some_and(&worth);
             // A complete line that is not selected does not need to be parsed.
-            if !worth && text.is_some_and(looks_whole) {
+            if let Some(ts) = text.filter(|_| !worth).and_then(time_of_whole_line) {
+                reading.count(ts);
                 continue;
             }
             let Some((text, record)) = text.and_then(|text| Some((text, Record::read(text)?)))
             else {
-                invalid_lines.count += 1;
-                invalid_lines
+                reading.invalid_lines.count += 1;
+                reading
+                    .invalid_lines
                     .first
                     .get_or_insert_with(|| (source.path().to_owned(), number));
                 continue;
             };
+            reading.count(&record.ts);
             if worth && each(text, &record)?.is_break() {
-                return Ok(invalid_lines);
+                reading.stopped = true;
+                return Ok(reading);
             }
         }
     }
-    Ok(invalid_lines)
+    Ok(reading)
 }
 
-fn looks_whole(line: &str) -> bool {
-    line.starts_with("{\"v\":1,") && line.ends_with('}')
+/// The `ts` of a line that looks like a complete record.
+fn time_of_whole_line(line: &str) -> Option<&str> {
+    /// The fields before it have fewer bytes.
+    const BEFORE: usize = 48;
+    let whole = line.starts_with("{\"v\":1,") && line.ends_with('}');
+    let head = line.get(..line.len().min(BEFORE)).filter(|_| whole)?;
+    let at = head.find("\"ts\":\"")? + "\"ts\":\"".len();
+    let (ts, _) = line[at..].split_once('"')?;
+    record::is_time(ts).then_some(ts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read_all(text: &[u8], worth: &str) -> (Vec<String>, InvalidLines) {
+    fn read_all(text: &[u8], worth: &str) -> (Vec<String>, Reading) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("log");
         std::fs::write(&path, text).expect("a file");
         let mut seen = Vec::new();
-        let invalid_lines = read(
+        let reading = read(
             &[Source::File(path)],
             |line| line.contains(worth),
             |_, record| {
@@ -106,7 +145,7 @@ mod tests {
                 Ok(ControlFlow::Continue(()))
             },
         );
-        (seen, invalid_lines.expect("a log"))
+        (seen, reading.expect("a log"))
     }
 
     #[test]
@@ -118,13 +157,22 @@ mod tests {
         text.extend_from_slice(b"listening\n\xff\xfe\n\n");
         text.extend_from_slice(&vec![b'x'; 200_000]);
         text.extend_from_slice(format!("\n{}{{\"v\":1,\"torn", record("stop")).as_bytes());
-        let (seen, invalid_lines) = read_all(&text, "");
-        assert_eq!(seen, ["start", "stop"]);
+        let (seen, reading) = read_all(&text, "");
+        assert_eq!(
+            (seen, reading.records),
+            (vec!["start".to_owned(), "stop".to_owned()], 2)
+        );
+        let invalid_lines = reading.invalid_lines;
         assert_eq!(invalid_lines.count, 5);
         let said = invalid_lines.to_string();
         assert!(said.starts_with("5 lines are not audit records"), "{said}");
         assert!(said.ends_with("log:2"), "{said}");
-        let (seen, invalid_lines) = read_all(&text, "stop");
-        assert_eq!((seen.len(), invalid_lines.count), (1, 5));
+        let (seen, reading) = read_all(&text, "stop");
+        assert_eq!(
+            (seen.len(), reading.records, reading.invalid_lines.count),
+            (1, 2, 5)
+        );
+        let time = "2026-03-14T10:11:12.123456Z".to_owned();
+        assert_eq!(reading.period, Some((time.clone(), time)));
     }
 }

@@ -1,10 +1,12 @@
 //! The commands of `voxgate audit`: they read and verify the audit log.
 
 mod arguments;
+mod clock;
 mod csv;
 mod export;
 mod failure;
 mod filter;
+mod glob;
 mod keygen;
 mod lines;
 mod log;
@@ -31,18 +33,20 @@ use self::verify::Verify;
 /// The command line is wrong (`EX_USAGE` of `sysexits.h`).
 const EXIT_CONFIG: u8 = 64;
 
-/// The command `audit`, with its subcommands.
+/// The command `audit`, with its subcommands. `reasons` are the values that the field `reason` of
+/// records can have.
 #[must_use]
-pub fn command() -> Command {
+pub fn command(reasons: impl IntoIterator<Item = &'static str>) -> Command {
+    let reasons: Vec<_> = reasons.into_iter().collect();
     Command::new("audit")
         .about("Query and verify the audit log")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(verify::command())
         .subcommand(keygen::command())
-        .subcommand(query::command())
+        .subcommand(query::command(&reasons))
         .subcommand(report::command())
-        .subcommand(tail::command())
+        .subcommand(tail::command(&reasons))
         .subcommand(export::command())
 }
 
@@ -50,7 +54,10 @@ pub fn command() -> Command {
 #[must_use]
 pub fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
-        Some(("verify", matches)) => Verify::from_matches(matches).run(),
+        Some(("verify", matches)) => match Verify::from_matches(matches) {
+            Ok(verify) => verify.run(),
+            Err(error) => failure::status(Err(error)),
+        },
         Some(("keygen", matches)) => keygen::run(matches),
         Some(("query", matches)) => failure::status(query::run(matches)),
         Some(("report", matches)) => failure::status(report::run(matches)),

@@ -1,5 +1,8 @@
 //! `voxgate audit query`: shows requests, or records.
 
+mod closing;
+mod tally;
+
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -7,6 +10,8 @@ use std::ops::ControlFlow;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use self::closing::Closing;
+use super::clock::Clock;
 use super::failure::CommandError;
 use super::record::Record;
 use super::search::{Found, Search, Seen};
@@ -21,11 +26,12 @@ const AFTER: &str = "\
 Examples:
   voxgate audit query --key ivr-prod --since 2026-03 --until 2026-03 /var/log/voxgate
   voxgate audit query --outcome refused --peer 10.0.0.0/8 --since 7d --newest --limit 20
+  voxgate audit query --key 'ivr-*' --since 03:00 --tz Europe/Berlin --by hour
   voxgate audit query --event key --format json /var/log/voxgate | jq .
 
 Each row is a request: its decision and how it ended. Rows are in the order in which requests ended.";
 
-pub(super) fn command() -> Command {
+pub(super) fn command(reasons: &[&'static str]) -> Command {
     let command = Command::new("query")
         .about("Show the requests or records that match")
         .after_help(AFTER)
@@ -55,38 +61,62 @@ pub(super) fn command() -> Command {
                 .long("newest")
                 .action(ArgAction::SetTrue)
                 .help("Show the newest rows first: at most --limit, or 1000"),
+        )
+        .arg(
+            Arg::new("by")
+                .long("by")
+                .value_name("PERIOD")
+                .value_parser(PossibleValuesParser::new(["hour", "day"]))
+                .conflicts_with_all(["limit", "newest"])
+                .help("Count the requests of each hour or day instead of showing them"),
         );
-    arguments::with_paths(arguments::with_filters(command))
+    arguments::with_paths(arguments::with_filters(command, reasons))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     let filter = arguments::filter(matches)?;
     let sources = arguments::sources(matches)?;
+    let clock = arguments::clock(matches)?;
     let format = matches.get_one::<String>("format").map(String::as_str);
     let single = matches.get_flag("records") || filter.event.is_some();
     let joined = !single && format != Some("json");
+    if let Some(period) = matches.get_one::<String>("by") {
+        if !joined {
+            return Err(CommandError::Usage(
+                "--by counts requests: leave out --records, --event and --format json".to_owned(),
+            ));
+        }
+        return tally::run(filter, &sources, period, format == Some("csv"), &clock);
+    }
     let limit = matches.get_one::<u64>("limit");
     let limit = limit.map(|limit| usize::try_from(*limit).unwrap_or(usize::MAX));
-    let search = Search::new(filter, joined);
-    let mut printer = Printer::new(format, joined, output::stdout())?;
-    let invalid_lines = if matches.get_flag("newest") {
+    let mut search = Search::new(filter.clone(), joined);
+    let mut printer = Printer::new(format, joined, clock.clone(), output::stdout())?;
+    let mut shown = 0;
+    let mut matching = None;
+    let reading = if matches.get_flag("newest") {
         let wanted = limit.unwrap_or(NEWEST);
         let mut newest = VecDeque::new();
-        let invalid_lines = search.run(&sources, |found| {
+        let mut found_all = 0;
+        let reading = search.run(&sources, |found| {
             if newest.len() == wanted {
                 newest.pop_front();
             }
             newest.push_back(Kept::new(found));
+            found_all += 1;
             Ok(ControlFlow::Continue(()))
         })?;
         for kept in newest.iter().rev() {
             kept.print(&mut printer)?;
         }
-        invalid_lines
+        shown += newest.len() as u64;
+        matching = Some(found_all);
+        reading
     } else {
         let mut left = limit.unwrap_or(usize::MAX);
         search.run(&sources, |found| {
             printer.print(found)?;
+            shown += 1;
             left -= 1;
             Ok(match left {
                 0 => ControlFlow::Break(()),
@@ -94,8 +124,20 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
             })
         })?
     };
-    printer.finish()?;
-    invalid_lines.warn();
+    let left_out = printer.finish()?;
+    reading.invalid_lines.warn();
+    if format == Some("table") {
+        let closing = Closing {
+            shown,
+            matching,
+            noun: if joined { "request" } else { "record" },
+            reading: &reading,
+            rejected: search.rejected(),
+            left_out: &left_out,
+            clock: &clock,
+        };
+        closing.say(&filter, &sources);
+    }
     Ok(())
 }
 
@@ -136,6 +178,7 @@ enum Style {
     Table {
         table: Table,
         charset: Charset,
+        clock: Clock,
         joined: bool,
     },
 }
@@ -146,7 +189,7 @@ struct Printer<W> {
 }
 
 impl<W: Write> Printer<W> {
-    fn new(format: Option<&str>, joined: bool, mut out: W) -> io::Result<Self> {
+    fn new(format: Option<&str>, joined: bool, clock: Clock, mut out: W) -> io::Result<Self> {
         let style = match format {
             Some("json") => Style::Json,
             Some("csv") => {
@@ -155,10 +198,14 @@ impl<W: Write> Printer<W> {
             }
             _ => {
                 let charset = Charset::from_locale();
-                let columns = if joined { row::REQUESTS } else { row::RECORDS };
+                let columns = match joined {
+                    true => row::requests(&clock),
+                    false => row::records(&clock),
+                };
                 Style::Table {
                     table: Table::new(columns, charset, output::terminal_width()),
                     charset,
+                    clock,
                     joined,
                 }
             }
@@ -179,22 +226,26 @@ impl<W: Write> Printer<W> {
             Style::Table {
                 table,
                 charset,
+                clock,
                 joined,
             } => {
-                let cells = if *joined {
-                    row::request(found, *charset)
-                } else {
-                    row::record(found.first, *charset)
+                let cells = match joined {
+                    true => row::request(found, clock, *charset),
+                    false => row::record(found.first, clock, *charset),
                 };
                 table.row(&mut self.out, cells)
             }
         }
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    /// Writes what is waiting. Returns the titles of the columns that were left out.
+    fn finish(mut self) -> io::Result<Vec<String>> {
+        let mut left_out = Vec::new();
         if let Style::Table { table, .. } = &mut self.style {
             table.settle(&mut self.out)?;
+            left_out.extend(table.left_out().map(str::to_owned));
         }
-        self.out.flush()
+        self.out.flush()?;
+        Ok(left_out)
     }
 }

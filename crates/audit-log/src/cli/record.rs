@@ -56,6 +56,7 @@ pub(super) struct Record<'a> {
     pub(super) instance: Option<Text<'a>>,
     pub(super) outcome: Option<Text<'a>>,
     pub(super) reason: Option<Text<'a>>,
+    pub(super) limit: Option<Text<'a>>,
     pub(super) status: Option<u16>,
     pub(super) request_id: Option<Text<'a>>,
     pub(super) trace_parent: Option<Text<'a>>,
@@ -135,7 +136,7 @@ fn other(line: &str) -> Option<Record<'_>> {
 }
 
 /// Whether a text has the form `2026-03-14T10:11:12.123456Z`. Such times sort by their bytes.
-fn is_time(text: &str) -> bool {
+pub(super) fn is_time(text: &str) -> bool {
     const FORM: &[u8] = b"0000-00-00T00:00:00.000000Z";
     text.len() == FORM.len()
         && text.bytes().zip(FORM).all(|(byte, form)| match form {

@@ -1,29 +1,42 @@
 //! Formats results as rows of a table.
 
+use super::clock::Clock;
+use super::peer;
 use super::record::{Record, details};
 use super::search::{Found, Seen};
-use voxgate_terminal::table::Column;
+use voxgate_terminal::table::{ABSENT, Column};
 use voxgate_terminal::text::{Charset, printable};
 
 /// Columns of a table of requests.
-pub(super) const REQUESTS: &[Column] = &[
-    Column::text("TIME (UTC)"),
-    Column::long("KEY"),
-    Column::long("REQUEST"),
-    Column::long("DECISION"),
-    Column::number("STATUS"),
-    Column::text("ENDED"),
-    Column::number("DURATION"),
-    Column::number("BYTES"),
-];
+pub(super) fn requests(clock: &Clock) -> Vec<Column> {
+    vec![
+        time(clock),
+        Column::long("KEY"),
+        Column::long("ACCOUNT").optional(),
+        Column::long("ADDRESS").at_least(15),
+        Column::long("REQUEST").at_least(12),
+        Column::long("DECISION"),
+        Column::number("STATUS"),
+        Column::long("LIMIT").optional(),
+        Column::text("ENDED").optional(),
+        Column::number("DURATION").optional(),
+        Column::number("BYTES").optional(),
+    ]
+}
 
 /// Columns of a table of records.
-pub(super) const RECORDS: &[Column] = &[
-    Column::text("TIME (UTC)"),
-    Column::text("EVENT").at_least(12),
-    Column::long("KEY").at_least(10),
-    Column::long("DETAILS"),
-];
+pub(super) fn records(clock: &Clock) -> Vec<Column> {
+    vec![
+        time(clock),
+        Column::text("EVENT").at_least(12),
+        Column::long("KEY").at_least(10),
+        Column::long("DETAILS"),
+    ]
+}
+
+fn time(clock: &Clock) -> Column {
+    Column::text("").titled(format!("TIME ({})", clock.name()))
+}
 
 /// Returns a field of a record.
 type Get = for<'a> fn(&'a Record<'_>) -> Option<&'a str>;
@@ -47,6 +60,7 @@ const FIELDS: &[Field] = &[
     Field::Text("label", |r| r.label.as_deref()),
     Field::Text("outcome", |r| r.outcome.as_deref()),
     Field::Text("reason", |r| r.reason.as_deref()),
+    Field::Text("limit", |r| r.limit.as_deref()),
     Field::Number("status", |r| r.status.map(u64::from)),
     Field::Text("method", |r| r.method.as_deref()),
     Field::Text("path", |r| r.path.as_deref()),
@@ -103,10 +117,10 @@ pub(super) fn csv(found: Found<'_>) -> Vec<String> {
     fields
 }
 
-pub(super) fn request(found: Found<'_>, charset: Charset) -> Vec<String> {
+pub(super) fn request(found: Found<'_>, clock: &Clock, charset: Charset) -> Vec<String> {
     let first = found.first.record;
     let last = found.second.map_or(first, |seen| seen.record);
-    let text = |text: Option<&str>| printable(text.unwrap_or("-"), charset);
+    let text = |text: Option<&str>| printable(text.unwrap_or(ABSENT), charset);
     let decision = match first.reason.as_deref() {
         None if first.is_completion() => "accepted".to_owned(),
         None | Some("ok") => text(first.outcome.as_deref()),
@@ -124,22 +138,41 @@ pub(super) fn request(found: Found<'_>, charset: Charset) -> Vec<String> {
             None => ended.to_owned(),
         });
     vec![
-        moment(&first.ts),
+        clock.moment(&first.ts),
         text(first.key_id.as_deref()),
+        text(first.account.as_deref()),
+        address(first, charset),
         target(first, charset),
         decision,
-        last.status.map_or("-".into(), |status| status.to_string()),
+        last.status
+            .map_or(ABSENT.into(), |status| status.to_string()),
+        text(first.limit.as_deref()),
         text(ended.as_deref()),
-        last.duration_us.map_or("-".into(), duration),
-        last.bytes_sent.map_or("-".into(), bytes),
+        last.duration_us.map_or(ABSENT.into(), duration),
+        last.bytes_sent.map_or(ABSENT.into(), bytes),
     ]
 }
 
-pub(super) fn record(Seen { line, record }: Seen<'_>, charset: Charset) -> Vec<String> {
+/// The address of the other end of the connection, without its port.
+fn address(record: &Record<'_>, charset: Charset) -> String {
+    let Some(peer) = record.peer.as_deref() else {
+        return ABSENT.to_owned();
+    };
+    match peer::address(peer) {
+        Some(address) => address.to_string(),
+        None => printable(peer, charset),
+    }
+}
+
+pub(super) fn record(
+    Seen { line, record }: Seen<'_>,
+    clock: &Clock,
+    charset: Charset,
+) -> Vec<String> {
     vec![
-        moment(&record.ts),
+        clock.moment(&record.ts),
         printable(&record.event, charset),
-        printable(record.key_id.as_deref().unwrap_or("-"), charset),
+        printable(record.key_id.as_deref().unwrap_or(ABSENT), charset),
         what(line, record, charset),
     ]
 }
@@ -186,13 +219,8 @@ fn target(record: &Record<'_>, charset: Charset) -> String {
                 printable(path, charset)
             )
         }
-        _ => "-".to_owned(),
+        _ => ABSENT.to_owned(),
     }
-}
-
-/// Formats a `ts` as `2026-03-14 10:11:12`.
-pub(super) fn moment(ts: &str) -> String {
-    ts.get(..19).unwrap_or(ts).replace('T', " ")
 }
 
 pub(super) fn duration(microseconds: u64) -> String {
@@ -252,12 +280,12 @@ mod tests {
         ] {
             assert_eq!(duration(microseconds), expected);
         }
-        assert_eq!(moment("2026-03-14T10:11:12.123456Z"), "2026-03-14 10:11:12");
     }
 
     #[test]
     fn every_row_has_a_cell_for_every_column() {
-        let line = r#"{"v":1,"ts":"2026-03-14T10:11:12.123456Z","event":"decision","outcome":"refused","reason":"missing_credential","status":401,"request_id":"r","method":"GET","path":"/a\u001b"}"#;
+        let line = r#"{"v":1,"ts":"2026-03-14T10:11:12.123456Z","event":"decision","outcome":"refused","reason":"missing_credential","status":401,"request_id":"r","peer":"[::1]:9","method":"GET","path":"/a\u001b"}"#;
+        let clock = Clock::default();
         let record = Record::read(line).expect("a record");
         let seen = Seen {
             line,
@@ -268,22 +296,31 @@ mod tests {
             second: None,
         };
         assert_eq!(
-            request(found, Charset::Unicode),
+            request(found, &clock, Charset::Unicode),
             [
                 "2026-03-14 10:11:12",
                 "-",
+                "-",
+                "::1",
                 "GET /a\\u001b",
                 "refused: missing_credential",
                 "401",
                 "-",
                 "-",
+                "-",
                 "-"
             ]
         );
-        assert_eq!(request(found, Charset::Ascii).len(), REQUESTS.len());
-        let row = super::record(seen, Charset::Ascii);
-        assert_eq!(row.len(), RECORDS.len());
-        assert_eq!(row[3], "refused missing_credential 401 GET /a\\u001b");
+        assert_eq!(
+            request(found, &clock, Charset::Ascii).len(),
+            requests(&clock).len()
+        );
+        let row = super::record(seen, &clock, Charset::Ascii);
+        assert_eq!(row.len(), records(&clock).len());
+        assert_eq!(
+            row[3],
+            "refused missing_credential 401 GET /a\\u001b from [::1]:9"
+        );
         assert_eq!(csv(found).len(), csv_titles().count());
     }
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::failure::CommandError;
 use super::filter::Filter;
-use super::log::{self, InvalidLines};
+use super::log::{self, Reading};
 use super::pending_decisions::PendingDecisions;
 use super::record::Record;
 use super::segments::Source;
@@ -29,6 +29,8 @@ pub(super) struct Search {
     filter: Filter,
     joined: bool,
     open: PendingDecisions,
+    /// Records `rejected` that the filter selects. They are not requests.
+    rejected: u64,
 }
 
 impl Search {
@@ -38,35 +40,37 @@ impl Search {
             filter,
             joined,
             open: PendingDecisions::new(),
+            rejected: 0,
         }
+    }
+
+    /// The records `rejected` that a search for requests left out, because they are not requests.
+    pub(super) fn rejected(&self) -> u64 {
+        self.rejected
     }
 
     /// Searches a whole log.
     pub(super) fn run(
-        mut self,
+        &mut self,
         sources: &[Source],
         mut each: impl FnMut(Found<'_>) -> Step,
-    ) -> Result<InvalidLines, CommandError> {
+    ) -> Result<Reading, CommandError> {
         let filter = self.filter.clone();
-        let mut stopped = false;
-        let invalid_lines = log::read(
+        let mut reading = log::read(
             sources,
             |line| filter.may_match(line),
-            |line, record| {
-                let step = self.see(Seen { line, record }, &mut each)?;
-                stopped = step.is_break();
-                Ok(step)
-            },
+            |line, record| self.see(Seen { line, record }, &mut each),
         )?;
-        if !stopped {
+        if !reading.stopped {
             // Requests that have not ended, or whose completion was lost.
             for line in self.open.take_all() {
                 if self.joined && self.show_open(&line, &mut each)?.is_break() {
+                    reading.stopped = true;
                     break;
                 }
             }
         }
-        Ok(invalid_lines)
+        Ok(reading)
     }
 
     /// Processes the next record of the log.
@@ -120,6 +124,9 @@ impl Search {
                     second: None,
                 },
             });
+        }
+        if &*record.event == "rejected" {
+            self.rejected += u64::from(self.filter.wants(record, None));
         }
         if record.is_decision() && self.filter.may_want(record) {
             if !record.is_accepted() {

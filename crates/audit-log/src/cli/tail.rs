@@ -11,6 +11,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use self::follow::Follower;
+use super::clock::Clock;
 use super::failure::CommandError;
 use super::filter::Filter;
 use super::record::Record;
@@ -20,7 +21,7 @@ use super::{arguments, output, row};
 use voxgate_terminal::table::Table;
 use voxgate_terminal::text::Charset;
 
-pub(super) fn command() -> Command {
+pub(super) fn command(reasons: &[&'static str]) -> Command {
     let command = Command::new("tail")
         .about("Show the last records; with -f, also new records")
         .arg(
@@ -46,7 +47,7 @@ pub(super) fn command() -> Command {
                 .value_parser(PossibleValuesParser::new(["table", "json"]))
                 .help("Output format [default: table on a terminal, json elsewhere]"),
         );
-    arguments::with_paths(arguments::with_filters(command))
+    arguments::with_paths(arguments::with_filters(command, reasons))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
@@ -57,7 +58,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
         Some(format) => format == "json",
         None => !output::is_terminal(),
     };
-    let mut printer = Printer::new(json);
+    let mut printer = Printer::new(json, arguments::clock(matches)?);
     let mut search = Search::new(filter.clone(), false);
     // The follower starts at `end`, and reads a last line that is incomplete now.
     let (lines, end) = last::lines(&path, &filter, wanted)?;
@@ -114,23 +115,25 @@ struct Printer {
     /// `None` if the lines are printed unchanged.
     table: Option<Table>,
     charset: Charset,
+    clock: Clock,
     out: io::BufWriter<io::StdoutLock<'static>>,
 }
 
 impl Printer {
-    fn new(json: bool) -> Self {
+    fn new(json: bool, clock: Clock) -> Self {
         let charset = Charset::from_locale();
-        let table = || Table::new(row::RECORDS, charset, output::terminal_width());
+        let table = || Table::new(row::records(&clock), charset, output::terminal_width());
         Self {
             table: (!json).then(table),
             charset,
+            clock,
             out: output::stdout(),
         }
     }
 
     fn print(&mut self, seen: Seen<'_>) -> io::Result<()> {
         match &mut self.table {
-            Some(table) => table.row(&mut self.out, row::record(seen, self.charset)),
+            Some(table) => table.row(&mut self.out, row::record(seen, &self.clock, self.charset)),
             None => writeln!(self.out, "{}", seen.line),
         }
     }

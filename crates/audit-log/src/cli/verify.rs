@@ -14,14 +14,20 @@ use crate::{
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::EXIT_CONFIG;
+use super::arguments;
+use super::clock::Clock;
+use super::failure::CommandError;
 use super::progress::ProgressBar;
 use super::when::{self, End};
+
+/// The log is unchanged, and whether its end is there cannot be known.
+const EXIT_END_NOT_PROVEN: u8 = 6;
 
 /// The log to verify, and the checkpoints and keys to verify it against.
 #[derive(Debug)]
 pub(crate) struct Verify {
     directory: PathBuf,
-    checkpoints: Option<PathBuf>,
+    checkpoints: Vec<PathBuf>,
     keys: Vec<String>,
     tsa_ca: Option<PathBuf>,
     tsa_within: String,
@@ -34,23 +40,26 @@ pub(super) fn command() -> Command {
         .about("Verify that an audit log was not changed")
         .long_about(
             "Reads the audit log in DIR and names the first line that was changed. The command \
-             does not change the log, and the gateway may write the log meanwhile. To detect lines \
-             that were removed at the end, pass --checkpoints with checkpoints that were stored in \
-             another place. To detect a log that was rewritten as a whole, pass --pubkey; if the \
+             does not change the log, and the gateway may write the log meanwhile. The end of a log \
+             cannot be proven from the log alone: pass --checkpoints with checkpoints that were \
+             stored in another place. To detect a log that was rewritten as a whole, pass --pubkey; if the \
              signing key may have been stolen, pass --tsa-ca as well.",
         )
         .after_help(
             "Exit status: 0 the log is whole, 1 a line was changed, 2 only the last line is torn, \
              3 lines that a checkpoint covers are missing, 4 the log cannot be read, 5 records are \
-             missing, 64 the command line is wrong.",
+             missing, 6 the log is unchanged but its end is not proven, 64 the command line is \
+             wrong.",
         )
         .arg(
             Arg::new("checkpoints")
                 .long("checkpoints")
                 .value_name("FILE")
+                .action(ArgAction::Append)
                 .value_parser(value_parser!(PathBuf))
                 .help(
-                    "Checkpoints that were stored apart from the log: signed notes, or audit lines with them",
+                    "Checkpoints that were stored apart from the log: signed notes, audit records \
+                     of a sink, or the gateway's own log in JSON; may be repeated",
                 ),
         )
         .arg(
@@ -91,19 +100,29 @@ pub(super) fn command() -> Command {
         .arg(
             Arg::new("directory")
                 .value_name("DIR")
-                .required(true)
                 .value_parser(value_parser!(PathBuf))
-                .help("Directory of the audit log"),
+                .help(format!(
+                    "Directory of the audit log [env: {}]",
+                    arguments::DIRECTORY
+                )),
         )
 }
 
 impl Verify {
-    pub(super) fn from_matches(matches: &ArgMatches) -> Self {
+    /// # Errors
+    ///
+    /// No directory is given.
+    pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, CommandError> {
         let path = |name| matches.get_one::<PathBuf>(name).cloned();
+        let many = |name| matches.get_many(name).unwrap_or_default();
         let keys = matches.get_many("pubkey").unwrap_or_default();
-        Self {
-            directory: path("directory").unwrap_or_default(),
-            checkpoints: path("checkpoints"),
+        let directory = match path("directory") {
+            Some(directory) => directory,
+            None => arguments::directory_from_environment()?,
+        };
+        Ok(Self {
+            directory,
+            checkpoints: many("checkpoints").cloned().collect(),
             keys: keys.cloned().collect(),
             tsa_ca: path("tsa-ca"),
             tsa_within: matches
@@ -111,7 +130,7 @@ impl Verify {
                 .cloned()
                 .unwrap_or_default(),
             tsa_since: matches.get_one("tsa-since").cloned(),
-        }
+        })
     }
 
     pub(super) fn run(&self) -> ExitCode {
@@ -129,12 +148,12 @@ impl Verify {
         bar.clear();
         // If the reader closed the pipe, the exit status still gives the verdict.
         let _ = io::stdout().write_all(describe(&report, &options).as_bytes());
-        ExitCode::from(report.outcome.exit_code())
+        ExitCode::from(exit_code(&report, &options))
     }
 
     fn options(&self) -> Result<VerifyOptions, String> {
         let mut options = VerifyOptions::default();
-        if let Some(path) = &self.checkpoints {
+        for path in &self.checkpoints {
             let checkpoints = Checkpoints::parse(&read(path)?);
             let checkpoints =
                 checkpoints.map_err(|error| format!("{}: {error}", path.display()))?;
@@ -144,7 +163,8 @@ impl Verify {
                     path.display()
                 ));
             }
-            options.checkpoints = Some(checkpoints);
+            let all = options.checkpoints.get_or_insert_default();
+            all.extend(checkpoints);
         }
         for key in &self.keys {
             options.keys.push(match VerifierKey::parse(key) {
@@ -173,7 +193,7 @@ impl Verify {
             )
         })?;
         if let Some(since) = &self.tsa_since {
-            let time = when::bound(since, End::Since, SystemTime::now());
+            let time = when::bound(since, End::Since, SystemTime::now(), &Clock::default());
             let time = time.and_then(|time| timestamp::parse(&time));
             required.since = Some(time.ok_or_else(|| {
                 format!(
@@ -192,9 +212,20 @@ fn read(path: &Path) -> Result<String, String> {
     Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
+/// The exit status. Without checkpoints from another place, an unchanged log is not called whole.
+fn exit_code(report: &VerifyReport, options: &VerifyOptions) -> u8 {
+    match (&report.outcome, &options.checkpoints) {
+        (VerifyOutcome::Whole, None) => EXIT_END_NOT_PROVEN,
+        (outcome, _) => outcome.exit_code(),
+    }
+}
+
 /// Formats the verdict, its basis, and its limits.
 fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
+    let proven = report.proven.as_ref().map_or(0, |(lines, _)| *lines);
     let name = match &report.outcome {
+        VerifyOutcome::Whole if options.checkpoints.is_none() => "unchanged; end not proven",
+        VerifyOutcome::Whole if proven < report.end.lines => "whole up to the last checkpoint",
         VerifyOutcome::Whole => "whole",
         VerifyOutcome::Tampered(_) => "tampered with",
         VerifyOutcome::Torn(_) => "torn at its end",
@@ -221,9 +252,21 @@ fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
         end.segment
     ));
     say(format!("{} lines in total, chain {}", end.lines, end.chain));
+    if let Some((first, last)) = &report.period {
+        say(format!("written from {first} to {last}"));
+    }
     if let Some(signed) = report.signed_lines {
-        say(format!("signed up to line {signed}"));
-        if signed < end.lines {
+        let by = report
+            .signers
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
+        match &report.signed_until {
+            Some(time) => say(format!("signed up to line {signed}, at {time}, by {by}")),
+            None => say("no line is signed".to_owned()),
+        }
+        if signed.max(proven) < end.lines {
             say(format!(
                 "lines {} to {} are not signed: a change of them is detected only with a checkpoint \
                  of the end, from a sink or the process's log (--checkpoints)",
@@ -244,6 +287,17 @@ fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
     if options.checkpoints.is_some() {
         say(format!("{} stored checkpoints agree", report.compared));
     }
+    if let Some((lines, time)) = &report.proven {
+        say(format!(
+            "they prove lines 1 to {lines}, written until {time}"
+        ));
+        if *lines < end.lines {
+            say(format!(
+                "lines after line {} could have been removed: add a later checkpoint",
+                end.lines
+            ));
+        }
+    }
     report.notes.iter().cloned().for_each(&mut say);
     if report.live {
         say("the log is being written now".to_owned());
@@ -255,7 +309,9 @@ fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
     }
     if options.checkpoints.is_none() {
         say(
-            "without --checkpoints, lines that were removed at the end are not detected".to_owned(),
+            "the end is proven by checkpoints that were stored in another place (--checkpoints): \
+             without them, lines that were removed at the end are not detected"
+                .to_owned(),
         );
     }
     if options.keys.is_empty() {
@@ -291,15 +347,15 @@ mod tests {
 
     fn run(arguments: &[&str]) -> Result<(u8, String), String> {
         let matches = command().get_matches_from([&["verify"], arguments].concat());
-        let it = Verify::from_matches(&matches);
+        let it = Verify::from_matches(&matches).map_err(|error| error.to_string())?;
         let options = it.options()?;
         let report = verify(&it.directory, &options, &mut |_| {});
-        Ok((report.outcome.exit_code(), describe(&report, &options)))
+        Ok((exit_code(&report, &options), describe(&report, &options)))
     }
 
     #[test]
     fn the_command_is_well_formed() {
-        super::super::command().debug_assert();
+        super::super::command(["ok"]).debug_assert();
     }
 
     #[test]
@@ -309,16 +365,16 @@ mod tests {
         let (signer, notes) = log(&directory);
         let shown = directory.to_str().unwrap();
         let (code, text) = run(&[shown]).unwrap();
-        assert_eq!(code, 0);
+        assert_eq!(code, 6);
         assert!(
             text.starts_with(
-                "whole\n  4 lines read: 1 events, 1 checkpoints, in segments 1 to 1\n"
+                "unchanged; end not proven\n  4 lines read: 1 events, 1 checkpoints, in segments 1 to 1\n"
             )
         );
-        assert!(text.contains("without --checkpoints") && text.contains("without --pubkey"));
+        assert!(text.contains("(--checkpoints)") && text.contains("without --pubkey"));
 
         let file = parent.path().join("notes");
-        fs::write(&file, notes).unwrap();
+        fs::write(&file, &notes).unwrap();
         let key = signer.verifier().to_string();
         let with = [
             "--checkpoints",
@@ -329,10 +385,44 @@ mod tests {
         ];
         let (code, text) = run(&with).unwrap();
         assert_eq!(code, 0, "{text}");
+        assert!(text.starts_with("whole\n"), "{text}");
         assert!(text.contains("2 stored checkpoints agree"), "{text}");
-        assert!(!text.contains("without --checkpoints") && !text.contains("without --pubkey"));
+        let epoch = "1970-01-01T00:00:00.000000Z";
+        let proven = format!("they prove lines 1 to 4, written until {epoch}\n");
+        assert!(text.contains(&proven), "{text}");
+        let (id, _) = key.rsplit_once('+').unwrap();
+        let signed = format!("signed up to line 1, at {epoch}, by {id}\n");
+        assert!(text.contains(&signed), "{text}");
+        assert!(!text.contains("(--checkpoints)") && !text.contains("without --pubkey"));
         assert!(text.contains("without --tsa-ca"), "{text}");
-        assert!(text.contains("signed up to line 1\n"), "{text}");
+        // The first of the two does not reach the end.
+        let (first, second) = notes.split_once("\n\n").unwrap();
+        let (signature, second) = second.split_once('\n').unwrap();
+        let parts = [format!("{first}\n\n{signature}\n"), second.to_owned()];
+        let files = parts.map(|part| {
+            let file = parent.path().join(format!("part-{}", part.len()));
+            fs::write(&file, part).unwrap();
+            file.to_str().unwrap().to_owned()
+        });
+        let (code, text) = run(&["--checkpoints", &files[0], shown]).unwrap();
+        assert_eq!(code, 0, "{text}");
+        assert!(
+            text.starts_with("whole up to the last checkpoint\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("lines after line 4 could have been removed"),
+            "{text}"
+        );
+        let both = [
+            "--checkpoints",
+            &files[0],
+            "--checkpoints",
+            &files[1],
+            shown,
+        ];
+        let (_, text) = run(&both).unwrap();
+        assert!(text.starts_with("whole\n"), "{text}");
 
         let segment = directory.join("audit-000000000001.jsonl");
         let lines = fs::read_to_string(&segment).unwrap();
@@ -359,7 +449,7 @@ mod tests {
         let shown = shown.to_str().unwrap();
         assert_eq!(
             run(&["--pubkey", key.to_str().unwrap(), shown]).unwrap().0,
-            0
+            6
         );
         let other = directory.path().join("other");
         fs::write(&other, "\nnothing\n").unwrap();

@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use jiff::civil::{Date, DateTime, Time};
 use jiff::{SignedDuration, Span, Timestamp, ToSpan as _};
 
+use super::clock::Clock;
 use crate::timestamp;
 
 /// The average month and year, as in `--since 1month`.
@@ -20,26 +20,42 @@ pub(super) enum End {
     Until,
 }
 
-/// Parses an RFC 3339 timestamp, a duration before `now`, or a date. Returns the first moment
-/// inside the period (`Since`) or the first one after it (`Until`), formatted as the `ts` of
-/// records.
-pub(super) fn bound(text: &str, end: End, now: SystemTime) -> Option<String> {
-    let time = match date(text) {
+/// Parses an RFC 3339 timestamp, a duration before `now`, a date, or a time of a day. Returns the
+/// first moment inside the period (`Since`) or the first one after it (`Until`), formatted as the
+/// `ts` of records. Dates and times without an offset are those of `clock`.
+pub(super) fn bound(text: &str, end: End, now: SystemTime, clock: &Clock) -> Option<String> {
+    let now = Timestamp::try_from(now).ok()?;
+    let time = match date(text, clock) {
         Some((first, _)) if end == End::Since => first,
         Some((_, next)) => next,
         None => match text.parse() {
             Ok(time) => time,
-            Err(_) => Timestamp::try_from(now)
-                .ok()?
-                .checked_sub(duration(text)?)
-                .ok()?,
+            Err(_) => match time_of_day(text, now, clock) {
+                Some(time) => time,
+                None => now.checked_sub(duration(text)?).ok()?,
+            },
         },
     };
     timestamp::try_format_micros(time.try_into().ok()?)
 }
 
+/// Parses `03:00` or `03:00:30`, a time of today, and `2026-03-14T03:00` or `2026-03-14 03:00`.
+fn time_of_day(text: &str, now: Timestamp, clock: &Clock) -> Option<Timestamp> {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let others = text.bytes().filter(|byte| !byte.is_ascii_digit());
+    let time: DateTime = match &*others.collect::<Vec<u8>>() {
+        b":" | b"::" if digits % 2 == 0 => {
+            let today = clock.zone.to_datetime(now).date();
+            DateTime::from_parts(today, text.parse::<Time>().ok()?)
+        }
+        b"--T:" | b"--T::" | b"-- :" | b"-- ::" => text.parse().ok()?,
+        _ => return None,
+    };
+    clock.zone.to_timestamp(time).ok()
+}
+
 /// Parses `2026`, `2026-03` or `2026-03-14`: its first moment, and the first one after it.
-fn date(text: &str) -> Option<(Timestamp, Timestamp)> {
+fn date(text: &str, clock: &Clock) -> Option<(Timestamp, Timestamp)> {
     let lengths: Vec<usize> = text.split('-').map(str::len).collect();
     let (whole, length) = match lengths.as_slice() {
         [4] => (format!("{text}-01-01"), 1.year()),
@@ -48,7 +64,7 @@ fn date(text: &str) -> Option<(Timestamp, Timestamp)> {
         _ => return None,
     };
     let first: Date = whole.parse().ok()?;
-    let midnight = |date: Date| TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok();
+    let midnight = |date: Date| clock.zone.to_timestamp(date.at(0, 0, 0, 0)).ok();
     Some((midnight(first)?, midnight(first.checked_add(length).ok()?)?))
 }
 
@@ -81,9 +97,53 @@ pub(super) fn milliseconds(ts: &str) -> u64 {
 mod tests {
     use super::*;
 
-    fn both(text: &str) -> Option<(String, String)> {
+    fn both_in(zone: &str, text: &str) -> Option<(String, String)> {
         let now = timestamp::parse("2026-03-20T12:00:00Z").expect("a time");
-        Some((bound(text, End::Since, now)?, bound(text, End::Until, now)?))
+        let clock = Clock::parse(zone).expect("a zone");
+        let bound = |end| bound(text, end, now, &clock);
+        Some((bound(End::Since)?, bound(End::Until)?))
+    }
+
+    fn both(text: &str) -> Option<(String, String)> {
+        both_in("UTC", text)
+    }
+
+    #[test]
+    fn dates_and_times_are_those_of_the_zone() {
+        for (zone, text, since, until) in [
+            (
+                "Europe/Berlin",
+                "2026-03-29",
+                "2026-03-28T23",
+                "2026-03-29T22",
+            ),
+            (
+                "America/New_York",
+                "2026-03",
+                "2026-03-01T05",
+                "2026-04-01T04",
+            ),
+            (
+                "Europe/Berlin",
+                "2026-03-20T03:00",
+                "2026-03-20T02",
+                "2026-03-20T02",
+            ),
+            ("Asia/Tokyo", "03:00", "2026-03-19T18", "2026-03-19T18"),
+            (
+                "Asia/Tokyo",
+                "2026-03-20T03:00:00Z",
+                "2026-03-20T03",
+                "2026-03-20T03",
+            ),
+        ] {
+            let hour = |hour: &str| format!("{hour}:00:00.000000Z");
+            assert_eq!(
+                both_in(zone, text),
+                Some((hour(since), hour(until))),
+                "{zone} {text}"
+            );
+        }
     }
 
     #[test]
@@ -116,6 +176,11 @@ mod tests {
             ("1h 30m", "2026-03-20T10:30:00.000000Z"),
             ("2w", "2026-03-06T12:00:00.000000Z"),
             ("1M", "2026-02-18T01:26:24.000000Z"),
+            ("03:00", "2026-03-20T03:00:00.000000Z"),
+            ("23:59:30", "2026-03-20T23:59:30.000000Z"),
+            ("2026-03-14T10:11", "2026-03-14T10:11:00.000000Z"),
+            ("2026-03-14 10:11", "2026-03-14T10:11:00.000000Z"),
+            ("2026-03-14T10:11:12", "2026-03-14T10:11:12.000000Z"),
         ] {
             let expected = (expected.to_owned(), expected.to_owned());
             assert_eq!(both(text), Some(expected), "{text}");
@@ -134,7 +199,12 @@ mod tests {
             "2026-3",
             "yesterday",
             "é2026-",
-            "2026-03-14T10:11:12",
+            "24:00",
+            "3:00",
+            "03:60",
+            "03",
+            "2026-03-14T10",
+            "2026-02-30T10:00",
             "2026-03-14T10:11:12+2:00",
             "2026-03-14T10:11:12+99:00",
             "-7d",

@@ -116,6 +116,7 @@ impl Walk<'_> {
         if let Some(marks) = self.marks.take() {
             let compared = marks.compare(&self.at, &self.origins, &self.options.keys)?;
             self.report.compared = compared.matching;
+            self.report.proven = compared.proven;
             if compared.earlier > 0 {
                 self.report.notes.push(format!(
                     "{} checkpoints are of lines that have been deleted since",

@@ -1,7 +1,7 @@
 //! Lines that are missing, and whether the log itself says so.
 
 use super::walk::Walk;
-use super::{VerifyOutcome, VerifyProblem};
+use super::{VerifyOutcome, VerifyProblem, last_time};
 use crate::chain::Position;
 use crate::loss::first_outside;
 use crate::names;
@@ -71,7 +71,7 @@ impl Walk<'_> {
         };
         self.recoveries_due = 0;
         if let Some(marks) = &mut self.marks {
-            marks.skip(&self.at);
+            marks.skip(&self.at, last_time(&self.report));
         }
     }
 

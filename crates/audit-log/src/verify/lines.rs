@@ -50,6 +50,10 @@ impl Walk<'_> {
         time: &str,
         before: &Position,
     ) -> Result<(), VerifyOutcome> {
+        match &mut self.report.period {
+            Some((_, last)) => time.clone_into(last),
+            None => self.report.period = Some((time.to_owned(), time.to_owned())),
+        }
         let is_open = matches!(own, Own::Open(_));
         if is_open != (before.line == 0) {
             return Err(self.tampered("a segment begins with `segment_open`, and only it does"));
@@ -65,7 +69,7 @@ impl Walk<'_> {
             Own::Seal { line, .. } if line == self.at.line => Ok(()),
             Own::Seal { .. } => Err(self.tampered("the seal counts other lines")),
             Own::Checkpoint { note } => {
-                self.checkpoint(&note, before)?;
+                self.checkpoint(&note, time, before)?;
                 self.needs_time_stamp(&note, time, before);
                 Ok(())
             }
@@ -116,7 +120,12 @@ impl Walk<'_> {
         }
     }
 
-    fn checkpoint(&mut self, note: &str, before: &Position) -> Result<(), VerifyOutcome> {
+    fn checkpoint(
+        &mut self,
+        note: &str,
+        time: &str,
+        before: &Position,
+    ) -> Result<(), VerifyOutcome> {
         self.report.checkpoints += 1;
         let parsed = Note::parse(note);
         let parsed = parsed.and_then(|note| Some((Checkpoint::parse(note.text)?, note)));
@@ -130,10 +139,12 @@ impl Walk<'_> {
         if self.options.keys.is_empty() {
             return Ok(());
         }
-        if !note.is_signed_by(&self.options.keys) {
+        let Some(signer) = note.signer(&self.options.keys) else {
             return Err(self.tampered("the checkpoint is not signed by a key that was given"));
-        }
+        };
+        self.report.signers.insert(signer.name_and_id());
         self.report.signed_lines = Some(before.lines);
+        self.report.signed_until = Some(time.to_owned());
         self.unsigned = 0;
         self.signed_here = true;
         self.not_signed = None;

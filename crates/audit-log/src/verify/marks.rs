@@ -17,14 +17,22 @@ pub(super) struct Marks {
     kept: Vec<Kept>,
     /// Where the log is at each of them, as far as it was read.
     /// `None` for a checkpoint of lines that are lost.
-    found: Vec<Option<Position>>,
+    found: Vec<Option<Mark>>,
     /// Checkpoints of lines that were deleted before.
     skipped: usize,
+}
+
+/// A place in the log, and the time of the log's own line before it.
+struct Mark {
+    place: Position,
+    time: String,
 }
 
 /// What the comparison has shown.
 pub(super) struct Compared {
     pub(super) matching: u64,
+    /// The lines before the last matching one, and the time of the log's own line before it.
+    pub(super) proven: Option<(u64, String)>,
     /// Those of lines that were deleted before.
     pub(super) earlier: u64,
     /// Those of lines that are lost.
@@ -43,29 +51,32 @@ impl Marks {
     }
 
     /// The log begins here.
-    pub(super) fn begin(&mut self, at: &Position) {
+    pub(super) fn begin(&mut self, at: &Position, time: &str) {
         let earlier = |kept: &&Kept| kept.checkpoint.lines < at.lines;
         self.skipped = self.kept.iter().take_while(earlier).count();
-        self.pass(at);
+        self.pass(at, time);
     }
 
-    /// The log goes on from here.
-    pub(super) fn pass(&mut self, at: &Position) {
+    /// The log goes on from here. `time` is that of the log's own line before.
+    pub(super) fn pass(&mut self, at: &Position, time: &str) {
         while let Some(next) = self.kept.get(self.skipped + self.found.len())
             && next.checkpoint.lines == at.lines
         {
-            self.found.push(Some(*at));
+            self.found.push(Some(Mark {
+                place: *at,
+                time: time.to_owned(),
+            }));
         }
     }
 
     /// The log goes on from here, and what is before it is lost.
-    pub(super) fn skip(&mut self, at: &Position) {
+    pub(super) fn skip(&mut self, at: &Position, time: &str) {
         while let Some(next) = self.kept.get(self.skipped + self.found.len())
             && next.checkpoint.lines < at.lines
         {
             self.found.push(None);
         }
-        self.pass(at);
+        self.pass(at, time);
     }
 
     /// Compares, when the log has been read to its end.
@@ -79,6 +90,7 @@ impl Marks {
         let mut cut = None;
         let mut compared = Compared {
             matching: 0,
+            proven: None,
             earlier: 0,
             lost: 0,
         };
@@ -100,8 +112,11 @@ impl Marks {
             };
             match self.found.get(at) {
                 Some(None) => compared.lost += 1,
-                Some(Some(place)) if place.chain == checkpoint.chain => compared.matching += 1,
-                Some(Some(place)) => {
+                Some(Some(mark)) if mark.place.chain == checkpoint.chain => {
+                    compared.matching += 1;
+                    compared.proven = Some((checkpoint.lines, mark.time.clone()));
+                }
+                Some(Some(Mark { place, .. })) => {
                     let what = format!(
                         "the checkpoint of {} lines has another chain: this line, or one before \
                          it, was changed after it had been signed",

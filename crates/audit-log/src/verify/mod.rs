@@ -8,6 +8,7 @@ mod sequence;
 mod time_stamps;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -61,6 +62,12 @@ pub struct VerifyReport {
     /// The part of the log that is signed by one of the keys: so many of its lines, counted from
     /// its very first. `None` without a key.
     pub signed_lines: Option<u64>,
+    /// The time of the last signed checkpoint, as the log has it (RFC 3339).
+    pub signed_until: Option<String>,
+    /// The keys that signed checkpoints of the log, as `<name>+<key id>`.
+    pub signers: BTreeSet<String>,
+    /// The times of the first and of the last line that the log wrote about itself (RFC 3339).
+    pub period: Option<(String, String)>,
     /// How many time stamps were checked and are right.
     pub time_stamps: u64,
     /// The part of the log that a time stamp covers, and the time of the last one: so many of its
@@ -68,6 +75,9 @@ pub struct VerifyReport {
     pub time_stamped: Option<(u64, SystemTime)>,
     /// How many checkpoints from another place were of this log, and found in it.
     pub compared: u64,
+    /// The part of the log that they prove to be there: so many of its lines, counted from its very
+    /// first, and the time of the log's own line before its end (RFC 3339).
+    pub proven: Option<(u64, String)>,
     /// Whether the last segment is sealed. If it is not, the log is being written, or its writer
     /// was killed, or its end is missing.
     pub sealed: bool,
@@ -75,6 +85,11 @@ pub struct VerifyReport {
     pub live: bool,
     /// What the reader of the verdict should know besides.
     pub notes: Vec<String>,
+}
+
+/// The time of the last line that the log wrote about itself; empty before the first one.
+fn last_time(report: &VerifyReport) -> &str {
+    report.period.as_ref().map_or("", |(_, last)| last)
 }
 
 /// The verdict on a log. If several apply, it is the first of them in the order `Tampered` or
@@ -98,7 +113,8 @@ pub enum VerifyOutcome {
 }
 
 impl VerifyOutcome {
-    /// The exit status of `voxgate audit verify`.
+    /// The exit status of `voxgate audit verify`, which is 6 instead of 0 without checkpoints from
+    /// another place.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {

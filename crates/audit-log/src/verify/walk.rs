@@ -9,7 +9,7 @@ use super::holes::Hole;
 use super::marks::Marks;
 use super::sequence::Sequence;
 use super::time_stamps::Stamping;
-use super::{VerifyOptions, VerifyOutcome, VerifyProblem, VerifyProgress, VerifyReport};
+use super::{VerifyOptions, VerifyOutcome, VerifyProblem, VerifyProgress, VerifyReport, last_time};
 use crate::chain::Position;
 use crate::loss::Loss;
 use crate::names;
@@ -81,7 +81,11 @@ impl<'a> Walk<'a> {
                 signed_lines: (!options.keys.is_empty()).then_some(0),
                 time_stamps: 0,
                 time_stamped: None,
+                signed_until: None,
+                signers: BTreeSet::new(),
+                period: None,
                 compared: 0,
+                proven: None,
                 sealed: false,
                 live: is_locked(directory),
                 notes: Vec::new(),
@@ -186,7 +190,7 @@ impl<'a> Walk<'a> {
         }
         self.ends.insert(first.saturating_sub(1), self.at);
         if let Some(marks) = &mut self.marks {
-            marks.begin(&self.at);
+            marks.begin(&self.at, last_time(&self.report));
         }
         Ok(())
     }
@@ -248,7 +252,7 @@ impl<'a> Walk<'a> {
             } => self.own(own, instance, &time, &before)?,
         }
         if let Some(marks) = &mut self.marks {
-            marks.pass(&after);
+            marks.pass(&after, last_time(&self.report));
         }
         if self.report.lines.is_multiple_of(PROGRESS_LINES) {
             let bytes = self.bytes + after.bytes;

@@ -106,7 +106,8 @@ impl Principal {
         self.with(|details| details.voices = Some(voices.collect()))
     }
 
-    /// Sets when the key is valid. A `KeyRing` refuses it at any other time.
+    /// Sets when the key is valid. The layer refuses it at any other time, whichever verifier found
+    /// it.
     #[must_use]
     pub fn with_validity(mut self, validity: Validity) -> Self {
         Arc::make_mut(&mut self.0).validity = validity;

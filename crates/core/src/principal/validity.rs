@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use crate::denial::DenialKind;
+
 /// The period in which a key is valid. A field that is `None` does not limit it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Validity {
@@ -34,6 +36,17 @@ impl KeyState {
             Self::NotYetValid => "not yet valid",
             Self::Expired => "expired",
             Self::Disabled => "disabled",
+        }
+    }
+
+    /// Why a key in this state is refused. `None` if it is valid.
+    #[must_use]
+    pub fn denial(self) -> Option<DenialKind> {
+        match self {
+            Self::Active => None,
+            Self::NotYetValid => Some(DenialKind::NotYetValidCredential),
+            Self::Expired => Some(DenialKind::ExpiredCredential),
+            Self::Disabled => Some(DenialKind::DisabledCredential),
         }
     }
 }

@@ -3,9 +3,11 @@
 mod activity;
 mod frames;
 mod half_close;
+mod handshake;
 mod http2;
 mod limiter;
 mod network;
+mod socket;
 mod stream;
 mod streams;
 
@@ -25,16 +27,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
 use voxgate::{AuthLayer, PeerAddr};
+use voxgate_tls::ServerTls;
 
 pub(crate) use self::activity::Activity;
 pub(crate) use self::half_close::ClientEnd;
+use self::handshake::HandshakeError;
 pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
+use self::socket::Socket;
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
 use super::proxy::RequestBody;
@@ -147,6 +152,8 @@ fn is_the_clients(error: &io::Error) -> bool {
 pub(crate) struct Server<S> {
     pub(crate) auth: AuthLayer,
     pub(crate) proxy: S,
+    /// TLS; `None` if the listener speaks none.
+    pub(crate) tls: Option<ServerTls>,
     /// How long the first request of a connection may take, and the header of each.
     pub(crate) header_timeout: Duration,
     /// How long a connection may be without a request in progress.
@@ -176,15 +183,6 @@ where
         let rejections = Arc::clone(&self.rejections);
         let rejections = Arc::new(ConnectionRejections::new(rejections, peer));
         let end = ClientEnd::default();
-        let stream = ClientStream::new(
-            stream,
-            self.header_timeout,
-            self.write_stall,
-            permit.clone(),
-            activity.clone(),
-            end.clone(),
-            Arc::clone(&rejections),
-        );
         let ending = Ending {
             peer,
             activity: activity.clone(),
@@ -192,21 +190,46 @@ where
             permit,
             was_idle: false,
         };
-        let server = self.clone();
-        tasks.spawn(server.serve(stream, activity, end, peer, ending, stop.clone()));
+        let (server, stop) = (self.clone(), stop.clone());
+        match self.tls.clone() {
+            None => {
+                let socket = Socket::Plain(stream);
+                tasks.spawn(server.serve(socket, activity, end, peer, ending, stop));
+            }
+            Some(tls) => {
+                tasks.spawn(async move {
+                    let within = server.header_timeout;
+                    let socket = ending.handshake(stream, &tls, within, &stop).await;
+                    if let Some(socket) = socket {
+                        server
+                            .serve(socket, activity, end, peer, ending, stop)
+                            .await;
+                    }
+                });
+            }
+        }
     }
 
     /// Serves one connection until the client closes it, until it has been idle for too long, or until
     /// the gateway stops.
     async fn serve(
         self,
-        stream: ClientStream,
+        socket: Socket,
         activity: Activity,
         end: ClientEnd,
         peer: SocketAddr,
         mut ending: Ending,
         stop: CancellationToken,
     ) {
+        let stream = ClientStream::new(
+            socket,
+            self.header_timeout,
+            self.write_stall,
+            ending.permit.clone(),
+            activity.clone(),
+            end.clone(),
+            Arc::clone(&ending.rejections),
+        );
         let watched = activity.clone();
         let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity, end);
         let service = TowerToHyperService::new(service);
@@ -247,6 +270,36 @@ struct Ending {
 }
 
 impl Ending {
+    /// Performs the TLS handshake, which must end within the time of a header. A client in a
+    /// handshake has no request yet, so that it does not delay a stop.
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        tls: &ServerTls,
+        within: Duration,
+        stop: &CancellationToken,
+    ) -> Option<Socket> {
+        let handshake = Box::pin(handshake::accept(stream, tls));
+        let accepted = tokio::select! {
+            accepted = timeout(within, handshake) => accepted,
+            () = self.permit.closed() => {
+                self.evicted();
+                return None;
+            }
+            () = stop.cancelled() => return None,
+        };
+        let late = HandshakeError(Some(RejectReason::TlsHandshake));
+        match accepted.unwrap_or(Err(late)) {
+            Ok(stream) => Some(Socket::Tls(Box::new(stream))),
+            Err(HandshakeError(reason)) => {
+                if let Some(reason) = reason {
+                    self.rejections.note(reason);
+                }
+                None
+            }
+        }
+    }
+
     /// The connection came to its own end.
     fn ended(self, ended: Result<(), BoxError>) {
         let Err(error) = ended else { return };

@@ -8,13 +8,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::Activity;
 use super::half_close::ClientEnd;
 use super::http2::{Flood, Http2Frames};
 use super::limiter::ConnectionPermit;
+use super::socket::Socket;
 use crate::rejections::{ConnectionRejections, RejectReason};
 use crate::write_limit::WriteLimit;
 
@@ -29,7 +29,7 @@ const CONTROL_BYTES: usize = 64;
 /// client speaks: until then the time limits of neither protocol apply. Writing fails when the
 /// client reads nothing for a minute.
 pub(super) struct ClientStream {
-    stream: TcpStream,
+    socket: Socket,
     activity: Activity,
     end: ClientEnd,
     rejections: Arc<ConnectionRejections>,
@@ -87,7 +87,7 @@ impl HeaderTimer {
 
 impl ClientStream {
     pub(super) fn new(
-        stream: TcpStream,
+        socket: Socket,
         header_timeout: Duration,
         write_stall: Duration,
         permit: ConnectionPermit,
@@ -96,7 +96,7 @@ impl ClientStream {
         rejections: Arc<ConnectionRejections>,
     ) -> Self {
         Self {
-            stream,
+            socket,
             activity,
             end,
             rejections,
@@ -173,7 +173,7 @@ impl AsyncRead for ClientStream {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let polled = Pin::new(&mut this.socket).poll_read(cx, buf);
         match (&polled, &mut this.protocol) {
             (Poll::Pending, Protocol::Undecided(timer, _)) => {
                 ready!(timer.as_mut().poll(cx));
@@ -207,7 +207,7 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
         if let Poll::Ready(Ok(sent)) = polled {
             self.sent([buf], sent);
         }
@@ -215,15 +215,15 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -231,7 +231,7 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         if let Poll::Ready(Ok(sent)) = polled {
             self.sent(bufs.iter().map(|buf| &**buf), sent);
         }

@@ -95,6 +95,7 @@ async fn streams_whose_client_opens_no_window_end() {
     };
     let server = Server {
         auth: AuthLayer::preconfigured().with_audit_sink(ends.clone()),
+        tls: None,
         proxy,
         header_timeout: PATIENCE,
         idle_timeout: PATIENCE,

@@ -2,16 +2,19 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use voxgate::audit::AuditQueue;
 use voxgate::rate_limit::StoreStatus;
 use voxgate::{Limiter, SharedKeyRing};
+use voxgate_tls::ServerTls;
 use voxgate_upstream::ServerStatus;
 
 use crate::auditing::{AuditSinks, LogCounters, SinkQueue};
@@ -36,6 +39,35 @@ impl<F: Fn() -> u64 + Send + Sync + 'static> Collector for LostLines<F> {
         let lost = ConstCounter::new((self.count)());
         write(&mut encoder, self.name, self.help, &lost)
     }
+}
+
+/// When the certificates in use expire.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CertificateMetrics(pub(super) Arc<OnceLock<ServerTls>>);
+
+impl Collector for CertificateMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let certificates = self.0.get().map(ServerTls::certificates);
+        let expiries = Family::<FileLabel, Gauge>::default();
+        for certificate in certificates.unwrap_or_default() {
+            let file = certificate.file.display().to_string();
+            let not_after = certificate.not_after.duration_since(UNIX_EPOCH);
+            let seconds = not_after.unwrap_or_default().as_secs();
+            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+            expiries.get_or_create(&FileLabel { file }).set(seconds);
+        }
+        write(
+            &mut encoder,
+            "tls_certificate_expiry_timestamp_seconds",
+            "Time at which the certificate of the data listener expires, in Unix time",
+            &expiries,
+        )
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FileLabel {
+    file: String,
 }
 
 /// The counters of the audit queue.

@@ -18,10 +18,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
+use voxgate_tls::ServerTls;
 
 use self::collectors::{
-    AuditLogMetrics, AuditQueueMetrics, KeyRingMetrics, LimitUsage, LostLines, OpenConnections,
-    SinkMetrics, UpstreamServers,
+    AuditLogMetrics, AuditQueueMetrics, CertificateMetrics, KeyRingMetrics, LimitUsage, LostLines,
+    OpenConnections, SinkMetrics, UpstreamServers,
 };
 use self::keys::{DecisionLabels, KeyId, KeyLabel, OwnKeys};
 use self::limits::LimitMetrics;
@@ -43,6 +44,7 @@ pub(crate) struct Metrics {
     own_keys: OwnKeys,
     connections: OpenConnections,
     upstreams: UpstreamServers,
+    certificates: CertificateMetrics,
     keys: KeyRingMetrics,
     limits: LimitMetrics,
     limit_usage: LimitUsage,
@@ -110,6 +112,8 @@ impl Metrics {
         registry.register_collector(Box::new(connections.clone()));
         let upstreams = UpstreamServers::default();
         registry.register_collector(Box::new(upstreams.clone()));
+        let certificates = CertificateMetrics::default();
+        registry.register_collector(Box::new(certificates.clone()));
         let limits = LimitMetrics::register(&mut registry);
         let limit_usage = LimitUsage::default();
         registry.register_collector(Box::new(limit_usage.clone()));
@@ -142,6 +146,7 @@ impl Metrics {
             own_keys: OwnKeys::new(usize::MAX),
             connections,
             upstreams,
+            certificates,
             keys,
             limits,
             limit_usage,
@@ -203,6 +208,11 @@ impl Metrics {
     /// Reports these upstreams from now on.
     pub(crate) fn observe_upstreams(&self, routes: Routes) {
         let _ = self.upstreams.0.set(routes);
+    }
+
+    /// Reports the certificates of this listener from now on.
+    pub(crate) fn observe_certificates(&self, tls: ServerTls) {
+        let _ = self.certificates.0.set(tls);
     }
 
     /// Reports the use of this limiter from now on.

@@ -51,6 +51,8 @@ pub(crate) struct Forwarding {
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
+    /// The scheme that clients use, for `X-Forwarded-Proto`.
+    pub(crate) scheme: &'static str,
     /// How long the upstream may have the request without going on. It is checked here and not by
     /// a `TimeoutLayer`, which would also count the time that a slow client takes to send.
     pub(crate) upstream_timeout: Duration,
@@ -123,6 +125,7 @@ impl Forwarding {
             self.deployment_key.as_ref(),
             &self.forwarded_headers,
             &self.proxy_fields,
+            self.scheme,
         );
 
         let deadline = self.request_timeout.map(|limit| Instant::now() + limit);
@@ -210,6 +213,7 @@ fn prepare<B>(
     deployment_key: Option<&Secret>,
     forwarded: &ForwardedHeaders,
     proxy_fields: &ProxyFields,
+    scheme: &'static str,
 ) -> Request<B> {
     let peer = request
         .extensions()
@@ -229,6 +233,7 @@ fn prepare<B>(
         forwarded,
         proxy_fields,
         version: request.version(),
+        scheme,
     };
     accepted.dialect.strip_credential(&mut request);
     headers::to_upstream(request.headers_mut(), identity);
@@ -245,7 +250,7 @@ pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
     let forwarded = ForwardedHeaders::default();
     let fields = ProxyFields::default();
     Some(prepare(
-        request, &accepted, false, None, &forwarded, &fields,
+        request, &accepted, false, None, &forwarded, &fields, "http",
     ))
 }
 

@@ -88,7 +88,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     let mut open = PendingDecisions::new();
     let mut others = 0_u64;
     let mut out = output::stdout();
-    let invalid_lines = log::read(
+    let reading = log::read(
         &sources,
         |_| true,
         |line, record| {
@@ -117,7 +117,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
         },
     )?;
     out.flush()?;
-    invalid_lines.warn();
+    reading.invalid_lines.warn();
     if others > 0 {
         let _ = writeln!(
             io::stderr(),

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use super::super::clock::Clock;
 use super::super::log::InvalidLines;
-use super::super::row::{bytes, moment};
+use super::super::row::bytes;
 use super::gather::{Usage, UsageReport};
 use super::plot::{self, Bar};
 use super::sums;
@@ -41,7 +42,11 @@ fn visible(text: &str) -> String {
 pub(super) fn page(report: &UsageReport, invalid_lines: &InvalidLines, files: usize) -> String {
     let findings = sums::findings(report, invalid_lines);
     let span = match &report.span {
-        Some((first, last)) => format!("{} to {} UTC", moment(first), moment(last)),
+        Some((first, last)) => format!(
+            "{} to {} UTC",
+            Clock::default().moment(first),
+            Clock::default().moment(last)
+        ),
         None => "no records in this period".to_owned(),
     };
     let (class, verdict) = if findings.complete {
@@ -176,8 +181,8 @@ fn top(title: &str, head: &str, top: &Top) -> String {
         .map(|(name, entry)| {
             let figures = [
                 sums::at_most(entry),
-                moment(&entry.first),
-                moment(&entry.last),
+                Clock::default().moment(&entry.first),
+                Clock::default().moment(&entry.last),
             ];
             row(&[name], &figures)
         })
@@ -206,7 +211,10 @@ fn usage_table(heads: &[&str], rows: String, report: &UsageReport) -> String {
 }
 
 fn usage_row(texts: &[&str], usage: &Usage) -> String {
-    let time = |ts: &Option<String>| ts.as_deref().map_or("–".to_owned(), moment);
+    let time = |ts: &Option<String>| {
+        ts.as_deref()
+            .map_or("–".to_owned(), |ts| Clock::default().moment(ts))
+    };
     let figures = [
         usage.accepted.to_string(),
         usage.refused.to_string(),

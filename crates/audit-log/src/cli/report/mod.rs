@@ -59,7 +59,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
         _ => Period::Month,
     };
     let mut report = UsageReport::new(period, filter);
-    let invalid_lines = log::read(
+    let reading = log::read(
         &sources,
         |_| true,
         |_, record| {
@@ -69,7 +69,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     )?;
     let files = sources.len();
     if let Some(path) = matches.get_one::<PathBuf>("html") {
-        let page = html::page(&report, &invalid_lines, files);
+        let page = html::page(&report, &reading.invalid_lines, files);
         return fs::write(path, page).map_err(|error| CommandError::File {
             path: path.clone(),
             error,
@@ -80,7 +80,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     terminal::write(
         &mut out,
         &report,
-        &invalid_lines,
+        &reading.invalid_lines,
         files,
         Charset::from_locale(),
         width,

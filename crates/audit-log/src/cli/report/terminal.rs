@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use super::super::clock::Clock;
 use super::super::log::InvalidLines;
-use super::super::row::{bytes, moment};
+use super::super::row::bytes;
 use super::gather::{Usage, UsageReport};
 use super::sums;
 use super::top::Top;
@@ -50,8 +51,8 @@ pub(super) fn write(
         Some((first, last)) => writeln!(
             out,
             "Audit report: {} to {} UTC",
-            moment(first),
-            moment(last)
+            Clock::default().moment(first),
+            Clock::default().moment(last)
         )?,
         None => writeln!(out, "Audit report: no records in this period")?,
     }
@@ -87,7 +88,10 @@ pub(super) fn write(
 }
 
 fn usage_row(period: String, key: String, usage: &Usage) -> Vec<String> {
-    let time = |ts: &Option<String>| ts.as_deref().map_or("-".to_owned(), moment);
+    let time = |ts: &Option<String>| {
+        ts.as_deref()
+            .map_or("-".to_owned(), |ts| Clock::default().moment(ts))
+    };
     vec![
         period,
         key,
@@ -142,8 +146,8 @@ fn write_top(
         let cells = vec![
             printable(name, charset),
             sums::at_most(entry),
-            moment(&entry.first),
-            moment(&entry.last),
+            Clock::default().moment(&entry.first),
+            Clock::default().moment(&entry.last),
         ];
         table.row(out, cells)?;
     }

@@ -122,6 +122,8 @@ pub(super) struct Identity<'a> {
     pub(super) proxy_fields: &'a ProxyFields,
     /// The version in which the request came.
     pub(super) version: Version,
+    /// The scheme that the client uses.
+    pub(super) scheme: &'static str,
 }
 
 /// Turns the client's headers, without its credential, into those that the upstream sees.
@@ -155,12 +157,12 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
     }
     let host = identity.host;
     let proxy_fields = identity.proxy_fields;
-    proxy_fields.add_forwarded(headers, identity.peer, host.as_ref());
+    proxy_fields.add_forwarded(headers, identity.peer, host.as_ref(), identity.scheme);
     proxy_fields.add_via(headers, identity.version);
     if let Some(host) = host {
         headers.insert(X_FORWARDED_HOST, host);
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
     headers.insert(X_REQUEST_ID, identity.caller.request_id().to_header_value());
     if let Some(id) = header_value(identity.caller.key_id()) {
         headers.insert(X_VOXGATE_KEY_ID, id);

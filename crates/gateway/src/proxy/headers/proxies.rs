@@ -52,6 +52,7 @@ impl ProxyFields {
         headers: &mut HeaderMap,
         peer: Option<IpAddr>,
         host: Option<&HeaderValue>,
+        scheme: &str,
     ) {
         if !self.forwarded {
             return;
@@ -74,7 +75,8 @@ impl ProxyFields {
             }
             value.extend_from_slice(b"\";");
         }
-        value.extend_from_slice(b"proto=http");
+        value.extend_from_slice(b"proto=");
+        value.extend_from_slice(scheme.as_bytes());
         if let Ok(value) = HeaderValue::from_bytes(&value) {
             let name: HeaderName = FORWARDED;
             headers.insert(name, value);
@@ -92,7 +94,7 @@ mod tests {
         let host = HeaderValue::from_static("a\"b\\c");
         let none = ProxyFields::default();
         none.add_via(&mut headers, Version::HTTP_11);
-        none.add_forwarded(&mut headers, None, Some(&host));
+        none.add_forwarded(&mut headers, None, Some(&host), "http");
         assert!(headers.is_empty());
 
         let all = ProxyFields {
@@ -104,8 +106,8 @@ mod tests {
         let via: Vec<_> = headers.get_all(VIA).iter().collect();
         assert_eq!(via, ["1.1 before", "2 gate-1"]);
         let peer = "2001:db8::1".parse().expect("an address");
-        all.add_forwarded(&mut headers, Some(peer), Some(&host));
-        let expected = r#"for="[2001:db8::1]";host="a\"b\\c";proto=http"#;
+        all.add_forwarded(&mut headers, Some(peer), Some(&host), "https");
+        let expected = r#"for="[2001:db8::1]";host="a\"b\\c";proto=https"#;
         assert_eq!(headers[FORWARDED], expected);
         for wrong in ["", "two words", "a,b", "a:b"] {
             assert!(ProxyFields::via(wrong).is_err(), "{wrong}");

@@ -188,7 +188,7 @@ async fn what_was_read_and_not_yet_written_is_finished_as_well() {
     let written = bytes.clone();
     tokio::spawn(async move {
         relayed.upstream.write_all(&written).await.unwrap();
-        std::future::pending::<()>().await;
+        pending::<()>().await;
     });
     // All that the client's connection holds, and nothing is read.
     sleep(GRACE).await;
@@ -264,7 +264,7 @@ async fn two_sides_that_neither_take_nor_stop_sending_are_cut() {
     for mut end in [relayed.client, relayed.upstream] {
         tokio::spawn(async move {
             while end.write_all(&frame(60)).await.is_ok() {}
-            std::future::pending::<()>().await;
+            pending::<()>().await;
         });
     }
     sleep(GRACE).await;
@@ -440,7 +440,7 @@ async fn a_key_that_is_revoked_before_the_tunnel_has_begun_ends_it_in_time_and_o
         let (mut client, client_end, tunnel) = upgrade(&ends).await;
         let (mut upstream, upstream_end, _) = upgrade(&Ends::default()).await;
         let revoked = std::future::ready(());
-        let carried = carry(tunnel, client_end, upstream_end, revoked);
+        let carried = carry(tunnel, client_end, upstream_end, revoked, None);
         let carried = tokio::spawn(timeout(WITHIN, carried));
         if reads {
             sleep(GRACE / 2).await;

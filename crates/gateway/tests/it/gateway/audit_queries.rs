@@ -81,9 +81,13 @@ impl Log {
         (out, error)
     }
 
+    /// What a command prints. A table of `query` has a closing line about what was read.
     fn ask(&self, words: &[&str]) -> String {
         let (out, error) = self.ask_loudly(words);
-        assert_eq!(error, "", "{words:?}");
+        let closes =
+            words[0] == "query" && !words.iter().any(|word| ["--format", "--by"].contains(word));
+        assert_eq!(error.contains(" read"), closes, "{words:?}: {error}");
+        assert!(closes || error.is_empty(), "{words:?}: {error}");
         out
     }
 }
@@ -171,6 +175,10 @@ async fn queries_show_what_the_gateway_did() {
         (&["--since", "1h"], 5),
         (&["--until", "1h"], 0),
         (&["--since", "2020", "--until", "2020-06-30"], 0),
+        (&["--since", "00:00", "--tz", "UTC"], 5),
+        (&["--reason", "unknown_credential", "--reason", "ok"], 4),
+        (&["--key", "*"], 3),
+        (&["--account", "*"], 0),
         (&["--limit", "2"], 2),
         (&["--newest", "--limit", "2"], 2),
     ] {
@@ -198,6 +206,114 @@ async fn queries_show_what_the_gateway_did() {
     let newest = log.ask(&["query", "--newest", "--format", "json"]);
     let backwards: Vec<&str> = text.lines().rev().collect();
     assert_eq!(newest.lines().collect::<Vec<_>>(), backwards);
+}
+
+#[test]
+fn a_query_ends_with_what_was_read() {
+    let decision = |seq: u64, ts: &str, key: &str, account: &str| {
+        let fields = json!({
+            "event": "decision", "outcome": "refused", "reason": "rate_limited", "status": 429,
+            "limit": "key_rate", "request_id": format!("019cebd5-0000-7000-8000-{seq:012}"),
+            "key_id": key, "account": account, "peer": "10.1.2.3:4567", "method": "POST",
+            "path": "/v1/rime-tts",
+        });
+        line(seq, ts, fields)
+    };
+    let rejected = json!({ "event": "rejected", "reason": "malformed", "peer": "10.1.2.3:1" });
+    let log = Log::of(&[
+        decision(1, MARCH, "ivr-prod", "acme"),
+        decision(2, MARCH, "ivr-test", "acme"),
+        line(3, MARCH, rejected),
+        decision(4, APRIL, "web", "zoo"),
+    ]);
+    let read = "4 records read, from 2026-03-14 10:11:12 to 2026-04-01 00:00:00 (UTC).\n";
+    let rejected = "1 connection was rejected before there was a request; show the records with \
+                    --event rejected.\n";
+    let keys = "Keys in this log: ivr-prod, ivr-test, web.\n";
+    let accounts = "Accounts in this log: acme, zoo.\n";
+    for (words, closing) in [
+        (&[][..], format!("3 requests. {read}{rejected}")),
+        (&["--key", "ivr-*"], format!("2 requests. {read}")),
+        (&["--account", "z*"], format!("1 request. {read}")),
+        (
+            &["--newest", "--limit", "1"],
+            format!("The newest 1 of 3 requests. {read}{rejected}"),
+        ),
+        (
+            &["--key", "ivr"],
+            format!("No request matches. {read}{keys}"),
+        ),
+        (
+            &["--account", "Acme"],
+            format!("No request matches. {read}{accounts}"),
+        ),
+        (
+            &["--peer", "10.0.0.0/8", "--key", "web"],
+            format!("1 request. {read}"),
+        ),
+        (
+            &["--reason", "malformed"],
+            format!("No request matches. {read}{rejected}"),
+        ),
+        (&["--event", "rejected"], format!("1 record. {read}")),
+        (
+            &["--limit", "1"],
+            "1 request; there may be more. 1 record read, from 2026-03-14 10:11:12 to \
+             2026-03-14 10:11:12 (UTC).\n"
+                .to_owned(),
+        ),
+    ] {
+        let said = log.ask_loudly(&[&["query"], words].concat()).1;
+        assert_eq!(said, closing, "{words:?}");
+    }
+    let tokyo = log.ask(&["query", "--tz", "Asia/Tokyo", "--key", "web"]);
+    assert!(tokyo.starts_with("TIME (Asia/Tokyo)"), "{tokyo}");
+    let row = "2026-04-01 09:00:00  web  zoo      10.1.2.3         POST /v1/rime-tts  \
+               refused: rate_limited     429  key_rate";
+    assert!(tokyo.lines().nth(1).unwrap().starts_with(row), "{tokyo}");
+    let days = log.ask(&["query", "--by", "day"]);
+    let days: Vec<&str> = days.lines().map(str::trim_end).collect();
+    let expected = [
+        "DAY (UTC)   ACCEPTED  REFUSED  FAILED  SENT",
+        "2026-03-14         0        2       0   0 B",
+        "2026-04-01         0        1       0   0 B",
+    ];
+    assert_eq!(days, expected);
+    let hours = [
+        "query",
+        "--by",
+        "hour",
+        "--key",
+        "web",
+        "--tz",
+        "Asia/Tokyo",
+        "--format",
+        "csv",
+    ];
+    let csv = "period,accepted,refused,failed,bytes_sent\r\n2026-04-01 09:00,0,1,0,0\r\n";
+    assert_eq!(log.ask(&hours), csv);
+}
+
+#[test]
+fn a_wrong_filter_is_an_error_that_says_what_is_right() {
+    let log = hostile();
+    let path = log.path();
+    for (words, wanted) in [
+        (&["--reason", "unknown_credental"][..], "unknown_credential"),
+        (
+            &["--tz", "Europe/Berln"],
+            "--tz \"Europe/Berln\" is not valid: give a name such as",
+        ),
+        (&["--since", "24:00"], "or a time such as 03:00"),
+        (&["--by", "week"], "hour, day"),
+        (&["--by", "day", "--records"], "leave out --records"),
+        (&["--by", "day", "--limit", "1"], "--limit"),
+    ] {
+        let words = [&["audit", "query"], words, &[path.to_str().unwrap()]].concat();
+        let (code, out, error) = Program::new(&words).run();
+        assert_eq!((code, &*out), (Some(64), ""), "{words:?}");
+        assert!(error.contains(wanted), "{words:?}: {error}");
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ mod shared_limits;
 mod slow_clients;
 mod smuggling;
 mod soak;
+mod tls;
 mod tunnels;
 mod upstream_failures;
 mod upstreams;

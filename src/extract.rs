@@ -1,11 +1,14 @@
 //! Extractors for axum handlers (feature `axum`).
 
+use std::convert::Infallible;
+#[cfg(feature = "connect-info")]
 use std::net::SocketAddr;
 
+#[cfg(feature = "connect-info")]
 use axum::extract::ConnectInfo;
-use axum_core::extract::FromRequestParts;
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use http::StatusCode;
 use http::request::Parts;
-use http::{Extensions, StatusCode};
 
 use crate::auth::Tunnel;
 use crate::principal::Caller;
@@ -23,6 +26,18 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// For a handler that also serves routes without the layer: `None` on those.
+impl<S: Sync> OptionalFromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _state: &S,
+    ) -> Result<Option<Self>, Self::Rejection> {
+        Ok(parts.extensions.get::<Self>().cloned())
+    }
+}
+
 /// Hold it for as long as the upgraded connection lives. Answers 400 to a request that does not
 /// ask for an upgrade.
 impl<S: Sync> FromRequestParts<S> for Tunnel {
@@ -37,11 +52,13 @@ impl<S: Sync> FromRequestParts<S> for Tunnel {
     }
 }
 
+#[cfg(feature = "connect-info")]
+#[cfg_attr(docsrs, doc(cfg(feature = "connect-info")))]
 /// The peer's address as axum's own [`ConnectInfo`] has it, for
 /// [`AuthLayer::with_peer_address`](crate::AuthLayer::with_peer_address) in a server that is started with
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
 #[must_use]
-pub fn connect_info(extensions: &Extensions) -> Option<SocketAddr> {
+pub fn connect_info(extensions: &http::Extensions) -> Option<SocketAddr> {
     extensions
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0)

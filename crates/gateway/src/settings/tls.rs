@@ -1,0 +1,97 @@
+//! TLS of the data listener.
+
+use std::path::PathBuf;
+
+use voxgate::Problem;
+use voxgate::env::Environment;
+use voxgate_tls::{CertificateFiles, MinVersion, ServerTls};
+
+use super::{Setting, default_of};
+
+pub(crate) const CERT_FILE: &str = "VOXGATE_TLS_CERT_FILE";
+pub(crate) const KEY_FILE: &str = "VOXGATE_TLS_KEY_FILE";
+pub(crate) const MIN_VERSION: &str = "VOXGATE_TLS_MIN_VERSION";
+
+const GROUP: &str = "TLS";
+
+pub(super) const TLS: &[Setting] = &[
+    Setting::new(
+        GROUP,
+        CERT_FILE,
+        "PATH",
+        "Certificate of the data listener with its intermediate certificates, in PEM; for several \
+         host names, a comma-separated list. Without it, the listener speaks no TLS",
+    ),
+    Setting::new(
+        GROUP,
+        KEY_FILE,
+        "PATH",
+        "Private key of the certificate, in PEM; for several certificates, a list in the same order",
+    )
+    .with_secret_file(),
+    Setting::new(
+        GROUP,
+        MIN_VERSION,
+        "VERSION",
+        "Oldest version of TLS that is accepted: `1.2` or `1.3`",
+    )
+    .with_default("1.2"),
+];
+
+/// Reads the settings and loads the certificates. `None` without TLS.
+pub(crate) fn read(environment: &Environment, problems: &mut Vec<Problem>) -> Option<ServerTls> {
+    let paths = |variable| {
+        let given = environment.get(variable)?;
+        let paths = given.split(',').map(|path| PathBuf::from(path.trim()));
+        Some(paths.collect::<Vec<PathBuf>>())
+    };
+    let given = environment.get(MIN_VERSION);
+    let min_version = match given.unwrap_or_else(|| default_of(MIN_VERSION)).trim() {
+        "1.2" => MinVersion::Tls12,
+        "1.3" => MinVersion::Tls13,
+        _ => {
+            problems.push(Problem::new(MIN_VERSION, "must be `1.2` or `1.3`"));
+            return None;
+        }
+    };
+    let (certificates, keys) = match (paths(CERT_FILE), paths(KEY_FILE)) {
+        (None, None) => {
+            if given.is_some() {
+                let message =
+                    format!("has no effect without {CERT_FILE}; set that, or remove this setting");
+                problems.push(Problem::new(MIN_VERSION, message));
+            }
+            return None;
+        }
+        (Some(certificates), Some(keys)) => (certificates, keys),
+        (Some(_), None) => {
+            let message =
+                format!("is not set; set it to the key of the certificate in {CERT_FILE}");
+            problems.push(Problem::new(KEY_FILE, message));
+            return None;
+        }
+        (None, Some(_)) => {
+            let message = format!("is not set; set it to the certificate of the key in {KEY_FILE}");
+            problems.push(Problem::new(CERT_FILE, message));
+            return None;
+        }
+    };
+    if certificates.len() != keys.len() {
+        let message = format!(
+            "names {} keys for {} certificates; give one key for each, in the same order",
+            keys.len(),
+            certificates.len()
+        );
+        problems.push(Problem::new(KEY_FILE, message));
+        return None;
+    }
+    let files = certificates.into_iter().zip(keys);
+    let files = files.map(|(certificate, key)| CertificateFiles { certificate, key });
+    match ServerTls::load(files.collect(), min_version) {
+        Ok(tls) => Some(tls),
+        Err(error) => {
+            problems.extend(error.into_problems());
+            None
+        }
+    }
+}
