@@ -18,7 +18,7 @@ CHECKS := fmt lint clippy features unit doctest docs docs-run clients chart fuzz
 	msrv minimal-versions
 
 .DEFAULT_GOAL := help
-.PHONY: help build test begin reference soak bench dudect clean $(CHECKS)
+.PHONY: help build test begin reference soak bench bench-proxies dudect clean $(CHECKS)
 # The steps share one target directory and one list of skipped checks.
 .NOTPARALLEL:
 
@@ -106,8 +106,12 @@ soak: ## Run all kinds of requests for ten minutes, with restarts. `make unit` d
 	VOXGATE_SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test $(LOCKED) --package voxgate-gateway \
 		$(FEATURES) --test it -- --nocapture gateway::soak
 
-bench: ## Measure keys, limits and the audit log. Not part of `make test`.
-	$(CARGO) bench $(LOCKED) $(PACKAGES) $(FEATURES) --bench keys --bench limits --bench audit
+bench: ## Measure keys, limits, bodies and the audit log. Not part of `make test`.
+	$(CARGO) bench $(LOCKED) $(PACKAGES) $(FEATURES) --bench layer --bench keys --bench limits \
+		--bench speech --bench audit
+
+bench-proxies: ## Compare with nginx, HAProxy, Envoy and bare hyper. Needs a quiet machine; not part of `make test`.
+	scripts/bench-proxies.sh
 
 dudect: ## Measure constant time statistically. Needs an idle machine; not part of `make test`.
 	scripts/dudect.sh

@@ -14,10 +14,34 @@ VOXGATE_NODE_MODULES=$(scripts/node.sh clients) || {
     [ "$code" -eq 77 ] || exit "$code"
     VOXGATE_NODE_MODULES=
 }
+# Supertone's client needs a newer Python than the others, and so has an environment of its own.
+supertone=
+for candidate in "${PYTHON:-python3}" python3.12 python3.13 python3.14; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
+        supertone=$(PYTHON=$candidate scripts/venv.sh clients-supertone) || {
+            code=$?
+            [ "$code" -eq 77 ] || exit "$code"
+            supertone=
+        }
+        break
+    fi
+done
+[ -n "$supertone" ] ||
+    scripts/skipped.sh add tests/clients-supertone 'no Python 3.12 or later is installed' >&2
+
+# A real page opens WebSockets. Chromium is a Debian package.
+if ! VOXGATE_CHROMIUM=$(command -v chromium); then
+    if why=$(scripts/debian-package.sh chromium); then
+        VOXGATE_CHROMIUM=$(command -v chromium)
+    else
+        scripts/skipped.sh add "tests/clients in a browser" "chromium is $why" >&2
+        VOXGATE_CHROMIUM=
+    fi
+fi
 folder=$("${CARGO:-cargo}" metadata --format-version 1 --no-deps |
     "$python" -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 VOXGATE_BIN=$folder/debug/voxgate
-export VOXGATE_BIN VOXGATE_NODE_MODULES
+export VOXGATE_BIN VOXGATE_CHROMIUM VOXGATE_NODE_MODULES
 
 # The test itself lists what it skips.
 command -v nginx /usr/sbin/nginx >/dev/null || scripts/debian-package.sh nginx-light >&2 || true
@@ -27,6 +51,16 @@ for test in tests/clients/*_*.py; do
     */*_node.py)
         # Without Node, the list of what was skipped already says why.
         [ -n "$VOXGATE_NODE_MODULES" ] || continue
+        echo "$test"
+        "$python" "$test"
+        ;;
+    */supertone_*.py)
+        [ -n "$supertone" ] || continue
+        echo "$test"
+        "$supertone" "$test"
+        ;;
+    */*_browser.py)
+        [ -n "$VOXGATE_CHROMIUM" ] || continue
         echo "$test"
         "$python" "$test"
         ;;

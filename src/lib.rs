@@ -44,6 +44,7 @@
 //! - `connect-info`: the peer's address from axum's `ConnectInfo`. It brings axum and tokio.
 //! - `test-util`: makes a [`Caller`] for tests of handlers.
 //! - `notify`: a changed keys file is noticed at once, instead of within two seconds.
+//! - `speech`: bodies are read, for limits of voices and for meters ([`AuthLayer::with_speech`]).
 //! - `audit-log`: the audit queue writes hash-chained files.
 //!
 //! # Stability
@@ -69,11 +70,18 @@ pub mod principal;
 pub mod rate_limit;
 mod request_validation;
 pub mod secret;
+pub mod speech;
 pub mod verify;
 mod websocket;
 
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
 pub use self::auth::{Auth, AuthBody, AuthFuture, AuthLayer, PeerAddr, Tunnel};
+#[cfg(feature = "speech")]
+#[cfg_attr(docsrs, doc(cfg(feature = "speech")))]
+pub use self::auth::{
+    Inspect, InspectFuture, SpeechAuthLayer, SpeechBody, SpeechBodyError, SpeechOptions,
+    SpeechSession,
+};
 pub use self::dialect::Dialect;
 pub use self::keys::{Key, KeyRing, SharedKeyRing};
 pub use self::policy::Policy;

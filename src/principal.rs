@@ -1,7 +1,7 @@
 //! The principal: the owner of a credential, with its rights, limits and validity.
 
 pub use voxgate_core::principal::{
-    Account, InvalidScope, KeyKind, KeyState, Principal, Scope, Validity,
+    Account, InvalidScope, KeyKind, KeyState, Principal, Scope, SpeechRights, Validity,
 };
 
 pub use crate::caller::{AuthMethod, Caller};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::time::SystemTime;
 
 use voxgate_core::denial::Denial;
 
@@ -44,6 +45,17 @@ pub trait Verify {
 
     /// Verifies a credential. Must not block.
     fn verify(&self, credential: RawCredential<'_>) -> VerifyOutcome<Self::Future>;
+
+    /// As [`verify`](Self::verify), for a verifier that needs the time: `now` was just read, and need
+    /// not be read again. The layer calls this method. Its default ignores the time.
+    fn verify_at(
+        &self,
+        credential: RawCredential<'_>,
+        now: SystemTime,
+    ) -> VerifyOutcome<Self::Future> {
+        let _ = now;
+        self.verify(credential)
+    }
 
     /// Whether it knows a principal with restrictions, which needs a policy. The layer warns if it
     /// has none. A verifier that cannot tell answers `false`, as it does by default.

@@ -16,6 +16,7 @@ mod strip;
 pub mod forwarding;
 pub mod random;
 pub mod screen;
+pub mod speech;
 pub mod targets;
 
 /// The program of one target: libFuzzer's, or the one that mutates at random.

@@ -10,6 +10,7 @@ use voxgate::Dialect;
 use crate::door::{Answer, Door, KEY, PAIR};
 pub use crate::forwarding::forwarding;
 pub use crate::screen::screen;
+pub use crate::speech::speech;
 use crate::{model, strip};
 
 static DOORS: LazyLock<HashMap<Dialect, Door>> = LazyLock::new(|| {

@@ -111,7 +111,7 @@ fsGroupChangePolicy: OnRootMismatch
 
 {{/* Restarts pods when the configuration changes. Keys are no part of it: they are followed. */}}
 {{- define "voxgate.configAnnotations" -}}
-checksum/voxgate-config: {{ list (include "voxgate.env" .) .Values.policy.inline | toJson | sha256sum }}
+checksum/voxgate-config: {{ list (include "voxgate.env" .) (include "voxgate.policyText" .) | toJson | sha256sum }}
 {{- end -}}
 
 {{/* Not empty where the old pod must go before the new one can mount the volume. */}}

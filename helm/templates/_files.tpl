@@ -37,9 +37,18 @@ has a control socket. */}}
 {{- end -}}
 {{- end -}}
 
+{{/* The content of the policy file. A preset ends with a table, so what is inline comes first. */}}
+{{- define "voxgate.policyText" -}}
+{{- with .Values.policy.inline }}{{ . }}
+{{ end -}}
+{{- with .Values.policy.preset -}}
+{{ $.Files.Get (printf "files/policies/%s.toml" .) }}
+{{- end -}}
+{{- end -}}
+
 {{- define "voxgate.policyConfigMap" -}}
 {{- with .Values.policy -}}
-{{- if .inline -}}
+{{- if or .inline .preset -}}
 {{ include "voxgate.fullname" $ }}-policy
 {{- else -}}
 {{ .existingConfigMap }}

@@ -76,6 +76,12 @@ that the default values do not pass. */}}
 {{- if and .policy.inline .policy.existingConfigMap -}}
 {{- include "voxgate.refuse" "policy.inline and policy.existingConfigMap are both set. Keep one, and leave the other empty." -}}
 {{- end -}}
+{{- if and .policy.preset .policy.existingConfigMap -}}
+{{- include "voxgate.refuse" "policy.preset and policy.existingConfigMap are both set. Leave policy.preset empty, and put its rules into the ConfigMap." -}}
+{{- end -}}
+{{- if and .policy.preset (not (has .dialect (list "openai" "auto"))) -}}
+{{- include "voxgate.refuse" (printf "policy.preset is set, but dialect is %s. The presets are for servers that are compatible with OpenAI: set dialect to openai." .dialect) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

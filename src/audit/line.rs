@@ -67,8 +67,8 @@ impl LineWriter {
             object.number("seq", seq);
         }
         object.word("ts", humantime::format_rfc3339_micros(time));
-        object.word("instance", &self.instance);
-        object.word("event", event);
+        object.literal("instance", &self.instance);
+        object.literal("event", event);
         object
     }
 
@@ -99,7 +99,7 @@ impl LineWriter {
 fn write_start(object: &mut Object<'_>, start: &Start) {
     object.word("version", env!("CARGO_PKG_VERSION"));
     object.word("mode", start.mode);
-    object.word("dialect", start.dialect);
+    object.literal("dialect", start.dialect);
     object.number("keys", start.keys as u64);
     if !start.key_ring.is_empty() {
         object.word("key_ring", &start.key_ring);
@@ -111,7 +111,7 @@ fn write_start(object: &mut Object<'_>, start: &Start) {
 }
 
 fn write_rejected(object: &mut Object<'_>, rejected: &Rejected) {
-    object.word("reason", rejected.reason);
+    object.literal("reason", rejected.reason);
     object.word("peer", rejected.peer);
     object.number("bytes_received", rejected.bytes_received);
     if rejected.omitted > 0 {
@@ -144,20 +144,22 @@ fn write_key(object: &mut Object<'_>, facts: &KeyFacts, now: SystemTime, share: 
 
 fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], share: usize) {
     let refused = facts.denial.is_some();
-    object.word("outcome", if refused { "refused" } else { "accepted" });
-    object.word("reason", facts.denial.map_or("ok", |kind| kind.as_str()));
+    object.literal("outcome", if refused { "refused" } else { "accepted" });
+    object.literal("reason", facts.denial.map_or("ok", |kind| kind.as_str()));
     if let Some(limit) = facts.limit {
-        object.word("limit", limit.as_str());
+        object.literal("limit", limit.as_str());
     }
     if let Some(status) = facts.status {
         object.number("status", status.into());
     }
     write_queued(object, facts.queued);
-    object.word("request_id", facts.request_id);
+    facts
+        .request_id
+        .with_text(|id| object.literal("request_id", id));
     write_text(object, "trace_parent", facts, Text::TraceParent, texts, 1);
-    object.word("dialect", facts.dialect);
+    object.literal("dialect", facts.dialect);
     if let Some(method) = facts.auth_method {
-        object.word("auth_method", method.as_str());
+        object.literal("auth_method", method.as_str());
     }
     if let Some(principal) = &facts.principal {
         write_principal(object, principal, share);
@@ -170,14 +172,14 @@ fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], 
         object.word("cred_fp", credential);
     }
     if let Some(peer) = facts.peer {
-        object.word("peer", peer);
+        object.address("peer", peer);
     }
     write_text(object, "host", facts, Text::Host, texts, share);
     write_text(object, "method", facts, Text::Method, texts, 1);
     write_text(object, "path", facts, Text::Path, texts, share);
     write_text(object, "query_names", facts, Text::QueryNames, texts, share);
     write_text(object, "user_agent", facts, Text::UserAgent, texts, share);
-    object.word("protocol", protocol(facts.version));
+    object.literal("protocol", protocol(facts.version));
     if facts.truncated {
         object.was_cut();
     }
@@ -215,15 +217,17 @@ fn write_principal(object: &mut Object<'_>, principal: &Principal, share: usize)
 }
 
 fn write_completion(object: &mut Object<'_>, facts: &CompletionFacts, share: usize) {
-    object.word("request_id", facts.request_id);
+    facts
+        .request_id
+        .with_text(|id| object.literal("request_id", id));
     write_principal(object, &facts.principal, share);
     if let Some(status) = facts.status {
         object.number("status", status.into());
     }
     if let Some(failure) = facts.failure {
-        object.word("failure", failure.as_str());
+        object.literal("failure", failure.as_str());
     }
-    object.word("ended", facts.ended.as_str());
+    object.literal("ended", facts.ended.as_str());
     object.number("duration_us", microseconds(facts.duration));
     write_queued(object, facts.queued);
     if let Some(first_byte) = facts.first_byte {

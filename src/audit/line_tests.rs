@@ -128,6 +128,7 @@ fn other_records_match_the_schema() {
         first_byte: Some(Duration::from_micros(5)),
         bytes_sent: u64::MAX,
         bytes_received: Some(0),
+        speech: None,
     };
     line(&AuditRecord::Completion(completion));
     line(&AuditRecord::Start(Start {

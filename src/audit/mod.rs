@@ -24,6 +24,7 @@ use voxgate_core::request_id::RequestId;
 use voxgate_limits::Limit;
 
 use crate::principal::{AuthMethod, Principal};
+use crate::speech::SpeechMeter;
 
 pub use self::fingerprint::{CredentialFingerprint, Pepper};
 pub use self::query::QueryNames;
@@ -261,6 +262,8 @@ pub struct Completion<'a> {
     pub bytes_sent: u64,
     /// Bytes received from the caller through a tunnel. `None` if they were not counted.
     pub bytes_received: Option<u64>,
+    /// What the request spoke. `None` if the layer makes no meters.
+    pub speech: Option<&'a SpeechMeter>,
 }
 
 /// How an accepted request ended.
@@ -282,6 +285,8 @@ pub enum Ended {
     Drained,
     /// The caller's key was revoked, disabled or expired before the end.
     Revoked,
+    /// The tunnel was closed because the caller sent a message that it may not send.
+    Refused,
 }
 
 impl Ended {
@@ -295,6 +300,7 @@ impl Ended {
             Self::Timeout => "timeout",
             Self::Drained => "drained",
             Self::Revoked => "revoked",
+            Self::Refused => "refused",
         }
     }
 }

@@ -8,6 +8,7 @@ use voxgate_core::denial::{Denial, DenialKind};
 use crate::audit::{
     AuditRecord, AuditSink as _, CredentialFingerprint, Decision, QueryNames, Receipt,
 };
+use crate::principal::{AuthMethod, Principal};
 use crate::rate_limit::Refused;
 
 use super::pipeline::Pipeline;
@@ -16,19 +17,24 @@ use super::request_start::PeerAddr;
 use super::stages::DecisionContext;
 
 impl<V> Pipeline<V> {
-    /// Commits the decision to the audit sink. `decided` is the time that an accepted request
-    /// waited for its permit, or the reason of a refusal.
+    /// Commits the decision to the audit sink. `decided` is the principal of an accepted request and
+    /// the time that it waited for its permit, or the reason of a refusal.
     pub(super) fn record_decision<B>(
         &self,
         request: &Request<B>,
         context: &DecisionContext,
-        decided: Result<Option<Duration>, (&Refused, StatusCode)>,
+        decided: Result<(&Principal, Option<Duration>), (&Refused, StatusCode)>,
     ) -> Receipt {
         let refused = decided.err();
         let denial = refused.map(|(refused, _)| refused.denial.kind());
-        let texts = RecordTexts::of(request, context, denial);
-        let principal = context.principal.as_ref();
-        let limited = principal.filter(|principal| !principal.is_unlimited());
+        let (principal, queued) = match decided {
+            Ok((principal, queued)) => (Some(principal), queued),
+            Err((refused, _)) => (context.principal.as_ref(), refused.queued),
+        };
+        let is_in_force = context.method == AuthMethod::ApiKey && principal.is_some();
+        let texts = RecordTexts::of(request, context.dialect, is_in_force, denial);
+        let limited = principal
+            .filter(|principal| !principal.is_unlimited() || self.policy.has_explicit_scopes());
         let rule = limited.and_then(|_| self.policy.find(request.method(), request.uri().path()));
         self.sink.commit(&AuditRecord::Decision(Decision {
             time: context.start.time,
@@ -37,8 +43,8 @@ impl<V> Pipeline<V> {
             auth_method: refused.is_none().then_some(context.method),
             principal,
             denial: refused.map(|(refused, _)| &refused.denial),
-            limit: refused.and_then(|(refused, _)| refused.told().limit()),
-            queued: decided.unwrap_or_else(|(refused, _)| refused.queued),
+            limit: refused.and_then(|(refused, _)| refused.denial.limit()),
+            queued,
             status: refused.map(|(_, status)| status),
             http_method: &texts.method,
             path: &texts.path,

@@ -13,13 +13,14 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::audit::{Ended, NotRecorded};
+use crate::rate_limit::Delay;
 use crate::verify::Verify;
 
 use super::body::AuthBody;
 use super::pipeline::{Pipeline, Progress, Stage};
 use super::request_guard::{RequestGuard, Tunnel};
 use super::request_start::RequestStart;
-use super::stages::{PendingAdmission, PendingAuthentication, Recorded, Validated};
+use super::stages::{PendingAdmission, PendingAuthentication, Recorded, Refusal, Validated};
 
 pin_project! {
     /// The response future of [`Auth`](super::Auth).
@@ -46,6 +47,11 @@ pin_project! {
         S: Service<Request<B>>,
         V: Verify,
     {
+        Delayed {
+            #[pin]
+            delay: Delay,
+            response: Option<Response<Bytes>>,
+        },
         Refused {
             response: Option<Response<Bytes>>,
         },
@@ -86,9 +92,9 @@ where
     S: Service<Request<B>>,
     V: Verify,
 {
-    pub(super) fn refused(response: Response<Bytes>) -> Self {
+    pub(super) fn refused(refusal: Refusal) -> Self {
         Self {
-            state: AuthState::refused(response),
+            state: AuthState::refused(refusal),
         }
     }
 
@@ -110,9 +116,13 @@ where
     S: Service<Request<B>>,
     V: Verify,
 {
-    fn refused(response: Response<Bytes>) -> Self {
-        Self::Refused {
-            response: Some(response),
+    /// The request is dropped before the delay, so that it holds no memory meanwhile.
+    fn refused(refusal: Refusal) -> Self {
+        let Refusal { response, delay } = refusal;
+        let response = Some(response);
+        match delay {
+            Some(delay) => Self::Delayed { delay, response },
+            None => Self::Refused { response },
         }
     }
 
@@ -160,13 +170,14 @@ where
         let (decision, dialect) = recorded.into_decision();
         match (receipt, decision) {
             (Ok(()), Ok(guard)) => Self::serving(&mut service, request, guard),
-            (Ok(()), Err(response)) => Self::refused(response),
+            (Ok(()), Err(refusal)) => Self::refused(refusal),
             (Err(NotRecorded), decision) => {
                 let response = pipeline.not_recorded(&request, start, dialect);
                 if let Ok(mut guard) = decision {
                     guard.unrecorded(response.status());
                 }
-                Self::refused(response)
+                let delay = None;
+                Self::refused(Refusal { response, delay })
             }
         }
     }
@@ -199,6 +210,11 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
+                Projected::Delayed { delay, response } => {
+                    ready!(delay.poll(cx));
+                    let response = unfinished(response.take());
+                    return Poll::Ready(Ok(response.map(AuthBody::refusal)));
+                }
                 Projected::Refused { response } => {
                     let response = unfinished(response.take());
                     return Poll::Ready(Ok(response.map(AuthBody::refusal)));

@@ -69,6 +69,9 @@ impl<V> AuthLayer<V> {
                 request_validation: RequestValidation::default(),
                 limiter: Limiter::default(),
                 peer: PeerAddr::of,
+                meters: false,
+                #[cfg(feature = "speech")]
+                inspecting: None,
             }),
         }
     }
@@ -126,6 +129,13 @@ impl<V> AuthLayer<V> {
         self.with(|pipeline| pipeline.peer = find)
     }
 
+    /// Gives each accepted request a [`SpeechMeter`](crate::speech::SpeechMeter) in its extensions,
+    /// which its completion record shows. The default is none.
+    #[must_use]
+    pub fn with_speech_meters(self) -> Self {
+        self.with(|pipeline| pipeline.meters = true)
+    }
+
     /// The verifier. `None` in preconfigured mode.
     #[must_use]
     pub fn verifier(&self) -> Option<&V> {
@@ -141,7 +151,7 @@ impl<V> AuthLayer<V> {
         &self.pipeline.limiter
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Pipeline<V>)) -> Self {
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Pipeline<V>)) -> Self {
         change(Arc::make_mut(&mut self.pipeline));
         self
     }

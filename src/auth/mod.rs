@@ -5,6 +5,7 @@
 //! `stages/` has its stages as types.
 
 mod body;
+mod clock;
 mod decision_record;
 mod future;
 mod layer;
@@ -13,6 +14,8 @@ mod record_texts;
 mod request_guard;
 mod request_start;
 mod service;
+#[cfg(feature = "speech")]
+mod speech;
 mod stages;
 
 pub use self::body::AuthBody;
@@ -21,3 +24,9 @@ pub use self::layer::AuthLayer;
 pub use self::request_guard::Tunnel;
 pub use self::request_start::PeerAddr;
 pub use self::service::Auth;
+#[cfg(feature = "speech")]
+pub use self::speech::{
+    Inspect, InspectFuture, SpeechAuthLayer, SpeechBody, SpeechBodyError, SpeechOptions,
+    SpeechSession,
+};
+pub use self::stages::CloseConnection;

@@ -17,6 +17,8 @@ use crate::request_validation::RequestValidation;
 use crate::verify::Verify;
 
 use super::request_start::RequestStart;
+#[cfg(feature = "speech")]
+use super::speech::Inspecting;
 use super::stages::{Admission, Admitted, Authenticated, Authentication, Authorized, Denied};
 use super::stages::{PendingAdmission, PendingAuthentication, Recorded, Validated};
 
@@ -36,6 +38,11 @@ pub(super) struct Pipeline<V> {
     pub(super) request_validation: RequestValidation,
     pub(super) limiter: Limiter,
     pub(super) peer: fn(&Extensions) -> Option<SocketAddr>,
+    /// Whether accepted requests get a meter.
+    pub(super) meters: bool,
+    /// What is asked of bodies, if the layer reads them.
+    #[cfg(feature = "speech")]
+    pub(super) inspecting: Option<Inspecting>,
 }
 
 pub(super) enum Mode<V> {
@@ -60,6 +67,17 @@ pub(super) enum Progress<F> {
     Verifying(PendingAuthentication<F>),
     Queued(PendingAdmission),
     Recorded(Recorded),
+}
+
+impl<V> Pipeline<V> {
+    /// Whether names in bodies and messages are checked later.
+    pub(super) fn reads_bodies(&self) -> bool {
+        #[cfg(feature = "speech")]
+        let reads = self.inspecting.is_some();
+        #[cfg(not(feature = "speech"))]
+        let reads = false;
+        reads
+    }
 }
 
 impl<V: Verify> Pipeline<V> {
@@ -164,6 +182,9 @@ impl<V> Clone for Pipeline<V> {
             request_validation: self.request_validation,
             limiter: self.limiter.clone(),
             peer: self.peer,
+            meters: self.meters,
+            #[cfg(feature = "speech")]
+            inspecting: self.inspecting.clone(),
         }
     }
 }

@@ -9,9 +9,6 @@ use voxgate_core::denial::DenialKind;
 use crate::audit::QueryNames;
 use crate::dialect::{Dialect, PresentedCredentials, Search, may_be_copied};
 use crate::keys::find_token;
-use crate::principal::AuthMethod;
-
-use super::stages::DecisionContext;
 
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -28,9 +25,11 @@ pub(super) struct RecordTexts<'a> {
 }
 
 impl<'a> RecordTexts<'a> {
+    /// `is_in_force` is whether the credential is one that is known.
     pub(super) fn of<B>(
         request: &'a Request<B>,
-        context: &DecisionContext,
+        dialect: Dialect,
+        is_in_force: bool,
         denial: Option<DenialKind>,
     ) -> Self {
         let texts = Self::as_sent(request);
@@ -41,9 +40,9 @@ impl<'a> RecordTexts<'a> {
             dialect: match denial {
                 // Nothing is where this dialect reads it. A key may be where another does.
                 Some(MissingCredential | UnrecognizedDialect) => Dialect::Auto,
-                _ => context.dialect,
+                _ => dialect,
             },
-            is_in_force: context.method == AuthMethod::ApiKey && context.principal.is_some(),
+            is_in_force,
             words: matches!(
                 denial,
                 Some(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::header::CONTENT_LENGTH;
 use http::{Method, Response, StatusCode};
@@ -13,7 +13,9 @@ use voxgate_core::request_id::RequestId;
 use crate::audit::{AuditRecord, AuditSink, Completion, Ended};
 use crate::principal::Principal;
 use crate::rate_limit::Permit;
+use crate::speech::SpeechMeter;
 
+use super::clock;
 use super::request_start::RequestStart;
 
 /// An accepted request. Dropping the guard writes the completion record and gives the permit back,
@@ -34,6 +36,7 @@ pub(super) struct RequestGuard {
     ended: Ended,
     /// How the request ended according to the inner service. It has precedence.
     reported_end: Option<Ended>,
+    speech: Option<SpeechMeter>,
     /// Dropped after the record is written.
     permit: Permit,
 }
@@ -61,8 +64,14 @@ impl RequestGuard {
             // A guard that is dropped early belongs to a request that its caller abandoned.
             ended: Ended::ClientAbort,
             reported_end: None,
+            speech: None,
             permit,
         }
+    }
+
+    /// Sets the meter that the completion record shows.
+    pub(super) fn meter(&mut self, meter: SpeechMeter) {
+        self.speech = Some(meter);
     }
 
     pub(super) fn answered<R: Body>(&mut self, response: &mut Response<R>) {
@@ -115,18 +124,20 @@ impl Drop for RequestGuard {
         if self.ended == Ended::ClientAbort && std::thread::panicking() {
             self.ended = Ended::UpstreamAbort;
         }
+        let (now, time) = clock::now();
         self.sink.record(&AuditRecord::Completion(Completion {
-            time: SystemTime::now(),
+            time,
             request_id: self.request_id,
             principal: &self.principal,
             status: self.status,
-            failure: self.failure,
+            failure: self.failure.or_else(|| self.speech.as_ref()?.denied()),
             ended: self.reported_end.unwrap_or(self.ended),
-            duration: self.started.elapsed(),
+            duration: now.saturating_duration_since(self.started),
             queued: self.permit.queued(),
             first_byte: self.first_byte,
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
+            speech: self.speech.as_ref(),
         }));
     }
 }

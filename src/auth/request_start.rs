@@ -7,6 +7,8 @@ use http::Extensions;
 
 use voxgate_core::request_id::RequestId;
 
+use super::clock;
+
 /// The time at which a request arrived, and its identifier.
 #[derive(Clone, Copy)]
 pub(super) struct RequestStart {
@@ -17,11 +19,11 @@ pub(super) struct RequestStart {
 
 impl RequestStart {
     pub(super) fn now() -> Self {
-        let time = SystemTime::now();
+        let (instant, time) = clock::now();
         Self {
             request_id: RequestId::new(time.duration_since(UNIX_EPOCH).unwrap_or_default()),
             time,
-            instant: Instant::now(),
+            instant,
         }
     }
 }

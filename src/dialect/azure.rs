@@ -6,9 +6,11 @@
 use http::HeaderName;
 use voxgate_core::denial::DenialKind;
 
+use crate::speech::{Counting, Field, Place, SpeechProfile, Stickiness};
+
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::sentence;
-use super::route::{READ_VOICES, Route, SPEAK, route};
+use super::route::{READ_VOICES, Route, SPEAK, header, json, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
@@ -26,13 +28,30 @@ pub(super) static PROFILE: Profile = Profile {
     routes: ROUTES,
 };
 
+/// An SSML document names its voices.
+static TTS: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Text, Place::Ssml),
+    (Field::Format, header("x-microsoft-outputformat")),
+] })
+    .with_counting(Counting::Azure);
+
+/// SSML, or pieces of text after a context that names the voice.
+static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
+    .with_messages(Stickiness::Session, const { &[
+    (Field::Text, Place::Ssml),
+    (Field::Voice, json("/synthesis/input/voiceName")),
+    (Field::Language, json("/synthesis/input/language")),
+    (Field::Format, json("/synthesis/audio/outputFormat")),
+] })
+    .with_counting(Counting::Azure);
+
 const ROUTES: &[Route] = &[
-    route("POST", "/cognitiveservices/v1", SPEAK),
-    route("POST", "/tts/cognitiveservices/v1", SPEAK),
-    route("GET", "/cognitiveservices/websocket/v1", SPEAK),
-    route("GET", "/cognitiveservices/websocket/v2", SPEAK),
-    route("GET", "/tts/cognitiveservices/websocket/v1", SPEAK),
-    route("GET", "/tts/cognitiveservices/websocket/v2", SPEAK),
+    route("POST", "/cognitiveservices/v1", SPEAK).speech(&TTS),
+    route("POST", "/tts/cognitiveservices/v1", SPEAK).speech(&TTS),
+    route("GET", "/cognitiveservices/websocket/v1", SPEAK).speech(&WEBSOCKET),
+    route("GET", "/cognitiveservices/websocket/v2", SPEAK).speech(&WEBSOCKET),
+    route("GET", "/tts/cognitiveservices/websocket/v1", SPEAK).speech(&WEBSOCKET),
+    route("GET", "/tts/cognitiveservices/websocket/v2", SPEAK).speech(&WEBSOCKET),
     route("GET", "/cognitiveservices/voices/list", READ_VOICES),
     route("GET", "/tts/cognitiveservices/voices/list", READ_VOICES),
 ];

@@ -6,9 +6,11 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
+use crate::speech::{Field, SpeechProfile};
+
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::sentence;
-use super::route::{READ_VOICES, Route, SPEAK, route};
+use super::route::{READ_VOICES, Route, SPEAK, form, proto, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 pub(super) static PROFILE: Profile = Profile {
@@ -22,17 +24,37 @@ pub(super) static PROFILE: Profile = Profile {
     routes: ROUTES,
 };
 
+/// `nvidia.riva.tts.SynthesizeSpeechRequest`. Field 6 is a sample of a voice.
+static RIVA: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Text, proto(&[1])),
+    (Field::Language, proto(&[2])),
+    (Field::Format, proto(&[3])),
+    (Field::SampleRate, proto(&[4])),
+    (Field::Voice, proto(&[5])),
+    (Field::Fetch, proto(&[6])),
+] });
+
+/// <https://docs.nvidia.com/nim/speech/latest/reference/api-references/tts/http-tts.html>: a form.
+static NIM: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Text, form("text")),
+    (Field::Voice, form("voice")),
+    (Field::Language, form("language")),
+    (Field::Format, form("encoding")),
+    (Field::SampleRate, form("sample_rate_hz")),
+    (Field::Fetch, form("audio_prompt")),
+] });
+
 /// NVIDIA's speech servers, Riva and NIM, whose clients send bearer tokens.
 const ROUTES: &[Route] = &[
-    route("POST", "/nvidia.riva.tts.RivaSpeechSynthesis/Synthesize", SPEAK),
-    route("POST", "/nvidia.riva.tts.RivaSpeechSynthesis/SynthesizeOnline", SPEAK),
+    route("POST", "/nvidia.riva.tts.RivaSpeechSynthesis/Synthesize", SPEAK).speech(&RIVA),
+    route("POST", "/nvidia.riva.tts.RivaSpeechSynthesis/SynthesizeOnline", SPEAK).speech(&RIVA),
     route(
         "POST",
         "/nvidia.riva.tts.RivaSpeechSynthesis/GetRivaSynthesisConfig",
         READ_VOICES,
     ),
-    route("POST", "/v1/audio/synthesize", SPEAK),
-    route("POST", "/v1/audio/synthesize_online", SPEAK),
+    route("POST", "/v1/audio/synthesize", SPEAK).speech(&NIM),
+    route("POST", "/v1/audio/synthesize_online", SPEAK).speech(&NIM),
     route("GET", "/v1/audio/list_voices", READ_VOICES),
 ];
 

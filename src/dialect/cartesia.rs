@@ -8,9 +8,11 @@ use http::HeaderName;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
+use crate::speech::{Field, SpeechProfile, Stickiness};
+
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence, word};
-use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
+use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, json, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -33,10 +35,35 @@ pub(super) static PROFILE: Profile = Profile {
     routes: ROUTES,
 };
 
+/// `voice` is an object with the id, or with an embedding.
+static TTS: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Text, json("/transcript")),
+    (Field::Voice, json("/voice")),
+    (Field::Voice, json("/voice/id")),
+    (Field::Fetch, json("/voice/embedding")),
+    (Field::Model, json("/model_id")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/output_format/encoding")),
+    (Field::SampleRate, json("/output_format/sample_rate")),
+] });
+
+/// Each message names its voice.
+static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
+    .with_messages(Stickiness::Message, const { &[
+    (Field::Text, json("/transcript")),
+    (Field::Voice, json("/voice")),
+    (Field::Voice, json("/voice/id")),
+    (Field::Fetch, json("/voice/embedding")),
+    (Field::Model, json("/model_id")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/output_format/encoding")),
+    (Field::SampleRate, json("/output_format/sample_rate")),
+] });
+
 const ROUTES: &[Route] = &[
-    route("POST", "/tts/bytes", SPEAK),
-    route("POST", "/tts/sse", SPEAK),
-    route("GET", "/tts/websocket", SPEAK),
+    route("POST", "/tts/bytes", SPEAK).speech(&TTS),
+    route("POST", "/tts/sse", SPEAK).speech(&TTS),
+    route("GET", "/tts/websocket", SPEAK).speech(&WEBSOCKET),
     route("GET", "/voices", READ_VOICES),
     route("GET", "/voices/*", READ_VOICES),
     route("*", "/voices", WRITE_VOICES),

@@ -7,9 +7,11 @@
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
+use crate::speech::{Field, SpeechProfile, Stickiness};
+
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, Route, SPEAK, any_key, route};
+use super::route::{READ_MODELS, Route, SPEAK, any_key, json, query, route};
 use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
@@ -30,11 +32,35 @@ pub(super) static PROFILE: Profile = Profile {
     routes: ROUTES,
 };
 
+/// The voice is a part of the model. `url` and `callback` make the server call out.
+static TTS: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Voice, query("model")),
+    (Field::Model, query("model")),
+    (Field::Format, query("encoding")),
+    (Field::SampleRate, query("sample_rate")),
+    (Field::Fetch, query("callback")),
+    (Field::Text, json("/text")),
+    (Field::Fetch, json("/url")),
+] })
+    .with_cost(&["dg-char-count"]);
+
+/// `Speak` messages.
+static WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Voice, query("model")),
+    (Field::Model, query("model")),
+    (Field::Format, query("encoding")),
+    (Field::SampleRate, query("sample_rate")),
+    (Field::Fetch, query("callback")),
+] })
+    .with_messages(Stickiness::Session, const { &[
+    (Field::Text, json("/text")),
+] });
+
 const ROUTES: &[Route] = &[
-    route("POST", "/v1/speak", SPEAK),
-    route("GET", "/v1/speak", SPEAK),
-    route("POST", "/v2/speak", SPEAK),
-    route("GET", "/v2/speak", SPEAK),
+    route("POST", "/v1/speak", SPEAK).speech(&TTS),
+    route("GET", "/v1/speak", SPEAK).speech(&WEBSOCKET),
+    route("POST", "/v2/speak", SPEAK).speech(&TTS),
+    route("GET", "/v2/speak", SPEAK).speech(&WEBSOCKET),
     // Self-hosted.
     any_key("GET", "/v1/status"),
     any_key("GET", "/v1/status/*"),
@@ -45,7 +71,16 @@ const ROUTES: &[Route] = &[
 fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
     let (code, message) = match kind.status().as_u16() {
         401 => ("INVALID_AUTH".to_owned(), "Invalid credentials."),
-        403 => ("INSUFFICIENT_PERMISSIONS".to_owned(), sentence(kind)),
+        403 => {
+            let message = match kind {
+                // The voice is a part of the model.
+                DenialKind::VoiceNotAllowed | DenialKind::ModelNotAllowed => {
+                    "Project does not have access to the requested model."
+                }
+                _ => sentence(kind),
+            };
+            ("INSUFFICIENT_PERMISSIONS".to_owned(), message)
+        }
         429 => ("TOO_MANY_REQUESTS".to_owned(), sentence(kind)),
         _ => (word(kind).to_ascii_uppercase(), sentence(kind)),
     };

@@ -9,10 +9,12 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
+use crate::speech::{Field, SpeechProfile, Stickiness};
+
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::grpc;
 use super::refusal::sentence;
-use super::route::{READ_VOICES, Route, WRITE_VOICES, any_key, route};
+use super::route::{READ_VOICES, Route, WRITE_VOICES, any_key, json, route};
 use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
@@ -33,13 +35,54 @@ pub(super) static PROFILE: Profile = Profile {
 const READ_ROUTERS: &str = "router:read";
 const WRITE_ROUTERS: &str = "router:write";
 
+/// JSON of protocol buffers: names in both spellings.
+static TTS: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Text, json("/text")),
+    (Field::Voice, json("/voiceId")),
+    (Field::Voice, json("/voice_id")),
+    (Field::Model, json("/modelId")),
+    (Field::Model, json("/model_id")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/audioConfig/audioEncoding")),
+    (Field::SampleRate, json("/audioConfig/sampleRateHertz")),
+] });
+
+/// `create` names the voice of a context.
+static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
+    .with_messages(Stickiness::Context, const { &[
+    (Field::Text, json("/send_text/text")),
+    (Field::Text, json("/sendText/text")),
+    (Field::Context, json("/contextId")),
+    (Field::Context, json("/context_id")),
+    (Field::Voice, json("/create/voiceId")),
+    (Field::Voice, json("/create/voice_id")),
+    (Field::Model, json("/create/modelId")),
+    (Field::Model, json("/create/model_id")),
+    (Field::Language, json("/create/language")),
+    (Field::Format, json("/create/audioConfig/audioEncoding")),
+    (Field::SampleRate, json("/create/audioConfig/sampleRateHertz")),
+] });
+
+/// A conversation: the server writes the text.
+static REALTIME: SpeechProfile = SpeechProfile::new(&[])
+    .with_messages(Stickiness::Session, const { &[
+    (Field::Voice, json("/session/audio/output/voice")),
+    (Field::Voice, json("/session/audio/output/voice/id")),
+    (Field::Voice, json("/session/voice")),
+    (Field::Voice, json("/response/audio/output/voice")),
+    (Field::Voice, json("/response/audio/output/voice/id")),
+    (Field::Voice, json("/response/voice")),
+    (Field::Model, json("/session/model")),
+] })
+    .unmetered();
+
 const ROUTES: &[Route] = &[
-    any_key("POST", "/tts/v1/voice"),
-    any_key("POST", "/tts/v1/voice:stream"),
-    any_key("GET", "/tts/v1/voice:streamBidirectional"),
+    any_key("POST", "/tts/v1/voice").speech(&TTS),
+    any_key("POST", "/tts/v1/voice:stream").speech(&TTS),
+    any_key("GET", "/tts/v1/voice:streamBidirectional").speech(&WEBSOCKET),
     any_key("GET", "/tts/v1/voices"),
     any_key("POST", "/llm/*"),
-    any_key("GET", "/api/v1/realtime/session").realtime(),
+    any_key("GET", "/api/v1/realtime/session").realtime().speech(&REALTIME),
     any_key("*", "/v1/realtime/calls").realtime(),
     any_key("*", "/v1/realtime/calls/*").realtime(),
     route("GET", "/voices/v1/*", READ_VOICES),

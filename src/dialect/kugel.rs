@@ -10,9 +10,11 @@ use http::HeaderName;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
+use crate::speech::{Field, SpeechProfile, Stickiness};
+
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
+use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, WRITE_VOICES, json, query, route};
 use super::{Profile, Refusal, RefusalContext, Retry};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -37,15 +39,80 @@ pub(super) static PROFILE: Profile = Profile {
     routes: ROUTES,
 };
 
+/// A voice is an integer.
+static TTS: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Text, json("/text")),
+    (Field::Voice, json("/voice_id")),
+    (Field::Model, json("/model_id")),
+    (Field::Model, json("/model")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/output_format")),
+    (Field::SampleRate, json("/sample_rate")),
+] });
+
+/// `/ws/tts`: each message is a whole request.
+static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
+    .with_messages(Stickiness::Message, const { &[
+    (Field::Text, json("/text")),
+    (Field::Voice, json("/voice_id")),
+    (Field::Model, json("/model_id")),
+    (Field::Model, json("/model")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/output_format")),
+    (Field::SampleRate, json("/sample_rate")),
+] });
+
+/// `/ws/tts/stream`: the voice rides on the first message and stays.
+static STREAM: SpeechProfile = SpeechProfile::new(&[])
+    .with_messages(Stickiness::Session, const { &[
+    (Field::Text, json("/text")),
+    (Field::Voice, json("/voice_id")),
+    (Field::Model, json("/model_id")),
+    (Field::Model, json("/model")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/output_format")),
+    (Field::SampleRate, json("/sample_rate")),
+] });
+
+/// `/ws/tts/multi`: the first message of a context names the voice.
+static MULTI: SpeechProfile = SpeechProfile::new(&[])
+    .with_messages(Stickiness::Context, const { &[
+    (Field::Text, json("/text")),
+    (Field::Voice, json("/voice_id")),
+    (Field::Model, json("/model_id")),
+    (Field::Model, json("/model")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/output_format")),
+    (Field::SampleRate, json("/sample_rate")),
+    (Field::Context, json("/context_id")),
+    (Field::Voice, json("/voice_settings/voice_id")),
+] });
+
+/// <https://docs.kugelaudio.com/integrations/vapi>: the voice is in the query.
+static VAPI: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Text, json("/message/text")),
+    (Field::Voice, query("voice_id")),
+    (Field::Model, query("model_id")),
+    (Field::Language, query("language")),
+    (Field::SampleRate, json("/message/sampleRate")),
+] });
+
+/// <https://docs.kugelaudio.com/integrations/cognigy>.
+static COGNIGY: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Text, json("/text")),
+    (Field::Voice, json("/voice")),
+    (Field::Language, json("/language")),
+] });
+
 const ROUTES: &[Route] = &[
-    route("POST", "/v1/tts/generate", SPEAK),
-    route("GET", "/ws/tts", SPEAK),
-    route("GET", "/ws/tts/stream", SPEAK),
-    route("GET", "/ws/tts/multi", SPEAK),
+    route("POST", "/v1/tts/generate", SPEAK).speech(&TTS),
+    route("GET", "/ws/tts", SPEAK).speech(&WEBSOCKET),
+    route("GET", "/ws/tts/stream", SPEAK).speech(&STREAM),
+    route("GET", "/ws/tts/multi", SPEAK).speech(&MULTI),
     // Its servers' interfaces for Vapi and for Cognigy. The one for ElevenLabs' clients is in the
     // dialect `elevenlabs`.
-    route("POST", "/vapi/synthesize", SPEAK),
-    route("POST", "/synthesize/{vendor}", SPEAK),
+    route("POST", "/vapi/synthesize", SPEAK).speech(&VAPI),
+    route("POST", "/synthesize/{vendor}", SPEAK).speech(&COGNIGY),
     route("GET", "/v1/models", READ_MODELS),
     route("GET", "/v1/voices", READ_VOICES),
     route("GET", "/v1/voices/*", READ_VOICES),

@@ -8,7 +8,9 @@ mod auto;
 mod basic;
 mod caller_key;
 mod credential_location;
+mod description;
 mod grpc;
+mod messages;
 mod presented;
 mod query;
 mod refusal;
@@ -19,7 +21,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use http::header::HeaderName;
+use http::header::{HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, Request, Response};
 use voxgate_core::denial::{Denial, DenialKind};
 
@@ -31,6 +33,8 @@ use self::refusal::{Refusal, Retry};
 use self::route::Route;
 
 pub use self::caller_key::IssuedKey;
+#[doc(hidden)]
+pub use self::description::Description;
 #[doc(hidden)]
 pub use self::grpc::is_grpc;
 pub(crate) use self::presented::{PresentedCredentials, Search, may_be_copied};
@@ -129,6 +133,13 @@ impl Dialect {
         self.profile().name
     }
 
+    /// This dialect in words, for the reference page.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn description(self) -> Description {
+        Description::of(self)
+    }
+
     /// The environment variable of this vendor's deployment key, if there is one.
     #[must_use]
     pub fn deployment_variable(self) -> Option<&'static str> {
@@ -166,6 +177,11 @@ impl Dialect {
             Self::Auto => auto::by_credential(request).unwrap_or(self),
             _ => self,
         }
+    }
+
+    /// The fields in which the vendor's responses tell the concurrency: used and allowed.
+    pub(crate) fn concurrency_fields(self) -> Option<&'static [HeaderName; 2]> {
+        (self == Self::ElevenLabs).then_some(&elevenlabs::CONCURRENCY_FIELDS)
     }
 
     /// Reads the credential from the credential locations of this dialect.
@@ -217,11 +233,17 @@ impl Dialect {
         let copies = credential
             .as_ref()
             .map(|credential| PresentedCredentials::read(self, credential.presented().expose()));
-        let digest = credential.map(|credential| credential.presented().digest());
+        // Only there can another form of the credential be left.
+        let can_repeat = request.uri().query().is_some()
+            || request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL);
+        let digest = credential
+            .filter(|_| can_repeat)
+            .map(|credential| credential.presented().digest());
         for dialect in Self::ALL {
             for carrier in dialect.profile().credential_locations {
+                // Headers of all dialects are removed below, in one pass.
                 if self.each().contains(&dialect) || carrier.is_distinctive() {
-                    carrier.strip(request);
+                    carrier.strip_besides_headers(request);
                 }
             }
         }
@@ -251,8 +273,18 @@ impl Dialect {
 
     /// Adds a deployment key in the vendor's own form. The header is marked sensitive.
     pub fn add_deployment_key(self, key: &Secret, headers: &mut HeaderMap) {
+        self.add_deployment_key_for("", key, headers);
+    }
+
+    /// Adds a deployment key in the form of the vendor's server that has this path: a self-hosted
+    /// server of Smallest AI reads `Token` where its cloud reads `Bearer`.
+    pub fn add_deployment_key_for(self, path: &str, key: &Secret, headers: &mut HeaderMap) {
         let (name, form) = &self.profile().upstream;
-        if let Some(value) = form.write(key) {
+        let value = match self {
+            Self::Smallest => smallest::upstream_form(path).write(key),
+            _ => form.write(key),
+        };
+        if let Some(value) = value {
             headers.insert(name, value);
         }
     }

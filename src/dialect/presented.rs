@@ -168,6 +168,12 @@ fn first_bytes(text: &[u8]) -> u64 {
     u64::from_ne_bytes(first)
 }
 
+/// Whether a text can be percent-decoded. The loop has no branch, and takes many bytes at a time.
+fn is_encoded(text: &[u8]) -> bool {
+    text.iter()
+        .fold(false, |found, byte| found | (*byte == b'%'))
+}
+
 /// A text that was percent-decoded, and where each of its bytes began.
 struct Decoded {
     bytes: Vec<u8>,
@@ -177,7 +183,7 @@ struct Decoded {
 /// The text decoded once, twice, …, for as long as that changes it.
 fn decodings(text: &[u8]) -> impl Iterator<Item = Decoded> {
     // Nothing is allocated for a text that is not encoded, as most are.
-    let first = text.contains(&b'%').then(|| Decoded {
+    let first = is_encoded(text).then(|| Decoded {
         bytes: text.to_vec(),
         starts: (0..=text.len()).collect(),
     });
@@ -309,13 +315,19 @@ pub(crate) fn may_be_copied<B>(
     tokens: TokenFinder,
     any: impl Fn(&dyn Fn(&[u8]) -> bool) -> bool,
 ) -> bool {
+    let is_encoded = any(&is_encoded);
     let has_token = |text: &[u8]| {
-        tokens(text).is_some() || decodings(text).any(|decoded| tokens(&decoded.bytes).is_some())
+        tokens(text).is_some()
+            || (is_encoded && decodings(text).any(|decoded| tokens(&decoded.bytes).is_some()))
     };
     let (mut copied, mut presented) = (any(&has_token), 0);
+    let has_copy = |text: &[u8], secret: &[u8]| match is_encoded {
+        true => is_copied(text, secret),
+        false => position(text, secret).is_some(),
+    };
     search.each(request, &mut |secret| {
         presented += 1;
-        copied = copied || presented > MAX_PRESENTED || any(&|text: &[u8]| is_copied(text, secret));
+        copied = copied || presented > MAX_PRESENTED || any(&|text: &[u8]| has_copy(text, secret));
     });
     copied
 }

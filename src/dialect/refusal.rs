@@ -106,6 +106,9 @@ pub(super) fn respond(
     if let Some(wait) = denial.retry_after() {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         profile.retry.write(seconds, headers);
+    } else if profile.retry == Retry::Header && denial.kind() == DenialKind::UpstreamTimeout {
+        // The SDK would wait for the whole timeout again, twice, and have the text spoken again.
+        headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     response.extensions_mut().insert(denial.kind());
     response

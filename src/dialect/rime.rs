@@ -9,8 +9,10 @@ use std::borrow::Cow;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
+use crate::speech::{Field, Place, SpeechProfile, Stickiness};
+
 use super::credential_location::{CredentialLocation, Case, Form};
-use super::route::{READ_VOICES, Route, SPEAK, route};
+use super::route::{READ_VOICES, Route, SPEAK, header, json, proto, query, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 pub(super) static PROFILE: Profile = Profile {
@@ -27,19 +29,84 @@ pub(super) static PROFILE: Profile = Profile {
     routes: ROUTES,
 };
 
+/// <https://docs.rime.ai/docs/api-reference>: the JSON of the API and of the engine.
+static TTS: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Text, json("/text")),
+    (Field::Voice, json("/speaker")),
+    (Field::Model, json("/modelId")),
+    (Field::Language, json("/lang")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/audioFormat")),
+    (Field::Format, header("accept")),
+    (Field::SampleRate, json("/samplingRate")),
+] });
+
+/// The older sockets (`/ws` plain text, `/ws2` and `/ws3` JSON) and the engine's (JSON, and protobuf in
+/// binary messages: <https://docs.rime.ai/docs/on-prem/protocols>).
+static WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Voice, query("speaker")),
+    (Field::Model, query("modelId")),
+    (Field::Language, query("lang")),
+    (Field::Format, query("audioFormat")),
+    (Field::SampleRate, query("samplingRate")),
+] })
+    .with_messages(Stickiness::Context, const { &[
+    (Field::Text, Place::Raw),
+    (Field::Text, json("/text")),
+    (Field::Text, json("/start/text")),
+    (Field::Context, json("/contextId")),
+    (Field::Start, json("/start")),
+    (Field::Voice, json("/start/speaker")),
+    (Field::Voice, json("/speaker")),
+    (Field::Language, json("/start/language")),
+    (Field::Format, json("/start/audioParameters/audioFormat")),
+    (Field::SampleRate, json("/start/audioParameters/samplingRate")),
+    (Field::DefaultVoice, json("/config/defaults/speaker")),
+    (Field::Context, proto(&[1])),
+    (Field::Start, proto(&[3])),
+    (Field::Voice, proto(&[3, 3])),
+    (Field::Text, proto(&[3, 4])),
+    (Field::Text, proto(&[4])),
+    (Field::Language, proto(&[3, 2])),
+    (Field::DefaultVoice, proto(&[2, 3, 3])),
+] })
+    .with_commands(&["<FLUSH>", "<CLEAR>", "<EOS>"]);
+
+/// `SynthesisRequest` of `rime.TextToSpeech`.
+static GRPC: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Language, proto(&[2])),
+    (Field::Voice, proto(&[3])),
+    (Field::Text, proto(&[4])),
+    (Field::Format, proto(&[5, 1])),
+    (Field::SampleRate, proto(&[5, 2])),
+] });
+
+/// `StreamingSynthesisRequest`: a header and chunks of text.
+static GRPC_STREAM: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Language, proto(&[1, 2])),
+    (Field::Voice, proto(&[1, 3])),
+    (Field::Text, proto(&[1, 4])),
+    (Field::Format, proto(&[1, 5, 1])),
+    (Field::SampleRate, proto(&[1, 5, 2])),
+    (Field::Text, proto(&[2])),
+] });
+
+/// The engine's WebSocket, whose first message may be `{"config":{"authorization":"Api-Key KEY"}}`.
+pub(super) const CREDENTIAL_IN_MESSAGE: &[&str] = &["/ws"];
+
 const ROUTES: &[Route] = &[
-    route("POST", "/v1/rime-tts", SPEAK),
-    route("GET", "/ws", SPEAK),
-    route("GET", "/ws2", SPEAK),
-    route("GET", "/ws3", SPEAK),
+    route("POST", "/v1/rime-tts", SPEAK).speech(&TTS),
+    route("GET", "/ws", SPEAK).speech(&WEBSOCKET),
+    route("GET", "/ws2", SPEAK).speech(&WEBSOCKET),
+    route("GET", "/ws3", SPEAK).speech(&WEBSOCKET),
     // The on-premises container listens at the root, for HTTP and for WebSocket.
-    route("POST", "/", SPEAK),
-    route("GET", "/", SPEAK),
+    route("POST", "/", SPEAK).speech(&TTS),
+    route("GET", "/", SPEAK).speech(&WEBSOCKET),
     // Another path of the new engine.
-    route("POST", "/invocations", SPEAK),
+    route("POST", "/invocations", SPEAK).speech(&TTS),
     route("GET", "/data/voices/*", READ_VOICES),
-    route("POST", "/rime.TextToSpeech/Synthesize", SPEAK),
-    route("POST", "/rime.TextToSpeech/SynthesizeStreaming", SPEAK),
+    route("POST", "/rime.TextToSpeech/Synthesize", SPEAK).speech(&GRPC),
+    route("POST", "/rime.TextToSpeech/SynthesizeStreaming", SPEAK).speech(&GRPC_STREAM),
     route("POST", "/rime.TextToSpeech/NormalizeText", SPEAK),
     route("POST", "/rime.TextToSpeech/GetSupportedSpeakers", READ_VOICES),
     route("POST", "/rime.TextToSpeech/GetSupportedLanguages", READ_VOICES),
@@ -56,7 +123,14 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         | Kind::DisabledCredential
         | Kind::ExpiredCredential
         | Kind::NotYetValidCredential => "invalid api key",
-        Kind::InsufficientScope => "access forbidden",
+        Kind::InsufficientScope
+        | Kind::VoiceNotAllowed
+        | Kind::VoiceNotSeen
+        | Kind::ModelNotAllowed
+        | Kind::ModelNotSeen
+        | Kind::LanguageNotAllowed
+        | Kind::LanguageNotSeen
+        | Kind::FetchNotAllowed => "access forbidden",
         Kind::RateLimited => "Currently at websocket limit",
         // Rime documents no text for errors that only a gateway sends.
         Kind::AmbiguousPath => "bad request: the path is ambiguous",
@@ -67,6 +141,7 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         Kind::InvalidContentLength => "bad request: the Content-Length header is invalid",
         Kind::UnsupportedTransferCoding => "not implemented: the only transfer coding is chunked",
         Kind::UnrecognizedDialect => "missing headers",
+        Kind::UnreadableBody => "bad request: the body cannot be read",
         Kind::ContentTooLarge => "payload too large",
         Kind::Unavailable => "service unavailable",
         Kind::NoUpstream => "not found",

@@ -1,6 +1,9 @@
 //! Rows of a vendor's default policy.
 
-use crate::policy::{Rule, Voice};
+use std::borrow::Cow;
+
+use crate::policy::Rule;
+use crate::speech::{Place, SpeechProfile};
 
 /// One row: a method, a path, and their requirements.
 pub(super) struct Route {
@@ -8,7 +11,7 @@ pub(super) struct Route {
     path: &'static str,
     scope: Option<&'static str>,
     realtime: bool,
-    voice: Option<&'static str>,
+    speech: Option<&'static SpeechProfile>,
 }
 
 pub(super) const SPEAK: &str = "tts:synthesize";
@@ -17,6 +20,36 @@ pub(super) const WRITE_VOICES: &str = "voices:write";
 pub(super) const READ_MODELS: &str = "models:read";
 pub(super) const READ_USAGE: &str = "usage:read";
 
+/// A pointer into a JSON body or message.
+pub(super) const fn json(pointer: &'static str) -> Place {
+    Place::Json(Cow::Borrowed(pointer))
+}
+
+/// A field of a form.
+pub(super) const fn form(name: &'static str) -> Place {
+    Place::Form(Cow::Borrowed(name))
+}
+
+/// A query parameter.
+pub(super) const fn query(name: &'static str) -> Place {
+    Place::Query(Cow::Borrowed(name))
+}
+
+/// The path segment that the pattern names.
+pub(super) const fn path(name: &'static str) -> Place {
+    Place::Path(Cow::Borrowed(name))
+}
+
+/// A request header.
+pub(super) const fn header(name: &'static str) -> Place {
+    Place::Header(Cow::Borrowed(name))
+}
+
+/// A field of a protobuf message.
+pub(super) const fn proto(numbers: &'static [u32]) -> Place {
+    Place::Proto(Cow::Borrowed(numbers))
+}
+
 /// Requires `scope`.
 pub(super) const fn route(method: &'static str, path: &'static str, scope: &'static str) -> Route {
     Route {
@@ -24,7 +57,7 @@ pub(super) const fn route(method: &'static str, path: &'static str, scope: &'sta
         path,
         scope: Some(scope),
         realtime: false,
-        voice: None,
+        speech: None,
     }
 }
 
@@ -35,7 +68,7 @@ pub(super) const fn any_key(method: &'static str, path: &'static str) -> Route {
         path,
         scope: None,
         realtime: false,
-        voice: None,
+        speech: None,
     }
 }
 
@@ -46,9 +79,9 @@ impl Route {
         self
     }
 
-    /// Names the path segment that contains the voice.
-    pub(super) const fn voice(mut self, segment: &'static str) -> Self {
-        self.voice = Some(segment);
+    /// Says where the requests have their text, voice and model.
+    pub(super) const fn speech(mut self, profile: &'static SpeechProfile) -> Self {
+        self.speech = Some(profile);
         self
     }
 
@@ -57,8 +90,8 @@ impl Route {
         if let Some(scope) = self.scope {
             rule = rule.with_scope(scope);
         }
-        if let Some(segment) = self.voice {
-            rule = rule.with_voice(Voice::Path(segment.into()));
+        if let Some(profile) = self.speech {
+            rule = rule.with_speech(profile.clone());
         }
         if self.realtime { rule.realtime() } else { rule }
     }

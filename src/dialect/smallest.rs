@@ -6,9 +6,11 @@
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
+use crate::speech::{Field, SpeechProfile, Stickiness};
+
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence};
-use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
+use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, json, path, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 pub(super) static PROFILE: Profile = Profile {
@@ -25,24 +27,80 @@ pub(super) static PROFILE: Profile = Profile {
     routes: ROUTES,
 };
 
+/// The JSON of every route; self-hosted servers write `voice`.
+static TTS: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Text, json("/text")),
+    (Field::Voice, json("/voice_id")),
+    (Field::Voice, json("/voice")),
+    (Field::Model, json("/model")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/output_format")),
+    (Field::SampleRate, json("/sample_rate")),
+] });
+
+/// The older routes name the model in the path.
+static MODEL_IN_PATH: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Text, json("/text")),
+    (Field::Voice, json("/voice_id")),
+    (Field::Voice, json("/voice")),
+    (Field::Model, path("model")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/output_format")),
+    (Field::SampleRate, json("/sample_rate")),
+] });
+
+/// Each message is a whole request.
+static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
+    .with_messages(Stickiness::Message, const { &[
+    (Field::Text, json("/text")),
+    (Field::Voice, json("/voice_id")),
+    (Field::Voice, json("/voice")),
+    (Field::Model, json("/model")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/output_format")),
+    (Field::SampleRate, json("/sample_rate")),
+] });
+
+/// The older socket.
+static MODEL_IN_PATH_WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Model, path("model")),
+] })
+    .with_messages(Stickiness::Message, const { &[
+    (Field::Text, json("/text")),
+    (Field::Voice, json("/voice_id")),
+    (Field::Voice, json("/voice")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/output_format")),
+    (Field::SampleRate, json("/sample_rate")),
+] });
+
+/// The scheme in which a deployment key is sent to this path. That of a self-hosted server is a
+/// licence, and goes up as `Token`.
+pub(super) fn upstream_form(path: &str) -> Form {
+    match path {
+        "/v1/speak" | "/v1/speak/stream" => Form::Scheme("Token", Case::Any),
+        _ => Form::Scheme("Bearer", Case::Any),
+    }
+}
+
 const ROUTES: &[Route] = &[
-    route("POST", "/waves/v1/tts", SPEAK),
-    route("GET", "/waves/v1/tts/live", SPEAK),
-    route("POST", "/waves/v1/tts/live", SPEAK),
-    route("POST", "/waves/v1/{model}/get_speech", SPEAK),
-    route("POST", "/waves/v1/{model}/stream", SPEAK),
-    route("GET", "/waves/v1/{model}/stream", SPEAK),
+    route("POST", "/waves/v1/tts", SPEAK).speech(&TTS),
+    route("GET", "/waves/v1/tts/live", SPEAK).speech(&WEBSOCKET),
+    route("POST", "/waves/v1/tts/live", SPEAK).speech(&TTS),
+    route("POST", "/waves/v1/{model}/get_speech", SPEAK).speech(&MODEL_IN_PATH),
+    route("POST", "/waves/v1/{model}/stream", SPEAK).speech(&MODEL_IN_PATH),
+    route("GET", "/waves/v1/{model}/stream", SPEAK).speech(&MODEL_IN_PATH_WEBSOCKET),
     route("GET", "/waves/v1/{model}/get_voices", READ_VOICES),
     route("GET", "/waves/v1/voice-cloning", READ_VOICES),
     route("*", "/waves/v1/voice-cloning", WRITE_VOICES),
     route("*", "/waves/v1/voice-cloning/*", WRITE_VOICES),
     // The self-hosted server.
-    route("POST", "/v1/speak", SPEAK),
-    route("GET", "/v1/speak/stream", SPEAK),
+    route("POST", "/v1/speak", SPEAK).speech(&TTS),
+    route("GET", "/v1/speak/stream", SPEAK).speech(&WEBSOCKET),
     // The older clients.
-    route("POST", "/api/v1/{model}/get_speech", SPEAK),
-    route("POST", "/api/v1/{model}/stream", SPEAK),
-    route("GET", "/api/v1/{model}/stream", SPEAK),
+    route("POST", "/api/v1/{model}/get_speech", SPEAK).speech(&MODEL_IN_PATH),
+    route("POST", "/api/v1/{model}/stream", SPEAK).speech(&MODEL_IN_PATH),
+    route("GET", "/api/v1/{model}/stream", SPEAK).speech(&MODEL_IN_PATH_WEBSOCKET),
     route("GET", "/api/v1/{model}/get_voices", READ_VOICES),
 ];
 

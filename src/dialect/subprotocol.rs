@@ -15,6 +15,8 @@ pub(super) enum Offer {
     After(&'static [&'static str]),
     /// This prefix, followed by the credential: `bearer_K`.
     Prefix(&'static str),
+    /// The same beside this name, which the server selects: `realtime, openai-insecure-api-key.K`.
+    PrefixBeside(&'static str, &'static str),
 }
 
 impl Offer {
@@ -28,10 +30,12 @@ impl Offer {
         while let Some(offer) = offers.next() {
             let credential = match self {
                 Self::After(_) if self.name_in(offer).is_some() => offers.next(),
-                Self::Prefix(prefix) => match offer.strip_prefix(prefix.as_bytes()) {
-                    Some(credential) => Some(credential),
-                    None => continue,
-                },
+                Self::Prefix(prefix) | Self::PrefixBeside(prefix, _) => {
+                    match offer.strip_prefix(prefix.as_bytes()) {
+                        Some(credential) => Some(credential),
+                        None => continue,
+                    }
+                }
                 Self::After(_) => continue,
             };
             match credential {
@@ -51,7 +55,7 @@ impl Offer {
         let mut offers = offers(headers);
         while let Some(offer) = offers.next() {
             match self {
-                Self::Prefix(prefix) => {
+                Self::Prefix(prefix) | Self::PrefixBeside(prefix, _) => {
                     offer.strip_prefix(prefix.as_bytes()).map(&mut *found);
                 }
                 Self::After(_) if self.name_in(offer).is_some() => {
@@ -69,7 +73,11 @@ impl Offer {
         let mut offers = offers(headers);
         while let Some(offer) = offers.next() {
             match self {
-                Self::Prefix(prefix) if offer.starts_with(prefix.as_bytes()) => removed = true,
+                Self::Prefix(prefix) | Self::PrefixBeside(prefix, _)
+                    if offer.starts_with(prefix.as_bytes()) =>
+                {
+                    removed = true;
+                }
                 Self::After(_) if self.name_in(offer).is_some() => {
                     left.push(offer);
                     removed |= offers.next().is_some();
@@ -92,6 +100,7 @@ impl Offer {
     fn name_in(self, offer: &[u8]) -> Option<&'static str> {
         match self {
             Self::After(names) => names.iter().copied().find(|name| name.as_bytes() == offer),
+            Self::PrefixBeside(_, name) => Some(name).filter(|name| name.as_bytes() == offer),
             Self::Prefix(_) => None,
         }
     }
@@ -128,6 +137,7 @@ mod tests {
 
     const TOKEN: Offer = Offer::After(&["token", "bearer"]);
     const BEARER: Offer = Offer::Prefix("bearer_");
+    const INSECURE: Offer = Offer::PrefixBeside("openai-insecure-api-key.", "realtime");
 
     fn headers(lines: &[&'static str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -155,6 +165,13 @@ mod tests {
             (BEARER, &["json, bearer_k"], Ok(Some("k"))),
             (BEARER, &["bearer_"], malformed),
             (BEARER, &["bearer_k, bearer_l"], conflicting),
+            (
+                INSECURE,
+                &["realtime, openai-insecure-api-key.k, openai-beta.realtime-v1"],
+                Ok(Some("k")),
+            ),
+            (INSECURE, &["realtime"], Ok(None)),
+            (INSECURE, &["openai-insecure-api-key."], malformed),
         ] {
             let expected = expected.map(|value| value.map(|value| Cow::from(value.as_bytes())));
             assert_eq!(offer.value(&headers(lines)), expected, "{lines:?}");
@@ -170,6 +187,11 @@ mod tests {
             (TOKEN, &["json,  x"], &["json,  x"]),
             (BEARER, &["json, bearer_k"], &["json"]),
             (BEARER, &["bearer_k"], &[]),
+            (
+                INSECURE,
+                &["realtime, openai-insecure-api-key.k, openai-beta.realtime-v1"],
+                &["realtime, openai-beta.realtime-v1"],
+            ),
         ] {
             let mut left = headers(before);
             offer.remove(&mut left);
@@ -177,5 +199,7 @@ mod tests {
         }
         assert_eq!(TOKEN.name(&headers(&["x, bearer, k"])), Some("bearer"));
         assert_eq!(BEARER.name(&headers(&["bearer_k"])), None);
+        let offers = headers(&["openai-insecure-api-key.k, realtime"]);
+        assert_eq!(INSECURE.name(&offers), Some("realtime"));
     }
 }

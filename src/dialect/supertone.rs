@@ -7,9 +7,11 @@
 use http::HeaderName;
 use voxgate_core::denial::DenialKind;
 
+use crate::speech::{Field, SpeechProfile};
+
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{reason, sentence};
-use super::route::{READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, route};
+use super::route::{READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, json, path, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const X_SUP_API_KEY: HeaderName = HeaderName::from_static("x-sup-api-key");
@@ -27,9 +29,18 @@ pub(super) static PROFILE: Profile = Profile {
     routes: ROUTES,
 };
 
+/// <https://docs.supertoneapi.com/en/docs/text-to-speech/create-speech>.
+static TTS: SpeechProfile = SpeechProfile::new(const { &[
+    (Field::Voice, path("voice_id")),
+    (Field::Text, json("/text")),
+    (Field::Model, json("/model")),
+    (Field::Language, json("/language")),
+    (Field::Format, json("/output_format")),
+] });
+
 const ROUTES: &[Route] = &[
-    route("POST", "/v1/text-to-speech/{voice_id}", SPEAK).voice("voice_id"),
-    route("POST", "/v1/text-to-speech/{voice_id}/stream", SPEAK).voice("voice_id"),
+    route("POST", "/v1/text-to-speech/{voice_id}", SPEAK).speech(&TTS),
+    route("POST", "/v1/text-to-speech/{voice_id}/stream", SPEAK).speech(&TTS),
     route("GET", "/v1/voices", READ_VOICES),
     route("GET", "/v1/voices/*", READ_VOICES),
     route("GET", "/v1/custom-voices", READ_VOICES),

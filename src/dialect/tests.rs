@@ -493,6 +493,21 @@ fn an_sdk_without_a_bound_is_told_not_to_retry_when_the_wait_is_long() {
     }
     let refusal = Dialect::OpenAi.refuse(&Denial::unknown_credential(), context("/"));
     assert!(!refusal.headers().contains_key("x-should-retry"));
+    for dialect in Dialect::ALL {
+        let refusal = dialect.refuse(&Denial::new(DenialKind::UpstreamTimeout), context("/"));
+        let unbounded = matches!(dialect, Dialect::OpenAi | Dialect::Cartesia);
+        let told = refusal.headers().get("x-should-retry");
+        assert_eq!(
+            told.is_some_and(|value| value == "false"),
+            unbounded,
+            "{dialect}"
+        );
+        let refusal = dialect.refuse(&Denial::new(DenialKind::UpstreamUnreachable), context("/"));
+        assert!(
+            !refusal.headers().contains_key("x-should-retry"),
+            "it may be there again soon"
+        );
+    }
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub struct LimitSettings {
     queue: u32,
     queue_timeout: Duration,
     header_fields: bool,
+    load_report: bool,
     auth_failures: Option<NonZeroU32>,
     /// The settings of a shared store that are set.
     shared_store: Vec<&'static str>,
@@ -48,6 +49,7 @@ struct Raw {
     queue: Option<String>,
     queue_timeout_seconds: Option<String>,
     headers: Option<String>,
+    load_report: Option<String>,
     auth_failures: Option<String>,
 }
 
@@ -142,14 +144,26 @@ impl LimitSettings {
                 "has no effect without a rate; set VOXGATE_LIMIT_RATE",
             );
         }
-        let header_fields = match raw.headers.as_deref().map(str::trim) {
-            None | Some("on") => true,
+        let mut switch = |name: &str, given: &Option<String>, default: bool| match given
+            .as_deref()
+            .map(str::trim)
+        {
+            None => default,
+            Some("on") => true,
             Some("off") => false,
             Some(_) => {
-                problem("HEADERS", "must be `on` or `off`");
-                true
+                problem(name, "must be `on` or `off`");
+                default
             }
         };
+        let header_fields = switch("HEADERS", &raw.headers, true);
+        let load_report = switch("LOAD_REPORT", &raw.load_report, false);
+        if load_report && upstream.is_none() {
+            problem(
+                "LOAD_REPORT",
+                "has no effect without a limit; set VOXGATE_LIMIT_UPSTREAM_CONCURRENCY",
+            );
+        }
         Ok(Self {
             shared_store: shared_store(environment),
             defaults: Limits {
@@ -162,6 +176,7 @@ impl LimitSettings {
             queue_timeout: timeout
                 .map_or(QUEUE_TIMEOUT, |seconds| Duration::from_secs(seconds.into())),
             header_fields,
+            load_report,
             auth_failures: NonZeroU32::new(failures.unwrap_or(AUTH_FAILURES)),
         })
     }
@@ -170,7 +185,8 @@ impl LimitSettings {
     pub(super) fn builder(&self) -> LimiterBuilder {
         let mut builder = Limiter::builder()
             .with_default_limits(self.defaults)
-            .with_header_fields(self.header_fields);
+            .with_header_fields(self.header_fields)
+            .with_load_report(self.load_report);
         if let Some(most) = self.upstream {
             builder = builder.with_upstream_concurrency(most);
         }

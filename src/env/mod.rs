@@ -28,7 +28,8 @@
 //! | `VOXGATE_LIMIT_QUEUE` | Size of the wait queue: requests that wait for a slot instead of being refused | 0 |
 //! | `VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS` | Longest time that a request waits in the queue | 2 |
 //! | `VOXGATE_LIMIT_HEADERS` | `on` or `off`: whether responses have the headers `RateLimit-Policy` and `RateLimit` | on |
-//! | `VOXGATE_LIMIT_AUTH_FAILURES` | Failed authentications per minute that one address may cause before it gets 429; `0` disables this limit | 60 |
+//! | `VOXGATE_LIMIT_LOAD_REPORT` | `on` or `off`: whether responses report the part of `VOXGATE_LIMIT_UPSTREAM_CONCURRENCY` in use to load balancers (ORCA, `endpoint-load-metrics`) | off |
+//! | `VOXGATE_LIMIT_AUTH_FAILURES` | Failed authentications per minute that one address may cause before its refusals are delayed by half a second; `0` disables this limit | 60 |
 //! | `VOXGATE_REDIS_URL` | Redis or Valkey server that keeps the limits of all replicas, such as `rediss://:password@host:6379/0` | |
 //! | `VOXGATE_REDIS_URL_FILE` | File that contains `VOXGATE_REDIS_URL` | |
 //! | `VOXGATE_REDIS_CA_FILE` | CA bundle (PEM) used to verify Redis | the CA certificates of the system |

@@ -194,9 +194,16 @@ pub const SETTINGS: &[Setting] = &[
     .with_default("on"),
     Setting::new(
         LIMITS,
+        "VOXGATE_LIMIT_LOAD_REPORT",
+        "SWITCH",
+        "`on` or `off`: whether responses report the part of `VOXGATE_LIMIT_UPSTREAM_CONCURRENCY` in use to load balancers (ORCA, `endpoint-load-metrics`)",
+    )
+    .with_default("off"),
+    Setting::new(
+        LIMITS,
         "VOXGATE_LIMIT_AUTH_FAILURES",
         "NUMBER",
-        "Failed authentications per minute that one address may cause before it gets 429; `0` disables this limit",
+        "Failed authentications per minute that one address may cause before its refusals are delayed by half a second; `0` disables this limit",
     )
     .with_default("60"),
     Setting::new(

@@ -4,8 +4,9 @@ use std::collections::hash_map::{Entry as Slot, RandomState};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::future::Ready;
-use std::hash::{BuildHasher, Hasher as _};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::path::Path;
+use std::time::SystemTime;
 
 use voxgate_core::declassify::declassify;
 use voxgate_core::denial::{Denial, DenialKind};
@@ -31,13 +32,36 @@ use super::version::RingDigest;
 pub struct KeyRing {
     hasher: RandomState,
     /// Where in `principals` the one with this keyed hash is.
-    index: HashMap<u64, u32>,
+    index: Index,
     /// The first is the stand-in that a miss is compared with.
     principals: Vec<Principal>,
     keys: usize,
     digest: RingDigest,
     /// The ids of the keys that were revoked after the ring was made.
     revoked: BTreeSet<String>,
+}
+
+/// Where the principal with a keyed hash is. The hash is not hashed again.
+type Index = HashMap<u64, u32, BuildHasherDefault<AlreadyHashed>>;
+
+/// Takes a hash as it is.
+#[derive(Clone, Copy, Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl KeyRing {
@@ -236,7 +260,7 @@ impl KeyRing {
         let credential = principal.credential();
         credential.map_or_else(
             || Err(Denial::unknown_credential()),
-            |known| self.find(known),
+            |known| self.find(known, SystemTime::now()),
         )
     }
 
@@ -252,14 +276,14 @@ impl KeyRing {
         keys.any(|principal| !principal.is_unlimited())
     }
 
-    fn look_up(&self, presented: RawCredential<'_>) -> Verdict {
+    fn look_up(&self, presented: RawCredential<'_>, now: SystemTime) -> Verdict {
         if !presented.is_plausible() {
             return Err(Denial::unknown_credential());
         }
         if token::is_mistyped(presented.expose()) {
             return Err(DenialKind::MistypedCredential.into());
         }
-        self.find(&presented.digest())
+        self.find(&presented.digest(), now)
     }
 
     /// Every key, once for each of its forms.
@@ -275,7 +299,7 @@ impl KeyRing {
 
     /// The one principal whose key this can be, and whether it is; the stand-in if there is none.
     fn candidate(&self, digest: &Digest) -> (&Principal, bool) {
-        let slot = declassify(self.hasher.hash_one(digest.as_bytes()));
+        let slot = declassify(keyed_hash(&self.hasher, digest));
         let at = self.index.get(&slot).copied().unwrap_or(0);
         let principal = &self.principals[at as usize];
         let known = principal.credential();
@@ -285,9 +309,9 @@ impl KeyRing {
 
     /// The verdict takes the same work whether the key counts, was disabled, has expired or is unknown:
     /// a caller who is refused learns from the time neither which it is nor whether the key exists.
-    fn find(&self, digest: &Digest) -> Verdict {
+    fn find(&self, digest: &Digest, now: SystemTime) -> Verdict {
         let (principal, matches) = self.candidate(digest);
-        let (principal, state) = (principal.clone(), principal.current_state());
+        let (principal, state) = (principal.clone(), principal.state(now));
         let kind = match state {
             _ if !matches => DenialKind::UnknownCredential,
             KeyState::Active => return Ok(principal),
@@ -301,6 +325,13 @@ impl KeyRing {
             false => denial,
         })
     }
+}
+
+/// The hash of a digest under the ring's random key.
+fn keyed_hash(hasher: &RandomState, digest: &Digest) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(digest.as_bytes());
+    hasher.finish()
 }
 
 /// The keys whose id is another's, too.
@@ -318,19 +349,15 @@ fn repeated_ids(keys: &[Key], file: &str) -> Vec<Problem> {
 
 /// Where in a ring the principal with each keyed hash of a digest is, and the keys whose digest is
 /// another's, too. `None` when two digests have one hash: once in 2^64 pairs.
-fn index(
-    hasher: &RandomState,
-    keys: &[Key],
-    file: &str,
-) -> Option<(HashMap<u64, u32>, Vec<Problem>)> {
-    let mut index = HashMap::with_capacity(keys.len());
+fn index(hasher: &RandomState, keys: &[Key], file: &str) -> Option<(Index, Vec<Problem>)> {
+    let mut index = Index::with_capacity_and_hasher(keys.len(), BuildHasherDefault::default());
     let mut known = Vec::with_capacity(keys.len());
     let mut problems = Vec::new();
     for key in keys {
         for digest in key.digests() {
             let at = u32::try_from(known.len() + 1).ok()?;
             known.push((digest, key));
-            match index.entry(declassify(hasher.hash_one(digest.as_bytes()))) {
+            match index.entry(declassify(keyed_hash(hasher, &digest))) {
                 Slot::Vacant(free) => _ = free.insert(at),
                 Slot::Occupied(taken) => {
                     let (first_digest, first) = &known[*taken.get() as usize - 1];
@@ -349,7 +376,15 @@ impl Verify for KeyRing {
     type Future = Ready<Verdict>;
 
     fn verify(&self, presented: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
-        VerifyOutcome::Ready(self.look_up(presented))
+        self.verify_at(presented, SystemTime::now())
+    }
+
+    fn verify_at(
+        &self,
+        presented: RawCredential<'_>,
+        now: SystemTime,
+    ) -> VerifyOutcome<Self::Future> {
+        VerifyOutcome::Ready(self.look_up(presented, now))
     }
 
     fn needs_policy(&self) -> bool {

@@ -10,7 +10,7 @@ fn key(id: &str, secret: &str) -> Key {
 }
 
 fn ask(ring: &KeyRing, presented: &[u8]) -> Result<String, DenialKind> {
-    let verdict = ring.look_up(RawCredential::new(presented));
+    let verdict = ring.look_up(RawCredential::new(presented), SystemTime::now());
     verdict
         .map(|principal| principal.id().to_owned())
         .map_err(|denial| denial.kind())
@@ -97,7 +97,7 @@ fn what_was_let_in_is_found_again_in_a_later_ring() {
     let first = KeyRing::new([key("a", "secret-a"), key("b", "secret-b")]).expect("a ring");
     let principal = |secret: &[u8]| {
         first
-            .look_up(RawCredential::new(secret))
+            .look_up(RawCredential::new(secret), SystemTime::now())
             .expect("a principal")
     };
     let (a, b) = (principal(b"secret-a"), principal(b"secret-b"));

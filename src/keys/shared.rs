@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use voxgate_core::error::ConfigError;
@@ -274,6 +274,14 @@ impl Verify for SharedKeyRing {
 
     fn verify(&self, presented: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
         self.0.current.load().verify(presented)
+    }
+
+    fn verify_at(
+        &self,
+        presented: RawCredential<'_>,
+        now: SystemTime,
+    ) -> VerifyOutcome<Self::Future> {
+        self.0.current.load().verify_at(presented, now)
     }
 }
 

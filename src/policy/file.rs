@@ -2,47 +2,102 @@
 
 use std::path::Path;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use voxgate_core::error::ConfigError;
 use voxgate_core::toml_file::TomlFile;
 
 use super::pattern::has_parameter;
-use super::rule::{InvalidRule, Rule, Voice};
+use super::rule::{InvalidRule, Rule};
+use voxgate_speech::{Field, InvalidPlace, Place};
 
-pub(super) fn load(path: &Path) -> Result<Vec<Rule>, ConfigError> {
-    let mut rules = Vec::new();
+/// The rules of a policy file.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct PolicyFile {
+    /// They come before all other rules.
+    pub(super) rules: Vec<Rule>,
+    /// For requests that no rule names. It comes after all other rules.
+    pub(super) rest: Option<Rule>,
+}
+
+pub(super) fn load(path: &Path) -> Result<PolicyFile, ConfigError> {
+    let mut policy = PolicyFile::default();
     let problems = TomlFile::load(path, "policy file", |file, table| {
-        for (at, _, fields) in file.tables(table, &["rule"], &[]) {
-            rules.extend(rule(file, at, fields));
+        for (at, _, fields) in file.tables(table, &["rule"], &["rest"]) {
+            policy.rules.extend(rule(file, at, fields));
+        }
+        if let Some(rest) = table.get("rest") {
+            let at = rest.span().start;
+            match rest.get_ref() {
+                DeValue::Table(_) if policy.rest.is_some() => {
+                    file.problem(at, "write [rest] only once");
+                }
+                DeValue::Table(fields) => policy.rest = rest_rule(file, at, fields),
+                _ => file.problem(at, "write rest as a [rest] table"),
+            }
         }
     });
-    ConfigError::check(Some(rules), problems)
+    ConfigError::check(Some(policy), problems)
+}
+
+/// The rule for requests that no other rule names.
+fn rest_rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule> {
+    let (mut scope, mut explicit) = (None, false);
+    for (field, value) in fields {
+        match (field.get_ref().as_ref(), value.get_ref()) {
+            ("scope", _) => scope = file.text(value, "scope"),
+            ("explicit", DeValue::Boolean(given)) => explicit = *given,
+            ("explicit", _) => file.problem(value.span().start, "explicit must be true or false"),
+            _ => file.problem(
+                field.span().start,
+                "unknown field; [rest] has scope and explicit",
+            ),
+        }
+    }
+    if scope.is_none() {
+        file.problem(
+            at,
+            "scope is missing; name the scope that all other requests require",
+        );
+    }
+    let rule = Rule::new("*", "*");
+    scope.map(|scope| match explicit {
+        true => rule.with_explicit_scope(&scope),
+        false => rule.with_scope(&scope),
+    })
 }
 
 fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule> {
-    let (mut method, mut path, mut scope, mut voice, mut realtime) =
-        (None, None, None, None, false);
+    let (mut method, mut path, mut scope, mut realtime) = (None, None, None, false);
+    let mut explicit = None;
+    let mut found = Vec::new();
     for (field, value) in fields {
         let at = value.span().start;
         match field.get_ref().as_ref() {
             "method" => method = file.text(value, "method"),
             "path" => path = file.text(value, "path"),
             "scope" => scope = file.text(value, "scope"),
-            "voice" => {
-                voice = file
-                    .text(value, "voice")
-                    .and_then(|text| Voice::parse(&text));
-                if voice.is_none() {
-                    file.problem(at, "voice must be \"path:name\" or \"query:name\"");
-                }
+            name @ ("voice" | "model" | "language" | "text" | "fetch") => {
+                let field = match name {
+                    "voice" => Field::Voice,
+                    "model" => Field::Model,
+                    "language" => Field::Language,
+                    "text" => Field::Text,
+                    _ => Field::Fetch,
+                };
+                found.extend(places(file, value, name).map(|place| (field, place)));
             }
             "realtime" => match value.get_ref() {
                 DeValue::Boolean(given) => realtime = *given,
                 _ => file.problem(at, "realtime must be true or false"),
             },
+            "explicit" => match value.get_ref() {
+                DeValue::Boolean(given) => explicit = given.then_some(at),
+                _ => file.problem(at, "explicit must be true or false"),
+            },
             _ => file.problem(
                 field.span().start,
-                "unknown field; a rule has method, path, scope, voice, realtime",
+                "unknown field; a rule has method, path, scope, explicit, voice, model, language, text, fetch, realtime",
             ),
         }
     }
@@ -54,23 +109,58 @@ fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule
     if path.is_none() {
         file.problem(at, InvalidRule::Pattern.to_string());
     }
-    let (method, path) = (method?, path?);
-    if let Some(Voice::Path(name)) = &voice
-        && !has_parameter(&path, name)
-    {
+    if let Some(at) = explicit.filter(|_| scope.is_none()) {
         file.problem(
             at,
-            "voice names a part of the path that the path does not have; write {name} there",
+            "explicit has no effect without scope; add the scope that a key must have",
         );
+    }
+    let (method, path) = (method?, path?);
+    // In the order of the fields: a table of the file has none.
+    found.sort_by_key(|(field, _)| *field);
+    for (_, place) in &found {
+        if let Place::Path(name) = place
+            && !has_parameter(&path, name)
+        {
+            let message =
+                format!("{place} names a part that the path does not have; write {{name}} there");
+            file.problem(at, message);
+        }
     }
     let mut rule = Rule::new(&method, &path);
     if let Some(scope) = scope {
-        rule = rule.with_scope(&scope);
+        rule = match explicit {
+            Some(_) => rule.with_explicit_scope(&scope),
+            None => rule.with_scope(&scope),
+        };
     }
-    if let Some(voice) = voice {
-        rule = rule.with_voice(voice);
+    for (field, place) in found {
+        rule = rule.with_place(field, place);
     }
     Some(if realtime { rule.realtime() } else { rule })
+}
+
+/// One place, or a list of places.
+fn places(
+    file: &mut TomlFile<'_>,
+    value: &Spanned<DeValue<'_>>,
+    name: &str,
+) -> impl Iterator<Item = Place> + use<> {
+    let given: Vec<Place> = match value.get_ref() {
+        DeValue::String(text) => Place::parse(text).into_iter().collect(),
+        DeValue::Array(texts) => {
+            let places = texts
+                .iter()
+                .map(|text| Place::parse(text.get_ref().as_str()?).ok());
+            places.collect::<Option<_>>().unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    if given.is_empty() {
+        let message = format!("{name} {InvalidPlace}, or a list of these");
+        file.problem(value.span().start, message);
+    }
+    given.into_iter()
 }
 
 #[cfg(test)]
@@ -78,7 +168,7 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    fn load_text(text: &str) -> Result<Vec<Rule>, ConfigError> {
+    fn load_text(text: &str) -> Result<PolicyFile, ConfigError> {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
         file.write_all(text.as_bytes()).expect("to write it");
         load(file.path())
@@ -92,24 +182,43 @@ mod tests {
             path = \"/v1/tts/{voice_id}\"
             scope = \"tts:synthesize\"
             voice = \"path:voice_id\"
+            model = [\"json:/model\", \"query:model\"]
             [[rule]]
             method = \"*\"
             path = \"/live/*\"
             realtime = true
+            [[rule]]
+            method = \"DELETE\"
+            path = \"/v1/models/{model%2F}\"
+            scope = \"admin:models\"
+            explicit = true
+            [rest]
+            scope = \"admin:server\"
+            explicit = true
         ";
         let expected = [
             Rule::new("POST", "/v1/tts/{voice_id}")
                 .with_scope("tts:synthesize")
-                .with_voice(Voice::Path("voice_id".into())),
+                .with_voice(Place::Path("voice_id".into()))
+                .with_place(Field::Model, Place::Json("/model".into()))
+                .with_place(Field::Model, Place::Query("model".into())),
             Rule::new("*", "/live/*").realtime(),
+            Rule::new("DELETE", "/v1/models/{model%2F}").with_explicit_scope("admin:models"),
         ];
+        let rest = Rule::new("*", "*").with_explicit_scope("admin:server");
+        let expected = PolicyFile {
+            rules: expected.into(),
+            rest: Some(rest),
+        };
         assert_eq!(load_text(text).expect("a good file"), expected);
     }
 
     #[test]
     fn every_problem_is_reported_with_its_line() {
         let text = "[[rule]]\nmethod = \"post\"\npath = \"v1\"\nvoice = \"body\"\ncolour = 1\n\
-                    [[rule]]\nmethod = \"GET\"\npath = \"/a\"\nvoice = \"path:b\"\nrealtime = 1\n[other]\n";
+                    [[rule]]\nmethod = \"GET\"\npath = \"/a\"\nvoice = \"path:b\"\nrealtime = 1\n[other]\n\
+                    [[rule]]\nmethod = \"GET\"\npath = \"/{a%2f}\"\nexplicit = true\n\
+                    [rest]\nexplicit = 1\npath = \"/\"\n";
         let error = load_text(text).expect_err("a bad file");
         let line = |place: &str| place.rsplit(':').next().and_then(|line| line.parse().ok());
         let mut lines: Vec<usize> = error
@@ -118,6 +227,10 @@ mod tests {
             .filter_map(|problem| line(problem.place()))
             .collect();
         lines.sort_unstable();
-        assert_eq!(lines, [1, 1, 4, 5, 6, 10, 11], "{error}");
+        assert_eq!(
+            lines,
+            [1, 1, 4, 5, 6, 10, 11, 12, 15, 16, 17, 18],
+            "{error}"
+        );
     }
 }

@@ -6,19 +6,22 @@ mod rule;
 
 use std::path::Path;
 
-use http::{Method, Uri};
+use http::{Method, Request};
 use voxgate_core::denial::DenialKind;
 use voxgate_core::error::ConfigError;
 
 use crate::principal::Principal;
 
 pub(crate) use self::pattern::Specificity;
-pub use self::rule::{InvalidRule, Rule, Voice};
+pub use self::rule::{InvalidRule, Rule};
+pub use voxgate_speech::Place;
 
 /// Maps a method and path to the scope that the request requires, and lists public routes.
 ///
 /// A policy does not restrict a principal without restrictions. A principal with scopes, voices or
 /// a kind may send only requests that a rule names: **a request that no rule names is refused**.
+/// The exception are rules with an explicit scope ([`Rule::with_explicit_scope`]), which every
+/// principal needs.
 /// Under an empty policy, every request of such a principal is refused. The first rule that names a
 /// request decides.
 ///
@@ -36,6 +39,8 @@ pub use self::rule::{InvalidRule, Rule, Voice};
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     rules: Vec<Rule>,
+    /// Whether a rule requires a scope of every principal.
+    has_explicit_scopes: bool,
     public: Vec<(Box<str>, Box<str>)>,
 }
 
@@ -59,27 +64,38 @@ impl Policy {
     /// Adds a rule after the existing rules.
     #[must_use]
     pub fn rule(mut self, rule: Rule) -> Self {
+        self.has_explicit_scopes |= rule.is_explicit();
         self.rules.push(rule);
         self
     }
 
-    /// Inserts the rules of a policy file before the existing rules:
+    /// Adds the rules of a policy file before the existing rules:
     ///
     /// ```toml
     /// [[rule]]
     /// method = "POST"                          # or "*"
     /// path = "/v1/text-to-speech/{voice_id}"   # {name} is one segment, * at the end the rest
     /// scope = "tts:synthesize"                 # without it, every standard key is allowed
-    /// voice = "path:voice_id"                  # or "query:name"; optional
+    /// explicit = false                         # whether keys without scopes are refused; optional
+    /// voice = "path:voice_id"                  # or "json:/voice", "query:name", or a list; optional
+    /// model = "json:/model"                    # as voice, as are language and text; optional
     /// realtime = false                         # whether realtime keys are allowed; optional
+    ///
+    /// [rest]                                   # requests that no rule names; optional
+    /// scope = "admin:server"
+    /// explicit = true
     /// ```
+    ///
+    /// The rule `[rest]` comes after the existing rules.
     ///
     /// # Errors
     ///
     /// All problems of the file, each with its line.
     pub fn load(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let mut rules = file::load(path.as_ref())?;
+        let file::PolicyFile { mut rules, rest } = file::load(path.as_ref())?;
         rules.append(&mut self.rules);
+        rules.extend(rest);
+        self.has_explicit_scopes = rules.iter().any(Rule::is_explicit);
         self.rules = rules;
         Ok(self)
     }
@@ -123,22 +139,61 @@ impl Policy {
         routes.any(|(own, open)| own == method.as_str() && open == path)
     }
 
-    pub(crate) fn authorize(
+    /// Whether this principal may send this request. `reads_bodies` says that names in its body or
+    /// its messages are checked later.
+    pub(crate) fn authorize<B>(
         &self,
         principal: &Principal,
-        method: &Method,
-        uri: &Uri,
+        request: &Request<B>,
         dialect: &str,
+        reads_bodies: bool,
     ) -> Result<(), DenialKind> {
         if principal.is_unlimited() {
-            return Ok(());
+            if !self.has_explicit_scopes() {
+                return Ok(());
+            }
+            let rule = self.rule_of(request, dialect);
+            return match rule.is_none_or(|rule| rule.permits_explicitly(principal)) {
+                true => Ok(()),
+                false => Err(DenialKind::InsufficientScope),
+            };
         }
-        let mut rules = self.rules.iter();
-        let names = |rule: &&Rule| rule.applies_to(dialect) && rule.names(method, uri.path());
-        match rules.find(names) {
-            Some(rule) if rule.permits(principal, uri) => Ok(()),
-            _ => Err(DenialKind::InsufficientScope),
+        match self.rule_of(request, dialect) {
+            Some(rule) => rule.permits(principal, request, reads_bodies),
+            None => Err(DenialKind::InsufficientScope),
         }
+    }
+
+    /// The rule that decides about this request.
+    pub(crate) fn rule_of<B>(&self, request: &Request<B>, dialect: &str) -> Option<&Rule> {
+        self.rule_for(request.method(), request.uri().path(), dialect)
+    }
+
+    /// Whether a rule requires a scope of every principal.
+    pub(crate) fn has_explicit_scopes(&self) -> bool {
+        self.has_explicit_scopes
+    }
+
+    /// Whether a path with encoded slashes may be judged as it is written: a rule names it, and the
+    /// path with these slashes decoded is not named by a rule with other requirements. Servers
+    /// differ in whether they decode slashes before they look for a route.
+    pub(crate) fn allows_encoded_slashes(
+        &self,
+        method: &Method,
+        path: &str,
+        dialect: &str,
+    ) -> bool {
+        let Some(rule) = self.rule_for(method, path, dialect) else {
+            return false;
+        };
+        let decoded = pattern::with_decoded_slashes(path);
+        let other = self.rule_for(method, &decoded, dialect);
+        other.is_none_or(|other| other.requires_the_same_as(rule))
+    }
+
+    fn rule_for(&self, method: &Method, path: &str, dialect: &str) -> Option<&Rule> {
+        let names = |rule: &&Rule| rule.applies_to(dialect) && rule.names(method, path);
+        self.rules.iter().find(names)
     }
 }
 
@@ -148,13 +203,18 @@ mod tests {
     use crate::principal::{KeyKind, Scope};
 
     fn may(policy: &Policy, principal: &Principal, method: &str, uri: &str) -> bool {
-        let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let decided = policy.authorize(principal, &method, &uri.parse().expect("a URI"), "bearer");
-        assert!(matches!(
-            decided,
-            Ok(()) | Err(DenialKind::InsufficientScope)
-        ));
-        decided.is_ok()
+        decide(policy, principal, method, uri).is_ok()
+    }
+
+    fn decide(
+        policy: &Policy,
+        principal: &Principal,
+        method: &str,
+        uri: &str,
+    ) -> Result<(), DenialKind> {
+        let request = Request::builder().method(method).uri(uri);
+        let request = request.body(()).expect("a request");
+        policy.authorize(principal, &request, "bearer", false)
     }
 
     #[test]
@@ -191,6 +251,50 @@ mod tests {
     }
 
     #[test]
+    fn an_explicit_scope_is_required_of_every_principal() {
+        let policy = Policy::default()
+            .rule(Rule::new("POST", "/restart").with_explicit_scope("admin:server"))
+            .rule(Rule::new("*", "/live/*").realtime())
+            .require("tts:synthesize");
+        let key = || Principal::new("a");
+        for (principal, expected) in [
+            (key(), false),
+            (key().with_voices(["*"]), false),
+            (key().with_kind(KeyKind::Realtime), false),
+            (key().with_scopes(Scope::new("tts:synthesize")), false),
+            (key().with_scopes(Scope::new("admin:server")), true),
+        ] {
+            let may = may(&policy, &principal, "POST", "/restart");
+            assert_eq!(may, expected, "{principal:?}");
+        }
+        assert!(may(&policy, &key(), "POST", "/other"), "not restricted");
+    }
+
+    #[test]
+    fn an_encoded_slash_needs_a_rule_that_allows_it() {
+        let policy = Policy::default()
+            .route("GET", "/v1/models/{model%2F}", "models:read")
+            .rule(Rule::new("*", "/v1/models/{id}/load").with_explicit_scope("admin:models"))
+            .route("GET", "/v1/models/*", "models:read");
+        for (method, path, expected) in [
+            ("GET", "/v1/models/org%2Fmodel", true),
+            ("GET", "/v1/models/org%2fmodel", true),
+            ("POST", "/v1/models/org%2Fmodel", false),
+            ("GET", "/v1/voices/org%2Fmodel", false),
+            ("GET", "/v1/models%2Forg", false),
+            // A server that decodes the slash first would load the model.
+            ("GET", "/v1/models/org%2Fload", false),
+            ("GET", "/v1/models/org%2f%6coad", false),
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).expect("a method");
+            let allowed = policy.allows_encoded_slashes(&method, path, "bearer");
+            assert_eq!(allowed, expected, "{method} {path}");
+        }
+        let unnamed = Policy::default().route("GET", "/v1/models/{model%2F}", "models:read");
+        assert!(unnamed.allows_encoded_slashes(&Method::GET, "/v1/models/a%2Fb", "bearer"));
+    }
+
+    #[test]
     fn one_scope_can_stand_for_the_whole_service() {
         let policy = Policy::default().require("tts:synthesize");
         let speaker = Principal::new("a").with_scopes(Scope::new("tts:synthesize"));
@@ -217,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_key_with_voices_may_use_only_these_voices() {
-        let voice = |place: &str| Voice::parse(place).expect("a place");
+        let voice = |place: &str| Place::parse(place).expect("a place");
         let tts = |path: &str| Rule::new("POST", path).with_scope("tts:synthesize");
         let policy = Policy::default()
             .rule(tts("/tts/{voice_id}").with_voice(voice("path:voice_id")))
@@ -225,20 +329,28 @@ mod tests {
             .rule(tts("/body"))
             .route("GET", "/voices", "voices:read");
         let some = Principal::new("a").with_voices(["cove", "team-*"]);
+        let (refused, unseen) = (DenialKind::VoiceNotAllowed, DenialKind::VoiceNotSeen);
         for (method, uri, expected) in [
-            ("POST", "/tts/cove", true),
-            ("POST", "/tts/c%6Fve", true),
-            ("POST", "/tts/other", false),
-            ("POST", "/tts/team-x", true),
-            ("POST", "/query?voice=cove", true),
-            ("POST", "/query?voice=cove&voice=other", false),
-            ("POST", "/query", false),
+            ("POST", "/tts/cove", Ok(())),
+            ("POST", "/tts/c%6Fve", Ok(())),
+            ("POST", "/tts/other", Err(refused)),
+            ("POST", "/tts/%ff", Err(unseen)),
+            ("POST", "/tts/team-x", Ok(())),
+            ("POST", "/query?voice=cove", Ok(())),
+            ("POST", "/query?voice=other", Err(refused)),
+            ("POST", "/query?voice=cove&voice=other", Err(unseen)),
+            ("POST", "/query?voice=", Err(unseen)),
+            ("POST", "/query", Err(unseen)),
             // The voice in a body is not visible here.
-            ("POST", "/body", false),
-            ("GET", "/voices", true),
-            ("GET", "/unnamed", false),
+            ("POST", "/body", Err(unseen)),
+            ("GET", "/voices", Ok(())),
+            ("GET", "/unnamed", Err(DenialKind::InsufficientScope)),
         ] {
-            assert_eq!(may(&policy, &some, method, uri), expected, "{method} {uri}");
+            assert_eq!(
+                decide(&policy, &some, method, uri),
+                expected,
+                "{method} {uri}"
+            );
         }
         let scoped = some.with_scopes(Scope::new("voices:read"));
         assert!(!may(&policy, &scoped, "POST", "/tts/cove"));

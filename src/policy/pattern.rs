@@ -2,25 +2,47 @@
 
 use percent_encoding::percent_decode_str;
 
-/// Compares decoded segments: `%C3%A9` equals `%c3%a9`, and `%3A` equals `:`. Request validation
-/// has already refused encoded slashes and percent signs.
+/// What `{name%2F}` has after its name.
+const ENCODED_SLASH: &str = "%2F";
+
+/// Compares decoded segments: `%C3%A9` equals `%c3%a9`, and `%3A` equals `:`. Only `{name%2F}`
+/// matches a segment with an encoded slash. Request validation has already refused encoded percent
+/// signs.
 pub(super) fn matches(pattern: &str, path: &str) -> bool {
     if pattern == "*" {
-        return true;
+        return !has_encoded_slash(path);
     }
     let mut segments = path.split('/');
     let mut wanted = pattern.split('/').peekable();
     while let Some(want) = wanted.next() {
         if want == "*" && wanted.peek().is_none() {
-            return segments.next().is_some_and(|rest| !rest.is_empty());
+            let is_first = segments
+                .next()
+                .is_some_and(|first| !first.is_empty() && !has_encoded_slash(first));
+            return is_first && !segments.any(has_encoded_slash);
         }
         match segments.next() {
             Some(segment) if same(segment, want) => {}
-            Some(segment) if name_of(want).is_some() && !segment.is_empty() => {}
+            Some(segment) if is_parameter_for(want, segment) => {}
             _ => return false,
         }
     }
     segments.next().is_none()
+}
+
+fn is_parameter_for(want: &str, segment: &str) -> bool {
+    let may_be = || !has_encoded_slash(segment) || want.ends_with("%2F}");
+    name_of(want).is_some() && !segment.is_empty() && may_be()
+}
+
+/// Whether the text contains `%2F` in either case.
+fn has_encoded_slash(text: &str) -> bool {
+    text.contains("%2F") || text.contains("%2f")
+}
+
+/// The path as a server reads it that decodes slashes before it looks for a route.
+pub(super) fn with_decoded_slashes(path: &str) -> String {
+    path.replace("%2F", "/").replace("%2f", "/")
 }
 
 fn same(one: &str, other: &str) -> bool {
@@ -50,9 +72,10 @@ impl Specificity {
     }
 }
 
-/// Returns the name in a pattern segment of the form `{name}`.
+/// Returns the name in a pattern segment of the form `{name}` or `{name%2F}`.
 pub(super) fn name_of(segment: &str) -> Option<&str> {
-    segment.strip_prefix('{')?.strip_suffix('}')
+    let name = segment.strip_prefix('{')?.strip_suffix('}')?;
+    Some(name.strip_suffix(ENCODED_SLASH).unwrap_or(name))
 }
 
 /// Whether `pattern` has a parameter of this name.
@@ -63,7 +86,7 @@ pub(super) fn has_parameter(pattern: &str, name: &str) -> bool {
 }
 
 /// Whether any path can match this pattern. `*` must be the whole pattern or its last segment, and
-/// `{name}` must be a whole segment.
+/// `{name}` and `{name%2F}` must be a whole segment.
 pub(super) fn can_match(pattern: &str) -> bool {
     if pattern == "*" {
         return true;
@@ -80,7 +103,8 @@ pub(super) fn can_match(pattern: &str) -> bool {
         (_, Some(name)) => !name.is_empty() && plain(name),
         (_, None) => plain(segment),
     };
-    inner.is_ascii() && codes_are_whole(inner) && inner.split('/').enumerate().all(fits)
+    let codes = inner.replace("%2F}", "}");
+    inner.is_ascii() && codes_are_whole(&codes) && inner.split('/').enumerate().all(fits)
 }
 
 /// Whether every `%` starts a valid code of a character that a path may contain encoded.
@@ -117,6 +141,18 @@ mod tests {
             ("/caf%C3%A9", "/caf%c3%a9", true),
             ("/a:b", "/a%3Ab", true),
             ("/%70remium", "/premium", true),
+            ("/v1/models/{model%2F}", "/v1/models/org%2Fmodel", true),
+            ("/v1/models/{model%2F}", "/v1/models/org%2fmodel%2Fv2", true),
+            ("/v1/models/{model%2F}", "/v1/models/model", true),
+            ("/v1/models/{model%2F}", "/v1/models/", false),
+            ("/v1/models/{model%2F}", "/v1/models/org/model", false),
+            ("/v1/{a%2F}/{b}", "/v1/x%2Fy/z", true),
+            ("/v1/{a%2F}/{b}", "/v1/x/y%2Fz", false),
+            ("/v1/models/{model}", "/v1/models/org%2Fmodel", false),
+            ("/v1/models/*", "/v1/models/org%2Fmodel", false),
+            ("/v1/models/*", "/v1/models/a/org%2fmodel", false),
+            ("*", "/v1/models/org%2Fmodel", false),
+            ("/a", "/%2Fa", false),
         ] {
             assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
         }
@@ -137,6 +173,11 @@ mod tests {
             ("/a/*", true),
             ("/a/", true),
             ("/a/{b}/c", true),
+            ("/a/{b%2F}/c", true),
+            ("/a/{b%2f}/c", false),
+            ("/a/{%2F}", false),
+            ("/a/{b%2Fc}", false),
+            ("/a/b%2F", false),
             ("/a%20b", true),
             ("a", false),
             ("/a*", false),

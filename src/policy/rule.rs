@@ -1,13 +1,17 @@
 //! One rule: the requests that it names, and their requirements.
 
 use std::fmt;
+use std::sync::Arc;
 
-use http::{Method, Uri};
-use percent_encoding::percent_decode_str;
+use http::{HeaderValue, Method, Request};
+use voxgate_core::denial::DenialKind;
+use voxgate_speech::{Field, Place, Reader, Reading, SpeechProfile};
 
 use crate::principal::{KeyKind, Principal};
+use crate::speech::{self, KnownNames};
+use crate::websocket::asks_for_websocket;
 
-use super::pattern::{can_match, matches, name_of};
+use super::pattern::{can_match, matches};
 
 /// The scope of routes that synthesize speech, and therefore have a voice.
 const SPEAKING: &str = "tts:synthesize";
@@ -15,11 +19,11 @@ const SPEAKING: &str = "tts:synthesize";
 /// Names requests by method and path, and defines their requirements.
 ///
 /// ```
-/// use voxgate::policy::{Rule, Voice};
+/// use voxgate::policy::{Place, Rule};
 ///
 /// let rule = Rule::new("POST", "/v1/text-to-speech/{voice_id}")
 ///     .with_scope("tts:synthesize")
-///     .with_voice(Voice::Path("voice_id".into()));
+///     .with_voice(Place::Path("voice_id".into()));
 /// # let _ = rule;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +32,10 @@ pub struct Rule {
     method: Box<str>,
     pattern: Box<str>,
     scope: Option<Box<str>>,
+    /// A principal without scopes is refused, too.
+    explicit: bool,
     realtime: bool,
-    voice: Option<Voice>,
+    speech: Option<Arc<Reader>>,
     /// The name of the only dialect whose requests the rule applies to. `None` for all.
     dialect: Option<&'static str>,
 }
@@ -49,8 +55,9 @@ impl fmt::Display for InvalidRule {
         f.write_str(match self {
             Self::Method => "method must be \"*\" or a method in capitals, such as \"POST\"",
             Self::Pattern => {
-                "path must be \"*\", or begin with / and have {name} for a whole segment, * at its \
-                 end for the rest, and characters outside ASCII percent-encoded"
+                "path must be \"*\", or begin with / and have {name} for a whole segment, {name%2F} \
+                 for a segment that may contain encoded slashes, * at its end for the rest, and \
+                 characters outside ASCII percent-encoded"
             }
         })
     }
@@ -58,21 +65,15 @@ impl fmt::Display for InvalidRule {
 
 impl std::error::Error for InvalidRule {}
 
-/// The place in a request that names its voice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Voice {
-    /// The path segment that the pattern names `{name}`.
-    Path(Box<str>),
-    /// The query parameter of this name.
-    Query(Box<str>),
-}
-
 impl Rule {
     /// Names requests with this method (`*` means any) and a path that matches `pattern`: literal
-    /// segments, `{name}` for one segment, and `*` at the end for the rest. The pattern `*` matches
-    /// any path.
+    /// segments, `{name}` for one segment, `{name%2F}` for one segment that may contain encoded
+    /// slashes, and `*` at the end for the rest. The pattern `*` matches any path without encoded
+    /// slashes.
     ///
-    /// Paths are compared decoded and case-sensitively.
+    /// Paths are compared decoded and case-sensitively. A request with an encoded slash is refused
+    /// with 400 unless the rule that decides about it has `{name%2F}` in that place, and unless a
+    /// server that decodes the slash before it routes would reach no path with other requirements.
     ///
     /// By default, the rule requires no scope: every standard key is allowed.
     ///
@@ -105,8 +106,9 @@ impl Rule {
             method: method.into(),
             pattern: pattern.into(),
             scope: None,
+            explicit: false,
             realtime: false,
-            voice: None,
+            speech: None,
             dialect: None,
         })
     }
@@ -124,6 +126,15 @@ impl Rule {
         self
     }
 
+    /// Requires `scope` of every key: a key that is not limited to scopes is refused, too. For routes
+    /// that manage the server.
+    #[must_use]
+    pub fn with_explicit_scope(mut self, scope: &str) -> Self {
+        self.scope = Some(scope.into());
+        self.explicit = true;
+        self
+    }
+
     /// Also allows realtime keys. They need no scope.
     #[must_use]
     pub fn realtime(mut self) -> Self {
@@ -131,10 +142,30 @@ impl Rule {
         self
     }
 
-    /// Sets the place of the voice, for keys that are limited to voices.
+    /// Adds a place of the voice, for keys that are limited to voices.
     #[must_use]
-    pub fn with_voice(mut self, voice: Voice) -> Self {
-        self.voice = Some(voice);
+    pub fn with_voice(self, place: Place) -> Self {
+        self.with_place(Field::Voice, place)
+    }
+
+    /// Adds a place of a field, for keys that are limited to voices, models or languages, and for
+    /// meters.
+    #[must_use]
+    pub fn with_place(mut self, field: Field, place: Place) -> Self {
+        let known = self
+            .speech
+            .iter()
+            .flat_map(|reader| reader.profile().places());
+        let mut places = known.cloned().collect::<Vec<_>>();
+        places.push((field, place));
+        self.speech = Some(Arc::new(Reader::new(SpeechProfile::of_places(places))));
+        self
+    }
+
+    /// Sets where the requests have their text, voice and model.
+    #[must_use]
+    pub fn with_speech(mut self, profile: SpeechProfile) -> Self {
+        self.speech = Some(Arc::new(Reader::new(profile)));
         self
     }
 
@@ -156,16 +187,42 @@ impl Rule {
         self.scope.as_deref()
     }
 
+    /// Whether the scope is required of every key, also of those that are not limited to scopes.
+    #[must_use]
+    pub fn is_explicit(&self) -> bool {
+        self.explicit
+    }
+
     /// Whether realtime keys are allowed.
     #[must_use]
     pub fn is_realtime(&self) -> bool {
         self.realtime
     }
 
-    /// The place of the voice, if the rule has one.
+    /// The first place of the voice, in the request or in its messages.
     #[must_use]
-    pub fn voice(&self) -> Option<&Voice> {
-        self.voice.as_ref()
+    pub fn voice(&self) -> Option<&Place> {
+        let profile = self.speech.as_ref()?.profile();
+        let mut places = profile.places().iter().chain(profile.messages());
+        let voice = places.find(|(field, _)| matches!(field, Field::Voice | Field::DefaultVoice));
+        voice.map(|(_, place)| place)
+    }
+
+    /// Where the requests have their text, voice and model, if it is known.
+    #[must_use]
+    pub fn speech(&self) -> Option<&SpeechProfile> {
+        self.speech.as_deref().map(Reader::profile)
+    }
+
+    #[cfg(feature = "speech")]
+    pub(crate) fn reader(&self) -> Option<&Arc<Reader>> {
+        self.speech.as_ref()
+    }
+
+    /// Whether its requests have text spoken.
+    #[cfg(feature = "speech")]
+    pub(crate) fn speaks(&self) -> bool {
+        self.speech.is_some() || self.scope() == Some(SPEAKING)
     }
 
     pub(super) fn applies_to(&self, dialect: &str) -> bool {
@@ -176,148 +233,81 @@ impl Rule {
         (*self.method == *"*" || *self.method == *method.as_str()) && matches(&self.pattern, path)
     }
 
-    /// Whether this restricted principal may send a request that this rule names.
-    pub(super) fn permits(&self, principal: &Principal, uri: &Uri) -> bool {
+    /// Whether a request that both rules name needs the same, by either.
+    pub(super) fn requires_the_same_as(&self, other: &Self) -> bool {
+        let requirements = |rule: &Self| {
+            let Self {
+                scope,
+                explicit,
+                realtime,
+                speech,
+                ..
+            } = rule;
+            (scope.clone(), *explicit, *realtime, speech.clone())
+        };
+        requirements(self) == requirements(other)
+    }
+
+    /// Whether this principal has the scope that an explicit rule requires.
+    pub(super) fn permits_explicitly(&self, principal: &Principal) -> bool {
+        let granted = principal.scopes().is_some();
+        !self.explicit || (granted && principal.kind() == KeyKind::Standard)
+    }
+
+    /// Whether this restricted principal may send a request that this rule names. `reads_bodies`
+    /// says that what the head does not show is checked when the body or the messages are read.
+    pub(super) fn permits<B>(
+        &self,
+        principal: &Principal,
+        request: &Request<B>,
+        reads_bodies: bool,
+    ) -> Result<(), DenialKind> {
         let by_kind = match principal.kind() {
             KeyKind::Standard => self.scope().is_none_or(|scope| principal.has_scope(scope)),
             KeyKind::Realtime => self.realtime,
             _ => false,
         };
-        by_kind && (!principal.is_limited_to_voices() || self.permits_voice(principal, uri))
-    }
-
-    /// A voice that is not visible could be any voice. Only routes without synthesis need no voice.
-    fn permits_voice(&self, principal: &Principal, uri: &Uri) -> bool {
-        match &self.voice {
-            None => self.scope().is_some_and(|scope| scope != SPEAKING),
-            Some(voice) => voice
-                .of(&self.pattern, uri)
-                .is_some_and(|voice| principal.has_voice(&voice)),
+        if !by_kind || !self.permits_explicitly(principal) {
+            return Err(DenialKind::InsufficientScope);
         }
-    }
-}
-
-impl Voice {
-    /// Parses `path:name` or `query:name`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (place, name) = text.split_once(':')?;
-        match (place, name) {
-            (_, "") => None,
-            ("path", name) => Some(Self::Path(name.into())),
-            ("query", name) => Some(Self::Query(name.into())),
-            _ => None,
-        }
-    }
-
-    /// Returns the voice of the request. `None` if the request names no voice, or more than one.
-    fn of(&self, pattern: &str, uri: &Uri) -> Option<String> {
-        let found = match self {
-            Self::Path(name) => {
-                let segments = pattern.split('/').zip(uri.path().split('/'));
-                only(
-                    segments
-                        .filter(|(own, _)| name_of(own) == Some(name))
-                        .map(|(_, is)| is),
-                )
-            }
-            Self::Query(name) => {
-                if !names_once(uri.query().unwrap_or_default(), name) {
-                    return None;
-                }
-                let parameters = uri.query().unwrap_or_default().split('&');
-                let named = parameters.filter_map(|parameter| parameter.split_once('='));
-                only(
-                    named
-                        .filter(|(own, _)| decoded(own).as_deref() == Some(name))
-                        .map(|(_, is)| is),
-                )
-            }
+        let Some(reader) = &self.speech else {
+            // A voice that is not visible could be any voice. Only routes without synthesis need
+            // none.
+            let is_silent = self.scope().is_some_and(|scope| scope != SPEAKING);
+            return match is_silent {
+                true => Ok(()),
+                false => speech::require_names(principal, KnownNames::default()),
+            };
         };
-        decoded(found?)
-    }
-}
-
-impl fmt::Display for Voice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Path(name) => write!(f, "path:{name}"),
-            Self::Query(name) => write!(f, "query:{name}"),
+        let head = self.read_head(reader, request);
+        let known = speech::check_names(principal, &head)?;
+        match reads_bodies {
+            true => {
+                let is_websocket = asks_for_websocket(request);
+                speech::require_in_head(principal, known, reader.profile(), is_websocket)
+            }
+            false => speech::require_names(principal, known),
         }
+    }
+
+    /// What the head of a request that this rule names shows.
+    pub(crate) fn read_head<'a, B>(&self, reader: &Reader, request: &'a Request<B>) -> Reading<'a> {
+        let uri = request.uri();
+        let header = |name: &str| {
+            let values = request.headers().get_all(name).iter();
+            let text = |value: &'a HeaderValue| std::str::from_utf8(value.as_bytes()).ok();
+            values.map(text).collect()
+        };
+        reader.read_head(
+            &self.pattern,
+            uri.path(),
+            uri.query().unwrap_or_default(),
+            header,
+        )
     }
 }
 
 /// Whether a text is `*`, or a method in capitals. Methods are case-sensitive (RFC 9110 §9.1).
 fn is_method(text: &str) -> bool {
     text == "*" || (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase()))
-}
-
-fn only<'a>(mut values: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    values.next().filter(|_| values.next().is_none())
-}
-
-/// Whether only one parameter has this name, in all spellings that a server might accept: another
-/// case, white space, brackets, or `;` as the separator.
-fn names_once(query: &str, name: &str) -> bool {
-    let alike = |parameter: &&str| {
-        let given = parameter.split('=').next().unwrap_or_default();
-        let given = given.replace('+', " ");
-        let given = percent_decode_str(&given).decode_utf8_lossy();
-        let given = given.split(['[', '\0']).next().unwrap_or_default();
-        given.trim().eq_ignore_ascii_case(name)
-    };
-    !query.contains(';') && query.split('&').filter(alike).count() == 1
-}
-
-fn decoded(text: &str) -> Option<String> {
-    let text = percent_decode_str(text).decode_utf8().ok()?;
-    Some(text.into_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_voice_in_the_query_must_be_unique_in_every_spelling() {
-        let voice = Voice::Query("speaker".into());
-        for (query, expected) in [
-            ("speaker=a", Some("a")),
-            ("x=1&speaker=a", Some("a")),
-            ("speaker=a&Speaker=b", None),
-            ("speaker=a;speaker=b", None),
-            ("speaker=a&speaker[]=b", None),
-            ("speaker=a&+speaker=b", None),
-            ("speaker=a&speaker%00x=b", None),
-            ("speaker=a&speaker", None),
-            ("Speaker=a", None),
-        ] {
-            let uri: Uri = format!("/?{query}").parse().expect("a URI");
-            assert_eq!(voice.of("/", &uri).as_deref(), expected, "{query}");
-        }
-    }
-
-    #[test]
-    fn a_voice_is_read_from_its_place() {
-        let uri: Uri = "/v1/tts/a%20b/stream?x=1&v%6Fice=cove&two=1&two=2"
-            .parse()
-            .expect("a URI");
-        for (voice, expected) in [
-            ("path:voice_id", Some("a b")),
-            ("path:other", None),
-            ("query:voice", Some("cove")),
-            ("query:two", None),
-            ("query:none", None),
-        ] {
-            let voice = Voice::parse(voice).expect("a place");
-            assert_eq!(voice.to_string().split(':').count(), 2);
-            assert_eq!(
-                voice.of("/v1/tts/{voice_id}/stream", &uri).as_deref(),
-                expected
-            );
-        }
-        for wrong in ["", "path", "path:", "body:voice"] {
-            assert_eq!(Voice::parse(wrong), None, "{wrong}");
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Limits repeated failed authentications from one address.
+//! Slows down addresses that fail to authenticate again and again.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,13 +6,23 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::delay::{Delay, Delays};
+
 /// The time in which failures are counted.
 const WINDOW: Duration = Duration::from_secs(60);
-/// The longest `Retry-After`.
-const LONGEST: Duration = Duration::from_secs(60);
 /// Maximum number of addresses in one generation. There are two generations; an entry takes about
 /// 80 bytes.
 const ADDRESSES: usize = 8192;
+
+/// What happens to the refusal of an address that failed too often. The refusal itself stays the
+/// same: an SDK that gets 429 for a wrong key repeats it, and some wait for as long as it says.
+#[derive(Debug)]
+pub(crate) enum SlowDown {
+    /// It is sent later.
+    Delay(Delay),
+    /// Too many refusals wait already. It is sent at once, and the connection is closed.
+    Close,
+}
 
 /// Failed authentications of the last minutes.
 ///
@@ -20,6 +30,7 @@ const ADDRESSES: usize = 8192;
 pub(super) struct AuthFailures {
     most: NonZeroU32,
     recent: Mutex<Recent>,
+    delays: Delays,
 }
 
 #[derive(Default)]
@@ -33,9 +44,8 @@ struct Recent {
 struct Record {
     window: Instant,
     failures: u32,
-    /// Failures beyond the allowed number.
-    excess: u32,
-    until: Instant,
+    /// There were too many failures in the minute before.
+    was_slowed: bool,
 }
 
 impl AuthFailures {
@@ -44,18 +54,25 @@ impl AuthFailures {
         Self {
             most,
             recent: Mutex::default(),
+            delays: Delays::default(),
         }
     }
 
-    /// Counts a failure. If there were too many, returns how long to wait. The wait doubles each
-    /// time.
-    pub(super) fn count(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
+    /// Counts a failure. If there were too many from this address, returns what happens to the
+    /// refusal.
+    pub(super) fn slow_down(&self, peer: IpAddr, now: Instant) -> Option<SlowDown> {
         let address = network(peer);
+        let delay = || self.delays.begin(address, now);
+        self.is_too_many(address, now)
+            .then(|| delay().map_or(SlowDown::Close, SlowDown::Delay))
+    }
+
+    fn is_too_many(&self, address: IpAddr, now: Instant) -> bool {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let mut record = recent.take(&address).unwrap_or(Record::new(now));
-        let wait = record.count(self.most.get(), now);
+        let is_too_many = record.count(self.most.get(), now);
         recent.put(address, record);
-        wait
+        is_too_many
     }
 }
 
@@ -78,28 +95,19 @@ impl Record {
         Self {
             window: now,
             failures: 0,
-            excess: 0,
-            until: now,
+            was_slowed: false,
         }
     }
 
-    fn count(&mut self, most: u32, now: Instant) -> Option<Duration> {
+    /// Counts a failure. Returns whether there were too many, in this minute or in the one before.
+    fn count(&mut self, most: u32, now: Instant) -> bool {
         let age = now.duration_since(self.window);
         if age >= WINDOW {
-            // An address that stayed within the limit for a whole window starts again at zero.
-            if self.failures <= most || age >= 2 * WINDOW {
-                self.excess = 0;
-            }
+            self.was_slowed = self.failures > most && age < 2 * WINDOW;
             (self.window, self.failures) = (now, 0);
         }
         self.failures = self.failures.saturating_add(1);
-        if self.failures <= most && now >= self.until {
-            return None;
-        }
-        let wait = Duration::from_secs(1 << self.excess.min(6)).min(LONGEST);
-        self.excess = self.excess.saturating_add(1);
-        self.until = now + wait;
-        Some(wait)
+        self.was_slowed || self.failures > most
     }
 }
 
@@ -127,35 +135,38 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_grows_and_is_reset() {
+    fn an_address_is_slowed_until_a_minute_with_few_failures() {
         let failures = failures(2);
         let (start, here) = (Instant::now(), peer("192.0.2.1"));
-        let at = |seconds| failures.count(here, start + Duration::from_secs(seconds));
-        let waits = |seconds: u64| at(seconds).map(|wait| wait.as_secs());
-        assert_eq!([waits(0), waits(1)], [None, None]);
-        let grown = [1, 2, 4, 8, 16, 32, 60, 60].map(Some);
-        assert_eq!([(); 8].map(|()| waits(2)), grown);
-        assert_eq!(waits(61), Some(60), "told to wait until 62");
-        assert_eq!(waits(122), None, "waited");
-        assert_eq!(
-            [waits(123), waits(124)],
-            [None, Some(1)],
-            "after a minute with few"
-        );
-        assert_eq!(waits(183), None, "the next minute");
-        assert_eq!(
-            [waits(184), waits(185)],
-            [None, Some(2)],
-            "after one with too many"
-        );
-        assert_eq!([waits(500), waits(501), waits(502)], [None, None, Some(1)]);
+        let is_slowed = |seconds| failures.is_too_many(here, start + Duration::from_secs(seconds));
+        assert_eq!([0, 1, 2, 59].map(is_slowed), [false, false, true, true]);
+        assert_eq!([60, 61].map(is_slowed), [true, true], "the minute after");
+        let few = [120, 121, 122].map(is_slowed);
+        assert_eq!(few, [false, false, true], "after a minute with few");
+        assert!(!is_slowed(500), "after a long time");
+    }
+
+    #[test]
+    fn a_refusal_waits_while_there_is_room_and_closes_the_connection_otherwise() {
+        let failures = failures(1);
+        let (now, here) = (Instant::now(), peer("192.0.2.1"));
+        assert!(failures.slow_down(here, now).is_none());
+        let mut waiting = Vec::new();
+        while let Some(SlowDown::Delay(delay)) = failures.slow_down(here, now) {
+            waiting.push(delay);
+        }
+        assert!((1..100).contains(&waiting.len()), "{}", waiting.len());
+        let there = peer("192.0.2.2");
+        assert!(failures.slow_down(there, now).is_none());
+        let other = failures.slow_down(there, now);
+        assert!(matches!(other, Some(SlowDown::Delay(_))), "room for others");
     }
 
     #[test]
     fn addresses_are_grouped_by_subscriber_network() {
         let failures = failures(1);
         let now = Instant::now();
-        let is_slowed = |text| failures.count(peer(text), now).is_some();
+        let is_slowed = |text| failures.slow_down(peer(text), now).is_some();
         assert!(!is_slowed("2001:db8:0:1::1"));
         assert!(is_slowed("2001:db8:0:1:ffff::2"));
         assert!(!is_slowed("2001:db8:0:2::1"));
@@ -169,11 +180,11 @@ mod tests {
         let failures = failures(1);
         let now = Instant::now();
         let here = peer("192.0.2.1");
-        failures.count(here, now);
+        failures.is_too_many(here, now);
         for number in 0..100_000_u128 {
-            failures.count(Ipv6Addr::from(number << 64).into(), now);
+            failures.is_too_many(Ipv6Addr::from(number << 64).into(), now);
             if number % 1000 == 0 {
-                assert!(failures.count(here, now).is_some(), "{number}");
+                assert!(failures.is_too_many(here, now), "{number}");
             }
         }
         let recent = failures.recent.lock().expect("a lock");

@@ -36,6 +36,7 @@ pub struct LimiterBuilder {
     on_failure: OnFailure,
     auth_failures: Option<NonZeroU32>,
     header_fields: bool,
+    load_report: bool,
 }
 
 impl LimiterBuilder {
@@ -48,6 +49,7 @@ impl LimiterBuilder {
             on_failure: OnFailure::default(),
             auth_failures: None,
             header_fields: true,
+            load_report: false,
         }
     }
 
@@ -87,8 +89,12 @@ impl LimiterBuilder {
         self
     }
 
-    /// Answers failed authentications with 429 if one address causes more than `most_a_minute` in a
-    /// minute, with a growing `Retry-After`. A valid credential from the address is still accepted.
+    /// Slows down an address that fails to authenticate more than `most_a_minute` times in a minute:
+    /// its refusals are sent half a second later. At most 16 wait for one address (for IPv6, for one
+    /// `/64` network) and 1024 in all. Beyond that, the refusal is sent at once and the connection is
+    /// closed. The refusals stay the same, and a valid credential from the address is not delayed.
+    ///
+    /// The first delay starts a thread, so no runtime is needed.
     pub fn with_auth_failure_limit(mut self, most_a_minute: NonZeroU32) -> Self {
         self.auth_failures = Some(most_a_minute);
         self
@@ -98,6 +104,16 @@ impl LimiterBuilder {
     /// (draft-ietf-httpapi-ratelimit-headers-10). The default is true.
     pub fn with_header_fields(mut self, header_fields: bool) -> Self {
         self.header_fields = header_fields;
+        self
+    }
+
+    /// Sets whether responses have the field `endpoint-load-metrics` (ORCA), unless the inner service
+    /// has sent one: the part of [`with_upstream_concurrency`](Self::with_upstream_concurrency) that
+    /// is in use, as `application_utilization` from 0 to 1, and the number of requests, as
+    /// `named_metrics.in_flight`. With a shared store, it is the part of this replica's share. The
+    /// default is false; without a limit of the upstream it has no effect.
+    pub fn with_load_report(mut self, load_report: bool) -> Self {
+        self.load_report = load_report;
         self
     }
 
@@ -126,6 +142,7 @@ impl LimiterBuilder {
             on_failure: self.on_failure,
             auth_failures: self.auth_failures.map(AuthFailures::new),
             header_fields: self.header_fields,
+            load_report: self.load_report,
         })
     }
 

@@ -6,6 +6,7 @@
 //! The upstream's limit is not reported, because it is not a quota of the caller.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -20,12 +21,15 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(crate) struct HeaderFields {
     policy: Option<HeaderValue>,
     limit: Option<HeaderValue>,
+    /// The concurrency of the key or account that has fewer slots left: used and allowed.
+    concurrency: Option<[u32; 2]>,
 }
 
 impl HeaderFields {
     /// The fields of a request that has started.
     pub(super) fn granted(request: &AcquireRequest, remaining: &Remaining) -> Self {
         let mut texts = Texts::new();
+        let mut concurrency = None;
         for (scope, limits) in scopes(request) {
             let Some(left) = remaining.get(scope) else {
                 continue;
@@ -36,26 +40,46 @@ impl HeaderFields {
             }
             if let Some(permits) = left.concurrency {
                 texts.left(scope.concurrency(), permits, None);
+                let most = limits.concurrency.map_or(permits, NonZeroU32::get);
+                let used = [most.saturating_sub(permits), most];
+                let is_scarcer = |[used, most]: &[u32; 2]| permits < most - used;
+                if concurrency.as_ref().is_none_or(is_scarcer) {
+                    concurrency = Some(used);
+                }
             }
         }
-        texts.into_fields()
+        texts.into_fields(concurrency)
     }
 
     /// The fields of a refused request. The limit that refused it has no remainder. The remainders
     /// of other limits are unknown.
     pub(super) fn refused(request: &AcquireRequest, error: AcquireError) -> Self {
         let mut texts = Texts::new();
+        let mut concurrency = None;
         for (scope, limits) in scopes(request) {
             texts.policies(scope, limits);
             if let AcquireError::Exceeded(exceeded) = error {
                 if exceeded.limit == scope.concurrency() {
                     texts.left(exceeded.limit, 0, None);
+                    concurrency = limits.concurrency.map(|most| [most.get(); 2]);
                 } else if Some(exceeded.limit) == scope.rate() {
                     texts.left(exceeded.limit, 0, exceeded.retry_after);
                 }
             }
         }
-        texts.into_fields()
+        texts.into_fields(concurrency)
+    }
+
+    /// Writes the concurrency into two fields of the vendor: used and allowed.
+    pub(crate) fn write_concurrency(
+        &self,
+        [used, allowed]: &'static [HeaderName; 2],
+        headers: &mut HeaderMap,
+    ) {
+        if let Some([in_use, most]) = self.concurrency {
+            headers.insert(used, in_use.into());
+            headers.insert(allowed, most.into());
+        }
     }
 
     /// Replaces both fields of the inner service, because the remainder of a limit is useless
@@ -106,7 +130,7 @@ impl Texts {
         }
     }
 
-    fn into_fields(self) -> HeaderFields {
+    fn into_fields(self, concurrency: Option<[u32; 2]>) -> HeaderFields {
         let value = |text: String| {
             let some = Some(text).filter(|text| !text.is_empty());
             some.and_then(|text| HeaderValue::try_from(text).ok())
@@ -114,6 +138,7 @@ impl Texts {
         HeaderFields {
             policy: value(self.policy),
             limit: value(self.limit),
+            concurrency,
         }
     }
 }
@@ -141,7 +166,6 @@ fn seconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::num::NonZeroU32;
 
     use voxgate_limits::{Lease, LimitExceeded, LimitStore as _, LocalStore, Rate, ScopeRemaining};
 
@@ -200,6 +224,33 @@ mod tests {
             shown(&HeaderFields::refused(&request, exceeded.into())),
             [policy, left]
         );
+    }
+
+    #[test]
+    fn the_scarcer_concurrency_is_told_in_the_fields_of_the_vendor() {
+        static NAMES: [HeaderName; 2] = [
+            HeaderName::from_static("used"),
+            HeaderName::from_static("most"),
+        ];
+        let shown = |fields: &HeaderFields| {
+            let mut headers = HeaderMap::new();
+            fields.write_concurrency(&NAMES, &mut headers);
+            let value = |name| Some(headers.get(name)?.to_str().ok()?.to_owned());
+            value("used").zip(value("most"))
+        };
+        let told = |used: &str, most: &str| Some((used.to_owned(), most.to_owned()));
+        let request = AcquireRequest::new("a", limits(None, None, Some(4)))
+            .with_account("acme", limits(None, None, Some(2)));
+        let store = LocalStore::new(true);
+        let (_first, remaining) = acquire(&store, &request).expect("the first");
+        let fields = HeaderFields::granted(&request, &remaining);
+        assert_eq!(shown(&fields), told("1", "2"));
+        let _second = acquire(&store, &request).expect("the second");
+        let exceeded = acquire(&store, &request).expect_err("too many");
+        let fields = HeaderFields::refused(&request, exceeded);
+        assert_eq!(shown(&fields), told("2", "2"));
+        let rate = LimitExceeded::rate(LimitScope::Key, Duration::from_secs(1));
+        assert_eq!(shown(&HeaderFields::refused(&request, rate.into())), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use voxgate_core::denial::{Denial, DenialKind};
 use voxgate_limits::{
     AcquireError, AcquireFuture, AcquireRequest, Decision, Granted, Limit, LimitStore, Limits,
@@ -15,9 +16,10 @@ use voxgate_limits::{
 use crate::principal::Principal;
 
 use super::admission::{Admission, Admitted};
-use super::auth_failures::AuthFailures;
+use super::auth_failures::{AuthFailures, SlowDown};
 use super::builder::LimiterBuilder;
 use super::header_fields::HeaderFields;
+use super::load_report;
 use super::on_failure::OnFailure;
 use super::permit::{Permit, Refused};
 use super::request::acquire_request;
@@ -60,6 +62,7 @@ pub(super) struct Parts {
     pub(super) on_failure: OnFailure,
     pub(super) auth_failures: Option<AuthFailures>,
     pub(super) header_fields: bool,
+    pub(super) load_report: bool,
 }
 
 /// The usage at one moment.
@@ -197,21 +200,30 @@ impl Limiter {
         match decision.result {
             Ok(granted) => {
                 let fields = fields(&|| HeaderFields::granted(request, &granted.remaining));
-                Ok(Permit::new(granted.lease, fields, decision.waited))
+                let permit = Permit::new(granted.lease, fields, decision.waited);
+                Ok(permit.with_load(self.load()))
             }
             Err(error) => Err(Box::new(Refused {
                 fields: fields(&|| HeaderFields::refused(request, error)),
+                load: self.load(),
                 queued: decision.waited,
-                ..Refused::new(denial_of(error), None)
+                ..Refused::new(denial_of(error))
             })),
         }
     }
 
-    /// Counts a failed authentication. Returns the denial if there were too many from this address.
-    pub(crate) fn slow_down(&self, peer: IpAddr) -> Option<Denial> {
+    /// The load report of a response, if it is asked for.
+    fn load(&self) -> Option<HeaderValue> {
+        let limit = self.0.upstream.filter(|_| self.0.load_report)?;
+        let replicas = self.store_status().map_or(1, |status| status.replicas);
+        load_report::report(self.usage().in_flight, limit, replicas)
+    }
+
+    /// Counts a failed authentication. If there were too many from this address, returns what
+    /// happens to the refusal.
+    pub(crate) fn slow_down(&self, peer: IpAddr) -> Option<SlowDown> {
         let failures = self.0.auth_failures.as_ref()?;
-        let wait = failures.count(peer, Instant::now())?;
-        Some(rate_limited(Limit::PeerFailures, wait))
+        failures.slow_down(peer, Instant::now())
     }
 }
 

@@ -19,8 +19,10 @@
 mod admission;
 mod auth_failures;
 mod builder;
+mod delay;
 mod header_fields;
 mod limiter;
+mod load_report;
 mod on_failure;
 mod permit;
 mod request;
@@ -32,7 +34,9 @@ pub use voxgate_limits::{
 };
 
 pub(crate) use self::admission::{Admission, Admitted};
+pub(crate) use self::auth_failures::SlowDown;
 pub use self::builder::LimiterBuilder;
+pub(crate) use self::delay::Delay;
 pub use self::limiter::{Limiter, Usage};
 pub use self::on_failure::OnFailure;
 pub(crate) use self::permit::{Permit, Refused};

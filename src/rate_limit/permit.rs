@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use voxgate_core::denial::Denial;
 use voxgate_limits::Lease;
 
 use super::header_fields::HeaderFields;
+use super::load_report;
 
 /// The permit of a request in flight. Dropping it releases the request's slots.
 #[derive(Default)]
@@ -19,6 +20,9 @@ struct Held {
     /// The lease of the local store, if there is a shared one.
     local: Option<Lease>,
     fields: HeaderFields,
+    /// The vendor's names of the fields for the concurrency.
+    concurrency_fields: Option<&'static [HeaderName; 2]>,
+    load: Option<HeaderValue>,
     queued: Option<Duration>,
 }
 
@@ -28,6 +32,8 @@ impl Permit {
             _lease: lease,
             local: None,
             fields,
+            concurrency_fields: None,
+            load: None,
             queued,
         })))
     }
@@ -40,6 +46,21 @@ impl Permit {
         self
     }
 
+    /// Reports this load, unless the response of the inner service has its own report.
+    pub(super) fn with_load(mut self, load: Option<HeaderValue>) -> Self {
+        if let Some(held) = &mut self.0 {
+            held.load = load;
+        }
+        self
+    }
+
+    /// Also reports the concurrency in these fields: used and allowed.
+    pub(crate) fn name_concurrency(&mut self, names: Option<&'static [HeaderName; 2]>) {
+        if let Some(held) = &mut self.0 {
+            held.concurrency_fields = names;
+        }
+    }
+
     /// How long the request waited for the permit. `None` if it did not wait.
     pub(crate) fn queued(&self) -> Option<Duration> {
         self.0.as_ref()?.queued
@@ -49,6 +70,12 @@ impl Permit {
     pub(crate) fn write_fields(&self, headers: &mut HeaderMap) {
         if let Some(held) = &self.0 {
             held.fields.write(headers);
+            if let Some(names) = held.concurrency_fields {
+                held.fields.write_concurrency(names, headers);
+            }
+            if let Some(load) = &held.load {
+                load_report::write(load, headers);
+            }
         }
     }
 }
@@ -63,23 +90,33 @@ impl fmt::Debug for Permit {
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) denial: Denial,
-    /// The denial that is shown to the caller instead.
-    pub(super) told: Option<Denial>,
     pub(crate) fields: HeaderFields,
+    pub(crate) load: Option<HeaderValue>,
     pub(crate) queued: Option<Duration>,
 }
 
 impl Refused {
-    pub(crate) fn new(denial: Denial, told: Option<Denial>) -> Self {
+    pub(crate) fn new(denial: Denial) -> Self {
         Self {
             denial,
-            told,
             fields: HeaderFields::default(),
+            load: None,
             queued: None,
         }
     }
 
-    pub(crate) fn told(&self) -> &Denial {
-        self.told.as_ref().unwrap_or(&self.denial)
+    /// Adds the header fields that report limits and load.
+    pub(crate) fn write_fields(
+        &self,
+        concurrency_fields: Option<&'static [HeaderName; 2]>,
+        headers: &mut HeaderMap,
+    ) {
+        self.fields.write(headers);
+        if let Some(names) = concurrency_fields {
+            self.fields.write_concurrency(names, headers);
+        }
+        if let Some(load) = &self.load {
+            load_report::write(load, headers);
+        }
     }
 }

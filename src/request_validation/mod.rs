@@ -34,15 +34,17 @@ pub enum RequestValidation {
 }
 
 impl RequestValidation {
+    /// `allows_encoded_slashes` is asked only about a path that has them.
     pub(crate) fn check(
         self,
         method: &Method,
         uri: &Uri,
         version: Version,
         headers: &HeaderMap,
+        allows_encoded_slashes: impl FnOnce() -> bool,
     ) -> Result<(), DenialKind> {
         if self == Self::Server {
-            return target::path_is_unambiguous(uri.path());
+            return target::path_is_unambiguous(uri.path(), allows_encoded_slashes);
         }
         let refused = ["TRACE", "TRACK", "CONNECT"];
         if refused
@@ -54,7 +56,7 @@ impl RequestValidation {
         host::check(uri, version, headers)?;
         target::check_form(uri)?;
         if !target::is_server_wide_options(method, uri) {
-            target::path_is_unambiguous(uri.path())?;
+            target::path_is_unambiguous(uri.path(), allows_encoded_slashes)?;
         }
         if self == Self::StrictProxy {
             fields::check_names(headers)?;
@@ -76,7 +78,7 @@ mod tests {
         }
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let uri: Uri = uri.parse().expect("a target");
-        RequestValidation::Proxy.check(&method, &uri, version, &headers)
+        RequestValidation::Proxy.check(&method, &uri, version, &headers, || false)
     }
 
     #[test]

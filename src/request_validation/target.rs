@@ -1,6 +1,7 @@
 //! The target of a request: its scheme, and a path that can be read in only one way.
 
 use http::{Method, Uri};
+use percent_encoding::percent_decode_str;
 
 use voxgate_core::denial::DenialKind;
 
@@ -29,7 +30,11 @@ pub(super) fn is_server_wide_options(method: &Method, uri: &Uri) -> bool {
 }
 
 /// Checks that the path is absolute and that each octet has one meaning (RFC 3986 §3.3, §6.2.2).
-pub(super) fn path_is_unambiguous(path: &str) -> Result<(), DenialKind> {
+/// `allows_slashes` is asked about a path with encoded slashes in it that is good otherwise.
+pub(super) fn path_is_unambiguous(
+    path: &str,
+    allows_slashes: impl FnOnce() -> bool,
+) -> Result<(), DenialKind> {
     let ambiguous = Err(DenialKind::AmbiguousPath);
     let Some(rest) = path.strip_prefix('/') else {
         return ambiguous;
@@ -39,10 +44,13 @@ pub(super) fn path_is_unambiguous(path: &str) -> Result<(), DenialKind> {
     if !bytes.iter().all(plain) {
         return ambiguous;
     }
+    let mut has_slash = false;
     if path.contains('%') {
         for (at, _) in path.match_indices('%') {
             match decode(&bytes[at..]) {
-                None | Some(b'/' | b'\\' | b'%' | 0..=0x1f | 0x7f) => return ambiguous,
+                None | Some(b'\\' | b'%' | 0..=0x1f | 0x7f) => return ambiguous,
+                Some(b'/') => has_slash = true,
+                Some(first) if is_overlong(first, &bytes[at + 3..]) => return ambiguous,
                 Some(_) => {}
             }
         }
@@ -54,12 +62,49 @@ pub(super) fn path_is_unambiguous(path: &str) -> Result<(), DenialKind> {
         if segment.is_empty() && segments.peek().is_some() {
             return ambiguous;
         }
-        let may_be_dots = segment.starts_with(['.', '%']);
-        if may_be_dots && is_dot_segment(segment.split(';').next().unwrap_or_default()) {
+        if is_dot_segment_with_parameters(segment) {
             return ambiguous;
         }
     }
-    Ok(())
+    match has_slash && !(slashes_are_unambiguous(rest) && allows_slashes()) {
+        true => ambiguous,
+        false => Ok(()),
+    }
+}
+
+/// Whether the path has the same meaning for servers that decode `%2F` before they split the path,
+/// except for the number of its segments: no part is empty or a dot segment.
+fn slashes_are_unambiguous(path: &str) -> bool {
+    let has_slash = |segment: &&str| segment.contains("%2F") || segment.contains("%2f");
+    let mut segments = path.split('/').filter(has_slash);
+    let is_part = |part: &str| !part.is_empty() && !is_dot_segment_with_parameters(part);
+    let is_text = |part: &str| percent_decode_str(part).decode_utf8().is_ok();
+    segments.all(|segment| {
+        let mut parts = segment.split("%2F").flat_map(|part| part.split("%2f"));
+        is_text(segment) && parts.all(is_part)
+    })
+}
+
+/// Whether an encoded octet and the next one are the start of an overlong form of UTF-8 (RFC 3629
+/// §3). Some decoders read `%C0%AF` as `/` and `%C0%AE` as a dot.
+fn is_overlong(first: u8, rest: &[u8]) -> bool {
+    let next = || {
+        rest.first()
+            .filter(|byte| **byte == b'%')
+            .and_then(|_| decode(rest))
+    };
+    match first {
+        0xc0 | 0xc1 => next().is_some_and(|byte| (0x80..=0xbf).contains(&byte)),
+        0xe0 => next().is_some_and(|byte| (0x80..=0x9f).contains(&byte)),
+        0xf0 => next().is_some_and(|byte| (0x80..=0x8f).contains(&byte)),
+        _ => false,
+    }
+}
+
+/// Whether the segment is `.` or `..`, with or without parameters (`..;x`).
+fn is_dot_segment_with_parameters(segment: &str) -> bool {
+    let may_be_dots = segment.starts_with(['.', '%']);
+    may_be_dots && is_dot_segment(segment.split(';').next().unwrap_or_default())
 }
 
 /// Whether the segment is `.` or `..`, with its dots encoded or not.
@@ -96,8 +141,11 @@ mod tests {
             "/voice%20one",
             "/tts/v1/voice:stream",
             "/%C3%A9",
+            // Latin-1, and UTF-8 of three and four octets.
+            "/%C0%41/%E9",
+            "/%E2%82%AC/%F0%9F%8E%99",
         ] {
-            assert_eq!(path_is_unambiguous(path), Ok(()), "{path}");
+            assert_eq!(path_is_unambiguous(path, || false), Ok(()), "{path}");
         }
     }
 
@@ -129,13 +177,61 @@ mod tests {
             "/a/..;x/b",
             "/a/%2e%2e;x/b",
             "/a\u{e9}",
+            "/a%c0%afb",
+            "/a/%C0%AE%c0%ae/b",
+            "/a%E0%80%AFb",
+            "/a%f0%80%80%afb",
             "/a\tb",
         ] {
             assert_eq!(
-                path_is_unambiguous(path),
+                path_is_unambiguous(path, || false),
                 Err(DenialKind::AmbiguousPath),
                 "{path}"
             );
+        }
+    }
+
+    #[test]
+    fn an_encoded_slash_passes_where_it_is_allowed() {
+        for path in [
+            "/v1/models/org%2Fmodel",
+            "/v1/models/org%2fmodel%2Fv1.0",
+            "/v1/models/caf%C3%A9%2Fmodel/x",
+            "/v1/models/.org%2F..model",
+        ] {
+            assert_eq!(path_is_unambiguous(path, || true), Ok(()), "{path}");
+            let refused = Err(DenialKind::AmbiguousPath);
+            assert_eq!(path_is_unambiguous(path, || false), refused, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_slash_does_not_hide_another_path() {
+        for path in [
+            "/a%2F..%2Fb",
+            "/a%2f%2e%2E%2Fb",
+            "/a/%2e%2e%2Fb",
+            "/a/..%2fb",
+            "/a/.%2fb",
+            "/a/b%2F..",
+            "/a/b%2F%2e",
+            "/a/b%2F..;x%2Fc",
+            "/a/b%2F%2Fc",
+            "/a/b%2F",
+            "/a/%2Fb",
+            "/%2F",
+            "/a/b%252Fc%2Fd",
+            "/a/b%252F%2F..",
+            "/a/b%2F%5C..",
+            "/a/b%2F%00",
+            "/a/b%2F%c0%ae%c0%ae",
+            "/a/b%2F%ff",
+            "/a/b%2",
+            "/a/b%2Fc/../d",
+            "/a//b%2Fc",
+        ] {
+            let refused = Err(DenialKind::AmbiguousPath);
+            assert_eq!(path_is_unambiguous(path, || true), refused, "{path}");
         }
     }
 }

@@ -90,6 +90,8 @@ SETTINGS = {
     "upstream.health": ("GET /health", "VOXGATE_UPSTREAM_HEALTH"),
     "headers.forwarded": ("on", "VOXGATE_FORWARDED"),
     "headers.via": ("door", "VOXGATE_VIA"),
+    "speech.bodyInspectKiB": ("14", "VOXGATE_BODY_INSPECT_KIB"),
+    "speech.bodyHeldMiB": ("15", "VOXGATE_BODY_HELD_MIB"),
     "shutdown.drainSeconds": ("14", "VOXGATE_DRAIN_SECONDS"),
     "log.filter": ("debug", "VOXGATE_LOG"),
     "log.format": ("text", "VOXGATE_LOG_FORMAT"),
@@ -99,7 +101,9 @@ SETTINGS = {
     "limits.upstreamConcurrency": ("18", "VOXGATE_LIMIT_UPSTREAM_CONCURRENCY"),
     "limits.queue": ("19", "VOXGATE_LIMIT_QUEUE"),
     "limits.queueTimeoutSeconds": ("20", "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS"),
+    "filterLists": ("on", "VOXGATE_FILTER_LISTS"),
     "limits.headers": ("off", "VOXGATE_LIMIT_HEADERS"),
+    "limits.loadReport": ("on", "VOXGATE_LIMIT_LOAD_REPORT"),
     # Zero is different from unset.
     "limits.authFailures": ("0", "VOXGATE_LIMIT_AUTH_FAILURES"),
     "limits.onFailure": ("deny", "VOXGATE_LIMIT_ON_FAILURE"),

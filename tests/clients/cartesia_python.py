@@ -13,6 +13,7 @@ import sys
 import cartesia
 import httpx
 from aiohttp import web
+from websockets.exceptions import ConnectionClosed
 
 import harness
 from handshakes import HandshakeTest, replay
@@ -72,6 +73,7 @@ def options(server: Child, **credential: str) -> dict:
 
 class Cartesia(HandshakeTest, RetryTest):
     dialect = "cartesia"
+    voice = VOICE["id"]
     long_wait = STAINLESS
 
     @classmethod
@@ -148,6 +150,19 @@ class Cartesia(HandshakeTest, RetryTest):
         self.expect_decision(
             "refused", "insufficient_scope", key_id="reader", request_id=body["request_id"]
         )
+
+    def test_a_voice_of_another_key_is_a_permission_error(self) -> None:
+        with cartesia.Cartesia(**options(self.gateway, api_key=self.voice_key)) as sdk:
+            self.assertEqual(sdk.tts.generate(**REQUEST).read(), SOUND)
+        sound = self.over_websocket(self.gateway, api_key=self.voice_key)
+        self.assertEqual(sound, SOUND)
+        self.upstream.take()
+        self.refusal(self.gateway, self.other_voice_key, cartesia.PermissionDeniedError, 403)
+        # The voice is in the message, so that the socket opens and the message closes it.
+        with self.assertRaises(ConnectionClosed) as caught:
+            self.over_websocket(self.gateway, api_key=self.other_voice_key)
+        closed = caught.exception.rcvd
+        self.assertEqual((closed.code, closed.reason), (1008, "voice_not_allowed"))
 
     def test_too_many_requests_are_a_rate_limit_error(self) -> None:
         self.refusal(self.busy, self.keys.limited, cartesia.RateLimitError, 429)

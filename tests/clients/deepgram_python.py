@@ -55,6 +55,7 @@ def options(server: Child, **credential: str) -> dict:
 
 class Deepgram(HandshakeTest, RetryTest):
     dialect = "deepgram"
+    voice = MODEL
     long_wait = FERN
 
     @classmethod
@@ -142,6 +143,22 @@ class Deepgram(HandshakeTest, RetryTest):
         self.expect_decision(
             "refused", "insufficient_scope", key_id="reader", request_id=body["request_id"]
         )
+
+    def test_a_model_of_another_key_is_an_api_error_403(self) -> None:
+        self.assertEqual(self.over_http(self.gateway, api_key=self.voice_key), SOUND)
+        self.assertEqual(self.over_websocket(self.gateway, api_key=self.voice_key), SOUND)
+        self.upstream.take()
+        body = self.refusal(self.gateway, 403, api_key=self.other_voice_key)
+        self.assertEqual(body["err_code"], "INSUFFICIENT_PERMISSIONS")
+        self.assertEqual(
+            body["err_msg"], "Project does not have access to the requested model."
+        )
+        self.expect_refused_handshake(
+            self.other_voice_key,
+            403,
+            lambda: self.over_websocket(self.gateway, api_key=self.other_voice_key),
+        )
+        self.expect_nothing_forwarded()
 
     def test_too_many_requests_are_an_api_error_429(self) -> None:
         self.refusal(self.busy, 429, api_key=self.keys.limited)

@@ -47,6 +47,7 @@ async def stream_input(request: web.Request) -> web.WebSocketResponse:
 
 class ElevenLabs(HandshakeTest, RetryTest):
     dialect = "elevenlabs"
+    voice = VOICE
     long_wait = FERN
 
     @classmethod
@@ -106,6 +107,20 @@ class ElevenLabs(HandshakeTest, RetryTest):
     def test_a_key_without_the_scope_is_an_api_error_403(self) -> None:
         self.refusal(self.gateway, self.keys.reader, 403)
         self.expect_decision("refused", "insufficient_scope", key_id="reader")
+
+    def test_a_voice_of_another_key_is_not_found(self) -> None:
+        self.assertEqual(self.over_http(self.gateway, self.voice_key), SOUND)
+        self.assertEqual(self.over_websocket(self.gateway, self.voice_key), SOUND)
+        self.upstream.take()
+        detail = self.refusal(self.gateway, self.other_voice_key, 404)
+        self.assertEqual(detail["status"], "voice_not_found")
+        body = self.expect_refused_handshake(
+            self.other_voice_key,
+            404,
+            lambda: self.over_websocket(self.gateway, self.other_voice_key),
+        )
+        self.expect_detail(body, "voice_not_found")
+        self.expect_nothing_forwarded()
 
     def test_too_many_requests_are_an_api_error_429(self) -> None:
         detail = self.refusal(self.busy, self.keys.limited, 429)

@@ -14,7 +14,7 @@ from google.cloud import texttospeech
 
 import harness
 from harness import SOUND, STEP_SECONDS, Gateway
-from retries import HOUR, LongWait, RetryTest
+from retries import HOUR, SLOWED, LongWait, RetryTest
 
 TEXT = "Good morning. The gateway let this sentence through."
 VOICE = "en-US-Standard-C"
@@ -55,6 +55,7 @@ def list_voices(server: Gateway, key: str) -> list[str]:
 class Google(RetryTest):
     dialect = "google"
     long_wait = LongWait(requests=1, retry_after=HOUR, should_retry=None)
+    settings = SLOWED
 
     @classmethod
     def routes(cls):

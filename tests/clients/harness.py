@@ -441,6 +441,10 @@ class ClientTest(unittest.TestCase):
     keys: Keys
     as_given = staticmethod(lambda key: key)  # a key in the form that the client expects
     extra_keys: dict[str, dict[str, object]] = {}
+    settings: dict[str, str] = {}  # further settings of the gateway with keys
+    voice: str | None = None  # the voice of the requests, if keys limited to voices are tested
+    voice_key: str  # may use this voice only
+    other_voice_key: str  # may use another voice only
 
     upstream: Upstream
     gateway: Gateway  # with keys
@@ -461,10 +465,23 @@ class ClientTest(unittest.TestCase):
     def setUpClass(cls) -> None:
         if "keys" not in cls.__dict__ and not hasattr(cls, "keys"):
             cls.keys = Keys.plain()
+        if cls.voice:
+            cls.voice_key, cls.other_voice_key = secrets.token_hex(16), secrets.token_hex(16)
+            cls.extra_keys = {
+                **cls.extra_keys,
+                "voice": {"secret": cls.voice_key, "voices": [cls.voice]},
+                "other-voice": {"secret": cls.other_voice_key, "voices": ["another-voice"]},
+            }
         cls.addClassCleanup(cls._check_silence)
         cls.upstream = cls._until_end(cls.make_upstream())
         cls.gateway = cls._until_end(
-            Gateway(cls.dialect, cls.upstream.url, keys=cls.keys, extra=cls.extra_keys)
+            Gateway(
+                cls.dialect,
+                cls.upstream.url,
+                keys=cls.keys,
+                extra=cls.extra_keys,
+                settings=cls.settings,
+            )
         )
         if cls.variable:
             deployment = (cls.variable, cls.keys.deployment)

@@ -152,6 +152,7 @@ WEBSOCKETS = {
 
 class Kugel(harness.ClientTest):
     dialect = "kugel"
+    voice = "7"
     variable = "KUGELAUDIO_API_KEY"
     extra_keys = {
         "catalogue": {"secret": CATALOGUE, "scopes": ["models:read", "voices:read"]},
@@ -208,6 +209,12 @@ class Kugel(harness.ClientTest):
         [seen] = self.expect_forwarded(self.keys.speaker)
         self.assertEqual(seen.path, "/ws/tts/stream")
         self.assertNotIn("api_key", seen.query)
+
+    def test_a_voice_of_another_key_ends_the_websocket_session(self) -> None:
+        self.assertEqual(over_a_session(self.gateway, self.voice_key), SOUND)
+        self.upstream.take()
+        # This client takes a close with code 1008 for the end of the session.
+        self.assertEqual(over_a_session(self.gateway, self.other_voice_key), b"")
 
     def test_a_key_matches_with_its_region_and_without(self) -> None:
         # The client removes one prefix from every key.

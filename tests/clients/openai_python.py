@@ -12,7 +12,7 @@ from aiohttp import web
 
 import harness
 from harness import SOUND, STEP_SECONDS, Child, run
-from retries import STAINLESS, RetryTest, Way
+from retries import SLOWED, STAINLESS, RetryTest, Way
 
 TEXT = "Good morning. The gateway let this sentence through."
 REQUEST = {"model": "tts-1", "voice": "alloy", "input": TEXT, "response_format": "pcm"}
@@ -30,7 +30,9 @@ def client(server: Child, key: str) -> openai.OpenAI:
 
 class OpenAI(RetryTest):
     dialect = "openai"
+    voice = REQUEST["voice"]
     long_wait = STAINLESS
+    settings = SLOWED
 
     @classmethod
     def routes(cls):
@@ -74,6 +76,15 @@ class OpenAI(RetryTest):
         self.expect_decision(
             "refused", "insufficient_scope", key_id="reader", request_id=error.request_id
         )
+
+    def test_a_voice_of_another_key_is_a_permission_error(self) -> None:
+        with client(self.gateway, self.voice_key) as sdk:
+            self.assertEqual(sdk.audio.speech.create(**REQUEST).read(), SOUND)
+        (seen,) = self.expect_forwarded(self.voice_key, "voice")
+        self.assertEqual(seen.json, REQUEST)
+        error = self.refusal(self.gateway, self.other_voice_key, openai.PermissionDeniedError)
+        self.assertEqual(error.status_code, 403)
+        self.assertIn("voice", error.body["message"])
 
     def test_too_many_requests_are_a_rate_limit_error(self) -> None:
         error = self.refusal(self.busy, self.keys.limited, openai.RateLimitError)

@@ -18,6 +18,11 @@ from dataclasses import dataclass
 from harness import SOUND, STEP_SECONDS, ClientTest, Gateway
 
 HANG_SECONDS = 30.0  # a client that takes longer to raise its error fails the test
+# The longest time from a refusal to the client's error, by what the gateway tells and does.
+ERROR_SECONDS = 3.0
+DELAY_SECONDS = 0.5  # how long the gateway delays the refusal of an address that fails too often
+# With these settings, each refusal after the first is delayed.
+SLOWED = {"VOXGATE_LIMIT_AUTH_FAILURES": "1"}
 MARKER = "/marker"
 HOUR = range(3000, 3601)  # an hour in seconds, less the time that has passed
 
@@ -95,7 +100,18 @@ class RetryTest(ClientTest):
             self.assertLessEqual(expected.items(), decision.items())
         self.assertEqual(len(decisions), number, decisions)
         self.assertLess(seconds, HANG_SECONDS)
+        self.assertLess(self._longest(decisions), ERROR_SECONDS)
         return result
+
+    def _longest(self, decisions: Sequence[Mapping[str, object]]) -> float:
+        """How long these refusals keep a client at most, if it waits as long as it is told. This is
+        counted, not measured: the time on a busy machine proves nothing."""
+        delays = sum(
+            DELAY_SECONDS for decision in decisions if decision.get("limit") == "peer_failures"
+        )
+        repeated = [decision for decision in decisions[1:] if decision["status"] == 429]
+        pauses = sum(self.long_wait.retry_after.stop - 1 for _ in repeated)
+        return delays + pauses
 
     @staticmethod
     def _marker(server: Gateway) -> int:

@@ -79,12 +79,14 @@ def free_port() -> int:
 
 
 class Server(Child):
-    """A server on a port of its own. `command` gets the address in place of `{address}`."""
+    """A server on a port of its own. `command` gets the address in place of `{address}`, and the port
+    in place of `{port}`."""
 
     def __init__(self, command: list[str], environment: dict[str, str] | None = None) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         whole = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **(environment or {})}
-        super().__init__([word.format(address=self.address) for word in command], whole)
+        port = self.address.rpartition(":")[2]
+        super().__init__([word.format(address=self.address, port=port) for word in command], whole)
         try:
             self.wait_for("open port", self._accepts)
         except BaseException:

@@ -18,6 +18,7 @@ os.environ["SMALLESTAI_TELEMETRY"] = "0"
 import harness
 import websockets.exceptions
 from aiohttp import web
+from websockets.exceptions import ConnectionClosed
 from harness import SOUND
 from retries import FERN, RetryTest, Way
 from smallestai import AsyncSmallestAI, SmallestAI
@@ -146,6 +147,7 @@ WEBSOCKETS = {"blocking": over_websocket, "asynchronous": over_websocket_asynchr
 
 class Smallest(RetryTest):
     dialect = "smallest"
+    voice = VOICE
     long_wait = FERN
     variable = "SMALLEST_API_KEY"
     extra_keys = {"catalogue": {"secret": CATALOGUE, "scopes": ["voices:read"]}}
@@ -211,6 +213,23 @@ class Smallest(RetryTest):
                 self.check_refused(say, self.gateway, self.keys.reader, 403, ApiError)
                 self.expect_decision("refused", "insufficient_scope", status=403)
                 self.expect_nothing_forwarded()
+
+    def test_a_voice_of_another_key_is_403_and_closes_a_websocket(self) -> None:
+        for name, say in HTTP.items():
+            with self.way(name):
+                sound = say(self.gateway, self.voice_key)
+                self.assertEqual(sound, SOUND if name == "events" else harness.wav(SOUND))
+                self.upstream.take()
+                self.check_refused(say, self.gateway, self.other_voice_key, 403, ApiError)
+                self.expect_nothing_forwarded()
+        for name, say in WEBSOCKETS.items():
+            with self.way(name):
+                self.assertEqual(say(self.gateway, self.voice_key), SOUND)
+                # The voice is in the message, so that the socket opens and the message closes it.
+                with self.assertRaises(ConnectionClosed) as caught:
+                    say(self.gateway, self.other_voice_key)
+                closed = caught.exception.rcvd
+                self.assertEqual((closed.code, closed.reason), (1008, "voice_not_allowed"))
 
     def test_http_over_the_limit_is_429(self) -> None:
         # As for 403. The client does not retry these requests, whatever `Retry-After` says.

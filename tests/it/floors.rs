@@ -10,7 +10,7 @@ use std::path::Path;
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// Every module of the library and its floor. Add new modules here.
-const FLOORS: [(&str, usize); 16] = [
+const FLOORS: [(&str, usize); 17] = [
     ("secret", 0),
     ("caller", 0),
     ("principal", 0),
@@ -19,6 +19,7 @@ const FLOORS: [(&str, usize); 16] = [
     ("request_validation", 1),
     ("policy", 1),
     ("audit", 1),
+    ("speech", 0),
     ("rate_limit", 1),
     ("dialect", 2),
     ("keys", 2),

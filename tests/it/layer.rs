@@ -6,4 +6,5 @@ mod permits;
 mod proof;
 mod readiness;
 mod receipts;
+mod slow_down;
 mod trial;

@@ -6,7 +6,9 @@
 mod examples;
 mod floors;
 mod layer;
+mod policy_presets;
 mod properties;
 mod refusals;
 mod secrecy;
+mod speech;
 mod support;

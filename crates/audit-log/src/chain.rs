@@ -99,7 +99,7 @@ impl Position {
         let chain = self.chain.after(body);
         buffer.extend_from_slice(body);
         buffer.extend_from_slice(OPENING);
-        buffer.extend_from_slice(hex(&chain.0).as_bytes());
+        buffer.extend_from_slice(&digits_of(&chain.0));
         buffer.extend_from_slice(CLOSING);
         buffer.push(b'\n');
         self.moved(body.len() + OVERHEAD, chain)
@@ -111,7 +111,7 @@ impl Position {
         let (body, field) = line.split_at(line.len().checked_sub(FIELD)?);
         let digits = field.strip_prefix(OPENING)?.strip_suffix(CLOSING)?;
         let chain = self.chain.after(body);
-        let right = digits == hex(&chain.0).as_bytes();
+        let right = digits == digits_of(&chain.0);
         right.then(|| (body, self.moved(line.len() + 1, chain)))
     }
 
@@ -136,6 +136,17 @@ pub(super) fn unchecked_body(line: &[u8]) -> Option<&[u8]> {
 pub(super) fn fields_in(line: &[u8]) -> usize {
     let windows = line.windows(OPENING.len());
     windows.filter(|window| *window == OPENING).count()
+}
+
+/// The lower-case hexadecimal digits of a chain.
+fn digits_of(bytes: &[u8; 32]) -> [u8; DIGITS] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; DIGITS];
+    let (pairs, _) = digits.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+    }
+    digits
 }
 
 /// Lower-case hexadecimal digits.

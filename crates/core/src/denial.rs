@@ -152,6 +152,23 @@ pub enum DenialKind {
     NotYetValidCredential,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
+    /// The key may not use the voice that the request names.
+    VoiceNotAllowed,
+    /// The key is limited to voices, and the request names none, or not in one way only.
+    VoiceNotSeen,
+    /// The key may not use the model that the request names.
+    ModelNotAllowed,
+    /// The key is limited to models, and the request names none, or not in one way only.
+    ModelNotSeen,
+    /// The key may not use the language that the request names.
+    LanguageNotAllowed,
+    /// The key is limited to languages, and the request names none, or not in one way only.
+    LanguageNotSeen,
+    /// The request names a URL or a file for the server to read, or a voice that is not a name, and
+    /// the key lacks the scope for it.
+    FetchNotAllowed,
+    /// The body of a request by a limited key cannot be read.
+    UnreadableBody,
     /// The body of the request is too large.
     ContentTooLarge,
     /// The caller exceeds a limit.
@@ -190,6 +207,14 @@ impl DenialKind {
         Self::ExpiredCredential,
         Self::NotYetValidCredential,
         Self::InsufficientScope,
+        Self::VoiceNotAllowed,
+        Self::VoiceNotSeen,
+        Self::ModelNotAllowed,
+        Self::ModelNotSeen,
+        Self::LanguageNotAllowed,
+        Self::LanguageNotSeen,
+        Self::FetchNotAllowed,
+        Self::UnreadableBody,
         Self::ContentTooLarge,
         Self::RateLimited,
         Self::Unavailable,
@@ -221,6 +246,21 @@ impl DenialKind {
             | Self::ExpiredCredential
             | Self::NotYetValidCredential => "The API key is invalid.",
             Self::InsufficientScope => "The API key does not have access to this resource.",
+            Self::VoiceNotAllowed => "The API key does not have access to this voice.",
+            Self::VoiceNotSeen => "The API key is limited to voices; name one voice, once.",
+            Self::ModelNotAllowed => "The API key does not have access to this model.",
+            Self::ModelNotSeen => "The API key is limited to models; name one model, once.",
+            Self::LanguageNotAllowed => "The API key does not have access to this language.",
+            Self::LanguageNotSeen => {
+                "The API key is limited to languages; name one language, once."
+            }
+            Self::FetchNotAllowed => {
+                "The API key may not have the server read a URL, a file or a voice sample."
+            }
+            Self::UnreadableBody => {
+                "The body must be one document in UTF-8, in the format of this resource, and not \
+                 compressed."
+            }
             Self::ContentTooLarge => "The request is too large.",
             Self::RateLimited => "Too many requests; retry later.",
             Self::Unavailable => "The service is unavailable; retry later.",
@@ -296,6 +336,14 @@ impl DenialKind {
             Self::ExpiredCredential => ("expired_credential", StatusCode::UNAUTHORIZED),
             Self::NotYetValidCredential => ("not_yet_valid_credential", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
+            Self::VoiceNotAllowed => ("voice_not_allowed", StatusCode::FORBIDDEN),
+            Self::VoiceNotSeen => ("voice_not_seen", StatusCode::FORBIDDEN),
+            Self::ModelNotAllowed => ("model_not_allowed", StatusCode::FORBIDDEN),
+            Self::ModelNotSeen => ("model_not_seen", StatusCode::FORBIDDEN),
+            Self::LanguageNotAllowed => ("language_not_allowed", StatusCode::FORBIDDEN),
+            Self::LanguageNotSeen => ("language_not_seen", StatusCode::FORBIDDEN),
+            Self::FetchNotAllowed => ("fetch_not_allowed", StatusCode::FORBIDDEN),
+            Self::UnreadableBody => ("unreadable_body", StatusCode::BAD_REQUEST),
             Self::ContentTooLarge => ("content_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
             Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),

@@ -32,10 +32,16 @@ impl RequestId {
     /// The identifier as the value of a header.
     #[must_use]
     pub fn to_header_value(self) -> HeaderValue {
-        let mut buffer = Uuid::encode_buffer();
-        let text = self.0.hyphenated().encode_lower(&mut buffer);
         // Hexadecimal digits and hyphens are always a valid header value.
-        HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+        self.with_text(|text| {
+            HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+        })
+    }
+
+    /// Passes the identifier as a text, which is not allocated.
+    #[doc(hidden)]
+    pub fn with_text<T>(self, take: impl FnOnce(&str) -> T) -> T {
+        take(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 }
 

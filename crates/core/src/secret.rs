@@ -94,7 +94,18 @@ impl Digest {
     /// comparison of credentials in this crate, and its result is declared to be public.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
-        declassify(self.0.ct_eq(&other.0).into())
+        // Eight bytes at a time, and one comparison with nothing at the end.
+        let (own, other) = (self.words(), other.words());
+        let differing = own
+            .iter()
+            .zip(other)
+            .fold(0, |differing, (own, other)| differing | (own ^ other));
+        declassify(differing.ct_eq(&0).into())
+    }
+
+    fn words(&self) -> [u64; 4] {
+        let (words, _) = self.0.as_chunks::<8>();
+        std::array::from_fn(|at| u64::from_ne_bytes(words[at]))
     }
 
     #[doc(hidden)]

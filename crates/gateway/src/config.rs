@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
-use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation};
+use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation, SpeechOptions};
 use voxgate_limits_redis::RedisSettings;
 use voxgate_tls::ServerTls;
 use voxgate_upstream::{HealthCheck, InvalidHealthCheck};
 
 use super::auditing::Audit;
 use super::control::ControlSettings;
+use super::credential_header::CredentialHeader;
 use super::proxy::{ForwardedHeaders, ProxyFields};
 use super::settings::{
-    self, ADMIN_LISTEN, CLIENT_IDLE_TIMEOUT, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT, DRAIN,
+    self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CLIENT_IDLE_TIMEOUT, CONNECT_TIMEOUT,
+    CONNECTIONS_PER_CLIENT, CREDENTIAL_HEADER, DRAIN, FILTER_LISTS, FIRST_MESSAGE_CONNECTIONS,
     FORWARD_HEADERS, FORWARD_HEADERS_ALSO, FORWARDED, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN,
     LOG, LOG_FORMAT, METRICS_KEYS, REQUEST_TIMEOUT, TUNNEL_IDLE_TIMEOUT, UPSTREAM,
     UPSTREAM_CONNECTION_AGE, UPSTREAM_HEALTH, UPSTREAM_IDLE_TIMEOUT, UPSTREAM_RESOLVE,
@@ -40,10 +42,17 @@ pub(crate) struct Config {
     pub(crate) request_validation: RequestValidation,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
+    /// Whether lists of voices and models have only those that the key may use.
+    pub(crate) filters_lists: bool,
     /// Most connections of one client; `None` for the default.
     pub(crate) connections_per_client: Option<usize>,
+    /// A further header in which callers send their key.
+    pub(crate) credential_header: Option<CredentialHeader>,
+    /// Most WebSockets that wait for a credential in their first message; `0` accepts none.
+    pub(crate) first_message_connections: usize,
     /// Most keys that have metrics of their own.
     pub(crate) metrics_keys: usize,
+    pub(crate) speech: SpeechOptions,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
     /// Where commands reach this gateway, if it follows a keys file.
@@ -139,13 +148,19 @@ impl Config {
             client_idle: read.seconds(CLIENT_IDLE_TIMEOUT, 1),
             drain: read.seconds(DRAIN, 0),
         };
+        let speech = read.speech();
         let request_validation = read.request_validation();
         let forwarded_headers = read.forwarded_headers();
         let proxy_fields = read.proxy_fields();
+        let filters_lists = read.filters_lists();
         let connections_per_client = match environment.get(CONNECTIONS_PER_CLIENT) {
             Some(_) => read.number(CONNECTIONS_PER_CLIENT, 1),
             None => None,
         };
+        let credential_header = read.credential_header();
+        let first_message_connections = read
+            .number(FIRST_MESSAGE_CONNECTIONS, 0)
+            .unwrap_or_default();
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
         let control = ControlSettings::read(&environment, &mut read.problems);
@@ -170,8 +185,12 @@ impl Config {
                 request_validation,
                 forwarded_headers,
                 proxy_fields,
+                filters_lists,
                 connections_per_client,
+                credential_header,
+                first_message_connections,
                 metrics_keys,
+                speech,
                 logging,
                 digest,
                 audit,
@@ -308,6 +327,25 @@ impl<'a> ConfigReader<'a> {
         ProxyFields { forwarded, via }
     }
 
+    fn filters_lists(&mut self) -> bool {
+        match self.value(FILTER_LISTS) {
+            "on" => true,
+            "off" => false,
+            _ => {
+                self.problem(FILTER_LISTS, "must be `on` or `off`");
+                true
+            }
+        }
+    }
+
+    fn credential_header(&mut self) -> Option<CredentialHeader> {
+        let name = self.environment.get(CREDENTIAL_HEADER)?.trim();
+        let header = CredentialHeader::parse(name);
+        header
+            .map_err(|message| self.problem(CREDENTIAL_HEADER, message))
+            .ok()
+    }
+
     fn number(&mut self, variable: &str, least: usize) -> Option<usize> {
         const MOST: usize = 10_000_000;
         let number = self.value(variable).parse().ok();
@@ -317,6 +355,15 @@ impl<'a> ConfigReader<'a> {
             self.problem(variable, message);
         }
         number
+    }
+
+    fn speech(&mut self) -> SpeechOptions {
+        let body = self.number(BODY_INSPECT, 1).unwrap_or_default();
+        let held = self.number(BODY_HELD, 1).unwrap_or_default();
+        SpeechOptions::default()
+            .with_body_bytes(body.saturating_mul(1024))
+            .with_held_bytes(held.saturating_mul(1024 * 1024))
+            .with_message_reading()
     }
 
     fn logging(&mut self) -> Option<Logging> {
@@ -381,11 +428,16 @@ mod tests {
             HEADER_READ_TIMEOUT,
             CLIENT_IDLE_TIMEOUT,
             DRAIN,
+            BODY_INSPECT,
+            BODY_HELD,
             HEADER_NAMES,
             FORWARD_HEADERS,
             FORWARDED,
             VIA,
+            FILTER_LISTS,
             CONNECTIONS_PER_CLIENT,
+            CREDENTIAL_HEADER,
+            FIRST_MESSAGE_CONNECTIONS,
             METRICS_KEYS,
             LOG,
             LOG_FORMAT,

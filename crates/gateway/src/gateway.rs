@@ -17,6 +17,7 @@ use voxgate::env::Mode;
 use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
+use voxgate_lists::FilterListsLayer;
 
 use super::admin::{self, Readiness};
 use super::config::Config;
@@ -122,6 +123,7 @@ impl Gateway {
         };
         let sink = Arc::new(Recorder::new(sink, metrics.clone()));
         let deployment_key = config.auth.deployment_key().cloned();
+        let dialect = config.auth.dialect();
         let redis = config.redis.clone();
         let layer = config.auth.into_layer_with(|limiter| match redis {
             Some(redis) => redis.add_to(limiter),
@@ -163,19 +165,29 @@ impl Gateway {
             .upstreams
             .routes(config.forwarding, workers, &permits);
         metrics.observe_upstreams(routes.clone());
+        // In preconfigured mode, nobody's credential is read.
+        let first_messages = (keys.is_some() && config.first_message_connections > 0).then(|| {
+            let most = config.first_message_connections;
+            let waiting = ConnectionLimiter::new(most, most.div_ceil(2));
+            (dialect, waiting)
+        });
         let worker_config = WorkerConfig {
+            first_messages,
+            credential_header: config.credential_header.map(|header| (dialect, header)),
             rejections: Arc::clone(&rejections),
             routes,
             tls: config.tls,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
             proxy_fields: config.proxy_fields,
+            lists: FilterListsLayer::new(config.filters_lists),
             revocations: Revocations::new(keys.clone()),
             timeouts: config.timeouts,
             connections,
             layer: layer
                 .with_request_validation(config.request_validation)
-                .with_audit_sink(Arc::clone(&sink)),
+                .with_audit_sink(Arc::clone(&sink))
+                .with_speech(config.speech),
         };
         Ok(Self {
             listeners,

@@ -7,7 +7,9 @@ mod cli;
 mod config;
 mod connection;
 mod control;
+mod credential_header;
 mod demo;
+mod first_message;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;

@@ -18,6 +18,9 @@ impl fmt::Display for PolicyTable<'_> {
         }
         for rule in self.0.rules() {
             let mut requires = rule.scope().unwrap_or("any key").to_owned();
+            if rule.is_explicit() {
+                requires.push_str(" (of every key)");
+            }
             if rule.is_realtime() {
                 requires.push_str(", or a realtime key");
             }

@@ -1,9 +1,15 @@
 //! Generates the reference pages docs/reference/settings.md, cli.md and headers.md from the table of
-//! settings, from the command line and from the tables of headers.
+//! settings, from the command line and from the tables of headers, and the tables of dialects.md from
+//! the dialects.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, Command};
+
+use http::Request;
+use voxgate::dialect::RefusalContext;
+use voxgate::{DenialKind, Dialect, RequestId};
 
 use crate::cli;
 use crate::proxy::{ALLOWED, BY_DIALECT, RESERVED};
@@ -124,6 +130,94 @@ pub fn headers_page() -> String {
         let _ = writeln!(page, "| {dialect} | {} |", names.join(", "));
     }
     page
+}
+
+/// The page about dialects with its tables made anew. `None` if a table's markers are missing.
+#[must_use]
+pub fn dialects_page(page: &str) -> Option<String> {
+    let tables = [
+        ("credentials", credentials_table()),
+        ("refusals", refusals_table()),
+        ("routes", routes_tables()),
+    ];
+    let mut page = page.to_owned();
+    for (name, table) in tables {
+        let begin =
+            format!("<!-- Generated from the dialects: {name}. `make reference` updates it. -->\n");
+        let end = "<!-- End of the generated part. -->\n";
+        let (before, rest) = page.split_once(&begin)?;
+        let (_, after) = rest.split_once(end)?;
+        page = format!("{before}{begin}\n{table}\n{end}{after}");
+    }
+    Some(page)
+}
+
+fn vendors() -> impl Iterator<Item = Dialect> {
+    let all = Dialect::ALL.into_iter();
+    all.filter(|dialect| *dialect != Dialect::Auto)
+}
+
+fn credentials_table() -> String {
+    let mut table =
+        "| dialect | the caller's key is read from | deployment key, and its form upstream |\n\
+                     |---|---|---|\n"
+            .to_owned();
+    for dialect in vendors() {
+        let description = dialect.description();
+        let credentials = description.credentials.join("<br>");
+        let deployment = description.deployment_key;
+        let deployment = deployment.map(|(variable, form)| format!("`{variable}`: {form}"));
+        let deployment = deployment.unwrap_or_else(|| "none".to_owned());
+        let _ = writeln!(table, "| `{dialect}` | {credentials} | {deployment} |");
+    }
+    table
+}
+
+fn refusals_table() -> String {
+    const KINDS: [DenialKind; 5] = [
+        DenialKind::MissingCredential,
+        DenialKind::MalformedCredential,
+        DenialKind::UnknownCredential,
+        DenialKind::InsufficientScope,
+        DenialKind::RateLimited,
+    ];
+    let context = RefusalContext::of(&Request::new(()), RequestId::new(Duration::ZERO));
+    let mut table = "| dialect | no key | malformed | unknown | may not | limited | a limited caller that must wait \
+                     for more than a second gets |\n|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for dialect in vendors() {
+        let description = dialect.description();
+        let statuses = KINDS.map(|kind| description.status(kind, context).to_string());
+        let statuses = statuses.join(" | ");
+        let _ = writeln!(
+            table,
+            "| `{dialect}` | {statuses} | {} |",
+            description.long_wait
+        );
+    }
+    table
+}
+
+fn routes_tables() -> String {
+    let mut tables = String::new();
+    for dialect in vendors() {
+        let _ = write!(
+            tables,
+            "### Routes of `{dialect}`\n\n| method | path | scope | realtime keys |\n|---|---|---|---|\n"
+        );
+        for rule in dialect.policy().rules() {
+            let scope = rule.scope().map(|scope| format!("`{scope}`"));
+            let scope = scope.unwrap_or_else(|| "none".to_owned());
+            let realtime = if rule.is_realtime() { "yes" } else { "no" };
+            let (method, pattern) = (rule.method(), rule.pattern());
+            let _ = writeln!(
+                tables,
+                "| `{method}` | `{pattern}` | {scope} | {realtime} |"
+            );
+        }
+        tables.push('\n');
+    }
+    tables.trim_end().to_owned() + "\n"
 }
 
 /// The page about the command line.

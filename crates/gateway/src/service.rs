@@ -10,10 +10,12 @@ use hyper::body::Incoming;
 use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
-use voxgate::{AuthLayer, PeerAddr};
+use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
 
 use super::connection::{Activity, ClientEnd};
-use super::proxy::{CatchPanicLayer, ClientConnection, RequestBody};
+use super::credential_header::CredentialHeader;
+use super::first_message::{FirstMessageLayer, FirstMessages};
+use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody};
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
 ///
@@ -27,11 +29,13 @@ use super::proxy::{CatchPanicLayer, ClientConnection, RequestBody};
 /// a request's headers, the proxy removes the credential from them, and marking the eight headers
 /// that can hold one takes 7 to 20% of the time of the authentication layer.
 pub(crate) fn stack<S, B>(
-    auth: AuthLayer,
+    auth: SpeechAuthLayer,
     proxy: S,
     peer: PeerAddr,
     activity: Activity,
     end: ClientEnd,
+    first_messages: Option<FirstMessages>,
+    credential_header: Option<(Dialect, CredentialHeader)>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static>,
@@ -41,11 +45,12 @@ pub(crate) fn stack<S, B>(
 + Send
 + 'static
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<ForwardedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    let first_message = FirstMessageLayer::new(first_messages, activity.clone(), peer);
     ServiceBuilder::new()
         // The connection is in use until the answer has been sent, unless it is a refusal.
         .layer(MapFutureLayer::new(move |answer| {
@@ -61,7 +66,17 @@ where
         .layer(AddExtensionLayer::new(peer))
         // The connections to HTTP/2 upstreams that this client connection shares with no other.
         .layer(AddExtensionLayer::new(ClientConnection::default()))
-        // Request id, credential, scope, limits and audit records.
+        // A credential in the operator's own header moves to the one of the dialect.
+        .map_request(move |mut request| {
+            if let Some((dialect, header)) = &credential_header {
+                header.adopt(*dialect, &mut request);
+            }
+            request
+        })
+        // Accepts a WebSocket whose credential is in its first message, and waits for that.
+        .layer(first_message)
+        // Request id, credential, scope, limits and audit records; and inside of it, the voices and the
+        // length of the text in bodies.
         .layer(auth)
         // A panic of the proxy is a 500 in the form of the caller's dialect.
         .layer(CatchPanicLayer)
@@ -86,7 +101,7 @@ mod tests {
     use tokio_util::task::TaskTracker;
     use tower::service_fn;
     use voxgate::audit::Ended;
-    use voxgate::{AuditRecord, AuditSink, DenialKind, Dialect};
+    use voxgate::{AuditRecord, AuditSink, AuthLayer, DenialKind, SpeechOptions};
 
     use crate::connection::{ConnectionLimiter, Server, accept};
     use crate::rejections::Rejections;
@@ -117,7 +132,7 @@ mod tests {
     /// when it is told to, and everything else at once.
     async fn serve(ends: &Ends, answer_slow: &Arc<Notify>) -> SocketAddr {
         let answer_slow = Arc::clone(answer_slow);
-        let proxy = service_fn(move |request: Request<RequestBody>| {
+        let proxy = service_fn(move |request: Request<ForwardedBody>| {
             let path = request.uri().path().to_owned();
             assert!(path != "/call", "before there is a future");
             let answer_slow = Arc::clone(&answer_slow);
@@ -135,13 +150,17 @@ mod tests {
         });
         let auth = AuthLayer::preconfigured().with_dialect(Dialect::ElevenLabs);
         let server = Server {
-            auth: auth.with_audit_sink(ends.clone()),
+            auth: auth
+                .with_audit_sink(ends.clone())
+                .with_speech(SpeechOptions::default()),
             proxy,
             header_timeout: Duration::from_secs(60),
             tls: None,
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),
+            first_messages: None,
+            credential_header: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use voxgate::Problem;
 use voxgate_upstream::{Protocol, Server, Settings, Upstream};
 
-use super::proxy::RequestBody;
+use super::proxy::ForwardedBody;
 use super::settings::UPSTREAM;
 
 /// The URL of one TTS server behind the gateway.
@@ -28,7 +28,7 @@ pub(crate) struct Prefixes<T>(Vec<(String, T)>);
 pub(crate) type Upstreams = Prefixes<Vec<UpstreamUrl>>;
 
 /// Where requests are sent.
-pub(crate) type Routes = Prefixes<Arc<Upstream<RequestBody>>>;
+pub(crate) type Routes = Prefixes<Arc<Upstream<ForwardedBody>>>;
 
 impl<T> Prefixes<T> {
     /// What belongs to the longest prefix of whole segments that `path` begins with.

@@ -8,12 +8,16 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use voxgate::{AuthLayer, Secret};
+use tower::Layer as _;
+use voxgate::{Dialect, Secret, SpeechAuthLayer};
+use voxgate_lists::FilterListsLayer;
 use voxgate_tls::ServerTls;
 use voxgate_upstream::Client;
 
 use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
+use super::credential_header::CredentialHeader;
+use super::first_message::FirstMessages;
 use super::proxy::{Forward, ForwardedHeaders, Forwarding, ProxyFields, Revocations};
 use super::rejections::Rejections;
 use super::upstreams::Routes;
@@ -21,18 +25,24 @@ use super::upstreams::Routes;
 /// What each worker builds its own proxy from.
 #[derive(Clone)]
 pub(crate) struct WorkerConfig {
-    pub(crate) layer: AuthLayer,
+    pub(crate) layer: SpeechAuthLayer,
     pub(crate) routes: Routes,
     /// TLS of the data listener; `None` if it speaks none.
     pub(crate) tls: Option<ServerTls>,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
+    pub(crate) lists: FilterListsLayer,
     pub(crate) revocations: Revocations,
     pub(crate) timeouts: Timeouts,
     /// The limit of connections from clients, shared by all workers.
     pub(crate) connections: ConnectionLimiter,
     pub(crate) rejections: Arc<Rejections>,
+    /// A further header in which callers of this dialect send their key.
+    pub(crate) credential_header: Option<(Dialect, CredentialHeader)>,
+    /// The limit of WebSockets that wait for their first message, shared by all workers, and the
+    /// dialect of the clients. `None` if no credential is read from a message.
+    pub(crate) first_messages: Option<(Dialect, ConnectionLimiter)>,
 }
 
 /// A runtime for one thread.
@@ -100,10 +110,13 @@ impl Worker {
             deployment_key,
             forwarded_headers,
             proxy_fields,
+            lists,
             revocations,
             timeouts,
             connections,
             rejections,
+            first_messages,
+            credential_header,
         } = self.config;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
@@ -124,14 +137,19 @@ impl Worker {
             revocations,
             tunnels: tasks.clone(),
         });
+        let first_messages = first_messages.map(|(dialect, waiting)| {
+            FirstMessages::new(dialect, waiting, tasks.clone(), self.stop.clone())
+        });
         let server = Server {
             auth: layer,
-            proxy: forward,
+            proxy: lists.layer(forward),
             header_timeout: timeouts.header_read,
             idle_timeout: timeouts.client_idle,
             tls,
             write_stall: connection::WRITE_STALL,
             rejections,
+            first_messages,
+            credential_header,
         };
         connection::accept(listener, server, connections, self.stop, tasks.clone()).await;
         tasks.close();

@@ -14,11 +14,13 @@ use super::store::FileState;
 use super::target::{MissingFile, Source, Target};
 
 /// The first words of the library's messages about a field, and the flag that sets the field.
-const FLAGS: [(&str, &str); 9] = [
+const FLAGS: [(&str, &str); 11] = [
     ("id ", "--id"),
     ("account ", "--account"),
     ("scopes ", "--scope"),
     ("voices ", "--voice"),
+    ("models ", "--model"),
+    ("languages ", "--language"),
     ("rate ", "--rate"),
     ("burst ", "--burst"),
     ("expires ", "--expires"),

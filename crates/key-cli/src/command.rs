@@ -228,6 +228,22 @@ fn with_rights(command: Command) -> Command {
         )
         .arg(
             text(
+                "model",
+                "MODEL",
+                "Limit the key to a model, or to models such as aura-*; may be repeated",
+            )
+            .action(ArgAction::Append),
+        )
+        .arg(
+            text(
+                "language",
+                "LANGUAGE",
+                "Limit the key to a language, or to languages such as en-*; may be repeated",
+            )
+            .action(ArgAction::Append),
+        )
+        .arg(
+            text(
                 "kind",
                 "KIND",
                 "Kind of key; `realtime` allows only realtime sessions",

@@ -11,11 +11,13 @@ use super::failure::KeyCommandError;
 use super::moment;
 
 /// The fields that a new key takes over from the key it replaces.
-const RIGHTS: [&str; 9] = [
+const RIGHTS: [&str; 11] = [
     "label",
     "kind",
     "scopes",
     "voices",
+    "models",
+    "languages",
     "account",
     "rate",
     "burst",
@@ -59,7 +61,12 @@ impl Rights {
                 table.insert(field, Item::Value(text.into()));
             }
         }
-        for (flag, field) in [("scope", "scopes"), ("voice", "voices")] {
+        for (flag, field) in [
+            ("scope", "scopes"),
+            ("voice", "voices"),
+            ("model", "models"),
+            ("language", "languages"),
+        ] {
             if let Some(values) = matches.get_many::<String>(flag) {
                 let values: Array = values.map(String::as_str).collect();
                 table.insert(field, Item::Value(values.into()));

@@ -78,6 +78,15 @@ fn rights(principal: &Principal) -> String {
     if let Some(voices) = principal.voices() {
         limits.push(format!("voices {}", voices.join(",")));
     }
+    if let Some(models) = principal.models() {
+        limits.push(format!("models {}", models.join(",")));
+    }
+    if let Some(languages) = principal.languages() {
+        limits.push(format!("languages {}", languages.join(",")));
+    }
+    if limits.is_empty() && principal.kind() == KeyKind::Standard {
+        limits.push("as its account".to_owned());
+    }
     if principal.kind() == KeyKind::Realtime {
         limits.push("realtime".to_owned());
     }
@@ -101,6 +110,8 @@ fn object(key: &Key, now: SystemTime) -> Value {
         "label": principal.label(),
         "scopes": scopes,
         "voices": principal.voices(),
+        "models": principal.models(),
+        "languages": principal.languages(),
         "kind": kind(principal),
         "state": principal.state(now).as_str().replace(' ', "_"),
         "created": written(key.created()),

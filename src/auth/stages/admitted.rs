@@ -4,6 +4,7 @@ use http::Request;
 
 use crate::principal::{Caller, Principal};
 use crate::rate_limit::Permit;
+use crate::speech::SpeechMeter;
 use crate::verify::Verify;
 
 use super::super::pipeline::Pipeline;
@@ -36,11 +37,28 @@ impl Admitted {
         let Self {
             context,
             principal,
-            permit,
+            mut permit,
         } = self;
         let start = context.start;
-        let receipt = pipeline.record_decision(request, &context, Ok(permit.queued()));
-        let guard = RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
+        permit.name_concurrency(context.dialect.concurrency_fields());
+        let receipt =
+            pipeline.record_decision(request, &context, Ok((&principal, permit.queued())));
+        let mut guard =
+            RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
+        let mut meter = pipeline.meters.then(SpeechMeter::new);
+        #[cfg(feature = "speech")]
+        if let Some(inspecting) = &pipeline.inspecting {
+            let (policy, dialect) = (&pipeline.policy, context.dialect.as_str());
+            let inspection = inspecting.of(policy, &principal, request, dialect, meter.as_ref());
+            if let Some(inspection) = inspection {
+                meter = Some(inspection.meter().clone());
+                request.extensions_mut().insert(inspection);
+            }
+        }
+        if let Some(meter) = meter {
+            request.extensions_mut().insert(meter.clone());
+            guard.meter(meter);
+        }
         let caller = Caller::new(principal, context.method, start.request_id);
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(context.dialect);

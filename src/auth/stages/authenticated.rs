@@ -22,13 +22,12 @@ pub(in super::super) struct Authenticated {
 impl Authenticated {
     /// Called by [`Validated`](super::Validated) alone.
     pub(super) fn new(
-        mut context: DecisionContext,
+        context: DecisionContext,
         dialect: Option<Dialect>,
         principal: Principal,
         permit: Option<Permit>,
         asked: bool,
     ) -> Self {
-        context.principal = Some(principal.clone());
         Self {
             context,
             dialect,
@@ -40,7 +39,7 @@ impl Authenticated {
 
     /// Asks the policy whether the principal may send this request.
     pub(in super::super) fn authorize<V, B>(
-        self,
+        mut self,
         pipeline: &Pipeline<V>,
         request: &Request<B>,
     ) -> Result<Authorized, Box<Denied>> {
@@ -49,9 +48,9 @@ impl Authenticated {
             AuthMethod::Public => Ok(()),
             _ => policy.authorize(
                 &self.principal,
-                request.method(),
-                request.uri(),
+                request,
                 self.context.dialect.as_str(),
+                pipeline.reads_bodies(),
             ),
         };
         match judged {
@@ -62,7 +61,10 @@ impl Authenticated {
                 self.permit,
                 self.asked,
             )),
-            Err(kind) => Err(Denied::new(self.context, kind.into())),
+            Err(kind) => {
+                self.context.principal = Some(self.principal);
+                Err(Denied::new(self.context, kind.into()))
+            }
         }
     }
 }

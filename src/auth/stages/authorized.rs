@@ -78,10 +78,13 @@ impl Authorized {
         }
     }
 
-    fn decided(self, admitted: rate_limit::Admitted) -> Result<Admitted, Box<Denied>> {
+    fn decided(mut self, admitted: rate_limit::Admitted) -> Result<Admitted, Box<Denied>> {
         match admitted {
             Ok(permit) => Ok(Admitted::new(self.context, self.principal, permit)),
-            Err(refused) => Err(Denied::by_limit(self.context, *refused)),
+            Err(refused) => {
+                self.context.principal = Some(self.principal);
+                Err(Denied::by_limit(self.context, *refused))
+            }
         }
     }
 }

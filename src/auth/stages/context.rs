@@ -11,6 +11,6 @@ pub(in super::super) struct DecisionContext {
     /// The dialect of the request; the layer's own if `auto` could not tell.
     pub(in super::super) dialect: Dialect,
     pub(in super::super) method: AuthMethod,
-    /// The owner of the credential, also when the request is denied.
+    /// The owner of the credential of a request that is denied. Of one that is not, its stage has it.
     pub(in super::super) principal: Option<Principal>,
 }

@@ -1,15 +1,16 @@
 //! A request that a stage denied.
 
+use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Version};
+use http::{HeaderValue, Request, Response, Version};
 use voxgate_core::denial::Denial;
 
 use crate::dialect::RefusalContext;
-use crate::rate_limit::Refused;
+use crate::rate_limit::{Limit, Refused, SlowDown};
 use crate::verify::Verify;
 
 use super::super::pipeline::Pipeline;
-use super::{DecisionContext, Recorded};
+use super::{CloseConnection, DecisionContext, Recorded, Refusal};
 
 /// A request that is refused, and why.
 pub(in super::super) struct Denied {
@@ -47,33 +48,49 @@ impl Denied {
         request: &Request<B>,
     ) -> Recorded {
         let Self { context, reason } = self;
-        let refused = match reason {
-            DenialReason::Limit(refused) => refused,
-            DenialReason::Stage(denial) => {
-                let slowed = slow_down(pipeline, request, &denial);
-                Refused::new(denial, slowed)
-            }
+        let (refused, slowed) = match reason {
+            DenialReason::Limit(refused) => (refused, None),
+            DenialReason::Stage(denial) => match slow_down(pipeline, request, &denial) {
+                Some(slowed) => {
+                    let denial = denial.with_limit(Limit::PeerFailures);
+                    (Refused::new(denial), Some(slowed))
+                }
+                None => (Refused::new(denial), None),
+            },
         };
         let refusal = RefusalContext::of(request, context.start.request_id);
         let dialect = context.dialect.for_refusal(request);
-        let mut response = dialect.refuse(refused.told(), refusal);
-        refused.fields.write(response.headers_mut());
-        if refused.denial.kind().is_framing() && request.version() < Version::HTTP_2 {
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
+        let mut response = dialect.refuse(&refused.denial, refusal);
+        refused.write_fields(context.dialect.concurrency_fields(), response.headers_mut());
+        if refused.denial.kind().is_framing() || matches!(slowed, Some(SlowDown::Close)) {
+            close(request, &mut response);
         }
         let denied = Err((&refused, response.status()));
         let receipt = pipeline.record_decision(request, &context, denied);
-        Recorded::refused(receipt, response, context.dialect)
+        let delay = match slowed {
+            Some(SlowDown::Delay(delay)) => Some(delay),
+            Some(SlowDown::Close) | None => None,
+        };
+        Recorded::refused(receipt, Refusal { response, delay }, context.dialect)
     }
 }
 
-/// The denial that an address gets instead of `denial` after too many failed authentications.
+/// Closes the connection after this response. HTTP/2 has no header for it (RFC 9113 §8.2.2), so the
+/// server finds it in the extensions.
+fn close<B>(request: &Request<B>, response: &mut Response<Bytes>) {
+    if request.version() < Version::HTTP_2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response.extensions_mut().insert(CloseConnection);
+}
+
+/// What happens to the refusal of an address after too many failed authentications.
 fn slow_down<V, B>(
     pipeline: &Pipeline<V>,
     request: &Request<B>,
     denial: &Denial,
-) -> Option<Denial> {
+) -> Option<SlowDown> {
     if !denial.kind().is_failed_authentication() {
         return None;
     }

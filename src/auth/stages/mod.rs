@@ -17,5 +17,6 @@ pub(super) use self::authenticated::Authenticated;
 pub(super) use self::authorized::{Admission, Authorized, PendingAdmission};
 pub(super) use self::context::DecisionContext;
 pub(super) use self::denied::Denied;
-pub(super) use self::recorded::Recorded;
+pub use self::recorded::CloseConnection;
+pub(super) use self::recorded::{Recorded, Refusal};
 pub(super) use self::validated::{Authentication, PendingAuthentication, Validated};

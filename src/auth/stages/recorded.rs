@@ -5,6 +5,7 @@ use http::Response;
 
 use crate::audit::Receipt;
 use crate::dialect::Dialect;
+use crate::rate_limit::Delay;
 
 use super::super::request_guard::RequestGuard;
 
@@ -16,8 +17,18 @@ pub(in super::super) struct Recorded {
     dialect: Dialect,
 }
 
-/// An accepted request's guard, or the response that refuses it.
-pub(in super::super) type Decision = Result<RequestGuard, Response<Bytes>>;
+/// An accepted request's guard, or its refusal.
+pub(in super::super) type Decision = Result<RequestGuard, Refusal>;
+
+/// The response that refuses a request, and its delay.
+pub(in super::super) struct Refusal {
+    pub(in super::super) response: Response<Bytes>,
+    pub(in super::super) delay: Option<Delay>,
+}
+
+/// In the extensions of a refusal after which the server must close the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct CloseConnection;
 
 impl Recorded {
     /// Called by [`Admitted`](super::Admitted) alone.
@@ -30,10 +41,10 @@ impl Recorded {
     }
 
     /// Called by [`Denied`](super::Denied) alone.
-    pub(super) fn refused(receipt: Receipt, response: Response<Bytes>, dialect: Dialect) -> Self {
+    pub(super) fn refused(receipt: Receipt, refusal: Refusal, dialect: Dialect) -> Self {
         Self {
             receipt,
-            decision: Err(response),
+            decision: Err(refusal),
             dialect,
         }
     }

@@ -1,5 +1,7 @@
 //! First stage: the request has one meaning, and it is known where its credential would be.
 
+use std::time::SystemTime;
+
 use http::Request;
 use http::header::UPGRADE;
 use voxgate_core::denial::{Denial, DenialKind};
@@ -55,6 +57,13 @@ impl Validated {
             request.uri(),
             request.version(),
             request.headers(),
+            || {
+                let (method, path) = (request.method(), request.uri().path());
+                let dialect = context.dialect.as_str();
+                pipeline
+                    .policy
+                    .allows_encoded_slashes(method, path, dialect)
+            },
         );
         match checked {
             Ok(()) => Ok(Self {
@@ -106,8 +115,16 @@ impl Validated {
             return VerifyOutcome::Ready(Err(DenialKind::UnrecognizedDialect.into()));
         };
         match dialect.credential(request) {
-            Ok(credential) => verifier.verify(credential.presented()),
+            Ok(credential) => verifier.verify_at(credential.presented(), self.now()),
             Err(kind) => VerifyOutcome::Ready(Err(kind.into())),
+        }
+    }
+
+    /// The time at which a key must be valid: now. That is when the request began, unless it waited.
+    fn now(&self) -> SystemTime {
+        match self.permit {
+            None => self.context.start.time,
+            Some(_) => SystemTime::now(),
         }
     }
 

@@ -5,16 +5,20 @@ use voxgate_core::toml_file::TomlFile;
 use voxgate_limits::Limits;
 
 use super::values;
-use crate::principal::Account;
+use crate::principal::{Account, SpeechRights};
 
-const FIELDS: &str = "id, max_active_keys, rate, burst, concurrency";
+const FIELDS: &str = "id, voices, models, languages, max_active_keys, rate, burst, concurrency";
 
 /// Reads a table into an account, unless its id is wrong.
 pub(super) fn read(file: &mut TomlFile<'_>, start: usize, fields: &DeTable<'_>) -> Option<Account> {
     let (mut id, mut most, mut limits) = (None, None, Limits::default());
+    let mut speech = SpeechRights::default();
     for (field, value) in fields {
         match field.get_ref().as_ref() {
             "id" => id = values::id(file, value),
+            "voices" => speech = speech.with_voices(values::voices(file, value)),
+            "models" => speech = speech.with_models(values::models(file, value)),
+            "languages" => speech = speech.with_languages(values::languages(file, value)),
             name @ "max_active_keys" => most = values::count(file, value, name),
             name if values::limit(file, name, value, &mut limits) => {}
             _ => file.problem(
@@ -32,7 +36,7 @@ pub(super) fn read(file: &mut TomlFile<'_>, start: usize, fields: &DeTable<'_>) 
             "burst has no effect without a rate; add rate = \"…\"",
         );
     }
-    let account = Account::new(&id?, limits);
+    let account = Account::new(&id?, limits).with_speech(speech);
     Some(match most {
         Some(most) => account.with_max_active_keys(most),
         None => account,

@@ -13,8 +13,8 @@ use crate::keys::plain::PlainKey;
 use crate::principal::{KeyKind, Principal, Scope, Validity};
 use crate::secret::{Digest, Secret};
 
-const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, created, not_before, \
-                      expires, disabled, account, rate, burst, concurrency, labels";
+const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, models, languages, \
+                      created, not_before, expires, disabled, account, rate, burst, concurrency, labels";
 
 /// Reads a table into a key, unless something is wrong with it. The account that it names comes
 /// beside it: the table of that may be further below.
@@ -60,10 +60,10 @@ pub(super) fn read(
                 principal = principal.with_scopes(values::names(file, value, wrong, Scope::new));
             }
             "voices" => {
-                let wrong = "voices must be a list of voices such as \"cove\" or \"team-*\"";
-                let voice = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-                principal = principal.with_voices(values::names(file, value, wrong, voice));
+                principal = principal.with_voices(values::voices(file, value));
             }
+            "models" => principal = principal.with_models(values::models(file, value)),
+            "languages" => principal = principal.with_languages(values::languages(file, value)),
             "labels" => principal = principal.with_labels(values::labels(file, value)),
             "created" => created = values::moment(file, value, name),
             "not_before" => validity.not_before = values::moment(file, value, name),

@@ -52,6 +52,28 @@ pub(super) fn label(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String
     Some(label)
 }
 
+/// Voices, each of which may end in `*`.
+pub(super) fn voices(file: &mut TomlFile<'_>, value: &Value<'_>) -> Vec<String> {
+    let wrong = "voices must be a list of voices such as \"cove\" or \"team-*\"";
+    names(file, value, wrong, not_empty)
+}
+
+/// Models, each of which may end in `*`.
+pub(super) fn models(file: &mut TomlFile<'_>, value: &Value<'_>) -> Vec<String> {
+    let wrong = "models must be a list of models such as \"sonic-3\" or \"aura-*\"";
+    names(file, value, wrong, not_empty)
+}
+
+/// Languages, each of which may end in `*`.
+pub(super) fn languages(file: &mut TomlFile<'_>, value: &Value<'_>) -> Vec<String> {
+    let wrong = "languages must be a list of languages such as \"en\" or \"en-*\"";
+    names(file, value, wrong, not_empty)
+}
+
+fn not_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
 /// The largest number of scopes or voices of one key.
 pub(super) fn names<T>(
     file: &mut TomlFile<'_>,

@@ -111,7 +111,8 @@ pub(crate) fn header_value() -> impl Strategy<Value = Vec<u8>> {
 
 fn offer() -> impl Strategy<Value = String> {
     let name = select(&["token", "bearer", "Token", "bearer_", "json", "USP", ""][..]);
-    let glued = credential().prop_map(|key| format!("bearer_{key}"));
+    let prefix = select(&["bearer_", "openai-insecure-api-key."][..]);
+    let glued = (prefix, credential()).prop_map(|(prefix, key)| format!("{prefix}{key}"));
     let text = prop_oneof![
         3 => name.prop_map(str::to_owned),
         2 => credential(),

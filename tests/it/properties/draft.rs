@@ -120,7 +120,11 @@ pub(crate) fn presenting(dialect: Dialect, key: &str, pair: &str) -> Vec<Draft> 
                 Draft::upgrade(stream).with(PROTOCOL, format!("json, bearer_{key}")),
             ]
         }
-        Dialect::OpenAi => vec![bearer(post("/v1/audio/speech"))],
+        Dialect::OpenAi => vec![
+            bearer(post("/v1/audio/speech")),
+            Draft::upgrade("/v1/realtime")
+                .with(PROTOCOL, format!("realtime, openai-insecure-api-key.{key}")),
+        ],
         Dialect::ElevenLabs => vec![post("/v1/text-to-speech/cove").with("xi-api-key", key)],
         Dialect::Deepgram => {
             let token = |draft: Draft| draft.with(AUTHORIZATION, format!("Token {key}"));

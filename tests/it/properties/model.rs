@@ -41,7 +41,8 @@ fn places(dialect: Dialect) -> Vec<Place> {
     };
     match dialect {
         Dialect::Rime => vec![ExactScheme("Bearer", "api-key")],
-        Dialect::Bearer | Dialect::OpenAi => vec![Scheme(&["bearer"])],
+        Dialect::Bearer => vec![Scheme(&["bearer"])],
+        Dialect::OpenAi => vec![Scheme(&["bearer"]), OfferRest("openai-insecure-api-key.")],
         Dialect::Smallest => vec![Scheme(&["bearer", "token"])],
         Dialect::Google => vec![
             Raw("x-goog-api-key"),
@@ -83,7 +84,7 @@ fn owners(method: &str, path: &str) -> &'static [Dialect] {
         }
         ("POST", "/v1/tts/generate") | ("GET", "/ws/tts") => &[Kugel],
         ("POST", "/tts/v1/voice") | ("GET", "/tts/v1/voice:streamBidirectional") => &[Inworld],
-        ("POST", "/v1/audio/speech") => &[OpenAi],
+        ("POST", "/v1/audio/speech") | ("GET", "/v1/realtime") => &[OpenAi],
         ("POST", "/v1/text-to-speech/cove") => &[Supertone, ElevenLabs],
         ("POST", "/v1/speak") => &[Smallest, Deepgram],
         ("GET", "/v1/speak") => &[Deepgram],

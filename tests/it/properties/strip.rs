@@ -70,9 +70,12 @@ fn is_name(offer: &[u8]) -> bool {
     offer == b"token" || offer == b"bearer"
 }
 
-/// Inworld's offers are removed completely. The names of Deepgram's pairs stay.
+/// Inworld's and OpenAI's offers are removed completely. The names of Deepgram's pairs stay.
 fn offers_without(mut offers: Vec<Vec<u8>>, is_secret: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
-    offers.retain(|offer| !offer.starts_with(b"bearer_"));
+    let is_removed = |offer: &[u8]| {
+        offer.starts_with(b"bearer_") || offer.starts_with(b"openai-insecure-api-key.")
+    };
+    offers.retain(|offer| !is_removed(offer));
     let mut at = 0;
     while at < offers.len() {
         at += 1;

@@ -62,7 +62,7 @@ const fn decoded(
 /// A key of Kugel's can begin with a region, `global-` being the longest.
 const REGION_BYTES: usize = 7;
 
-pub(crate) static PLACES: [Place; 17] = [
+pub(crate) static PLACES: [Place; 18] = [
     header("bearer", Dialect::Bearer, "authorization", "Bearer "),
     header("rime", Dialect::Rime, "authorization", "Bearer "),
     header("smallest", Dialect::Smallest, "authorization", "Bearer "),
@@ -98,6 +98,12 @@ pub(crate) static PLACES: [Place; 17] = [
         Dialect::Deepgram,
         "/v1/speak",
         Holder::Subprotocol("token, "),
+    ),
+    decoded(
+        "openai ws",
+        Dialect::OpenAi,
+        "/v1/realtime",
+        Holder::Subprotocol("realtime, openai-insecure-api-key."),
     ),
 ];
 

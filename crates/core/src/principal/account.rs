@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use voxgate_limits::Limits;
 
+use super::SpeechRights;
+
 /// A group of keys with common limits, such as the keys of one customer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Account {
     id: Arc<str>,
     max_active_keys: Option<NonZeroU32>,
     limits: Limits,
+    speech: SpeechRights,
 }
 
 impl Account {
@@ -21,7 +24,21 @@ impl Account {
             id: id.into(),
             max_active_keys: None,
             limits,
+            speech: SpeechRights::default(),
         }
+    }
+
+    /// Limits what its keys may speak.
+    #[must_use]
+    pub fn with_speech(mut self, rights: SpeechRights) -> Self {
+        self.speech = rights;
+        self
+    }
+
+    /// The limits of what its keys may speak.
+    #[must_use]
+    pub fn speech(&self) -> &SpeechRights {
+        &self.speech
     }
 
     /// Sets the maximum number of keys that are neither disabled nor expired.

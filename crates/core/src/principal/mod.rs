@@ -2,9 +2,11 @@
 
 mod account;
 mod scope;
+mod speech;
 mod validity;
 
 use std::hash::{Hash as _, Hasher};
+use std::mem::take;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,6 +15,7 @@ use voxgate_limits::Limits;
 
 pub use self::account::Account;
 pub use self::scope::{InvalidScope, Scope};
+pub use self::speech::SpeechRights;
 pub use self::validity::{KeyState, Validity};
 
 /// The owner of a credential. A `Verify` implementation returns it.
@@ -37,7 +40,7 @@ struct Record {
 struct Details {
     label: Option<Box<str>>,
     scopes: Option<Box<[Scope]>>,
-    voices: Option<Box<[Box<str>]>>,
+    speech: SpeechRights,
     labels: Box<[(Box<str>, Box<str>)]>,
     limits: Limits,
     account: Option<Arc<Account>>,
@@ -102,8 +105,21 @@ impl Principal {
     /// `*` at the end matches any suffix. An empty list permits no voice.
     #[must_use]
     pub fn with_voices<T: AsRef<str>>(self, voices: impl IntoIterator<Item = T>) -> Self {
-        let voices = voices.into_iter().map(|voice| voice.as_ref().into());
-        self.with(|details| details.voices = Some(voices.collect()))
+        self.with(|details| details.speech = take(&mut details.speech).with_voices(voices))
+    }
+
+    /// Limits the principal to these models, on routes whose rule names the place of the model. A
+    /// `*` at the end matches any suffix. An empty list permits no model.
+    #[must_use]
+    pub fn with_models<T: AsRef<str>>(self, models: impl IntoIterator<Item = T>) -> Self {
+        self.with(|details| details.speech = take(&mut details.speech).with_models(models))
+    }
+
+    /// Limits the principal to these languages, on routes whose rule names the place of the
+    /// language. A `*` at the end matches any suffix. An empty list permits no language.
+    #[must_use]
+    pub fn with_languages<T: AsRef<str>>(self, languages: impl IntoIterator<Item = T>) -> Self {
+        self.with(|details| details.speech = take(&mut details.speech).with_languages(languages))
     }
 
     /// Sets when the key is valid. The layer refuses it at any other time, whichever verifier found
@@ -213,34 +229,79 @@ impl Principal {
         self.0.details.as_deref()
     }
 
-    /// Whether the principal has no restrictions: neither scopes, nor voices, nor a realtime kind.
+    /// Whether the principal has no restrictions: neither scopes, nor voices, models or languages,
+    /// nor a realtime kind.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
-        self.scopes().is_none() && !self.is_limited_to_voices() && self.0.kind == KeyKind::Standard
+        let mut rights = self.speech_rights();
+        self.scopes().is_none()
+            && rights.all(SpeechRights::is_unlimited)
+            && self.0.kind == KeyKind::Standard
     }
 
-    /// Whether the principal is limited to voices.
+    /// The key's own limits of what may be spoken, and its account's.
+    fn speech_rights(&self) -> impl Iterator<Item = &SpeechRights> {
+        let details = self.details().into_iter();
+        details.flat_map(|details| {
+            let account = details.account.iter().map(|account| account.speech());
+            std::iter::once(&details.speech).chain(account)
+        })
+    }
+
+    /// Whether the principal is limited to voices, by itself or by its account.
     #[must_use]
     pub fn is_limited_to_voices(&self) -> bool {
-        self.voices().is_some()
+        self.speech_rights().any(|rights| rights.voices().is_some())
     }
 
-    /// The voices, or `None` if the principal is not limited to voices.
+    /// Whether the principal is limited to models, by itself or by its account.
+    #[must_use]
+    pub fn is_limited_to_models(&self) -> bool {
+        self.speech_rights().any(|rights| rights.models().is_some())
+    }
+
+    /// Whether the principal is limited to languages, by itself or by its account.
+    #[must_use]
+    pub fn is_limited_to_languages(&self) -> bool {
+        self.speech_rights()
+            .any(|rights| rights.languages().is_some())
+    }
+
+    /// The voices, or `None` if the principal itself is not limited to voices.
     #[must_use]
     pub fn voices(&self) -> Option<&[Box<str>]> {
-        self.details()?.voices.as_deref()
+        self.details()?.speech.voices()
+    }
+
+    /// The models, or `None` if the principal itself is not limited to models.
+    #[must_use]
+    pub fn models(&self) -> Option<&[Box<str>]> {
+        self.details()?.speech.models()
+    }
+
+    /// The languages, or `None` if the principal itself is not limited to languages.
+    #[must_use]
+    pub fn languages(&self) -> Option<&[Box<str>]> {
+        self.details()?.speech.languages()
     }
 
     /// Whether the principal may use this voice.
     #[must_use]
     pub fn has_voice(&self, voice: &str) -> bool {
-        self.voices().is_none_or(|voices| {
-            voices.iter().any(|own| match own.strip_suffix('*') {
-                // The text that `*` matches must be a plain name, without delimiters.
-                Some(start) => voice.strip_prefix(start).is_some_and(is_plain),
-                None => **own == *voice,
-            })
-        })
+        self.speech_rights().all(|rights| rights.has_voice(voice))
+    }
+
+    /// Whether the principal may use this model.
+    #[must_use]
+    pub fn has_model(&self, model: &str) -> bool {
+        self.speech_rights().all(|rights| rights.has_model(model))
+    }
+
+    /// Whether the principal may use this language.
+    #[must_use]
+    pub fn has_language(&self, language: &str) -> bool {
+        let mut rights = self.speech_rights();
+        rights.all(|rights| rights.has_language(language))
     }
 
     /// Whether the principal has this scope.
@@ -257,11 +318,18 @@ impl Principal {
             let before = before.scopes();
             before.is_none_or(|before| before.iter().any(|scope| !now.contains(scope)))
         });
-        let lost_voice = self.voices().is_some_and(|now| {
-            let before = before.voices();
-            before.is_none_or(|before| before.iter().any(|voice| !now.contains(voice)))
-        });
-        self.id() != before.id() || self.0.kind != before.0.kind || lost_scope || lost_voice
+        let none = SpeechRights::default();
+        let own = |principal: &'_ Self| {
+            let details = principal.details();
+            details.map_or_else(SpeechRights::default, |details| details.speech.clone())
+        };
+        let of_account = |principal: &'_ Self| {
+            let account = principal.account();
+            account.map_or_else(|| none.clone(), |account| account.speech().clone())
+        };
+        let lost_speech = own(self).permits_less_than(&own(before))
+            || of_account(self).permits_less_than(&of_account(before));
+        self.id() != before.id() || self.0.kind != before.0.kind || lost_scope || lost_speech
     }
 
     /// The current state. Reads the clock only if the validity is bounded.
@@ -315,10 +383,6 @@ impl Principal {
     }
 }
 
-fn is_plain(rest: &str) -> bool {
-    !rest.contains(|letter: char| letter.is_control() || ";?#&/\\%=".contains(letter))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,6 +405,11 @@ mod tests {
             Principal::new("a").with_scopes(scopes)
         };
         let anything = Principal::new("a");
+        let of_account = |voices: &[&str]| {
+            let account = Account::new("acme", Limits::default());
+            let rights = SpeechRights::default().with_voices(voices);
+            Principal::new("a").with_account(Arc::new(account.with_speech(rights)))
+        };
         for (now, before, less) in [
             (&anything, &scoped(&["x"]), false),
             (&scoped(&["x", "y"]), &scoped(&["x"]), false),
@@ -348,6 +417,11 @@ mod tests {
             (&scoped(&["x"]), &anything, true),
             (&scoped(&[]), &anything, true),
             (&anything.clone().with_voices(["a"]), &anything, true),
+            (&anything.clone().with_models(["a"]), &anything, true),
+            (&anything.clone().with_languages(["a"]), &anything, true),
+            (&of_account(&["a"]), &anything, true),
+            (&of_account(&["a"]), &of_account(&["a", "b"]), true),
+            (&of_account(&["a", "b"]), &of_account(&["a"]), false),
             (&anything.clone().with_label("new"), &anything, false),
             (
                 &anything.clone().with_kind(KeyKind::Realtime),
@@ -358,6 +432,22 @@ mod tests {
         ] {
             assert_eq!(now.may_less_than(before), less, "{now:?} {before:?}");
         }
+    }
+
+    #[test]
+    fn a_key_has_what_both_it_and_its_account_permit() {
+        let rights = SpeechRights::default()
+            .with_voices(["cove", "astra"])
+            .with_languages(["en-*"]);
+        let account = Account::new("acme", Limits::default()).with_speech(rights);
+        let key = Principal::new("a").with_account(Arc::new(account));
+        assert!(!key.is_unlimited() && key.is_limited_to_voices());
+        assert!(!key.is_limited_to_models() && key.has_model("any"));
+        assert!(key.has_voice("cove") && !key.has_voice("other"));
+        assert!(key.has_language("EN-us") && !key.has_language("de-DE"));
+        let less = key.with_voices(["cove", "other"]).with_models(["m"]);
+        assert!(less.has_voice("cove") && !less.has_voice("astra") && !less.has_voice("other"));
+        assert!(less.has_model("m") && !less.has_model("n"));
     }
 
     #[test]
@@ -376,6 +466,7 @@ mod tests {
             ("team-x;other", false),
             ("team-x?voice=other", false),
             ("team-x\0", false),
+            ("team-x+other", false),
         ] {
             assert_eq!(some.has_voice(voice), expected, "{voice}");
         }

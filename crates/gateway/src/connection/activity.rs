@@ -9,8 +9,10 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use voxgate::DenialKind;
+use voxgate::gateway::CloseConnection;
 
 use super::limiter::ConnectionPermit;
 use super::streams::Parts;
@@ -21,6 +23,8 @@ pub(crate) struct Activity {
     state: Arc<Mutex<ActivityState>>,
     /// Told when the connection is in use, so that it is not closed for another one.
     permit: ConnectionPermit,
+    /// Notified when a refusal asks for the connection to be closed.
+    close: Arc<Notify>,
 }
 
 struct ActivityState {
@@ -35,7 +39,7 @@ struct ActivityState {
 }
 
 impl Activity {
-    pub(super) fn new(permit: ConnectionPermit) -> Self {
+    pub(crate) fn new(permit: ConnectionPermit) -> Self {
         let state = ActivityState {
             busy: 0,
             requests: 0,
@@ -45,6 +49,7 @@ impl Activity {
         Self {
             state: Arc::new(Mutex::new(state)),
             permit,
+            close: Arc::default(),
         }
     }
 
@@ -59,6 +64,11 @@ impl Activity {
         }
         drop(state);
         Busy(self.clone())
+    }
+
+    /// The permit of this connection.
+    pub(crate) fn permit(&self) -> &ConnectionPermit {
+        &self.permit
     }
 
     /// Whether there ever was a request on this connection.
@@ -107,6 +117,11 @@ impl Activity {
         }
     }
 
+    /// Resolves when a refusal asks for the connection to be closed.
+    pub(super) async fn closing(&self) {
+        self.close.notified().await;
+    }
+
     fn state(&self) -> MutexGuard<'_, ActivityState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,6 +146,9 @@ impl Busy {
     pub(crate) fn last<B>(self, response: Response<B>) -> Response<BusyBody<B>> {
         let refused = response.extensions().get::<DenialKind>().is_some();
         self.0.state().served |= !refused;
+        if response.extensions().get::<CloseConnection>().is_some() {
+            self.0.close.notify_one();
+        }
         let busy = (!refused).then_some(self);
         response.map(|body| BusyBody {
             body,

@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
-use voxgate::{AuthLayer, PeerAddr};
+use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
 use voxgate_tls::ServerTls;
 
 pub(crate) use self::activity::Activity;
@@ -42,7 +42,9 @@ pub(crate) use self::network::network;
 use self::socket::Socket;
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
-use super::proxy::RequestBody;
+use super::credential_header::CredentialHeader;
+use super::first_message::FirstMessages;
+use super::proxy::ForwardedBody;
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
 
@@ -81,7 +83,7 @@ pub(crate) async fn accept<S, B>(
     stop: CancellationToken,
     tasks: TaskTracker,
 ) where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<ForwardedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -150,7 +152,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// Serves connections, with a [stack](service::stack) of its own for each.
 #[derive(Clone)]
 pub(crate) struct Server<S> {
-    pub(crate) auth: AuthLayer,
+    pub(crate) auth: SpeechAuthLayer,
     pub(crate) proxy: S,
     /// TLS; `None` if the listener speaks none.
     pub(crate) tls: Option<ServerTls>,
@@ -161,11 +163,15 @@ pub(crate) struct Server<S> {
     /// How long a client may leave its answer unread: all of a connection, or one HTTP/2 stream.
     pub(crate) write_stall: Duration,
     pub(crate) rejections: Arc<Rejections>,
+    /// The WebSockets that wait for a credential in their first message, if they are accepted.
+    pub(crate) first_messages: Option<FirstMessages>,
+    /// A further header in which callers of this dialect send their key.
+    pub(crate) credential_header: Option<(Dialect, CredentialHeader)>,
 }
 
 impl<S, B> Server<S>
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<ForwardedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -231,7 +237,15 @@ where
             Arc::clone(&ending.rejections),
         );
         let watched = activity.clone();
-        let service = service::stack(self.auth, self.proxy, PeerAddr(peer), activity, end);
+        let service = service::stack(
+            self.auth,
+            self.proxy,
+            PeerAddr(peer),
+            activity,
+            end,
+            self.first_messages,
+            self.credential_header,
+        );
         let service = TowerToHyperService::new(service);
         // The stream limits the time of a header. In hyper, that time begins with the idle time.
         let header_or_idle = self.header_timeout.max(self.idle_timeout);
@@ -242,6 +256,7 @@ where
             ended = connection.as_mut() => return ending.ended(ended),
             () = watched.idle(self.header_timeout, self.idle_timeout) => ending.idle(),
             () = ending.permit.closed() => return ending.evicted(),
+            () = watched.closing() => {}
             () = stop.cancelled() => {}
         }
         // Tells the client, and accepts no more requests from it. A client with an accepted request

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tower::service_fn;
 use voxgate::audit::Ended;
-use voxgate::{AuditRecord, AuditSink};
+use voxgate::{AuditRecord, AuditSink, AuthLayer, SpeechOptions};
 
 use super::frames::{DATA, FrameReader, HEADERS, RST_STREAM};
 use super::*;
@@ -84,7 +84,7 @@ async fn streams_whose_client_opens_no_window_end() {
     let proxy = {
         // Shared, so that a clone of the service does not count as an answer.
         let shared = Arc::new((Arc::clone(&alive), Arc::clone(&given)));
-        service_fn(move |_: Request<RequestBody>| {
+        service_fn(move |_: Request<ForwardedBody>| {
             let (alive, given) = &*shared;
             let body = Endless {
                 _alive: Arc::clone(alive),
@@ -94,7 +94,11 @@ async fn streams_whose_client_opens_no_window_end() {
         })
     };
     let server = Server {
-        auth: AuthLayer::preconfigured().with_audit_sink(ends.clone()),
+        first_messages: None,
+        credential_header: None,
+        auth: AuthLayer::preconfigured()
+            .with_audit_sink(ends.clone())
+            .with_speech(SpeechOptions::default()),
         tls: None,
         proxy,
         header_timeout: PATIENCE,

@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     decisions: Family<DecisionLabels, Counter>,
     in_flight: Gauge,
     upstream_errors: Family<ReasonLabel, Counter>,
+    content_refusals: Family<ReasonLabel, Counter>,
     rejections: RejectionCounts,
     preconfigured_exposed: Gauge,
     last_used: Family<KeyLabel, Gauge>,
@@ -63,6 +64,7 @@ impl Metrics {
         let decisions = Family::<DecisionLabels, Counter>::default();
         let in_flight = Gauge::default();
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
+        let content_refusals = Family::<ReasonLabel, Counter>::default();
         let rejections = RejectionCounts::default();
         let preconfigured_exposed = Gauge::default();
         let last_used = Family::<KeyLabel, Gauge>::default();
@@ -95,6 +97,11 @@ impl Metrics {
             "upstream_errors",
             "Accepted requests without an answer from the upstream",
             upstream_errors.clone(),
+        );
+        registry.register(
+            "content_refusals",
+            "Accepted requests whose body or message was refused",
+            content_refusals.clone(),
         );
         rejections.register(&mut registry);
         registry.register(
@@ -140,6 +147,7 @@ impl Metrics {
             decisions,
             in_flight,
             upstream_errors,
+            content_refusals,
             rejections,
             preconfigured_exposed,
             last_used,
@@ -270,7 +278,14 @@ impl Metrics {
             let labels = ReasonLabel {
                 reason: failure.as_str(),
             };
-            self.upstream_errors.get_or_create(&labels).inc();
+            let is_upstreams =
+                failure == DenialKind::NoUpstream || failure.status().is_server_error();
+            let family = match is_upstreams {
+                true => &self.upstream_errors,
+                // The content of the request was refused, after its head had been accepted.
+                false => &self.content_refusals,
+            };
+            family.get_or_create(&labels).inc();
         }
     }
 }

@@ -6,8 +6,10 @@
 mod accepted;
 mod catch_panic;
 mod headers;
+mod message_credentials;
 mod request_body;
 mod revocation;
+mod spoken_messages;
 mod tunnel;
 mod upgrade;
 
@@ -25,29 +27,32 @@ use http_body_util::{Either, Full};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tower::Service;
-use voxgate::gateway::{is_grpc, upgrades_to_websocket};
+use voxgate::gateway::is_grpc;
 use voxgate::{AuthMethod, DenialKind, PeerAddr, Secret};
 use voxgate_upstream::{AnswerBody, Callers, Client, SendContext, SendError, SendErrorKind};
 
 use self::accepted::{Accepted, abandoned, plain};
 pub(crate) use self::catch_panic::CatchPanicLayer;
-pub(crate) use self::headers::{ALLOWED, BY_DIALECT, ForwardedHeaders, ProxyFields, RESERVED};
+pub(crate) use self::headers::{
+    ALLOWED, BY_DIALECT, ForwardedHeaders, ProxyFields, RESERVED, has_another_meaning,
+};
 use self::headers::{AnswerContext, Identity};
-pub(crate) use self::request_body::RequestBody;
+pub(crate) use self::message_credentials::{RIME_BINARY, credential_format, header_values};
+pub(crate) use self::request_body::{ForwardedBody, RequestBody};
 pub(crate) use self::revocation::Revocations;
 use self::upgrade::Upgrade;
 use super::upstreams::Routes;
 
 /// The body of an answer: the upstream's, or a few bytes of our own.
-pub(crate) type ResponseBody = Either<AnswerBody<RequestBody>, Full<Bytes>>;
+pub(crate) type ResponseBody = Either<AnswerBody<ForwardedBody>, Full<Bytes>>;
 
 /// The connections to HTTP/2 upstreams that one client connection uses.
-pub(crate) type ClientConnection = Callers<RequestBody>;
+pub(crate) type ClientConnection = Callers<ForwardedBody>;
 
 /// What requests are forwarded with. Each worker has its own, so that cores share nothing.
 pub(crate) struct Forwarding {
     pub(crate) routes: Routes,
-    pub(crate) client: Arc<Client<RequestBody>>,
+    pub(crate) client: Arc<Client<ForwardedBody>>,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
@@ -75,7 +80,7 @@ impl Forward {
     }
 }
 
-impl Service<Request<RequestBody>> for Forward {
+impl Service<Request<ForwardedBody>> for Forward {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -84,7 +89,7 @@ impl Service<Request<RequestBody>> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+    fn call(&mut self, request: Request<ForwardedBody>) -> Self::Future {
         let this = Arc::clone(&self.0);
         Box::pin(async move {
             let answer = this.forward(request).await;
@@ -100,7 +105,7 @@ impl Forwarding {
     /// The path of an accepted request: route, prepare, send, answer.
     async fn forward(
         &self,
-        mut request: Request<RequestBody>,
+        mut request: Request<ForwardedBody>,
     ) -> Result<Response<ResponseBody>, OwnAnswer> {
         let accepted = Accepted::of(&request).ok_or_else(|| {
             tracing::error!("a request did not pass the authentication layer; it is not forwarded");
@@ -112,16 +117,16 @@ impl Forwarding {
         let upstream = self.routes.route(request.uri().path());
         let upstream = upstream.ok_or_else(|| accepted.refuse(DenialKind::NoUpstream))?;
 
-        let upgrade = Upgrade::take(&mut request, &accepted);
+        let upgrade = Upgrade::take(&mut request, &accepted, self.deployment_key.is_some());
         self.break_off_when_revoked(&mut request, &accepted);
-        let turn = request.body().turn();
+        let turn = request.body().get_ref().turn();
         let from = request.extensions_mut().remove::<ClientConnection>();
         let from = from.unwrap_or_default();
         let http2 = request.version() == Version::HTTP_2 && is_grpc(request.headers());
         let request = prepare(
             request,
             &accepted,
-            upgrade.is_some(),
+            upgrade.as_ref(),
             self.deployment_key.as_ref(),
             &self.forwarded_headers,
             &self.proxy_fields,
@@ -165,23 +170,23 @@ impl Forwarding {
             return Ok(pass_on(response, context).map(Either::Left));
         }
         match upgrade {
-            Some(upgrade) if upgrades_to_websocket(response.headers()) => {
+            Some(upgrade) if upgrade.is_agreed(response.headers()) => {
                 let revoked = self.revocations.of(&accepted.caller);
                 let idle = self.tunnel_idle;
                 Ok(upgrade.switch(response, context, revoked, idle, &self.tunnels))
             }
             _ => {
-                tracing::warn!(%request_id, ?upstream, "the upstream switched protocols without a request to do so");
+                tracing::warn!(%request_id, ?upstream, "the upstream switched protocols in another way than the client asked for");
                 Err(accepted.refuse(DenialKind::UpstreamUnreachable))
             }
         }
     }
 
     /// A body of unknown length may go on for hours. It ends when the caller's key is revoked.
-    fn break_off_when_revoked(&self, request: &mut Request<RequestBody>, accepted: &Accepted) {
-        if request.body().is_open_ended() {
+    fn break_off_when_revoked(&self, request: &mut Request<ForwardedBody>, accepted: &Accepted) {
+        if request.body().get_ref().is_open_ended() {
             let revoked = self.revocations.of(&accepted.caller);
-            request.body_mut().break_off_when(revoked);
+            request.body_mut().get_mut().break_off_when(revoked);
         }
     }
 }
@@ -209,7 +214,7 @@ fn denial(error: &SendError) -> Option<DenialKind> {
 fn prepare<B>(
     mut request: Request<B>,
     accepted: &Accepted,
-    websocket: bool,
+    upgrade: Option<&Upgrade>,
     deployment_key: Option<&Secret>,
     forwarded: &ForwardedHeaders,
     proxy_fields: &ProxyFields,
@@ -224,21 +229,23 @@ fn prepare<B>(
         HeaderValue::from_str(authority.as_str()).ok()
     });
     let public = accepted.caller.auth_method() == AuthMethod::Public;
+    accepted.dialect.strip_credential(&mut request);
+    let uri = request.uri().clone();
     let identity = Identity {
         caller: &accepted.caller,
         peer,
         host,
         dialect: accepted.dialect,
+        path: uri.path(),
         deployment_key: deployment_key.filter(|_| !public),
         forwarded,
         proxy_fields,
         version: request.version(),
         scheme,
     };
-    accepted.dialect.strip_credential(&mut request);
     headers::to_upstream(request.headers_mut(), identity);
-    if websocket {
-        headers::set_websocket(request.headers_mut());
+    if let Some(upgrade) = upgrade {
+        upgrade.prepare(request.headers_mut());
     }
     request.extensions_mut().clear();
     request
@@ -250,7 +257,7 @@ pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
     let forwarded = ForwardedHeaders::default();
     let fields = ProxyFields::default();
     Some(prepare(
-        request, &accepted, false, None, &forwarded, &fields, "http",
+        request, &accepted, None, None, &forwarded, &fields, "http",
     ))
 }
 

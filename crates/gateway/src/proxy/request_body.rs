@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
+use voxgate::SpeechBody;
 use voxgate_upstream::Turn;
 
 use crate::connection::ClientEnd;
@@ -37,6 +38,9 @@ pub(crate) struct RequestBody {
     /// Resolves when the caller's key is no longer valid.
     revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
+
+/// The client's body, as the layer that reads bodies passes it on.
+pub(crate) type ForwardedBody = SpeechBody<RequestBody>;
 
 /// Why a body ended early.
 #[derive(Debug)]

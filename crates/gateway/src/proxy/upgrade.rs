@@ -3,47 +3,105 @@
 use std::future::Future;
 use std::time::Duration;
 
-use http::header::SEC_WEBSOCKET_PROTOCOL;
-use http::{HeaderValue, Request, Response};
+use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 use voxgate::Tunnel;
-use voxgate::gateway::asks_for_websocket;
+use voxgate::gateway::{asks_for_websocket, upgrades_to_websocket};
 use voxgate_upstream::AnswerBody;
 
 use super::accepted::Accepted;
 use super::headers::AnswerContext;
-use super::{RequestBody, ResponseBody, headers, pass_on, tunnel};
+use super::message_credentials::MessageCredentials;
+use super::spoken_messages::SpokenMessages;
+use super::tunnel::{ClientEnd, Inspection};
+use super::{ForwardedBody, ResponseBody, headers, pass_on, tunnel};
+use crate::first_message::HeldClient;
 
 /// The client's side of the websocket that a request asks for.
 pub(super) struct Upgrade {
-    client: OnUpgrade,
+    client: Client,
     tunnel: Tunnel,
     /// The subprotocol to agree on, when the client offered its credential as one.
     subprotocol: Option<&'static str>,
+    inspection: Option<Inspection>,
+}
+
+enum Client {
+    /// It is answered as the upstream answers.
+    Waiting(OnUpgrade),
+    /// It was answered before, and has sent its first message.
+    Held(HeldClient),
 }
 
 impl Upgrade {
     /// `None` when the request asks for no websocket; any other upgrade is not passed on.
-    pub(super) fn take(request: &mut Request<RequestBody>, accepted: &Accepted) -> Option<Self> {
+    pub(super) fn take(
+        request: &mut Request<ForwardedBody>,
+        accepted: &Accepted,
+        has_deployment_key: bool,
+    ) -> Option<Self> {
         let asked = asks_for_websocket(request);
+        let held = request.extensions_mut().remove::<HeldClient>();
         let tunnel = request
             .extensions_mut()
             .remove::<Tunnel>()
             .filter(|_| asked)?;
+        let credentials =
+            MessageCredentials::of(request, accepted, held.is_some(), has_deployment_key);
+        let spoken = SpokenMessages::of(request);
+        let is_read = credentials.is_some() || spoken.is_some();
+        let inspection = is_read.then(|| {
+            let mut inspection = Inspection::new();
+            if let Some(credentials) = credentials {
+                inspection.add(credentials);
+            }
+            if let Some(spoken) = spoken {
+                inspection.add(spoken);
+            }
+            inspection
+        });
         Some(Self {
-            client: hyper::upgrade::on(&mut *request),
+            client: match held {
+                Some(held) => Client::Held(held),
+                None => Client::Waiting(hyper::upgrade::on(&mut *request)),
+            },
             tunnel,
             subprotocol: accepted.dialect.subprotocol(request.headers()),
+            inspection,
         })
     }
 
+    /// Prepares the handshake with the upstream. Messages that are read must not be compressed.
+    pub(super) fn prepare(&self, headers: &mut HeaderMap) {
+        headers::set_websocket(headers);
+        if self.inspection.is_some() {
+            headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+        }
+    }
+
+    /// Whether the upstream's answer agrees to the websocket, as the client was or will be told.
+    pub(super) fn is_agreed(&self, headers: &HeaderMap) -> bool {
+        let is_uncompressed =
+            self.inspection.is_none() || !headers.contains_key(SEC_WEBSOCKET_EXTENSIONS);
+        let is_as_told = match &self.client {
+            Client::Waiting(_) => true,
+            Client::Held(held) => held.was_told(
+                headers.get(SEC_WEBSOCKET_ACCEPT),
+                headers.get(SEC_WEBSOCKET_PROTOCOL),
+            ),
+        };
+        upgrades_to_websocket(headers) && is_uncompressed && is_as_told
+    }
+
     /// Answers the client as the upstream did, and carries bytes between the two from then on, in
-    /// a task of `tunnels`, until `revoked` resolves or nothing was carried for `idle`.
+    /// a task of `tunnels`, until `revoked` resolves or nothing was carried for `idle`. A client that was
+    /// answered before is not answered again.
     pub(super) fn switch(
         self,
-        mut response: Response<AnswerBody<RequestBody>>,
+        mut response: Response<AnswerBody<ForwardedBody>>,
         context: AnswerContext<'_>,
         revoked: impl Future<Output = ()> + Send + 'static,
         idle: Option<Duration>,
@@ -52,11 +110,26 @@ impl Upgrade {
         let upstream = hyper::upgrade::on(&mut response);
         let (head, body) = response.into_parts();
         let in_flight = body.into_in_flight();
-        let carried = tunnel::carry(self.tunnel, self.client, upstream, revoked, idle);
-        tunnels.spawn(async move {
-            let _in_flight = in_flight;
-            carried.await;
-        });
+        let client = match self.client {
+            Client::Waiting(client) => Some(ClientEnd::Answered(client)),
+            Client::Held(held) => held
+                .take()
+                .map(|(client, sent)| ClientEnd::Upgraded(client, sent)),
+        };
+        if let Some(client) = client {
+            let carried = tunnel::carry(
+                self.tunnel,
+                client,
+                upstream,
+                self.inspection,
+                revoked,
+                idle,
+            );
+            tunnels.spawn(async move {
+                let _in_flight = in_flight;
+                carried.await;
+            });
+        }
         let response = Response::from_parts(head, Either::Right(Full::default()));
         let mut response = pass_on(response, context);
         let headers = response.headers_mut();

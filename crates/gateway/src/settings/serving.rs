@@ -13,6 +13,8 @@ pub(crate) const REQUEST_TIMEOUT: &str = "VOXGATE_REQUEST_TIMEOUT_SECONDS";
 pub(crate) const UPSTREAM_RESOLVE: &str = "VOXGATE_UPSTREAM_RESOLVE_SECONDS";
 pub(crate) const UPSTREAM_CONNECTION_AGE: &str = "VOXGATE_UPSTREAM_CONNECTION_AGE_SECONDS";
 pub(crate) const UPSTREAM_HEALTH: &str = "VOXGATE_UPSTREAM_HEALTH";
+pub(crate) const BODY_INSPECT: &str = "VOXGATE_BODY_INSPECT_KIB";
+pub(crate) const BODY_HELD: &str = "VOXGATE_BODY_HELD_MIB";
 pub(crate) const HEADER_READ_TIMEOUT: &str = "VOXGATE_HEADER_READ_TIMEOUT_SECONDS";
 pub(crate) const CLIENT_IDLE_TIMEOUT: &str = "VOXGATE_CLIENT_IDLE_TIMEOUT_SECONDS";
 pub(crate) const FORWARDED: &str = "VOXGATE_FORWARDED";
@@ -21,7 +23,10 @@ pub(crate) const CONTROL_DIR: &str = "VOXGATE_CONTROL_DIR";
 pub(crate) const HEADER_NAMES: &str = "VOXGATE_HEADER_NAMES";
 pub(crate) const FORWARD_HEADERS: &str = "VOXGATE_FORWARD_HEADERS";
 pub(crate) const FORWARD_HEADERS_ALSO: &str = "VOXGATE_FORWARD_HEADERS_ALSO";
+pub(crate) const FILTER_LISTS: &str = "VOXGATE_FILTER_LISTS";
 pub(crate) const CONNECTIONS_PER_CLIENT: &str = "VOXGATE_CONNECTIONS_PER_CLIENT";
+pub(crate) const CREDENTIAL_HEADER: &str = "VOXGATE_CREDENTIAL_HEADER";
+pub(crate) const FIRST_MESSAGE_CONNECTIONS: &str = "VOXGATE_FIRST_MESSAGE_CONNECTIONS";
 pub(crate) const METRICS_KEYS: &str = "VOXGATE_METRICS_KEYS";
 pub(crate) const DRAIN: &str = "VOXGATE_DRAIN_SECONDS";
 
@@ -133,6 +138,21 @@ pub(super) const SERVING: &[Setting] = &[
     .with_default("30"),
     Setting::new(
         GROUP,
+        BODY_INSPECT,
+        "KIB",
+        "Largest request body in KiB that is read for voices, models, languages and characters; a \
+         larger body is refused (413) to a key with such limits, and not counted for other keys",
+    )
+    .with_default("256"),
+    Setting::new(
+        GROUP,
+        BODY_HELD,
+        "MIB",
+        "Most memory in MiB for all request bodies that are being read at once",
+    )
+    .with_default("64"),
+    Setting::new(
+        GROUP,
         HEADER_NAMES,
         "ACTION",
         "What happens to a request header whose name has a character other than letters, digits and \
@@ -156,8 +176,9 @@ pub(super) const SERVING: &[Setting] = &[
     Setting::new(
         GROUP,
         FORWARDED,
-        "on|off",
-        "Whether the TTS server gets a `Forwarded` header (RFC 7239) besides `X-Forwarded-*`",
+        "SWITCH",
+        "`on` or `off`: whether the TTS server gets a `Forwarded` header (RFC 7239) besides \
+         `X-Forwarded-*`",
     )
     .with_default("off"),
     Setting::new(
@@ -169,11 +190,34 @@ pub(super) const SERVING: &[Setting] = &[
     ),
     Setting::new(
         GROUP,
+        FILTER_LISTS,
+        "SWITCH",
+        "`on` or `off`: whether lists of voices and models have only those that the key may use",
+    )
+    .with_default("off"),
+    Setting::new(
+        GROUP,
         CONNECTIONS_PER_CLIENT,
         "NUMBER",
         "Most open connections of one client address; for IPv6, of one `/64` network",
     )
     .with_default("half of all connections that the limit of open files allows"),
+    Setting::new(
+        GROUP,
+        CREDENTIAL_HEADER,
+        "NAME",
+        "Further request header in which callers send their key, with or without the scheme of the \
+         dialect, such as the one that `API_KEY_HEADER` names for Rime's API container",
+    )
+    .with_default("none"),
+    Setting::new(
+        GROUP,
+        FIRST_MESSAGE_CONNECTIONS,
+        "NUMBER",
+        "Most WebSockets that wait for a credential in their first message, half of them of one client \
+         address; `0` refuses a WebSocket without a credential before its upgrade",
+    )
+    .with_default("1000"),
     Setting::new(
         GROUP,
         METRICS_KEYS,

@@ -20,6 +20,14 @@ fn the_page_of_request_headers_is_current() {
     compare("headers.md", &reference::headers_page());
 }
 
+#[test]
+fn the_tables_of_the_page_of_dialects_are_current() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/dialects.md");
+    let page = fs::read_to_string(page).unwrap();
+    let current = reference::dialects_page(&page).expect("each table has its markers");
+    compare("dialects.md", &current);
+}
+
 /// `UPDATE_REFERENCE=1` writes the page.
 fn compare(name: &str, expected: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");

@@ -80,6 +80,14 @@ const NEVER: [&str; 9] = [
     "upgrade",
 ];
 
+/// Whether a client's header of this name means something to the gateway, or to a server, so that it
+/// cannot be the place of a credential.
+pub(crate) fn has_another_meaning(name: &HeaderName) -> bool {
+    const OTHERS: [&str; 5] = ["cookie*", "forwarded*", "referer", "sec-*", "via"];
+    let mut entries = ALLOWED.iter().chain(&NEVER).chain(&OTHERS);
+    is_reserved(name) || entries.any(|entry| matches(entry, name.as_str()))
+}
+
 /// Which headers of a client are forwarded, besides those that never are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ForwardedHeaders {

@@ -20,11 +20,11 @@ use voxgate::gateway::X_REQUEST_ID;
 use voxgate::{Caller, Dialect, RequestId, Secret};
 use voxgate_upstream::Upstream;
 
-pub(crate) use self::allowed::{ALLOWED, BY_DIALECT, ForwardedHeaders};
+pub(crate) use self::allowed::{ALLOWED, BY_DIALECT, ForwardedHeaders, has_another_meaning};
 pub(crate) use self::proxies::ProxyFields;
 pub(crate) use self::reserved::RESERVED;
 use self::reserved::{is_plain, is_reserved};
-use super::RequestBody;
+use super::ForwardedBody;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -45,8 +45,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// Removes headers that apply to one connection only, and those that `Connection` names.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// Removes the headers that apply to one connection only, those that `Connection` names, and those that
+/// are not wanted, in one pass.
+fn retain(headers: &mut HeaderMap, is_wanted: impl Fn(&HeaderName) -> bool) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -54,7 +55,14 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in HOP_BY_HOP.into_iter().chain(named) {
+    let stays =
+        |name: &HeaderName| !HOP_BY_HOP.contains(name) && !named.contains(name) && is_wanted(name);
+    let removed: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| !stays(name))
+        .cloned()
+        .collect();
+    for name in removed {
         headers.remove(name);
     }
 }
@@ -71,7 +79,7 @@ fn remove_length_of_chunks(headers: &mut HeaderMap) {
 #[derive(Clone, Copy)]
 pub(super) struct AnswerContext<'a> {
     pub(super) request_id: RequestId,
-    pub(super) upstream: &'a Upstream<RequestBody>,
+    pub(super) upstream: &'a Upstream<ForwardedBody>,
     pub(super) proxy_fields: &'a ProxyFields,
 }
 
@@ -85,7 +93,7 @@ pub(super) fn to_client<B>(response: &mut Response<B>, context: AnswerContext<'_
         StatusCode::UPGRADE_REQUIRED => headers.get(UPGRADE).cloned(),
         _ => None,
     };
-    remove_hop_by_hop(headers);
+    retain(headers, |name| !name.as_str().starts_with("x-voxgate-"));
     if let Some(required) = required {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, required);
@@ -93,13 +101,6 @@ pub(super) fn to_client<B>(response: &mut Response<B>, context: AnswerContext<'_
     let upstream = context.upstream;
     location::hide_upstream(headers, |authority| upstream.is_named(authority));
     context.proxy_fields.add_via(headers, version);
-    let ours = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-voxgate-"));
-    let ours: Vec<HeaderName> = ours.cloned().collect();
-    for name in ours {
-        headers.remove(name);
-    }
     headers.insert(X_REQUEST_ID, context.request_id.to_header_value());
 }
 
@@ -116,6 +117,8 @@ pub(super) struct Identity<'a> {
     /// The authority that the client named, in `Host` or `:authority`.
     pub(super) host: Option<HeaderValue>,
     pub(super) dialect: Dialect,
+    /// The path of the request, which can decide the form of the deployment key.
+    pub(super) path: &'a str,
     pub(super) deployment_key: Option<&'a Secret>,
     /// Which of the client's headers are forwarded.
     pub(super) forwarded: &'a ForwardedHeaders,
@@ -133,21 +136,19 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
         .get_all(TE)
         .iter()
         .any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    remove_hop_by_hop(headers);
-    remove_unwanted(headers, identity.forwarded, identity.dialect);
-    // The upstream's own authority takes its place.
-    headers.remove(HOST);
-    // The gateway itself sends `100 Continue`.
-    headers.remove(EXPECT);
-    // The client's trailers are not passed on.
-    headers.remove(TRAILER);
+    let dialect = identity.dialect.as_str();
+    retain(headers, |name| {
+        is_forwarded(name, identity.forwarded, dialect)
+    });
     join_cookies(headers);
 
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if let Some(key) = identity.deployment_key {
-        identity.dialect.add_deployment_key(key, headers);
+        identity
+            .dialect
+            .add_deployment_key_for(identity.path, key, headers);
     }
     if let Some(peer) = identity
         .peer
@@ -169,20 +170,17 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
     }
 }
 
-/// Removes the client's headers that are not forwarded: names that servers read in more than one
-/// way, [reserved](RESERVED) ones, and with a list of allowed headers all that it does not name.
-fn remove_unwanted(headers: &mut HeaderMap, forwarded: &ForwardedHeaders, dialect: Dialect) {
-    let is_wanted = |name: &HeaderName| {
-        is_plain(name) && !is_reserved(name) && forwarded.contain(name, dialect.as_str())
-    };
-    let unwanted: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| !is_wanted(name))
-        .cloned()
-        .collect();
-    for name in unwanted {
-        headers.remove(name);
-    }
+/// The client's headers that the gateway handles itself: the upstream's own authority takes the place
+/// of `Host`, the gateway sends `100 Continue`, and trailers are not passed on.
+const HANDLED: [HeaderName; 3] = [HOST, EXPECT, TRAILER];
+
+/// Whether a header of the client's is forwarded. Names that servers read in more than one way are not,
+/// nor [reserved](RESERVED) ones, nor, with a list of allowed headers, those that it does not name.
+fn is_forwarded(name: &HeaderName, forwarded: &ForwardedHeaders, dialect: &str) -> bool {
+    !HANDLED.contains(name)
+        && is_plain(name)
+        && !is_reserved(name)
+        && forwarded.contain(name, dialect)
 }
 
 /// HTTP/2 may cut cookies into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
@@ -233,7 +231,7 @@ mod tests {
             ("x-voxgate-key-id", "1"),
             ("x-kept", "1"),
         ]);
-        remove_hop_by_hop(&mut given);
+        retain(&mut given, |_| true);
         assert_eq!(given, headers(&[("x-kept", "1")]));
     }
 

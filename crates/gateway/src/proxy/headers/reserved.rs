@@ -1,7 +1,29 @@
 //! Headers with which one server tells the next another caller, address, host, method or path than
 //! the gateway checked. A client's own are removed.
 
+use std::borrow::Cow;
+
 use http::HeaderName;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION,
+    CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, TRANSFER_ENCODING, USER_AGENT,
+};
+
+/// What most requests consist of. None is reserved; they are found without a search.
+const COMMON: [HeaderName; 12] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONNECTION,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    HOST,
+    ORIGIN,
+    TRANSFER_ENCODING,
+    USER_AGENT,
+];
 
 /// The names, and who sets or reads them. A `*` at the end stands for any rest. The list is in the
 /// order of its names, and no entry covers another, so that one look-up finds the entry of a name.
@@ -130,8 +152,14 @@ pub(crate) const RESERVED: [(&str, &str); 95] = [
 /// Whether a client's header of this name is removed. A character other than a letter or a digit
 /// counts as `-`, because CGI-like servers read it so (CVE-2025-64484).
 pub(super) fn is_reserved(name: &HeaderName) -> bool {
-    let name: Vec<u8> = name.as_str().bytes().map(folded).collect();
-    let after = RESERVED.partition_point(|(entry, _)| start(entry) <= name.as_slice());
+    if COMMON.contains(name) {
+        return false;
+    }
+    let name: Cow<'_, [u8]> = match is_plain(name) {
+        true => name.as_str().as_bytes().into(),
+        false => name.as_str().bytes().map(folded).collect(),
+    };
+    let after = RESERVED.partition_point(|(entry, _)| start(entry) <= &*name);
     // The only entry that can match is the last one that does not come after the name.
     after.checked_sub(1).is_some_and(|at| {
         let (entry, _) = RESERVED[at];
@@ -173,6 +201,17 @@ mod tests {
             assert!(start(first) < start(second), "{first} and {second}");
             let covers = first.ends_with('*') && start(second).starts_with(start(first));
             assert!(!covers, "{first} covers {second}");
+        }
+    }
+
+    #[test]
+    fn what_is_found_without_a_search_is_not_reserved() {
+        for name in COMMON {
+            let covers = |entry: &str| match entry.strip_suffix('*') {
+                Some(prefix) => name.as_str().starts_with(prefix),
+                None => name == entry,
+            };
+            assert!(!RESERVED.iter().any(|(entry, _)| covers(entry)), "{name}");
         }
     }
 

@@ -1,15 +1,36 @@
-//! Closes a tunnel whose key is no longer valid.
+//! Closes a tunnel whose key is no longer valid, or whose client sent what it may not send.
 
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use voxgate_websocket::{ControlFrame, Message};
+
 use super::flow::Flow;
-use super::frames::close;
 
 /// How long each step of the cut may take. There are two.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
+
+/// What the two sides are told.
+#[derive(Debug)]
+pub(super) struct Farewell {
+    /// What the client is told before the Close frame.
+    pub(super) message: Option<Message>,
+    pub(super) close: ControlFrame,
+}
+
+impl Farewell {
+    /// To a client whose key is no longer valid: the same whether it was revoked, disabled or has
+    /// expired.
+    pub(super) fn revoked() -> Self {
+        Self {
+            message: None,
+            // Policy violation (RFC 6455 §7.4.1).
+            close: ControlFrame::close(1008, "key no longer valid"),
+        }
+    }
+}
 
 /// Sends a Close frame to each side that is at the boundary of a frame or reaches it in time, and
 /// gives it time to arrive. No more data of the client goes upstream. It takes twice [`GRACE`] at
@@ -17,6 +38,7 @@ pub(super) const GRACE: Duration = Duration::from_millis(250);
 pub(super) async fn cut<R, W, S, T>(
     to_upstream: &mut Flow<'_, R, W>,
     to_client: &mut Flow<'_, S, T>,
+    farewell: &Farewell,
 ) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -24,8 +46,8 @@ pub(super) async fn cut<R, W, S, T>(
     T: AsyncWrite + Unpin,
 {
     let (upstream_knows, client_knows) = tokio::join!(
-        timeout(GRACE, tell_upstream(to_upstream)),
-        timeout(GRACE, tell_client(to_client)),
+        timeout(GRACE, tell_upstream(to_upstream, farewell)),
+        timeout(GRACE, tell_client(to_client, farewell)),
     );
     // Closing a socket with something unread resets the connection, and that can destroy what the
     // other side has not read yet.
@@ -44,14 +66,21 @@ pub(super) async fn cut<R, W, S, T>(
 }
 
 /// `None` when the client cannot be told.
-async fn tell_client<R, W>(flow: &mut Flow<'_, R, W>) -> Option<()>
+async fn tell_client<R, W>(flow: &mut Flow<'_, R, W>, farewell: &Farewell) -> Option<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     flow.finish_frame().await.ok()?;
     if !flow.frames().closed() {
-        flow.say(&close(None)).await.ok()?;
+        let mut frames = Vec::new();
+        if let Some(message) = &farewell.message
+            && !flow.frames().in_message()
+        {
+            message.write(None, &mut frames);
+        }
+        farewell.close.write(None, &mut frames);
+        flow.say(&frames).await.ok()?;
     }
     // The server is the first to close the connection (RFC 6455 §7.1.1).
     flow.shutdown().await.ok()
@@ -59,7 +88,7 @@ where
 
 /// `None` when the upstream cannot be told. It is not told in the middle of a frame: what is
 /// missing of that would have to come from the client.
-async fn tell_upstream<R, W>(flow: &mut Flow<'_, R, W>) -> Option<()>
+async fn tell_upstream<R, W>(flow: &mut Flow<'_, R, W>, farewell: &Farewell) -> Option<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -70,8 +99,14 @@ where
     if flow.frames().closed() {
         return Some(());
     }
-    // The mask has to be unpredictable (RFC 6455 §10.3).
+    let mut frame = Vec::new();
+    farewell.close.write(Some(mask().ok()?), &mut frame);
+    flow.say(&frame).await.ok()
+}
+
+/// A mask, which has to be unpredictable (RFC 6455 §10.3).
+pub(super) fn mask() -> Result<[u8; 4], getrandom::Error> {
     let mut mask = [0; 4];
-    getrandom::fill(&mut mask).ok()?;
-    flow.say(&close(Some(mask))).await.ok()
+    getrandom::fill(&mut mask)?;
+    Ok(mask)
 }

@@ -9,6 +9,7 @@ use std::task::{Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::frames::Frames;
+use super::inspection::{Inspection, Refusal};
 
 /// How much is read at a time. Each tunnel has two of these buffers.
 const BUFFER: usize = 8 * 1024;
@@ -28,7 +29,16 @@ impl Side {
     }
 }
 
-/// Copies one direction. An error is the side that broke off.
+/// Why a direction ended before its end.
+#[derive(Debug)]
+pub(super) enum FlowError {
+    /// This side broke off.
+    Broken(Side),
+    /// The client sent what it may not send.
+    Refused(Box<Refusal>),
+}
+
+/// Copies one direction, or what an [`Inspection`] makes of it.
 ///
 /// # Cancel safety
 ///
@@ -39,13 +49,20 @@ pub(super) struct Flow<'a, R, W> {
     to: W,
     side: Side,
     buffer: Box<[u8]>,
-    /// The part of the buffer that was read and not yet written.
+    inspection: Option<Box<Inspected>>,
+    /// The part of the buffer, or of what was inspected, that is not yet written.
     start: usize,
     end: usize,
     unflushed: bool,
     /// Of what was written.
     frames: Frames,
     carried: &'a AtomicU64,
+}
+
+/// What is written in place of what was read.
+struct Inspected {
+    inspection: Inspection,
+    bytes: Vec<u8>,
 }
 
 impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
@@ -56,6 +73,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
             to,
             side,
             buffer: vec![0; BUFFER].into_boxed_slice(),
+            inspection: None,
             start: 0,
             end: 0,
             unflushed: false,
@@ -64,13 +82,19 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
         }
     }
 
+    /// Inspects what is read from now on.
+    pub(super) fn inspect(&mut self, inspection: Inspection) {
+        let bytes = Vec::new();
+        self.inspection = Some(Box::new(Inspected { inspection, bytes }));
+    }
+
     /// Of what was written.
     pub(super) fn frames(&self) -> &Frames {
         &self.frames
     }
 
     /// Copies until the end, and passes that on.
-    pub(super) async fn copy(&mut self) -> Result<(), Side> {
+    pub(super) async fn copy(&mut self) -> Result<(), FlowError> {
         loop {
             while self.start < self.end {
                 self.write(self.end).await?;
@@ -85,13 +109,13 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
     }
 
     /// Copies the rest of the frame that is being written, and nothing after it.
-    pub(super) async fn finish_frame(&mut self) -> Result<(), Side> {
+    pub(super) async fn finish_frame(&mut self) -> Result<(), FlowError> {
         while !self.frames.at_boundary() {
             if self.start == self.end && self.read().await? == 0 {
-                return Err(self.side);
+                return Err(FlowError::Broken(self.side));
             }
-            let held = &self.buffer[self.start..self.end];
-            self.write(self.start + self.frames.of_frame(held)).await?;
+            let of_frame = self.frames.of_frame(self.held(self.end));
+            self.write(self.start + of_frame).await?;
         }
         Ok(())
     }
@@ -113,17 +137,37 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
         while let Ok(1..) = self.from.read(&mut self.buffer).await {}
     }
 
-    /// Reads into the empty buffer. When that has to wait, it flushes what was written: the other
-    /// side may answer only to that.
-    async fn read(&mut self) -> Result<usize, Side> {
+    /// What is not yet written and stands before `end`.
+    fn held(&self, end: usize) -> &[u8] {
+        match &self.inspection {
+            Some(inspected) => &inspected.bytes[self.start..end],
+            None => &self.buffer[self.start..end],
+        }
+    }
+
+    /// Reads into the empty buffer, and inspects what was read. When that has to wait, it flushes
+    /// what was written: the other side may answer only to that. `Ok(0)` is the end.
+    async fn read(&mut self) -> Result<usize, FlowError> {
         (self.start, self.end) = (0, 0);
+        let read = self.read_raw().await.map_err(FlowError::Broken)?;
+        self.end = match &mut self.inspection {
+            None => read,
+            Some(inspected) => {
+                let Inspected { inspection, bytes } = &mut **inspected;
+                bytes.clear();
+                let passed = inspection.pass(&self.buffer[..read], bytes);
+                passed.map_err(|refusal| FlowError::Refused(Box::new(refusal)))?;
+                bytes.len()
+            }
+        };
+        Ok(read)
+    }
+
+    async fn read_raw(&mut self) -> Result<usize, Side> {
         poll_fn(|cx| {
             let mut buffer = ReadBuf::new(&mut self.buffer);
             match Pin::new(&mut self.from).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) => {
-                    self.end = buffer.filled().len();
-                    Poll::Ready(Ok(self.end))
-                }
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().len())),
                 Poll::Ready(Err(_)) => Poll::Ready(Err(self.side)),
                 Poll::Pending => {
                     if self.unflushed {
@@ -138,14 +182,18 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
         .await
     }
 
-    /// Writes a part of the buffer before `end`.
-    async fn write(&mut self, end: usize) -> Result<(), Side> {
-        let written = match self.to.write(&self.buffer[self.start..end]).await {
-            Ok(written @ 1..) => written,
-            Ok(0) | Err(_) => return Err(self.side.other()),
+    /// Writes a part of what is held before `end`.
+    async fn write(&mut self, end: usize) -> Result<(), FlowError> {
+        // Not a method, because it borrows one field and `to` is another.
+        let held = match &self.inspection {
+            Some(inspected) => &inspected.bytes[self.start..end],
+            None => &self.buffer[self.start..end],
         };
-        let bytes = &self.buffer[self.start..self.start + written];
-        self.frames.advance(bytes);
+        let written = match self.to.write(held).await {
+            Ok(written @ 1..) => written,
+            Ok(0) | Err(_) => return Err(FlowError::Broken(self.side.other())),
+        };
+        self.frames.advance(&held[..written]);
         self.carried.fetch_add(written as u64, Ordering::Relaxed);
         self.start += written;
         self.unflushed = true;

@@ -1,12 +1,9 @@
-//! Where WebSocket frames begin and end, and the one frame that is ours.
-
-/// Policy violation (RFC 6455 §7.4.1).
-const CLOSE_CODE: u16 = 1008;
-/// The same whether the key was revoked, disabled or has expired.
-const CLOSE_REASON: &[u8] = b"key no longer valid";
+//! Where WebSocket frames begin and end.
 
 const FINAL: u8 = 0x80;
 const OPCODE: u8 = 0x0f;
+/// The bit that the opcodes of control frames have, and others not.
+const CONTROL: u8 = 0x08;
 const CLOSE: u8 = 0x08;
 const MASKED: u8 = 0x80;
 /// The longest header, without its mask.
@@ -22,12 +19,19 @@ pub(super) struct Frames {
     /// How much of the frame whose header is complete has still to come, the mask included.
     left: u64,
     closed: bool,
+    /// A message has begun whose last fragment has not.
+    in_message: bool,
 }
 
 impl Frames {
     /// Whether the next byte is a frame's first.
     pub(super) fn at_boundary(&self) -> bool {
         self.held == 0 && self.left == 0
+    }
+
+    /// Whether a message would come between the fragments of another one (§5.4).
+    pub(super) fn in_message(&self) -> bool {
+        self.in_message
     }
 
     /// Whether a Close frame has come. No frame may follow it (§5.5.1).
@@ -60,6 +64,9 @@ impl Frames {
                     continue;
                 };
                 self.closed |= self.header[0] & OPCODE == CLOSE;
+                if self.header[0] & CONTROL == 0 {
+                    self.in_message = self.header[0] & FINAL == 0;
+                }
                 self.held = 0;
                 self.left = left;
             } else {
@@ -89,21 +96,6 @@ fn after_header(header: &[u8]) -> Option<u64> {
     let mask = if second & MASKED == 0 { 0 } else { 4 };
     // A length of more than 63 bits is not allowed. Whoever sends one never reaches its end.
     Some(payload.saturating_add(mask))
-}
-
-/// The Close frame that ends a tunnel whose key no longer counts: to a client as it is, to a
-/// server with a mask (§5.1).
-pub(super) fn close(mask: Option<[u8; 4]>) -> Vec<u8> {
-    let payload = [&CLOSE_CODE.to_be_bytes(), CLOSE_REASON].concat();
-    let length = payload.len() as u8;
-    match mask {
-        None => [&[FINAL | CLOSE, length], payload.as_slice()].concat(),
-        Some(mask) => {
-            let masked = payload.iter().zip(mask.iter().cycle());
-            let masked: Vec<u8> = masked.map(|(byte, mask)| byte ^ mask).collect();
-            [&[FINAL | CLOSE, MASKED | length], &mask[..], &masked].concat()
-        }
-    }
 }
 
 #[cfg(test)]
@@ -212,14 +204,18 @@ mod tests {
     }
 
     #[test]
-    fn our_close_frame_is_one_frame_and_may_be_a_control_frame() {
-        for mask in [None, Some([1, 2, 3, 4])] {
-            let bytes = close(mask);
-            assert!(bytes.len() <= 2 + 4 + 125);
-            let mut frames = Frames::default();
-            assert_eq!(frames.of_frame(&bytes), bytes.len());
-            frames.advance(&bytes);
-            assert!(frames.at_boundary() && frames.closed());
+    fn fragments_belong_to_a_message_until_the_last_one() {
+        let mut frames = Frames::default();
+        for (first, expected) in [
+            (0x81, false),
+            (0x01, true),
+            (0x89, true),
+            (0x00, true),
+            (0x80, false),
+            (0x88, false),
+        ] {
+            frames.advance(&frame(first, 3, 0, None));
+            assert_eq!(frames.in_message(), expected, "{first:x}");
         }
     }
 }

@@ -1,31 +1,43 @@
-//! Upgraded connections, byte for byte in both directions, until both have ended or the caller's
-//! key no longer counts.
+//! Upgraded connections, until both directions have ended or the caller's key no longer counts.
+//!
+//! Bytes are copied, unless the [messages](inspection) of the client have to be read.
 
 mod cut;
 mod flow;
 mod frames;
+mod inspection;
 #[cfg(test)]
 mod tests;
 
 use std::future::{Future, pending};
+use std::io::Cursor;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::maybe_done;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, split};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, split};
 use tokio::time::{sleep, timeout};
 use voxgate::Tunnel;
 use voxgate::audit::Ended;
 
-use self::cut::{GRACE, cut};
-use self::flow::{Flow, Side};
+use self::cut::{Farewell, GRACE, cut};
+use self::flow::{Flow, FlowError, Side};
+pub(super) use self::inspection::{Inspect, Inspection, Refusal};
 
 /// How long the second direction may outlive the first. A WebSocket closes as a whole
 /// (RFC 6455 §7.1.1), so little is in flight then.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// The client's side of a tunnel.
+pub(super) enum ClientEnd {
+    /// Its connection is upgraded when it has been answered.
+    Answered(OnUpgrade),
+    /// Its connection is upgraded, and it has sent these bytes, which go upstream first.
+    Upgraded(TokioIo<Upgraded>, Vec<u8>),
+}
 
 /// Carries bytes between the two connections until both directions have ended, or until `revoked`
 /// resolves: then the tunnel is cut, and has ended within a second. With `idle`, it also ends when nothing
@@ -37,8 +49,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// with what it carried; as revoked, if it was being cut.
 pub(super) fn carry(
     tunnel: Tunnel,
-    client: OnUpgrade,
+    client: ClientEnd,
     upstream: OnUpgrade,
+    inspection: Option<Inspection>,
     revoked: impl Future<Output = ()> + Send,
     idle: Option<Duration>,
 ) -> impl Future<Output = ()> + Send {
@@ -47,36 +60,45 @@ pub(super) fn carry(
         tunnel,
         progress: TunnelProgress::default(),
     };
-    carry_upgraded(record, client, upstream, revoked, idle)
+    carry_upgraded(record, client, upstream, inspection, revoked, idle)
 }
 
 async fn carry_upgraded(
     mut record: TunnelRecord,
-    client: OnUpgrade,
+    client: ClientEnd,
     upstream: OnUpgrade,
+    inspection: Option<Inspection>,
     revoked: impl Future<Output = ()>,
     idle: Option<Duration>,
 ) {
     let progress = &mut record.progress;
     // Can be awaited again after it has resolved.
     let mut revoked = pin!(maybe_done(revoked));
+    let client = async {
+        match client {
+            ClientEnd::Answered(client) => Ok((TokioIo::new(client.await?), Vec::new())),
+            ClientEnd::Upgraded(client, unread) => Ok((client, unread)),
+        }
+    };
     let upgraded = tokio::select! {
         upgraded = async { (client.await, upstream.await) } => upgraded,
         () = async { revoked.as_mut().await; sleep(GRACE).await } => {
             return progress.ended = Ended::Revoked;
         }
     };
-    let (client, upstream) = match upgraded {
-        (Ok(client), Ok(upstream)) => (TokioIo::new(client), TokioIo::new(upstream)),
-        (Err(_), _) => return progress.ended = Ended::ClientAbort,
+    let ((client, unread), upstream) = match upgraded {
+        (Ok(client), Ok(upstream)) => (client, TokioIo::new(upstream)),
+        (Err::<_, hyper::Error>(_), _) => return progress.ended = Ended::ClientAbort,
         (_, Err(_)) => return progress.ended = Ended::UpstreamAbort,
     };
-    relay(client, upstream, revoked, idle, progress).await;
+    let client = (client, unread);
+    relay(client, upstream, inspection, revoked, idle, progress).await;
 }
 
 async fn relay(
-    client: impl AsyncRead + AsyncWrite,
+    (client, unread): (impl AsyncRead + AsyncWrite, Vec<u8>),
     upstream: impl AsyncRead + AsyncWrite,
+    inspection: Option<Inspection>,
     revoked: impl Future<Output = ()>,
     idle: Option<Duration>,
     progress: &mut TunnelProgress,
@@ -85,7 +107,7 @@ async fn relay(
     let (upstream_read, upstream_write) = split(upstream);
     let mut to_upstream = Flow::new(
         Side::Client,
-        client_read,
+        Cursor::new(unread).chain(client_read),
         upstream_write,
         &progress.to_upstream,
     );
@@ -95,6 +117,9 @@ async fn relay(
         client_write,
         &progress.to_client,
     );
+    if let Some(inspection) = inspection {
+        to_upstream.inspect(inspection);
+    }
     let ended = tokio::select! {
         // Not one more read for a key that no longer counts.
         biased;
@@ -102,22 +127,24 @@ async fn relay(
         () = progress.stands_still(idle) => return progress.ended = Ended::Timeout,
         ended = both(to_upstream.copy(), to_client.copy()) => Some(ended),
     };
-    progress.ended = match ended {
-        None => Ended::Revoked,
-        Some(Ok(())) => Ended::Ok,
-        Some(Err(Side::Client)) => Ended::ClientAbort,
-        Some(Err(Side::Upstream)) => Ended::UpstreamAbort,
+    let farewell;
+    (progress.ended, farewell) = match ended {
+        None => (Ended::Revoked, Some(Farewell::revoked())),
+        Some(Ok(())) => (Ended::Ok, None),
+        Some(Err(FlowError::Broken(Side::Client))) => (Ended::ClientAbort, None),
+        Some(Err(FlowError::Broken(Side::Upstream))) => (Ended::UpstreamAbort, None),
+        Some(Err(FlowError::Refused(refusal))) => (Ended::Refused, Some(refusal.into())),
     };
-    if ended.is_none() {
-        cut(&mut to_upstream, &mut to_client).await;
+    if let Some(farewell) = farewell {
+        cut(&mut to_upstream, &mut to_client, &farewell).await;
     }
 }
 
 /// Waits for both directions; for the second one not much longer than for the first.
 async fn both(
-    to_upstream: impl Future<Output = Result<(), Side>>,
-    to_client: impl Future<Output = Result<(), Side>>,
-) -> Result<(), Side> {
+    to_upstream: impl Future<Output = Result<(), FlowError>>,
+    to_client: impl Future<Output = Result<(), FlowError>>,
+) -> Result<(), FlowError> {
     tokio::pin!(to_upstream, to_client);
     tokio::select! {
         first = &mut to_upstream => match first {

@@ -15,11 +15,12 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tower::{Layer as _, service_fn};
 use voxgate::{AuditRecord, AuditSink, AuthLayer};
+use voxgate_websocket::Message as ClientMessage;
 
-use super::frames::close;
 use super::*;
 
 const WITHIN: Duration = Duration::from_secs(1);
@@ -61,12 +62,20 @@ fn between<S>(near: [S; 2], far: [S; 2]) -> Relayed<S>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
+    between_inspected(near, far, None)
+}
+
+fn between_inspected<S>(near: [S; 2], far: [S; 2], inspection: Option<Inspection>) -> Relayed<S>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     let [client, upstream] = near;
     let (revoke, revoked) = oneshot::channel::<()>();
     let ended = tokio::spawn(async {
         let mut progress = TunnelProgress::default();
         let revoked = async { revoked.await.unwrap() };
-        relay(client, upstream, revoked, None, &mut progress).await;
+        let client = (client, Vec::new());
+        relay(client, upstream, inspection, revoked, None, &mut progress).await;
         progress
     });
     let [client, upstream] = far;
@@ -88,6 +97,13 @@ async fn tcp() -> (TcpStream, TcpStream) {
     let address = listener.local_addr().unwrap();
     let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
     (near.unwrap(), far.unwrap().0)
+}
+
+/// The Close frame of a tunnel whose key no longer counts.
+fn close(mask: Option<[u8; 4]>) -> Vec<u8> {
+    let mut frame = Vec::new();
+    Farewell::revoked().close.write(mask, &mut frame);
+    frame
 }
 
 /// An unmasked frame of binary data, `size` bytes in all.
@@ -440,7 +456,14 @@ async fn a_key_that_is_revoked_before_the_tunnel_has_begun_ends_it_in_time_and_o
         let (mut client, client_end, tunnel) = upgrade(&ends).await;
         let (mut upstream, upstream_end, _) = upgrade(&Ends::default()).await;
         let revoked = std::future::ready(());
-        let carried = carry(tunnel, client_end, upstream_end, revoked, None);
+        let carried = carry(
+            tunnel,
+            ClientEnd::Answered(client_end),
+            upstream_end,
+            None,
+            revoked,
+            None,
+        );
         let carried = tokio::spawn(timeout(WITHIN, carried));
         if reads {
             sleep(GRACE / 2).await;
@@ -453,4 +476,146 @@ async fn a_key_that_is_revoked_before_the_tunnel_has_begun_ends_it_in_time_and_o
         let ends = ends.0.lock().unwrap();
         assert_eq!(*ends, [(Ended::Revoked, 0, Some(0))], "{reads}");
     }
+}
+
+/// Refuses a message that says so, and changes all others.
+struct Censor;
+
+impl Inspect for Censor {
+    fn inspect(&mut self, message: ClientMessage) -> Result<ClientMessage, Refusal> {
+        match message.as_text() {
+            Some("refused") => {
+                let told = ClientMessage::text("not allowed");
+                Err(Refusal::new("not allowed here", 1008, Some(told)))
+            }
+            Some(text) => Ok(ClientMessage::text(text.replace("secret", "***"))),
+            None => Ok(message),
+        }
+    }
+}
+
+/// An inspected tunnel between real sockets.
+async fn inspected() -> (
+    WebSocketStream<TcpStream>,
+    TcpStream,
+    JoinHandle<TunnelProgress>,
+) {
+    let (client, client_end) = tcp().await;
+    let (upstream, upstream_end) = tcp().await;
+    let mut inspection = Inspection::new();
+    inspection.add(Censor);
+    let relayed = between_inspected(
+        [client, upstream],
+        [client_end, upstream_end],
+        Some(inspection),
+    );
+    let client = WebSocketStream::from_raw_socket(relayed.client, Role::Client, None).await;
+    // The key stays in force.
+    let Key { revoke, ended } = relayed.key;
+    std::mem::forget(revoke);
+    (client, relayed.upstream, ended)
+}
+
+#[tokio::test]
+async fn an_inspected_message_goes_upstream_changed_and_in_one_frame() {
+    let (mut client, upstream, _) = inspected().await;
+    let mut upstream = WebSocketStream::from_raw_socket(upstream, Role::Server, None).await;
+    // Two fragments, and a Ping between them.
+    let fragment = |bytes: &[u8], opcode, is_final| {
+        let payload = bytes.to_vec();
+        Message::Frame(Frame::message(payload, opcode, is_final))
+    };
+    let first = OpCode::Data(Data::Text);
+    client.feed(fragment(b"a sec", first, false)).await.unwrap();
+    client.feed(Message::Ping("?".into())).await.unwrap();
+    let rest = OpCode::Data(Data::Continue);
+    client.send(fragment(b"ret", rest, true)).await.unwrap();
+    let ping = upstream.next().await.unwrap().unwrap();
+    assert_eq!(ping, Message::Ping("?".into()));
+    let text = upstream.next().await.unwrap().unwrap();
+    assert_eq!(text, Message::text("a ***"));
+    upstream.send(Message::text("secret")).await.unwrap();
+    assert_eq!(
+        client.next().await.unwrap().unwrap(),
+        Message::Pong("?".into())
+    );
+    assert_eq!(
+        client.next().await.unwrap().unwrap(),
+        Message::text("secret")
+    );
+    client.send(Message::binary(vec![7; 70_000])).await.unwrap();
+    let binary = upstream.next().await.unwrap().unwrap();
+    assert_eq!(binary, Message::binary(vec![7; 70_000]));
+    client.close(None).await.unwrap();
+    assert!(upstream.next().await.unwrap().unwrap().is_close());
+}
+
+#[tokio::test]
+async fn a_refused_message_closes_the_tunnel_and_nothing_of_it_goes_upstream() {
+    let (mut client, upstream, ended) = inspected().await;
+    let mut upstream = WebSocketStream::from_raw_socket(upstream, Role::Server, None).await;
+    client.send(Message::text("first")).await.unwrap();
+    let first = upstream.next().await.unwrap().unwrap();
+    assert_eq!(first, Message::text("first"));
+    client.send(Message::text("refused")).await.unwrap();
+    let told = client.next().await.unwrap().unwrap();
+    assert_eq!(told, Message::text("not allowed"));
+    for closed in [
+        client.next().await.unwrap().unwrap(),
+        upstream.next().await.unwrap().unwrap(),
+    ] {
+        let Message::Close(Some(close)) = closed else {
+            panic!("{closed:?}");
+        };
+        assert_eq!(close.code, CloseCode::Policy);
+        assert_eq!(close.reason.as_str(), "not allowed here");
+    }
+    assert_eq!(ended.await.unwrap().ended, Ended::Refused);
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_the_protocol_is_told_so() {
+    for (sent, code) in [
+        (&[0x81, 1, b'a'][..], 1002),
+        (&[0xc1, 0x81, 0, 0, 0, 0, b'a'], 1002),
+        (&[0x81, 0x81, 0, 0, 0, 0, 0xff], 1007),
+        (&[0x81, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 1, 0, 0, 0, 0], 1009),
+    ] {
+        let (client, mut upstream, ended) = inspected().await;
+        let mut client = client.into_inner();
+        client.write_all(sent).await.unwrap();
+        let mut told = [0; 4];
+        client.read_exact(&mut told).await.unwrap();
+        assert_eq!(told[0], 0x88);
+        assert_eq!(u16::from_be_bytes([told[2], told[3]]), code);
+        // The upstream gets the Close frame and nothing else.
+        let mut got = [0; 2];
+        upstream.read_exact(&mut got).await.unwrap();
+        assert_eq!(got[0], 0x88);
+        drop((client, upstream));
+        assert_eq!(ended.await.unwrap().ended, Ended::Refused);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_message_is_put_between_the_fragments_of_the_upstreams() {
+    let (client, client_end) = duplex(1024);
+    let (upstream, upstream_end) = duplex(1024);
+    let mut inspection = Inspection::new();
+    inspection.add(Censor);
+    let mut relayed = between_inspected(
+        [client, upstream],
+        [client_end, upstream_end],
+        Some(inspection),
+    );
+    let fragment = [0x01, 1, b'a'];
+    relayed.upstream.write_all(&fragment).await.unwrap();
+    assert_eq!(read(&mut relayed.client, 3).await, fragment);
+    let mut refused = Vec::new();
+    ClientMessage::text("refused").write(Some([1, 2, 3, 4]), &mut refused);
+    relayed.client.write_all(&refused).await.unwrap();
+    assert_eq!(read(&mut relayed.client, 1).await, [0x88]);
+    read_all(&mut relayed.client).await;
+    let progress = relayed.key.ended.await.unwrap();
+    assert_eq!(progress.ended, Ended::Refused);
 }

@@ -361,3 +361,124 @@ fn the_policy_is_shown_as_a_table() {
     assert_eq!(code, Some(64));
     assert!(error.contains("VOXGATE_DIALECT"), "{error}");
 }
+
+#[tokio::test]
+async fn a_browsers_subprotocol_for_openai_is_read_and_goes_no_further() {
+    let (seen, upstream) = websocket_recorder().await;
+    let gateway = Program::validating(upstream)
+        .var("VOXGATE_DIALECT", "openai")
+        .start();
+    let open = async |offers: &str, header: Option<&str>| {
+        let mut request = format!("ws://{}/v1/realtime?model=a", gateway.address)
+            .into_client_request()
+            .unwrap();
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-protocol", offers.parse().unwrap());
+        if let Some(key) = header {
+            let value = format!("Bearer {key}").parse().unwrap();
+            headers.insert("authorization", value);
+        }
+        let stream = TcpStream::connect(gateway.address).await.unwrap();
+        let opened = client_async(request, stream).await;
+        opened.map(|(_, response)| response.headers()["sec-websocket-protocol"].clone())
+    };
+    let key = format!("openai-insecure-api-key.{KEY}");
+    for (offers, header) in [
+        (format!("realtime, {key}, openai-beta.realtime-v1"), None),
+        (
+            format!("realtime, {key}, openai-beta.realtime-v1"),
+            Some(KEY),
+        ),
+    ] {
+        assert_eq!(open(&offers, header).await.unwrap(), "realtime");
+        let (_, headers) = seen.lock().unwrap().pop().unwrap();
+        let offered = &headers["sec-websocket-protocol"];
+        assert_eq!(offered, "realtime, openai-beta.realtime-v1");
+        assert!(!format!("{headers:?}").contains(KEY));
+    }
+    let other = "realtime, openai-insecure-api-key.another-key-that-is-long-enough";
+    assert!(open(other, Some(KEY)).await.is_err());
+    assert!(open(other, None).await.is_err());
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_named_header_holds_the_key() {
+    let (seen, upstream) = recorder().await;
+    let gateway = Program::validating(upstream)
+        .var("VOXGATE_CREDENTIAL_HEADER", "X-Api-Key")
+        .start();
+    for line in [
+        format!("x-api-key: {KEY}"),
+        format!("X-Api-Key: Bearer {KEY}"),
+    ] {
+        let answer = ask(&gateway, "POST /v1/rime-tts", &[&line]).await;
+        assert_eq!(answer, (200, "ok".to_owned()));
+        let (_, headers) = seen.lock().unwrap().pop().unwrap();
+        assert!(!headers.contains_key("x-api-key"), "{headers:?}");
+        assert!(!format!("{headers:?}").contains(KEY));
+    }
+    let wrong = ["x-api-key: unknown-key-that-is-long-enough"];
+    let answer = ask(&gateway, "POST /v1/rime-tts", &wrong).await;
+    assert_eq!(answer, refused(401, "unknown_credential"));
+    let both = [&*format!("authorization: Bearer {KEY}"), wrong[0]];
+    let answer = ask(&gateway, "POST /v1/rime-tts", &both).await;
+    assert_eq!(answer, refused(401, "conflicting_credentials"));
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+/// A licence of Smallest AI goes to its self-hosted server with the scheme `Token`.
+#[tokio::test]
+async fn a_licence_of_smallest_goes_up_as_a_token() {
+    let (seen, upstream) = recorder().await;
+    let gateway = Program::validating(upstream)
+        .var("VOXGATE_DIALECT", "smallest")
+        .var("VOXGATE_MODE", "validate")
+        .var("SMALLEST_API_KEY", "licence-key-that-is-long-enough")
+        .start();
+    let token = format!("Authorization: Token {KEY}");
+    let bearer = format!("Authorization: Bearer {KEY}");
+    for (path, line, expected) in [
+        ("/v1/speak", &token, "Token licence-key-that-is-long-enough"),
+        (
+            "/waves/v1/tts",
+            &bearer,
+            "Bearer licence-key-that-is-long-enough",
+        ),
+        (
+            "/waves/v1/tts",
+            &token,
+            "Bearer licence-key-that-is-long-enough",
+        ),
+    ] {
+        let answer = ask(&gateway, &format!("POST {path}"), &[line]).await;
+        assert_eq!(answer, (200, "ok".to_owned()));
+        let (_, headers) = seen.lock().unwrap().pop().unwrap();
+        assert_eq!(headers["authorization"], expected, "{path}");
+    }
+}
+
+/// The health paths of self-hosted servers (Rime's engine and API container, Smallest AI, Deepgram,
+/// NIM), each opened by one line.
+#[tokio::test]
+async fn a_health_path_is_opened_by_one_line() {
+    let (_, upstream) = recorder().await;
+    let paths = [
+        "/readyz",
+        "/health",
+        "/api/v1/health",
+        "/v1/status",
+        "/v1/status/engine",
+        "/v1/health/ready",
+    ];
+    let public = paths.map(|path| format!("GET {path}")).join(",");
+    let gateway = Program::validating(upstream)
+        .var("VOXGATE_PUBLIC", public)
+        .start();
+    for path in paths {
+        let answer = ask(&gateway, &format!("GET {path}"), &[]).await;
+        assert_eq!(answer, (200, "ok".to_owned()), "{path}");
+        let answer = ask(&gateway, &format!("GET {path}/x"), &[]).await;
+        assert_eq!(answer.0, 401, "{path}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Keys that are limited to voices, over HTTP and WebSocket.
+
+use std::io::Write as _;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::any;
+use serde_json::Value;
+use tempfile::NamedTempFile;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use futures_util::SinkExt as _;
+
+use super::first_message::{Socket, engine, next, open, say};
+use super::harness::{KEY, Program, Started, send_raw, serve, wait_until};
+
+/// A text that no record and no log may contain.
+const CANARY: &str = "canary-7f3a";
+
+fn keys() -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    write!(
+        file,
+        "[[key]]\nid = \"limited\"\nsecret = \"{KEY}\"\nvoices = [\"cove\"]\n\
+         [[key]]\nid = \"free\"\nsecret = \"another-key-that-is-long-enough\"\n"
+    )
+    .unwrap();
+    file
+}
+
+/// The completion records, once there are this many.
+async fn completions(gateway: &Started, count: usize) -> Vec<Value> {
+    wait_until("completion", || {
+        let mut records = gateway.records();
+        records.retain(|record| record["event"] == "complete");
+        (records.len() == count).then_some(records)
+    })
+    .await
+}
+
+fn post(body: &str, headers: &str) -> String {
+    format!(
+        "POST /v1/audio/speech HTTP/1.1\r\nHost: voxgate\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n{headers}Connection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[tokio::test]
+async fn a_body_of_a_limited_key_is_read_and_forwarded_byte_for_byte() {
+    let echo = Router::new().fallback(any(|body: Bytes| async move { body }));
+    let upstream = serve(echo).await;
+    let keys = keys();
+    let gateway = Program::gateway(upstream)
+        .var("VOXGATE_DIALECT", "openai")
+        .var("VOXGATE_KEYS_FILE", keys.path())
+        .var("VOXGATE_BODY_INSPECT_KIB", "1")
+        .start();
+    let allowed = format!("{{ \"input\": \"{CANARY}\", \"voice\": \"c\\u006fve\" }}");
+    let other = format!("{{\"input\":\"{CANARY}\",\"voice\":\"other\"}}");
+    let long = format!("{{\"input\":\"{}\",\"voice\":\"cove\"}}", "a".repeat(2_000));
+    let file = "{\"input\":\"a\",\"voice\":\"cove\",\"ref_audio\":\"file:///etc/passwd\"}";
+    for (body, headers, status, failure) in [
+        (allowed.as_str(), "", 200, None),
+        (&other, "", 403, Some("voice_not_allowed")),
+        ("{\"input\":\"a\"}", "", 403, Some("voice_not_seen")),
+        (
+            &allowed,
+            "Content-Encoding: gzip\r\n",
+            400,
+            Some("unreadable_body"),
+        ),
+        (&long, "", 413, Some("content_too_large")),
+        (file, "", 403, Some("fetch_not_allowed")),
+    ] {
+        let answer = send_raw(gateway.address, post(body, headers)).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        match failure {
+            None => assert_eq!(answer.body, body),
+            Some(_) => {
+                assert!(answer.body.contains("\"error\":") && !answer.body.contains(CANARY));
+            }
+        }
+    }
+    let failures: Vec<Value> = completions(&gateway, 6)
+        .await
+        .into_iter()
+        .map(|record| record["failure"].clone())
+        .collect();
+    let expected = [
+        Value::Null,
+        "voice_not_allowed".into(),
+        "voice_not_seen".into(),
+        "unreadable_body".into(),
+        "content_too_large".into(),
+        "fetch_not_allowed".into(),
+    ];
+    assert_eq!(failures, expected);
+    let records = format!("{:?}", gateway.records());
+    assert!(!records.contains(CANARY) && !gateway.printed().contains(CANARY));
+}
+
+async fn speak(socket: &mut Socket, voice: &str) -> Message {
+    let text = format!("{{\"text\":\"{CANARY}\",\"voice_id\":\"{voice}\",\"continue\":true}}");
+    say(socket, text).await
+}
+
+#[tokio::test]
+async fn each_message_of_a_websocket_may_name_an_allowed_voice_only() {
+    let (seen, upstream) = engine().await;
+    let keys = keys();
+    let gateway = Program::gateway(upstream)
+        .var("VOXGATE_DIALECT", "smallest")
+        .var("VOXGATE_KEYS_FILE", keys.path())
+        .start();
+    let bearer = format!("Bearer {KEY}");
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("sec-websocket-extensions", "permessage-deflate"),
+    ];
+    let mut socket = open(&gateway, "/waves/v1/tts/live", &headers).await;
+    assert!(speak(&mut socket, "cove").await.is_text());
+    // A message in two frames, cut within the name of its voice.
+    for (part, opcode, last) in [
+        ("{\"text\":\"a\",\"voice_id\":\"co", Data::Text, false),
+        ("ve\"}", Data::Continue, true),
+    ] {
+        let frame = Frame::message(part, OpCode::Data(opcode), last);
+        socket.send(Message::Frame(frame)).await.unwrap();
+    }
+    let whole = next(&mut socket).await.into_text().unwrap();
+    assert_eq!(whole.as_str(), "{\"text\":\"a\",\"voice_id\":\"cove\"}");
+    let Message::Close(Some(close)) = speak(&mut socket, "other").await else {
+        panic!("a voice that the key may not use was spoken");
+    };
+    assert_eq!(
+        (u16::from(close.code), close.reason.as_str()),
+        (1008, "voice_not_allowed")
+    );
+
+    let completion = completions(&gateway, 1).await.remove(0);
+    assert_eq!(completion["failure"], "voice_not_allowed");
+    let seen = seen.all();
+    assert!(!seen[0].contains("permessage-deflate"), "{}", seen[0]);
+    assert_eq!(seen.len(), 3, "the handshake and two messages: {seen:?}");
+    assert!(!format!("{:?}", gateway.records()).contains(CANARY));
+
+    // The messages of a key without limits are not read.
+    let free = [
+        ("authorization", "Bearer another-key-that-is-long-enough"),
+        ("sec-websocket-extensions", "x-any"),
+    ];
+    let mut socket = open(&gateway, "/waves/v1/tts/live", &free).await;
+    assert!(speak(&mut socket, "other").await.is_text());
+}
