@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
@@ -35,6 +35,8 @@ struct ActivityState {
     requests: u64,
     /// A request was accepted on this connection, so data in flight may be part of its answer.
     served: bool,
+    /// The connection speaks HTTP no longer.
+    upgraded: bool,
     idle_since: Instant,
 }
 
@@ -44,6 +46,7 @@ impl Activity {
             busy: 0,
             requests: 0,
             served: false,
+            upgraded: false,
             idle_since: Instant::now(),
         };
         Self {
@@ -80,6 +83,11 @@ impl Activity {
     pub(super) fn requests(&self) -> (u64, bool) {
         let state = self.state();
         (state.requests, state.busy > 0)
+    }
+
+    /// Whether the connection has become a tunnel, so that what it carries is no request.
+    pub(super) fn has_upgraded(&self) -> bool {
+        self.state().upgraded
     }
 
     /// Notes that a part of an answer was sent. hyper drops a body before its last bytes are sent, so
@@ -145,7 +153,10 @@ impl Busy {
     /// Keeps the guard until the answer's body is dropped, unless the answer is a refusal.
     pub(crate) fn last<B>(self, response: Response<B>) -> Response<BusyBody<B>> {
         let refused = response.extensions().get::<DenialKind>().is_some();
-        self.0.state().served |= !refused;
+        let mut state = self.0.state();
+        state.served |= !refused;
+        state.upgraded |= response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        drop(state);
         if response.extensions().get::<CloseConnection>().is_some() {
             self.0.close.notify_one();
         }

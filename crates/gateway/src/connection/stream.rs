@@ -46,6 +46,8 @@ enum Protocol {
     Undecided(Pin<Box<Sleep>>, usize),
     Http1(HeaderTimer),
     Http2(Box<Http2Frames>),
+    /// A connection that was HTTP/1.1 until it was upgraded.
+    Tunnel,
 }
 
 /// The time that the header of a request takes.
@@ -121,6 +123,7 @@ impl ClientStream {
                 return Ok(());
             }
             Protocol::Http2(frames) => return frames.received(bytes, Instant::now()),
+            Protocol::Tunnel => return Ok(()),
         };
         let same = PREFACE[*seen..].iter().zip(bytes);
         let same = same.take_while(|(expected, byte)| expected == byte).count();
@@ -174,6 +177,10 @@ impl AsyncRead for ClientStream {
         let this = &mut *self;
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.socket).poll_read(cx, buf);
+        // Neither the time of a header nor what the request said counts in a tunnel.
+        if matches!(this.protocol, Protocol::Http1(_)) && this.activity.has_upgraded() {
+            this.protocol = Protocol::Tunnel;
+        }
         match (&polled, &mut this.protocol) {
             (Poll::Pending, Protocol::Undecided(timer, _)) => {
                 ready!(timer.as_mut().poll(cx));
