@@ -96,6 +96,8 @@ pub(crate) struct ServerStream {
     state: Arc<ConnectionState>,
     /// Of HTTP/2.
     notices: Option<NoticeReader>,
+    /// Why nothing can be written any more, until everything was read. HTTP/2 only.
+    write_error: Option<io::Error>,
     server: Arc<Server>,
     _permit: OwnedSemaphorePermit,
 }
@@ -113,11 +115,40 @@ impl ServerStream {
             stream,
             state: Arc::clone(&state),
             notices: is_http2.then(NoticeReader::default),
+            write_error: None,
             server,
             _permit: permit,
         };
         (stream, state)
     }
+
+    /// Keeps the error of a write until everything was read. A server may close its connection at once
+    /// after its last answer, and h2 would break that off, unread, because of a window update that the
+    /// server needs no longer.
+    fn after_reading(
+        &mut self,
+        polled: Poll<io::Result<usize>>,
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        match polled {
+            Poll::Ready(Err(error)) if self.notices.is_some() && is_end(&error) => {
+                self.write_error.get_or_insert(error);
+                Poll::Ready(Ok(length))
+            }
+            other => other,
+        }
+    }
+}
+
+/// Whether the connection has ended with this error.
+fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::TimedOut
+    )
 }
 
 impl Drop for ServerStream {
@@ -136,10 +167,18 @@ impl AsyncRead for ServerStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let before = buf.filled().len();
+        let (before, has_room) = (buf.filled().len(), buf.remaining() > 0);
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
         let read = &mut buf.filled_mut()[before..];
-        if !read.is_empty() {
+        if read.is_empty() {
+            // Everything was read, now that the end shows. `Pending` says nothing: what has arrived may
+            // not be known yet.
+            if polled.is_ready()
+                && let Some(error) = this.write_error.take_if(|_| has_room)
+            {
+                return Poll::Ready(Err(error));
+            }
+        } else {
             this.state.has_read.store(true, Ordering::Relaxed);
             if let Some(notices) = &mut this.notices {
                 notices.read(read, |notice| this.state.notice(notice));
@@ -155,7 +194,8 @@ impl AsyncWrite for ServerStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.after_reading(polled, buf.len())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -175,6 +215,8 @@ impl AsyncWrite for ServerStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        self.after_reading(polled, length)
     }
 }

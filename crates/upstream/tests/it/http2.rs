@@ -116,6 +116,7 @@ const GOAWAY: u8 = 7;
 const HEADERS: u8 = 1;
 const DATA: u8 = 0;
 const RST_STREAM: u8 = 3;
+const PING: u8 = 6;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -260,6 +261,51 @@ async fn an_orderly_end_breaks_nothing_off() {
     assert_eq!(answer.unwrap().status(), StatusCode::OK);
     assert_eq!(sender.sum(|own| own.connects), 2);
     assert_eq!(sender.sum(|own| own.retries), 0);
+}
+
+/// The server closes its connection when its last answer is out. What the client has to write by then,
+/// here the update of a window, fails before the client knows that there is more to read.
+#[tokio::test]
+async fn an_answer_before_a_reset_is_read_to_its_end() {
+    const PART: [u8; 16 * 1024] = [7; 16 * 1024];
+    let (hand_over, mut handed) = tokio::sync::mpsc::channel(1);
+    let address = serve_raw(move |mut stream, _| {
+        let hand_over = hand_over.clone();
+        async move {
+            greet(&mut stream).await;
+            let bodies = ended_streams(&mut stream, 1).await.unwrap();
+            let (id, _) = bodies[0];
+            let mut sent = frame(HEADERS, END_HEADERS, id, &[0x88]);
+            // More than half of the stream's window, so that reading it opens the window again.
+            for _ in 0..10 {
+                sent.extend(frame(DATA, 0, id, &PART));
+            }
+            sent.extend(frame(PING, 0, 0, &[0; 8]));
+            stream.write_all(&sent).await.unwrap();
+            // The answer to the ping: the client has received all of it.
+            let mut head = [0; 9];
+            while head[3] != PING {
+                stream.read_exact(&mut head).await.unwrap();
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                let mut payload = vec![0; length as usize];
+                stream.read_exact(&mut payload).await.unwrap();
+            }
+            let _ = hand_over.send((stream.into_std().unwrap(), id)).await;
+        }
+    })
+    .await;
+    let sender = Sender::new(Protocol::Http2, &[address]);
+    let answer = timeout(PATIENCE, sender.get("/")).await.unwrap().unwrap();
+    let (mut stream, id) = timeout(PATIENCE, handed.recv()).await.unwrap().unwrap();
+    // All at once, so that the client finds the connection reset when it writes.
+    let rest = [frame(DATA, 0, id, &PART), frame(DATA, END_STREAM, id, &[])].concat();
+    std::io::Write::write_all(&mut stream, &rest).unwrap();
+    let socket = socket2::SockRef::from(&stream);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    let body = timeout(PATIENCE, answer.collect()).await.unwrap();
+    let body = body.expect("the whole answer").to_bytes();
+    assert_eq!(body.len(), 11 * PART.len());
 }
 
 /// It is found out before the request is sent, so that nothing is lost.
