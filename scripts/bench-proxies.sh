@@ -22,6 +22,7 @@ fi
 "$cargo" build --locked --release --package voxgate-bench-proxies
 "$cargo" build --locked --release --bin voxgate
 # A thousand idle tunnels need three thousand files.
+# shellcheck disable=SC3045  # dash and bash have it.
 ulimit -n 8192 2>/dev/null || true
 exec python3 scripts/bench_proxies.py --tools "$target/release/voxgate-bench-proxies" \
     --voxgate "$target/release/voxgate" ${envoy:+--envoy "$envoy"} "$@"

@@ -14,10 +14,9 @@ pub(super) fn check(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<
         (None, _) => None,
         (Some(_), Some(_)) => return Err(DenialKind::InvalidHost),
     };
-    let target = match uri.authority() {
-        Some(authority) => Some(authority.as_str().as_bytes()),
-        None => None,
-    };
+    let target = uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
     for authority in [host, target].into_iter().flatten() {
         if !is_common(authority) {
             plain_authority(authority)?;

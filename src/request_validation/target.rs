@@ -101,10 +101,15 @@ fn is_overlong(first: u8, rest: &[u8]) -> bool {
     }
 }
 
-/// Whether the segment is `.` or `..`, with or without parameters (`..;x`).
+/// Whether the segment is `.` or `..`, with or without parameters (`..;x`), also if its `;` is
+/// encoded.
 fn is_dot_segment_with_parameters(segment: &str) -> bool {
-    let may_be_dots = segment.starts_with(['.', '%']);
-    may_be_dots && is_dot_segment(segment.split(';').next().unwrap_or_default())
+    if !segment.starts_with(['.', '%']) {
+        return false;
+    }
+    let name = segment.split(';').next().unwrap_or_default();
+    let parts = name.split("%3B").next().unwrap_or_default();
+    is_dot_segment(parts.split("%3b").next().unwrap_or_default())
 }
 
 /// Whether the segment is `.` or `..`, with its dots encoded or not.
@@ -161,6 +166,9 @@ mod tests {
             "/..",
             "/a/../b",
             "/a/./b",
+            "/a/.;x",
+            "/a/..%3bx",
+            "/a/%2e%3B",
             "/a/%2e%2E/b",
             "/a/.%2e",
             "/a%2fb",

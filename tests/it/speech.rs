@@ -21,11 +21,14 @@ use voxgate::{
 /// A text that no output may contain.
 const CANARY: &str = "canary-7f3a";
 
+/// How a request ended: why it failed, its characters, and whether they are unmetered.
+type End = (Option<DenialKind>, Option<u64>, bool);
+
 /// The forwarded bodies, and what the completion records say.
 #[derive(Clone, Default)]
 struct Seen {
     forwarded: Arc<Mutex<Vec<Vec<u8>>>>,
-    ends: Arc<Mutex<Vec<(Option<DenialKind>, Option<u64>, bool)>>>,
+    ends: Arc<Mutex<Vec<End>>>,
     shown: Arc<Mutex<String>>,
 }
 
@@ -519,7 +522,7 @@ async fn grpc_messages_are_checked_by_field_number_wherever_they_are_split() {
         assert_eq!(status, None);
         assert_eq!(
             *seen.forwarded.lock().expect("no panic"),
-            [compressed.clone()]
+            std::slice::from_ref(&compressed)
         );
         assert_eq!(
             *seen.ends.lock().expect("no panic"),

@@ -51,8 +51,8 @@ impl Pattern {
                         .into_boxed_str(),
                 ),
             };
-            let known = self.0[at].children.iter().copied();
-            let known = known.filter(|child| self.0[*child].name == name).next();
+            let mut children = self.0[at].children.iter().copied();
+            let known = children.find(|child| self.0[*child].name == name);
             at = known.unwrap_or_else(|| {
                 let new = self.0.len();
                 self.0[at].children.push(new);

@@ -16,6 +16,9 @@ use super::inspection::Inspection;
 use super::session::{SpeechSession, reserve};
 use super::verdict::Verdict;
 
+/// The next frame of a body, if it can be read.
+type PolledFrame<E> = Poll<Option<Result<Frame<Bytes>, SpeechBodyError<E>>>>;
+
 /// The body of a request that passed [`Inspect`](super::Inspect).
 pub struct SpeechBody<B> {
     inner: B,
@@ -288,7 +291,7 @@ impl Stream {
         &mut self,
         inner: &mut B,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, SpeechBodyError<B::Error>>>> {
+    ) -> PolledFrame<B::Error> {
         loop {
             if self.refused {
                 return Poll::Ready(None);

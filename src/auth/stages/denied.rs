@@ -62,7 +62,9 @@ impl Denied {
         let dialect = context.dialect.for_refusal(request);
         let mut response = dialect.refuse(&refused.denial, refusal);
         refused.write_fields(context.dialect.concurrency_fields(), response.headers_mut());
-        if refused.denial.kind().is_framing() || matches!(slowed, Some(SlowDown::Close)) {
+        // In HTTP/2, each stream has a frame of its own, and others are not concerned.
+        let is_framing = refused.denial.kind().is_framing() && request.version() < Version::HTTP_2;
+        if is_framing || matches!(slowed, Some(SlowDown::Close)) {
             close(request, &mut response);
         }
         let denied = Err((&refused, response.status()));

@@ -82,6 +82,22 @@ impl Metrics {
             });
         }
 
+        for kind in [
+            DenialKind::VoiceNotAllowed,
+            DenialKind::VoiceNotSeen,
+            DenialKind::ModelNotAllowed,
+            DenialKind::ModelNotSeen,
+            DenialKind::LanguageNotAllowed,
+            DenialKind::LanguageNotSeen,
+            DenialKind::FetchNotAllowed,
+            DenialKind::UnreadableBody,
+            DenialKind::ContentTooLarge,
+        ] {
+            let _ = content_refusals.get_or_create(&ReasonLabel {
+                reason: kind.as_str(),
+            });
+        }
+
         let mut registry = Registry::with_prefix("voxgate");
         registry.register(
             "decisions",

@@ -286,5 +286,6 @@ async fn the_command_names_the_gap_until_the_file_is_back() {
     );
     fs::rename(&aside, &path).unwrap();
     let (code, text, _) = verify();
-    assert_eq!(code, Some(0), "{text}");
+    // Unchanged; without checkpoints from elsewhere, its end is not proven.
+    assert_eq!(code, Some(6), "{text}");
 }

@@ -299,7 +299,10 @@ fn a_wrong_filter_is_an_error_that_says_what_is_right() {
     let log = hostile();
     let path = log.path();
     for (words, wanted) in [
-        (&["--reason", "unknown_credental"][..], "unknown_credential"),
+        (
+            &["--reason", "unknown_credentials"][..],
+            "unknown_credential",
+        ),
         (
             &["--tz", "Europe/Berln"],
             "--tz \"Europe/Berln\" is not valid: give a name such as",
