@@ -243,10 +243,10 @@ fn choose<'a, B>(
 }
 
 /// Two different endpoints at random, if there are two; of these the one with less in flight.
-fn two_choices<'a, B>(
-    endpoints: &'a [Arc<Endpoint<B>>],
+fn two_choices<B>(
+    endpoints: &[Arc<Endpoint<B>>],
     is_candidate: impl Fn(&Arc<Endpoint<B>>) -> bool,
-) -> Option<&'a Arc<Endpoint<B>>> {
+) -> Option<&Arc<Endpoint<B>>> {
     let candidates = || endpoints.iter().filter(|endpoint| is_candidate(endpoint));
     let count = candidates().count();
     let first = random(count);
