@@ -150,6 +150,7 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         Kind::NoUpstream => "not found",
         Kind::UpstreamUnreachable => "bad gateway: the TTS server cannot be reached",
         Kind::UpstreamTimeout => "gateway timeout: the TTS server did not answer in time",
+        Kind::UpstreamUnavailable => "service unavailable: no TTS server is available",
         Kind::InternalError => "internal server error",
         other => other.sentence(),
     };

@@ -226,6 +226,8 @@ pub enum DenialKind {
     UpstreamUnreachable,
     /// The upstream did not accept a connection, or did not answer, in time.
     UpstreamTimeout,
+    /// All addresses of the upstream are out: connections to them fail, or their health checks.
+    UpstreamUnavailable,
     /// The gateway failed because of an internal error.
     InternalError,
 }
@@ -271,6 +273,7 @@ impl DenialKind {
         Self::NoUpstream,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
+        Self::UpstreamUnavailable,
         Self::InternalError,
     ];
 
@@ -323,6 +326,7 @@ impl DenialKind {
             Self::NoUpstream => "There is nothing at this path.",
             Self::UpstreamUnreachable => "The TTS server cannot be reached.",
             Self::UpstreamTimeout => "The TTS server did not answer in time.",
+            Self::UpstreamUnavailable => "No TTS server is available; retry later.",
             Self::InternalError => "The gateway failed.",
         }
     }
@@ -416,6 +420,7 @@ impl DenialKind {
             Self::NoUpstream => ("no_upstream", StatusCode::NOT_FOUND),
             Self::UpstreamUnreachable => ("upstream_unreachable", StatusCode::BAD_GATEWAY),
             Self::UpstreamTimeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
+            Self::UpstreamUnavailable => ("upstream_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::InternalError => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }

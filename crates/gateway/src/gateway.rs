@@ -35,6 +35,7 @@ use super::recorder::Recorder;
 use super::rejections::Rejections;
 use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN, QUOTA_FILE};
 use super::signals::Signals;
+use super::upstreams::Routes;
 use super::worker::{self, RunningWorker, Worker, WorkerConfig};
 
 /// How long the start waits for the revocations in Redis.
@@ -211,6 +212,11 @@ impl Gateway {
         let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
+        let permits = Arc::new(Semaphore::new(most));
+        let routes = config
+            .upstreams
+            .routes(config.forwarding, workers, &permits);
+        metrics.observe_upstreams(routes.clone());
         // In preconfigured mode, the gateway reads no caller's credential.
         let first_messages = (keys.is_some() && config.first_message_connections > 0).then(|| {
             let most = config.first_message_connections;
@@ -221,16 +227,16 @@ impl Gateway {
             first_messages,
             credential_header: config.credential_header.map(|header| (dialect, header)),
             rejections: Arc::clone(&rejections),
+            routes,
             usage,
             tls: config.tls,
-            upstreams: config.upstreams,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
+            proxy_fields: config.proxy_fields,
             lists: FilterListsLayer::new(config.filters_lists),
             revocations: Revocations::new(keys.clone(), cuts_tunnels),
             timeouts: config.timeouts,
             connections,
-            upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
             mint,
             layer: layer
                 .with_request_validation(config.request_validation)
@@ -297,6 +303,7 @@ impl Gateway {
             keys: self.keys,
             rejections: Arc::clone(&self.rejections),
             published: self.published,
+            routes: self.worker_config.routes.clone(),
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
         let end = runtime.block_on(supervisor.run(self.admin, self.metrics))?;
@@ -367,6 +374,7 @@ struct Supervisor<'a> {
     keys: Option<SharedKeyRing>,
     rejections: Arc<Rejections>,
     published: Option<TokenIssuer>,
+    routes: Routes,
 }
 
 impl Supervisor<'_> {
@@ -388,6 +396,9 @@ impl Supervisor<'_> {
         tokio::spawn(admin::serve(listener, router));
         let rejections = Arc::clone(&self.rejections);
         tokio::spawn(async move { rejections.follow().await });
+        for upstream in self.routes.iter().map(Arc::clone) {
+            tokio::spawn(async move { upstream.maintain().await });
+        }
         readiness.set(true);
         let Addresses { data, admin } = self.addresses;
         tracing::info!(address = %data, %admin, "listening");

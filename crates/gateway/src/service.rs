@@ -13,7 +13,7 @@ use tower_http::add_extension::AddExtensionLayer;
 use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
 use voxgate_usage::UsageLayer;
 
-use super::connection::Activity;
+use super::connection::{Activity, ClientEnd};
 use super::credential_header::CredentialHeader;
 use super::first_message::{FirstMessageLayer, FirstMessages};
 use super::minting::Verifier;
@@ -35,6 +35,7 @@ pub(crate) fn stack<S, B>(
     proxy: S,
     peer: PeerAddr,
     activity: Activity,
+    end: ClientEnd,
     first_messages: Option<FirstMessages>,
     credential_header: Option<(Dialect, CredentialHeader)>,
     usage: UsageLayer,
@@ -60,7 +61,10 @@ where
             TryFutureExt::map_ok(answer, |response| busy.last(response))
         }))
         // The body is drained when the proxy does not read it.
-        .map_request(RequestBody::wrap)
+        .map_request(move |request: Request<Incoming>| {
+            let end = end.request(&request);
+            RequestBody::wrap(request, end)
+        })
         // The client's address, for the audit record and for `X-Forwarded-For`.
         .layer(AddExtensionLayer::new(peer))
         // The connections to HTTP/2 upstreams that this client connection shares with no other.
@@ -157,6 +161,7 @@ mod tests {
                 .with_speech(SpeechOptions::default()),
             proxy,
             usage: crate::usage::in_memory(),
+            header_timeout: Duration::from_secs(60),
             tls: None,
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),

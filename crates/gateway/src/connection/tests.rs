@@ -103,6 +103,7 @@ async fn streams_whose_client_opens_no_window_end() {
         tls: None,
         proxy,
         usage: crate::usage::in_memory(),
+        header_timeout: PATIENCE,
         idle_timeout: PATIENCE,
         write_stall: Duration::from_millis(500),
         rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),

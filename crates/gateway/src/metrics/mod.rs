@@ -24,7 +24,7 @@ use voxgate_usage::UsageBook;
 
 use self::collectors::{
     AuditLogMetrics, AuditQueueMetrics, CertificateMetrics, KeyRingMetrics, LimitUsage, LostLines,
-    OpenConnections, SinkMetrics,
+    OpenConnections, SinkMetrics, UpstreamServers,
 };
 use self::keys::{DecisionLabels, KeyId, KeyLabel, OwnKeys};
 use self::limits::LimitMetrics;
@@ -32,6 +32,7 @@ pub(crate) use self::rejections::RejectionCounts;
 use self::speech::{QuotaMetrics, SpeechMetrics};
 use super::auditing::{AuditSinks, LogCounters};
 use super::connection::ConnectionLimiter;
+use super::upstreams::Routes;
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -48,6 +49,7 @@ pub(crate) struct Metrics {
     last_used: Family<KeyLabel, Gauge>,
     own_keys: OwnKeys,
     connections: OpenConnections,
+    upstreams: UpstreamServers,
     certificates: CertificateMetrics,
     keys: KeyRingMetrics,
     limits: LimitMetrics,
@@ -79,6 +81,7 @@ impl Metrics {
         for kind in [
             DenialKind::UpstreamUnreachable,
             DenialKind::UpstreamTimeout,
+            DenialKind::UpstreamUnavailable,
             DenialKind::Unavailable,
             DenialKind::InternalError,
         ] {
@@ -148,6 +151,8 @@ impl Metrics {
         registry.register_collector(Box::new(keys.clone()));
         let connections = OpenConnections::default();
         registry.register_collector(Box::new(connections.clone()));
+        let upstreams = UpstreamServers::default();
+        registry.register_collector(Box::new(upstreams.clone()));
         let certificates = CertificateMetrics::default();
         registry.register_collector(Box::new(certificates.clone()));
         let limits = LimitMetrics::register(&mut registry);
@@ -187,6 +192,7 @@ impl Metrics {
             last_used,
             own_keys: OwnKeys::new(usize::MAX),
             connections,
+            upstreams,
             certificates,
             keys,
             limits,
@@ -249,6 +255,11 @@ impl Metrics {
     /// Reports the connections of this listener from now on.
     pub(crate) fn observe_connections(&self, connections: ConnectionLimiter) {
         let _ = self.connections.0.set(connections);
+    }
+
+    /// Reports these upstreams from now on.
+    pub(crate) fn observe_upstreams(&self, routes: Routes) {
+        let _ = self.upstreams.0.set(routes);
     }
 
     /// Reports the certificates of this listener from now on.

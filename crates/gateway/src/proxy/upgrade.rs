@@ -1,17 +1,19 @@
 //! A request for a websocket, and the switch to a tunnel when the upstream agrees.
 
 use std::future::Future;
+use std::time::Duration;
 
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 use voxgate::gateway::{asks_for_websocket, upgrades_to_websocket};
-use voxgate::{AuthMethod, Dialect, RequestId, Tunnel};
+use voxgate::{AuthMethod, Dialect, Tunnel};
+use voxgate_upstream::AnswerBody;
 
 use super::accepted::Accepted;
+use super::headers::AnswerContext;
 use super::message_credentials::MessageCredentials;
 use super::spoken_messages::SpokenMessages;
 use super::tunnel::{ClientEnd, Inspection};
@@ -99,16 +101,19 @@ impl Upgrade {
     }
 
     /// Answers the client as the upstream did, and carries bytes between the two from then on, in
-    /// a task of `tunnels`, until `revoked` resolves. A client that was answered before is not
-    /// answered again.
+    /// a task of `tunnels`, until `revoked` resolves or nothing was carried for `idle`. A client that was
+    /// answered before is not answered again.
     pub(super) fn switch(
         self,
-        mut response: Response<Incoming>,
-        request_id: RequestId,
+        mut response: Response<AnswerBody<ForwardedBody>>,
+        context: AnswerContext<'_>,
         revoked: impl Future<Output = ()> + Send + 'static,
+        idle: Option<Duration>,
         tunnels: &TaskTracker,
     ) -> Response<ResponseBody> {
         let upstream = hyper::upgrade::on(&mut response);
+        let (head, body) = response.into_parts();
+        let in_flight = body.into_in_flight();
         let client = match self.client {
             Client::Waiting(client) => Some(ClientEnd::Answered(client)),
             Client::Held(held) => held
@@ -116,10 +121,21 @@ impl Upgrade {
                 .map(|(client, sent)| ClientEnd::Upgraded(client, sent)),
         };
         if let Some(client) = client {
-            let tunnel = tunnel::carry(self.tunnel, client, upstream, self.inspection, revoked);
-            tunnels.spawn(tunnel);
+            let carried = tunnel::carry(
+                self.tunnel,
+                client,
+                upstream,
+                self.inspection,
+                revoked,
+                idle,
+            );
+            tunnels.spawn(async move {
+                let _in_flight = in_flight;
+                carried.await;
+            });
         }
-        let mut response = pass_on(response, request_id).map(|_| Either::Right(Full::default()));
+        let response = Response::from_parts(head, Either::Right(Full::default()));
+        let mut response = pass_on(response, context);
         let headers = response.headers_mut();
         headers::set_websocket(headers);
         // A browser that offered subprotocols gives up when none is agreed on.
