@@ -230,7 +230,7 @@ jwks_file = "/does/not/exist"
 ca_file = "/ca.pem"
 
 [[issuer]]
-nam = "x"
+tier = "x"
 "#;
     let error = IssuersFile::parse(text, "issuers.toml", Some("voxgate")).expect_err("wrong");
     let problems = error.to_string();
@@ -249,7 +249,7 @@ nam = "x"
         "issuer 3: scopes has no effect without scope_claim",
         "issuer 3: ca_file and bearer_file have no effect",
         "issuer 3: jwks_file cannot be read",
-        "issuer 4: unknown field `nam`",
+        "issuer 4: unknown field `tier`",
     ] {
         assert!(problems.contains(expected), "{expected}:\n{problems}");
     }

@@ -340,8 +340,8 @@ async fn nothing_fails_and_nothing_is_left() {
     name(&hosts, &[2]);
     if !can_name(&hosts) {
         return skip(
-            "the soak",
-            "a process may not have names of its own (`unshare --mount`)",
+            "what needs root",
+            "a process may not have its own host names (`unshare --mount`)",
         );
     }
     let keys_file = |comment: u64| {
