@@ -19,6 +19,13 @@ use super::first_message::{FirstMessageLayer, FirstMessages};
 use super::minting::Verifier;
 use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody};
 
+/// The connection whose requests a stack answers.
+pub(crate) struct Connection {
+    pub(crate) peer: PeerAddr,
+    pub(crate) activity: Activity,
+    pub(crate) end: ClientEnd,
+}
+
 /// Wraps `proxy` in everything that a request passes, from the outside in.
 ///
 /// The authentication layer gives each request its id, and writes the audit record of its decision
@@ -33,9 +40,7 @@ use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody
 pub(crate) fn stack<S, B>(
     auth: SpeechAuthLayer<Verifier>,
     proxy: S,
-    peer: PeerAddr,
-    activity: Activity,
-    end: ClientEnd,
+    connection: Connection,
     first_messages: Option<FirstMessages>,
     credential_header: Option<(Dialect, CredentialHeader)>,
     usage: UsageLayer,
@@ -53,6 +58,11 @@ where
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    let Connection {
+        peer,
+        activity,
+        end,
+    } = connection;
     let first_message = FirstMessageLayer::new(first_messages, activity.clone(), peer);
     ServiceBuilder::new()
         // The connection is in use until the answer has been sent, unless it is a refusal.

@@ -240,12 +240,15 @@ where
             Arc::clone(&ending.rejections),
         );
         let watched = activity.clone();
+        let connection = service::Connection {
+            peer: PeerAddr(peer),
+            activity,
+            end,
+        };
         let service = service::stack(
             self.auth,
             self.proxy,
-            PeerAddr(peer),
-            activity,
-            end,
+            connection,
             self.first_messages,
             self.credential_header,
             self.usage,
