@@ -74,17 +74,17 @@ enableServiceLinks: false
 {{- with .Values.serviceAccountName }}
 serviceAccountName: {{ . | quote }}
 {{- end }}
-{{- with .Values.imagePullSecrets }}
+{{- with include "voxgate.pullSecrets" . | trim }}
 imagePullSecrets:
-  {{- range . }}
-  - name: {{ . | quote }}
-  {{- end }}
+  {{- . | nindent 2 }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532
   runAsGroup: 65532
-  {{- include "voxgate.fsGroup" . | nindent 2 }}
+  {{- with include "voxgate.fsGroup" . }}
+  {{- . | nindent 2 }}
+  {{- end }}
   seccompProfile:
     type: RuntimeDefault
 {{- with .Values.nodeSelector }}
@@ -97,10 +97,20 @@ tolerations:
 {{- end }}
 {{- end -}}
 
-{{/* What lets the gateway read secrets of mode 0440. */}}
+{{/* What lets the gateway read files of mode 0440 and write to a claim. Empty where no volume needs it. */}}
 {{- define "voxgate.fsGroup" -}}
+{{- $files := and (eq .Values.keys.fileMode "0440") (include "voxgate.files" . | fromYamlArray) -}}
+{{- if or $files .Values.extraVolumes (eq .Values.audit.volume.type "persistentVolumeClaim") -}}
 fsGroup: 65532
 fsGroupChangePolicy: OnRootMismatch
+{{- end -}}
+{{- end -}}
+
+{{/* Secrets with registry credentials, as a pod lists them. */}}
+{{- define "voxgate.pullSecrets" -}}
+{{- range .Values.imagePullSecrets }}
+- name: {{ . | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "voxgate.gracePeriodSeconds" -}}

@@ -36,6 +36,14 @@ that the default values do not pass. */}}
 {{- if .autoscaling.enabled -}}
 {{- include "voxgate.refuse" (printf "autoscaling.enabled is true, but mode %s creates no Deployment. Set autoscaling.enabled to false, and scale the TTS server's workload." .mode) -}}
 {{- end -}}
+{{- if and .podLabels (eq .mode "sidecar") -}}
+{{- include "voxgate.refuse" "podLabels is set, but in mode sidecar the chart of the TTS server creates the pods. Add the labels there, and leave podLabels empty." -}}
+{{- end -}}
+{{- range $value, $set := dict "affinity" .affinity "priorityClassName" .priorityClassName -}}
+{{- if $set -}}
+{{- include "voxgate.refuse" (printf "%s is set, but mode %s creates no pods. Set it in the TTS server's workload, and leave %s empty." $value $.Values.mode $value) -}}
+{{- end -}}
+{{- end -}}
 {{- if .extraContainers -}}
 {{- include "voxgate.refuse" (printf "extraContainers is set, but mode %s creates no pods. Add the containers to the TTS server's workload, and leave extraContainers empty." .mode) -}}
 {{- end -}}

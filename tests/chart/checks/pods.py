@@ -37,8 +37,8 @@ def _of_pod(spec: dict):
         yield "mounts a token"
     if spec.get("enableServiceLinks") is not False:
         yield "has service links, which are VOXGATE_ variables"
-    if spec.get("securityContext", {}).get("fsGroup") != 65532:
-        yield "cannot read secrets of mode 0440"
+    if spec.get("securityContext", {}).get("fsGroup", 65532) != 65532:
+        yield "has a group that is not the gateway's"
 
 
 def _of_container(container: dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from objects import containers, gateways, of_kind, pods
+from objects import containers, gateways, pods
 
 
 def mounted(objects: list[dict]) -> list[str]:
@@ -54,13 +54,12 @@ def _mounts(container: dict) -> list[dict]:
 def unhashed(objects: list[dict]) -> list[str]:
     """A pod has the checksum of the configuration, and no checksum of keys."""
     problems = []
-    policies = of_kind(objects, "MutatingAdmissionPolicy")
     for pod in gateways(objects):
         checksums = [
             key for key in pod.metadata.get("annotations", {}) if key.startswith("checksum/")
         ]
-        # A changed policy does not change pods. The name is unique in a parent chart.
-        expected = [] if policies else ["checksum/voxgate-config"]
+        # The name is unique in a parent chart.
+        expected = ["checksum/voxgate-config"]
         if checksums != expected:
             problems.append(f"{pod.name} has the checksums {checksums}")
     return problems
