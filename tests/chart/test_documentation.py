@@ -71,6 +71,14 @@ def objects(schema: object, path: str = "") -> Iterator[tuple[str, dict]]:
 # Types of Kubernetes, which Kubernetes validates.
 FOREIGN = {
     "/global",
+    "/autoscaling/behavior",
+    "/dnsConfig",
+    "/podSecurityContext",
+    "/securityContext",
+    "/startupProbe",
+    "/readinessProbe",
+    "/livenessProbe",
+    "/extraInitContainers",
     "/affinity",
     "/extraEnv/valueFrom",
     "/extraVolumes",

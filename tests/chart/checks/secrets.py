@@ -24,7 +24,7 @@ def mounted(objects: list[dict]) -> list[str]:
                 for mount in _mounts(each)
                 if mount["name"] == volume
             ]
-            if mode == 0o440 and not group:
+            if mode == 0o440 and not group and not assigned(pod.spec):
                 problems.append(f"{pod.name}: {volume} is 0440, and there is no fsGroup to read it")
             elif mode == 0o444 and len(users) != 1:
                 problems.append(f"{pod.name}: {volume} is 0444 and mounted by {users}")
@@ -45,6 +45,12 @@ def mounted(objects: list[dict]) -> list[str]:
             if any("secretRef" in each for each in container.get("envFrom", [])):
                 problems.append(f"{where}: the environment contains a secret")
     return problems
+
+
+def assigned(spec: dict) -> bool:
+    """Whether the cluster assigns user, group and fsGroup, as OpenShift does if a pod sets none."""
+    contexts = [each.get("securityContext", {}) for each in (spec, *containers(spec))]
+    return not any("runAsUser" in each or "runAsGroup" in each for each in contexts)
 
 
 def _mounts(container: dict) -> list[dict]:
