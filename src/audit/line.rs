@@ -168,6 +168,15 @@ fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], 
         let path = facts.text(Text::RulePath, texts).unwrap_or_default();
         object.text("rule", &[method, b" ", path].concat(), 300 / share);
     }
+    let required_scope = Text::RequiredScope;
+    write_text(
+        object,
+        "required_scope",
+        facts,
+        required_scope,
+        texts,
+        share,
+    );
     if let Some(credential) = facts.credential {
         object.word("cred_fp", credential);
     }

@@ -62,6 +62,7 @@ fn decision<'a>(method: &'a Method, path: &'a str) -> Decision<'a> {
         version: Version::HTTP_11,
         trace_parent: None,
         rule: None,
+        required_scope: None,
         credential: None,
     }
 }
@@ -86,6 +87,7 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
         query: Some(QueryNames::of("speaker=cove&hunter2&api_key=hunter2")),
         trace_parent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         rule: Some(("POST", "/v1/*")),
+        required_scope: Some("tts:synthesize"),
         credential: Some(pepper.fingerprint(RawCredential::new(b"hunter2"))),
         ..decision(&Method::POST, "/v1/rime-tts")
     };
@@ -105,7 +107,7 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
              \"event\":\"decision\",\"outcome\":\"refused\",\"reason\":\"insufficient_scope\",\"status\":403,\
              \"request_id\":\"ID\",\"trace_parent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\",\
              \"dialect\":\"rime\",\"key_id\":\"ivr\",\"account\":\"acme\",\"label\":\"IVR, \\\"production\\\"\",\
-             \"scopes\":\"a b\",\"rule\":\"POST /v1/*\",\"cred_fp\":\"{fingerprint}\",\"peer\":\"127.0.0.1:80\",\
+             \"scopes\":\"a b\",\"rule\":\"POST /v1/*\",\"required_scope\":\"tts:synthesize\",\"cred_fp\":\"{fingerprint}\",\"peer\":\"127.0.0.1:80\",\
              \"host\":\"tts\",\"method\":\"POST\",\"path\":\"/v1/rime-tts\",\
              \"query_names\":\"speaker&*&api_key\",\"user_agent\":\"curl\",\"protocol\":\"HTTP/1.1\"}}"
         )

@@ -214,6 +214,8 @@ pub struct Decision<'a> {
     pub trace_parent: Option<&'a str>,
     /// The method and path of the policy rule that decided. `None` if no rule was checked.
     pub rule: Option<(&'a str, &'a str)>,
+    /// The scope that the rule requires, if the principal lacks it.
+    pub required_scope: Option<&'a str>,
     /// The fingerprint of an unknown credential.
     pub credential: Option<CredentialFingerprint>,
 }

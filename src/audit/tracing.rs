@@ -85,6 +85,7 @@ fn emit_decision(decision: &Decision<'_>) {
         dialect = decision.dialect,
         auth_method = decision.auth_method.map(|method| method.as_str()),
         key_id = decision.principal.map(|principal| principal.id()),
+        required_scope = decision.required_scope,
         http_method = %decision.http_method,
         path = untrusted(decision.path.as_bytes(), MAX_PATH_BYTES),
         peer = decision.peer.map(display),

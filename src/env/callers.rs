@@ -16,6 +16,7 @@ use super::KEY_SOURCES;
 use super::environment::{Environment, is_blank};
 use super::mode::Mode;
 use super::secrets::{self, Given, Origin};
+use super::unmet::unmet_restrictions;
 
 const API_KEYS: &str = "VOXGATE_API_KEYS";
 const API_KEYS_FILE: &str = "VOXGATE_API_KEYS_FILE";
@@ -238,6 +239,8 @@ pub(super) fn useless_keys(keys: &KeyRing, policy: &Policy, mode: Option<Mode>) 
                        every request with them is refused; set VOXGATE_POLICY_FILE";
         notices.push(Problem::new(KEY_SOURCES, message));
     }
+    let unmet = unmet_restrictions(keys.principals(), policy);
+    notices.extend(unmet.into_iter().map(in_key_sources));
     notices
 }
 

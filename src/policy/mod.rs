@@ -160,7 +160,7 @@ impl Policy {
         }
         match self.rule_of(request, dialect) {
             Some(rule) => rule.permits(principal, request, reads_bodies),
-            None => Err(DenialKind::InsufficientScope),
+            None => Err(DenialKind::NoRule),
         }
     }
 
@@ -344,7 +344,7 @@ mod tests {
             // The voice in a body is not visible here.
             ("POST", "/body", Err(unseen)),
             ("GET", "/voices", Ok(())),
-            ("GET", "/unnamed", Err(DenialKind::InsufficientScope)),
+            ("GET", "/unnamed", Err(DenialKind::NoRule)),
         ] {
             assert_eq!(
                 decide(&policy, &some, method, uri),

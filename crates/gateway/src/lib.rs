@@ -75,6 +75,10 @@ pub fn main() -> ExitCode {
         Action::Check(flags) => check(flags),
         Action::Policy(flags) => policy(flags),
         Action::Limits(flags) => limits(flags),
+        Action::Explain(flags, matches) => {
+            let environment = Environment::new(settings::environment(flags), settings::settings());
+            voxgate_explain::run(&matches, &environment)
+        }
         Action::Key(matches) => {
             let environment =
                 Environment::new(settings::environment(Vec::new()), settings::settings());

@@ -36,6 +36,12 @@ pub(crate) fn concerns_limits(setting: &Setting) -> bool {
     group.starts_with("Limits") || group == "Callers and keys" || group == "Deployment key"
 }
 
+/// The settings that decide about a request, and those by which its record is found.
+pub(crate) fn concerns_decisions(setting: &Setting) -> bool {
+    let others = [HEADER_NAMES, BODY_INSPECT, AUDIT_DIR];
+    concerns_policy(setting) || concerns_limits(setting) || others.contains(&setting.variable)
+}
+
 /// The name of a setting's flag, without its dashes: `VOXGATE_LISTEN` is `listen`. A secret has no
 /// flag, because every user of the machine can see the command line of a process.
 pub(crate) fn flag(setting: &Setting) -> Option<String> {

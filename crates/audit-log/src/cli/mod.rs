@@ -6,6 +6,7 @@ mod csv;
 mod export;
 mod failure;
 mod filter;
+mod find;
 mod glob;
 mod keygen;
 mod lines;
@@ -27,6 +28,8 @@ mod when;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
+
+pub use self::find::{ReadFailure, find_request};
 
 use self::verify::Verify;
 

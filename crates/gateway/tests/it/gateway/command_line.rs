@@ -1,6 +1,6 @@
 //! The program at its command line.
 
-use super::harness::{KEY, Program};
+use super::harness::{KEY, Program, send_raw};
 
 #[test]
 fn a_wrong_configuration_is_64_with_every_problem_and_no_value() {
@@ -43,6 +43,64 @@ fn check_says_what_the_gateway_would_do() {
     );
     assert!(out.contains("Every request needs the one key"), "{out}");
     assert!(!out.contains(KEY), "{out}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_explained_by_its_request_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let (keys, log) = (
+        directory.path().join("keys.toml"),
+        directory.path().join("log"),
+    );
+    let text = "[[key]]\nid = \"reader\"\nsecret = \"a-key-that-only-reads\"\nscopes = [\"voices:read\", \
+                \"tts:synth\"]\n";
+    std::fs::write(&keys, text).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    let mut gateway = Program::gateway("127.0.0.1:9")
+        .var("VOXGATE_KEYS_FILE", &keys)
+        .var("VOXGATE_AUDIT_DIR", &log)
+        .start();
+    let refused = send_raw(
+        gateway.address,
+        "POST /v1/rime-tts HTTP/1.1\r\nHost: tts\r\nAuthorization: Bearer \
+         a-key-that-only-reads\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert_eq!(refused.status, 403);
+    let id = refused.header("x-request-id").unwrap().to_owned();
+    gateway.terminate();
+    assert!(gateway.exit_status().await.success());
+    let notice = "key `reader`: has the scope `tts:synth`, which no rule of the policy requires; did you \
+                  mean `tts:synthesize`?";
+    gateway.wait_for_log(notice);
+    let program = |arguments: &[&str]| {
+        Program::new(arguments)
+            .var("VOXGATE_KEYS_FILE", &keys)
+            .var("VOXGATE_UPSTREAM", "http://127.0.0.1:9")
+            .run()
+    };
+    let (code, out, error) = program(&["check"]);
+    assert!(code == Some(0) && out.contains(notice), "{out}{error}");
+    let log = log.to_str().unwrap();
+    let (code, out, error) = program(&["explain", "--request-id", &id, "--audit-dir", log]);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    for wanted in [
+        "policy    REFUSED  the rule POST /v1/rime-tts requires the scope tts:synthesize, and reader has \
+         only voices:read tts:synth",
+        "Add the scope `tts:synthesize` to reader",
+        "it would be refused with the reason insufficient_scope",
+    ] {
+        assert!(out.contains(wanted), "{out}");
+    }
+    // The same by hand, and after the advice.
+    std::fs::write(&keys, text.replace("tts:synth", "tts:synthesize")).unwrap();
+    let (_, out, _) = program(&["explain", "POST", "/v1/rime-tts", "--key", "reader"]);
+    assert!(out.ends_with("The request is accepted.\n"), "{out}");
+    let (code, _, error) = program(&["explain", "POST", "/v1/rime-tts", "--key", "raeder"]);
+    assert!(
+        code == Some(64) && error.contains("did you mean `reader`?"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -33,6 +33,25 @@ fn a_token_is_printed_once_and_only_its_digest_is_kept() {
 }
 
 #[test]
+fn a_restriction_that_no_request_can_meet_is_a_warning() {
+    let place = Place::new();
+    let ran = place.run(&["new", "--id=a", "--scope=tts:synth"]);
+    let said = ran.error.clone();
+    ran.token();
+    let wanted = "warning: key `a`: has the scope `tts:synth`, which no rule of the policy requires; \
+                  did you mean `tts:synthesize`?";
+    assert!(said.contains(wanted), "{said}");
+    let ran = place.run(&["new", "--id=b", "--scope=tts:fetch", "--expires=2999-03-01"]);
+    assert!(!ran.error.contains("warning"), "{}", ran.error);
+    ran.token();
+    assert!(
+        place.text().contains("expires = 2999-03-01T00:00:00Z"),
+        "{}",
+        place.text()
+    );
+}
+
+#[test]
 fn a_key_has_the_fields_of_its_flags_in_a_stable_order() {
     let place = Place::with("[[account]]\nid = \"acme\"\n");
     let before = SystemTime::now() - Duration::from_secs(1);
