@@ -108,6 +108,9 @@ fn write_start(object: &mut Object<'_>, start: &Start) {
     object.text("public", start.public.as_bytes(), 1024);
     object.word("listen", start.listen);
     object.boolean("exposed", start.exposed);
+    if let Some(changed) = &start.changed_settings {
+        object.text("changed_settings", changed.as_bytes(), 1024);
+    }
 }
 
 fn write_rejected(object: &mut Object<'_>, rejected: &Rejected) {

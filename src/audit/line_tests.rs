@@ -143,6 +143,7 @@ fn other_records_match_the_schema() {
         public: "GET /health".to_owned(),
         listen: ([127, 0, 0, 1], 80).into(),
         exposed: false,
+        changed_settings: Some("VOXGATE_LISTEN VOXGATE_LOG".to_owned()),
     }));
     line(&AuditRecord::Stop(Stop {
         time,

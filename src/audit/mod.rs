@@ -119,6 +119,9 @@ pub struct Start {
     /// Whether other machines can send requests without a credential: preconfigured mode on an
     /// address that is not a loopback address.
     pub exposed: bool,
+    /// The names of the settings that have changed since the last start, separated by spaces. `None`
+    /// if the last start is not known.
+    pub changed_settings: Option<String>,
 }
 
 /// The key ring was replaced. A [`KeyRecord`] for each changed key follows.

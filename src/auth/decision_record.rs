@@ -35,8 +35,8 @@ impl<V> Pipeline<V> {
         let is_in_force = context.method == AuthMethod::ApiKey && principal.is_some();
         let texts = RecordTexts::of(request, context.dialect, is_in_force, denial);
         let limited = principal
-            .filter(|principal| !principal.is_unlimited() || self.policy.has_explicit_scopes());
-        let rule = limited.and_then(|_| self.policy.rule_of(request, context.dialect.as_str()));
+            .filter(|principal| !principal.is_unlimited() || context.policy.has_explicit_scopes());
+        let rule = limited.and_then(|_| context.policy.rule_of(request, context.dialect.as_str()));
         let required_scope = rule
             .filter(|_| denial == Some(DenialKind::InsufficientScope))
             .and_then(Rule::scope);

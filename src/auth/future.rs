@@ -232,7 +232,9 @@ where
                     let permit = &mut unfinished(pending.as_mut()).permit;
                     let admitted = ready!(permit.as_mut().poll(cx));
                     let authorized = unfinished(pending.take()).request;
-                    AuthState::resumed(authorized.admitted(admitted), unfinished(parked.take()))
+                    let parked = unfinished(parked.take());
+                    let stage = authorized.admitted(&parked.pipeline.policy, admitted);
+                    AuthState::resumed(stage, parked)
                 }
                 Projected::Recording { recorded, parked } => {
                     let receipt = unfinished(recorded.as_mut()).receipt();

@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use crate::audit::{AuditSink, Pepper, TracingSink};
 use crate::dialect::Dialect;
 use crate::keys::SharedKeyRing;
-use crate::policy::Policy;
+use crate::policy::SharedPolicy;
 use crate::principal::Principal;
 use crate::rate_limit::Limiter;
 use crate::request_validation::RequestValidation;
@@ -62,7 +62,7 @@ impl<V> AuthLayer<V> {
             pipeline: Arc::new(Pipeline {
                 mode,
                 dialect,
-                policy: dialect.policy(),
+                policy: dialect.policy().into(),
                 policy_is_set: false,
                 sink: Arc::new(TracingSink),
                 pepper: Pepper::random().ok(),
@@ -83,16 +83,17 @@ impl<V> AuthLayer<V> {
         self.with(|pipeline| {
             pipeline.dialect = dialect;
             if !pipeline.policy_is_set {
-                pipeline.policy = dialect.policy();
+                pipeline.policy = dialect.policy().into();
             }
         })
     }
 
-    /// Sets the policy, in place of the dialect's own.
+    /// Sets the policy, in place of the dialect's own: a [`Policy`](crate::Policy), or a
+    /// [`SharedPolicy`] that follows its file.
     #[must_use]
-    pub fn with_policy(self, policy: Policy) -> Self {
+    pub fn with_policy(self, policy: impl Into<SharedPolicy>) -> Self {
         self.with(|pipeline| {
-            pipeline.policy = policy;
+            pipeline.policy = policy.into();
             pipeline.policy_is_set = true;
         })
     }
@@ -143,6 +144,12 @@ impl<V> AuthLayer<V> {
             Mode::Validate(verifier) => Some(verifier),
             Mode::Preconfigured(_) => None,
         }
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &SharedPolicy {
+        &self.pipeline.policy
     }
 
     /// The limiter.

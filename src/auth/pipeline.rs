@@ -10,7 +10,7 @@ use voxgate_core::denial::Denial;
 
 use crate::audit::{AuditSink, Pepper};
 use crate::dialect::{Dialect, RefusalContext};
-use crate::policy::Policy;
+use crate::policy::SharedPolicy;
 use crate::principal::Principal;
 use crate::rate_limit::Limiter;
 use crate::request_validation::RequestValidation;
@@ -30,7 +30,7 @@ pub(super) struct Pipeline<V> {
     pub(super) mode: Mode<V>,
     pub(super) dialect: Dialect,
     /// The policy that was set; without one, the dialect's own policy applies.
-    pub(super) policy: Policy,
+    pub(super) policy: SharedPolicy,
     pub(super) policy_is_set: bool,
     pub(super) sink: Arc<dyn AuditSink>,
     /// Key of the fingerprints of unknown credentials. `None` if the system gave no randomness.
@@ -84,7 +84,7 @@ impl<V: Verify> Pipeline<V> {
     /// Warns if the policy refuses every request of a key.
     pub(super) fn warn_without_policy(&self) {
         if let Mode::Validate(verifier) = &self.mode
-            && self.policy.rules().is_empty()
+            && self.policy.load().rules().is_empty()
             && verifier.needs_policy()
         {
             tracing::warn!(

@@ -6,11 +6,13 @@ use voxgate::audit::{Ended, Receipt};
 use voxgate::{AuditRecord, AuditSink};
 
 use super::metrics::Metrics;
+use super::refusal_summary::RefusalSummary;
 
 /// The audit sink of the gateway's authentication layer.
 pub(crate) struct Recorder {
     main: Box<dyn AuditSink>,
     metrics: Metrics,
+    refusals: RefusalSummary,
     /// Set when shutdown drops the requests that are still in flight.
     cut: AtomicBool,
 }
@@ -20,6 +22,7 @@ impl Recorder {
         Self {
             main: Box::new(main),
             metrics,
+            refusals: RefusalSummary::default(),
             cut: AtomicBool::new(false),
         }
     }
@@ -27,6 +30,11 @@ impl Recorder {
     /// From now on, the gateway ends requests, not their clients.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
+    }
+
+    /// The refusals, for the log.
+    pub(crate) fn refusals(&self) -> &RefusalSummary {
+        &self.refusals
     }
 
     fn pass(&self, record: &AuditRecord<'_>) {
@@ -53,6 +61,9 @@ impl AuditSink for Recorder {
 
     fn commit(&self, record: &AuditRecord<'_>) -> Receipt {
         self.metrics.record(record);
+        if let AuditRecord::Decision(decision) = record {
+            self.refusals.note(decision);
+        }
         self.main.commit(record)
     }
 }

@@ -2,6 +2,8 @@
 //! variables, the flags, the help, and docs/reference/settings.md all come from this table.
 
 mod audit;
+mod effective;
+mod last_start;
 mod serving;
 pub(crate) mod tls;
 mod vars;
@@ -12,6 +14,8 @@ use voxgate::env::SETTINGS;
 pub(crate) use voxgate::env::Setting;
 
 pub(crate) use self::audit::*;
+pub(crate) use self::effective::effective;
+pub(crate) use self::last_start::SettingDigests;
 pub(crate) use self::serving::*;
 pub(crate) use self::vars::{digest, environment};
 

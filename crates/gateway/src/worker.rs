@@ -18,7 +18,7 @@ use super::config::Timeouts;
 use super::connection::{self, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
-use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
+use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations, UpstreamFailures};
 use super::rejections::Rejections;
 use super::upstreams::Upstreams;
 
@@ -33,6 +33,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) lists: FilterListsLayer,
     pub(crate) revocations: Revocations,
+    pub(crate) failures: Arc<UpstreamFailures>,
     pub(crate) timeouts: Timeouts,
     /// The limits of connections from clients and to upstreams, shared by all workers.
     pub(crate) connections: ConnectionLimiter,
@@ -111,6 +112,7 @@ impl Worker {
             forwarded_headers,
             lists,
             revocations,
+            failures,
             timeouts,
             connections,
             upstream_permits,
@@ -128,6 +130,7 @@ impl Worker {
             scheme: if tls.is_some() { "https" } else { "http" },
             upstream_timeout: timeouts.upstream,
             revocations,
+            failures,
             tunnels: tasks.clone(),
         });
         let first_messages = first_messages.map(|(dialect, waiting)| {

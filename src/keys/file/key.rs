@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use toml::de::{DeTable, DeValue};
-use voxgate_core::toml_file::TomlFile;
+use voxgate_core::toml_file::{TomlFile, unknown_field};
 use voxgate_limits::Limits;
 
 use super::Reading;
@@ -73,7 +73,7 @@ pub(super) fn read(
             _ if values::limit(file, name, value, &mut limits) => {}
             _ => file.problem(
                 field.span().start,
-                format!("unknown field; a key has {FIELDS}"),
+                format!("{}; a key has {FIELDS}", unknown_field(name)),
             ),
         }
     }

@@ -17,12 +17,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use voxgate::audit::{AuditQueue, Completion, Decision};
+use voxgate::policy::SharedPolicy;
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
 use voxgate_tls::ServerTls;
 
 use self::collectors::{
     AuditLogMetrics, AuditQueueMetrics, CertificateMetrics, KeyRingMetrics, LimitUsage, LostLines,
-    OpenConnections, SinkMetrics,
+    OpenConnections, PolicyMetrics, SinkMetrics,
 };
 use self::keys::{DecisionLabels, KeyId, KeyLabel, OwnKeys};
 use self::limits::LimitMetrics;
@@ -44,6 +45,7 @@ pub(crate) struct Metrics {
     own_keys: OwnKeys,
     connections: OpenConnections,
     certificates: CertificateMetrics,
+    policy: PolicyMetrics,
     keys: KeyRingMetrics,
     limits: LimitMetrics,
     limit_usage: LimitUsage,
@@ -132,6 +134,8 @@ impl Metrics {
         registry.register_collector(Box::new(connections.clone()));
         let certificates = CertificateMetrics::default();
         registry.register_collector(Box::new(certificates.clone()));
+        let policy = PolicyMetrics::default();
+        registry.register_collector(Box::new(policy.clone()));
         let limits = LimitMetrics::register(&mut registry);
         let limit_usage = LimitUsage::default();
         registry.register_collector(Box::new(limit_usage.clone()));
@@ -165,6 +169,7 @@ impl Metrics {
             own_keys: OwnKeys::new(usize::MAX),
             connections,
             certificates,
+            policy,
             keys,
             limits,
             limit_usage,
@@ -226,6 +231,11 @@ impl Metrics {
     /// Reports the certificates of this listener from now on.
     pub(crate) fn observe_certificates(&self, tls: ServerTls) {
         let _ = self.certificates.0.set(tls);
+    }
+
+    /// Reports this policy from now on.
+    pub(crate) fn observe_policy(&self, policy: SharedPolicy) {
+        let _ = self.policy.0.set(policy);
     }
 
     /// Reports the use of this limiter from now on.

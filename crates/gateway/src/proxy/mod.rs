@@ -15,6 +15,7 @@ mod spoken_messages;
 mod tunnel;
 mod upgrade;
 mod upstream;
+mod upstream_failures;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -44,6 +45,7 @@ pub(crate) use self::request_body::{ForwardedBody, RequestBody};
 pub(crate) use self::revocation::Revocations;
 use self::upgrade::Upgrade;
 pub(crate) use self::upstream::Clients;
+pub(crate) use self::upstream_failures::UpstreamFailures;
 use super::upstreams::Upstreams;
 
 /// The body of an answer: the upstream's, or a few bytes of our own.
@@ -61,6 +63,8 @@ pub(crate) struct Forwarding {
     /// a `TimeoutLayer`, which would also count the time that a slow client takes to send.
     pub(crate) upstream_timeout: Duration,
     pub(crate) revocations: Revocations,
+    /// Shared by all workers, so that the log has one line for all of them.
+    pub(crate) failures: Arc<UpstreamFailures>,
     /// Tunnels outlive the connection's own task; shutdown waits for them here.
     pub(crate) tunnels: TaskTracker,
 }
@@ -135,7 +139,8 @@ impl Forwarding {
             sent.map_err(
                 |failure| match failure.kind().filter(|_| !turn.is_broken_off()) {
                     Some(kind) => {
-                        tracing::warn!(%request_id, %upstream, "{failure}");
+                        let key_id = accepted.caller.key_id();
+                        self.failures.failed(upstream, request_id, key_id, &failure);
                         accepted.refuse(kind)
                     }
                     None => {
@@ -144,6 +149,7 @@ impl Forwarding {
                     }
                 },
             )?;
+        self.failures.answered(upstream);
 
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(pass_on(response, request_id).map(Either::Left));

@@ -153,9 +153,93 @@ fn a_port_that_is_taken_is_named() {
     let (code, _, error) = Program::validating("127.0.0.1:1")
         .var("VOXGATE_LISTEN", address.to_string())
         .run();
-    assert_eq!(code, Some(1));
-    assert!(
-        error.contains(&format!("cannot listen on {address}")),
-        "{error}"
+    let said = format!(
+        "voxgate: the configuration is wrong:\n  VOXGATE_LISTEN: cannot listen on {address}: "
     );
+    assert!(code == Some(64) && error.contains(&said), "{error}");
+    // Nobody has to read the log to learn why the gateway does not start.
+    let (code, _, error) = Program::validating("127.0.0.1:1")
+        .var("VOXGATE_LISTEN", address.to_string())
+        .var("VOXGATE_LOG", "off")
+        .run();
+    assert!(code == Some(64) && error.starts_with(&said), "{error}");
+    let (code, out, error) = Program::new(&["check"])
+        .var("VOXGATE_UPSTREAM", "http://127.0.0.1:1")
+        .var("VOXGATE_API_KEYS", KEY)
+        .var("VOXGATE_ADMIN_LISTEN", "127.0.0.1:0")
+        .var("VOXGATE_LISTEN", address.to_string())
+        .run();
+    let said = format!("warning: VOXGATE_LISTEN: another process listens on {address}");
+    assert!(code == Some(0) && out.contains(&said), "{out}{error}");
+}
+
+#[test]
+fn mistakes_of_a_trial_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let key = "[[key]]\nid = \"a\"\nsecret = \"0123456789abcdef\"\n";
+    let (empty, date, field) = (
+        file("empty.toml", ""),
+        file("date.toml", &format!("{key}expires = 2026-13-45\n")),
+        file("field.toml", &format!("{key}colour = \"red\"\n")),
+    );
+    let blocked = format!("{empty}/log");
+    let cases: [(&[(&str, &str)], String); 6] = [
+        (
+            &[("VOXGATE_LOG", "inof"), ("VOXGATE_API_KEYS", KEY)],
+            "VOXGATE_LOG: must be a level (error, warn, info, debug, trace, off) or a list of \
+             `target=level`; did you mean `info`?"
+                .to_owned(),
+        ),
+        (
+            &[("VOXGATE_AUDIT_DIR", &blocked), ("VOXGATE_API_KEYS", KEY)],
+            "VOXGATE_AUDIT_DIR: cannot ".to_owned(),
+        ),
+        (
+            &[("VOXGATE_KEYS_FILE", &empty)],
+            format!("voxgate key new --id NAME --file {empty}"),
+        ),
+        (
+            &[("VOXGATE_KEYS_FILE", &date)],
+            format!("{date}:4: expires is not TOML: "),
+        ),
+        (
+            &[("VOXGATE_KEYS_FILE", &field)],
+            format!("{field}:4: unknown field `colour`; a key has id, sha256 or secret"),
+        ),
+        (
+            &[
+                ("VOXGATE_MODE", "preconfigured"),
+                ("VOXGATE_DIALECT", "supertone"),
+                ("RIME_API_KEY", KEY),
+            ],
+            "set SUPERTONE_API_KEY; RIME_API_KEY is set, which needs VOXGATE_DIALECT=rime"
+                .to_owned(),
+        ),
+    ];
+    for (vars, said) in cases {
+        for command in ["check", "serve"] {
+            let mut program = Program::new(&[command])
+                .var("VOXGATE_UPSTREAM", "http://127.0.0.1:1")
+                .var("VOXGATE_LISTEN", "127.0.0.1:0")
+                .var("VOXGATE_ADMIN_LISTEN", "127.0.0.1:0");
+            for (name, value) in vars {
+                program = program.var(name, value);
+            }
+            let (code, _, error) = program.run();
+            assert_eq!(code, Some(64), "{command} {vars:?}: {error}");
+            assert!(
+                error.starts_with("voxgate: the configuration is wrong:\n  "),
+                "{error}"
+            );
+            assert!(
+                error.contains(&said),
+                "{command} should say {said}: {error}"
+            );
+        }
+    }
 }
