@@ -133,6 +133,17 @@ fn write_key(object: &mut Object<'_>, facts: &KeyFacts, now: SystemTime, share: 
     object.number("generation", facts.generation);
     object.word("change", facts.change);
     write_principal(object, &facts.principal, share);
+    if let Some(note) = facts
+        .principal
+        .change_note()
+        .filter(|_| facts.change != "removed")
+    {
+        for (name, text) in [("changed_by", &note.by), ("changed_reason", &note.reason)] {
+            if let Some(text) = text {
+                object.text(name, text.as_bytes(), MAX_LABEL_BYTES / share);
+            }
+        }
+    }
     object.word("state", facts.principal.state(now).as_str());
     let Validity {
         not_before,

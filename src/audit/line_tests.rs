@@ -181,6 +181,19 @@ fn other_records_match_the_schema() {
         change: "added",
         principal: &principal.clone().with_validity(validity),
     }));
+    let noted = principal
+        .clone()
+        .with_change_note(Some("ann@host"), Some("ticket \"17\""));
+    let note = ",\"changed_by\":\"ann@host\",\"changed_reason\":\"ticket \\\"17\\\"\",\"state\":";
+    for (change, has_note) in [("changed", true), ("removed", false)] {
+        let shown = line(&AuditRecord::Key(KeyRecord {
+            time,
+            generation: 2,
+            change,
+            principal: &noted,
+        }));
+        assert_eq!(shown.contains(note), has_note, "{shown}");
+    }
     let mut gap = String::new();
     LineWriter::new("0123456789abcdef".to_owned()).write_gap(&mut gap, time, 3..=5);
     let gap: Value = serde_json::from_str(&gap).expect("JSON");

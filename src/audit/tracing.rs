@@ -38,7 +38,10 @@ impl AuditSink for TracingSink {
             AuditRecord::Key(key) => {
                 let (time, key_id) = (timestamp(key.time), key.principal.id());
                 let (generation, change) = (key.generation, key.change);
-                info!(target: AUDIT_TARGET, event = "key", time, generation, change, key_id);
+                let note = key.principal.change_note();
+                let changed_by = note.and_then(|note| note.by.as_deref());
+                let changed_reason = note.and_then(|note| note.reason.as_deref());
+                info!(target: AUDIT_TARGET, event = "key", time, generation, change, key_id, changed_by, changed_reason);
             }
             AuditRecord::Rejected(rejected) => emit_rejected(rejected),
             AuditRecord::Stop(stop) => {

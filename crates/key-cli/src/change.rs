@@ -14,7 +14,8 @@ use super::store::FileState;
 use super::target::{MissingFile, Source, Target};
 
 /// The first words of the library's messages about a field, and the flag that sets the field.
-const FLAGS: [(&str, &str); 11] = [
+const FLAGS: [(&str, &str); 12] = [
+    ("changed_reason ", "--reason"),
     ("id ", "--id"),
     ("account ", "--account"),
     ("scopes ", "--scope"),

@@ -316,6 +316,12 @@ fn with_new_target(command: Command) -> Command {
 fn with_target(command: Command) -> Command {
     with_file(command)
         .arg(text(
+            "reason",
+            "TEXT",
+            "Why the key is changed; audit records of the change have it, and the user and host of this \
+                command",
+        ))
+        .arg(text(
             "kubernetes-secret",
             "NAME",
             "Print a manifest of this Secret instead of writing a file. It contains the \

@@ -14,7 +14,8 @@ use crate::principal::{KeyKind, Principal, Scope, Validity};
 use crate::secret::{Digest, Secret};
 
 const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, models, languages, \
-                      created, not_before, expires, disabled, account, rate, burst, concurrency, labels";
+                      created, not_before, expires, disabled, account, rate, burst, concurrency, labels, changed_by, \
+                      changed_reason";
 
 /// Reads a table into a key, unless something is wrong with it. The account that it names comes
 /// beside it: the table of that may be further below.
@@ -27,6 +28,7 @@ pub(super) fn read(
     let line = file.line(start);
     let mut secrets = Vec::new();
     let (mut disabled, mut account, mut created) = (false, None, None);
+    let (mut changed_by, mut changed_reason) = (None, None);
     let (mut validity, mut limits) = (Validity::default(), Limits::default());
     let id = match fields.get("id") {
         Some(id) => values::id(file, id),
@@ -70,12 +72,17 @@ pub(super) fn read(
             "expires" => validity.expires = values::moment(file, value, name),
             "disabled" => disabled = values::boolean(file, value, name),
             "account" => account = file.text(value, name),
+            "changed_by" => changed_by = values::note(file, value, name),
+            "changed_reason" => changed_reason = values::note(file, value, name),
             _ if values::limit(file, name, value, &mut limits) => {}
             _ => file.problem(
                 field.span().start,
                 format!("{}; a key has {FIELDS}", unknown_field(name)),
             ),
         }
+    }
+    if changed_by.is_some() || changed_reason.is_some() {
+        principal = principal.with_change_note(changed_by.as_deref(), changed_reason.as_deref());
     }
     if let (Some(from), Some(until)) = (validity.not_before, validity.expires)
         && until <= from

@@ -48,9 +48,9 @@ pub fn command(reasons: impl IntoIterator<Item = &'static str>) -> Command {
         .subcommand(verify::command())
         .subcommand(keygen::command())
         .subcommand(query::command(&reasons))
-        .subcommand(report::command())
+        .subcommand(report::command(&reasons))
         .subcommand(tail::command(&reasons))
-        .subcommand(export::command())
+        .subcommand(export::command(&reasons))
 }
 
 /// Runs the subcommand that `matches` names. Returns its exit code.
