@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::Extensions;
+use http::{Extensions, Uri};
 use tower_layer::Layer;
 
 use crate::audit::{AuditSink, Pepper, TracingSink};
@@ -69,6 +69,7 @@ impl<V> AuthLayer<V> {
                 request_validation: RequestValidation::default(),
                 limiter: Limiter::default(),
                 peer: PeerAddr::of,
+                original_uri: None,
                 meters: false,
                 #[cfg(feature = "speech")]
                 inspecting: None,
@@ -128,6 +129,17 @@ impl<V> AuthLayer<V> {
     #[must_use]
     pub fn with_peer_address(self, find: fn(&Extensions) -> Option<SocketAddr>) -> Self {
         self.with(|pipeline| pipeline.peer = find)
+    }
+
+    /// Sets the URI by which requests are judged and recorded, where another layer has changed their
+    /// own: an axum router that is nested sees a path without its prefix, so that rules for the whole
+    /// path would not name its requests. Where `find` returns `None`, it is the request's own. The
+    /// inner service sees the request's own URI.
+    ///
+    /// With the feature `connect-info`, `extract::original_uri` finds that of axum.
+    #[must_use]
+    pub fn with_original_uri(self, find: fn(&Extensions) -> Option<&Uri>) -> Self {
+        self.with(|pipeline| pipeline.original_uri = Some(find))
     }
 
     /// Gives each accepted request a [`SpeechMeter`](crate::speech::SpeechMeter) in its extensions,

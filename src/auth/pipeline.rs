@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Request, Response, Uri};
 use voxgate_core::denial::Denial;
 
 use crate::audit::{AuditSink, Pepper};
@@ -38,6 +38,8 @@ pub(super) struct Pipeline<V> {
     pub(super) request_validation: RequestValidation,
     pub(super) limiter: Limiter,
     pub(super) peer: fn(&Extensions) -> Option<SocketAddr>,
+    /// The URI to judge, if it is not the request's own.
+    pub(super) original_uri: Option<fn(&Extensions) -> Option<&Uri>>,
     /// Whether accepted requests get a meter.
     pub(super) meters: bool,
     /// What is asked of bodies, if the layer reads them.
@@ -182,6 +184,7 @@ impl<V> Clone for Pipeline<V> {
             request_validation: self.request_validation,
             limiter: self.limiter.clone(),
             peer: self.peer,
+            original_uri: self.original_uri,
             meters: self.meters,
             #[cfg(feature = "speech")]
             inspecting: self.inspecting.clone(),

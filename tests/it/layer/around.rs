@@ -25,6 +25,43 @@ async fn key_id<B>(request: Request<B>) -> Result<Response<String>, Infallible> 
     Ok(Response::new(caller.key_id().to_owned()))
 }
 
+/// A nested router sees a path without its prefix; the layer judges and records the whole one.
+#[tokio::test]
+async fn a_nested_router_is_judged_by_the_original_uri() {
+    let policy = Policy::default().route("GET", "/v1/speak/{voice}", "tts:synthesize");
+    for (by_original, status, path) in [(true, 200, "/v1/speak/cove"), (false, 403, "/speak/cove")]
+    {
+        let records = Records::default();
+        let layer = AuthLayer::new(Asking(ring()))
+            .with_policy(policy.clone())
+            .with_audit_sink(records.clone());
+        let layer = match by_original {
+            true => layer.with_original_uri(voxgate::extract::original_uri),
+            false => layer,
+        };
+        let seen = get(|uri: http::Uri| async move { uri.to_string() });
+        let inner = Router::new().route("/speak/{voice}", seen).layer(layer);
+        let app = Router::new().nest("/v1", inner);
+        let mut request = request(SCOPED_KEY, Body::empty());
+        *request.method_mut() = http::Method::GET;
+        *request.uri_mut() = "/v1/speak/cove?a=b".parse().expect("a URI");
+        let response = app.oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), status);
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .to_bytes();
+        if by_original {
+            assert_eq!(body, "/speak/cove?a=b", "the handler sees its own");
+            assert_eq!(records.take_exchange().0.path, path);
+        } else {
+            assert_eq!(records.take_refusal().path, path);
+        }
+    }
+}
+
 async fn service_function<V: Verify>(layer: AuthLayer<V>) {
     let records = Records::default();
     let service = layer
