@@ -165,7 +165,11 @@ impl Gateway {
                 .as_ref()
                 .and_then(|files| config.digests.changed_since_last_start(&files.directory)),
         };
-        let sink = Arc::new(Recorder::new(sink, metrics.clone()));
+        let sink = Arc::new(Recorder::new(
+            sink,
+            metrics.clone(),
+            config.audit.addresses.clone(),
+        ));
         let deployment_key = config.auth.deployment_key().cloned();
         let dialect = config.auth.dialect();
         let redis = config.redis.clone();

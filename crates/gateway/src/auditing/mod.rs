@@ -1,5 +1,6 @@
 //! The audit trail of the process: its queue, its primary output and its sinks.
 
+mod addresses;
 mod config;
 mod log_counters;
 mod sinks;
@@ -17,6 +18,7 @@ use voxgate::audit::{AuditQueue, AuditQueueGuard, LogOutput, StreamOutput};
 
 use crate::settings::AUDIT_DIR;
 
+pub(crate) use self::addresses::RecordedAddresses;
 pub(crate) use self::config::Audit;
 use self::config::LogFiles;
 pub(crate) use self::log_counters::LogCounters;

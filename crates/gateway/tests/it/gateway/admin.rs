@@ -96,6 +96,36 @@ async fn the_log_level_is_changed_and_the_settings_are_shown_without_secrets() {
 }
 
 #[tokio::test]
+async fn records_have_as_much_of_an_address_as_the_settings_say() {
+    let mut pseudonyms = Vec::new();
+    for mode in ["prefix", "hash", "hash"] {
+        let pepper = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(pepper.path(), "0123456789abcdef0123456789abcdef\n").unwrap();
+        let gateway = Program::validating("127.0.0.1:9")
+            .var("VOXGATE_AUDIT_ADDRESSES", mode)
+            .var("VOXGATE_AUDIT_PEPPER_FILE", pepper.path())
+            .start();
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        assert_eq!(send_raw(gateway.address, request).await.status, 401);
+        send_raw(gateway.address, "no request at all\r\n\r\n").await;
+        let of = |event: &str| {
+            let record = gateway.wait_for_record(event, |record| record["event"] == event);
+            record["peer"].as_str().unwrap().to_owned()
+        };
+        let peer = of("decision");
+        assert_eq!(of("rejected"), peer);
+        match mode {
+            "prefix" => assert_eq!(peer, "127.0.0.0:0"),
+            _ => pseudonyms.push(peer),
+        }
+    }
+    assert!(
+        pseudonyms[0].starts_with("[100::") && pseudonyms[0] == pseudonyms[1],
+        "{pseudonyms:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_start_record_names_the_settings_that_changed() {
     let log = tempfile::tempdir().unwrap();
     let mut changed = Vec::new();
