@@ -32,11 +32,14 @@ impl<V> Pipeline<V> {
             Ok((principal, queued)) => (Some(principal), queued),
             Err((refused, _)) => (context.principal.as_ref(), refused.queued),
         };
-        let is_in_force = context.method == AuthMethod::ApiKey && principal.is_some();
+        let is_in_force =
+            matches!(context.method, AuthMethod::ApiKey | AuthMethod::Jwt) && principal.is_some();
         let texts = RecordTexts::of(request, context.dialect, is_in_force, denial);
+        let (method, path) = (request.method(), request.uri().path());
+        let policy = &context.policy;
         let limited = principal
-            .filter(|principal| !principal.is_unlimited() || context.policy.has_explicit_scopes());
-        let rule = limited.and_then(|_| context.policy.rule_of(request, context.dialect.as_str()));
+            .filter(|principal| !principal.is_unlimited() || policy.names_explicitly(method, path));
+        let rule = limited.and_then(|_| policy.rule_of(request, context.dialect.as_str()));
         let required_scope = rule
             .filter(|_| denial == Some(DenialKind::InsufficientScope))
             .and_then(Rule::scope);

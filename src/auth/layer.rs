@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use crate::audit::{AuditSink, Pepper, TracingSink};
 use crate::dialect::Dialect;
 use crate::keys::SharedKeyRing;
-use crate::policy::SharedPolicy;
+use crate::policy::{Rule, SharedPolicy};
 use crate::principal::Principal;
 use crate::rate_limit::Limiter;
 use crate::request_validation::RequestValidation;
@@ -99,6 +99,13 @@ impl<V> AuthLayer<V> {
         })
     }
 
+    /// Adds a rule before the rules of the policy, for a path that a layer inside of this one answers.
+    /// Layers that share the policy share the rule.
+    #[must_use]
+    pub fn with_first_rule(self, rule: Rule) -> Self {
+        self.with(|pipeline| pipeline.policy.insert_first(rule))
+    }
+
     /// Sets where audit records go.
     #[must_use]
     pub fn with_audit_sink(self, sink: impl AuditSink + 'static) -> Self {
@@ -143,7 +150,7 @@ impl<V> AuthLayer<V> {
     }
 
     /// Gives each accepted request a [`SpeechMeter`](crate::speech::SpeechMeter) in its extensions,
-    /// which its completion record shows. The default is none.
+    /// which its completion record shows. By default, only requests of callers with quotas get one.
     #[must_use]
     pub fn with_speech_meters(self) -> Self {
         self.with(|pipeline| pipeline.meters = true)
@@ -162,6 +169,17 @@ impl<V> AuthLayer<V> {
     #[must_use]
     pub fn policy(&self) -> &SharedPolicy {
         &self.pipeline.policy
+    }
+
+    /// Replaces the verifier by one that `wrap` makes of it. Nothing changes in preconfigured mode.
+    #[must_use]
+    pub fn map_verifier<W>(self, wrap: impl FnOnce(V) -> W) -> AuthLayer<W>
+    where
+        V: Clone,
+    {
+        let pipeline = self.pipeline.map_verifier(wrap);
+        let pipeline = Arc::new(pipeline);
+        AuthLayer { pipeline }
     }
 
     /// The limiter.

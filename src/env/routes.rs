@@ -28,6 +28,12 @@ pub(super) struct PolicyFile {
 }
 
 impl PolicyFile {
+    /// Lets keys ask for tokens, as [`Policy::with_minting`] says, also when the file has changed.
+    pub(super) fn with_minting(mut self) -> Self {
+        self.base = self.base.with_minting();
+        self
+    }
+
     /// Keeps `policy` as the file is.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::principal::Validity;
+use crate::keys::SharedKeyRing;
+use crate::principal::{Scope, Validity};
 use crate::secret::Secret;
 
 fn key(id: &str, secret: &str) -> Key {
@@ -151,10 +152,7 @@ fn a_digest_tells_rings_apart_and_says_nothing_of_secrets_in_the_clear() {
         vec![of("b", Principal::new("a"))],
         vec![of("a", Principal::new("b"))],
         vec![a().disabled(true)],
-        vec![of(
-            "a",
-            Principal::new("a").with_scopes::<crate::principal::Scope>([]),
-        )],
+        vec![of("a", Principal::new("a").with_scopes::<Scope>([]))],
     ] {
         assert_ne!(first, digest(other));
     }
@@ -240,4 +238,15 @@ fn keys_that_expire_soon_are_counted_while_they_are_in_force() {
     let ring = KeyRing::new(keys).expect("a ring");
     let day = Duration::from_secs(86_400);
     assert_eq!(ring.expiring(now, [day / 2, day, 30 * day]), [0, 1, 2]);
+}
+
+#[test]
+fn a_shared_ring_needs_a_policy_when_its_ring_does() {
+    let secret = Secret::new("secret-a").expect("a secret");
+    let scoped = Principal::new("a").with_scopes(Scope::new("tts:synthesize"));
+    let limited = || KeyRing::new([Key::from_secret(&secret, scoped.clone())]).expect("a ring");
+    let shared = SharedKeyRing::new(KeyRing::new([key("a", "secret-a")]).expect("a ring"));
+    assert!(!shared.needs_policy());
+    shared.replace(limited());
+    assert!(shared.needs_policy() && limited().needs_policy());
 }

@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 use voxgate_core::error::{ConfigError, Problem};
 use voxgate_core::files::Fingerprint;
 
-use super::Policy;
+use super::{Policy, Rule};
 
 /// How often the file is looked at. A change that was not asked for must look the same twice.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -29,6 +29,8 @@ pub struct SharedPolicy(Arc<Shared>);
 
 struct Shared {
     current: ArcSwap<Policy>,
+    /// Rules of the program, before those of every policy.
+    first: Mutex<Vec<Rule>>,
     reload: Mutex<Option<SyncSender<()>>>,
     failed_loads: AtomicU64,
 }
@@ -39,6 +41,7 @@ impl SharedPolicy {
     pub fn new(policy: Policy) -> Self {
         Self(Arc::new(Shared {
             current: ArcSwap::from_pointee(policy),
+            first: Mutex::default(),
             reload: Mutex::new(None),
             failed_loads: AtomicU64::new(0),
         }))
@@ -98,7 +101,20 @@ impl SharedPolicy {
     }
 
     /// Replaces the policy.
-    pub fn replace(&self, policy: Policy) {
+    pub fn replace(&self, mut policy: Policy) {
+        let first = self.0.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first
+            .iter()
+            .for_each(|rule| policy.insert_first(rule.clone()));
+        self.0.current.store(Arc::new(policy));
+    }
+
+    /// Adds a rule before the rules of this policy, and of every policy that replaces it.
+    pub(crate) fn insert_first(&self, rule: Rule) {
+        let mut first = self.0.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut policy = Policy::clone(&self.load());
+        policy.insert_first(rule.clone());
+        first.push(rule);
         self.0.current.store(Arc::new(policy));
     }
 
@@ -240,6 +256,9 @@ mod tests {
         assert!(shared.reload());
         wait("the changed rules", || names("/b") && !names("/a"));
         assert!(shared.policy().find(&Method::GET, "/base").is_some());
+        shared.insert_first(Rule::new("PUT", "/own"));
+        let is_first = || shared.policy().rules()[0].pattern() == "/own";
+        assert!(is_first());
         for (number, wrong) in ["", "# nothing", "[[rule]]\npath = 1\n"]
             .into_iter()
             .enumerate()
@@ -252,6 +271,7 @@ mod tests {
         // The same again is put in force, without a reload being asked for.
         write(&rule("/c"));
         wait("the corrected file", || names("/c"));
+        assert!(is_first(), "a rule of the program stays");
         assert!(SharedPolicy::watch("/no/such/file", base).is_err());
         assert!(
             !SharedPolicy::new(Policy::default()).reload(),

@@ -115,6 +115,19 @@ pub(crate) fn of(kind: DenialKind, about: Circumstances<'_>) -> Option<Vec<Strin
         Kind::NotYetValidCredential => Some(vec![format!(
             "Wait until the key is valid, or set an earlier `not_before` of {key} in the keys file."
         )]),
+        Kind::InvalidToken => Some(vec![
+            "The record has the reason in `token_error`: ask the issuer for a token with the right \
+             audience, validity and signature, and check VOXGATE_TOKEN_AUDIENCE and the other settings of \
+             tokens."
+                .to_owned(),
+        ]),
+        Kind::InvalidSignature => one(
+            "Sign the request with the signing secret of the key that it names (`signing_secret_file`).",
+        ),
+        Kind::StaleSignature => {
+            one("Set the client's clock, and sign each request shortly before it is sent.")
+        }
+        Kind::ReplayedSignature => one("Use a new nonce for each request."),
         Kind::InsufficientScope => Some(missing_scope(key, about)),
         Kind::NoRule => Some(vec![
             format!(
@@ -149,6 +162,14 @@ pub(crate) fn of(kind: DenialKind, about: Circumstances<'_>) -> Option<Vec<Strin
         Kind::ContentTooLarge => {
             one("Send a smaller body, or raise VOXGATE_BODY_INSPECT_KIB for restricted keys.")
         }
+        Kind::TokenCannotMint => one("Ask for the token with an API key, not with another token."),
+        Kind::InvalidTokenRequest => {
+            one("Correct the body of the request for a token, as the vendor's API documents it.")
+        }
+        Kind::QuotaExhausted => Some(vec![format!(
+            "Wait until the quota begins anew, or raise `quota` of {key} or of its account in the keys \
+             file; `voxgate limits` shows the quotas."
+        )]),
         Kind::RateLimited => Some(vec![limited(key, about.decided.limit.as_deref())]),
         Kind::Unavailable => Some(vec![
             "Retry after a second. The gateway could not reach what the decision needs: its audit log, \
@@ -160,6 +181,9 @@ pub(crate) fn of(kind: DenialKind, about: Circumstances<'_>) -> Option<Vec<Strin
         Kind::UpstreamUnreachable => {
             one("Check that the TTS server runs, and that the gateway can reach its address and port.")
         }
+        Kind::UpstreamUnavailable => one(
+            "Check the servers of VOXGATE_UPSTREAM: none of them is healthy or has room for a request.",
+        ),
         Kind::UpstreamTimeout => one(
             "Check whether the TTS server is overloaded; VOXGATE_UPSTREAM_TIMEOUT_SECONDS is the time \
              that it has.",

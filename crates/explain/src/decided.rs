@@ -86,11 +86,14 @@ impl Step {
             | Kind::LanguageNotSeen
             | Kind::FetchNotAllowed
             | Kind::UnreadableBody
+            | Kind::TokenCannotMint
+            | Kind::InvalidTokenRequest
             | Kind::ContentTooLarge => Self::Names,
-            Kind::RateLimited | Kind::Unavailable => Self::Limits,
+            Kind::RateLimited | Kind::QuotaExhausted | Kind::Unavailable => Self::Limits,
             Kind::NoUpstream
             | Kind::UpstreamUnreachable
             | Kind::UpstreamTimeout
+            | Kind::UpstreamUnavailable
             | Kind::InternalError => Self::Upstream,
             // Whatever else a verifier reports is about the credential.
             _ => Self::Key,

@@ -30,11 +30,16 @@ use self::trial::{Laboratory, principal};
 /// The command line or the configuration is wrong (`EX_USAGE` of `sysexits.h`).
 const EXIT_CONFIG: u8 = 64;
 
-/// Runs the command. Returns its exit code: 0 if the decision is explained, 64 if the command line or
+/// Runs the command. The program completes the settings, as it does for the gateway. Returns the exit
+/// code: 0 if the decision is explained, 64 if the command line or
 /// the configuration is wrong, 1 for any other failure.
 #[must_use]
-pub fn run(matches: &ArgMatches, environment: &Environment) -> ExitCode {
-    match explain(matches, environment) {
+pub fn run(
+    matches: &ArgMatches,
+    environment: &Environment,
+    complete: impl Fn(Settings) -> Settings,
+) -> ExitCode {
+    match explain(matches, environment, &complete) {
         Ok(text) => {
             // A reader that closes the pipe early is not an error.
             let _ = io::stdout().write_all(text.as_bytes());
@@ -44,11 +49,15 @@ pub fn run(matches: &ArgMatches, environment: &Environment) -> ExitCode {
     }
 }
 
-fn explain(matches: &ArgMatches, environment: &Environment) -> Result<String, ExplainError> {
+fn explain(
+    matches: &ArgMatches,
+    environment: &Environment,
+    complete: &dyn Fn(Settings) -> Settings,
+) -> Result<String, ExplainError> {
     match matches.get_one::<String>("request-id") {
-        Some(id) => recorded::explain(id, environment),
+        Some(id) => recorded::explain(id, environment, complete),
         None => {
-            let settings = Settings::from_environment(environment)?;
+            let settings = complete(Settings::from_environment(environment)?);
             let spec = RequestSpec::from_matches(matches)?;
             let key = matches.get_one::<String>("key");
             let key = key.map(|id| principal(&settings, id)).transpose()?;

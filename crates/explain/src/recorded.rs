@@ -14,7 +14,11 @@ use super::trial::{Laboratory, principal};
 const AUDIT_DIR: &str = "VOXGATE_AUDIT_DIR";
 
 /// Explains the request with this id.
-pub(crate) fn explain(id: &str, environment: &Environment) -> Result<String, ExplainError> {
+pub(crate) fn explain(
+    id: &str,
+    environment: &Environment,
+    complete: &dyn Fn(Settings) -> Settings,
+) -> Result<String, ExplainError> {
     let Some(directory) = environment.get(AUDIT_DIR) else {
         let message = "is not set; set it, or --audit-dir, to the directory of the audit log";
         return Err(ExplainError::wrong(AUDIT_DIR, message));
@@ -28,7 +32,7 @@ pub(crate) fn explain(id: &str, environment: &Environment) -> Result<String, Exp
         return Err(ExplainError::wrong("--request-id", message));
     };
     // A decision of the past can be explained without the settings of today.
-    let settings = Settings::from_environment(environment).ok();
+    let settings = Settings::from_environment(environment).ok().map(complete);
     let key = settings
         .as_ref()
         .zip(decided.key_id.as_deref())

@@ -18,7 +18,9 @@ fn ask(arguments: &[&str], settings: &[(&str, &str)]) -> String {
 }
 
 fn attempt(arguments: &[&str], settings: &[(&str, &str)]) -> Result<String, ExplainError> {
-    explain(&matches(arguments), &environment(settings))
+    explain(&matches(arguments), &environment(settings), &|settings| {
+        settings
+    })
 }
 
 fn matches(arguments: &[&str]) -> ArgMatches {
@@ -322,14 +324,15 @@ fn each_recorded_reason_has_its_step_and_advice_in_each_dialect() {
     }
     // One whole text for each reason.
     for (id, _, kind) in all.iter().take(DenialKind::ALL.len()) {
-        let text = recorded::explain(id, &environment).expect("an explanation");
+        let text =
+            recorded::explain(id, &environment, &|settings| settings).expect("an explanation");
         assert!(
             text.contains(&format!("the reason {}", kind.as_str())),
             "{text}"
         );
         assert!(text.contains("To change this:\n- "), "{text}");
     }
-    let unknown = recorded::explain("no-such-request", &environment);
+    let unknown = recorded::explain("no-such-request", &environment, &|settings| settings);
     let unknown = unknown.expect_err("no such request").to_string();
     assert!(unknown.contains("X-Request-Id"), "{unknown}");
 }

@@ -24,6 +24,8 @@ impl fmt::Display for Description<'_> {
             upstreams,
             timeouts,
             audit,
+            minting,
+            tokens,
             ..
         } = self.0;
         writeln!(
@@ -78,6 +80,15 @@ impl fmt::Display for Description<'_> {
         }
         if limits.is_shared() {
             f.write_str("Replicas share their limits through Redis.\n")?;
+        }
+        if minting.are_made() {
+            f.write_str(
+                "The gateway makes short-lived tokens for keys without scopes, or with the scope \
+                `tokens:mint`.\n",
+            )?;
+        }
+        if tokens.are_ephemeral() {
+            writeln!(f, "warning: {}", super::tokens::EPHEMERAL)?;
         }
         let place = match &audit.log {
             Some(files) => files.directory.display().to_string(),
@@ -184,14 +195,17 @@ mod tests {
             deployment,
             ("VOXGATE_MODE", "validate"),
         ]);
+        let rules = voxgate::Dialect::Rime.policy().rules().len();
         assert_eq!(
             validate,
-            "voxgate would listen on 127.0.0.1:8080, use the dialect rime and forward to http://tts:8000.\n\
+            format!(
+                "voxgate would listen on 127.0.0.1:8080, use the dialect rime and forward to http://tts:8000.\n\
              Every request needs one of 2 keys; the upstream gets the deployment key instead.\n\
-             The policy has the 13 rules of the dialect; to see them, run `voxgate policy`.\n\
+             The policy has the {rules} rules of the dialect; to see them, run `voxgate policy`.\n\
              Health and metrics are on 127.0.0.1:8081. At shutdown, requests in flight get up to 30 seconds.\n\
              Audit records go to standard output; the delivery guarantee is `counted`.\n\
              Not checked: whether the TTS server, Redis and receivers of audit records answer.\n"
+            )
         );
         let open = describe(&[upstream, deployment, ("VOXGATE_LISTEN", "0.0.0.0:80")]);
         assert!(

@@ -11,11 +11,20 @@ use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
 use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
+use voxgate_usage::UsageLayer;
 
-use super::connection::Activity;
+use super::connection::{Activity, ClientEnd};
 use super::credential_header::CredentialHeader;
 use super::first_message::{FirstMessageLayer, FirstMessages};
+use super::minting::Verifier;
 use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody};
+
+/// The connection whose requests a stack answers.
+pub(crate) struct Connection {
+    pub(crate) peer: PeerAddr,
+    pub(crate) activity: Activity,
+    pub(crate) end: ClientEnd,
+}
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
 ///
@@ -29,12 +38,12 @@ use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody
 /// a request's headers, the proxy removes the credential from them, and marking the eight headers
 /// that can hold one takes 7 to 20% of the time of the authentication layer.
 pub(crate) fn stack<S, B>(
-    auth: SpeechAuthLayer,
+    auth: SpeechAuthLayer<Verifier>,
     proxy: S,
-    peer: PeerAddr,
-    activity: Activity,
+    connection: Connection,
     first_messages: Option<FirstMessages>,
     credential_header: Option<(Dialect, CredentialHeader)>,
+    usage: UsageLayer,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static>,
@@ -49,6 +58,11 @@ where
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    let Connection {
+        peer,
+        activity,
+        end,
+    } = connection;
     let first_message = FirstMessageLayer::new(first_messages, activity.clone(), peer);
     ServiceBuilder::new()
         // The connection is in use until the answer has been sent, unless it is a refusal.
@@ -57,7 +71,10 @@ where
             TryFutureExt::map_ok(answer, |response| busy.last(response))
         }))
         // The body is drained when the proxy does not read it.
-        .map_request(RequestBody::wrap)
+        .map_request(move |request: Request<Incoming>| {
+            let end = end.request(&request);
+            RequestBody::wrap(request, end)
+        })
         // The client's address, for the audit record and for `X-Forwarded-For`.
         .layer(AddExtensionLayer::new(peer))
         // The connections to HTTP/2 upstreams that this client connection shares with no other.
@@ -74,6 +91,8 @@ where
         // Request id, credential, scope, limits and audit records; and inside of it, the voices and the
         // length of the text in bodies.
         .layer(auth)
+        // Requests and audio, and their quotas.
+        .layer(usage)
         // A panic of the proxy is a 500 in the form of the caller's dialect.
         .layer(CatchPanicLayer)
         .service(proxy)
@@ -100,6 +119,7 @@ mod tests {
     use voxgate::{AuditRecord, AuditSink, AuthLayer, DenialKind, SpeechOptions};
 
     use crate::connection::{ConnectionLimiter, Server, accept};
+    use crate::minting::keys_alone;
     use crate::rejections::Rejections;
 
     /// How each request ended, as the audit record says it.
@@ -144,12 +164,14 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("audio")))
             }
         });
-        let auth = AuthLayer::preconfigured().with_dialect(Dialect::ElevenLabs);
+        let auth = keys_alone(AuthLayer::preconfigured()).with_dialect(Dialect::ElevenLabs);
         let server = Server {
             auth: auth
                 .with_audit_sink(ends.clone())
                 .with_speech(SpeechOptions::default()),
             proxy,
+            usage: crate::usage::in_memory(),
+            header_timeout: Duration::from_secs(60),
             tls: None,
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),

@@ -6,6 +6,8 @@ mod effective;
 mod last_start;
 mod serving;
 pub(crate) mod tls;
+mod tokens;
+mod usage;
 mod vars;
 
 use std::iter;
@@ -17,6 +19,8 @@ pub(crate) use self::audit::*;
 pub(crate) use self::effective::effective;
 pub(crate) use self::last_start::SettingDigests;
 pub(crate) use self::serving::*;
+pub(crate) use self::tokens::*;
+pub(crate) use self::usage::*;
 pub(crate) use self::vars::{digest, environment};
 
 /// Every setting, group by group, in the order in which they are shown.
@@ -25,6 +29,8 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
         .chain(SERVING)
         .chain(tls::TLS)
         .chain(SETTINGS)
+        .chain(TOKENS)
+        .chain(USAGE)
         .chain(AUDITING)
         .chain(LOGGING)
 }
@@ -37,7 +43,10 @@ pub(crate) fn concerns_policy(setting: &Setting) -> bool {
 /// The settings that decide how much each key may do, and which keys there are.
 pub(crate) fn concerns_limits(setting: &Setting) -> bool {
     let group = setting.group;
-    group.starts_with("Limits") || group == "Callers and keys" || group == "Deployment key"
+    group.starts_with("Limits")
+        || group == USAGE_GROUP
+        || group == "Callers and keys"
+        || group == "Deployment key"
 }
 
 /// The settings that decide about a request, and those by which its record is found.

@@ -76,9 +76,14 @@ impl Authorized {
         admitted: rate_limit::Admitted,
     ) -> Stage {
         match admitted {
-            Ok(permit) if permit.queued().is_some() || !self.asked => {
-                Validated::again(self.context, policy.load(), self.dialect, permit).into()
-            }
+            Ok(permit) if permit.queued().is_some() || !self.asked => Validated::again(
+                self.context,
+                policy.load(),
+                self.dialect,
+                permit,
+                self.principal,
+            )
+            .into(),
             admitted => self.decided(admitted).into(),
         }
     }

@@ -22,6 +22,7 @@ mod row;
 mod search;
 mod segments;
 mod tail;
+mod usage;
 mod verify;
 mod when;
 
@@ -31,6 +32,7 @@ use clap::{ArgMatches, Command};
 
 pub use self::find::{ReadFailure, find_request};
 
+pub use self::usage::{Charge, charges};
 use self::verify::Verify;
 
 /// The command line is wrong (`EX_USAGE` of `sysexits.h`).
@@ -51,6 +53,18 @@ pub fn command(reasons: impl IntoIterator<Item = &'static str>) -> Command {
         .subcommand(report::command(&reasons))
         .subcommand(tail::command(&reasons))
         .subcommand(export::command(&reasons))
+}
+
+/// The command `usage`, which belongs beside `audit`.
+#[must_use]
+pub fn usage_command() -> Command {
+    usage::command()
+}
+
+/// Runs the command `usage`. Returns its exit code.
+#[must_use]
+pub fn run_usage(matches: &ArgMatches) -> ExitCode {
+    failure::status(usage::run(matches))
 }
 
 /// Runs the subcommand that `matches` names. Returns its exit code.

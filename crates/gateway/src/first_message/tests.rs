@@ -38,7 +38,7 @@ async fn open(waiting: &ConnectionLimiter, stop: &CancellationToken) -> (DuplexS
         async { Ok::<_, Infallible>(response) }
     });
     let service = ServiceBuilder::new()
-        .map_request(RequestBody::wrap)
+        .map_request(|request| RequestBody::wrap(request, None))
         .layer(FirstMessageLayer::new(
             Some(first_messages),
             Activity::new(permit),

@@ -53,7 +53,9 @@ impl Day {
             &format!(
                 "\"event\":\"complete\",\"request_id\":\"{request}\",\"key_id\":\"{key}\",\"account\":\"{account}\",\
                  \"status\":200,\"ended\":\"ok\",\"duration_us\":950000,\"first_byte_us\":180000,\
-                 \"bytes_sent\":{bytes}"
+                 \"bytes_sent\":{bytes},\"characters\":{},\"audio_ms\":{},\"voice\":\"cove\"",
+                bytes / 800,
+                bytes / 48
             ),
         );
     }
@@ -185,9 +187,12 @@ const QUESTIONS: [(&str, &str, &[&str]); 6] = [
         ],
     ),
     (
-        "How much was served for each account?",
-        "Requests and bytes of audio by hour or day. Every filter of `query` can be used.",
-        &["voxgate audit query --account acme --outcome accepted --by day"],
+        "How much was spoken for each account?",
+        "Characters and audio of a month; `audit query --by day` has the requests and bytes of each day.",
+        &[
+            "voxgate usage --month 2026-03 --by account",
+            "voxgate audit query --account acme --outcome accepted --by day",
+        ],
     ),
     (
         "Who revoked the key `web`?",

@@ -5,6 +5,8 @@
 //! that the client sent under the gateway's names are removed. Only then are the gateway's own set.
 
 mod allowed;
+mod location;
+mod proxies;
 mod reserved;
 
 use std::net::IpAddr;
@@ -13,13 +15,16 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use voxgate::gateway::X_REQUEST_ID;
 use voxgate::{Caller, Dialect, RequestId, Secret};
+use voxgate_upstream::Upstream;
 
 pub(crate) use self::allowed::{ALLOWED, BY_DIALECT, ForwardedHeaders, has_another_meaning};
+pub(crate) use self::proxies::ProxyFields;
 pub(crate) use self::reserved::RESERVED;
 use self::reserved::{is_plain, is_reserved};
+use super::ForwardedBody;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -70,11 +75,33 @@ fn remove_length_of_chunks(headers: &mut HeaderMap) {
     }
 }
 
+/// What the client is told about an answer besides the upstream's own headers.
+#[derive(Clone, Copy)]
+pub(super) struct AnswerContext<'a> {
+    pub(super) request_id: RequestId,
+    pub(super) upstream: &'a Upstream<ForwardedBody>,
+    pub(super) proxy_fields: &'a ProxyFields,
+}
+
 /// Turns the upstream's headers into the ones that the client sees.
-pub(super) fn to_client(headers: &mut HeaderMap, request_id: RequestId) {
+pub(super) fn to_client<B>(response: &mut Response<B>, context: AnswerContext<'_>) {
+    let (status, version) = (response.status(), response.version());
+    let headers = response.headers_mut();
     remove_length_of_chunks(headers);
+    // It names the protocols that the client could use (RFC 9110 §15.5.22).
+    let required = match status {
+        StatusCode::UPGRADE_REQUIRED => headers.get(UPGRADE).cloned(),
+        _ => None,
+    };
     retain(headers, |name| !name.as_str().starts_with("x-voxgate-"));
-    headers.insert(X_REQUEST_ID, request_id.to_header_value());
+    if let Some(required) = required {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, required);
+    }
+    let upstream = context.upstream;
+    location::hide_upstream(headers, |authority| upstream.is_named(authority));
+    context.proxy_fields.add_via(headers, version);
+    headers.insert(X_REQUEST_ID, context.request_id.to_header_value());
 }
 
 /// Asks for a websocket, or agrees to one.
@@ -95,6 +122,9 @@ pub(super) struct Identity<'a> {
     pub(super) deployment_key: Option<&'a Secret>,
     /// Which of the client's headers are forwarded.
     pub(super) forwarded: &'a ForwardedHeaders,
+    pub(super) proxy_fields: &'a ProxyFields,
+    /// The version in which the request came.
+    pub(super) version: Version,
     /// The scheme that the client uses.
     pub(super) scheme: &'static str,
 }
@@ -126,7 +156,11 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
     {
         headers.insert(X_FORWARDED_FOR, peer);
     }
-    if let Some(host) = identity.host {
+    let host = identity.host;
+    let proxy_fields = identity.proxy_fields;
+    proxy_fields.add_forwarded(headers, identity.peer, host.as_ref(), identity.scheme);
+    proxy_fields.add_via(headers, identity.version);
+    if let Some(host) = host {
         headers.insert(X_FORWARDED_HOST, host);
     }
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));

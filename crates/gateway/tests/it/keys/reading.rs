@@ -102,7 +102,7 @@ fn json_has_every_field() {
             "models": null, "languages": null,
             "kind": "realtime", "state": "active", "created": "2026-01-01T00:00:00Z",
             "not_before": null, "expires": "9000-01-01T00:00:00Z", "fingerprint": "000000000000",
-            "account": "acme", "rate": "50/s", "burst": 2, "concurrency": 3,
+            "account": "acme", "rate": "50/s", "burst": 2, "concurrency": 3, "quota": [],
             "labels": {"team": "ivr"},
         })
     );
