@@ -132,7 +132,7 @@ fn a_newcomer_can_work_from_the_help() {
         assert!(out.contains(wanted), "no {wanted} in {out}");
     }
     let (_, out, _) = Program::new(&["serve", "--help"]).run();
-    // However the lines are broken.
+    // As one line: the help breaks lines anywhere.
     let out = out.split_whitespace().collect::<Vec<_>>().join(" ");
     for wanted in [
         "--upstream <URL>",
