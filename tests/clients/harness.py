@@ -32,6 +32,7 @@ import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import IO
 
 from aiohttp import WSMsgType, web
 
@@ -235,14 +236,19 @@ class Child:
 
     running: list[Child] = []
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        stdin: IO[str] | int = subprocess.DEVNULL,
+    ) -> None:
         self.lines: list[str] = []
         self.errors: list[str] = []
         self._news = threading.Condition()
         self._process = subprocess.Popen(
             command,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
