@@ -18,8 +18,8 @@ use crate::speech::SpeechMeter;
 const TOKEN_PREFIX: &str = "vxg_";
 const MASKED: &str = "***";
 /// Maximum number of bytes that are kept of each untrusted text.
-pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256];
-pub(super) const TEXTS: usize = 8;
+pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256, 128];
+pub(super) const TEXTS: usize = 9;
 
 /// The untrusted texts of a decision, in the order in which they are stored.
 #[derive(Clone, Copy)]
@@ -32,6 +32,7 @@ pub(super) enum Text {
     TraceParent,
     RuleMethod,
     RulePath,
+    RequiredScope,
 }
 
 /// One record.
@@ -213,6 +214,8 @@ impl DecisionFacts {
         );
         facts.keep(Text::RuleMethod, rule_method.map(str::as_bytes), text);
         facts.keep(Text::RulePath, rule_path.map(str::as_bytes), text);
+        let required_scope = decision.required_scope.map(str::as_bytes);
+        facts.keep(Text::RequiredScope, required_scope, text);
         facts
     }
 

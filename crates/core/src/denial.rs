@@ -191,6 +191,10 @@ pub enum DenialKind {
     ReplayedSignature,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
+    /// The key is limited, and no rule of the policy names the request.
+    NoRule,
+    /// A key of the kind `realtime` on a route that is not for realtime sessions.
+    RealtimeOnly,
     /// The key may not use the voice that the request names.
     VoiceNotAllowed,
     /// The key is limited to voices, and the request names none, or not in one way only.
@@ -256,6 +260,8 @@ impl DenialKind {
         Self::StaleSignature,
         Self::ReplayedSignature,
         Self::InsufficientScope,
+        Self::NoRule,
+        Self::RealtimeOnly,
         Self::VoiceNotAllowed,
         Self::VoiceNotSeen,
         Self::ModelNotAllowed,
@@ -301,7 +307,9 @@ impl DenialKind {
             | Self::InvalidSignature
             | Self::StaleSignature
             | Self::ReplayedSignature => "The API key is invalid.",
-            Self::InsufficientScope => "The API key does not have access to this resource.",
+            Self::InsufficientScope | Self::NoRule | Self::RealtimeOnly => {
+                "The API key does not have access to this resource."
+            }
             Self::VoiceNotAllowed => "The API key does not have access to this voice.",
             Self::VoiceNotSeen => "The API key is limited to voices; name one voice, once.",
             Self::ModelNotAllowed => "The API key does not have access to this model.",
@@ -332,7 +340,7 @@ impl DenialKind {
     }
 
     /// The kind that is shown to the caller. A caller with a refused key does not learn whether the
-    /// key is known.
+    /// key is known. Vendors have one error for a missing right, whatever the reason is.
     #[doc(hidden)]
     #[must_use]
     pub fn as_told(self) -> Self {
@@ -345,6 +353,7 @@ impl DenialKind {
             | Self::InvalidSignature
             | Self::StaleSignature
             | Self::ReplayedSignature => Self::UnknownCredential,
+            Self::NoRule | Self::RealtimeOnly => Self::InsufficientScope,
             other => other,
         }
     }
@@ -400,6 +409,8 @@ impl DenialKind {
             Self::NotYetValidCredential => ("not_yet_valid_credential", StatusCode::UNAUTHORIZED),
             Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
+            Self::NoRule => ("no_rule", StatusCode::FORBIDDEN),
+            Self::RealtimeOnly => ("realtime_only", StatusCode::FORBIDDEN),
             Self::VoiceNotAllowed => ("voice_not_allowed", StatusCode::FORBIDDEN),
             Self::VoiceNotSeen => ("voice_not_seen", StatusCode::FORBIDDEN),
             Self::ModelNotAllowed => ("model_not_allowed", StatusCode::FORBIDDEN),

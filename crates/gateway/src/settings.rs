@@ -2,6 +2,8 @@
 //! variables, the flags, the help, and docs/reference/settings.md all come from this table.
 
 mod audit;
+mod effective;
+mod last_start;
 mod serving;
 pub(crate) mod tls;
 mod tokens;
@@ -14,6 +16,8 @@ use voxgate::env::SETTINGS;
 pub(crate) use voxgate::env::Setting;
 
 pub(crate) use self::audit::*;
+pub(crate) use self::effective::effective;
+pub(crate) use self::last_start::SettingDigests;
 pub(crate) use self::serving::*;
 pub(crate) use self::tokens::*;
 pub(crate) use self::usage::*;
@@ -43,6 +47,12 @@ pub(crate) fn concerns_limits(setting: &Setting) -> bool {
         || group == USAGE_GROUP
         || group == "Callers and keys"
         || group == "Deployment key"
+}
+
+/// The settings that decide about a request, and those by which its record is found.
+pub(crate) fn concerns_decisions(setting: &Setting) -> bool {
+    let others = [HEADER_NAMES, BODY_INSPECT, AUDIT_DIR];
+    concerns_policy(setting) || concerns_limits(setting) || others.contains(&setting.variable)
 }
 
 /// The name of a setting's flag, without its dashes: `VOXGATE_LISTEN` is `listen`. A secret has no

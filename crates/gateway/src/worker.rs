@@ -22,7 +22,9 @@ use super::connection::{self, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
 use super::minting::Verifier;
-use super::proxy::{Forward, ForwardedHeaders, Forwarding, ProxyFields, Revocations};
+use super::proxy::{
+    Forward, ForwardedHeaders, Forwarding, ProxyFields, Revocations, UpstreamFailures,
+};
 use super::rejections::Rejections;
 use super::upstreams::Routes;
 
@@ -40,6 +42,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) proxy_fields: ProxyFields,
     pub(crate) lists: FilterListsLayer,
     pub(crate) revocations: Revocations,
+    pub(crate) failures: Arc<UpstreamFailures>,
     pub(crate) timeouts: Timeouts,
     /// The limit of connections from clients, shared by all workers.
     pub(crate) connections: ConnectionLimiter,
@@ -120,6 +123,7 @@ impl Worker {
             proxy_fields,
             lists,
             revocations,
+            failures,
             timeouts,
             connections,
             rejections,
@@ -144,6 +148,7 @@ impl Worker {
             request_timeout: timeouts.request,
             tunnel_idle: timeouts.tunnel_idle,
             revocations,
+            failures,
             tunnels: tasks.clone(),
         });
         let first_messages = first_messages.map(|(dialect, waiting)| {

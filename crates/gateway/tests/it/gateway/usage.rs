@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use voxgate::Digest;
 
 use super::harness::redis_server::Server;
-use super::harness::{KEY, Program, Reply, Started, send_raw, serve};
+use super::harness::{KEY, Program, Reply, Started, send_raw, serve, wait_until};
 use super::lifecycle::admin;
 use super::limits::until_metric;
 
@@ -185,6 +185,14 @@ async fn a_quota_survives_a_kill_a_lost_file_and_a_change() {
         refused.body
     );
     assert!(refused.header("ratelimit").unwrap().contains(";r=10;t="));
+    // Records that wait in memory do not survive a kill, and the lost file is counted from them.
+    wait_until("each request has its records", || {
+        let files = std::fs::read_dir(&log).unwrap();
+        let text = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        let text = String::from_utf8_lossy(&text.collect::<Vec<_>>().concat()).into_owned();
+        (text.matches("\"event\":\"complete\"").count() == 10).then_some(())
+    })
+    .await;
     gateway.signal(Signal::KILL);
     gateway.exit_status().await;
 
