@@ -246,7 +246,7 @@ impl TrustedIssuers {
 
     /// Every issuer, as of now.
     pub fn iter(&self) -> impl Iterator<Item = Arc<TrustedIssuer>> {
-        let issuers: Vec<_> = self.0.load().issuers.iter().cloned().collect();
+        let issuers = self.0.load().issuers.to_vec();
         issuers.into_iter()
     }
 
