@@ -247,7 +247,7 @@ async fn a_quota_is_exact_after_a_kill_in_a_burst() {
         .map(|_| tokio::spawn(answered(gateway.address)))
         .collect();
     // Some of the burst is answered, the rest is on its way.
-    super::harness::wait_until("answers", || {
+    wait_until("answers", || {
         let ended = burst.iter().filter(|request| request.is_finished()).count();
         (ended >= 10).then_some(())
     })
