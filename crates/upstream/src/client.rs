@@ -26,7 +26,9 @@ use crate::upstream::Upstream;
 
 /// How often idle connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How often a request is sent whose connection turned out to be closed before it was written.
+/// How often a request is sent that no server has processed: its connection turned out to be closed
+/// before it was written, or the server refused it unread. Servers that end their connections every
+/// second or so refuse a request twice in a row now and then.
 const UNSENT: usize = 3;
 
 /// Sends the requests of one worker. Its HTTP/1.1 connections are its own.
@@ -169,7 +171,7 @@ impl<B: RequestBody> Client<B> {
         head.headers.remove(HOST);
         let mut body = Replay::new(body);
         let source = body.source();
-        let (mut is_resent, mut is_retry) = (false, false);
+        let mut is_resent = false;
         for _ in 0..UNSENT {
             let callers = context.callers;
             let (in_flight, stream) = callers
@@ -189,9 +191,7 @@ impl<B: RequestBody> Client<B> {
                 Some(unsent) => unsent.into_body(),
                 None => {
                     let error = error.into_error();
-                    let may = !is_retry && was_not_processed(&error);
-                    is_retry = true;
-                    match may.then(|| source.again()).flatten() {
+                    match was_not_processed(&error).then(|| source.again()).flatten() {
                         Some(again) => again,
                         None => return Err(SendError::http2(error)),
                     }

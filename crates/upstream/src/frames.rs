@@ -22,6 +22,8 @@ pub(crate) enum Notice {
 
 /// The length of a `GOAWAY` without debug data.
 const GOAWAY_PAYLOAD: usize = 8;
+/// The most bytes that are held back: the beginning of a `GOAWAY`.
+pub(crate) const WITHHELD: usize = HEADER + GOAWAY_PAYLOAD - 1;
 /// The first `GOAWAY` of an orderly end: all streams so far are served (RFC 9113 §6.8).
 const ORDERLY: [u8; GOAWAY_PAYLOAD] = [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 /// A type of frames that has no meaning, and that an implementation must ignore (RFC 9113 §4.1).
@@ -30,8 +32,6 @@ const IGNORED: u8 = 0xfa;
 /// Finds these frames in a stream of bytes that comes in parts.
 #[derive(Default)]
 pub(crate) struct NoticeReader {
-    head: [u8; HEADER],
-    filled: usize,
     /// How much of the payload is still to come.
     left: usize,
     settings: Option<SettingsReader>,
@@ -45,12 +45,14 @@ struct SettingsReader {
 }
 
 impl NoticeReader {
-    /// Reads on. Calls `found` for each notice that is complete.
+    /// Reads on. Calls `found` for each notice that is complete. Returns how many bytes at the end are
+    /// not read, because they are the beginning of a frame that cannot be judged yet: at most
+    /// [`WITHHELD`]. Hold them back, and give them again, with more bytes behind them.
     ///
     /// It hides the first `GOAWAY` of an orderly end from hyper, which would break off requests that it
     /// is just about to send, though the server serves them. The pool sends no more on the connection,
     /// and the second `GOAWAY` is passed on.
-    pub(crate) fn read(&mut self, bytes: &mut [u8], mut found: impl FnMut(Notice)) {
+    pub(crate) fn read(&mut self, bytes: &mut [u8], mut found: impl FnMut(Notice)) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             if self.left > 0 {
@@ -61,23 +63,21 @@ impl NoticeReader {
                 self.left -= part;
                 at += part;
             } else {
-                let part = (HEADER - self.filled).min(bytes.len() - at);
-                self.head[self.filled..self.filled + part].copy_from_slice(&bytes[at..at + part]);
-                self.filled += part;
-                at += part;
-                if self.filled < HEADER {
-                    return;
+                let (frame, rest) = (at, bytes.len() - at);
+                let Some(&[a, b, c, kind, flags, ..]) = bytes[at..].first_chunk::<HEADER>() else {
+                    return rest;
+                };
+                let length = u32::from_be_bytes([0, a, b, c]) as usize;
+                if kind == GOAWAY && rest < HEADER + length.min(GOAWAY_PAYLOAD) {
+                    return rest;
                 }
-                self.filled = 0;
-                let [a, b, c, kind, flags, ..] = self.head;
-                self.left = u32::from_be_bytes([0, a, b, c]) as usize;
+                self.left = length;
+                at += HEADER;
                 match kind {
                     SETTINGS if flags & ACK == 0 => self.settings = Some(SettingsReader::default()),
                     GOAWAY => {
-                        // A frame that comes in two parts is left as it is.
-                        let payload = bytes.get(at..at + GOAWAY_PAYLOAD);
-                        if part == HEADER && payload.is_some_and(|payload| payload == ORDERLY) {
-                            bytes[at - HEADER + 3] = IGNORED;
+                        if bytes[at..].starts_with(&ORDERLY) && length >= GOAWAY_PAYLOAD {
+                            bytes[frame + 3] = IGNORED;
                         }
                         found(Notice::GoAway);
                     }
@@ -90,6 +90,7 @@ impl NoticeReader {
                 found(Notice::Settings(settings.streams));
             }
         }
+        0
     }
 }
 
@@ -118,6 +119,20 @@ mod tests {
         [&[0, 0, length, kind, flags, 0, 0, 0, 0], payload].concat()
     }
 
+    /// What is passed on, and what was found, when the bytes come in parts of this size.
+    fn read_in_parts(bytes: &[u8], size: usize) -> (Vec<u8>, Vec<Notice>) {
+        let (mut reader, mut notices) = (NoticeReader::default(), Vec::new());
+        let (mut passed, mut held) = (Vec::new(), Vec::new());
+        for part in bytes.chunks(size) {
+            held.extend_from_slice(part);
+            let withheld = reader.read(&mut held, |notice| notices.push(notice));
+            assert!(withheld <= WITHHELD);
+            passed.extend(held.drain(..held.len() - withheld));
+        }
+        assert!(held.is_empty());
+        (passed, notices)
+    }
+
     #[test]
     fn notices_are_found_however_the_bytes_are_cut() {
         let bytes = [
@@ -130,12 +145,8 @@ mod tests {
         ]
         .concat();
         for cut in 1..=bytes.len() {
-            let (mut reader, mut notices) = (NoticeReader::default(), Vec::new());
-            for part in bytes.clone().chunks_mut(cut) {
-                let before = part.to_vec();
-                reader.read(part, |notice| notices.push(notice));
-                assert_eq!(part, before);
-            }
+            let (passed, notices) = read_in_parts(&bytes, cut);
+            assert_eq!(passed, bytes, "parts of {cut} bytes");
             let expected = [
                 Notice::Settings(Some(7)),
                 Notice::Settings(None),
@@ -159,15 +170,17 @@ mod tests {
             (&last, false),
             (&failed, false),
         ] {
-            let mut bytes = [&ping[..], goaway, &ping].concat();
-            let mut notices = Vec::new();
-            NoticeReader::default().read(&mut bytes, |notice| notices.push(notice));
-            assert_eq!(notices, [Notice::GoAway]);
+            let bytes = [&ping[..], goaway, &ping].concat();
             let mut expected = goaway.clone();
             if hidden {
                 expected[3] = IGNORED;
             }
-            assert_eq!(bytes, [&ping[..], &expected, &ping].concat());
+            let expected = [&ping[..], &expected, &ping].concat();
+            for cut in 1..=bytes.len() {
+                let (passed, notices) = read_in_parts(&bytes, cut);
+                assert_eq!(notices, [Notice::GoAway], "parts of {cut} bytes");
+                assert_eq!(passed, expected, "parts of {cut} bytes");
+            }
         }
     }
 }

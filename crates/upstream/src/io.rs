@@ -4,13 +4,13 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-use crate::frames::{Notice, NoticeReader};
+use crate::frames::{Notice, NoticeReader, WITHHELD};
 use crate::server::Server;
 
 /// What the bytes of a connection have shown so far.
@@ -90,12 +90,33 @@ impl ConnectionState {
     }
 }
 
+/// Bytes of HTTP/2 that were read. The first are judged, and are passed on next; the others begin a frame
+/// that can be judged when more of it has arrived.
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    judged: usize,
+}
+
+impl Held {
+    /// Passes on as much as fits. Whether that was anything.
+    fn pass_on(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let part = self.judged.min(buf.remaining());
+        buf.put_slice(&self.bytes[..part]);
+        self.bytes.drain(..part);
+        self.judged -= part;
+        part > 0
+    }
+}
+
 /// A connection to a server. It returns its permit when it is closed.
 pub(crate) struct ServerStream {
     stream: TcpStream,
     state: Arc<ConnectionState>,
     /// Of HTTP/2.
     notices: Option<NoticeReader>,
+    /// What has been read, and is not passed on yet. HTTP/2 only.
+    held: Held,
     /// Why nothing can be written any more, until everything was read. HTTP/2 only.
     write_error: Option<io::Error>,
     server: Arc<Server>,
@@ -115,11 +136,36 @@ impl ServerStream {
             stream,
             state: Arc::clone(&state),
             notices: is_http2.then(NoticeReader::default),
+            held: Held::default(),
             write_error: None,
             server,
             _permit: permit,
         };
         (stream, state)
+    }
+
+    /// Reads from the socket into a buffer that has room. Nothing is the end.
+    fn read_more(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        // `Pending` does not say that everything was read: what has arrived may not be known yet.
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            self.state.has_read.store(true, Ordering::Relaxed);
+            return Poll::Ready(Ok(()));
+        }
+        let is_last = self.held.bytes.is_empty() || read.is_err();
+        match self.write_error.take_if(|_| is_last) {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Poll::Ready(read),
+        }
+    }
+
+    /// How many bytes at the end cannot be judged yet.
+    fn judge_read(&mut self, read: &mut [u8]) -> usize {
+        match &mut self.notices {
+            Some(notices) => notices.read(read, |notice| self.state.notice(notice)),
+            None => 0,
+        }
     }
 
     /// Keeps the error of a write until everything was read. A server may close its connection at once
@@ -167,24 +213,41 @@ impl AsyncRead for ServerStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let (before, has_room) = (buf.filled().len(), buf.remaining() > 0);
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let read = &mut buf.filled_mut()[before..];
-        if read.is_empty() {
-            // Everything was read, now that the end shows. `Pending` says nothing: what has arrived may
-            // not be known yet.
-            if polled.is_ready()
-                && let Some(error) = this.write_error.take_if(|_| has_room)
-            {
-                return Poll::Ready(Err(error));
+        loop {
+            if this.held.pass_on(buf) || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
             }
-        } else {
-            this.state.has_read.store(true, Ordering::Relaxed);
-            if let Some(notices) = &mut this.notices {
-                notices.read(read, |notice| this.state.notice(notice));
+            let before = buf.filled().len();
+            if this.held.bytes.is_empty() {
+                ready!(this.read_more(cx, buf))?;
+                let read = &mut buf.filled_mut()[before..];
+                if read.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                let withheld = this.judge_read(read);
+                let passed = buf.filled().len() - withheld;
+                this.held.bytes.extend_from_slice(&buf.filled()[passed..]);
+                buf.set_filled(passed);
+                if passed > before {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                // No more than the frame needs to be judged, so that little is copied.
+                let mut more = [0; WITHHELD + 1];
+                let room = more.len() - this.held.bytes.len();
+                let mut more = ReadBuf::new(&mut more[..room]);
+                ready!(this.read_more(cx, &mut more))?;
+                let mut bytes = std::mem::take(&mut this.held.bytes);
+                bytes.extend_from_slice(more.filled());
+                let withheld = match more.filled().is_empty() {
+                    // The end, amid a frame.
+                    true => 0,
+                    false => this.judge_read(&mut bytes),
+                };
+                this.held.judged = bytes.len() - withheld;
+                this.held.bytes = bytes;
             }
         }
-        polled
     }
 }
 

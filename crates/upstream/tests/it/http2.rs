@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use voxgate_upstream::{Protocol, SendErrorKind};
 
 use super::harness::{PATIENCE, Sender, serve_h2, serve_raw, until};
@@ -52,7 +52,7 @@ async fn callers_that_do_not_read_hold_no_one_up() {
             unread.push(sender.get("/endless").await.unwrap());
         }
         // Let them fill their windows.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
         for _ in 0..8 {
             let read = async { sender.get("/").await.unwrap().collect().await.unwrap() };
             let body = timeout(PATIENCE, read).await;
@@ -155,6 +155,15 @@ async fn ended_streams(stream: &mut TcpStream, count: usize) -> Option<Vec<(u32,
     Some(bodies.into_iter().collect())
 }
 
+/// Frames that arrive in as many parts as they can.
+async fn write_bytewise(stream: &mut TcpStream, bytes: &[u8]) {
+    let _ = stream.set_nodelay(true);
+    for byte in bytes {
+        let _ = stream.write_all(&[*byte]).await;
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// 200, and the end (`:status: 200` is the eighth entry of HPACK's static table).
 fn ok(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_STREAM | END_HEADERS, stream, &[0x88])
@@ -177,7 +186,7 @@ async fn first_connection(
                 seen.fetch_add(bodies.iter().filter(is_text).count(), Ordering::Relaxed);
                 let ids: Vec<u32> = bodies.iter().map(|(id, _)| *id).collect();
                 if number == 0 {
-                    let _ = stream.write_all(&misbehave(&ids)).await;
+                    write_bytewise(&mut stream, &misbehave(&ids)).await;
                     let _ = stream.shutdown().await;
                     let _ = stream.read_to_end(&mut Vec::new()).await;
                     return;
