@@ -62,7 +62,10 @@ unit: ## Run the unit tests, the integration tests and the tests of the examples
 	done
 	@# The integration tests start the examples. `cargo test --examples` builds only their tests.
 	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --examples
-	$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --lib --bins --tests --examples
+	@# Many tests wait for time limits, so at least six run at once, however few cores there are.
+	set -x; cores=$$(getconf _NPROCESSORS_ONLN); \
+		RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((cores < 6 ? 6 : cores))} \
+		$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --lib --bins --tests --examples
 
 doctest: ## Run the examples in the Rust documentation.
 	$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --doc

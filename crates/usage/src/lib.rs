@@ -3,7 +3,7 @@
 //! - [`audio`]: the duration of audio, read in passing.
 //! - [`Calendar`]: days and months in a time zone.
 //! - [`UsageBook`]: what keys and accounts use in each day and month, and their quotas. It survives
-//!   restarts in a state file ([`UsageBook::open`]), and replicas share it through a
+//!   restarts in a state file ([`BookBuilder::with_state_file`]), and replicas share it through a
 //!   [`QuotaStore`](voxgate::rate_limit::QuotaStore).
 //! - [`UsageLayer`]: counts requests and the audio of answers. It goes inside the authentication
 //!   layer, and outside of the layer that reads texts.

@@ -300,10 +300,11 @@ async fn a_token_that_a_gateway_makes_is_accepted_by_its_replicas() {
     let (status, made) = mint(&one, KEY, r#"{"scopes":["voices:read"]}"#).await;
     assert_eq!(status, 200, "{made}");
     let token = made["access_token"].as_str().unwrap();
-    // Its scope does not open this route, so that each gateway knows the token and refuses the request.
+    // No rule opens this route to a token with a scope, so that each gateway knows the token and refuses
+    // the request.
     assert_eq!(ask(&other, token).await.0, 403);
     let known = other.wait_for_record("refusal", |record| record["outcome"] == "refused");
-    assert_eq!(known["reason"], "insufficient_scope");
+    assert_eq!(known["reason"], "no_rule");
     assert_eq!(known["key_id"], "ivr");
     assert_eq!(known["token_issuer"], "speech.example");
     assert_eq!(known["token_id"], made["token_id"]);
