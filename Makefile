@@ -90,7 +90,7 @@ chart: ## Test the Helm chart against the Kubernetes schemas and the gateway.
 	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
 	scripts/chart.sh
 
-fuzz: ## Fuzz each parser of client input for FUZZ_SECONDS (default: 30).
+fuzz: ## Fuzz each parser of client input for FUZZ_SECONDS (default: 15).
 	scripts/fuzz.sh
 
 constant-time: ## Check with valgrind that authentication takes constant time.

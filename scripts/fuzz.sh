@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fuzzes each parser of client input for FUZZ_SECONDS seconds (default: 30). libFuzzer guides the
+# Fuzzes each parser of client input for FUZZ_SECONDS seconds (default: 15). libFuzzer guides the
 # inputs by coverage. It needs a C++ compiler; without one, the targets run on random inputs.
 #
 # An input that fails is written to target/fuzz/crashes/TARGET/, and the script prints how to run it
@@ -7,7 +7,7 @@
 set -eu
 cd -- "$(dirname -- "$0")/.."
 cargo=${CARGO:-cargo}
-seconds=${FUZZ_SECONDS:-30}
+seconds=${FUZZ_SECONDS:-15}
 work=target/fuzz
 
 builds_cxx() {
