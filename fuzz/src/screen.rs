@@ -161,8 +161,10 @@ fn is_plain_target(request: &Request<()>) -> bool {
     }
     let segments: Vec<&str> = segments.split('/').collect();
     let dots = |segment: &str| {
-        let name = octets(segment.split(';').next().unwrap_or_default());
-        matches!(name.as_deref(), Some(b"." | b".."))
+        // What follows a semicolon is a parameter, also for servers that decode before they split.
+        let decoded = octets(segment).unwrap_or_default();
+        let name = decoded.split(|byte| *byte == b';').next();
+        matches!(name, Some(b"." | b".."))
     };
     let last = segments.len() - 1;
     !segments
