@@ -159,6 +159,19 @@ fn is_plain_target(request: &Request<()>) -> bool {
     {
         return false;
     }
+    // Overlong forms of UTF-8 (RFC 3629 §3). An octet beyond ASCII is encoded.
+    let is_overlong = |pair: &[u8]| {
+        let [first, next] = pair else { return false };
+        match first {
+            0xc0 | 0xc1 => (0x80..=0xbf).contains(next),
+            0xe0 => (0x80..=0x9f).contains(next),
+            0xf0 => (0x80..=0x8f).contains(next),
+            _ => false,
+        }
+    };
+    if decoded.windows(2).any(is_overlong) {
+        return false;
+    }
     let segments: Vec<&str> = segments.split('/').collect();
     let dots = |segment: &str| {
         // What follows a semicolon is a parameter, also for servers that decode before they split.

@@ -204,9 +204,11 @@ impl CredentialLocation {
         };
         let value = request.headers().get(name).map(HeaderValue::as_bytes);
         let path = request.uri().path();
-        let form =
-            value.and_then(|value| forms.iter().find(|form| form.parse(value, path).is_some()));
-        matches!(form, Some(Form::Signature(..)))
+        // The schemes of keys are others, so that a key is not read once more.
+        let mut signatures = forms
+            .iter()
+            .filter(|form| matches!(form, Form::Signature(..)));
+        value.is_some_and(|value| signatures.any(|form| form.parse(value, path).is_some()))
     }
 
     pub(super) fn header(&self) -> Option<&HeaderName> {
