@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 use voxgate_core::error::{ConfigError, Problem};
 use voxgate_core::files::Fingerprint;
 
@@ -18,7 +18,7 @@ use super::{Policy, Rule};
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The policy of one request.
-pub(crate) type PolicyInForce = Guard<Arc<Policy>>;
+pub(crate) type PolicyInForce = Arc<Policy>;
 
 /// A [`Policy`] that can be replaced while it is in force. Clones share it.
 ///
@@ -97,7 +97,8 @@ impl SharedPolicy {
 
     /// The policy in force, for one request.
     pub(crate) fn load(&self) -> PolicyInForce {
-        self.0.current.load()
+        // A guard that is held for the request would change how long the next `load` takes.
+        self.0.current.load_full()
     }
 
     /// Replaces the policy.
