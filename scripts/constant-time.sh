@@ -64,29 +64,18 @@ awk '
 }
 END {
     for (what in positions) {
-        if (what == "verdict") {
-            # The states of a key: accepting and refusing write different values, and nothing else.
-            least = most = fewest[what, 0]
-            for (position = 1; position <= positions[what]; position++) {
-                count = fewest[what, position]
-                least = count < least ? count : least
-                most = count > most ? count : most
-            }
-            printf "callgrind: verdict: %d states, %d to %d instructions\n", position, least, most
-            wrong = wrong || most - least > 16
-            kinds++
-            continue
-        }
-        different = 0
-        for (position = 0; position <= positions[what]; position++) {
+        # Accepting and refusing write different values, and which slot of a shared pointer is free
+        # varies. A comparison that ends early takes at least one instruction more for each of the 53
+        # positions, as the control does.
+        least = most = fewest[what, 0]
+        for (position = 1; position <= positions[what]; position++) {
             count = fewest[what, position]
-            if (!((what, count) in seen)) different++
-            seen[what, count] = 1
+            least = count < least ? count : least
+            most = count > most ? count : most
         }
-        printf "callgrind: %s: %d positions, %d different numbers of instructions\n",
-            what, position, different
-        wrong = wrong || (what == "early-exit" ? different == 1 : different > 1)
+        printf "callgrind: %s: %d positions, %d to %d instructions\n", what, position, least, most
+        wrong = wrong || (what == "early-exit" ? most - least < 53 : most - least > 16)
         kinds++
     }
     exit wrong || kinds != 4
-}' "$counts" || fail 'callgrind: the layer must take 1 number of instructions, the control several, and all states of a key as many within 16'
+}' "$counts" || fail 'callgrind: the layer must take as many instructions within 16 for each position and each state of a key, and the control must not'
