@@ -19,7 +19,7 @@ use voxgate_constant_time::{
 /// 128 a wrong one has the right one's tag, and is compared with it. Sometimes, too, the randomness
 /// for request ids must be made anew. Both only add instructions: the fewest of several rings are
 /// without them.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 16;
 
 #[global_allocator]
 static ALLOCATOR: Bump = Bump::new();
