@@ -71,7 +71,7 @@ fn secret(number: usize) -> String {
     format!("the-secret-of-the-key-with-the-number-{number}")
 }
 
-/// Keys, and the tokens of an issuer, of which so many are remembered.
+/// A verifier of keys and of tokens. It remembers at most `most` tokens.
 fn verifier(issuer: &TokenIssuer, most: usize) -> TokenKeys {
     let keys = (0..KEYS).map(|number| {
         let secret = Secret::new(&secret(number)).expect("a secret");

@@ -1,4 +1,4 @@
-//! HTTP/2 connections: a few streams each, none of which can hold the others up.
+//! HTTP/2 connections. Each has a few streams, and a slow stream does not delay the others.
 //!
 //! hyper gives the bytes of an answer back to the connection's flow-control window when they are read.
 //! What a caller does not read therefore stays taken from the window of its connection. The windows of

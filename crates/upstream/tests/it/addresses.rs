@@ -44,7 +44,7 @@ async fn silent() -> (Socket, SocketAddr, Vec<tokio::task::JoinHandle<()>>) {
     (socket, address, waiting)
 }
 
-/// An address where nobody listens, and that nobody else can have while the socket is there.
+/// An address without a listener. No other program can bind it while the socket exists.
 fn nowhere() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));

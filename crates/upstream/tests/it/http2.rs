@@ -1,4 +1,4 @@
-//! HTTP/2: streams that hold nobody up, and what is sent again.
+//! HTTP/2: a slow stream does not delay others, and unprocessed requests are sent again.
 
 use std::convert::Infallible;
 use std::pin::Pin;

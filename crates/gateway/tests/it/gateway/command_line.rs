@@ -159,7 +159,7 @@ fn a_port_that_is_taken_is_named() {
         "voxgate: the configuration is wrong:\n  VOXGATE_LISTEN: cannot listen on {address}: "
     );
     assert!(code == Some(64) && error.contains(&said), "{error}");
-    // Nobody has to read the log to learn why the gateway does not start.
+    // The message says why the gateway does not start; the log is not needed.
     let (code, _, error) = Program::validating("127.0.0.1:1")
         .var("VOXGATE_LISTEN", address.to_string())
         .var("VOXGATE_LOG", "off")

@@ -34,7 +34,7 @@ async fn metric(gateway: &Started, line: &str) -> bool {
 const UNREACHABLE: &str = "bad gateway: the TTS server cannot be reached";
 const TIMEOUT: &str = "gateway timeout: the TTS server did not answer in time";
 
-/// An address where nobody listens, and that nobody else can have while the socket is there.
+/// An address without a listener. No other program can bind it while the socket exists.
 fn nowhere() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
