@@ -1,6 +1,6 @@
 //! A record that waits to be written: copied from the request, but not formatted yet.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use http::Version;
@@ -13,8 +13,8 @@ use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Rejected, Star
 use crate::principal::{AuthMethod, Principal};
 
 /// Maximum number of bytes that are kept of each untrusted text.
-pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256];
-pub(super) const TEXTS: usize = 8;
+pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256, 128];
+pub(super) const TEXTS: usize = 9;
 
 /// The untrusted texts of a decision, in the order in which they are stored.
 #[derive(Clone, Copy)]
@@ -27,6 +27,7 @@ pub(super) enum Text {
     TraceParent,
     RuleMethod,
     RulePath,
+    ClientRequestId,
 }
 
 /// One record.
@@ -70,6 +71,7 @@ pub(super) struct DecisionFacts {
     pub(super) queued: Option<Duration>,
     pub(super) status: Option<u16>,
     pub(super) peer: Option<SocketAddr>,
+    pub(super) client: Option<IpAddr>,
     pub(super) version: Version,
     pub(super) credential: Option<CredentialFingerprint>,
     /// The start of this record's text in the text of the batch, and the length of each part.
@@ -152,6 +154,7 @@ impl DecisionFacts {
             queued: decision.queued,
             status: decision.status.map(|status| status.as_u16()),
             peer: decision.peer,
+            client: decision.client,
             version: decision.version,
             credential: decision.credential,
             texts: text.len(),
@@ -175,6 +178,7 @@ impl DecisionFacts {
         );
         facts.keep(Text::RuleMethod, rule_method.map(str::as_bytes), text);
         facts.keep(Text::RulePath, rule_path.map(str::as_bytes), text);
+        facts.keep(Text::ClientRequestId, decision.client_request_id, text);
         facts
     }
 

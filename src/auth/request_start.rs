@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use http::Extensions;
+use http::{Extensions, HeaderValue};
 
 use voxgate_core::request_id::RequestId;
 
@@ -48,6 +48,21 @@ impl PeerAddr {
         extensions.get::<Self>().map(|peer| peer.0)
     }
 }
+
+/// The address of the client, if it is not the other end of the connection: a proxy that the server
+/// trusts named it. A server puts it into the request's extensions. Limits on failed authentications
+/// and the addresses that a key may be used from concern this address; without it, the peer's.
+///
+/// # Deployment caveat
+///
+/// Never take it from a header of a client that is no trusted proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddr(pub IpAddr);
+
+/// The identifier that a trusted proxy gave the request, for its audit record. A server puts it into
+/// the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRequestId(pub HeaderValue);
 
 #[cfg(test)]
 mod tests {

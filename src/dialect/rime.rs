@@ -124,6 +124,7 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         | Kind::ExpiredCredential
         | Kind::NotYetValidCredential => "invalid api key",
         Kind::InsufficientScope
+        | Kind::AddressNotAllowed
         | Kind::VoiceNotAllowed
         | Kind::VoiceNotSeen
         | Kind::ModelNotAllowed

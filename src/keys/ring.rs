@@ -125,6 +125,7 @@ impl KeyRing {
     /// created = 2026-12-01T00:00:00Z   # for people, and for `voxgate key rotate`
     /// not_before = 2026-12-01T00:00:00Z
     /// expires = 2027-03-01T00:00:00Z   # the first moment at which it is refused
+    /// allow_from = ["10.0.0.0/8"]      # the networks of clients that may use it
     /// disabled = false
     /// account = "acme"
     /// rate = "50/s"                    # or "600/min", "10000/h"

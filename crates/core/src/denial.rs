@@ -152,6 +152,8 @@ pub enum DenialKind {
     NotYetValidCredential,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
+    /// The key may not be used from the address of the client.
+    AddressNotAllowed,
     /// The key may not use the voice that the request names.
     VoiceNotAllowed,
     /// The key is limited to voices, and the request names none, or not in one way only.
@@ -205,6 +207,7 @@ impl DenialKind {
         Self::ExpiredCredential,
         Self::NotYetValidCredential,
         Self::InsufficientScope,
+        Self::AddressNotAllowed,
         Self::VoiceNotAllowed,
         Self::VoiceNotSeen,
         Self::ModelNotAllowed,
@@ -243,6 +246,7 @@ impl DenialKind {
             | Self::ExpiredCredential
             | Self::NotYetValidCredential => "The API key is invalid.",
             Self::InsufficientScope => "The API key does not have access to this resource.",
+            Self::AddressNotAllowed => "The API key may not be used from this address.",
             Self::VoiceNotAllowed => "The API key does not have access to this voice.",
             Self::VoiceNotSeen => "The API key is limited to voices; name one voice, once.",
             Self::ModelNotAllowed => "The API key does not have access to this model.",
@@ -332,6 +336,7 @@ impl DenialKind {
             Self::ExpiredCredential => ("expired_credential", StatusCode::UNAUTHORIZED),
             Self::NotYetValidCredential => ("not_yet_valid_credential", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
+            Self::AddressNotAllowed => ("address_not_allowed", StatusCode::FORBIDDEN),
             Self::VoiceNotAllowed => ("voice_not_allowed", StatusCode::FORBIDDEN),
             Self::VoiceNotSeen => ("voice_not_seen", StatusCode::FORBIDDEN),
             Self::ModelNotAllowed => ("model_not_allowed", StatusCode::FORBIDDEN),

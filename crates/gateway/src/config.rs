@@ -11,6 +11,7 @@ use voxgate_limits_redis::RedisSettings;
 use voxgate_tls::ServerTls;
 
 use super::auditing::Audit;
+use super::connection::ClientAddresses;
 use super::control::ControlSettings;
 use super::credential_header::CredentialHeader;
 use super::proxy::ForwardedHeaders;
@@ -31,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// TLS of the data listener; `None` if it speaks none.
     pub(crate) tls: Option<ServerTls>,
+    /// How the address of a client is found.
+    pub(crate) clients: ClientAddresses,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
     pub(crate) timeouts: Timeouts,
@@ -112,6 +115,7 @@ impl Config {
             read.problem(ADMIN_LISTEN, message);
         }
         let tls = settings::tls::read(&environment, &mut read.problems);
+        let clients = settings::clients::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
         for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
             let is_own = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
@@ -158,6 +162,7 @@ impl Config {
                 redis,
                 listen,
                 tls,
+                clients,
                 admin_listen,
                 upstreams,
                 timeouts,

@@ -170,6 +170,7 @@ impl Gateway {
             credential_header: config.credential_header.map(|header| (dialect, header)),
             rejections: Arc::clone(&rejections),
             tls: config.tls,
+            clients: config.clients,
             upstreams: config.upstreams,
             deployment_key,
             forwarded_headers: config.forwarded_headers,

@@ -10,7 +10,8 @@ use hyper::body::Incoming;
 use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
-use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
+use voxgate::{Dialect, SpeechAuthLayer};
+use voxgate_client_address::ClientAddressLayer;
 
 use super::connection::Activity;
 use super::credential_header::CredentialHeader;
@@ -31,7 +32,7 @@ use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody
 pub(crate) fn stack<S, B>(
     auth: SpeechAuthLayer,
     proxy: S,
-    peer: PeerAddr,
+    clients: ClientAddressLayer,
     activity: Activity,
     first_messages: Option<FirstMessages>,
     credential_header: Option<(Dialect, CredentialHeader)>,
@@ -49,7 +50,7 @@ where
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let first_message = FirstMessageLayer::new(first_messages, activity.clone(), peer);
+    let first_message = FirstMessageLayer::new(first_messages, activity.clone());
     ServiceBuilder::new()
         // The connection is in use until the answer has been sent, unless it is a refusal.
         .layer(MapFutureLayer::new(move |answer| {
@@ -58,8 +59,8 @@ where
         }))
         // The body is drained when the proxy does not read it.
         .map_request(RequestBody::wrap)
-        // The client's address, for the audit record and for `X-Forwarded-For`.
-        .layer(AddExtensionLayer::new(peer))
+        // The client's address, for the audit record, for limits and for `X-Forwarded-For`.
+        .layer(clients)
         // The connections to HTTP/2 upstreams that this client connection shares with no other.
         .layer(AddExtensionLayer::new(ClientConnection::default()))
         // A credential in the operator's own header moves to the one of the dialect.
@@ -99,7 +100,7 @@ mod tests {
     use voxgate::audit::Ended;
     use voxgate::{AuditRecord, AuditSink, AuthLayer, DenialKind, SpeechOptions};
 
-    use crate::connection::{ConnectionLimiter, Server, accept};
+    use crate::connection::{ClientAddresses, ConnectionLimiter, Server, accept};
     use crate::rejections::Rejections;
 
     /// How each request ended, as the audit record says it.
@@ -151,6 +152,7 @@ mod tests {
                 .with_speech(SpeechOptions::default()),
             proxy,
             tls: None,
+            clients: ClientAddresses::default(),
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),

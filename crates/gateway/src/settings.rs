@@ -2,6 +2,7 @@
 //! variables, the flags, the help, and docs/reference/settings.md all come from this table.
 
 mod audit;
+pub(crate) mod clients;
 mod serving;
 pub(crate) mod tls;
 mod vars;
@@ -20,6 +21,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
     iter::empty()
         .chain(SERVING)
         .chain(tls::TLS)
+        .chain(clients::CLIENTS)
         .chain(SETTINGS)
         .chain(AUDITING)
         .chain(LOGGING)

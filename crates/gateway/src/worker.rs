@@ -15,7 +15,7 @@ use voxgate_lists::FilterListsLayer;
 use voxgate_tls::ServerTls;
 
 use super::config::Timeouts;
-use super::connection::{self, ConnectionLimiter, Server};
+use super::connection::{self, ClientAddresses, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
 use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
@@ -28,6 +28,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) layer: SpeechAuthLayer,
     /// TLS of the data listener; `None` if it speaks none.
     pub(crate) tls: Option<ServerTls>,
+    pub(crate) clients: ClientAddresses,
     pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
@@ -106,6 +107,7 @@ impl Worker {
         let WorkerConfig {
             layer,
             tls,
+            clients,
             upstreams,
             deployment_key,
             forwarded_headers,
@@ -137,6 +139,7 @@ impl Worker {
             auth: layer,
             proxy: lists.layer(forward),
             tls,
+            clients,
             idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,
             rejections,

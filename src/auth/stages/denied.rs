@@ -64,7 +64,10 @@ impl Denied {
         refused.write_fields(context.dialect.concurrency_fields(), response.headers_mut());
         // In HTTP/2, each stream has a frame of its own, and others are not concerned.
         let is_framing = refused.denial.kind().is_framing() && request.version() < Version::HTTP_2;
-        if is_framing || matches!(slowed, Some(SlowDown::Close)) {
+        // The connection of a proxy has the requests of other clients, too.
+        let is_flood =
+            matches!(slowed, Some(SlowDown::Close)) && !pipeline.is_proxied(request.extensions());
+        if is_framing || is_flood {
             close(request, &mut response);
         }
         let denied = Err((&refused, response.status()));
@@ -96,6 +99,7 @@ fn slow_down<V, B>(
     if !denial.kind().is_failed_authentication() {
         return None;
     }
-    let peer = (pipeline.peer)(request.extensions())?;
-    pipeline.limiter.slow_down(peer.ip())
+    pipeline
+        .limiter
+        .slow_down(pipeline.client(request.extensions())?)
 }

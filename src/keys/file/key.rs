@@ -14,7 +14,8 @@ use crate::principal::{KeyKind, Principal, Scope, Validity};
 use crate::secret::{Digest, Secret};
 
 const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, models, languages, \
-                      created, not_before, expires, disabled, account, rate, burst, concurrency, labels";
+                      allow_from, created, not_before, expires, disabled, account, rate, burst, concurrency, \
+                      labels";
 
 /// Reads a table into a key, unless something is wrong with it. The account that it names comes
 /// beside it: the table of that may be further below.
@@ -65,6 +66,7 @@ pub(super) fn read(
             "models" => principal = principal.with_models(values::models(file, value)),
             "languages" => principal = principal.with_languages(values::languages(file, value)),
             "labels" => principal = principal.with_labels(values::labels(file, value)),
+            "allow_from" => principal = principal.with_allow_from(values::networks(file, value)),
             "created" => created = values::moment(file, value, name),
             "not_before" => validity.not_before = values::moment(file, value, name),
             "expires" => validity.expires = values::moment(file, value, name),

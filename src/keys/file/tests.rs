@@ -48,6 +48,7 @@ fn every_field_is_read() {
         kind = "realtime"
         scopes = ["a", "b"]
         voices = ["cove", "team-*"]
+        allow_from = ["10.0.0.0/8", "::1"]
         created = 1970-01-01T00:00:00Z
         not_before = 1970-01-01T00:00:01Z
         expires = "1970-01-02T02:00:00.5+02:00"
@@ -74,6 +75,7 @@ fn every_field_is_read() {
     let principal = key.principal();
     assert_eq!(principal.kind(), KeyKind::Realtime);
     assert_eq!(principal.scopes().map(<[_]>::len), Some(2));
+    assert_eq!(principal.allow_from().map(<[_]>::len), Some(2));
     assert!(principal.has_voice("team-a") && !principal.has_voice("other"));
     let validity = principal.validity();
     assert_eq!(

@@ -6,6 +6,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use voxgate_client_address::proxy_protocol;
 use voxgate_tls::ServerTls;
 
 use crate::rejections::RejectReason;
@@ -27,10 +28,13 @@ pub(super) async fn accept(
     mut stream: TcpStream,
     tls: &ServerTls,
 ) -> Result<TlsStream<TcpStream>, HandshakeError> {
-    let mut first = [0];
-    match stream.peek(&mut first).await {
-        Ok(1..) => {}
+    let mut first = [0; 12];
+    let first = match stream.peek(&mut first).await {
+        Ok(read @ 1..) => &first[..read],
         Ok(_) | Err(_) => return Err(HandshakeError(None)),
+    };
+    if proxy_protocol::is_start(first) {
+        return Err(HandshakeError(Some(RejectReason::ProxyProtocol)));
     }
     // A TLS record begins with its type, 22 for a handshake (RFC 8446 §5.1); a method is in capitals.
     if first[0].is_ascii_uppercase() {

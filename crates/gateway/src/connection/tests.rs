@@ -100,6 +100,7 @@ async fn streams_whose_client_opens_no_window_end() {
             .with_audit_sink(ends.clone())
             .with_speech(SpeechOptions::default()),
         tls: None,
+        clients: ClientAddresses::default(),
         proxy,
         idle_timeout: PATIENCE,
         write_stall: Duration::from_millis(500),

@@ -30,7 +30,8 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 use tower::Service;
-use voxgate::{AuthMethod, DenialKind, PeerAddr, RequestId, Secret};
+use voxgate::{AuthMethod, ClientAddr, DenialKind, RequestId, Secret};
+use voxgate_client_address::ForwardedFields;
 
 use self::accepted::{Accepted, abandoned, plain};
 pub(crate) use self::catch_panic::CatchPanicLayer;
@@ -179,10 +180,9 @@ fn prepare<B>(
     forwarded: &ForwardedHeaders,
     scheme: &'static str,
 ) -> Request<B> {
-    let peer = request
-        .extensions()
-        .get::<PeerAddr>()
-        .map(|peer| peer.0.ip());
+    let client = request.extensions().get::<ClientAddr>();
+    let client = client.map(|client| client.0);
+    let fields = request.extensions_mut().remove::<ForwardedFields>();
     let host = request.headers().get(HOST).cloned().or_else(|| {
         let authority = request.uri().authority()?;
         HeaderValue::from_str(authority.as_str()).ok()
@@ -192,7 +192,8 @@ fn prepare<B>(
     let uri = request.uri().clone();
     let identity = Identity {
         caller: &accepted.caller,
-        peer,
+        client,
+        fields,
         host,
         dialect: accepted.dialect,
         path: uri.path(),
