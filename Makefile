@@ -18,7 +18,7 @@ CHECKS := fmt lint clippy features unit doctest docs docs-run clients chart fuzz
 	msrv minimal-versions
 
 .DEFAULT_GOAL := help
-.PHONY: help build test begin reference bench bench-proxies dudect clean $(CHECKS)
+.PHONY: help build test begin reference soak bench bench-proxies dudect clean $(CHECKS)
 # The steps share one target directory and one list of skipped checks.
 .NOTPARALLEL:
 
@@ -102,9 +102,13 @@ msrv: ## Check the code with the oldest supported Rust version.
 minimal-versions: ## Check the libraries with the oldest dependencies that Cargo.toml allows.
 	scripts/minimal-versions.sh
 
-bench: ## Measure keys, limits, bodies and the audit log. Not part of `make test`.
+soak: ## Run all kinds of requests for ten minutes, with restarts. `make unit` does it for one minute.
+	VOXGATE_SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test $(LOCKED) --package voxgate-gateway \
+		$(FEATURES) --test it -- --nocapture gateway::soak
+
+bench: ## Measure keys, limits, bodies, quotas, tokens and the audit log. Not part of `make test`.
 	$(CARGO) bench $(LOCKED) $(PACKAGES) $(FEATURES) --bench layer --bench keys --bench limits \
-		--bench speech --bench audit
+		--bench speech --bench usage --bench tokens --bench audit
 
 bench-proxies: ## Compare with nginx, HAProxy, Envoy and bare hyper. Needs a quiet machine; not part of `make test`.
 	scripts/bench-proxies.sh

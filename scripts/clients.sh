@@ -49,6 +49,9 @@ folder=$("${CARGO:-cargo}" metadata --format-version 1 --no-deps |
 VOXGATE_BIN=$folder/debug/voxgate
 export VOXGATE_BIN VOXGATE_CHROMIUM VOXGATE_NODE_MODULES
 
+# The test itself lists what it skips.
+command -v nginx /usr/sbin/nginx >/dev/null || scripts/debian-package.sh nginx-light >&2 || true
+
 for test in tests/clients/*_*.py; do
     case $test in
     */*_node.py)

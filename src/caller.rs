@@ -9,6 +9,8 @@ use voxgate_core::request_id::RequestId;
 pub enum AuthMethod {
     /// The caller presented a credential, and it was verified.
     ApiKey,
+    /// The caller presented a token (JWT), and it was verified.
+    Jwt,
     /// A deployment key is preconfigured, and the caller's credential was not read.
     DeploymentKey,
     /// The operator made this method and path public.
@@ -21,6 +23,7 @@ impl AuthMethod {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ApiKey => "api_key",
+            Self::Jwt => "jwt",
             Self::DeploymentKey => "deployment_key",
             Self::Public => "public",
         }

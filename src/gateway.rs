@@ -2,6 +2,6 @@
 //! any release.
 
 pub use crate::auth::CloseConnection;
-pub use crate::dialect::is_grpc;
+pub use crate::dialect::{basic_id, is_grpc};
 pub use crate::websocket::{asks_for_websocket, upgrades_to_websocket};
 pub use voxgate_core::request_id::X_REQUEST_ID;

@@ -46,6 +46,8 @@
 //! - `notify`: a changed keys file is noticed at once, instead of within two seconds.
 //! - `speech`: bodies are read, for limits of voices and for meters ([`AuthLayer::with_speech`]).
 //! - `audit-log`: the audit queue writes hash-chained files.
+//! - `token`: short-lived tokens (JWT), of Voxgate and of identity providers
+//!   (`keys::TokenKeys`).
 //!
 //! # Stability
 //!
@@ -97,6 +99,8 @@ pub use voxgate_core::declassify::on_declassify;
 pub use voxgate_core::denial::{Denial, DenialKind};
 pub use voxgate_core::error::{ConfigError, Problem};
 pub use voxgate_core::request_id::RequestId;
+#[cfg(feature = "token")]
+pub use voxgate_token as token;
 
 /// The examples of README are tests, too.
 #[cfg(all(doctest, feature = "connect-info"))]

@@ -33,7 +33,8 @@ pub enum VerifyOutcome<F> {
 /// - If the store is down, return [`Denial::unavailable`], never a principal.
 /// - Set a timeout in the future; the layer sets none.
 /// - A request that waited for a slot is verified again before it is forwarded, so that a revoked
-///   key is refused. The verifier may therefore be called twice for one request.
+///   key is refused. The verifier may therefore be called twice for one request; see
+///   [`verify_again`](Self::verify_again).
 ///
 /// # Cancel safety
 ///
@@ -54,6 +55,18 @@ pub trait Verify {
         now: SystemTime,
     ) -> VerifyOutcome<Self::Future> {
         let _ = now;
+        self.verify(credential)
+    }
+
+    /// Verifies the credential of a request that this verifier accepted for `accepted`, and that
+    /// has waited since. A verifier whose credentials can be used only once must implement it: the
+    /// same request uses the credential once. By default it is [`verify`](Self::verify).
+    fn verify_again(
+        &self,
+        credential: RawCredential<'_>,
+        accepted: &Principal,
+    ) -> VerifyOutcome<Self::Future> {
+        let _ = accepted;
         self.verify(credential)
     }
 

@@ -42,7 +42,8 @@ pub fn forwarding(input: &[u8]) {
     let is_plain = judged.1.is_ascii() && !judged.1.contains('%');
     // These parameters are always removed, whatever the case of their letters.
     let names = judged.1.to_ascii_lowercase();
-    let names_no_key = !names.contains("api_key") && !names.contains("access_token");
+    let keys = ["api_key", "access_token", "single_use_token"];
+    let names_no_key = !keys.iter().any(|key| names.contains(key));
     let (read_path, read_query) = split(&line.1);
     assert_eq!((&line.0, read_path), (&judged.0.to_string(), path));
     // Parameters that repeat the key are removed, and no other.

@@ -19,6 +19,7 @@ pub mod random;
 pub mod screen;
 pub mod speech;
 pub mod targets;
+pub mod token;
 
 /// The program of one target: libFuzzer's, or the one that mutates at random.
 #[macro_export]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const MAX_BYTES: usize = 1024;
 
 /// What the parsers look for.
-const WORDS: [&[u8]; 26] = [
+const WORDS: [&[u8]; 28] = [
     b"Bearer ",
     b"Token ",
     b"Basic ",
@@ -25,6 +25,8 @@ const WORDS: [&[u8]; 26] = [
     b"&",
     b"api_key=",
     b"access_token=",
+    b"single_use_token=",
+    b"realtime-token.",
     b"%",
     b"%5F",
     b"eu-",

@@ -12,6 +12,7 @@ use crate::door::{Answer, Door, KEY, PAIR};
 pub use crate::forwarding::forwarding;
 pub use crate::screen::screen;
 pub use crate::speech::speech;
+pub use crate::token::token;
 use crate::{model, strip};
 
 static DOORS: LazyLock<HashMap<Dialect, Door>> = LazyLock::new(|| {

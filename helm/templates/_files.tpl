@@ -19,6 +19,9 @@ that changes. */}}
   (dict "name" "audit-pepper" "variable" "VOXGATE_AUDIT_PEPPER_FILE" "secret" .audit.pepper.existingSecret "key" .audit.pepper.secretKey)
   (dict "name" "audit-token" "variable" "VOXGATE_AUDIT_HTTP_TOKEN_FILE" "secret" .audit.http.existingSecret "key" .audit.http.secretKey)
   (dict "name" "audit-ca" "variable" "VOXGATE_AUDIT_CA_FILE" "configMap" .audit.caConfigMap "key" .audit.caConfigMapKey)
+  (dict "name" "token-signing-key" "variable" "VOXGATE_TOKEN_SIGNING_KEY_FILE" "secret" .tokens.signingKey.existingSecret "key" .tokens.signingKey.secretKey)
+  (dict "name" "token-second-key" "variable" "VOXGATE_TOKEN_SECOND_KEY_FILE" "secret" .tokens.secondKey.existingSecret "key" .tokens.secondKey.secretKey)
+  (dict "name" "issuers" "variable" "VOXGATE_ISSUERS_FILE" "configMap" .tokens.issuersConfigMap "key" .tokens.issuersConfigMapKey)
   (dict "name" "redis" "variable" "VOXGATE_REDIS_URL_FILE" "secret" .redis.existingSecret "key" .redis.secretKey)
   (dict "name" "redis-ca" "variable" "VOXGATE_REDIS_CA_FILE" "configMap" .redis.caConfigMap "key" .redis.caConfigMapKey)
 -}}

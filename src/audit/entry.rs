@@ -1,6 +1,7 @@
 //! A record that waits to be written: copied from the request, but not formatted yet.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::Version;
@@ -11,7 +12,11 @@ use voxgate_limits::Limit;
 use super::fingerprint::CredentialFingerprint;
 use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Rejected, Start, Stop};
 use crate::principal::{AuthMethod, Principal};
+use crate::speech::SpeechMeter;
 
+/// What the tokens that Voxgate makes begin with, and what stands for a name that has one.
+const TOKEN_PREFIX: &str = "vxg_";
+const MASKED: &str = "***";
 /// Maximum number of bytes that are kept of each untrusted text.
 pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256, 128];
 pub(super) const TEXTS: usize = 9;
@@ -44,6 +49,7 @@ pub(super) enum Facts {
     Rejected(Box<Rejected>),
     Keys(Box<KeysFacts>),
     Key(Box<KeyFacts>),
+    Token(Box<TokenFacts>),
     Decision(DecisionFacts),
     Completion(CompletionFacts),
 }
@@ -61,12 +67,21 @@ pub(super) struct KeyFacts {
     pub(super) principal: Principal,
 }
 
+pub(super) struct TokenFacts {
+    pub(super) request_id: RequestId,
+    pub(super) principal: Principal,
+    pub(super) token_id: Box<str>,
+    pub(super) expires: SystemTime,
+    pub(super) single_use: bool,
+}
+
 pub(super) struct DecisionFacts {
     pub(super) request_id: RequestId,
     pub(super) dialect: &'static str,
     pub(super) auth_method: Option<AuthMethod>,
     pub(super) principal: Option<Principal>,
     pub(super) denial: Option<DenialKind>,
+    pub(super) token_error: Option<&'static str>,
     pub(super) limit: Option<Limit>,
     pub(super) queued: Option<Duration>,
     pub(super) status: Option<u16>,
@@ -93,6 +108,18 @@ pub(super) struct CompletionFacts {
     pub(super) first_byte: Option<Duration>,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: Option<u64>,
+    pub(super) speech: Option<Box<SpeechFacts>>,
+}
+
+/// What a request spoke, when it ended.
+pub(super) struct SpeechFacts {
+    pub(super) characters: u64,
+    pub(super) unmetered: bool,
+    pub(super) audio_ms: Option<u64>,
+    pub(super) voice: Option<Arc<str>>,
+    pub(super) several_voices: bool,
+    pub(super) model: Option<Arc<str>>,
+    pub(super) language: Option<Arc<str>>,
 }
 
 impl Entry {
@@ -122,6 +149,16 @@ impl Entry {
                 };
                 (key.time, Facts::Key(Box::new(facts)))
             }
+            AuditRecord::Token(token) => {
+                let facts = TokenFacts {
+                    request_id: token.request_id,
+                    principal: token.principal.clone(),
+                    token_id: token.token_id.into(),
+                    expires: token.expires,
+                    single_use: token.single_use,
+                };
+                (token.time, Facts::Token(Box::new(facts)))
+            }
             AuditRecord::Decision(decision) => {
                 let facts = DecisionFacts::copy(decision, text);
                 (decision.time, Facts::Decision(facts))
@@ -150,6 +187,7 @@ impl DecisionFacts {
             auth_method: decision.auth_method,
             principal: decision.principal.cloned(),
             denial: decision.denial.map(|denial| denial.kind()),
+            token_error: decision.denial.and_then(|denial| denial.token_error()),
             limit: decision.limit,
             queued: decision.queued,
             status: decision.status.map(|status| status.as_u16()),
@@ -217,6 +255,14 @@ impl DecisionFacts {
     }
 }
 
+/// Hides a name that contains a token of ours: a client has sent it in the wrong place.
+fn masked(name: Arc<str>) -> Arc<str> {
+    match name.contains(TOKEN_PREFIX) {
+        true => MASKED.into(),
+        false => name,
+    }
+}
+
 impl CompletionFacts {
     fn copy(completion: &Completion<'_>) -> Self {
         Self {
@@ -230,6 +276,24 @@ impl CompletionFacts {
             first_byte: completion.first_byte,
             bytes_sent: completion.bytes_sent,
             bytes_received: completion.bytes_received,
+            speech: completion.speech.and_then(SpeechFacts::of).map(Box::new),
         }
+    }
+}
+
+impl SpeechFacts {
+    /// `None` for a request that spoke nothing.
+    fn of(meter: &SpeechMeter) -> Option<Self> {
+        let facts = Self {
+            characters: meter.characters(),
+            unmetered: meter.is_unmetered(),
+            audio_ms: meter.audio_milliseconds(),
+            voice: meter.voice().map(masked),
+            several_voices: meter.has_several_voices(),
+            model: meter.model().map(masked),
+            language: meter.language().map(masked),
+        };
+        let spoke = facts.characters > 0 || facts.unmetered || facts.audio_ms.is_some();
+        (spoke || facts.voice.is_some() || facts.model.is_some()).then_some(facts)
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 
 use super::entry::{
-    CompletionFacts, DecisionFacts, Entry, Facts, KeyFacts, KeysFacts, LIMITS, Text,
+    CompletionFacts, DecisionFacts, Entry, Facts, KeyFacts, KeysFacts, LIMITS, SpeechFacts, Text,
+    TokenFacts,
 };
 use super::json::Object;
 use super::{Rejected, Start, Stop};
@@ -18,8 +19,13 @@ const SCHEMA: u64 = 1;
 pub(super) const MAX_LINE: usize = 4096 - CHAIN_BYTES;
 /// `,"chain":"…"` and the newline.
 const CHAIN_BYTES: usize = 80;
+const MAX_ID_BYTES: usize = 320;
+/// Of the issuer and of the identifier of a token.
+const MAX_TOKEN_BYTES: usize = 128;
 const MAX_LABEL_BYTES: usize = 256;
 const MAX_SCOPES_BYTES: usize = 512;
+/// A voice, a model or a language.
+const MAX_NAME_BYTES: usize = 128;
 
 /// Formats records with the common fields of a process.
 pub(super) struct LineWriter {
@@ -79,6 +85,7 @@ impl LineWriter {
             Facts::Rejected(_) => "rejected",
             Facts::Keys(_) => "keys",
             Facts::Key(_) => "key",
+            Facts::Token(_) => "token",
             Facts::Decision(_) => "decision",
             Facts::Completion(_) => "complete",
         };
@@ -89,6 +96,7 @@ impl LineWriter {
             Facts::Rejected(rejected) => write_rejected(&mut object, rejected),
             Facts::Keys(keys) => write_keys(&mut object, keys),
             Facts::Key(key) => write_key(&mut object, key, entry.time, share),
+            Facts::Token(token) => write_token(&mut object, token, share),
             Facts::Decision(decision) => write_decision(&mut object, decision, texts, share),
             Facts::Completion(completion) => write_completion(&mut object, completion, share),
         }
@@ -145,10 +153,26 @@ fn write_key(object: &mut Object<'_>, facts: &KeyFacts, now: SystemTime, share: 
     }
 }
 
+fn write_token(object: &mut Object<'_>, facts: &TokenFacts, share: usize) {
+    object.word("request_id", facts.request_id);
+    write_principal(object, &facts.principal, share);
+    if let Some(voices) = facts.principal.voices() {
+        let voices = voices.join(" ");
+        object.text("voices", voices.as_bytes(), MAX_SCOPES_BYTES / share);
+    }
+    object.word("kind", facts.principal.kind().as_str());
+    object.text("jti", facts.token_id.as_bytes(), 64);
+    object.word("expires", humantime::format_rfc3339_seconds(facts.expires));
+    object.boolean("single_use", facts.single_use);
+}
+
 fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], share: usize) {
     let refused = facts.denial.is_some();
     object.literal("outcome", if refused { "refused" } else { "accepted" });
     object.literal("reason", facts.denial.map_or("ok", |kind| kind.as_str()));
+    if let Some(reason) = facts.token_error {
+        object.literal("token_error", reason);
+    }
     if let Some(limit) = facts.limit {
         object.literal("limit", limit.as_str());
     }
@@ -213,12 +237,20 @@ fn write_text(
 }
 
 fn write_principal(object: &mut Object<'_>, principal: &Principal, share: usize) {
-    object.text("key_id", principal.id().as_bytes(), 64);
+    // A subject of another issuer can be longer than a key id.
+    object.text("key_id", principal.id().as_bytes(), MAX_ID_BYTES / share);
     if let Some(account) = principal.account() {
         object.text("account", account.id().as_bytes(), 64);
     }
     if let Some(label) = principal.label() {
         object.text("label", label.as_bytes(), MAX_LABEL_BYTES / share);
+    }
+    if let Some(token) = principal.token() {
+        let issuer = token.issuer().as_bytes();
+        object.text("token_issuer", issuer, MAX_TOKEN_BYTES / share);
+        if let Some(id) = token.id() {
+            object.text("token_id", id.as_bytes(), MAX_TOKEN_BYTES / share);
+        }
     }
     if let Some(scopes) = principal.scopes() {
         let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
@@ -250,6 +282,31 @@ fn write_completion(object: &mut Object<'_>, facts: &CompletionFacts, share: usi
     object.number("bytes_sent", facts.bytes_sent);
     if let Some(received) = facts.bytes_received {
         object.number("bytes_received", received);
+    }
+    if let Some(speech) = &facts.speech {
+        write_speech(object, speech, share);
+    }
+}
+
+fn write_speech(object: &mut Object<'_>, speech: &SpeechFacts, share: usize) {
+    object.number("characters", speech.characters);
+    if speech.unmetered {
+        object.boolean("unmetered", true);
+    }
+    if let Some(audio) = speech.audio_ms {
+        object.number("audio_ms", audio);
+    }
+    for (name, text) in [
+        ("voice", &speech.voice),
+        ("model", &speech.model),
+        ("language", &speech.language),
+    ] {
+        if let Some(text) = text {
+            object.text(name, text.as_bytes(), MAX_NAME_BYTES / share);
+        }
+    }
+    if speech.several_voices {
+        object.boolean("several_voices", true);
     }
 }
 

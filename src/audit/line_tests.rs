@@ -11,9 +11,11 @@ use voxgate_limits::Limits;
 use super::*;
 use crate::audit::{
     AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, QueryNames, Rejected,
+    TokenRecord,
 };
 use crate::principal::{Account, AuthMethod, Scope};
 use crate::secret::RawCredential;
+use crate::speech::SpeechMeter;
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     let schema = include_str!("../../docs/audit.schema.json");
@@ -135,7 +137,29 @@ fn other_records_match_the_schema() {
         bytes_received: Some(0),
         speech: None,
     };
-    line(&AuditRecord::Completion(completion));
+    line(&AuditRecord::Completion(completion.clone()));
+    let meter = SpeechMeter::new();
+    meter.add_characters(12);
+    meter.mark_unmetered();
+    meter.set_audio(Duration::from_millis(3_400));
+    meter.set_voice("first");
+    meter.set_voice("vxg_a-token-in-the-wrong-place");
+    meter.set_model("mist\"v2");
+    meter.set_language("en");
+    let spoken = Completion {
+        speech: Some(&meter),
+        ..completion.clone()
+    };
+    let shown = line(&AuditRecord::Completion(spoken));
+    let expected = "\"characters\":12,\"unmetered\":true,\"audio_ms\":3400,\"voice\":\"***\",\
+                    \"model\":\"mist\\\"v2\",\"language\":\"en\",\"several_voices\":true";
+    assert!(shown.contains(expected), "{shown}");
+    let silent = SpeechMeter::new();
+    let silent = Completion {
+        speech: Some(&silent),
+        ..completion
+    };
+    assert!(!line(&AuditRecord::Completion(silent)).contains("characters"));
     line(&AuditRecord::Start(Start {
         time,
         mode: "validate",
@@ -184,6 +208,29 @@ fn other_records_match_the_schema() {
         change: "added",
         principal: &principal.clone().with_validity(validity),
     }));
+    let token = |principal: &Principal| {
+        line(&AuditRecord::Token(TokenRecord {
+            time,
+            request_id: RequestId::new(Duration::ZERO),
+            principal,
+            token_id: "t-1",
+            expires: time + Duration::from_secs(30),
+            single_use: true,
+        }))
+    };
+    let shown = token(&principal);
+    assert!(shown.contains("\"event\":\"token\""), "{shown}");
+    assert!(
+        shown.contains("\"kind\":\"standard\",\"jti\":\"t-1\","),
+        "{shown}"
+    );
+    assert!(!shown.contains("\"voices\""), "{shown}");
+    let limited = Principal::new("ivr").with_voices(["cove", "team-*"]);
+    let shown = token(&limited.with_kind(crate::principal::KeyKind::Realtime));
+    assert!(
+        shown.contains("\"voices\":\"cove team-*\",\"kind\":\"realtime\""),
+        "{shown}"
+    );
     let mut gap = String::new();
     LineWriter::new("0123456789abcdef".to_owned()).write_gap(&mut gap, time, 3..=5);
     let gap: Value = serde_json::from_str(&gap).expect("JSON");

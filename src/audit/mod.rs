@@ -91,6 +91,8 @@ pub enum AuditRecord<'a> {
     Keys(Keys<'a>),
     /// A change of one key in a new key ring.
     Key(KeyRecord<'a>),
+    /// A token was made for a caller.
+    Token(TokenRecord<'a>),
     /// A server rejected something before it was a request.
     Rejected(Rejected),
     /// The process accepts no more requests, and no request is in flight.
@@ -147,6 +149,23 @@ pub struct KeyRecord<'a> {
     pub change: &'static str,
     /// The principal of the key. For a removed key, its last state.
     pub principal: &'a Principal,
+}
+
+/// A token was made for a caller, with the key of that caller. The token itself is not part of it.
+#[derive(Clone, Debug)]
+pub struct TokenRecord<'a> {
+    /// The time.
+    pub time: SystemTime,
+    /// The request that asked for the token.
+    pub request_id: RequestId,
+    /// The key that asked, with the rights of the token.
+    pub principal: &'a Principal,
+    /// The identifier of the token (RFC 7519 §4.1.7).
+    pub token_id: &'a str,
+    /// When the token ends.
+    pub expires: SystemTime,
+    /// Whether the token can be used once only.
+    pub single_use: bool,
 }
 
 /// A server rejected something before it was a request: bytes that are not HTTP, a header that is too

@@ -12,6 +12,7 @@ use super::{AuditRecord, AuditSink, Completion, Decision, Rejected, Start};
 pub const AUDIT_TARGET: &str = "voxgate::audit";
 
 const MAX_PATH_BYTES: usize = 512;
+const MAX_TOKEN_BYTES: usize = 128;
 const MAX_USER_AGENT_BYTES: usize = 256;
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
@@ -35,6 +36,12 @@ impl AuditSink for TracingSink {
                 let (time, digest) = (timestamp(keys.time), keys.digest);
                 let (generation, keys, changes) = (keys.generation, keys.keys, keys.changes);
                 info!(target: AUDIT_TARGET, event = "keys", time, generation, keys, changes, digest);
+            }
+            AuditRecord::Token(token) => {
+                let (time, expires) = (timestamp(token.time), timestamp(token.expires));
+                let key_id = token.principal.id();
+                let (jti, single_use) = (token.token_id, token.single_use);
+                info!(target: AUDIT_TARGET, event = "token", time, request_id = %token.request_id, key_id, jti, expires, single_use);
             }
             AuditRecord::Key(key) => {
                 let (time, key_id) = (timestamp(key.time), key.principal.id());
@@ -74,6 +81,8 @@ fn emit_start(start: &Start) {
 }
 
 fn emit_decision(decision: &Decision<'_>) {
+    let token = decision.principal.and_then(|principal| principal.token());
+    let token_id = token.and_then(|token| token.id());
     info!(
         target: AUDIT_TARGET,
         event = "decision",
@@ -86,6 +95,9 @@ fn emit_decision(decision: &Decision<'_>) {
         dialect = decision.dialect,
         auth_method = decision.auth_method.map(|method| method.as_str()),
         key_id = decision.principal.map(|principal| principal.id()),
+        token_issuer = token.map(|token| untrusted(token.issuer().as_bytes(), MAX_TOKEN_BYTES)),
+        token_id = token_id.map(|id| untrusted(id.as_bytes(), MAX_TOKEN_BYTES)),
+        token_error = decision.denial.and_then(|denial| denial.token_error()),
         http_method = %decision.http_method,
         path = untrusted(decision.path.as_bytes(), MAX_PATH_BYTES),
         peer = decision.peer.map(display),

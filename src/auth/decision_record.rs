@@ -31,11 +31,14 @@ impl<V> Pipeline<V> {
             Ok((principal, queued)) => (Some(principal), queued),
             Err((refused, _)) => (context.principal.as_ref(), refused.queued),
         };
-        let is_in_force = context.method == AuthMethod::ApiKey && principal.is_some();
+        let is_in_force =
+            matches!(context.method, AuthMethod::ApiKey | AuthMethod::Jwt) && principal.is_some();
         let texts = RecordTexts::of(request, context.dialect, is_in_force, denial);
-        let limited = principal
-            .filter(|principal| !principal.is_unlimited() || self.policy.has_explicit_scopes());
-        let rule = limited.and_then(|_| self.policy.find(request.method(), request.uri().path()));
+        let (method, path) = (request.method(), request.uri().path());
+        let limited = principal.filter(|principal| {
+            !principal.is_unlimited() || self.policy.names_explicitly(method, path)
+        });
+        let rule = limited.and_then(|_| self.policy.find(method, path));
         self.sink.commit(&AuditRecord::Decision(Decision {
             time: context.start.time,
             request_id: context.start.request_id,

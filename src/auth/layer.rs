@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use crate::audit::{AuditSink, Pepper, TracingSink};
 use crate::dialect::Dialect;
 use crate::keys::SharedKeyRing;
-use crate::policy::Policy;
+use crate::policy::{Policy, Rule};
 use crate::principal::Principal;
 use crate::rate_limit::Limiter;
 use crate::request_validation::RequestValidation;
@@ -97,6 +97,12 @@ impl<V> AuthLayer<V> {
         })
     }
 
+    /// Adds a rule before the rules of the policy, for a path that a layer inside of this one answers.
+    #[must_use]
+    pub fn with_first_rule(self, rule: Rule) -> Self {
+        self.with(|pipeline| pipeline.policy.insert_first(rule))
+    }
+
     /// Sets where audit records go.
     #[must_use]
     pub fn with_audit_sink(self, sink: impl AuditSink + 'static) -> Self {
@@ -132,7 +138,7 @@ impl<V> AuthLayer<V> {
     }
 
     /// Gives each accepted request a [`SpeechMeter`](crate::speech::SpeechMeter) in its extensions,
-    /// which its completion record shows. The default is none.
+    /// which its completion record shows. By default, only requests of callers with quotas get one.
     #[must_use]
     pub fn with_speech_meters(self) -> Self {
         self.with(|pipeline| pipeline.meters = true)
@@ -145,6 +151,17 @@ impl<V> AuthLayer<V> {
             Mode::Validate(verifier) => Some(verifier),
             Mode::Preconfigured(_) => None,
         }
+    }
+
+    /// Replaces the verifier by one that `wrap` makes of it. Nothing changes in preconfigured mode.
+    #[must_use]
+    pub fn map_verifier<W>(self, wrap: impl FnOnce(V) -> W) -> AuthLayer<W>
+    where
+        V: Clone,
+    {
+        let pipeline = self.pipeline.map_verifier(wrap);
+        let pipeline = Arc::new(pipeline);
+        AuthLayer { pipeline }
     }
 
     /// The limiter.

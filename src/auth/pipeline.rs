@@ -185,6 +185,32 @@ impl From<Admitted> for Stage {
     }
 }
 
+impl<V> Pipeline<V> {
+    /// The same settings with another verifier.
+    pub(super) fn map_verifier<W>(&self, wrap: impl FnOnce(V) -> W) -> Pipeline<W>
+    where
+        V: Clone,
+    {
+        Pipeline {
+            mode: match &self.mode {
+                Mode::Validate(verifier) => Mode::Validate(Arc::new(wrap(V::clone(verifier)))),
+                Mode::Preconfigured(principal) => Mode::Preconfigured(principal.clone()),
+            },
+            dialect: self.dialect,
+            policy: self.policy.clone(),
+            policy_is_set: self.policy_is_set,
+            sink: Arc::clone(&self.sink),
+            pepper: self.pepper.clone(),
+            request_validation: self.request_validation,
+            limiter: self.limiter.clone(),
+            peer: self.peer,
+            meters: self.meters,
+            #[cfg(feature = "speech")]
+            inspecting: self.inspecting.clone(),
+        }
+    }
+}
+
 // Not derived: a verifier is shared and does not have to be `Clone`.
 impl<V> Clone for Pipeline<V> {
     fn clone(&self) -> Self {

@@ -12,7 +12,7 @@ use voxgate_core::request_id::RequestId;
 
 use crate::audit::{AuditRecord, AuditSink, Completion, Ended};
 use crate::principal::Principal;
-use crate::rate_limit::Permit;
+use crate::rate_limit::{Permit, QuotaFields};
 use crate::speech::SpeechMeter;
 
 use super::clock;
@@ -75,7 +75,11 @@ impl RequestGuard {
     }
 
     pub(super) fn answered<R: Body>(&mut self, response: &mut Response<R>) {
-        self.permit.write_fields(response.headers_mut());
+        let quotas = response.extensions_mut().remove::<QuotaFields>();
+        let has_limits = self.permit.write_fields(response.headers_mut());
+        if let Some(quotas) = quotas {
+            quotas.add(response.headers_mut(), has_limits);
+        }
         let status = response.status();
         self.status = Some(status);
         self.failure = response.extensions().get::<DenialKind>().copied();

@@ -1,21 +1,26 @@
 //! Azure Speech (`POST /cognitiveservices/v1`, WebSocket `/cognitiveservices/websocket/v1`).
 //!
-//! Its client sends the raw header `Ocp-Apim-Subscription-Key`, also on the upgrade, and recognizes
-//! refusals only by their status.
+//! Its client sends the raw header `Ocp-Apim-Subscription-Key`, also on the upgrade, or a token as
+//! `Authorization: Bearer`. It recognizes refusals only by their status.
 
 use http::HeaderName;
+use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
 use crate::speech::{Counting, Field, Place, SpeechProfile, Stickiness};
 
-use super::credential_location::{CredentialLocation, Form};
+use super::credential_location::{Case, CredentialLocation, Form};
 use super::refusal::sentence;
-use super::route::{READ_VOICES, Route, SPEAK, header, json, route};
+use super::route::{READ_VOICES, Route, SPEAK, header, json, mint, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
 
-static CARRIERS: [CredentialLocation; 1] = [CredentialLocation::Header(SUBSCRIPTION_KEY, &[Form::Raw])];
+static CARRIERS: [CredentialLocation; 2] = [
+    CredentialLocation::Header(SUBSCRIPTION_KEY, &[Form::Raw]),
+    // A token of `POST /sts/v1.0/issueToken`.
+    CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
+];
 
 pub(super) static PROFILE: Profile = Profile {
     name: "azure",
@@ -54,6 +59,7 @@ const ROUTES: &[Route] = &[
     route("GET", "/tts/cognitiveservices/websocket/v2", SPEAK).speech(&WEBSOCKET),
     route("GET", "/cognitiveservices/voices/list", READ_VOICES),
     route("GET", "/tts/cognitiveservices/voices/list", READ_VOICES),
+    mint("/sts/v1.0/issueToken"),
 ];
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {

@@ -12,6 +12,18 @@ pub(super) fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
     has_two_parts(&decoded).then_some(decoded)
 }
 
+/// The id in the value of an `Authorization` header with Basic credentials.
+#[must_use]
+pub fn id(authorization: &[u8]) -> Option<String> {
+    let (scheme, rest) = authorization.split_at_checked("Basic ".len())?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let decoded = decode(rest.trim_ascii_start())?;
+    let id = decoded.split(|byte| *byte == b':').next()?;
+    String::from_utf8(id.to_vec()).ok()
+}
+
 /// Returns the header value for a key that is `id:secret` or already encoded.
 pub(super) fn encode(key: &Secret) -> String {
     let text = key.expose();

@@ -10,12 +10,17 @@ use crate::speech::{Field, SpeechProfile};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::sentence;
-use super::route::{READ_VOICES, Route, SPEAK, form, proto, route};
+use super::route::{READ_VOICES, Route, SPEAK, form, mint, proto, route};
+use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 pub(super) static PROFILE: Profile = Profile {
     name: "bearer",
-    credential_locations: &[CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)])],
+    credential_locations: &[
+        CredentialLocation::Header(AUTHORIZATION, &[Form::Scheme("Bearer", Case::Any)]),
+        // NVIDIA NIM's realtime WebSocket, whose server selects the offer `realtime` beside it.
+        CredentialLocation::Subprotocol(Offer::PrefixBeside("realtime-token.", "realtime")),
+    ],
     canonical: as_it_is,
     upstream: (AUTHORIZATION, Form::Scheme("Bearer", Case::Any)),
     deployment_variable: None,
@@ -56,6 +61,8 @@ const ROUTES: &[Route] = &[
     route("POST", "/v1/audio/synthesize", SPEAK).speech(&NIM),
     route("POST", "/v1/audio/synthesize_online", SPEAK).speech(&NIM),
     route("GET", "/v1/audio/list_voices", READ_VOICES),
+    route("GET", "/v1/realtime", SPEAK).realtime(),
+    mint("/v1/realtime/synthesis_sessions"),
 ];
 
 /// RFC 6750 §3 for the challenge and its error codes; the body repeats the code as JSON in the

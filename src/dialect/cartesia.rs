@@ -4,7 +4,7 @@
 //! `?api_key=KEY` or `?access_token=TOKEN` on the WebSocket. They read `error_code`, `title`,
 //! `message` and `request_id`.
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
@@ -12,7 +12,7 @@ use crate::speech::{Field, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence, word};
-use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, json, route};
+use super::route::{READ_VOICES, Route, SPEAK, WRITE_VOICES, json, mint, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -68,10 +68,17 @@ const ROUTES: &[Route] = &[
     route("GET", "/voices/*", READ_VOICES),
     route("*", "/voices", WRITE_VOICES),
     route("*", "/voices/*", WRITE_VOICES),
+    mint("/access-token"),
 ];
 
 fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
-    let (code, title, message) = (word(kind), reason(kind), sentence(kind));
+    let (status, code, title) = match kind {
+        DenialKind::QuotaExhausted => {
+            (StatusCode::PAYMENT_REQUIRED, "quota_exceeded", "Payment Required")
+        }
+        _ => (kind.status(), word(kind), reason(kind)),
+    };
+    let message = sentence(kind);
     let request_id = context.request_id;
     Refusal::json(
         kind,
@@ -80,5 +87,6 @@ fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
              \"request_id\":\"{request_id}\"}}"
         ),
     )
+    .status(status)
     .challenge("Bearer")
 }

@@ -37,6 +37,9 @@ pub(super) enum Form {
     Scheme(&'static str, Case),
     /// `Basic base64(id:secret)` (RFC 7617); the credential is `id:secret`.
     Basic,
+    /// `Scheme parameters`: a signature, which counts on these paths alone. It proves that the
+    /// caller has a secret, and is never looked up as a key.
+    Signature(&'static str, &'static [&'static str]),
 }
 
 /// Whether a scheme may be written in another case. RFC 9110 §11.1 says so; some vendors do not.
@@ -47,17 +50,25 @@ pub(super) enum Case {
 }
 
 /// A credential that was found. It may have been decoded on the way.
-pub(crate) struct Credential<'a>(Cow<'a, [u8]>);
+pub(crate) struct Credential<'a> {
+    bytes: Cow<'a, [u8]>,
+    is_signature: bool,
+}
 
 impl Credential<'_> {
     pub(crate) fn presented(&self) -> RawCredential<'_> {
-        RawCredential::new(&self.0)
+        match self.is_signature {
+            true => RawCredential::signature(&self.bytes),
+            false => RawCredential::new(&self.bytes),
+        }
     }
 
     fn same_as(&self, other: &Self) -> bool {
-        self.presented()
-            .digest()
-            .matches(&other.presented().digest())
+        self.is_signature == other.is_signature
+            && self
+                .presented()
+                .digest()
+                .matches(&other.presented().digest())
     }
 }
 
@@ -75,10 +86,16 @@ pub(super) fn read<'a, B>(
         let Some(held) = carrier.read(request, upgrade)? else {
             continue;
         };
-        let credential = Credential(match held {
+        let is_signature = carrier.holds_signature(request);
+        let bytes = match held {
+            held if is_signature => held,
             Cow::Borrowed(bytes) => Cow::Borrowed(canonical(bytes)),
             Cow::Owned(bytes) => Cow::Owned(canonical(&bytes).to_vec()),
-        });
+        };
+        let credential = Credential {
+            bytes,
+            is_signature,
+        };
         if let Some(other) = &found
             && !other.same_as(&credential)
         {
@@ -140,7 +157,7 @@ impl CredentialLocation {
                     (None, _) => Ok(None),
                     (Some(value), None) => forms
                         .iter()
-                        .find_map(|form| form.parse(value.as_bytes()))
+                        .find_map(|form| form.parse(value.as_bytes(), request.uri().path()))
                         .ok_or(DenialKind::MalformedCredential)
                         .map(Some),
                     (Some(_), Some(_)) => Err(DenialKind::ConflictingCredentials),
@@ -180,6 +197,18 @@ impl CredentialLocation {
         }
     }
 
+    /// Whether the header in use here holds a signature.
+    fn holds_signature<B>(&self, request: &Request<B>) -> bool {
+        let Self::Header(name, forms) = self else {
+            return false;
+        };
+        let value = request.headers().get(name).map(HeaderValue::as_bytes);
+        let path = request.uri().path();
+        let form =
+            value.and_then(|value| forms.iter().find(|form| form.parse(value, path).is_some()));
+        matches!(form, Some(Form::Signature(..)))
+    }
+
     pub(super) fn header(&self) -> Option<&HeaderName> {
         match self {
             Self::Header(name, _) => Some(name),
@@ -201,7 +230,7 @@ impl CredentialLocation {
             Self::Header(name, forms) => {
                 let value = request.headers().get(name)?.as_bytes();
                 let mut forms = forms.iter();
-                forms.position(|form| form.parse(value).is_some())
+                forms.position(|form| form.parse(value, request.uri().path()).is_some())
             }
             Self::Query(_) | Self::AnyQuery(_) | Self::Subprotocol(_) => Some(0),
         }
@@ -252,7 +281,7 @@ impl Form {
     fn each_value(&self, value: &[u8], found: &mut dyn FnMut(&[u8])) {
         let scheme = match self {
             Self::Raw => return found(value),
-            Self::Scheme(scheme, _) => scheme,
+            Self::Scheme(scheme, _) | Self::Signature(scheme, _) => scheme,
             Self::Basic => "Basic",
         };
         let Some((given, rest)) = value.split_at_checked(scheme.len()) else {
@@ -274,8 +303,12 @@ impl Form {
     }
 
     /// The credential in a header's value: neither empty nor holding white space.
-    pub(super) fn parse<'a>(&self, value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    pub(super) fn parse<'a>(&self, value: &'a [u8], path: &str) -> Option<Cow<'a, [u8]>> {
         match self {
+            Self::Signature(scheme, paths) => paths
+                .contains(&path)
+                .then(|| after_scheme(value, scheme, Case::Exact))?
+                .map(Cow::Borrowed),
             Self::Raw => plain(value).map(Cow::Borrowed),
             Self::Scheme(scheme, case) => after_scheme(value, scheme, *case).map(Cow::Borrowed),
             Self::Basic => basic::decode(after_scheme(value, "Basic", Case::Any)?).map(Cow::Owned),
@@ -288,6 +321,8 @@ impl Form {
             Self::Raw => key.expose().to_owned(),
             Self::Scheme(scheme, _) => format!("{scheme} {}", key.expose()),
             Self::Basic => format!("Basic {}", basic::encode(key)),
+            // A key is not a signature.
+            Self::Signature(..) => return None,
         };
         // A `Secret` is visible ASCII, which every header value may hold.
         let mut value = HeaderValue::try_from(text).ok()?;

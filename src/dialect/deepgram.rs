@@ -4,6 +4,7 @@
 //! from browsers, the subprotocols `token, KEY` or `bearer, TOKEN`. They read `err_code` and
 //! `err_msg`.
 
+use http::StatusCode;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
@@ -11,7 +12,7 @@ use crate::speech::{Field, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, Route, SPEAK, any_key, json, query, route};
+use super::route::{READ_MODELS, Route, SPEAK, any_key, json, mint, query, route};
 use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
@@ -66,10 +67,17 @@ const ROUTES: &[Route] = &[
     any_key("GET", "/v1/status/*"),
     route("GET", "/v1/models", READ_MODELS),
     route("GET", "/v1/models/*", READ_MODELS),
+    mint("/v1/auth/grant"),
 ];
 
 fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
-    let (code, message) = match kind.status().as_u16() {
+    let status = match kind {
+        // The only documented code for an account without credit; it is that of speech to text.
+        DenialKind::QuotaExhausted => StatusCode::PAYMENT_REQUIRED,
+        _ => kind.status(),
+    };
+    let (code, message) = match status.as_u16() {
+        402 => ("ASR_PAYMENT_REQUIRED".to_owned(), sentence(kind)),
         401 => ("INVALID_AUTH".to_owned(), "Invalid credentials."),
         403 => {
             let message = match kind {
@@ -91,5 +99,6 @@ fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
             "{{\"err_code\":\"{code}\",\"err_msg\":\"{message}\",\"request_id\":\"{request_id}\"}}"
         ),
     )
+    .status(status)
     .challenge("Token")
 }

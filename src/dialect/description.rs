@@ -92,5 +92,8 @@ fn in_header(name: &HeaderName, form: &Form) -> String {
             format!("`{shown}: {scheme} KEY` in exactly this case")
         }
         Form::Basic => format!("`{shown}: Basic base64(ID:SECRET)`"),
+        Form::Signature(scheme, _) => {
+            format!("`{shown}: {scheme} PARAMETERS`, a signature, on a request for a token")
+        }
     }
 }

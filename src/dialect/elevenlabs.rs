@@ -1,6 +1,7 @@
 //! ElevenLabs (`POST /v1/text-to-speech/{voice_id}`, WebSocket `…/stream-input`).
 //!
-//! Its client sends the raw header `xi-api-key` and reads `detail.status` and `detail.message`.
+//! Its client sends the raw header `xi-api-key`; from browsers, `?single_use_token=` on a WebSocket.
+//! It reads `detail.status` and `detail.message`.
 
 use http::{HeaderName, StatusCode};
 use voxgate_core::denial::DenialKind;
@@ -9,7 +10,9 @@ use crate::speech::{Field, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, json, path, query, route};
+use super::route::{
+    READ_MODELS, READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, json, mint, path, query, route,
+};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const XI_API_KEY: HeaderName = HeaderName::from_static("xi-api-key");
@@ -20,7 +23,11 @@ pub(super) static CONCURRENCY_FIELDS: [HeaderName; 2] = [
     HeaderName::from_static("maximum-concurrent-requests"),
 ];
 
-static CARRIERS: [CredentialLocation; 1] = [CredentialLocation::Header(XI_API_KEY, &[Form::Raw])];
+static CARRIERS: [CredentialLocation; 2] = [
+    CredentialLocation::Header(XI_API_KEY, &[Form::Raw]),
+    // A token of `POST /v1/single-use-token/tts_websocket`.
+    CredentialLocation::Query("single_use_token"),
+];
 
 pub(super) static PROFILE: Profile = Profile {
     name: "elevenlabs",
@@ -88,6 +95,7 @@ const ROUTES: &[Route] = &[
     route("GET", "/v1/user", READ_USAGE),
     route("GET", "/v1/user/*", READ_USAGE),
     route("GET", "/v1/usage/*", READ_USAGE),
+    mint("/v1/single-use-token/{type}"),
 ];
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
@@ -95,10 +103,12 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
     // not found.
     let http = match kind {
         DenialKind::VoiceNotAllowed => StatusCode::NOT_FOUND,
+        DenialKind::QuotaExhausted => StatusCode::UNAUTHORIZED,
         _ => kind.status(),
     };
     let status = match http.as_u16() {
         404 if kind == DenialKind::VoiceNotAllowed => "voice_not_found",
+        _ if kind == DenialKind::QuotaExhausted => "quota_exceeded",
         401 => "invalid_api_key",
         403 => "missing_permissions",
         429 => "too_many_concurrent_requests",

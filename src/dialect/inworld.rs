@@ -1,7 +1,8 @@
 //! Inworld (`POST /tts/v1/voice`, WebSocket `/tts/v1/voice:streamBidirectional`).
 //!
 //! Its API documents the credential as `Authorization: Basic base64(id:secret)`, and as a token in
-//! `Authorization: Bearer` or the subprotocol `bearer_TOKEN`. Refusals are gRPC status codes in
+//! `Authorization: Bearer` or the subprotocol `bearer_TOKEN`. Its SDKs sign their requests for a
+//! token (`IW1-HMAC-SHA256`) instead of presenting the key. Refusals are gRPC status codes in
 //! JSON, and an unknown key is refused with 403. The permissions of a key concern the Voice API and
 //! the Router API only; a realtime key opens only sessions.
 
@@ -14,14 +15,21 @@ use crate::speech::{Field, SpeechProfile, Stickiness};
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::grpc;
 use super::refusal::sentence;
-use super::route::{READ_VOICES, Route, WRITE_VOICES, any_key, json, route};
+use super::route::{READ_VOICES, Route, WRITE_VOICES, any_key, json, mint, route};
 use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 pub(super) static PROFILE: Profile = Profile {
     name: "inworld",
     credential_locations: &[
-        CredentialLocation::Header(AUTHORIZATION, &[Form::Basic, Form::Scheme("Bearer", Case::Any)]),
+        CredentialLocation::Header(
+            AUTHORIZATION,
+            &[
+                Form::Basic,
+                Form::Scheme("Bearer", Case::Any),
+                Form::Signature("IW1-HMAC-SHA256", &SIGNED),
+            ],
+        ),
         CredentialLocation::Subprotocol(Offer::Prefix("bearer_")),
     ],
     canonical: as_it_is,
@@ -31,6 +39,14 @@ pub(super) static PROFILE: Profile = Profile {
     retry: Retry::Bounded,
     routes: ROUTES,
 };
+
+/// Requests for a token that a client may sign instead of presenting its key. The path is not part
+/// of the signature, so a signature counts nowhere else.
+const SIGNED: [&str; 3] = [
+    "/auth/v1/tokens/token:generate",
+    "/v1/sessionTokens/token:generate",
+    "/ai.inworld.engine.WorldEngine/GenerateToken",
+];
 
 const READ_ROUTERS: &str = "router:read";
 const WRITE_ROUTERS: &str = "router:write";
@@ -95,6 +111,10 @@ const ROUTES: &[Route] = &[
     route("POST", "/v1/routers/*", WRITE_ROUTERS),
     route("PATCH", "/v1/routers/*", WRITE_ROUTERS),
     route("DELETE", "/v1/routers/*", WRITE_ROUTERS),
+    mint("/auth/v1/tokens"),
+    mint(SIGNED[0]),
+    mint(SIGNED[1]),
+    mint(SIGNED[2]),
 ];
 
 fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {

@@ -6,7 +6,7 @@
 //! `x-vapi-secret`. Refusals have the documented `error` object, and also the fields that newer
 //! clients read.
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
@@ -128,6 +128,11 @@ fn without_region(key: &[u8]) -> &[u8] {
 }
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
+    if kind == DenialKind::QuotaExhausted {
+        let body = "{\"error\":\"Insufficient credits\",\"error_code\":\"INSUFFICIENT_CREDITS\",\
+                    \"code\":402}";
+        return Refusal::json(kind, body.to_owned()).status(StatusCode::PAYMENT_REQUIRED);
+    }
     let status = kind.status().as_u16();
     let code = word(kind);
     let message = match status {

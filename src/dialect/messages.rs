@@ -85,9 +85,10 @@ impl Dialect {
             _ => None,
         });
         let before = vendor.presented_digest(request);
+        let path = request.uri().path().to_owned();
         for value in &values {
             let value = value.to_str().unwrap_or_default();
-            let value = in_form(form.unwrap_or_default(), value);
+            let value = in_form(form.unwrap_or_default(), value, &path);
             let repeats = values.len() == 1
                 && before.as_ref().is_some_and(|before| {
                     let digest = vendor.digest_of_value(&value);
@@ -118,10 +119,10 @@ impl Dialect {
 }
 
 /// The value in one of these forms: as it is, or with the scheme of the first one.
-fn in_form(forms: &[Form], value: &str) -> String {
+fn in_form(forms: &[Form], value: &str, path: &str) -> String {
     let is_in_form = forms
         .iter()
-        .any(|form| form.parse(value.as_bytes()).is_some());
+        .any(|form| form.parse(value.as_bytes(), path).is_some());
     match forms.first() {
         Some(Form::Scheme(scheme, _)) if !is_in_form => format!("{scheme} {value}"),
         Some(Form::Basic) if !is_in_form => format!("Basic {value}"),

@@ -32,6 +32,8 @@ use self::credential_location::{Canonical, Credential, CredentialLocation, Form}
 use self::refusal::{Refusal, Retry};
 use self::route::Route;
 
+#[doc(hidden)]
+pub use self::basic::id as basic_id;
 pub use self::caller_key::IssuedKey;
 #[doc(hidden)]
 pub use self::description::Description;
@@ -159,7 +161,7 @@ impl Dialect {
                 });
             }
         }
-        policy
+        policy.rule(route::NEUTRAL_MINT.rule())
     }
 
     /// The dialect of `request`: this one, or the one that `Auto` recognizes.

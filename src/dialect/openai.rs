@@ -11,7 +11,7 @@ use crate::speech::{Field, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, json, query, route};
+use super::route::{READ_MODELS, READ_VOICES, Route, SPEAK, json, mint, query, route};
 use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
@@ -107,10 +107,12 @@ const ROUTES: &[Route] = &[
     route("GET", "/v1/models/{model%2F}", READ_MODELS),
     route("GET", "/v1/models/*", READ_MODELS),
     route("GET", "/v1/realtime", "realtime").realtime().speech(&REALTIME),
+    mint("/v1/realtime/client_secrets"),
 ];
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
     let (error, code) = match kind.status().as_u16() {
+        _ if kind == DenialKind::QuotaExhausted => ("insufficient_quota", "insufficient_quota"),
         401 => ("invalid_request_error", "invalid_api_key"),
         429 => ("requests", "rate_limit_exceeded"),
         500.. => ("server_error", word(kind)),

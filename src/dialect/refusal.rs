@@ -9,6 +9,7 @@ use voxgate_core::denial::{Denial, DenialKind};
 use voxgate_core::request_id::{RequestId, X_REQUEST_ID};
 
 use super::{Profile, grpc};
+use crate::rate_limit::QuotaFields;
 
 /// The properties of a request that determine the form of its refusal. Create it before the request
 /// is forwarded.
@@ -50,6 +51,12 @@ impl Refusal {
             body: Cow::Owned(body),
             challenge: None,
         }
+    }
+
+    /// The vendor's own status, in place of the kind's.
+    pub(super) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
     }
 
     /// The challenge of a 401 (RFC 9110 §11.6.1).
@@ -101,9 +108,16 @@ pub(super) fn respond(
         true => grpc::refuse(told),
         false => http((profile.refuse)(told, context)),
     };
+    // A quota that is answered with 401 or 402 is not a reason to retry.
+    let may_retry = [
+        StatusCode::OK, // gRPC, whose status is in a trailer
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
+    let may_retry = told != DenialKind::QuotaExhausted || may_retry.contains(&response.status());
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, context.request_id.to_header_value());
-    if let Some(wait) = denial.retry_after() {
+    if let Some(wait) = denial.retry_after().filter(|_| may_retry) {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         profile.retry.write(seconds, headers);
     } else if profile.retry == Retry::Header && denial.kind() == DenialKind::UpstreamTimeout {
@@ -111,6 +125,11 @@ pub(super) fn respond(
         headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     response.extensions_mut().insert(denial.kind());
+    if let Some([policy, limit]) = denial.quota_fields().cloned() {
+        response
+            .extensions_mut()
+            .insert(QuotaFields { policy, limit });
+    }
     response
 }
 

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use http::StatusCode;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
@@ -122,7 +123,9 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         | Kind::MistypedCredential
         | Kind::DisabledCredential
         | Kind::ExpiredCredential
-        | Kind::NotYetValidCredential => "invalid api key",
+        | Kind::NotYetValidCredential
+        | Kind::InvalidToken => "invalid api key",
+        Kind::QuotaExhausted => "invalid subscription",
         Kind::InsufficientScope
         | Kind::AddressNotAllowed
         | Kind::VoiceNotAllowed
@@ -148,11 +151,15 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         Kind::NoUpstream => "not found",
         Kind::UpstreamUnreachable => "bad gateway: the TTS server cannot be reached",
         Kind::UpstreamTimeout => "gateway timeout: the TTS server did not answer in time",
+        Kind::UpstreamUnavailable => "service unavailable: no TTS server is available",
         Kind::InternalError => "internal server error",
         other => other.sentence(),
     };
     Refusal {
-        status: kind.status(),
+        status: match kind {
+            Kind::QuotaExhausted => StatusCode::UNAUTHORIZED,
+            _ => kind.status(),
+        },
         content_type: "text/plain",
         body: Cow::Borrowed(body),
         challenge: None,

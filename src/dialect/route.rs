@@ -11,6 +11,7 @@ pub(super) struct Route {
     path: &'static str,
     scope: Option<&'static str>,
     realtime: bool,
+    mints: bool,
     speech: Option<&'static SpeechProfile>,
 }
 
@@ -19,6 +20,7 @@ pub(super) const READ_VOICES: &str = "voices:read";
 pub(super) const WRITE_VOICES: &str = "voices:write";
 pub(super) const READ_MODELS: &str = "models:read";
 pub(super) const READ_USAGE: &str = "usage:read";
+pub(super) const MINT_TOKENS: &str = "tokens:mint";
 
 /// A pointer into a JSON body or message.
 pub(super) const fn json(pointer: &'static str) -> Place {
@@ -57,6 +59,7 @@ pub(super) const fn route(method: &'static str, path: &'static str, scope: &'sta
         path,
         scope: Some(scope),
         realtime: false,
+        mints: false,
         speech: None,
     }
 }
@@ -68,9 +71,21 @@ pub(super) const fn any_key(method: &'static str, path: &'static str) -> Route {
         path,
         scope: None,
         realtime: false,
+        mints: false,
         speech: None,
     }
 }
+
+/// Asks for a token. Where tokens are made here, a realtime key may ask: it exists to mint tokens for
+/// its clients. Otherwise the scope is required of every key.
+pub(super) const fn mint(path: &'static str) -> Route {
+    let mut route = route("POST", path, MINT_TOKENS).realtime();
+    route.mints = true;
+    route
+}
+
+/// The request for a token that clients of every vendor can send.
+pub(super) const NEUTRAL_MINT: Route = mint("/voxgate/v1/tokens");
 
 impl Route {
     /// Also allows realtime keys.
@@ -93,6 +108,9 @@ impl Route {
         if let Some(profile) = self.speech {
             rule = rule.with_speech(profile.clone());
         }
-        if self.realtime { rule.realtime() } else { rule }
+        if self.realtime {
+            rule = rule.realtime();
+        }
+        if self.mints { rule.minting() } else { rule }
     }
 }

@@ -109,6 +109,11 @@ fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
         (DenialKind::MissingCredential, _) => {
             "{\"message\":\"Unauthorized: No tokens provided\"}".to_owned()
         }
+        (DenialKind::QuotaExhausted, _) => format!(
+            "{{\"error\":\"{}\",\"request_id\":\"{}\"}}",
+            sentence(kind),
+            context.request_id
+        ),
         (_, 401) => {
             "{\"error\":\"Unauthorized\",\"message\":\"Bearer token is missing or invalid.\"}"
                 .to_owned()

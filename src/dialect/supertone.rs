@@ -4,7 +4,7 @@
 //! `status_code`, but its examples use `statusCode`. The official clients raise their typed error
 //! only if `status_code` is present, so that the refusal has both.
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use voxgate_core::denial::DenialKind;
 
 use crate::speech::{Field, SpeechProfile};
@@ -53,14 +53,18 @@ const ROUTES: &[Route] = &[
 ];
 
 fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
-    let status = kind.status().as_u16();
+    let http = match kind {
+        DenialKind::QuotaExhausted => StatusCode::PAYMENT_REQUIRED,
+        _ => kind.status(),
+    };
+    let status = http.as_u16();
     let message = match status {
         401 => "Invalid API Key",
         403 => "Permission denied",
         429 => "rate limit exceeded",
         _ => sentence(kind),
     };
-    let error = reason(kind);
+    let error = http.canonical_reason().unwrap_or(reason(kind));
     Refusal::json(
         kind,
         format!(
@@ -68,4 +72,5 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
              \"statusCode\":{status},\"status_code\":{status}}}}}"
         ),
     )
+    .status(http)
 }

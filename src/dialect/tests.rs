@@ -5,6 +5,8 @@ use http::{HeaderValue, Version};
 use voxgate_core::request_id::RequestId;
 
 use super::*;
+use crate::policy::Rule;
+use crate::principal::{KeyKind, Principal, Scope};
 
 fn request(uri: &str, headers: &[(&str, &str)]) -> Request<()> {
     let mut builder = Request::builder().uri(uri);
@@ -524,4 +526,76 @@ fn a_grpc_call_is_refused_in_the_form_of_grpc_in_every_dialect() {
         assert_eq!(response.headers()["grpc-status"], "16", "{dialect}");
         assert!(response.headers().contains_key("x-request-id"), "{dialect}");
     }
+}
+
+#[test]
+fn a_signature_counts_where_tokens_are_made_and_is_not_a_key() {
+    let parameters = "ApiKey=k,DateTime=20260101000000,Nonce=0123456789a,Signature=ab";
+    let signed = format!("IW1-HMAC-SHA256 {parameters}");
+    let signed = [("authorization", signed.as_str())];
+    for path in [
+        "/auth/v1/tokens/token:generate",
+        "/v1/sessionTokens/token:generate",
+        "/ai.inworld.engine.WorldEngine/GenerateToken",
+    ] {
+        let request = request(path, &signed);
+        let credential = Dialect::Inworld.credential(&request).expect("a credential");
+        assert!(credential.presented().is_signature());
+        assert_eq!(credential.presented().expose(), parameters.as_bytes());
+    }
+    for path in [
+        "/auth/v1/tokens",
+        "/tts/v1/voice",
+        "/auth/v1/tokens/token%3Agenerate",
+        "/",
+    ] {
+        let refused = read(Dialect::Inworld, &request(path, &signed));
+        assert_eq!(refused, Err(DenialKind::MalformedCredential), "{path}");
+    }
+    let lower = [("authorization", "iw1-hmac-sha256 ApiKey=k")];
+    let refused = read(
+        Dialect::Inworld,
+        &request("/auth/v1/tokens/token:generate", &lower),
+    );
+    assert_eq!(refused, Err(DenialKind::MalformedCredential));
+    // A key that has the text of a signature is a key.
+    let basic = [(
+        "authorization",
+        "Basic SVcxLUhNQUMtU0hBMjU2IEFwaUtleT1rOng=",
+    )];
+    let request = request("/auth/v1/tokens/token:generate", &basic);
+    let credential = Dialect::Inworld.credential(&request).expect("a credential");
+    assert!(!credential.presented().is_signature());
+}
+
+#[test]
+fn who_may_ask_for_a_token_depends_on_who_makes_it() {
+    let may = |policy: &Policy, principal: &Principal, path: &str| {
+        let request = Request::post(path).body(()).expect("a request");
+        policy
+            .authorize(principal, &request, "deepgram", false)
+            .is_ok()
+    };
+    let forwarded = Dialect::Deepgram.policy();
+    let made_here = forwarded.clone().with_minting();
+    let anyone = Principal::new("a");
+    let realtime = anyone.clone().with_kind(KeyKind::Realtime);
+    let scoped = |scope| anyone.clone().with_scopes(Scope::new(scope));
+    for (principal, if_forwarded, if_made_here) in [
+        (&anyone, false, true),
+        (&realtime, false, true),
+        (&scoped("tokens:mint"), true, true),
+        (&scoped("tts:synthesize"), false, false),
+    ] {
+        for path in ["/v1/auth/grant", "/voxgate/v1/tokens"] {
+            let asks = |policy: &Policy| may(policy, principal, path);
+            assert_eq!(asks(&forwarded), if_forwarded, "{principal:?} {path}");
+            assert_eq!(asks(&made_here), if_made_here, "{principal:?} {path}");
+        }
+    }
+    // An explicit rule of the operator stays one, and the other routes are as before.
+    let rule = Rule::new("POST", "/v1/auth/grant").with_explicit_scope("tokens:mint");
+    let own = Policy::default().rule(rule).with_minting();
+    assert!(!may(&own, &anyone, "/v1/auth/grant"));
+    assert!(may(&forwarded, &anyone, "/v1/speak"));
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use voxgate_core::error::{ConfigError, Problem};
 
 use crate::dialect::{DEPLOYMENT_VARIABLES, Dialect};
-use crate::keys::{Key, KeyRing, KeysFile, Loaded, MISTYPED, Source, is_mistyped, is_weak};
+use crate::keys::{
+    Key, KeyRing, KeysFile, Loaded, MISTYPED, Source, is_mistyped, is_weak, read_secrets,
+};
 use crate::policy::Policy;
 use crate::principal::Principal;
 use crate::secret::Secret;
@@ -113,7 +115,8 @@ impl Reading {
                         *listed = listed.clone().disabled(true);
                     }
                 }
-                let (keys, notices) = file.into_parts();
+                let (mut keys, mut notices) = file.into_parts();
+                read_secrets(&mut keys, name, problems, &mut notices);
                 self.keys.extend(keys);
                 self.notices.extend(notices);
             }

@@ -89,6 +89,12 @@ impl LimitSettings {
         (self.queue > 0).then_some((self.queue, self.queue_timeout))
     }
 
+    /// Whether responses have the header fields of limits and quotas.
+    #[must_use]
+    pub fn header_fields(&self) -> bool {
+        self.header_fields
+    }
+
     /// How often authentication may fail from one address in a minute; `None` without a limit.
     #[must_use]
     pub fn auth_failures(&self) -> Option<NonZeroU32> {

@@ -189,6 +189,12 @@ impl Settings {
         principals
     }
 
+    /// Whether a key or an account has a quota.
+    #[must_use]
+    pub fn has_quotas(&self) -> bool {
+        self.keys.principals().any(Principal::has_quotas)
+    }
+
     /// The limits in addition to those of keys and accounts.
     #[must_use]
     pub fn limits(&self) -> &LimitSettings {
@@ -199,6 +205,13 @@ impl Settings {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Lets keys ask for tokens, as [`Policy::with_minting`] says.
+    #[must_use]
+    pub fn with_minting(mut self) -> Self {
+        self.policy = self.policy.with_minting();
+        self
     }
 
     /// The public methods and paths, such as `GET /health`.

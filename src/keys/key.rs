@@ -9,6 +9,7 @@ use crate::principal::Principal;
 use crate::secret::{Digest, Secret};
 
 use super::revocation::{InvalidRevocation, Revocation};
+use super::signing::SigningFile;
 
 /// The hexadecimal digits of a [fingerprint](Key::fingerprint).
 pub(super) const FINGERPRINT_DIGITS: usize = 12;
@@ -25,6 +26,8 @@ pub struct Key {
     /// Where it stands in its file.
     pub(super) line: Option<NonZeroU32>,
     pub(super) created: Option<SystemTime>,
+    /// With which its requests are signed, if it may sign.
+    pub(super) signing: Option<SigningFile>,
 }
 
 impl Key {
@@ -46,6 +49,7 @@ impl Key {
             in_the_clear: false,
             line: None,
             created: None,
+            signing: None,
         }
     }
 

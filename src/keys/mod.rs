@@ -12,8 +12,11 @@ mod reload;
 mod revocation;
 mod ring;
 mod shared;
+mod signing;
 mod strength;
 mod token;
+#[cfg(feature = "token")]
+mod token_keys;
 mod version;
 
 pub use self::change::{KeyChange, RingChange};
@@ -25,6 +28,10 @@ pub(crate) use self::reload::{Loaded, Source};
 pub use self::revocation::{InvalidRevocation, Revocation, RevocationEffect};
 pub use self::ring::KeyRing;
 pub use self::shared::{SharedKeyRing, WeakKeyRing};
+pub use self::signing::SigningSecret;
+pub(crate) use self::signing::read_secrets;
 pub(crate) use self::strength::is_weak;
 pub use self::token::generate_key;
 pub(crate) use self::token::{MISTYPED, find as find_token, is_mistyped};
+#[cfg(feature = "token")]
+pub use self::token_keys::TokenKeys;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Ready;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use voxgate_core::declassify::declassify;
@@ -20,6 +21,7 @@ use crate::verify::{Verdict, Verify, VerifyOutcome};
 use super::file::KeysFile;
 use super::key::Key;
 use super::revocation::{Revocation, RevocationEffect};
+use super::signing::SigningSecret;
 use super::token;
 use super::version::RingDigest;
 
@@ -39,6 +41,11 @@ pub struct KeyRing {
     digest: RingDigest,
     /// The ids of the keys that were revoked after the ring was made.
     revoked: BTreeSet<String>,
+    /// The secrets of keys that sign, by the id that a signature names.
+    signing: Arc<HashMap<Box<str>, SigningSecret>>,
+    /// Where in `principals` the key with each hash of an id is. It is made when tokens, which name
+    /// their key by its id, are looked up.
+    ids: OnceLock<Arc<HashMap<u64, u32>>>,
 }
 
 /// Where the principal with a keyed hash is. The hash is not hashed again.
@@ -91,6 +98,7 @@ impl KeyRing {
                 break (hasher, index);
             }
         };
+        let signing = signing_secrets(&keys, file, &mut problems);
         let mut digest = RingDigest::default();
         let mut principals = Vec::with_capacity(index.len() + 1);
         principals.push(Principal::new("").known_by(Digest::of(b"")).disabled(true));
@@ -107,6 +115,8 @@ impl KeyRing {
             keys: count,
             digest,
             revoked: BTreeSet::new(),
+            signing: Arc::new(signing),
+            ids: OnceLock::new(),
         };
         ConfigError::check(Some(ring), problems)
     }
@@ -132,6 +142,8 @@ impl KeyRing {
     /// burst = 100
     /// concurrency = 8                  # requests and tunnels in flight
     /// labels = { team = "ivr" }        # for attribution
+    /// # Inworld's SDKs sign requests for tokens. The file holds the whole key, `id:secret`.
+    /// signing_secret_file = "/run/secrets/ivr-prod"
     ///
     /// [[account]]                      # what its keys share
     /// id = "acme"
@@ -215,6 +227,8 @@ impl KeyRing {
                 .cloned()
                 .chain(ids.iter().map(|id| (*id).to_owned()))
                 .collect(),
+            signing: Arc::clone(&self.signing),
+            ids: self.ids.clone(),
         };
         let mut revoked = revoked;
         revoked.dedup_by(|a, b| a.id() == b.id());
@@ -265,6 +279,51 @@ impl KeyRing {
         )
     }
 
+    /// The secret of the key that a signature names by this id, and the key as it is now. `None` if
+    /// no key that signs has this id.
+    #[must_use]
+    pub fn signing_secret(&self, id: &str) -> Option<(&SigningSecret, Verdict)> {
+        let secret = self.signing.get(id)?;
+        Some((secret, self.find(secret.digest(), SystemTime::now())))
+    }
+
+    /// Whether at least one key may sign requests.
+    #[must_use]
+    pub fn has_signing(&self) -> bool {
+        !self.signing.is_empty()
+    }
+
+    /// The key with this id, if it is valid and enabled: the key behind a token.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such key, or it does not count.
+    pub fn find_id(&self, id: &str) -> Verdict {
+        let at = self.ids().get(&self.hasher.hash_one(id)).copied();
+        let found = at.and_then(|at| self.principals.get(at as usize));
+        let found = found.filter(|principal| principal.id() == id);
+        let principal = found.unwrap_or(&self.principals[0]);
+        Self::verdict(principal, found.is_some(), SystemTime::now())
+    }
+
+    fn ids(&self) -> &HashMap<u64, u32> {
+        self.ids.get_or_init(|| {
+            let numbered = (0_u32..).zip(&self.principals).skip(1);
+            let ids = numbered.map(|(at, key)| (self.hasher.hash_one(key.id()), at));
+            Arc::new(ids.collect())
+        })
+    }
+
+    /// Prepares [`find_id`](Self::find_id), which takes time for a million keys.
+    pub(super) fn prepare_ids(&self) {
+        _ = self.ids();
+    }
+
+    /// Whether keys are looked up by their id.
+    pub(super) fn has_ids(&self) -> bool {
+        self.ids.get().is_some()
+    }
+
     /// Whether at least one key is valid and enabled.
     pub(crate) fn has_active(&self) -> bool {
         let mut keys = self.principals();
@@ -278,7 +337,8 @@ impl KeyRing {
     }
 
     fn look_up(&self, presented: RawCredential<'_>, now: SystemTime) -> Verdict {
-        if !presented.is_plausible() {
+        // A signature is checked by a verifier that knows the secret; its text is not a key.
+        if !presented.is_plausible() || presented.is_signature() {
             return Err(Denial::unknown_credential());
         }
         if token::is_mistyped(presented.expose()) {
@@ -312,6 +372,10 @@ impl KeyRing {
     /// a caller who is refused learns from the time neither which it is nor whether the key exists.
     fn find(&self, digest: &Digest, now: SystemTime) -> Verdict {
         let (principal, matches) = self.candidate(digest);
+        Self::verdict(principal, matches, now)
+    }
+
+    fn verdict(principal: &Principal, matches: bool, now: SystemTime) -> Verdict {
         let (principal, state) = (principal.clone(), principal.state(now));
         let kind = match state {
             _ if !matches => DenialKind::UnknownCredential,
@@ -346,6 +410,31 @@ fn repeated_ids(keys: &[Key], file: &str) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// The secrets of the keys that sign. No two may have one id, because the id says which secret a
+/// signature was made with.
+fn signing_secrets(
+    keys: &[Key],
+    file: &str,
+    problems: &mut Vec<Problem>,
+) -> HashMap<Box<str>, SigningSecret> {
+    let mut first: HashMap<&str, &Key> = HashMap::new();
+    let mut secrets = HashMap::new();
+    for key in keys {
+        let signing = key.signing.as_ref();
+        let Some(secret) = signing.and_then(|signing| signing.secret.as_deref()) else {
+            continue;
+        };
+        match first.entry(secret.id()) {
+            Slot::Vacant(free) => _ = free.insert(key),
+            Slot::Occupied(other) => {
+                problems.push(key.repeats("id in its signing_secret_file", other.get(), file));
+            }
+        }
+        secrets.insert(secret.id().into(), secret.clone());
+    }
+    secrets
 }
 
 /// Where in a ring the principal with each keyed hash of a digest is, and the keys whose digest is

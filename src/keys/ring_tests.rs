@@ -1,7 +1,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::principal::Validity;
+use crate::keys::SharedKeyRing;
+use crate::principal::{Scope, Validity};
 use crate::secret::Secret;
 
 fn key(id: &str, secret: &str) -> Key {
@@ -151,10 +152,7 @@ fn a_digest_tells_rings_apart_and_says_nothing_of_secrets_in_the_clear() {
         vec![of("b", Principal::new("a"))],
         vec![of("a", Principal::new("b"))],
         vec![a().disabled(true)],
-        vec![of(
-            "a",
-            Principal::new("a").with_scopes::<crate::principal::Scope>([]),
-        )],
+        vec![of("a", Principal::new("a").with_scopes::<Scope>([]))],
     ] {
         assert_ne!(first, digest(other));
     }
@@ -216,4 +214,15 @@ fn what_became_of_each_key_is_told() {
         (KeyChange::Removed, "gone"),
     ];
     assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_shared_ring_needs_a_policy_when_its_ring_does() {
+    let secret = Secret::new("secret-a").expect("a secret");
+    let scoped = Principal::new("a").with_scopes(Scope::new("tts:synthesize"));
+    let limited = || KeyRing::new([Key::from_secret(&secret, scoped.clone())]).expect("a ring");
+    let shared = SharedKeyRing::new(KeyRing::new([key("a", "secret-a")]).expect("a ring"));
+    assert!(!shared.needs_policy());
+    shared.replace(limited());
+    assert!(shared.needs_policy() && limited().needs_policy());
 }

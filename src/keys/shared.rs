@@ -178,6 +178,10 @@ impl SharedKeyRing {
     /// Puts a ring in force, and returns the one before.
     fn put(&self, ring: KeyRing) -> Arc<KeyRing> {
         let new = Arc::new(ring);
+        if self.0.current.load().has_ids() {
+            // On this thread, so that no request waits for it.
+            new.prepare_ids();
+        }
         let old = self.0.current.swap(Arc::clone(&new));
         let generation = 1 + self.0.generation.fetch_add(1, Ordering::Relaxed);
         let observers = lock(&self.0.observers);
@@ -282,6 +286,10 @@ impl Verify for SharedKeyRing {
         now: SystemTime,
     ) -> VerifyOutcome<Self::Future> {
         self.0.current.load().verify_at(presented, now)
+    }
+
+    fn needs_policy(&self) -> bool {
+        self.0.current.load().needs_policy()
     }
 }
 

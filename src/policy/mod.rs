@@ -39,8 +39,8 @@ pub use voxgate_speech::Place;
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     rules: Vec<Rule>,
-    /// Whether a rule requires a scope of every principal.
-    has_explicit_scopes: bool,
+    /// Where in `rules` those are that require a scope of every principal.
+    explicit: Vec<usize>,
     public: Vec<(Box<str>, Box<str>)>,
 }
 
@@ -64,9 +64,34 @@ impl Policy {
     /// Adds a rule after the existing rules.
     #[must_use]
     pub fn rule(mut self, rule: Rule) -> Self {
-        self.has_explicit_scopes |= rule.is_explicit();
+        if rule.is_explicit() {
+            self.explicit.push(self.rules.len());
+        }
         self.rules.push(rule);
         self
+    }
+
+    pub(crate) fn insert_first(&mut self, rule: Rule) {
+        self.rules.insert(0, rule);
+        self.find_explicit();
+    }
+
+    /// Lets keys without scopes, and realtime keys, ask for tokens in the vendors' APIs: for a server
+    /// that makes these tokens itself, and does not forward the requests.
+    ///
+    /// Without it, the rules of a dialect require the scope `tokens:mint` of every key: the server
+    /// behind would make a token whose rights are not those of the key.
+    #[must_use]
+    pub fn with_minting(mut self) -> Self {
+        self.rules.iter_mut().for_each(Rule::open_minting);
+        self.find_explicit();
+        self
+    }
+
+    fn find_explicit(&mut self) {
+        let rules = self.rules.iter().enumerate();
+        let explicit = rules.filter(|(_, rule)| rule.is_explicit());
+        self.explicit = explicit.map(|(at, _)| at).collect();
     }
 
     /// Adds the rules of a policy file before the existing rules:
@@ -95,8 +120,8 @@ impl Policy {
         let file::PolicyFile { mut rules, rest } = file::load(path.as_ref())?;
         rules.append(&mut self.rules);
         rules.extend(rest);
-        self.has_explicit_scopes = rules.iter().any(Rule::is_explicit);
         self.rules = rules;
+        self.find_explicit();
         Ok(self)
     }
 
@@ -149,7 +174,7 @@ impl Policy {
         reads_bodies: bool,
     ) -> Result<(), DenialKind> {
         if principal.is_unlimited() {
-            if !self.has_explicit_scopes() {
+            if !self.names_explicitly(request.method(), request.uri().path()) {
                 return Ok(());
             }
             let rule = self.rule_of(request, dialect);
@@ -169,9 +194,11 @@ impl Policy {
         self.rule_for(request.method(), request.uri().path(), dialect)
     }
 
-    /// Whether a rule requires a scope of every principal.
-    pub(crate) fn has_explicit_scopes(&self) -> bool {
-        self.has_explicit_scopes
+    /// Whether a rule that names this request requires a scope of every principal. A rule before it
+    /// may decide instead.
+    pub(crate) fn names_explicitly(&self, method: &Method, path: &str) -> bool {
+        let mut rules = self.explicit.iter().map(|at| &self.rules[*at]);
+        rules.any(|rule| rule.names(method, path))
     }
 
     /// Whether a path with encoded slashes may be judged as it is written: a rule names it, and the

@@ -34,6 +34,8 @@ pub struct Rule {
     scope: Option<Box<str>>,
     /// A principal without scopes is refused, too.
     explicit: bool,
+    /// It names requests for tokens: see [`Policy::with_minting`](super::Policy::with_minting).
+    mints: bool,
     realtime: bool,
     speech: Option<Arc<Reader>>,
     /// The name of the only dialect whose requests the rule applies to. `None` for all.
@@ -107,6 +109,7 @@ impl Rule {
             pattern: pattern.into(),
             scope: None,
             explicit: false,
+            mints: false,
             realtime: false,
             speech: None,
             dialect: None,
@@ -117,6 +120,18 @@ impl Rule {
     pub(crate) fn of_dialect(mut self, name: &'static str) -> Self {
         self.dialect = Some(name);
         self
+    }
+
+    /// Names requests for tokens. The scope is required of every key, unless tokens are made here.
+    pub(crate) fn minting(mut self) -> Self {
+        self.mints = true;
+        self.explicit = true;
+        self
+    }
+
+    /// Tokens are made here: the scope is required of keys that are limited to scopes.
+    pub(super) fn open_minting(&mut self) {
+        self.explicit &= !self.mints;
     }
 
     /// Requires `scope` of keys that are limited to scopes.

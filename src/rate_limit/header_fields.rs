@@ -83,17 +83,41 @@ impl HeaderFields {
     }
 
     /// Replaces both fields of the inner service, because the remainder of a limit is useless
-    /// without its policy.
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+    /// without its policy. Returns whether there are fields.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) -> bool {
         let fields = [(POLICY, &self.policy), (LIMIT, &self.limit)];
         if fields.iter().all(|(_, value)| value.is_none()) {
-            return;
+            return false;
         }
         for (name, value) in fields {
             match value {
                 Some(value) => _ = headers.insert(name, value.clone()),
                 None => _ = headers.remove(name),
             }
+        }
+        true
+    }
+}
+
+/// More members of `RateLimit-Policy` and `RateLimit`, in the extensions of a response: those of the
+/// caller's quotas. The layer adds them to the members of the limits.
+#[derive(Clone, Debug)]
+pub struct QuotaFields {
+    /// Members of `RateLimit-Policy`.
+    pub policy: HeaderValue,
+    /// Members of `RateLimit`.
+    pub limit: HeaderValue,
+}
+
+impl QuotaFields {
+    /// Adds the members to those of the limits. Without limits, they replace the fields of the inner
+    /// service.
+    pub(crate) fn add(self, headers: &mut HeaderMap, has_limits: bool) {
+        for (name, value) in [(POLICY, self.policy), (LIMIT, self.limit)] {
+            let limits = headers.get(&name).filter(|_| has_limits);
+            let both = limits.map(|limits| [limits.as_bytes(), b", ", value.as_bytes()].concat());
+            let both = both.and_then(|both| HeaderValue::from_bytes(&both).ok());
+            headers.insert(name, both.unwrap_or(value));
         }
     }
 }

@@ -28,15 +28,17 @@ mod permit;
 mod request;
 
 pub use voxgate_limits::{
-    AcquireError, AcquireFuture, AcquireRequest, Decision, Granted, Lease, Limit, LimitExceeded,
-    LimitScope, LimitStore, Limits, Rate, RateRemaining, Remaining, ScopeRemaining, StoreStatus,
-    WaitPermission, WaitPlace, WaitQueue,
+    AcquireError, AcquireFuture, AcquireRequest, Amounts, Decision, Granted, InvalidQuota, Lease,
+    Limit, LimitExceeded, LimitScope, LimitStore, Limits, Quota, QuotaAnswer, QuotaCommand,
+    QuotaCounter, QuotaFuture, QuotaPeriod, QuotaStore, QuotaUnit, Rate, RateRemaining, Remaining,
+    ScopeRemaining, StoreStatus, WaitPermission, WaitPlace, WaitQueue,
 };
 
 pub(crate) use self::admission::{Admission, Admitted};
 pub(crate) use self::auth_failures::SlowDown;
 pub use self::builder::LimiterBuilder;
 pub(crate) use self::delay::Delay;
+pub use self::header_fields::QuotaFields;
 pub use self::limiter::{Limiter, Usage};
 pub use self::on_failure::OnFailure;
 pub(crate) use self::permit::{Permit, Refused};

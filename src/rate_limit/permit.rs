@@ -66,17 +66,19 @@ impl Permit {
         self.0.as_ref()?.queued
     }
 
-    /// Adds the header fields that report the remaining limits.
-    pub(crate) fn write_fields(&self, headers: &mut HeaderMap) {
-        if let Some(held) = &self.0 {
-            held.fields.write(headers);
-            if let Some(names) = held.concurrency_fields {
-                held.fields.write_concurrency(names, headers);
-            }
-            if let Some(load) = &held.load {
-                load_report::write(load, headers);
-            }
+    /// Adds the header fields that report the remaining limits. Returns whether there are any.
+    pub(crate) fn write_fields(&self, headers: &mut HeaderMap) -> bool {
+        let Some(held) = &self.0 else {
+            return false;
+        };
+        let any = held.fields.write(headers);
+        if let Some(names) = held.concurrency_fields {
+            held.fields.write_concurrency(names, headers);
         }
+        if let Some(load) = &held.load {
+            load_report::write(load, headers);
+        }
+        any
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use voxgate_core::denial::DenialKind;
 
@@ -16,15 +17,33 @@ const LONGEST_NAME: usize = 128;
 #[derive(Clone, Default)]
 pub struct SpeechMeter(Arc<Counts>);
 
-#[derive(Default)]
+/// The duration of the audio is not known.
+const NO_AUDIO: u64 = u64::MAX;
+
 struct Counts {
     characters: AtomicU64,
+    /// The audio of the answer in milliseconds; `NO_AUDIO` while it is not known.
+    audio_ms: AtomicU64,
     /// Hertz; 0 if the request names none.
     sample_rate: AtomicU32,
     unmetered: AtomicBool,
     several_voices: AtomicBool,
     denied: OnceLock<DenialKind>,
     names: Mutex<Names>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            characters: AtomicU64::new(0),
+            audio_ms: AtomicU64::new(NO_AUDIO),
+            sample_rate: AtomicU32::new(0),
+            unmetered: AtomicBool::new(false),
+            several_voices: AtomicBool::new(false),
+            denied: OnceLock::new(),
+            names: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -82,6 +101,20 @@ impl SpeechMeter {
     /// characters are then a lower bound.
     pub fn mark_unmetered(&self) {
         self.0.unmetered.store(true, Ordering::Relaxed);
+    }
+
+    /// Sets the duration of the audio that the answer has so far. Parts of a millisecond are
+    /// dropped.
+    pub fn set_audio(&self, duration: Duration) {
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(NO_AUDIO - 1);
+        let milliseconds = milliseconds.min(NO_AUDIO - 1);
+        self.0.audio_ms.store(milliseconds, Ordering::Relaxed);
+    }
+
+    /// The duration of the audio of the answer in milliseconds. `None` if it is not known.
+    #[must_use]
+    pub fn audio_milliseconds(&self) -> Option<u64> {
+        Some(self.0.audio_ms.load(Ordering::Relaxed)).filter(|audio| *audio != NO_AUDIO)
     }
 
     /// Notes why the request, or a message of it, was refused after it had been accepted. The first
@@ -204,5 +237,10 @@ mod tests {
         assert_eq!(meter.model().as_deref(), Some(&*"é".repeat(64)));
         meter.set_sample_rate(24_000);
         assert_eq!(meter.sample_rate(), Some(24_000));
+        assert_eq!(meter.audio_milliseconds(), None);
+        meter.set_audio(Duration::from_micros(1_999));
+        assert_eq!(meter.audio_milliseconds(), Some(1));
+        meter.set_audio(Duration::MAX);
+        assert_eq!(meter.audio_milliseconds(), Some(u64::MAX - 1));
     }
 }

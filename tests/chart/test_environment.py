@@ -17,6 +17,8 @@ from chart import Case, cases
 from objects import Pod, env, gateways, of_kind
 
 VOXGATE = os.environ["VOXGATE_BIN"]
+# Secrets with keys that sign tokens.
+TOKEN_KEYS = ("voxgate-token-key", "token-signing-key", "token-previous-key")
 SERVED = "http://rel-voxgate.tts:8080/v1/rime-tts"
 # Values that the kubelet sets.
 FIELDS = {"metadata.name": "rel-voxgate-0", "spec.nodeName": "node-1"}
@@ -124,10 +126,19 @@ def contents(volume: dict, objects: list[dict]) -> dict[str, str]:
             data = {**each.get("data", {}), **each.get("stringData", {})}
             if each["metadata"]["name"] == "audit-key":
                 data = {name: audit_key() for name in data}
+            if each["metadata"]["name"] in TOKEN_KEYS:
+                data = {name: token_key(each["metadata"]["name"]) for name in data}
             if each["metadata"]["name"] == "voxgate-tls":
                 data = {path.name: path.read_text() for path in certificate.files()}
             return {item["path"]: data[item["key"]] for item in volume[key]["items"]}
     return {}
+
+
+@cache
+def token_key(_secret: str) -> str:
+    """A new signing key for tokens, another one for each Secret."""
+    command = ["openssl", "genpkey", "-algorithm", "ed25519"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @cache

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use crate::principal::Principal;
 use voxgate_limits::Limit;
@@ -18,6 +18,9 @@ pub struct Denial {
     retry_after: Option<Duration>,
     principal: Option<Principal>,
     limit: Option<Limit>,
+    /// Members of `RateLimit-Policy` and `RateLimit`.
+    quota_fields: Option<Box<[HeaderValue; 2]>>,
+    token_error: Option<&'static str>,
 }
 
 impl Denial {
@@ -29,6 +32,8 @@ impl Denial {
             retry_after: None,
             principal: None,
             limit: None,
+            quota_fields: None,
+            token_error: None,
         }
     }
 
@@ -65,6 +70,32 @@ impl Denial {
     pub fn with_limit(mut self, limit: Limit) -> Self {
         self.limit = Some(limit);
         self
+    }
+
+    /// Adds members of `RateLimit-Policy` and `RateLimit`, which tell the caller about its quotas.
+    #[must_use]
+    pub fn with_quota_fields(mut self, policy: HeaderValue, limit: HeaderValue) -> Self {
+        self.quota_fields = Some(Box::new([policy, limit]));
+        self
+    }
+
+    /// Members of `RateLimit-Policy` and `RateLimit`.
+    #[must_use]
+    pub fn quota_fields(&self) -> Option<&[HeaderValue; 2]> {
+        self.quota_fields.as_deref()
+    }
+
+    /// Names the reason to refuse a token, for the audit record. It is not shown to the caller.
+    #[must_use]
+    pub fn with_token_error(mut self, reason: &'static str) -> Self {
+        self.token_error = Some(reason);
+        self
+    }
+
+    /// The reason to refuse a token, if the credential was one.
+    #[must_use]
+    pub fn token_error(&self) -> Option<&'static str> {
+        self.token_error
     }
 
     /// The limit that was exceeded, if any.
@@ -150,6 +181,14 @@ pub enum DenialKind {
     ExpiredCredential,
     /// The credential is known, but not valid yet.
     NotYetValidCredential,
+    /// The credential is a token that is refused. The record has the reason in `token_error`.
+    InvalidToken,
+    /// The signature of the request is not the one of the key that it names.
+    InvalidSignature,
+    /// The request was signed too long ago, or in the future.
+    StaleSignature,
+    /// The nonce of the signature was used before.
+    ReplayedSignature,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
     /// The key may not be used from the address of the client.
@@ -171,10 +210,16 @@ pub enum DenialKind {
     FetchNotAllowed,
     /// The body of a request by a limited key cannot be read.
     UnreadableBody,
+    /// The caller asks for a token with a token, and not with a key.
+    TokenCannotMint,
+    /// The request for a token is not one that can be answered.
+    InvalidTokenRequest,
     /// The body of the request is too large.
     ContentTooLarge,
     /// The caller exceeds a limit.
     RateLimited,
+    /// The quota of the caller, or of its account, is used up.
+    QuotaExhausted,
     /// A system that the decision or the response needs is temporarily unreachable.
     Unavailable,
     /// No upstream serves this path.
@@ -183,6 +228,8 @@ pub enum DenialKind {
     UpstreamUnreachable,
     /// The upstream did not accept a connection, or did not answer, in time.
     UpstreamTimeout,
+    /// All addresses of the upstream are out: connections to them fail, or their health checks.
+    UpstreamUnavailable,
     /// The gateway failed because of an internal error.
     InternalError,
 }
@@ -206,6 +253,10 @@ impl DenialKind {
         Self::DisabledCredential,
         Self::ExpiredCredential,
         Self::NotYetValidCredential,
+        Self::InvalidToken,
+        Self::InvalidSignature,
+        Self::StaleSignature,
+        Self::ReplayedSignature,
         Self::InsufficientScope,
         Self::AddressNotAllowed,
         Self::VoiceNotAllowed,
@@ -216,12 +267,16 @@ impl DenialKind {
         Self::LanguageNotSeen,
         Self::FetchNotAllowed,
         Self::UnreadableBody,
+        Self::TokenCannotMint,
+        Self::InvalidTokenRequest,
         Self::ContentTooLarge,
         Self::RateLimited,
+        Self::QuotaExhausted,
         Self::Unavailable,
         Self::NoUpstream,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
+        Self::UpstreamUnavailable,
         Self::InternalError,
     ];
 
@@ -244,7 +299,11 @@ impl DenialKind {
             | Self::MistypedCredential
             | Self::DisabledCredential
             | Self::ExpiredCredential
-            | Self::NotYetValidCredential => "The API key is invalid.",
+            | Self::NotYetValidCredential
+            | Self::InvalidToken
+            | Self::InvalidSignature
+            | Self::StaleSignature
+            | Self::ReplayedSignature => "The API key is invalid.",
             Self::InsufficientScope => "The API key does not have access to this resource.",
             Self::AddressNotAllowed => "The API key may not be used from this address.",
             Self::VoiceNotAllowed => "The API key does not have access to this voice.",
@@ -262,12 +321,16 @@ impl DenialKind {
                 "The body must be one document in UTF-8, in the format of this resource, and not \
                  compressed."
             }
+            Self::TokenCannotMint => "A token cannot make tokens; use an API key.",
+            Self::InvalidTokenRequest => "The request for a token is invalid.",
             Self::ContentTooLarge => "The request is too large.",
             Self::RateLimited => "Too many requests; retry later.",
+            Self::QuotaExhausted => "The quota is used up.",
             Self::Unavailable => "The service is unavailable; retry later.",
             Self::NoUpstream => "There is nothing at this path.",
             Self::UpstreamUnreachable => "The TTS server cannot be reached.",
             Self::UpstreamTimeout => "The TTS server did not answer in time.",
+            Self::UpstreamUnavailable => "No TTS server is available; retry later.",
             Self::InternalError => "The gateway failed.",
         }
     }
@@ -281,7 +344,11 @@ impl DenialKind {
             Self::MistypedCredential
             | Self::DisabledCredential
             | Self::ExpiredCredential
-            | Self::NotYetValidCredential => Self::UnknownCredential,
+            | Self::NotYetValidCredential
+            | Self::InvalidToken
+            | Self::InvalidSignature
+            | Self::StaleSignature
+            | Self::ReplayedSignature => Self::UnknownCredential,
             other => other,
         }
     }
@@ -335,6 +402,7 @@ impl DenialKind {
             Self::DisabledCredential => ("disabled_credential", StatusCode::UNAUTHORIZED),
             Self::ExpiredCredential => ("expired_credential", StatusCode::UNAUTHORIZED),
             Self::NotYetValidCredential => ("not_yet_valid_credential", StatusCode::UNAUTHORIZED),
+            Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
             Self::AddressNotAllowed => ("address_not_allowed", StatusCode::FORBIDDEN),
             Self::VoiceNotAllowed => ("voice_not_allowed", StatusCode::FORBIDDEN),
@@ -345,12 +413,19 @@ impl DenialKind {
             Self::LanguageNotSeen => ("language_not_seen", StatusCode::FORBIDDEN),
             Self::FetchNotAllowed => ("fetch_not_allowed", StatusCode::FORBIDDEN),
             Self::UnreadableBody => ("unreadable_body", StatusCode::BAD_REQUEST),
+            Self::InvalidSignature => ("invalid_signature", StatusCode::UNAUTHORIZED),
+            Self::StaleSignature => ("stale_signature", StatusCode::UNAUTHORIZED),
+            Self::ReplayedSignature => ("replayed_signature", StatusCode::UNAUTHORIZED),
+            Self::TokenCannotMint => ("token_cannot_mint", StatusCode::FORBIDDEN),
+            Self::InvalidTokenRequest => ("invalid_token_request", StatusCode::BAD_REQUEST),
             Self::ContentTooLarge => ("content_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
+            Self::QuotaExhausted => ("quota_exhausted", StatusCode::TOO_MANY_REQUESTS),
             Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::NoUpstream => ("no_upstream", StatusCode::NOT_FOUND),
             Self::UpstreamUnreachable => ("upstream_unreachable", StatusCode::BAD_GATEWAY),
             Self::UpstreamTimeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
+            Self::UpstreamUnavailable => ("upstream_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::InternalError => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }

@@ -19,25 +19,47 @@ pub const MAX_CREDENTIAL_BYTES: usize = 4096;
 /// `Debug` does not show the bytes. There is no `PartialEq`: compare [`RawCredential::digest`] with
 /// [`Digest::matches`].
 #[derive(Clone, Copy)]
-pub struct RawCredential<'a>(&'a [u8]);
+pub struct RawCredential<'a> {
+    bytes: &'a [u8],
+    is_signature: bool,
+}
 
 impl<'a> RawCredential<'a> {
     /// Wraps the bytes of a credential, without its scheme.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+        Self {
+            bytes,
+            is_signature: false,
+        }
+    }
+
+    /// Wraps the parameters of a signature: a proof that the caller has a secret, which is not the
+    /// secret itself. It must never be looked up as a key.
+    #[must_use]
+    pub fn signature(parameters: &'a [u8]) -> Self {
+        Self {
+            bytes: parameters,
+            is_signature: true,
+        }
+    }
+
+    /// Whether this is a [signature](Self::signature) and not a key or a token.
+    #[must_use]
+    pub fn is_signature(&self) -> bool {
+        self.is_signature
     }
 
     /// The SHA-256 digest of the presented bytes.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of(self.0)
+        Digest::of(self.bytes)
     }
 
     /// Whether the credential is within [`MAX_CREDENTIAL_BYTES`] and not empty.
     #[must_use]
     pub fn is_plausible(&self) -> bool {
-        !self.0.is_empty() && self.0.len() <= MAX_CREDENTIAL_BYTES
+        !self.bytes.is_empty() && self.bytes.len() <= MAX_CREDENTIAL_BYTES
     }
 
     /// The secret bytes, for a verifier that must send them to another system.
@@ -45,7 +67,7 @@ impl<'a> RawCredential<'a> {
     /// Never log them, and never compare them with `==`.
     #[must_use]
     pub fn expose(&self) -> &'a [u8] {
-        self.0
+        self.bytes
     }
 }
 

@@ -27,6 +27,7 @@ use tower::ServiceBuilder;
 use tower::util::MapFutureLayer;
 
 use voxgate::audit::{AuditQueue, DeliveryGuarantee};
+use voxgate::token::TokenIssuer;
 
 use super::connection::{ConnectionLimiter, ConnectionPermit};
 use super::metrics::Metrics;
@@ -89,9 +90,21 @@ impl Readiness {
 }
 
 /// `/livez` answers as long as the process runs, `/readyz` only while it takes new requests, and
-/// `/metrics` in the OpenMetrics text format.
-pub(crate) fn router(readiness: Readiness, metrics: Metrics) -> Router {
-    Router::new()
+/// `/metrics` in the OpenMetrics text format. `/.well-known/jwks.json` shows the public keys of the
+/// issuer of tokens, if there is one to show.
+pub(crate) fn router(
+    readiness: Readiness,
+    metrics: Metrics,
+    published: Option<TokenIssuer>,
+) -> Router {
+    let router = match published {
+        Some(issuer) => Router::new().route(
+            "/.well-known/jwks.json",
+            get(async move || ([(header::CONTENT_TYPE, "application/json")], issuer.jwks())),
+        ),
+        None => Router::new(),
+    };
+    router
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(readiness))
         .route(

@@ -21,6 +21,8 @@ impl fmt::Display for Description<'_> {
             upstreams,
             timeouts,
             audit,
+            minting,
+            tokens,
             ..
         } = self.0;
         writeln!(
@@ -73,6 +75,15 @@ impl fmt::Display for Description<'_> {
             f.write_str(
                 "Replicas share their limits through Redis. The connection was not tested.\n",
             )?;
+        }
+        if minting.are_made() {
+            f.write_str(
+                "The gateway makes short-lived tokens for keys without scopes, or with the scope \
+                `tokens:mint`.\n",
+            )?;
+        }
+        if tokens.are_ephemeral() {
+            writeln!(f, "warning: {}", super::tokens::EPHEMERAL)?;
         }
         let place = match &audit.log {
             Some(files) => files.directory.display().to_string(),

@@ -38,6 +38,7 @@ In front of your own TTS server:
 Keys and audit records:
   voxgate key new --id ivr-prod   make a key for a caller; see also list, rotate, revoke
   voxgate audit query             show who used which key; see also report, verify
+  voxgate usage --by account      sum up the characters and the audio of this month
 
 Exit status: 0 after an orderly shutdown, 64 if the configuration or the command line is wrong,
 1 for any other failure.";
@@ -50,8 +51,10 @@ pub(crate) enum Action {
     Policy(Flags),
     Limits(Flags),
     Key(ArgMatches),
+    Token(ArgMatches),
     Demo { preconfigured: bool },
     Audit(ArgMatches),
+    Usage(ArgMatches),
     Probe(ArgMatches),
     Completions(Shell),
     Man { directory: Option<PathBuf> },
@@ -93,12 +96,14 @@ pub(crate) fn command() -> Command {
             concerns_policy,
         ))
         .subcommand(with_settings(
-            Command::new("limits").about("Show the limits of each key"),
+            Command::new("limits").about("Show the limits and quotas of each key"),
             concerns_limits,
         ))
         .subcommand(voxgate_key_cli::command())
+        .subcommand(voxgate_token_cli::command())
         .subcommand(demo())
         .subcommand(voxgate_audit_log::cli::command(reasons()))
+        .subcommand(voxgate_audit_log::cli::usage_command())
         .subcommand(probe::command())
         .subcommand(completions())
         .subcommand(man())
@@ -225,7 +230,9 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
         Some(("policy", matches)) => Action::Policy(flags(matches)),
         Some(("limits", matches)) => Action::Limits(flags(matches)),
         Some(("key", matches)) => Action::Key(matches.clone()),
+        Some(("token", matches)) => Action::Token(matches.clone()),
         Some(("audit", matches)) => Action::Audit(matches.clone()),
+        Some(("usage", matches)) => Action::Usage(matches.clone()),
         Some(("probe", matches)) => Action::Probe(matches.clone()),
         Some(("completions", matches)) => match matches.get_one::<Shell>("shell") {
             Some(shell) => Action::Completions(*shell),

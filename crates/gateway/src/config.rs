@@ -9,19 +9,25 @@ use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation, SpeechOptions};
 use voxgate_limits_redis::RedisSettings;
 use voxgate_tls::ServerTls;
+use voxgate_upstream::{HealthCheck, InvalidHealthCheck};
 
 use super::auditing::Audit;
 use super::connection::ClientAddresses;
 use super::control::ControlSettings;
 use super::credential_header::CredentialHeader;
-use super::proxy::ForwardedHeaders;
+use super::minting::MintSettings;
+use super::proxy::{ForwardedHeaders, ProxyFields};
 use super::settings::{
-    self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CONNECT_TIMEOUT, CONNECTIONS_PER_CLIENT,
-    CREDENTIAL_HEADER, DRAIN, FILTER_LISTS, FIRST_MESSAGE_CONNECTIONS, FORWARD_HEADERS,
-    FORWARD_HEADERS_ALSO, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN, LOG, LOG_FORMAT, METRICS_KEYS,
-    UPSTREAM, UPSTREAM_TIMEOUT, default_of,
+    self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CLIENT_IDLE_TIMEOUT, CONNECT_TIMEOUT,
+    CONNECTIONS_PER_CLIENT, CREDENTIAL_HEADER, DRAIN, FILTER_LISTS, FIRST_MESSAGE_CONNECTIONS,
+    FORWARD_HEADERS, FORWARD_HEADERS_ALSO, FORWARDED, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN,
+    LOG, LOG_FORMAT, METRICS_KEYS, REQUEST_TIMEOUT, TUNNEL_IDLE_TIMEOUT, UPSTREAM,
+    UPSTREAM_CONNECTION_AGE, UPSTREAM_HEALTH, UPSTREAM_IDLE_TIMEOUT, UPSTREAM_RESOLVE,
+    UPSTREAM_TIMEOUT, VIA, default_of,
 };
+use super::tokens::TokenSettings;
 use super::upstreams::Upstreams;
+use super::usage::UsageSettings;
 
 /// The validated configuration of the gateway.
 #[derive(Debug)]
@@ -36,9 +42,12 @@ pub(crate) struct Config {
     pub(crate) clients: ClientAddresses,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
+    /// How requests are sent to the upstreams.
+    pub(crate) forwarding: voxgate_upstream::Settings,
     pub(crate) timeouts: Timeouts,
     pub(crate) request_validation: RequestValidation,
     pub(crate) forwarded_headers: ForwardedHeaders,
+    pub(crate) proxy_fields: ProxyFields,
     /// Whether lists of voices and models have only those that the key may use.
     pub(crate) filters_lists: bool,
     /// Most connections of one client; `None` for the default.
@@ -52,6 +61,11 @@ pub(crate) struct Config {
     pub(crate) speech: SpeechOptions,
     pub(crate) logging: Logging,
     pub(crate) audit: Audit,
+    pub(crate) usage: UsageSettings,
+    /// The tokens that are made for callers.
+    pub(crate) minting: MintSettings,
+    /// The tokens that are accepted in place of keys.
+    pub(crate) tokens: TokenSettings,
     /// Where commands reach this gateway, if it follows a keys file.
     pub(crate) control: Option<ControlSettings>,
     /// Identifies this configuration. Secrets are not part of it.
@@ -61,9 +75,13 @@ pub(crate) struct Config {
 /// The timeouts of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timeouts {
-    pub(crate) connect: Duration,
     pub(crate) upstream: Duration,
+    /// `None` for no limit.
+    pub(crate) request: Option<Duration>,
+    /// `None` for no limit.
+    pub(crate) tunnel_idle: Option<Duration>,
     pub(crate) header_read: Duration,
+    pub(crate) client_idle: Duration,
     pub(crate) drain: Duration,
 }
 
@@ -127,15 +145,25 @@ impl Config {
                 read.problem(UPSTREAM, message);
             }
         }
+        let forwarding = voxgate_upstream::Settings {
+            connect_timeout: read.seconds(CONNECT_TIMEOUT, 1),
+            resolve_every: read.seconds(UPSTREAM_RESOLVE, 1),
+            longest_connection_age: read.optional_seconds(UPSTREAM_CONNECTION_AGE),
+            answer_pause: read.optional_seconds(UPSTREAM_IDLE_TIMEOUT),
+            health: read.health_check(),
+        };
         let timeouts = Timeouts {
-            connect: read.seconds(CONNECT_TIMEOUT, 1),
             upstream: read.seconds(UPSTREAM_TIMEOUT, 1),
+            request: read.optional_seconds(REQUEST_TIMEOUT),
+            tunnel_idle: read.optional_seconds(TUNNEL_IDLE_TIMEOUT),
             header_read: read.seconds(HEADER_READ_TIMEOUT, 1),
+            client_idle: read.seconds(CLIENT_IDLE_TIMEOUT, 1),
             drain: read.seconds(DRAIN, 0),
         };
         let speech = read.speech();
         let request_validation = read.request_validation();
         let forwarded_headers = read.forwarded_headers();
+        let proxy_fields = read.proxy_fields();
         let filters_lists = read.filters_lists();
         let connections_per_client = match environment.get(CONNECTIONS_PER_CLIENT) {
             Some(_) => read.number(CONNECTIONS_PER_CLIENT, 1),
@@ -147,9 +175,18 @@ impl Config {
             .unwrap_or_default();
         let metrics_keys = read.number(METRICS_KEYS, 0).unwrap_or_default();
         let logging = read.logging();
+        let usage = UsageSettings::read(&environment, &mut read.problems);
+        let mode = auth.as_ref().map(Settings::mode);
+        let minting = MintSettings::read(&environment, mode, &mut read.problems);
+        let makes_tokens = minting.are_made();
+        let auth = match makes_tokens {
+            true => auth.map(Settings::with_minting),
+            false => auth,
+        };
+        let tokens = TokenSettings::read(&environment, makes_tokens, &mut read.problems);
         let control = ControlSettings::read(&environment, &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
-        let config = match (auth, listen, admin_listen, upstreams, logging, audit) {
+        let config = match (auth, listen, admin_listen, upstreams, logging, audit, usage) {
             (
                 Some(auth),
                 Some(listen),
@@ -157,6 +194,7 @@ impl Config {
                 Some(upstreams),
                 Some(logging),
                 Some(audit),
+                Some(usage),
             ) => Some(Self {
                 auth,
                 redis,
@@ -165,9 +203,11 @@ impl Config {
                 clients,
                 admin_listen,
                 upstreams,
+                forwarding,
                 timeouts,
                 request_validation,
                 forwarded_headers,
+                proxy_fields,
                 filters_lists,
                 connections_per_client,
                 credential_header,
@@ -176,7 +216,10 @@ impl Config {
                 speech,
                 logging,
                 digest,
+                minting,
+                tokens,
                 audit,
+                usage,
                 control,
             }),
             _ => None,
@@ -241,6 +284,22 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
+    /// A time limit that 0 disables.
+    fn optional_seconds(&mut self, variable: &str) -> Option<Duration> {
+        Some(self.seconds(variable, 0)).filter(|limit| !limit.is_zero())
+    }
+
+    fn health_check(&mut self) -> Option<HealthCheck> {
+        let check = self.environment.get(UPSTREAM_HEALTH)?.parse();
+        match check {
+            Ok(check) => Some(check),
+            Err(error) => {
+                self.problem(UPSTREAM_HEALTH, InvalidHealthCheck::to_string(&error));
+                None
+            }
+        }
+    }
+
     fn request_validation(&mut self) -> RequestValidation {
         match self.value(HEADER_NAMES) {
             "drop" => RequestValidation::Proxy,
@@ -275,6 +334,23 @@ impl<'a> ConfigReader<'a> {
                 ForwardedHeaders::default()
             }
         }
+    }
+
+    fn proxy_fields(&mut self) -> ProxyFields {
+        let forwarded = match self.value(FORWARDED) {
+            "off" => false,
+            "on" => true,
+            _ => {
+                self.problem(FORWARDED, "must be `on` or `off`");
+                false
+            }
+        };
+        let via = self.environment.get(VIA).map(ProxyFields::via);
+        let via = via.transpose().unwrap_or_else(|message| {
+            self.problem(VIA, message);
+            None
+        });
+        ProxyFields { forwarded, via }
     }
 
     fn filters_lists(&mut self) -> bool {
@@ -368,13 +444,22 @@ mod tests {
             ADMIN_LISTEN,
             UPSTREAM,
             CONNECT_TIMEOUT,
+            UPSTREAM_RESOLVE,
+            UPSTREAM_CONNECTION_AGE,
+            UPSTREAM_IDLE_TIMEOUT,
+            UPSTREAM_HEALTH,
             UPSTREAM_TIMEOUT,
+            REQUEST_TIMEOUT,
+            TUNNEL_IDLE_TIMEOUT,
             HEADER_READ_TIMEOUT,
+            CLIENT_IDLE_TIMEOUT,
             DRAIN,
             BODY_INSPECT,
             BODY_HELD,
             HEADER_NAMES,
             FORWARD_HEADERS,
+            FORWARDED,
+            VIA,
             FILTER_LISTS,
             CONNECTIONS_PER_CLIENT,
             CREDENTIAL_HEADER,

@@ -14,10 +14,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
+use voxgate::keys::TokenKeys;
+use voxgate::token::TokenIssuer;
 use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_lists::FilterListsLayer;
+use voxgate_usage::UsageBook;
 
 use super::admin::{self, Readiness};
 use super::config::Config;
@@ -30,8 +33,9 @@ use super::open_files;
 use super::proxy::Revocations;
 use super::recorder::Recorder;
 use super::rejections::Rejections;
-use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN};
+use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN, QUOTA_FILE};
 use super::signals::Signals;
+use super::upstreams::Routes;
 use super::worker::{self, RunningWorker, Worker, WorkerConfig};
 
 /// How long the start waits for the revocations in Redis.
@@ -48,9 +52,12 @@ pub(crate) struct Gateway {
     metrics: Metrics,
     keys: Option<SharedKeyRing>,
     limiter: Limiter,
+    book: UsageBook,
     /// Removes its socket at the end.
     control: Option<ControlServer>,
     rejections: Arc<Rejections>,
+    /// The issuer of tokens whose public keys the admin listener shows.
+    published: Option<TokenIssuer>,
 }
 
 /// The addresses that a gateway listens on.
@@ -123,20 +130,66 @@ impl Gateway {
         let sink = Arc::new(Recorder::new(sink, metrics.clone()));
         let deployment_key = config.auth.deployment_key().cloned();
         let dialect = config.auth.dialect();
-        let redis = config.redis.clone();
-        let layer = config.auth.into_layer_with(|limiter| match redis {
-            Some(redis) => redis.add_to(limiter),
-            None => Ok(limiter),
+        let store = config.redis.as_ref().map(|redis| {
+            let store = redis.start().map_err(io::Error::other);
+            store.map(|store| (store, redis.on_failure()))
+        });
+        let store = store.transpose();
+        let store = store.map_err(cannot("cannot share limits through Redis"))?;
+        let header_fields = config.auth.limits().header_fields();
+        let has_quotas = config.auth.has_quotas();
+        let limits_store = store.clone();
+        let layer = config.auth.into_layer_with(|limiter| {
+            Ok(match limits_store {
+                Some((store, on_failure)) => {
+                    limiter.with_store(store).with_failure_mode(on_failure)
+                }
+                None => limiter,
+            })
         });
         let layer = layer.map_err(io::Error::other);
         let layer = layer.map_err(cannot("cannot start the authentication layer"))?;
+        let (cuts_tunnels, published) = (config.tokens.cut, config.tokens.published());
+        let mint = config.minting.layer(
+            config.tokens.issuer(),
+            Arc::clone(&sink) as Arc<dyn AuditSink>,
+        );
+        let keys = layer.verifier().cloned();
+        let verifier = match keys.clone() {
+            Some(keys) => config
+                .tokens
+                .verifier(keys, config.redis.as_ref())
+                .map(Some),
+            None => Ok(None),
+        };
+        let verifier = verifier.map_err(cannot("cannot start a thread that follows keys"))?;
+        let layer = layer.map_verifier(|keys| {
+            let verifier = verifier.unwrap_or_else(|| TokenKeys::without_tokens(keys));
+            config.minting.verifier(verifier)
+        });
         let layer = match config.audit.pepper {
             Some(pepper) => layer.with_pepper(pepper),
             None => layer,
         };
+        let audit_directory = config.audit.log.as_ref().map(|log| &*log.directory);
+        let book = config
+            .usage
+            .open(store, audit_directory, header_fields, has_quotas);
+        let book = book.map_err(cannot(format!("{QUOTA_FILE}: cannot count quotas")))?;
+        metrics.observe_quotas(book.clone());
+        let usage = config.usage.layer(book.clone());
+        let layer = match config.usage.metering {
+            true => layer.with_speech_meters(),
+            false => layer,
+        };
+        let layer = match config.usage.answers {
+            true => voxgate_usage::answered_routes()
+                .into_iter()
+                .fold(layer, |layer, rule| layer.with_first_rule(rule)),
+            false => layer,
+        };
         let limiter = layer.limiter().clone();
         metrics.observe_limits(limiter.clone());
-        let keys = layer.verifier().cloned();
         if let Some(keys) = &keys {
             metrics.observe_keys(keys.clone());
             key_changes::follow(keys, Arc::clone(&sink), metrics.clone());
@@ -159,6 +212,11 @@ impl Gateway {
         let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
+        let permits = Arc::new(Semaphore::new(most));
+        let routes = config
+            .upstreams
+            .routes(config.forwarding, workers, &permits);
+        metrics.observe_upstreams(routes.clone());
         // In preconfigured mode, the gateway reads no caller's credential.
         let first_messages = (keys.is_some() && config.first_message_connections > 0).then(|| {
             let most = config.first_message_connections;
@@ -169,20 +227,22 @@ impl Gateway {
             first_messages,
             credential_header: config.credential_header.map(|header| (dialect, header)),
             rejections: Arc::clone(&rejections),
+            routes,
+            usage,
             tls: config.tls,
             clients: config.clients,
-            upstreams: config.upstreams,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
+            proxy_fields: config.proxy_fields,
             lists: FilterListsLayer::new(config.filters_lists),
-            revocations: Revocations::new(keys.clone()),
+            revocations: Revocations::new(keys.clone(), cuts_tunnels),
             timeouts: config.timeouts,
             connections,
-            upstream_permits: Arc::new(Semaphore::new(open_files::connections())),
+            mint,
             layer: layer
                 .with_request_validation(config.request_validation)
                 .with_audit_sink(Arc::clone(&sink))
-                .with_speech(config.speech),
+                .with_speech(config.speech.with_quota(Arc::new(book.clone()))),
         };
         Ok(Self {
             listeners,
@@ -194,8 +254,10 @@ impl Gateway {
             metrics,
             keys,
             limiter,
+            book,
             control,
             rejections,
+            published,
         })
     }
 
@@ -241,6 +303,8 @@ impl Gateway {
             addresses: self.addresses,
             keys: self.keys,
             rejections: Arc::clone(&self.rejections),
+            published: self.published,
+            routes: self.worker_config.routes.clone(),
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
         let end = runtime.block_on(supervisor.run(self.admin, self.metrics))?;
@@ -252,6 +316,7 @@ impl Gateway {
             worker.end();
         }
         drop(self.control);
+        self.book.finish();
         self.limiter.shutdown();
         self.rejections.finish();
         self.sink.record(&AuditRecord::Stop(Stop {
@@ -309,6 +374,8 @@ struct Supervisor<'a> {
     addresses: Addresses,
     keys: Option<SharedKeyRing>,
     rejections: Arc<Rejections>,
+    published: Option<TokenIssuer>,
+    routes: Routes,
 }
 
 impl Supervisor<'_> {
@@ -326,10 +393,13 @@ impl Supervisor<'_> {
         let listener = tokio::net::TcpListener::from_std(admin)
             .map_err(cannot("cannot serve the admin listener"))?;
         let readiness = Readiness::new(metrics.audit().cloned());
-        let router = admin::router(readiness.clone(), metrics);
+        let router = admin::router(readiness.clone(), metrics, self.published.clone());
         tokio::spawn(admin::serve(listener, router));
         let rejections = Arc::clone(&self.rejections);
         tokio::spawn(async move { rejections.follow().await });
+        for upstream in self.routes.iter().map(Arc::clone) {
+            tokio::spawn(async move { upstream.maintain().await });
+        }
         readiness.set(true);
         let Addresses { data, admin } = self.addresses;
         tracing::info!(address = %data, %admin, "listening");

@@ -20,6 +20,7 @@ mod listener;
 mod log_queue;
 mod logging;
 mod metrics;
+mod minting;
 mod open_files;
 mod policy_table;
 mod probe;
@@ -32,7 +33,9 @@ mod service;
 mod settings;
 mod signals;
 mod tls;
+mod tokens;
 mod upstreams;
+mod usage;
 mod worker;
 mod write_limit;
 
@@ -40,6 +43,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use clap::ArgMatches;
 use voxgate::ConfigError;
 use voxgate::env::{Environment, Settings};
 
@@ -51,6 +55,7 @@ use self::gateway::Gateway;
 use self::limits_table::LimitsTable;
 use self::metrics::Metrics;
 use self::policy_table::PolicyTable;
+use self::usage::UsageSettings;
 
 /// The configuration is wrong (`EX_USAGE` of `sysexits.h`).
 const EXIT_CONFIG: u8 = 64;
@@ -80,10 +85,12 @@ pub fn main() -> ExitCode {
                 Environment::new(settings::environment(Vec::new()), settings::settings());
             voxgate_key_cli::run(&matches, &environment)
         }
+        Action::Token(matches) => token(&matches),
         Action::Demo { preconfigured } => match demo::run(preconfigured) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         },
+        Action::Usage(matches) => voxgate_audit_log::cli::run_usage(&matches),
         Action::Audit(matches) => voxgate_audit_log::cli::run(&matches),
         Action::Probe(matches) => probe::run(&matches),
         Action::Completions(shell) => {
@@ -152,13 +159,34 @@ fn check(flags: Flags) -> ExitCode {
 
 fn policy(flags: Flags) -> ExitCode {
     let environment = Environment::new(settings::environment(flags), settings::settings());
-    show(Settings::policy_from(&environment).map(|policy| PolicyTable(&policy).to_string()))
+    let policy = Settings::policy_from(&environment);
+    let policy = policy.map(|policy| minting::policy(policy, &environment));
+    show(policy.map(|policy| PolicyTable(&policy).to_string()))
+}
+
+fn token(matches: &ArgMatches) -> ExitCode {
+    let environment = Environment::new(settings::environment(Vec::new()), settings::settings());
+    match minting::signing(&environment) {
+        Ok(signing) => voxgate_token_cli::run(matches, &environment, &signing),
+        Err(error) => misconfigured(&error),
+    }
 }
 
 fn limits(flags: Flags) -> ExitCode {
     let environment = Environment::new(settings::environment(flags), settings::settings());
-    let settings = Settings::from_environment(&environment);
-    show(settings.map(|settings| LimitsTable(&settings).to_string()))
+    let (settings, mut problems) = match Settings::from_environment(&environment) {
+        Ok(settings) => (Some(settings), Vec::new()),
+        Err(error) => (None, error.into_problems()),
+    };
+    let usage = UsageSettings::read(&environment, &mut problems);
+    let (settings, usage) = match ConfigError::check(settings.zip(usage), problems) {
+        Ok(both) => both,
+        Err(error) => return misconfigured(&error),
+    };
+    match usage.peek() {
+        Ok(book) => show(Ok(LimitsTable::new(&settings, book.as_ref()).to_string())),
+        Err(error) => failed(&error),
+    }
 }
 
 /// Prints the text, or the problems of the configuration.

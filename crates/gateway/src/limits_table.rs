@@ -4,24 +4,81 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use voxgate::env::{Mode, Settings};
+use voxgate::rate_limit::{LimitScope, QuotaUnit};
 use voxgate::{Limits, Principal};
+use voxgate_usage::{Calendar, QuotaUse, UsageBook};
 
 use voxgate_terminal::table::columns;
 
 /// The limits of every key and account, including limits from the settings.
-pub(crate) struct LimitsTable<'a>(pub(crate) &'a Settings);
+pub(crate) struct LimitsTable<'a> {
+    settings: &'a Settings,
+    /// What is used of quotas.
+    usage: Option<&'a UsageBook>,
+}
+
+impl<'a> LimitsTable<'a> {
+    pub(crate) fn new(settings: &'a Settings, usage: Option<&'a UsageBook>) -> Self {
+        Self { settings, usage }
+    }
+
+    /// The quotas of keys and accounts, with what is used of them if it is known.
+    fn quotas(&self, principals: &[&Principal]) -> String {
+        let in_memory = || UsageBook::builder(Calendar::in_zone("UTC")?).build().ok();
+        let Some(book) = self.usage.cloned().or_else(in_memory) else {
+            return String::new();
+        };
+        let mut rows = BTreeMap::new();
+        for owner in principals
+            .iter()
+            .flat_map(|principal| book.usage(principal))
+        {
+            let scope = match owner.scope {
+                LimitScope::Account => "account",
+                _ => "key",
+            };
+            for quota in owner.quotas {
+                let used = match self.usage {
+                    Some(_) => used(quota),
+                    None => "?".to_owned(),
+                };
+                let (name, quota) = (owner.id.clone(), quota.quota.to_string());
+                rows.insert((scope, name, quota), used);
+            }
+        }
+        if rows.is_empty() {
+            return String::new();
+        }
+        let headings = ["QUOTA OF", "ID", "QUOTA", "USED"];
+        let mut table = vec![headings.map(str::to_owned)];
+        table.extend(
+            rows.into_iter()
+                .map(|((scope, name, quota), used)| [scope.to_owned(), name, quota, used]),
+        );
+        format!("\n{}", columns(&table))
+    }
+}
+
+fn used(quota: QuotaUse) -> String {
+    let percent = u128::from(quota.used) * 100 / u128::from(quota.quota.amount());
+    match quota.quota.unit() {
+        QuotaUnit::Audio => format!("{} s ({percent} %)", quota.used / 1000),
+        _ => format!("{} ({percent} %)", quota.used),
+    }
+}
 
 const NONE: &str = "-";
 
 impl fmt::Display for LimitsTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings = self.0;
+        let settings = self.settings;
         let defaults = settings.limits().defaults();
         match settings.mode() {
             Mode::Validate => {
                 let principals = settings.principals();
                 f.write_str(&keys(&principals, defaults))?;
                 accounts(f, &principals)?;
+                f.write_str(&self.quotas(&principals))?;
             }
             // Callers are not distinguished: the default limits apply to all of them together.
             Mode::Preconfigured => {

@@ -207,7 +207,10 @@ fn routes_tables() -> String {
             "### Routes of `{dialect}`\n\n| method | path | scope | realtime keys |\n|---|---|---|---|\n"
         );
         for rule in dialect.policy().rules() {
-            let scope = rule.scope().map(|scope| format!("`{scope}`"));
+            let scope = rule.scope().map(|scope| match rule.is_explicit() {
+                true => format!("`{scope}`, of every key unless `VOXGATE_TOKEN_MINT=on`"),
+                false => format!("`{scope}`"),
+            });
             let scope = scope.unwrap_or_else(|| "none".to_owned());
             let realtime = if rule.is_realtime() { "yes" } else { "no" };
             let (method, pattern) = (rule.method(), rule.pattern());

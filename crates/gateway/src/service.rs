@@ -12,10 +12,12 @@ use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
 use voxgate::{Dialect, SpeechAuthLayer};
 use voxgate_client_address::ClientAddressLayer;
+use voxgate_usage::UsageLayer;
 
-use super::connection::Activity;
+use super::connection::{Activity, ClientEnd};
 use super::credential_header::CredentialHeader;
 use super::first_message::{FirstMessageLayer, FirstMessages};
+use super::minting::Verifier;
 use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody};
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
@@ -30,12 +32,14 @@ use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody
 /// a request's headers, the proxy removes the credential from them, and marking the eight headers
 /// that can hold one takes 7 to 20% of the time of the authentication layer.
 pub(crate) fn stack<S, B>(
-    auth: SpeechAuthLayer,
+    auth: SpeechAuthLayer<Verifier>,
     proxy: S,
     clients: ClientAddressLayer,
     activity: Activity,
+    end: ClientEnd,
     first_messages: Option<FirstMessages>,
     credential_header: Option<(Dialect, CredentialHeader)>,
+    usage: UsageLayer,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static>,
@@ -58,7 +62,10 @@ where
             TryFutureExt::map_ok(answer, |response| busy.last(response))
         }))
         // The body is drained when the proxy does not read it.
-        .map_request(RequestBody::wrap)
+        .map_request(move |request: Request<Incoming>| {
+            let end = end.request(&request);
+            RequestBody::wrap(request, end)
+        })
         // The client's address, for the audit record, for limits and for `X-Forwarded-For`.
         .layer(clients)
         // The connections to HTTP/2 upstreams that this client connection shares with no other.
@@ -75,6 +82,8 @@ where
         // Request id, credential, scope, limits and audit records; and inside of it, the voices and the
         // length of the text in bodies.
         .layer(auth)
+        // Requests and audio, and their quotas.
+        .layer(usage)
         // A panic of the proxy is a 500 in the form of the caller's dialect.
         .layer(CatchPanicLayer)
         .service(proxy)
@@ -101,6 +110,7 @@ mod tests {
     use voxgate::{AuditRecord, AuditSink, AuthLayer, DenialKind, SpeechOptions};
 
     use crate::connection::{ClientAddresses, ConnectionLimiter, Server, accept};
+    use crate::minting::keys_alone;
     use crate::rejections::Rejections;
 
     /// How each request ended, as the audit record says it.
@@ -145,12 +155,14 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("audio")))
             }
         });
-        let auth = AuthLayer::preconfigured().with_dialect(Dialect::ElevenLabs);
+        let auth = keys_alone(AuthLayer::preconfigured()).with_dialect(Dialect::ElevenLabs);
         let server = Server {
             auth: auth
                 .with_audit_sink(ends.clone())
                 .with_speech(SpeechOptions::default()),
             proxy,
+            usage: crate::usage::in_memory(),
+            header_timeout: Duration::from_secs(60),
             tls: None,
             clients: ClientAddresses::default(),
             idle_timeout: Duration::from_secs(60),

@@ -5,6 +5,8 @@ mod audit;
 pub(crate) mod clients;
 mod serving;
 pub(crate) mod tls;
+mod tokens;
+mod usage;
 mod vars;
 
 use std::iter;
@@ -14,6 +16,8 @@ pub(crate) use voxgate::env::Setting;
 
 pub(crate) use self::audit::*;
 pub(crate) use self::serving::*;
+pub(crate) use self::tokens::*;
+pub(crate) use self::usage::*;
 pub(crate) use self::vars::{digest, environment};
 
 /// Every setting, group by group, in the order in which they are shown.
@@ -23,6 +27,8 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
         .chain(tls::TLS)
         .chain(clients::CLIENTS)
         .chain(SETTINGS)
+        .chain(TOKENS)
+        .chain(USAGE)
         .chain(AUDITING)
         .chain(LOGGING)
 }
@@ -35,7 +41,10 @@ pub(crate) fn concerns_policy(setting: &Setting) -> bool {
 /// The settings that decide how much each key may do, and which keys there are.
 pub(crate) fn concerns_limits(setting: &Setting) -> bool {
     let group = setting.group;
-    group.starts_with("Limits") || group == "Callers and keys" || group == "Deployment key"
+    group.starts_with("Limits")
+        || group == USAGE_GROUP
+        || group == "Callers and keys"
+        || group == "Deployment key"
 }
 
 /// The name of a setting's flag, without its dashes: `VOXGATE_LISTEN` is `listen`. A secret has no

@@ -1,29 +1,57 @@
 //! The upstreams, and the route of a request to one of them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
+use tokio::sync::Semaphore;
 use voxgate::Problem;
+use voxgate_upstream::{Protocol, Server, Settings, Upstream};
 
+use super::proxy::ForwardedBody;
 use super::settings::UPSTREAM;
 
-/// One TTS server behind the gateway.
+/// The URL of one TTS server behind the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Upstream {
-    pub(crate) authority: Authority,
-    /// Uses only HTTP/2 (`h2c://`), with prior knowledge.
-    pub(crate) http2: bool,
+pub(crate) struct UpstreamUrl {
+    authority: Authority,
+    /// `h2c://` means HTTP/2 with prior knowledge.
+    protocol: Protocol,
 }
 
-/// The TTS servers behind the gateway, each with its path prefix.
+/// Something for each path prefix. The longest prefix is first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Upstreams(Vec<(String, Upstream)>);
+pub(crate) struct Prefixes<T>(Vec<(String, T)>);
+
+/// The TTS servers behind the gateway.
+pub(crate) type Upstreams = Prefixes<Vec<UpstreamUrl>>;
+
+/// Where requests are sent.
+pub(crate) type Routes = Prefixes<Arc<Upstream<ForwardedBody>>>;
+
+impl<T> Prefixes<T> {
+    /// What belongs to the longest prefix of whole segments that `path` begins with.
+    pub(crate) fn route(&self, path: &str) -> Option<&T> {
+        let mut routes = self.0.iter();
+        let found = routes.find(|(prefix, _)| match path.strip_prefix(prefix.as_str()) {
+            Some(rest) => prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'),
+            None => false,
+        });
+        found.map(|(_, found)| found)
+    }
+
+    /// What belongs to each prefix.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|(_, own)| own)
+    }
+}
 
 impl Upstreams {
-    /// Reads `url`, or a comma-separated list of `prefix=url`.
+    /// Reads the URLs of one upstream, or a comma-separated list of `prefix=URLs`. Several URLs of one
+    /// prefix are separated by spaces.
     pub(crate) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        let mut routes: Vec<(String, Upstream)> = Vec::new();
+        let mut routes: Vec<(String, Vec<UpstreamUrl>)> = Vec::new();
         let mut problems = Vec::new();
         let entries: Vec<&str> = text.split(',').map(str::trim).collect();
         for (index, entry) in entries.iter().enumerate() {
@@ -35,7 +63,8 @@ impl Upstreams {
                 Ok((prefix, _)) if routes.iter().any(|(taken, _)| *taken == prefix) => {
                     problems.push(Problem::new(
                         place,
-                        "has the same prefix as another entry; remove one of them",
+                        "has the same prefix as another entry; remove one of them, or write the URLs of \
+                         several servers behind one prefix, separated by spaces",
                     ));
                 }
                 Ok(route) => routes.push(route),
@@ -45,29 +74,44 @@ impl Upstreams {
         // The longest prefix that matches decides.
         routes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         if problems.is_empty() {
-            Ok(Self(routes))
+            Ok(Prefixes(routes))
         } else {
             Err(problems)
         }
     }
 
-    /// The upstream with the longest prefix of whole segments that `path` begins with.
-    pub(crate) fn route(&self, path: &str) -> Option<&Upstream> {
-        let mut routes = self.0.iter();
-        let found = routes.find(|(prefix, _)| match path.strip_prefix(prefix.as_str()) {
-            Some(rest) => prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'),
-            None => false,
-        });
-        found.map(|(_, upstream)| upstream)
+    /// The upstreams to send requests to, for so many workers. All connections to them need one of
+    /// `permits`.
+    pub(crate) fn routes(
+        &self,
+        settings: Settings,
+        workers: usize,
+        permits: &Arc<Semaphore>,
+    ) -> Routes {
+        let settings = Arc::new(settings);
+        let upstream = |urls: &Vec<UpstreamUrl>| {
+            let server = |url: &UpstreamUrl| Server::new(url.authority.clone(), url.protocol);
+            let servers = urls.iter().filter_map(server).collect();
+            Arc::new(Upstream::new(
+                servers,
+                Arc::clone(&settings),
+                workers,
+                Arc::clone(permits),
+            ))
+        };
+        let routes = self.0.iter();
+        Prefixes(
+            routes
+                .map(|(prefix, urls)| (prefix.clone(), upstream(urls)))
+                .collect(),
+        )
     }
 
     /// Whether one of the upstreams is `listener`, so that requests would loop.
     pub(crate) fn contain(&self, listener: SocketAddr) -> bool {
-        let addresses = self
-            .0
-            .iter()
-            .filter_map(|(_, upstream)| upstream.authority.as_str().parse().ok());
-        addresses.into_iter().any(|upstream: SocketAddr| {
+        let urls = self.iter().flatten();
+        let mut addresses = urls.filter_map(|url| url.authority.as_str().parse().ok());
+        addresses.any(|upstream: SocketAddr| {
             let everywhere = listener.ip().is_unspecified() && upstream.ip().is_loopback();
             upstream.port() == listener.port() && (upstream.ip() == listener.ip() || everywhere)
         })
@@ -75,22 +119,28 @@ impl Upstreams {
 
     /// Describes the upstreams for people.
     pub(crate) fn describe(&self) -> String {
-        let one = |(prefix, upstream): &(String, Upstream)| {
-            let scheme = if upstream.http2 { "h2c" } else { "http" };
-            let url = format!("{scheme}://{}", upstream.authority);
-            if prefix == "/" {
-                url
-            } else {
-                format!("{url} for {prefix}")
+        let url = |url: &UpstreamUrl| {
+            let scheme = match url.protocol {
+                Protocol::Http1 => "http",
+                Protocol::Http2 => "h2c",
+            };
+            format!("{scheme}://{}", url.authority)
+        };
+        let one = |(prefix, urls): &(String, Vec<UpstreamUrl>)| {
+            let urls: Vec<String> = urls.iter().map(url).collect();
+            let urls = urls.join(" ");
+            match prefix.as_str() {
+                "/" => urls,
+                prefix => format!("{urls} for {prefix}"),
             }
         };
         self.0.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 }
 
-fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), String> {
-    let (prefix, url) = match entry.split_once('=') {
-        Some((prefix, url)) if prefix.starts_with('/') => (prefix.trim(), url.trim()),
+fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Vec<UpstreamUrl>), String> {
+    let (prefix, urls) = match entry.split_once('=') {
+        Some((prefix, urls)) if prefix.starts_with('/') => (prefix.trim(), urls.trim()),
         _ if needs_prefix => {
             return Err("must be `prefix=url`, such as /ws=http://127.0.0.1:8002".to_owned());
         }
@@ -101,17 +151,34 @@ fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), St
             "has a prefix that is not a plain path, so no request would match it; use one such as /ws".to_owned(),
         );
     }
+    let mut parsed: Vec<UpstreamUrl> = Vec::new();
+    for url in urls.split_whitespace() {
+        let url = parse_url(url)?;
+        if parsed.contains(&url) {
+            return Err("has the same URL twice; remove one of them".to_owned());
+        }
+        parsed.push(url);
+    }
+    match parsed.is_empty() {
+        true => Err(NOT_A_URL.to_owned()),
+        false => Ok((prefix.to_owned(), parsed)),
+    }
+}
+
+const NOT_A_URL: &str = "must be a URL such as http://127.0.0.1:8000";
+
+fn parse_url(url: &str) -> Result<UpstreamUrl, String> {
     // `Uri` would silently drop a fragment. The value is not shown, because a URL can contain a
     // password.
-    let wrong = "must be a URL such as http://127.0.0.1:8000";
+    let wrong = NOT_A_URL;
     let uri = Some(url)
         .filter(|url| !url.contains('#'))
         .and_then(|url| url.parse::<Uri>().ok());
     let uri = uri.ok_or_else(|| wrong.to_owned())?;
     let authority = uri.authority().cloned().ok_or_else(|| wrong.to_owned())?;
-    let http2 = match uri.scheme().map(Scheme::as_str) {
-        Some("http") => false,
-        Some("h2c") => true,
+    let protocol = match uri.scheme().map(Scheme::as_str) {
+        Some("http") => Protocol::Http1,
+        Some("h2c") => Protocol::Http2,
         Some("https") => {
             return Err(
                 "is an https URL, and TLS to the TTS server is not supported yet; \
@@ -137,7 +204,10 @@ fn parse_entry(entry: &str, needs_prefix: bool) -> Result<(String, Upstream), St
                     give only scheme, host and port"
             .to_owned());
     }
-    Ok((prefix.to_owned(), Upstream { authority, http2 }))
+    Ok(UpstreamUrl {
+        authority,
+        protocol,
+    })
 }
 
 /// Whether request validation accepts this path, in exactly this spelling.
@@ -156,8 +226,8 @@ mod tests {
     use super::*;
 
     fn host(upstreams: &Upstreams, path: &str) -> Option<String> {
-        let upstream = upstreams.route(path)?;
-        Some(upstream.authority.to_string())
+        let urls = upstreams.route(path)?;
+        Some(urls.first()?.authority.to_string())
     }
 
     #[test]
@@ -166,7 +236,14 @@ mod tests {
         assert_eq!(host(&one, "/any/path").as_deref(), Some("127.0.0.1:8000"));
         assert_eq!(one.describe(), "http://127.0.0.1:8000");
         let grpc = Upstreams::parse("h2c://tts:9000").expect("a URL");
-        assert!(grpc.route("/").expect("an upstream").http2);
+        let urls = grpc.route("/").expect("an upstream");
+        assert_eq!(urls[0].protocol, Protocol::Http2);
+        let two = Upstreams::parse("http://a:1  http://b:2").expect("two URLs");
+        assert_eq!(two.route("/").expect("an upstream").len(), 2);
+        assert_eq!(two.describe(), "http://a:1 http://b:2");
+        let text = "/ws=h2c://a:1 h2c://b:2, /=http://c:3";
+        let both = Upstreams::parse(text).expect("two prefixes");
+        assert_eq!(both.describe(), "h2c://a:1 h2c://b:2 for /ws, http://c:3");
     }
 
     #[test]
@@ -222,6 +299,8 @@ mod tests {
             "//=http://a",
             "/a/../b=http://a",
             "/a//b=http://a",
+            "http://a http://a",
+            "/=",
         ] {
             assert_eq!(
                 Upstreams::parse(wrong).expect_err("not a URL").len(),

@@ -6,41 +6,48 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Layer as _;
 use voxgate::{Dialect, Secret, SpeechAuthLayer};
 use voxgate_lists::FilterListsLayer;
+use voxgate_mint::MintLayer;
 use voxgate_tls::ServerTls;
+use voxgate_upstream::Client;
+
+use voxgate_usage::UsageLayer;
 
 use super::config::Timeouts;
 use super::connection::{self, ClientAddresses, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
-use super::proxy::{Clients, Forward, ForwardedHeaders, Forwarding, Revocations};
+use super::minting::Verifier;
+use super::proxy::{Forward, ForwardedHeaders, Forwarding, ProxyFields, Revocations};
 use super::rejections::Rejections;
-use super::upstreams::Upstreams;
+use super::upstreams::Routes;
 
 /// What each worker builds its own proxy from.
 #[derive(Clone)]
 pub(crate) struct WorkerConfig {
-    pub(crate) layer: SpeechAuthLayer,
+    pub(crate) layer: SpeechAuthLayer<Verifier>,
+    /// Answers requests for tokens.
+    pub(crate) mint: MintLayer,
+    pub(crate) routes: Routes,
     /// TLS of the data listener; `None` if it speaks none.
     pub(crate) tls: Option<ServerTls>,
     pub(crate) clients: ClientAddresses,
-    pub(crate) upstreams: Upstreams,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
+    pub(crate) proxy_fields: ProxyFields,
     pub(crate) lists: FilterListsLayer,
     pub(crate) revocations: Revocations,
     pub(crate) timeouts: Timeouts,
-    /// The limits of connections from clients and to upstreams, shared by all workers.
+    /// The limit of connections from clients, shared by all workers.
     pub(crate) connections: ConnectionLimiter,
-    pub(crate) upstream_permits: Arc<Semaphore>,
     pub(crate) rejections: Arc<Rejections>,
     /// A further header in which callers of this dialect send their key.
     pub(crate) credential_header: Option<(Dialect, CredentialHeader)>,
+    pub(crate) usage: UsageLayer,
     /// The limit of WebSockets that wait for their first message, shared by all workers, and the
     /// dialect of the clients. `None` if no credential is read from a message.
     pub(crate) first_messages: Option<(Dialect, ConnectionLimiter)>,
@@ -84,7 +91,7 @@ impl Worker {
                 let _finish = finish.drop_guard();
                 runtime.block_on(async {
                     tokio::select! {
-                        served = self.serve() => {
+                        served = self.serve(index) => {
                             if let Err(error) = served {
                                 tracing::error!(%error, "cannot serve the listener of VOXGATE_LISTEN");
                             }
@@ -103,32 +110,41 @@ impl Worker {
     }
 
     /// Accepts connections until told to stop. Returns when the last one has ended.
-    async fn serve(self) -> io::Result<()> {
+    async fn serve(self, index: usize) -> io::Result<()> {
         let WorkerConfig {
             layer,
+            mint,
+            routes,
             tls,
             clients,
-            upstreams,
             deployment_key,
             forwarded_headers,
+            proxy_fields,
             lists,
             revocations,
             timeouts,
             connections,
-            upstream_permits,
             rejections,
             first_messages,
             credential_header,
+            usage,
         } = self.config;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
+        let client = Arc::new(Client::new(index));
+        let upstreams: Vec<_> = routes.iter().map(Arc::clone).collect();
+        let sweeper = Arc::clone(&client);
+        tokio::spawn(async move { sweeper.close_idle(&upstreams).await });
         let forward = Forward::new(Forwarding {
-            upstreams,
-            clients: Clients::new(timeouts.connect, upstream_permits),
+            routes,
+            client,
             deployment_key,
             forwarded_headers,
+            proxy_fields,
             scheme: if tls.is_some() { "https" } else { "http" },
             upstream_timeout: timeouts.upstream,
+            request_timeout: timeouts.request,
+            tunnel_idle: timeouts.tunnel_idle,
             revocations,
             tunnels: tasks.clone(),
         });
@@ -137,10 +153,12 @@ impl Worker {
         });
         let server = Server {
             auth: layer,
-            proxy: lists.layer(forward),
+            proxy: mint.layer(lists.layer(forward)),
+            usage,
+            header_timeout: timeouts.header_read,
+            idle_timeout: timeouts.client_idle,
             tls,
             clients,
-            idle_timeout: timeouts.header_read,
             write_stall: connection::WRITE_STALL,
             rejections,
             first_messages,

@@ -14,7 +14,7 @@ use super::store::FileState;
 use super::target::{MissingFile, Source, Target};
 
 /// The first words of the library's messages about a field, and the flag that sets the field.
-const FLAGS: [(&str, &str); 11] = [
+const FLAGS: [(&str, &str); 12] = [
     ("id ", "--id"),
     ("account ", "--account"),
     ("scopes ", "--scope"),
@@ -23,6 +23,7 @@ const FLAGS: [(&str, &str); 11] = [
     ("languages ", "--language"),
     ("rate ", "--rate"),
     ("burst ", "--burst"),
+    ("quota ", "--quota"),
     ("expires ", "--expires"),
     ("a label ", "--set-label"),
     ("there may be ", "--set-label"),

@@ -280,6 +280,15 @@ fn with_rights(command: Command) -> Command {
         ))
         .arg(
             text(
+                "quota",
+                "QUOTA",
+                "Quota of the key: \"2M characters/month\", \"10h audio/month\" or \"1000 \
+                    requests/day\"; may be repeated",
+            )
+            .action(ArgAction::Append),
+        )
+        .arg(
+            text(
                 "set-label",
                 "NAME=VALUE",
                 "Label for attribution, such as team=ivr; may be repeated",

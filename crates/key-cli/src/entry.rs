@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use clap::ArgMatches;
 use toml_edit::{Array, Datetime, InlineTable, Item, Table, Value};
+use voxgate::rate_limit::{InvalidQuota, Quota};
 use voxgate::{Digest, Problem};
 use voxgate_terminal::text::misleads;
 
@@ -11,7 +12,7 @@ use super::failure::KeyCommandError;
 use super::moment;
 
 /// The fields that a new key takes over from the key it replaces.
-const RIGHTS: [&str; 11] = [
+const RIGHTS: [&str; 12] = [
     "label",
     "kind",
     "scopes",
@@ -22,6 +23,7 @@ const RIGHTS: [&str; 11] = [
     "rate",
     "burst",
     "concurrency",
+    "quota",
     "labels",
 ];
 
@@ -76,6 +78,20 @@ impl Rights {
             if let Some(count) = matches.get_one::<u32>(flag) {
                 table.insert(flag, Item::Value(i64::from(*count).into()));
             }
+        }
+        if let Some(given) = matches.get_many::<String>("quota") {
+            for text in given.clone() {
+                let wrong = |error: InvalidQuota| {
+                    KeyCommandError::wrong("--quota".to_owned(), error.to_string())
+                };
+                Quota::parse(text).map_err(wrong)?;
+            }
+            let quotas: Vec<&str> = given.map(String::as_str).collect();
+            let value = match quotas[..] {
+                [quota] => quota.into(),
+                _ => quotas.into_iter().collect::<Array>().into(),
+            };
+            table.insert("quota", Item::Value(value));
         }
         let labels = labels(matches)?;
         if !labels.is_empty() {

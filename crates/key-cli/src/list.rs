@@ -61,12 +61,12 @@ fn row(key: &Key, now: SystemTime, charset: Charset) -> [String; HEADINGS.len()]
     ]
 }
 
-/// The restrictions of a key: scopes, voices and kind.
+/// The restrictions of a key: scopes, voices, kind and quotas.
 fn rights(principal: &Principal) -> String {
-    if principal.is_unlimited() {
-        return "(all)".to_owned();
-    }
     let mut limits = Vec::new();
+    if principal.is_unlimited() {
+        limits.push("(all)".to_owned());
+    }
     match principal.scopes() {
         None => {}
         Some([]) => limits.push("(none)".to_owned()),
@@ -90,6 +90,7 @@ fn rights(principal: &Principal) -> String {
     if principal.kind() == KeyKind::Realtime {
         limits.push("realtime".to_owned());
     }
+    limits.extend(principal.quotas().iter().map(ToString::to_string));
     limits.join("; ")
 }
 
@@ -105,6 +106,8 @@ fn object(key: &Key, now: SystemTime) -> Value {
     let scopes = principal.scopes();
     let scopes = scopes.map(|scopes| scopes.iter().map(Scope::as_str).collect::<Vec<_>>());
     let limits = principal.limits();
+    let quotas = principal.quotas().iter();
+    let quotas: Vec<String> = quotas.map(ToString::to_string).collect();
     json!({
         "id": principal.id(),
         "label": principal.label(),
@@ -122,6 +125,7 @@ fn object(key: &Key, now: SystemTime) -> Value {
         "rate": limits.rate.map(|rate| rate.to_string()),
         "burst": limits.burst,
         "concurrency": limits.concurrency,
+        "quota": quotas,
         "labels": principal
             .labels()
             .map(|(name, value)| (name.to_owned(), value.into()))

@@ -24,6 +24,7 @@ use crate::health::Health;
 use crate::lease_table::{LeaseTable, PendingRelease};
 use crate::message::Message;
 use crate::options::Config;
+use crate::quotas;
 use crate::redis_error::RedisError;
 use crate::script::Scripts;
 use crate::wait_queues::WaitQueues;
@@ -99,6 +100,7 @@ async fn receive(
                 engine.leases.borrow_mut().hold_unsent(lease, command);
             }
             Message::Release(lease) => engine.release(lease),
+            Message::Quota(request) => _ = spawn_local(quotas::decide(Rc::clone(engine), request)),
         }
     }
     None

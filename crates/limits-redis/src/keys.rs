@@ -1,6 +1,8 @@
 //! The keys in Redis.
 
-use voxgate::rate_limit::{AcquireRequest, LimitScope};
+use voxgate::rate_limit::{AcquireRequest, LimitScope, QuotaCounter};
+
+use crate::quotas;
 
 /// The keys of one deployment. All of them have one hash tag, so that a cluster keeps them on one
 /// node, where one script may use them together.
@@ -32,9 +34,20 @@ impl Keys {
         format!("{}:rate:{drain}/{unit}:{}", self.tag, name(request, scope))
     }
 
+    /// The counters of a quota.
+    pub(crate) fn quota(&self, counter: &QuotaCounter) -> String {
+        let name = quotas::name(counter.scope, counter.period, &counter.id);
+        format!("{}:quota:{name}", self.tag)
+    }
+
     /// The stream of revoked keys.
     pub(crate) fn revocations(&self) -> String {
         format!("{}:revocations", self.tag)
+    }
+
+    /// A single-use token that was used.
+    pub(crate) fn spent_token(&self, id: &str) -> String {
+        format!("{}:token:{id}", self.tag)
     }
 
     /// The sorted set of gateways, by the time until which they are considered alive.

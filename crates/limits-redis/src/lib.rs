@@ -2,7 +2,7 @@
 //!
 //! [`RedisStore`] is a [`LimitStore`](voxgate::rate_limit::LimitStore): add it to a limiter with
 //! [`LimiterBuilder::with_store`](voxgate::rate_limit::LimiterBuilder::with_store).
-//! [`SharedRevocations`] tells all replicas at once which keys are revoked.
+//! [`SharedSpentTokens`] accepts each single-use token once. [`SharedRevocations`] tells all replicas at once which keys are revoked.
 //!
 //! A program that reads its settings from the environment needs one line:
 //!
@@ -49,10 +49,12 @@ mod lease;
 mod lease_table;
 mod message;
 mod options;
+mod quotas;
 mod redis_error;
 mod revocations;
 mod script;
 mod settings;
+mod spent;
 mod store;
 mod tls;
 mod wait_queues;
@@ -60,4 +62,5 @@ mod wait_queues;
 pub use self::options::RedisOptions;
 pub use self::revocations::SharedRevocations;
 pub use self::settings::{RedisSettings, layer_from_env, read_settings};
+pub use self::spent::SharedSpentTokens;
 pub use self::store::RedisStore;

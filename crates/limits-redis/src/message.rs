@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use voxgate::rate_limit::{AcquireError, Granted, WaitPermission};
+use voxgate::rate_limit::{AcquireError, Granted, QuotaAnswer, QuotaCommand, WaitPermission};
 
 use crate::command::EncodedCommand;
 
@@ -18,6 +18,8 @@ pub(crate) enum Message {
     /// A lease that was taken without asking Redis.
     Hold(u64, Arc<EncodedCommand>),
     Release(u64),
+    /// Counters of quotas.
+    Quota(QuotaRequest),
     /// The process ends. The thread drops the sender when the gateway is deregistered.
     Shutdown(std::sync::mpsc::Sender<()>),
 }
@@ -33,4 +35,12 @@ pub(crate) struct Request {
     pub(crate) outbox: Outbox,
     /// Held until Redis has answered.
     pub(crate) unanswered: OwnedSemaphorePermit,
+}
+
+/// A change of counters of quotas.
+pub(crate) struct QuotaRequest {
+    pub(crate) command: QuotaCommand,
+    pub(crate) asked: Instant,
+    /// Dropped if Redis does not answer in time.
+    pub(crate) answer: oneshot::Sender<Option<QuotaAnswer>>,
 }

@@ -3,12 +3,17 @@
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, cmd};
 
+use voxgate::rate_limit::QuotaCommand;
+
 use crate::command::EncodedCommand;
+use crate::keys::Keys;
+use crate::quotas;
 
 /// The scripts, with the name of this gateway and the length of its leases.
 pub(crate) struct Scripts {
     admit: Lua,
     renew: Lua,
+    quota: Lua,
     instance: String,
     /// The length of a lease in microseconds.
     lease: u64,
@@ -25,6 +30,7 @@ impl Scripts {
         Self {
             admit: Lua::new(include_str!("admit.lua")),
             renew: Lua::new(include_str!("renew.lua")),
+            quota: Lua::new(include_str!("quota.lua")),
             instance,
             lease,
         }
@@ -73,6 +79,21 @@ impl Scripts {
             }
         };
         self.renew.run(connection, arguments).await
+    }
+
+    /// Changes counters of quotas.
+    pub(crate) async fn count(
+        &self,
+        connection: &mut MultiplexedConnection,
+        keys: &Keys,
+        quotas: &QuotaCommand,
+    ) -> RedisResult<Vec<i64>> {
+        let names: Vec<_> = quotas.counters.iter().map(|it| keys.quota(it)).collect();
+        let values = quotas::arguments(quotas);
+        let arguments = |command: &mut Cmd| {
+            command.arg(names.len()).arg(&names).arg(&values);
+        };
+        self.quota.run(connection, arguments).await
     }
 
     /// The command that gives a slot back.

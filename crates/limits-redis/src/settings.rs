@@ -9,6 +9,7 @@ use voxgate::{AuthLayer, ConfigError, Problem, Secret, SharedKeyRing};
 
 use crate::options::RedisOptions;
 use crate::revocations::SharedRevocations;
+use crate::spent::SharedSpentTokens;
 use crate::store::RedisStore;
 
 const URL: &str = "VOXGATE_REDIS_URL";
@@ -89,13 +90,29 @@ impl RedisSettings {
     ///
     /// When a thread cannot be started.
     pub fn add_to(self, limiter: LimiterBuilder) -> Result<LimiterBuilder, ConfigError> {
+        let store = self.start()?;
+        Ok(limiter.with_store(store).with_failure_mode(self.on_failure))
+    }
+
+    /// Starts the store, for a program that shares limits and quotas through it.
+    ///
+    /// # Errors
+    ///
+    /// When a thread cannot be started.
+    pub fn start(&self) -> Result<RedisStore, ConfigError> {
         match RedisStore::start(self.options()) {
-            Ok(store) => Ok(limiter.with_store(store).with_failure_mode(self.on_failure)),
+            Ok(store) => Ok(store),
             Err(error) => {
                 let problems = error.into_problems().into_iter();
                 ConfigError::check(None, problems.map(name_variable).collect())
             }
         }
+    }
+
+    /// How requests are limited while Redis is unavailable.
+    #[must_use]
+    pub fn on_failure(&self) -> OnFailure {
+        self.on_failure
     }
 
     /// Shares revocations of these keys with the other replicas. Before the first request, wait for
@@ -109,6 +126,15 @@ impl RedisSettings {
         keys: &SharedKeyRing,
     ) -> Result<SharedRevocations, ConfigError> {
         SharedRevocations::follow(self.options(), keys)
+    }
+
+    /// Uses up single-use tokens together with the other replicas.
+    ///
+    /// # Errors
+    ///
+    /// When a thread cannot be started.
+    pub fn spend_tokens(&self) -> Result<SharedSpentTokens, ConfigError> {
+        SharedSpentTokens::start(self.options())
     }
 
     fn options(&self) -> RedisOptions {

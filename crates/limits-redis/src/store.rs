@@ -16,7 +16,7 @@ use crate::engine;
 use crate::gauges::Gauges;
 use crate::keys::Keys;
 use crate::lease::RedisLease;
-use crate::message::{Message, Outbox, Request};
+use crate::message::{Message, Outbox, QuotaRequest, Request};
 use crate::options::RedisOptions;
 
 /// Maximum number of unanswered requests, without requests that wait for a slot.
@@ -77,6 +77,13 @@ impl RedisStore {
             deadline,
             address,
         })
+    }
+}
+
+impl RedisStore {
+    /// Sends a change of quotas, unless Redis is known to be unavailable.
+    pub(crate) fn send_quota(&self, request: QuotaRequest) -> bool {
+        !self.gauges.is_open() && self.outbox.send(Message::Quota(request)).is_ok()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::limit::Limits;
 
 use super::decision::LimitExceeded;
-use super::gcra::{Gcra, Quota};
+use super::gcra::{Gcra, RateWithBurst};
 use super::remaining::{Remaining, ScopeRemaining};
 use super::request::{AcquireRequest, LimitScope};
 
@@ -46,9 +46,9 @@ impl Share {
         NonZeroU32::new(number.get() / self.0.max(1)).unwrap_or(NonZeroU32::MIN)
     }
 
-    fn quota(self, limits: Limits) -> Option<Quota> {
+    fn quota(self, limits: Limits) -> Option<RateWithBurst> {
         let (rate, burst) = limits.rate_and_burst()?;
-        Some(Quota {
+        Some(RateWithBurst {
             interval: rate.interval().saturating_mul(self.0.max(1)),
             burst: self.of(burst),
         })

@@ -7,7 +7,7 @@ use super::remaining::RateRemaining;
 
 /// A rate as the algorithm needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Quota {
+pub(crate) struct RateWithBurst {
     /// The time from one request to the next.
     pub(crate) interval: Duration,
     /// How many requests may start at once.
@@ -16,7 +16,7 @@ pub(crate) struct Quota {
 
 /// How much of a rate is used up. All times are measured from one moment, before the first of them.
 pub(crate) struct Gcra {
-    quota: Quota,
+    quota: RateWithBurst,
     /// When all of the burst is available again, in nanoseconds: the theoretical arrival time of
     /// the next request at this rate.
     busy_until: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Gcra {
 const CENTURY: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;
 
 impl Gcra {
-    pub(crate) fn new(quota: Quota) -> Self {
+    pub(crate) fn new(quota: RateWithBurst) -> Self {
         Self {
             quota,
             busy_until: 0,
@@ -35,7 +35,7 @@ impl Gcra {
     }
 
     /// Changes the rate. Each request that was taken at the old rate counts as one at the new rate.
-    pub(crate) fn set_quota(&mut self, quota: Quota, now: Duration) {
+    pub(crate) fn set_quota(&mut self, quota: RateWithBurst, now: Duration) {
         if quota != self.quota {
             let taken = u128::from(self.busy_until.saturating_sub(nanos(now)));
             let old = u128::from(nanos(self.quota.interval).max(1));
@@ -47,7 +47,11 @@ impl Gcra {
     }
 
     /// Takes one request, or returns how long to wait for it.
-    pub(crate) fn take(&mut self, quota: Quota, now: Duration) -> Result<RateRemaining, Duration> {
+    pub(crate) fn take(
+        &mut self,
+        quota: RateWithBurst,
+        now: Duration,
+    ) -> Result<RateRemaining, Duration> {
         self.set_quota(quota, now);
         let (interval, tolerance) = quota.interval_and_tolerance();
         let now = nanos(now);
@@ -75,7 +79,7 @@ impl Gcra {
     }
 }
 
-impl Quota {
+impl RateWithBurst {
     /// The interval, and how far the state may run ahead of the clock. A burst that would take
     /// longer than a century to refill is as good as unlimited.
     fn interval_and_tolerance(self) -> (u64, u64) {
@@ -93,9 +97,9 @@ fn nanos(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn quota(interval: Duration, burst: u32) -> Quota {
+    fn quota(interval: Duration, burst: u32) -> RateWithBurst {
         let burst = NonZeroU32::new(burst).expect("not zero");
-        Quota { interval, burst }
+        RateWithBurst { interval, burst }
     }
 
     #[test]

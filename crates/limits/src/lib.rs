@@ -32,6 +32,7 @@ mod lease;
 mod limit;
 mod local_queue;
 mod local_store;
+mod quota;
 mod remaining;
 mod request;
 mod store;
@@ -42,6 +43,10 @@ pub use self::decision::{AcquireError, AcquireFuture, Decision, Granted, LimitEx
 pub use self::lease::Lease;
 pub use self::limit::{Limit, Limits, Rate};
 pub use self::local_store::LocalStore;
+pub use self::quota::{
+    Amounts, InvalidQuota, Quota, QuotaAnswer, QuotaCommand, QuotaCounter, QuotaFuture,
+    QuotaPeriod, QuotaStore, QuotaUnit,
+};
 pub use self::remaining::{RateRemaining, Remaining, ScopeRemaining};
 pub use self::request::{AcquireRequest, LimitScope};
 pub use self::store::{LimitStore, StoreStatus};

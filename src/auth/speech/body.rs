@@ -66,6 +66,13 @@ impl<E: Error + 'static> Error for SpeechBodyError<E> {
     }
 }
 
+/// A body that nothing reads, around the default of the inner one.
+impl<B: Default> Default for SpeechBody<B> {
+    fn default() -> Self {
+        Self::unread(B::default())
+    }
+}
+
 impl<B> SpeechBody<B> {
     pub(super) fn unread(inner: B) -> Self {
         let reading = BodyReading::Unread;

@@ -45,7 +45,8 @@ impl Admitted {
             pipeline.record_decision(request, &context, Ok((&principal, permit.queued())));
         let mut guard =
             RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
-        let meter = pipeline.meters.then(SpeechMeter::new);
+        let wants_meter = pipeline.meters || principal.has_quotas();
+        let meter = wants_meter.then(SpeechMeter::new);
         #[cfg(feature = "speech")]
         let meter = match &pipeline.inspecting {
             Some(inspecting) => {

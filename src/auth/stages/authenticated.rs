@@ -23,12 +23,15 @@ pub(in super::super) struct Authenticated {
 impl Authenticated {
     /// Called by [`Validated`](super::Validated) alone.
     pub(super) fn new(
-        context: DecisionContext,
+        mut context: DecisionContext,
         dialect: Option<Dialect>,
         principal: Principal,
         permit: Option<Permit>,
         asked: bool,
     ) -> Self {
+        if principal.token().is_some() && context.method == AuthMethod::ApiKey {
+            context.method = AuthMethod::Jwt;
+        }
         Self {
             context,
             dialect,

@@ -72,7 +72,7 @@ impl Authorized {
     pub(in super::super) fn admitted(self, admitted: rate_limit::Admitted) -> Stage {
         match admitted {
             Ok(permit) if permit.queued().is_some() || !self.asked => {
-                Validated::again(self.context, self.dialect, permit).into()
+                Validated::again(self.context, self.dialect, permit, self.principal).into()
             }
             admitted => self.decided(admitted).into(),
         }

@@ -1,7 +1,5 @@
 //! First stage: the request has one meaning, and it is known where its credential would be.
 
-use std::time::SystemTime;
-
 use http::Request;
 use http::header::UPGRADE;
 use voxgate_core::denial::{Denial, DenialKind};
@@ -23,6 +21,8 @@ pub(in super::super) struct Validated {
     /// The permit of a request that was admitted before and is authenticated again, because it
     /// waited for the permit.
     permit: Option<Permit>,
+    /// Who such a request was accepted for before it waited.
+    accepted: Option<Principal>,
 }
 
 /// The result of asking the verifier.
@@ -70,6 +70,7 @@ impl Validated {
                 context,
                 dialect: recognized,
                 permit: None,
+                accepted: None,
             }),
             Err(kind) => Err(Denied::new(context, kind.into())),
         }
@@ -81,12 +82,14 @@ impl Validated {
         mut context: DecisionContext,
         dialect: Option<Dialect>,
         permit: Permit,
+        accepted: Principal,
     ) -> Self {
         context.principal = None;
         Self {
             context,
             dialect,
             permit: Some(permit),
+            accepted: Some(accepted),
         }
     }
 
@@ -115,16 +118,12 @@ impl Validated {
             return VerifyOutcome::Ready(Err(DenialKind::UnrecognizedDialect.into()));
         };
         match dialect.credential(request) {
-            Ok(credential) => verifier.verify_at(credential.presented(), self.now()),
+            Ok(credential) => match &self.accepted {
+                // The request has just begun.
+                None => verifier.verify_at(credential.presented(), self.context.start.time),
+                Some(accepted) => verifier.verify_again(credential.presented(), accepted),
+            },
             Err(kind) => VerifyOutcome::Ready(Err(kind.into())),
-        }
-    }
-
-    /// The time at which a key must be valid: now. That is when the request began, unless it waited.
-    fn now(&self) -> SystemTime {
-        match self.permit {
-            None => self.context.start.time,
-            Some(_) => SystemTime::now(),
         }
     }
 
@@ -138,6 +137,7 @@ impl Validated {
             context,
             dialect,
             permit,
+            accepted: _,
         } = self;
         // A verifier of the program's own may return a principal that is not valid now.
         let verdict =

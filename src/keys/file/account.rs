@@ -7,11 +7,13 @@ use voxgate_limits::Limits;
 use super::values;
 use crate::principal::{Account, SpeechRights};
 
-const FIELDS: &str = "id, voices, models, languages, max_active_keys, rate, burst, concurrency";
+const FIELDS: &str =
+    "id, voices, models, languages, max_active_keys, rate, burst, concurrency, quota";
 
 /// Reads a table into an account, unless its id is wrong.
 pub(super) fn read(file: &mut TomlFile<'_>, start: usize, fields: &DeTable<'_>) -> Option<Account> {
     let (mut id, mut most, mut limits) = (None, None, Limits::default());
+    let mut quotas = Vec::new();
     let mut speech = SpeechRights::default();
     for (field, value) in fields {
         match field.get_ref().as_ref() {
@@ -20,6 +22,7 @@ pub(super) fn read(file: &mut TomlFile<'_>, start: usize, fields: &DeTable<'_>) 
             "models" => speech = speech.with_models(values::models(file, value)),
             "languages" => speech = speech.with_languages(values::languages(file, value)),
             name @ "max_active_keys" => most = values::count(file, value, name),
+            "quota" => quotas = values::quotas(file, value),
             name if values::limit(file, name, value, &mut limits) => {}
             _ => file.problem(
                 field.span().start,
@@ -36,7 +39,9 @@ pub(super) fn read(file: &mut TomlFile<'_>, start: usize, fields: &DeTable<'_>) 
             "burst has no effect without a rate; add rate = \"…\"",
         );
     }
-    let account = Account::new(&id?, limits).with_speech(speech);
+    let account = Account::new(&id?, limits)
+        .with_quotas(quotas)
+        .with_speech(speech);
     Some(match most {
         Some(most) => account.with_max_active_keys(most),
         None => account,

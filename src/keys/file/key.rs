@@ -1,6 +1,7 @@
 //! A `[[key]]` table.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
 use voxgate_core::toml_file::TomlFile;
@@ -10,12 +11,13 @@ use super::Reading;
 use super::values::{self, Value};
 use crate::keys::key::Key;
 use crate::keys::plain::PlainKey;
+use crate::keys::signing::SigningFile;
 use crate::principal::{KeyKind, Principal, Scope, Validity};
 use crate::secret::{Digest, Secret};
 
 const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, models, languages, \
-                      allow_from, created, not_before, expires, disabled, account, rate, burst, concurrency, \
-                      labels";
+                      allow_from, created, not_before, expires, disabled, account, rate, burst, \
+                      concurrency, quota, labels, signing_secret_file";
 
 /// Reads a table into a key, unless something is wrong with it. The account that it names comes
 /// beside it: the table of that may be further below.
@@ -27,7 +29,7 @@ pub(super) fn read(
 ) -> Option<(Key, Option<String>)> {
     let line = file.line(start);
     let mut secrets = Vec::new();
-    let (mut disabled, mut account, mut created) = (false, None, None);
+    let (mut disabled, mut account, mut created, mut signing) = (false, None, None, None);
     let (mut validity, mut limits) = (Validity::default(), Limits::default());
     let id = match fields.get("id") {
         Some(id) => values::id(file, id),
@@ -63,6 +65,12 @@ pub(super) fn read(
             "voices" => {
                 principal = principal.with_voices(values::voices(file, value));
             }
+            "quota" => {
+                let quotas = values::quotas(file, value);
+                if !quotas.is_empty() {
+                    principal = principal.with_quotas(quotas);
+                }
+            }
             "models" => principal = principal.with_models(values::models(file, value)),
             "languages" => principal = principal.with_languages(values::languages(file, value)),
             "labels" => principal = principal.with_labels(values::labels(file, value)),
@@ -72,6 +80,7 @@ pub(super) fn read(
             "expires" => validity.expires = values::moment(file, value, name),
             "disabled" => disabled = values::boolean(file, value, name),
             "account" => account = file.text(value, name),
+            "signing_secret_file" => signing = signing_file(file, value),
             _ if values::limit(file, name, value, &mut limits) => {}
             _ => file.problem(
                 field.span().start,
@@ -117,7 +126,20 @@ pub(super) fn read(
     };
     key.line = NonZeroU32::new(line);
     key.created = created;
+    key.signing = signing;
     Some((key.disabled(disabled), account))
+}
+
+fn signing_file(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<SigningFile> {
+    let path = PathBuf::from(file.text(value, "signing_secret_file")?);
+    if !path.is_absolute() {
+        let message = "signing_secret_file must be an absolute path, such as \
+                       \"/run/secrets/ivr-key\"";
+        file.problem(value.span().start, message);
+        return None;
+    }
+    let secret = None;
+    Some(SigningFile { path, secret })
 }
 
 enum Found {

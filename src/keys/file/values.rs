@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use voxgate_core::network::Network;
 use voxgate_core::toml_file::TomlFile;
-use voxgate_limits::{Limits, Rate};
+use voxgate_limits::{Limits, Quota, Rate};
 
 const MAX_ID_BYTES: usize = 64;
 /// Audit records use these ids for callers without a key.
@@ -174,6 +174,36 @@ pub(super) fn limit(
         _ => return false,
     }
     true
+}
+
+/// `quota`: one quota, or a list of quotas with different units or periods.
+pub(super) fn quotas(file: &mut TomlFile<'_>, value: &Value<'_>) -> Vec<Quota> {
+    let one = std::slice::from_ref(value);
+    let given = match value.get_ref() {
+        DeValue::Array(list) => &list[..],
+        _ => one,
+    };
+    let mut quotas: Vec<Quota> = Vec::new();
+    for value in given {
+        let parsed = match value.get_ref().as_str() {
+            Some(text) => Quota::parse(text).map_err(|error| error.to_string()),
+            None => Err("quota must be a string or a list of strings, such as \"2M \
+                         characters/month\""
+                .to_owned()),
+        };
+        let at = value.span().start;
+        match parsed {
+            Ok(quota) => {
+                let kind = |quota: &Quota| (quota.unit(), quota.period());
+                if quotas.iter().any(|other| kind(other) == kind(&quota)) {
+                    file.problem(at, "quota repeats a unit and period; keep one of them");
+                }
+                quotas.push(quota);
+            }
+            Err(message) => file.problem(at, message),
+        }
+    }
+    quotas
 }
 
 fn rate(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<Rate> {

@@ -19,6 +19,7 @@ use crate::dialect::Dialect;
 use super::file::{KeysFile, Takeaways};
 use super::ring::KeyRing;
 use super::shared::{SharedKeyRing, WeakKeyRing};
+use super::signing::read_secrets;
 
 /// How often the contents are looked at, whatever the system tells.
 const POLL_EVERY: Duration = Duration::from_secs(2);
@@ -90,6 +91,7 @@ impl Source {
                     Ok(text) => {
                         let read = KeysFile::read(text, &name, dialect, &mut problems);
                         (keys, notices) = read.into_parts();
+                        read_secrets(&mut keys, &name, &mut problems, &mut notices);
                     }
                     Err(error) => problems.push(unreadable(&file, "keys file", error)),
                 }

@@ -18,8 +18,8 @@ use hyper::body::{Bytes, Frame};
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 use voxgate::rate_limit::LimiterBuilder;
 use voxgate::{
-    Auth, AuthBody, AuthFuture, AuthLayer, KeyRing, Limiter, Policy, RawCredential, SharedKeyRing,
-    Tunnel, Verify, VerifyOutcome,
+    Auth, AuthBody, AuthFuture, AuthLayer, Denial, KeyRing, Limiter, Policy, Principal,
+    RawCredential, SharedKeyRing, Tunnel, Verify, VerifyOutcome,
 };
 
 use crate::support::{Asking, KEY, Records, request, ring};
@@ -242,6 +242,57 @@ async fn an_asynchronous_verifier_is_asked_again_after_a_wait() {
             answer.into_body().collect().await.unwrap();
         }
         assert_eq!((in_flight(&limiter), limiter.usage().waiting), (0, 0));
+    }
+}
+
+/// A verifier whose credentials count once.
+struct Once(SharedKeyRing, AtomicU32);
+
+impl Verify for Once {
+    type Future = <SharedKeyRing as Verify>::Future;
+
+    fn verify(&self, credential: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
+        match self.1.fetch_add(1, Ordering::Relaxed) {
+            0 => self.0.verify(credential),
+            _ => VerifyOutcome::Ready(Err(Denial::unknown_credential())),
+        }
+    }
+
+    fn verify_again(
+        &self,
+        credential: RawCredential<'_>,
+        accepted: &Principal,
+    ) -> VerifyOutcome<Self::Future> {
+        assert_eq!(accepted.id(), "ivr");
+        self.0.verify(credential)
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_waited_uses_a_single_use_credential_once() {
+    for revoked in [false, true] {
+        let limiter = builder()
+            .with_wait_queue(1, Duration::from_secs(3600))
+            .build()
+            .unwrap();
+        let keys = SharedKeyRing::new(ring());
+        let before = limited(keys.clone(), &limiter).call(to("/")).await.unwrap();
+        let mut service = limited(Once(keys.clone(), AtomicU32::new(0)), &limiter);
+        let mut waiting = Box::pin(service.call(to("/")));
+        assert!(look(&mut waiting).is_none());
+        if revoked {
+            keys.replace(KeyRing::new([]).unwrap());
+        }
+        drop(before);
+        let answer = look(&mut waiting).expect("its turn");
+        assert_eq!(answer.status() == StatusCode::OK, !revoked);
+        drop(answer);
+        let second = service.call(to("/")).await.unwrap();
+        assert_eq!(
+            second.status(),
+            StatusCode::UNAUTHORIZED,
+            "the credential was used"
+        );
     }
 }
 

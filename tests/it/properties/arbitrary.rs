@@ -110,8 +110,19 @@ pub(crate) fn header_value() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn offer() -> impl Strategy<Value = String> {
-    let name = select(&["token", "bearer", "Token", "bearer_", "json", "USP", ""][..]);
-    let prefix = select(&["bearer_", "openai-insecure-api-key."][..]);
+    let name = select(
+        &[
+            "token",
+            "bearer",
+            "Token",
+            "bearer_",
+            "realtime-token.",
+            "json",
+            "USP",
+            "",
+        ][..],
+    );
+    let prefix = select(&["bearer_", "realtime-token.", "openai-insecure-api-key."][..]);
     let glued = (prefix, credential()).prop_map(|(prefix, key)| format!("{prefix}{key}"));
     let text = prop_oneof![
         3 => name.prop_map(str::to_owned),
@@ -140,7 +151,7 @@ pub(crate) fn credential() -> impl Strategy<Value = String> {
 /// A query that is nearly always valid.
 pub(crate) fn query() -> impl Strategy<Value = String> {
     let name = prop_oneof![
-        6 => select(&["api_key", "access_token", "key"][..]).prop_map(str::to_owned),
+        6 => select(&["api_key", "access_token", "single_use_token", "key"][..]).prop_map(str::to_owned),
         1 => select(&["api%5Fkey", "%61pi_key", "access%5ftoken", "API_KEY", "api_key%"][..])
             .prop_map(str::to_owned),
         2 => "[a-z%_+]{0,4}",

@@ -86,7 +86,11 @@ pub(crate) fn presenting(dialect: Dialect, key: &str, pair: &str) -> Vec<Draft> 
     let bearer = |draft: Draft| draft.with(AUTHORIZATION, format!("Bearer {key}"));
     let in_query = |path, name| Draft::upgrade(path).query(format!("a=1&{name}={key}&b=%2F"));
     match dialect {
-        Dialect::Bearer => vec![bearer(post("/any"))],
+        Dialect::Bearer => vec![
+            bearer(post("/any")),
+            Draft::upgrade("/v1/realtime")
+                .with(PROTOCOL, format!("realtime, realtime-token.{key}")),
+        ],
         Dialect::Rime => vec![
             bearer(post("/v1/rime-tts")),
             bearer(Draft::upgrade("/ws")),
@@ -125,7 +129,10 @@ pub(crate) fn presenting(dialect: Dialect, key: &str, pair: &str) -> Vec<Draft> 
             Draft::upgrade("/v1/realtime")
                 .with(PROTOCOL, format!("realtime, openai-insecure-api-key.{key}")),
         ],
-        Dialect::ElevenLabs => vec![post("/v1/text-to-speech/cove").with("xi-api-key", key)],
+        Dialect::ElevenLabs => vec![
+            post("/v1/text-to-speech/cove").with("xi-api-key", key),
+            in_query("/v1/text-to-speech/cove/stream-input", "single_use_token"),
+        ],
         Dialect::Deepgram => {
             let token = |draft: Draft| draft.with(AUTHORIZATION, format!("Token {key}"));
             let offering =
@@ -146,6 +153,7 @@ pub(crate) fn presenting(dialect: Dialect, key: &str, pair: &str) -> Vec<Draft> 
         ],
         Dialect::Azure => vec![
             post("/cognitiveservices/v1").with("ocp-apim-subscription-key", key),
+            bearer(post("/cognitiveservices/v1")),
             Draft::upgrade("/cognitiveservices/websocket/v1")
                 .with("ocp-apim-subscription-key", key)
                 .with(PROTOCOL, "USP"),

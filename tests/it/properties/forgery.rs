@@ -108,7 +108,17 @@ fn mutation() -> impl Strategy<Value = Mutation> {
     const VERSIONS: [Version; 3] = [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2];
     let at = any::<Index>;
     let header = || select(&HEADERS[..]);
-    let parameter = || select(&["api_key", "access_token", "api%5Fkey", "x"][..]);
+    let parameter = || {
+        select(
+            &[
+                "api_key",
+                "access_token",
+                "single_use_token",
+                "api%5Fkey",
+                "x",
+            ][..],
+        )
+    };
     let name = || select(&["token", "bearer", "json"][..]);
     prop_oneof![
         1 => select(&["GET", "POST", "HEAD", "OPTIONS"][..]).prop_map(Mutation::Method),

@@ -41,7 +41,7 @@ fn places(dialect: Dialect) -> Vec<Place> {
     };
     match dialect {
         Dialect::Rime => vec![ExactScheme("Bearer", "api-key")],
-        Dialect::Bearer => vec![Scheme(&["bearer"])],
+        Dialect::Bearer => vec![Scheme(&["bearer"]), OfferRest("realtime-token.")],
         Dialect::OpenAi => vec![Scheme(&["bearer"]), OfferRest("openai-insecure-api-key.")],
         Dialect::Smallest => vec![Scheme(&["bearer", "token"])],
         Dialect::Google => vec![
@@ -50,8 +50,8 @@ fn places(dialect: Dialect) -> Vec<Place> {
             Scheme(&["bearer"]),
         ],
         Dialect::Supertone => vec![Raw("x-sup-api-key")],
-        Dialect::ElevenLabs => vec![Raw("xi-api-key")],
-        Dialect::Azure => vec![Raw("ocp-apim-subscription-key")],
+        Dialect::ElevenLabs => vec![Raw("xi-api-key"), Parameter("single_use_token")],
+        Dialect::Azure => vec![Raw("ocp-apim-subscription-key"), Scheme(&["bearer"])],
         Dialect::Kugel => vec![
             Scheme(&["bearer"]),
             Raw("x-api-key"),
@@ -92,6 +92,7 @@ fn owners(method: &str, path: &str) -> &'static [Dialect] {
         ("POST", "/cognitiveservices/v1") | ("GET", "/cognitiveservices/websocket/v1") => &[Azure],
         ("GET", "/v1/voices") => &[Supertone, Kugel, ElevenLabs, Google],
         ("POST", "/v1/text:synthesize") => &[Google],
+        ("GET", "/v1/text-to-speech/cove/stream-input") => &[ElevenLabs],
         (_, "/v1/voices") => &[Kugel],
         ("GET", "/v1/models") => &[Kugel, OpenAi, ElevenLabs, Deepgram],
         _ => &[],

@@ -20,7 +20,7 @@ const HEADERS: [&str; 7] = [
 ];
 
 /// The query parameters of all dialects.
-const PARAMETERS: [&str; 2] = ["api_key", "access_token"];
+const PARAMETERS: [&str; 3] = ["api_key", "access_token", "single_use_token"];
 
 /// Whether some server reads this header as one of `HEADERS`.
 fn is_carrier(name: &str) -> bool {
@@ -70,10 +70,12 @@ fn is_name(offer: &[u8]) -> bool {
     offer == b"token" || offer == b"bearer"
 }
 
-/// Inworld's and OpenAI's offers are removed completely. The names of Deepgram's pairs stay.
+/// Inworld's, NVIDIA's and OpenAI's offers are removed completely. The names of Deepgram's pairs stay.
 fn offers_without(mut offers: Vec<Vec<u8>>, is_secret: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    let prefixes = ["bearer_", "realtime-token.", "openai-insecure-api-key."];
     let is_removed = |offer: &[u8]| {
-        offer.starts_with(b"bearer_") || offer.starts_with(b"openai-insecure-api-key.")
+        let mut prefixes = prefixes.iter();
+        prefixes.any(|prefix| offer.starts_with(prefix.as_bytes()))
     };
     offers.retain(|offer| !is_removed(offer));
     let mut at = 0;

@@ -63,7 +63,7 @@ const fn decoded(
 /// A key of Kugel's can begin with a region, `global-` being the longest.
 const REGION_BYTES: usize = 7;
 
-pub(crate) static PLACES: [Place; 18] = [
+pub(crate) static PLACES: [Place; 21] = [
     header("bearer", Dialect::Bearer, "authorization", "Bearer "),
     header("rime", Dialect::Rime, "authorization", "Bearer "),
     header("smallest", Dialect::Smallest, "authorization", "Bearer "),
@@ -75,6 +75,7 @@ pub(crate) static PLACES: [Place; 18] = [
     header("elevenlabs", Dialect::ElevenLabs, "xi-api-key", ""),
     header("google", Dialect::Google, "x-goog-api-key", ""),
     header("azure", Dialect::Azure, "ocp-apim-subscription-key", ""),
+    header("azure token", Dialect::Azure, "authorization", "Bearer "),
     Place {
         target: "/v1/rime-tts",
         ..header("auto", Dialect::Auto, "authorization", "Bearer ")
@@ -94,6 +95,18 @@ pub(crate) static PLACES: [Place; 18] = [
         Holder::Query,
     ),
     decoded("inworld", Dialect::Inworld, "/v1", Holder::Basic),
+    decoded(
+        "elevenlabs query",
+        Dialect::ElevenLabs,
+        "/v1/text-to-speech/cove/stream-input?single_use_token=",
+        Holder::Query,
+    ),
+    decoded(
+        "nim ws",
+        Dialect::Bearer,
+        "/v1/realtime",
+        Holder::Subprotocol("realtime, realtime-token."),
+    ),
     decoded(
         "deepgram ws",
         Dialect::Deepgram,

@@ -21,6 +21,7 @@ mod row;
 mod search;
 mod segments;
 mod tail;
+mod usage;
 mod verify;
 mod when;
 
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
+pub use self::usage::{Charge, charges};
 use self::verify::Verify;
 
 /// The command line is wrong (`EX_USAGE` of `sysexits.h`).
@@ -48,6 +50,18 @@ pub fn command(reasons: impl IntoIterator<Item = &'static str>) -> Command {
         .subcommand(report::command())
         .subcommand(tail::command(&reasons))
         .subcommand(export::command())
+}
+
+/// The command `usage`, which belongs beside `audit`.
+#[must_use]
+pub fn usage_command() -> Command {
+    usage::command()
+}
+
+/// Runs the command `usage`. Returns its exit code.
+#[must_use]
+pub fn run_usage(matches: &ArgMatches) -> ExitCode {
+    failure::status(usage::run(matches))
 }
 
 /// Runs the subcommand that `matches` names. Returns its exit code.

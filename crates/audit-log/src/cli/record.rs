@@ -81,6 +81,13 @@ pub(super) struct Record<'a> {
     pub(super) first_byte_us: Option<u64>,
     pub(super) bytes_sent: Option<u64>,
     pub(super) bytes_received: Option<u64>,
+    pub(super) characters: Option<u64>,
+    #[serde(default)]
+    pub(super) unmetered: bool,
+    pub(super) audio_ms: Option<u64>,
+    pub(super) voice: Option<Text<'a>>,
+    pub(super) model: Option<Text<'a>>,
+    pub(super) language: Option<Text<'a>>,
     pub(super) from: Option<u64>,
     pub(super) to: Option<u64>,
     pub(super) first_seq: Option<u64>,

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use voxgate_limits::Limits;
+use voxgate_limits::{Limits, Quota};
 
 use super::SpeechRights;
 
@@ -13,6 +13,7 @@ pub struct Account {
     id: Arc<str>,
     max_active_keys: Option<NonZeroU32>,
     limits: Limits,
+    quotas: Box<[Quota]>,
     speech: SpeechRights,
 }
 
@@ -24,8 +25,16 @@ impl Account {
             id: id.into(),
             max_active_keys: None,
             limits,
+            quotas: Box::default(),
             speech: SpeechRights::default(),
         }
+    }
+
+    /// Sets the quotas that its keys share.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: impl IntoIterator<Item = Quota>) -> Self {
+        self.quotas = quotas.into_iter().collect();
+        self
     }
 
     /// Limits what its keys may speak.
@@ -71,5 +80,11 @@ impl Account {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// The quotas that its keys share.
+    #[must_use]
+    pub fn quotas(&self) -> &[Quota] {
+        &self.quotas
     }
 }

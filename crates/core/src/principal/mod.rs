@@ -3,6 +3,7 @@
 mod account;
 mod scope;
 mod speech;
+mod token;
 mod validity;
 
 use std::hash::{Hash as _, Hasher};
@@ -13,11 +14,12 @@ use std::time::SystemTime;
 
 use crate::network::Network;
 use crate::secret::Digest;
-use voxgate_limits::Limits;
+use voxgate_limits::{Limits, Quota};
 
 pub use self::account::Account;
 pub use self::scope::{InvalidScope, Scope};
-pub use self::speech::SpeechRights;
+pub use self::speech::{SpeechRights, voice_covers};
+pub use self::token::TokenIdentity;
 pub use self::validity::{KeyState, Validity};
 
 /// The owner of a credential. A `Verify` implementation returns it.
@@ -45,9 +47,11 @@ struct Details {
     speech: SpeechRights,
     labels: Box<[(Box<str>, Box<str>)]>,
     limits: Limits,
+    quotas: Box<[Quota]>,
     account: Option<Arc<Account>>,
     /// `None` for any address.
     allow_from: Option<Box<[Network]>>,
+    token: Option<TokenIdentity>,
 }
 
 /// The kind of a key. It is set when the key is created.
@@ -59,6 +63,17 @@ pub enum KeyKind {
     Standard,
     /// Allows only realtime sessions.
     Realtime,
+}
+
+impl KeyKind {
+    /// The name in keys files and records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Realtime => "realtime",
+        }
+    }
 }
 
 impl Principal {
@@ -151,6 +166,12 @@ impl Principal {
         self.with(|details| details.limits = limits)
     }
 
+    /// Sets the quotas.
+    #[must_use]
+    pub fn with_quotas(self, quotas: impl IntoIterator<Item = Quota>) -> Self {
+        self.with(|details| details.quotas = quotas.into_iter().collect())
+    }
+
     /// Adds the principal to an account, whose keys share limits.
     #[must_use]
     pub fn with_account(self, account: Arc<Account>) -> Self {
@@ -162,6 +183,12 @@ impl Principal {
     #[must_use]
     pub fn with_allow_from(self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.with(|details| details.allow_from = Some(networks.into_iter().collect()))
+    }
+
+    /// Sets the token by which the principal is known, if its credential was one and not a key.
+    #[must_use]
+    pub fn with_token(self, token: TokenIdentity) -> Self {
+        self.with(|details| details.token = Some(token))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
@@ -230,10 +257,29 @@ impl Principal {
             .map_or_else(Limits::default, |details| details.limits)
     }
 
+    /// The quotas.
+    #[must_use]
+    pub fn quotas(&self) -> &[Quota] {
+        self.details().map_or(&[], |details| &details.quotas)
+    }
+
+    /// Whether the principal or its account has a quota.
+    #[must_use]
+    pub fn has_quotas(&self) -> bool {
+        let account = self.account().map_or(&[][..], |account| account.quotas());
+        !self.quotas().is_empty() || !account.is_empty()
+    }
+
     /// The account, if there is one.
     #[must_use]
     pub fn account(&self) -> Option<&Arc<Account>> {
         self.details()?.account.as_ref()
+    }
+
+    /// The token by which the principal is known; `None` if its credential was a key.
+    #[must_use]
+    pub fn token(&self) -> Option<&TokenIdentity> {
+        self.details()?.token.as_ref()
     }
 
     fn details(&self) -> Option<&Details> {
@@ -338,7 +384,8 @@ impl Principal {
             .is_none_or(|granted| granted.iter().any(|own| own.as_str() == scope))
     }
 
-    /// Whether the principal has fewer rights than `before`, or another id.
+    /// Whether the principal has fewer rights than `before`, or another id. `before` may be the
+    /// principal of a token, whose rights are a part of those of its key.
     #[must_use]
     pub fn may_less_than(&self, before: &Self) -> bool {
         let lost_scope = self.scopes().is_some_and(|now| {
@@ -361,11 +408,8 @@ impl Principal {
             let before = before.allow_from();
             before.is_none_or(|before| !before.iter().all(is_covered))
         });
-        self.id() != before.id()
-            || lost_network
-            || self.0.kind != before.0.kind
-            || lost_scope
-            || lost_speech
+        let lost_kind = self.0.kind == KeyKind::Realtime && before.0.kind != self.0.kind;
+        self.id() != before.id() || lost_network || lost_kind || lost_scope || lost_speech
     }
 
     /// The current state. Reads the clock only if the validity is bounded.
@@ -476,6 +520,27 @@ mod tests {
             (&from(&["10.0.0.0/8"]), &from(&["10.0.0.0/8", "::1"]), true),
             (&anything, &from(&["10.0.0.0/8"]), false),
             (&Principal::new("b"), &anything, true),
+            // The principals of tokens have a part of the rights of their key.
+            (
+                &anything,
+                &anything.clone().with_kind(KeyKind::Realtime),
+                false,
+            ),
+            (
+                &anything.clone().with_voices(["team-*"]),
+                &anything.clone().with_voices(["team-a", "team-b*"]),
+                false,
+            ),
+            (
+                &anything.clone().with_voices(["team-a"]),
+                &anything.clone().with_voices(["team-*"]),
+                true,
+            ),
+            (
+                &anything.clone().with_voices(["team-*"]),
+                &anything.clone().with_voices(["team-a;b"]),
+                true,
+            ),
         ] {
             assert_eq!(now.may_less_than(before), less, "{now:?} {before:?}");
         }

@@ -73,11 +73,13 @@ impl SpeechRights {
         })
     }
 
-    /// Whether a name that was permitted before is not in the list any more.
+    /// Whether a name that was permitted before is not permitted any more. `before` may be the
+    /// rights of a token, whose names are a part of those of its key.
     pub(super) fn permits_less_than(&self, before: &Self) -> bool {
         let lost = |now: Option<&[Box<str>]>, before: Option<&[Box<str>]>| {
             now.is_some_and(|now| {
-                before.is_none_or(|before| before.iter().any(|name| !now.contains(name)))
+                let kept = |name: &str| now.iter().any(|own| voice_covers(own, name));
+                before.is_none_or(|before| before.iter().any(|name| !kept(name)))
             })
         };
         lost(self.voices(), before.voices())
@@ -99,6 +101,19 @@ fn matches(own: &str, name: &str) -> bool {
         // The text that `*` matches must be a plain name, without delimiters.
         Some(start) => name.strip_prefix(start).is_some_and(is_plain),
         None => *own == *name,
+    }
+}
+
+/// Whether the name, or pattern with a `*` at its end, allows all that the other one does.
+#[doc(hidden)]
+#[must_use]
+pub fn voice_covers(wide: &str, narrow: &str) -> bool {
+    match wide.strip_suffix('*') {
+        Some(start) => {
+            let narrow = narrow.strip_suffix('*').unwrap_or(narrow);
+            narrow.strip_prefix(start).is_some_and(is_plain)
+        }
+        None => wide == narrow,
     }
 }
 

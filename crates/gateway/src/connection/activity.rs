@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
@@ -31,10 +31,12 @@ struct ActivityState {
     /// Requests that are being answered. Refusals do not count, so that a client cannot keep a
     /// connection open with refusals that it does not read.
     busy: usize,
-    /// There was a request on this connection.
-    began: bool,
+    /// The requests on this connection so far.
+    requests: u64,
     /// A request was accepted on this connection, so data in flight may be part of its answer.
     served: bool,
+    /// The connection speaks HTTP no longer.
+    upgraded: bool,
     idle_since: Instant,
 }
 
@@ -42,8 +44,9 @@ impl Activity {
     pub(crate) fn new(permit: ConnectionPermit) -> Self {
         let state = ActivityState {
             busy: 0,
-            began: false,
+            requests: 0,
             served: false,
+            upgraded: false,
             idle_since: Instant::now(),
         };
         Self {
@@ -58,7 +61,7 @@ impl Activity {
     pub(crate) fn begin(&self) -> Busy {
         let mut state = self.state();
         state.busy += 1;
-        state.began = true;
+        state.requests += 1;
         if state.busy == 1 && !state.served {
             self.permit.keep();
         }
@@ -73,7 +76,18 @@ impl Activity {
 
     /// Whether there ever was a request on this connection.
     pub(super) fn has_begun(&self) -> bool {
-        self.state().began
+        self.state().requests > 0
+    }
+
+    /// How many requests there were so far, and whether one is being answered.
+    pub(super) fn requests(&self) -> (u64, bool) {
+        let state = self.state();
+        (state.requests, state.busy > 0)
+    }
+
+    /// Whether the connection has become a tunnel, so that what it carries is no request.
+    pub(super) fn has_upgraded(&self) -> bool {
+        self.state().upgraded
     }
 
     /// Notes that a part of an answer was sent. hyper drops a body before its last bytes are sent, so
@@ -92,11 +106,13 @@ impl Activity {
         state.served
     }
 
-    /// Resolves when no request has been in progress for `limit`.
-    pub(super) async fn idle(&self, limit: Duration) {
+    /// Resolves when there was no first request within `first`, or when no request has been in progress
+    /// for `idle` after it.
+    pub(super) async fn idle(&self, first: Duration, idle: Duration) {
         loop {
             let left = {
                 let state = self.state();
+                let limit = if state.requests == 0 { first } else { idle };
                 match state.busy {
                     0 => limit.saturating_sub(state.idle_since.elapsed()),
                     _ => limit,
@@ -137,7 +153,10 @@ impl Busy {
     /// Keeps the guard until the answer's body is dropped, unless the answer is a refusal.
     pub(crate) fn last<B>(self, response: Response<B>) -> Response<BusyBody<B>> {
         let refused = response.extensions().get::<DenialKind>().is_some();
-        self.0.state().served |= !refused;
+        let mut state = self.0.state();
+        state.served |= !refused;
+        state.upgraded |= response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        drop(state);
         if response.extensions().get::<CloseConnection>().is_some() {
             self.0.close.notify_one();
         }
@@ -203,7 +222,7 @@ mod tests {
             .try_acquire(Some([127, 0, 0, 1].into()))
             .expect("room");
         let activity = Activity::new(permit);
-        activity.idle(limit).await;
+        activity.idle(limit, limit).await;
         assert_eq!(begun.elapsed(), limit);
 
         let served = activity.begin();
@@ -213,7 +232,7 @@ mod tests {
             drop(served.last(Response::new(String::new())));
         });
         let begun = Instant::now();
-        other.idle(limit).await;
+        other.idle(limit, limit).await;
         assert_eq!(begun.elapsed(), Duration::from_secs(110));
 
         let mut refusal = Response::new(String::new());
@@ -222,7 +241,7 @@ mod tests {
             .insert(DenialKind::MissingCredential);
         let unread = activity.begin().last(refusal);
         let begun = Instant::now();
-        activity.idle(limit).await;
+        activity.idle(limit, limit).await;
         assert_eq!(begun.elapsed(), limit);
         drop(unread);
     }

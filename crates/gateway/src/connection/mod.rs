@@ -3,6 +3,7 @@
 mod activity;
 mod clients;
 mod frames;
+mod half_close;
 mod handshake;
 mod http2;
 mod limiter;
@@ -35,9 +36,11 @@ use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
 use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
 use voxgate_tls::ServerTls;
+use voxgate_usage::UsageLayer;
 
 pub(crate) use self::activity::Activity;
 pub(crate) use self::clients::ClientAddresses;
+pub(crate) use self::half_close::ClientEnd;
 pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
 use self::preamble::Preamble;
@@ -46,6 +49,7 @@ use self::stream::ClientStream;
 use self::streams::StreamExecutor;
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
+use super::minting::Verifier;
 use super::proxy::ForwardedBody;
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
@@ -54,6 +58,9 @@ use super::service;
 /// does not read.
 const MAX_BUFFER: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 256;
+/// What a client may send on an HTTP/2 stream before the upstream reads. The windows of all streams
+/// together are that of the connection, so that uploads that are not read hold no other one up.
+const STREAM_WINDOW: u32 = 64 * 1024;
 /// How much of an answer the HTTP/2 implementation buffers for each stream.
 const STREAM_BUFFER: usize = 32 * 1024;
 /// How long a client may leave its answer unread.
@@ -154,13 +161,16 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// Serves connections, with a [stack](service::stack) of its own for each.
 #[derive(Clone)]
 pub(crate) struct Server<S> {
-    pub(crate) auth: SpeechAuthLayer,
+    pub(crate) auth: SpeechAuthLayer<Verifier>,
+    pub(crate) usage: UsageLayer,
     pub(crate) proxy: S,
     /// TLS; `None` if the listener speaks none.
     pub(crate) tls: Option<ServerTls>,
     /// How the address of a client is found.
     pub(crate) clients: ClientAddresses,
-    /// How long a connection may be without a request in progress, and how long a header may take.
+    /// How long the first request of a connection may take, and the header of each.
+    pub(crate) header_timeout: Duration,
+    /// How long a connection may be without a request in progress.
     pub(crate) idle_timeout: Duration,
     /// How long a client may leave its answer unread: all of a connection, or one HTTP/2 stream.
     pub(crate) write_stall: Duration,
@@ -190,6 +200,7 @@ where
         let activity = Activity::new(permit.clone());
         let rejections = Arc::clone(&self.rejections);
         let rejections = Arc::new(ConnectionRejections::new(rejections, peer));
+        let end = ClientEnd::default();
         let ending = Ending {
             peer,
             activity: activity.clone(),
@@ -198,16 +209,18 @@ where
             was_idle: false,
         };
         let (server, stop) = (self.clone(), stop.clone());
-        let preamble = Preamble::new(&self.clients, self.tls.as_ref(), self.idle_timeout, peer);
+        let preamble = Preamble::new(&self.clients, self.tls.as_ref(), self.header_timeout, peer);
         let Some(preamble) = preamble else {
             let socket = Socket::Plain(stream);
-            tasks.spawn(server.serve(socket, activity, peer, ending, stop));
+            tasks.spawn(server.serve(socket, activity, end, peer, ending, stop));
             return;
         };
         tasks.spawn(async move {
             let begun = Box::pin(preamble.read(stream, &ending, &stop));
             if let Some((socket, source)) = begun.await {
-                server.serve(socket, activity, source, ending, stop).await;
+                server
+                    .serve(socket, activity, end, source, ending, stop)
+                    .await;
             }
         });
     }
@@ -218,16 +231,18 @@ where
         self,
         socket: Socket,
         activity: Activity,
+        end: ClientEnd,
         source: SocketAddr,
         mut ending: Ending,
         stop: CancellationToken,
     ) {
         let stream = ClientStream::new(
             socket,
-            self.idle_timeout,
+            self.header_timeout,
             self.write_stall,
             ending.permit.clone(),
             activity.clone(),
+            end.clone(),
             Arc::clone(&ending.rejections),
         );
         let watched = activity.clone();
@@ -237,16 +252,20 @@ where
             self.proxy,
             self.clients.layer(peer, source),
             activity,
+            end,
             self.first_messages,
             self.credential_header,
+            self.usage,
         );
         let service = TowerToHyperService::new(service);
-        let builder = builder(self.idle_timeout, self.write_stall);
+        // The stream limits the time of a header. In hyper, that time begins with the idle time.
+        let header_or_idle = self.header_timeout.max(self.idle_timeout);
+        let builder = builder(header_or_idle, self.write_stall);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => return ending.ended(ended),
-            () = watched.idle(self.idle_timeout) => ending.idle(),
+            () = watched.idle(self.header_timeout, self.idle_timeout) => ending.idle(),
             () = ending.permit.closed() => return ending.evicted(),
             () = watched.closing() => {}
             () = stop.cancelled() => {}
@@ -261,7 +280,7 @@ where
         };
         tokio::select! {
             ended = connection.as_mut() => ending.ended(ended),
-            () = watched.idle(grace) => tracing::debug!(%peer, "closed an idle connection"),
+            () = watched.idle(grace, grace) => tracing::debug!(%peer, "closed an idle connection"),
             () = ending.permit.closed() => ending.evicted(),
         }
     }
@@ -328,7 +347,7 @@ impl Ending {
     fn reason(&self, error: &(dyn Error + 'static)) -> Option<RejectReason> {
         let http = error.downcast_ref::<hyper::Error>();
         let http = |is: fn(&hyper::Error) -> bool| http.is_some_and(is);
-        let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        let io = io_kind(error);
         if http(hyper::Error::is_parse_too_large) {
             Some(RejectReason::HeaderTooLarge)
         } else if http(hyper::Error::is_parse) {
@@ -349,6 +368,18 @@ impl Ending {
             None
         }
     }
+}
+
+/// The kind of the first error of the socket among the causes.
+fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        next = cause.source();
+    }
+    None
 }
 
 fn prepare(stream: &TcpStream) {
@@ -373,6 +404,8 @@ fn builder(header_read_timeout: Duration, write_stall: Duration) -> Builder<Stre
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER_WITHIN)
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS)
         .max_send_buf_size(STREAM_BUFFER)
         .max_header_list_size(MAX_BUFFER as u32);
     builder

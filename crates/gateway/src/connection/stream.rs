@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use voxgate_client_address::proxy_protocol;
 
 use super::activity::Activity;
+use super::half_close::ClientEnd;
 use super::http2::{Flood, Http2Frames};
 use super::limiter::ConnectionPermit;
 use super::socket::Socket;
@@ -32,8 +33,10 @@ const CONTROL_BYTES: usize = 64;
 pub(super) struct ClientStream {
     socket: Socket,
     activity: Activity,
+    end: ClientEnd,
     rejections: Arc<ConnectionRejections>,
     protocol: Protocol,
+    header_timeout: Duration,
     write_limit: WriteLimit,
     /// The connection's permit. It is returned when the socket closes, also when a tunnel uses it.
     _permit: ConnectionPermit,
@@ -43,24 +46,66 @@ pub(super) struct ClientStream {
 enum Protocol {
     /// So many bytes are those of an HTTP/2 connection. They must continue in time.
     Undecided(Pin<Box<Sleep>>, usize),
-    Http1,
+    Http1(HeaderTimer),
     Http2(Box<Http2Frames>),
+    /// A connection that was HTTP/1.1 until it was upgraded.
+    Tunnel,
+}
+
+/// The time that the header of a request takes.
+#[derive(Default)]
+struct HeaderTimer {
+    /// Bytes were received since the last request began.
+    has_received: bool,
+    /// The requests that have begun.
+    requests: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl HeaderTimer {
+    fn begun() -> Self {
+        Self {
+            has_received: true,
+            ..Self::default()
+        }
+    }
+
+    /// Resolves when a header has begun to arrive and is not complete after `limit`. The time without
+    /// any part of a header is not counted.
+    fn poll(&mut self, cx: &mut Context<'_>, activity: &Activity, limit: Duration) -> Poll<()> {
+        if !self.has_received {
+            return Poll::Pending;
+        }
+        let (requests, is_busy) = activity.requests();
+        if is_busy || requests != self.requests {
+            *self = Self {
+                requests,
+                ..Self::default()
+            };
+            return Poll::Pending;
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        timer.as_mut().poll(cx)
+    }
 }
 
 impl ClientStream {
     pub(super) fn new(
         socket: Socket,
-        first_bytes: Duration,
+        header_timeout: Duration,
         write_stall: Duration,
         permit: ConnectionPermit,
         activity: Activity,
+        end: ClientEnd,
         rejections: Arc<ConnectionRejections>,
     ) -> Self {
         Self {
             socket,
             activity,
+            end,
             rejections,
-            protocol: Protocol::Undecided(Box::pin(sleep(first_bytes)), 0),
+            protocol: Protocol::Undecided(Box::pin(sleep(header_timeout)), 0),
+            header_timeout,
             write_limit: WriteLimit::new(write_stall),
             _permit: permit,
         }
@@ -80,8 +125,12 @@ impl ClientStream {
                 }
                 seen
             }
-            Protocol::Http1 => return Ok(()),
+            Protocol::Http1(header) => {
+                header.has_received |= !bytes.is_empty();
+                return Ok(());
+            }
             Protocol::Http2(frames) => return frames.received(bytes, Instant::now()),
+            Protocol::Tunnel => return Ok(()),
         };
         let same = PREFACE[*seen..].iter().zip(bytes);
         let same = same.take_while(|(expected, byte)| expected == byte).count();
@@ -96,7 +145,7 @@ impl ClientStream {
             if (VERSION..).contains(seen) && !bytes.is_empty() {
                 self.rejections.bad_preface();
             }
-            self.protocol = Protocol::Http1;
+            self.protocol = Protocol::Http1(HeaderTimer::begun());
         }
         Ok(())
     }
@@ -135,10 +184,23 @@ impl AsyncRead for ClientStream {
         let this = &mut *self;
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.socket).poll_read(cx, buf);
+        // Neither the time of a header nor what the request said counts in a tunnel.
+        if matches!(this.protocol, Protocol::Http1(_)) && this.activity.has_upgraded() {
+            this.protocol = Protocol::Tunnel;
+        }
         match (&polled, &mut this.protocol) {
             (Poll::Pending, Protocol::Undecided(timer, _)) => {
                 ready!(timer.as_mut().poll(cx));
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            (Poll::Pending, Protocol::Http1(header)) => {
+                ready!(header.poll(cx, &this.activity, this.header_timeout));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            (Poll::Ready(Ok(())), Protocol::Http1(_))
+                if buf.filled().len() == before && buf.remaining() > 0 && this.end.hide() =>
+            {
+                return Poll::Pending;
             }
             (Poll::Ready(Ok(())), _) => {
                 if let Err(Flood) = this.received(&buf.filled()[before..]) {

@@ -16,6 +16,7 @@ use voxgate::{AuditRecord, AuditSink, AuthLayer, SpeechOptions};
 
 use super::frames::{DATA, FrameReader, HEADERS, RST_STREAM};
 use super::*;
+use crate::minting::keys_alone;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PART: usize = 64 * 1024;
@@ -96,12 +97,14 @@ async fn streams_whose_client_opens_no_window_end() {
     let server = Server {
         first_messages: None,
         credential_header: None,
-        auth: AuthLayer::preconfigured()
+        auth: keys_alone(AuthLayer::preconfigured())
             .with_audit_sink(ends.clone())
             .with_speech(SpeechOptions::default()),
         tls: None,
         clients: ClientAddresses::default(),
         proxy,
+        usage: crate::usage::in_memory(),
+        header_timeout: PATIENCE,
         idle_timeout: PATIENCE,
         write_stall: Duration::from_millis(500),
         rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),

@@ -38,7 +38,7 @@ async fn open(waiting: &ConnectionLimiter, stop: &CancellationToken) -> (DuplexS
         async { Ok::<_, Infallible>(response) }
     });
     let service = ServiceBuilder::new()
-        .map_request(RequestBody::wrap)
+        .map_request(|request| RequestBody::wrap(request, None))
         .map_request(move |mut request: Request<RequestBody>| {
             request.extensions_mut().insert(client);
             request

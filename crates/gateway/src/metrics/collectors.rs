@@ -15,9 +15,11 @@ use voxgate::audit::AuditQueue;
 use voxgate::rate_limit::StoreStatus;
 use voxgate::{Limiter, SharedKeyRing};
 use voxgate_tls::ServerTls;
+use voxgate_upstream::ServerStatus;
 
 use crate::auditing::{AuditSinks, LogCounters, SinkQueue};
 use crate::connection::ConnectionLimiter;
+use crate::upstreams::Routes;
 
 /// A counter of lost lines.
 pub(super) struct LostLines<F> {
@@ -156,6 +158,107 @@ impl Collector for OpenConnections {
             &ConstGauge::new(open),
         )
     }
+}
+
+/// The servers behind the gateway. They are as many as the settings name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct UpstreamServers(pub(super) Arc<OnceLock<Routes>>);
+
+impl Collector for UpstreamServers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(routes) = self.0.get() else {
+            return Ok(());
+        };
+        let upstreams = routes.iter();
+        let servers: Vec<ServerStatus> = upstreams.flat_map(|own| own.status()).collect();
+        let servers = sum(servers);
+        let mut each = |name, help, metric_type, value: &dyn Fn(&ServerStatus) -> u64| {
+            let mut family = encoder.encode_descriptor(name, help, None, metric_type)?;
+            for status in &servers {
+                let label = [("server", status.server.as_str())];
+                let metric = family.encode_family(&label)?;
+                match metric_type {
+                    MetricType::Counter => ConstCounter::new(value(status)).encode(metric)?,
+                    _ => ConstGauge::new(i64::try_from(value(status)).unwrap_or(i64::MAX))
+                        .encode(metric)?,
+                }
+            }
+            Ok::<_, fmt::Error>(())
+        };
+        let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
+        each(
+            "upstream_addresses",
+            "Addresses that the name of the TTS server resolves to",
+            gauge,
+            &|own| own.addresses as u64,
+        )?;
+        each(
+            "upstream_addresses_out",
+            "Addresses of the TTS server that get no requests: connecting or the health check failed",
+            gauge,
+            &|own| own.addresses_out as u64,
+        )?;
+        each(
+            "upstream_in_flight",
+            "Requests and tunnels in flight at the TTS server",
+            gauge,
+            &|own| own.in_flight as u64,
+        )?;
+        each(
+            "upstream_connections",
+            "Open connections to the TTS server",
+            gauge,
+            &|own| own.connections as u64,
+        )?;
+        each(
+            "upstream_connects",
+            "Connections opened to the TTS server",
+            counter,
+            &|own| own.connects,
+        )?;
+        each(
+            "upstream_connect_failures",
+            "Attempts to connect to the TTS server that failed",
+            counter,
+            &|own| own.connect_failures,
+        )?;
+        each(
+            "upstream_ejections",
+            "Times that an address of the TTS server got no more requests because connecting failed",
+            counter,
+            &|own| own.ejections,
+        )?;
+        each(
+            "upstream_retries",
+            "Requests sent again because the TTS server had not processed them",
+            counter,
+            &|own| own.retries,
+        )?;
+        each(
+            "upstream_failed_checks",
+            "Health checks of the TTS server that failed",
+            counter,
+            &|own| own.failed_checks,
+        )?;
+        each(
+            "upstream_failed_lookups",
+            "Look-ups of the TTS server's name that failed",
+            counter,
+            &|own| own.failed_lookups,
+        )
+    }
+}
+
+/// One server can stand behind several prefixes; its label must be there once.
+fn sum(servers: Vec<ServerStatus>) -> Vec<ServerStatus> {
+    let mut summed: Vec<ServerStatus> = Vec::new();
+    for status in servers {
+        match summed.iter_mut().find(|own| own.server == status.server) {
+            Some(own) => own.add(&status),
+            None => summed.push(status),
+        }
+    }
+    summed
 }
 
 /// The current use of limits.

@@ -4,6 +4,7 @@ mod collectors;
 mod keys;
 mod limits;
 mod rejections;
+mod speech;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,16 +20,19 @@ use prometheus_client::registry::Registry;
 use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
 use voxgate_tls::ServerTls;
+use voxgate_usage::UsageBook;
 
 use self::collectors::{
     AuditLogMetrics, AuditQueueMetrics, CertificateMetrics, KeyRingMetrics, LimitUsage, LostLines,
-    OpenConnections, SinkMetrics,
+    OpenConnections, SinkMetrics, UpstreamServers,
 };
 use self::keys::{DecisionLabels, KeyId, KeyLabel, OwnKeys};
 use self::limits::LimitMetrics;
 pub(crate) use self::rejections::RejectionCounts;
+use self::speech::{QuotaMetrics, SpeechMetrics};
 use super::auditing::{AuditSinks, LogCounters};
 use super::connection::ConnectionLimiter;
+use super::upstreams::Routes;
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -38,15 +42,20 @@ pub(crate) struct Metrics {
     in_flight: Gauge,
     upstream_errors: Family<ReasonLabel, Counter>,
     content_refusals: Family<ReasonLabel, Counter>,
+    tokens_made: Counter,
+    tokens_refused: Family<ReasonLabel, Counter>,
     rejections: RejectionCounts,
     preconfigured_exposed: Gauge,
     last_used: Family<KeyLabel, Gauge>,
     own_keys: OwnKeys,
     connections: OpenConnections,
+    upstreams: UpstreamServers,
     certificates: CertificateMetrics,
     keys: KeyRingMetrics,
     limits: LimitMetrics,
     limit_usage: LimitUsage,
+    speech: SpeechMetrics,
+    quotas: QuotaMetrics,
     audit: Option<AuditQueue>,
     audit_log: AuditLogMetrics,
 }
@@ -63,6 +72,7 @@ impl Metrics {
         let in_flight = Gauge::default();
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
         let content_refusals = Family::<ReasonLabel, Counter>::default();
+        let (tokens_made, tokens_refused) = (Counter::default(), Family::default());
         let rejections = RejectionCounts::default();
         let preconfigured_exposed = Gauge::default();
         let last_used = Family::<KeyLabel, Gauge>::default();
@@ -71,6 +81,7 @@ impl Metrics {
         for kind in [
             DenialKind::UpstreamUnreachable,
             DenialKind::UpstreamTimeout,
+            DenialKind::UpstreamUnavailable,
             DenialKind::Unavailable,
             DenialKind::InternalError,
         ] {
@@ -116,6 +127,16 @@ impl Metrics {
             "Accepted requests whose body or message was refused",
             content_refusals.clone(),
         );
+        registry.register(
+            "tokens_made",
+            "Short-lived tokens that were made for callers",
+            tokens_made.clone(),
+        );
+        registry.register(
+            "token_requests_refused",
+            "Accepted requests for a token that got none",
+            tokens_refused.clone(),
+        );
         rejections.register(&mut registry);
         registry.register(
             "preconfigured_exposed",
@@ -130,11 +151,16 @@ impl Metrics {
         registry.register_collector(Box::new(keys.clone()));
         let connections = OpenConnections::default();
         registry.register_collector(Box::new(connections.clone()));
+        let upstreams = UpstreamServers::default();
+        registry.register_collector(Box::new(upstreams.clone()));
         let certificates = CertificateMetrics::default();
         registry.register_collector(Box::new(certificates.clone()));
         let limits = LimitMetrics::register(&mut registry);
         let limit_usage = LimitUsage::default();
         registry.register_collector(Box::new(limit_usage.clone()));
+        let speech = SpeechMetrics::register(&mut registry);
+        let quotas = QuotaMetrics::default();
+        registry.register_collector(Box::new(quotas.clone()));
         if let Some(audit) = audit.clone() {
             registry.register_collector(Box::new(AuditQueueMetrics(audit)));
         }
@@ -159,15 +185,20 @@ impl Metrics {
             in_flight,
             upstream_errors,
             content_refusals,
+            tokens_made,
+            tokens_refused,
             rejections,
             preconfigured_exposed,
             last_used,
             own_keys: OwnKeys::new(usize::MAX),
             connections,
+            upstreams,
             certificates,
             keys,
             limits,
             limit_usage,
+            speech,
+            quotas,
             audit,
             audit_log,
         }
@@ -176,6 +207,8 @@ impl Metrics {
     /// At most so many keys have metrics of their own. Those of further keys are summed.
     pub(crate) fn with_most_keys(mut self, most: usize) -> Self {
         self.own_keys = OwnKeys::new(most);
+        self.speech.limit_keys(most);
+        self.quotas.limit_keys(most);
         self
     }
 
@@ -193,6 +226,7 @@ impl Metrics {
             let others = self.decisions.get_or_create(&labels);
             others.inc_by(counted.unwrap_or(0));
         }
+        self.speech.forget(&key_id);
         self.last_used.remove(&KeyLabel { key_id });
     }
 
@@ -223,6 +257,11 @@ impl Metrics {
         let _ = self.connections.0.set(connections);
     }
 
+    /// Reports these upstreams from now on.
+    pub(crate) fn observe_upstreams(&self, routes: Routes) {
+        let _ = self.upstreams.0.set(routes);
+    }
+
     /// Reports the certificates of this listener from now on.
     pub(crate) fn observe_certificates(&self, tls: ServerTls) {
         let _ = self.certificates.0.set(tls);
@@ -231,6 +270,12 @@ impl Metrics {
     /// Reports the use of this limiter from now on.
     pub(crate) fn observe_limits(&self, limiter: Limiter) {
         let _ = self.limit_usage.0.set(limiter);
+    }
+
+    /// Reports the quotas of this book from now on.
+    pub(crate) fn observe_quotas(&self, book: UsageBook) {
+        // One process has one book.
+        let _ = self.quotas.book.set(book);
     }
 
     /// The metrics in the OpenMetrics text format, version 1.0.0.
@@ -250,7 +295,10 @@ impl Metrics {
             reason: decision.reason(),
             key_id: KeyId::of(decision.principal),
         };
-        let is_used = decision.auth_method == Some(AuthMethod::ApiKey);
+        let is_used = matches!(
+            decision.auth_method,
+            Some(AuthMethod::ApiKey | AuthMethod::Jwt)
+        );
         self.count(labels, is_used.then_some(decision.time));
         self.limits.decided(decision);
         if decision.denial.is_none() {
@@ -279,16 +327,22 @@ impl Metrics {
 
     fn completed(&self, completion: &Completion<'_>) {
         self.in_flight.dec();
+        self.speech.completed(completion);
         if let Some(failure) = completion.failure {
             let labels = ReasonLabel {
                 reason: failure.as_str(),
             };
             let is_upstreams =
                 failure == DenialKind::NoUpstream || failure.status().is_server_error();
-            let family = match is_upstreams {
-                true => &self.upstream_errors,
+            let family = match failure {
+                DenialKind::InvalidTokenRequest
+                | DenialKind::TokenCannotMint
+                | DenialKind::InsufficientScope
+                | DenialKind::MissingCredential
+                | DenialKind::ExpiredCredential => &self.tokens_refused,
+                _ if is_upstreams => &self.upstream_errors,
                 // The content of the request was refused, after its head had been accepted.
-                false => &self.content_refusals,
+                _ => &self.content_refusals,
             };
             family.get_or_create(&labels).inc();
         }
@@ -301,6 +355,7 @@ impl AuditSink for Metrics {
             AuditRecord::Start(start) => _ = self.preconfigured_exposed.set(start.exposed.into()),
             AuditRecord::Decision(decision) => self.decided(decision),
             AuditRecord::Completion(completion) => self.completed(completion),
+            AuditRecord::Token(_) => _ = self.tokens_made.inc(),
             _ => {}
         }
     }

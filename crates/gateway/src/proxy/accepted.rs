@@ -1,5 +1,7 @@
 //! What the authentication layer found out about a request, and answers in its dialect's form.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -75,11 +77,20 @@ impl RefusalForm {
 
     /// The refusal of this kind.
     pub(super) fn refuse(&self, kind: DenialKind) -> Response<Full<Bytes>> {
-        let mut response = self.dialect.refuse(&Denial::new(kind), self.context);
+        let mut response = self.dialect.refuse(&denial(kind), self.context);
         if kind == DenialKind::UpstreamTimeout {
             response.extensions_mut().insert(Ended::Timeout);
         }
         response.map(Full::new)
+    }
+}
+
+fn denial(kind: DenialKind) -> Denial {
+    let denial = Denial::new(kind);
+    match kind {
+        // The addresses that are out are tried every second.
+        DenialKind::UpstreamUnavailable => denial.with_retry_after(Duration::from_secs(1)),
+        _ => denial,
     }
 }
 

@@ -61,7 +61,10 @@ impl MessageCredentials {
         has_deployment_key: bool,
     ) -> Option<Self> {
         let dialect = accepted.dialect.of_credential_in_message(request)?;
-        let has_key = accepted.caller.auth_method() == AuthMethod::ApiKey;
+        let has_key = matches!(
+            accepted.caller.auth_method(),
+            AuthMethod::ApiKey | AuthMethod::Jwt
+        );
         let offers = request.headers().get(SEC_WEBSOCKET_PROTOCOL);
         let offers = offers.and_then(|offers| offers.to_str().ok());
         let mut offers = offers.into_iter().flat_map(|offers| offers.split(','));

@@ -5,8 +5,6 @@
 
 mod accepted;
 mod catch_panic;
-mod client_connection;
-mod connector;
 mod headers;
 mod message_credentials;
 mod request_body;
@@ -14,10 +12,9 @@ mod revocation;
 mod spoken_messages;
 mod tunnel;
 mod upgrade;
-mod upstream;
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,40 +24,48 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tower::Service;
-use voxgate::{AuthMethod, ClientAddr, DenialKind, RequestId, Secret};
+use voxgate::gateway::is_grpc;
+use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret};
 use voxgate_client_address::ForwardedFields;
+use voxgate_upstream::{AnswerBody, Callers, Client, SendContext, SendError, SendErrorKind};
 
 use self::accepted::{Accepted, abandoned, plain};
 pub(crate) use self::catch_panic::CatchPanicLayer;
-pub(crate) use self::client_connection::ClientConnection;
-use self::headers::Identity;
 pub(crate) use self::headers::{
-    ALLOWED, BY_DIALECT, ForwardedHeaders, RESERVED, has_another_meaning,
+    ALLOWED, BY_DIALECT, ForwardedHeaders, ProxyFields, RESERVED, has_another_meaning,
 };
+use self::headers::{AnswerContext, Identity};
 pub(crate) use self::message_credentials::{RIME_BINARY, credential_format, header_values};
 pub(crate) use self::request_body::{ForwardedBody, RequestBody};
 pub(crate) use self::revocation::Revocations;
 use self::upgrade::Upgrade;
-pub(crate) use self::upstream::Clients;
-use super::upstreams::Upstreams;
+use super::upstreams::Routes;
 
 /// The body of an answer: the upstream's, or a few bytes of our own.
-pub(crate) type ResponseBody = Either<Incoming, Full<Bytes>>;
+pub(crate) type ResponseBody = Either<AnswerBody<ForwardedBody>, Full<Bytes>>;
+
+/// The connections to HTTP/2 upstreams that one client connection uses.
+pub(crate) type ClientConnection = Callers<ForwardedBody>;
 
 /// What requests are forwarded with. Each worker has its own, so that cores share nothing.
 pub(crate) struct Forwarding {
-    pub(crate) upstreams: Upstreams,
-    pub(crate) clients: Clients,
+    pub(crate) routes: Routes,
+    pub(crate) client: Arc<Client<ForwardedBody>>,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
+    pub(crate) proxy_fields: ProxyFields,
     /// The scheme that clients use, for `X-Forwarded-Proto`.
     pub(crate) scheme: &'static str,
     /// How long the upstream may have the request without going on. It is checked here and not by
     /// a `TimeoutLayer`, which would also count the time that a slow client takes to send.
     pub(crate) upstream_timeout: Duration,
+    /// How long a request may take from its acceptance to the end of its answer.
+    pub(crate) request_timeout: Option<Duration>,
+    /// How long a tunnel may carry nothing.
+    pub(crate) tunnel_idle: Option<Duration>,
     pub(crate) revocations: Revocations,
     /// Tunnels outlive the connection's own task; shutdown waits for them here.
     pub(crate) tunnels: TaskTracker,
@@ -110,7 +115,7 @@ impl Forwarding {
         if request.method() == Method::OPTIONS && request.uri().path() == "*" {
             return Err(accepted.no_content());
         }
-        let upstream = self.upstreams.route(request.uri().path());
+        let upstream = self.routes.route(request.uri().path());
         let upstream = upstream.ok_or_else(|| accepted.refuse(DenialKind::NoUpstream))?;
 
         let upgrade = Upgrade::take(&mut request, &accepted, self.deployment_key.is_some());
@@ -118,44 +123,61 @@ impl Forwarding {
         let turn = request.body().get_ref().turn();
         let from = request.extensions_mut().remove::<ClientConnection>();
         let from = from.unwrap_or_default();
+        let http2 = request.version() == Version::HTTP_2 && is_grpc(request.headers());
         let request = prepare(
             request,
             &accepted,
             upgrade.as_ref(),
             self.deployment_key.as_ref(),
             &self.forwarded_headers,
+            &self.proxy_fields,
             self.scheme,
         );
 
-        let sent = tokio::select! {
-            sent = self.clients.send(upstream, request, &from, accepted.caller.key_id()) => sent,
-            () = turn.exceeds(self.upstream_timeout) => Err(upstream::UpstreamError::timeout()),
+        let deadline = self.request_timeout.map(|limit| Instant::now() + limit);
+        let context = SendContext {
+            http2,
+            callers: &from,
+            caller: accepted.caller.key_id(),
+            turn: &turn,
+            deadline: deadline.filter(|_| upgrade.is_none()),
         };
-        let (request_id, upstream) = (accepted.request_id(), &upstream.authority);
+        let sent = tokio::select! {
+            sent = self.client.send(upstream, request, context) => sent,
+            () = turn.exceeds(self.upstream_timeout) => Err(SendError::timeout()),
+            () = until(deadline) => Err(SendError::timeout()),
+        };
+        let request_id = accepted.request_id();
         let response =
             sent.map_err(
-                |failure| match failure.kind().filter(|_| !turn.is_broken_off()) {
+                |failure| match denial(&failure).filter(|_| !turn.is_broken_off()) {
                     Some(kind) => {
-                        tracing::warn!(%request_id, %upstream, "{failure}");
+                        tracing::warn!(%request_id, ?upstream, "{failure}");
                         accepted.refuse(kind)
                     }
                     None => {
-                        tracing::debug!(%request_id, %upstream, "the client broke off: {failure}");
+                        tracing::debug!(%request_id, ?upstream, "the client broke off: {failure}");
                         abandoned()
                     }
                 },
             )?;
 
+        let context = AnswerContext {
+            request_id,
+            upstream,
+            proxy_fields: &self.proxy_fields,
+        };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(pass_on(response, request_id).map(Either::Left));
+            return Ok(pass_on(response, context).map(Either::Left));
         }
         match upgrade {
             Some(upgrade) if upgrade.is_agreed(response.headers()) => {
                 let revoked = self.revocations.of(&accepted.caller);
-                Ok(upgrade.switch(response, request_id, revoked, &self.tunnels))
+                let idle = self.tunnel_idle;
+                Ok(upgrade.switch(response, context, revoked, idle, &self.tunnels))
             }
             _ => {
-                tracing::warn!(%request_id, %upstream, "the upstream switched protocols in another way than the client asked for");
+                tracing::warn!(%request_id, ?upstream, "the upstream switched protocols in another way than the client asked for");
                 Err(accepted.refuse(DenialKind::UpstreamUnreachable))
             }
         }
@@ -170,6 +192,24 @@ impl Forwarding {
     }
 }
 
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+/// The kind for the audit record; `None` when the client broke off.
+fn denial(error: &SendError) -> Option<DenialKind> {
+    match error.kind() {
+        SendErrorKind::NoPermit => Some(DenialKind::Unavailable),
+        SendErrorKind::AllOut => Some(DenialKind::UpstreamUnavailable),
+        SendErrorKind::Timeout => Some(DenialKind::UpstreamTimeout),
+        SendErrorKind::Client => None,
+        _ => Some(DenialKind::UpstreamUnreachable),
+    }
+}
+
 /// Turns the client's request into the upstream's. The path stays byte for byte, and so does the
 /// query except for a credential in it.
 fn prepare<B>(
@@ -178,6 +218,7 @@ fn prepare<B>(
     upgrade: Option<&Upgrade>,
     deployment_key: Option<&Secret>,
     forwarded: &ForwardedHeaders,
+    proxy_fields: &ProxyFields,
     scheme: &'static str,
 ) -> Request<B> {
     let client = request.extensions().get::<ClientAddr>();
@@ -199,6 +240,8 @@ fn prepare<B>(
         path: uri.path(),
         deployment_key: deployment_key.filter(|_| !public),
         forwarded,
+        proxy_fields,
+        version: request.version(),
         scheme,
     };
     headers::to_upstream(request.headers_mut(), identity);
@@ -213,12 +256,15 @@ fn prepare<B>(
 pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
     let accepted = Accepted::of(&request)?;
     let forwarded = ForwardedHeaders::default();
-    Some(prepare(request, &accepted, None, None, &forwarded, "http"))
+    let fields = ProxyFields::default();
+    Some(prepare(
+        request, &accepted, None, None, &forwarded, &fields, "http",
+    ))
 }
 
 /// Turns the upstream's answer into the client's.
-fn pass_on<B>(mut response: Response<B>, request_id: RequestId) -> Response<B> {
-    headers::to_client(response.headers_mut(), request_id);
+fn pass_on<B>(mut response: Response<B>, context: AnswerContext<'_>) -> Response<B> {
+    headers::to_client(&mut response, context);
     response.extensions_mut().clear();
     *response.version_mut() = Version::default();
     response

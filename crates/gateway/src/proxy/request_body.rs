@@ -4,8 +4,6 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,21 +13,28 @@ use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use voxgate::SpeechBody;
+use voxgate_upstream::Turn;
+
+use crate::connection::ClientEnd;
 
 /// How much of an unread body is drained, so that the client can read its answer: a connection that
-/// is closed while data arrives is reset, and the answer is lost with it (RFC 9112 §9.6).
-const DRAIN_BYTES: usize = 4 * 1024 * 1024;
-const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// is closed while data arrives is reset, and the answer is lost with it (RFC 9112 §9.6). Many clients
+/// read only when they have sent everything.
+const DRAIN_BYTES: usize = 64 * 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(30);
 
 /// A request's body. It measures whether the client or the upstream is slow, and drains what the
-/// upstream did not read.
+/// upstream did not read. The default is an empty body.
+#[derive(Default)]
 pub(crate) struct RequestBody {
     /// `None` after the body was broken off or drained.
     inner: Option<Incoming>,
     drain: bool,
     turn: Turn,
+    /// Of the last request on an HTTP/1.1 connection.
+    end: Option<ClientEnd>,
     /// Resolves when the caller's key is no longer valid.
     revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -41,6 +46,8 @@ pub(crate) type ForwardedBody = SpeechBody<RequestBody>;
 #[derive(Debug)]
 pub(crate) enum BodyError {
     Client(hyper::Error),
+    /// The client closed its side of the connection.
+    Incomplete,
     Revoked,
 }
 
@@ -48,6 +55,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client(error) => error.fmt(f),
+            Self::Incomplete => f.write_str("the client closed the connection amid its request"),
             Self::Revoked => f.write_str("the caller's key is no longer valid"),
         }
     }
@@ -57,14 +65,14 @@ impl Error for BodyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Client(error) => Some(error),
-            Self::Revoked => None,
+            Self::Incomplete | Self::Revoked => None,
         }
     }
 }
 
 impl RequestBody {
-    /// Wraps the body of a request.
-    pub(crate) fn wrap(request: Request<Incoming>) -> Request<Self> {
+    /// Wraps the body of a request. `end` tells of the client of the last request on a connection.
+    pub(crate) fn wrap(request: Request<Incoming>, end: Option<ClientEnd>) -> Request<Self> {
         // A client that waits for `100 Continue` has sent nothing, and reading would send that answer.
         // HTTP/2 has streams of its own and needs none of this.
         let drain =
@@ -73,6 +81,7 @@ impl RequestBody {
             inner: Some(inner),
             drain,
             turn: Turn::default(),
+            end,
             revoked: None,
         })
     }
@@ -114,9 +123,16 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         let polled = Pin::new(inner).poll_frame(cx);
+        if let Some(end) = &this.end
+            && end.body_waits(polled.is_pending())
+        {
+            this.inner = None;
+            this.turn.break_off();
+            return Poll::Ready(Some(Err(BodyError::Incomplete)));
+        }
         match polled {
             Poll::Pending => this.turn.is_the_clients(),
-            Poll::Ready(_) => this.turn.is_the_upstreams(),
+            Poll::Ready(_) => this.turn.is_the_servers(),
         }
         match ready!(polled) {
             // A server can merge trailers into the headers (RFC 9110 §6.5.1), which were checked
@@ -143,6 +159,8 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
+        // The upstream does not wait for more.
+        self.turn.is_the_servers();
         let wanted = self.drain && !self.is_end_stream();
         let Some(inner) = self.inner.take().filter(|_| wanted) else {
             return;
@@ -160,91 +178,5 @@ async fn drain(mut body: Incoming) {
         if left == 0 {
             break;
         }
-    }
-}
-
-/// Whose turn it is: the client's, while the upstream waits for more of the body, or the upstream's.
-/// Only the upstream's turn counts toward the upstream timeout.
-#[derive(Clone)]
-pub(super) struct Turn(Arc<TurnState>);
-
-struct TurnState {
-    since: Mutex<Option<Instant>>,
-    /// Whether the body ended early, which is not the upstream's fault.
-    broken_off: AtomicBool,
-}
-
-impl Default for Turn {
-    fn default() -> Self {
-        Self(Arc::new(TurnState {
-            since: Mutex::new(Some(Instant::now())),
-            broken_off: AtomicBool::new(false),
-        }))
-    }
-}
-
-impl Turn {
-    fn is_the_clients(&self) {
-        self.set(None);
-    }
-
-    fn is_the_upstreams(&self) {
-        self.set(Some(Instant::now()));
-    }
-
-    fn set(&self, since: Option<Instant>) {
-        *self.0.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
-    }
-
-    fn break_off(&self) {
-        self.0.broken_off.store(true, Ordering::Release);
-    }
-
-    /// Whether the client's body ended early. HTTP/2 does not say so in its errors.
-    pub(super) fn is_broken_off(&self) -> bool {
-        self.0.broken_off.load(Ordering::Acquire)
-    }
-
-    /// Resolves when it has been the upstream's turn for `limit` without progress.
-    pub(super) async fn exceeds(&self, limit: Duration) {
-        loop {
-            let since = *self.0.since.lock().unwrap_or_else(PoisonError::into_inner);
-            let left = match since {
-                None => limit,
-                Some(since) => limit.saturating_sub(since.elapsed()),
-            };
-            if left.is_zero() {
-                return;
-            }
-            sleep(left).await;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn only_the_upstreams_turn_counts() {
-        let limit = Duration::from_secs(10);
-        let turn = Turn::default();
-        let begun = Instant::now();
-        turn.exceeds(limit).await;
-        assert_eq!(begun.elapsed(), limit);
-
-        let turn = Turn::default();
-        turn.is_the_clients();
-        let waited = timeout(limit * 100, turn.exceeds(limit)).await;
-        assert!(waited.is_err(), "a slow caller is not the upstream's fault");
-
-        let late = turn.clone();
-        tokio::spawn(async move {
-            sleep(Duration::from_secs(25)).await;
-            late.is_the_upstreams();
-        });
-        let begun = Instant::now();
-        turn.exceeds(limit).await;
-        assert_eq!(begun.elapsed(), Duration::from_secs(35));
     }
 }

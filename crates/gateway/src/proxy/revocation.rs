@@ -1,10 +1,12 @@
-//! Ends long requests and tunnels when the key of their caller is revoked or expires.
+//! Ends long requests and tunnels when the key of their caller is revoked or expires, and on request
+//! when its token does.
 
 use std::future::{Future, pending};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::sleep;
+use voxgate::token::LEEWAY;
 use voxgate::{AuthMethod, Caller, SharedKeyRing};
 
 /// The clock can be set while a tunnel waits for its key to expire.
@@ -12,7 +14,11 @@ const LOOK_AT_THE_CLOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// Watches the keys of callers whose requests are in progress.
 #[derive(Clone)]
-pub(crate) struct Revocations(Option<WatchedKeys>);
+pub(crate) struct Revocations {
+    keys: Option<WatchedKeys>,
+    /// Whether a request ends with its token.
+    cuts: bool,
+}
 
 #[derive(Clone)]
 struct WatchedKeys {
@@ -21,25 +27,45 @@ struct WatchedKeys {
 }
 
 impl Revocations {
-    /// Watches these keys; `None` in preconfigured mode, where callers have no keys.
-    pub(crate) fn new(keys: Option<SharedKeyRing>) -> Self {
-        Self(keys.map(|in_force| {
+    /// Watches these keys; `None` in preconfigured mode, where callers have no keys. With `cuts`, a
+    /// tunnel also ends with its token.
+    pub(crate) fn new(keys: Option<SharedKeyRing>, cuts: bool) -> Self {
+        let keys = keys.map(|in_force| {
             let (replace, replaced) = watch::channel(());
             in_force.on_replace(move |_| replace.send_replace(()));
             WatchedKeys { in_force, replaced }
-        }))
+        });
+        Self { keys, cuts }
     }
 
-    /// Resolves when the caller's key was revoked or disabled, or has expired; never for a caller
-    /// without a key.
+    /// Resolves when the caller's key was revoked or disabled, or has expired, or its token has ended
+    /// and tunnels end with their tokens; never for a caller without a key or token.
     pub(super) fn of(&self, caller: &Caller) -> impl Future<Output = ()> + Send + use<> {
-        let has_key = caller.auth_method() == AuthMethod::ApiKey;
-        let keys = self.0.clone().filter(|_| has_key);
+        let token = caller.principal().token();
+        let ends = token
+            .filter(|_| self.cuts)
+            .map(|token| token.expires() + LEEWAY);
+        // The subject of another issuer has no key here.
+        let has_key = match caller.auth_method() {
+            AuthMethod::ApiKey => true,
+            AuthMethod::Jwt => caller.principal().credential().is_some(),
+            _ => false,
+        };
+        let keys = self.keys.clone().filter(|_| has_key);
         let caller = caller.clone();
         async move {
-            match keys {
-                Some(keys) => keys.revoked(&caller).await,
-                None => pending().await,
+            let revoked = async {
+                match keys {
+                    Some(keys) => keys.revoked(&caller).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = revoked => {}
+                () = expired(ends) => {
+                    let (request_id, key_id) = (caller.request_id(), caller.key_id());
+                    tracing::info!(%request_id, key_id, "closing a stream: its token has expired");
+                }
             }
         }
     }

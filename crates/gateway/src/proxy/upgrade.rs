@@ -1,17 +1,19 @@
 //! A request for a websocket, and the switch to a tunnel when the upstream agrees.
 
 use std::future::Future;
+use std::time::Duration;
 
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 use voxgate::gateway::{asks_for_websocket, upgrades_to_websocket};
-use voxgate::{RequestId, Tunnel};
+use voxgate::{AuthMethod, Dialect, Tunnel};
+use voxgate_upstream::AnswerBody;
 
 use super::accepted::Accepted;
+use super::headers::AnswerContext;
 use super::message_credentials::MessageCredentials;
 use super::spoken_messages::SpokenMessages;
 use super::tunnel::{ClientEnd, Inspection};
@@ -23,7 +25,7 @@ pub(super) struct Upgrade {
     client: Client,
     tunnel: Tunnel,
     /// The subprotocol to agree on, when the client offered its credential as one.
-    subprotocol: Option<&'static str>,
+    subprotocol: Option<HeaderValue>,
     inspection: Option<Inspection>,
 }
 
@@ -67,7 +69,11 @@ impl Upgrade {
                 None => Client::Waiting(hyper::upgrade::on(&mut *request)),
             },
             tunnel,
-            subprotocol: accepted.dialect.subprotocol(request.headers()),
+            subprotocol: accepted
+                .dialect
+                .subprotocol(request.headers())
+                .map(HeaderValue::from_static)
+                .or_else(|| only_token(request, accepted)),
             inspection,
         })
     }
@@ -95,16 +101,19 @@ impl Upgrade {
     }
 
     /// Answers the client as the upstream did, and carries bytes between the two from then on, in
-    /// a task of `tunnels`, until `revoked` resolves. A client that was answered before is not
-    /// answered again.
+    /// a task of `tunnels`, until `revoked` resolves or nothing was carried for `idle`. A client that was
+    /// answered before is not answered again.
     pub(super) fn switch(
         self,
-        mut response: Response<Incoming>,
-        request_id: RequestId,
+        mut response: Response<AnswerBody<ForwardedBody>>,
+        context: AnswerContext<'_>,
         revoked: impl Future<Output = ()> + Send + 'static,
+        idle: Option<Duration>,
         tunnels: &TaskTracker,
     ) -> Response<ResponseBody> {
         let upstream = hyper::upgrade::on(&mut response);
+        let (head, body) = response.into_parts();
+        let in_flight = body.into_in_flight();
         let client = match self.client {
             Client::Waiting(client) => Some(ClientEnd::Answered(client)),
             Client::Held(held) => held
@@ -112,18 +121,45 @@ impl Upgrade {
                 .map(|(client, sent)| ClientEnd::Upgraded(client, sent)),
         };
         if let Some(client) = client {
-            let tunnel = tunnel::carry(self.tunnel, client, upstream, self.inspection, revoked);
-            tunnels.spawn(tunnel);
+            let carried = tunnel::carry(
+                self.tunnel,
+                client,
+                upstream,
+                self.inspection,
+                revoked,
+                idle,
+            );
+            tunnels.spawn(async move {
+                let _in_flight = in_flight;
+                carried.await;
+            });
         }
-        let mut response = pass_on(response, request_id).map(|_| Either::Right(Full::default()));
+        let response = Response::from_parts(head, Either::Right(Full::default()));
+        let mut response = pass_on(response, context);
         let headers = response.headers_mut();
         headers::set_websocket(headers);
         // A browser that offered subprotocols gives up when none is agreed on.
         if let Some(name) = self.subprotocol {
-            headers
-                .entry(SEC_WEBSOCKET_PROTOCOL)
-                .or_insert(HeaderValue::from_static(name));
+            headers.entry(SEC_WEBSOCKET_PROTOCOL).or_insert(name);
         }
         response
     }
+}
+
+/// The offer that holds the caller's token, if the client offers nothing else. The client's browser
+/// gives up unless one of its offers is selected (WHATWG WebSockets, "establish a WebSocket
+/// connection"), and Inworld's clients offer `bearer_TOKEN` alone. A key is never repeated.
+fn only_token<B>(request: &Request<B>, accepted: &Accepted) -> Option<HeaderValue> {
+    if accepted.dialect != Dialect::Inworld || accepted.caller.auth_method() != AuthMethod::Jwt {
+        return None;
+    }
+    let mut offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let offer = offers.next().filter(|_| offers.next().is_none())?;
+    let bytes = offer.as_bytes();
+    let is_token = bytes.starts_with(b"bearer_") && !bytes.contains(&b',');
+    is_token.then(|| {
+        let mut offer = offer.clone();
+        offer.set_sensitive(true);
+        offer
+    })
 }

@@ -7,9 +7,18 @@ pub(crate) const ADMIN_LISTEN: &str = "VOXGATE_ADMIN_LISTEN";
 pub(crate) const UPSTREAM: &str = "VOXGATE_UPSTREAM";
 pub(crate) const CONNECT_TIMEOUT: &str = "VOXGATE_CONNECT_TIMEOUT_SECONDS";
 pub(crate) const UPSTREAM_TIMEOUT: &str = "VOXGATE_UPSTREAM_TIMEOUT_SECONDS";
+pub(crate) const UPSTREAM_IDLE_TIMEOUT: &str = "VOXGATE_UPSTREAM_IDLE_TIMEOUT_SECONDS";
+pub(crate) const TUNNEL_IDLE_TIMEOUT: &str = "VOXGATE_TUNNEL_IDLE_TIMEOUT_SECONDS";
+pub(crate) const REQUEST_TIMEOUT: &str = "VOXGATE_REQUEST_TIMEOUT_SECONDS";
+pub(crate) const UPSTREAM_RESOLVE: &str = "VOXGATE_UPSTREAM_RESOLVE_SECONDS";
+pub(crate) const UPSTREAM_CONNECTION_AGE: &str = "VOXGATE_UPSTREAM_CONNECTION_AGE_SECONDS";
+pub(crate) const UPSTREAM_HEALTH: &str = "VOXGATE_UPSTREAM_HEALTH";
 pub(crate) const BODY_INSPECT: &str = "VOXGATE_BODY_INSPECT_KIB";
 pub(crate) const BODY_HELD: &str = "VOXGATE_BODY_HELD_MIB";
 pub(crate) const HEADER_READ_TIMEOUT: &str = "VOXGATE_HEADER_READ_TIMEOUT_SECONDS";
+pub(crate) const CLIENT_IDLE_TIMEOUT: &str = "VOXGATE_CLIENT_IDLE_TIMEOUT_SECONDS";
+pub(crate) const FORWARDED: &str = "VOXGATE_FORWARDED";
+pub(crate) const VIA: &str = "VOXGATE_VIA";
 pub(crate) const CONTROL_DIR: &str = "VOXGATE_CONTROL_DIR";
 pub(crate) const HEADER_NAMES: &str = "VOXGATE_HEADER_NAMES";
 pub(crate) const FORWARD_HEADERS: &str = "VOXGATE_FORWARD_HEADERS";
@@ -28,7 +37,8 @@ pub(super) const SERVING: &[Setting] = &[
         GROUP,
         UPSTREAM,
         "URL",
-        "TTS server to forward to; for several servers, a comma-separated list of `prefix=url`",
+        "TTS server to forward to; several servers of the same API, separated by spaces; for several \
+         path prefixes, a comma-separated list of `prefix=URLs`",
     )
     .with_default("required"),
     Setting::new(GROUP, LISTEN, "ADDRESS", "Address on which clients connect")
@@ -63,11 +73,62 @@ pub(super) const SERVING: &[Setting] = &[
     .with_default("60"),
     Setting::new(
         GROUP,
-        HEADER_READ_TIMEOUT,
+        UPSTREAM_IDLE_TIMEOUT,
         "SECONDS",
-        "Timeout for the header of a request, and idle timeout of a client connection",
+        "Longest time in which the TTS server sends nothing amid its response; 0 for no limit",
+    )
+    .with_default("300"),
+    Setting::new(
+        GROUP,
+        TUNNEL_IDLE_TIMEOUT,
+        "SECONDS",
+        "Longest time in which a WebSocket carries nothing; 0 for no limit",
+    )
+    .with_default("0"),
+    Setting::new(
+        GROUP,
+        REQUEST_TIMEOUT,
+        "SECONDS",
+        "Longest time from the acceptance of a request to the end of its response, except for a \
+         WebSocket; 0 for no limit",
+    )
+    .with_default("0"),
+    Setting::new(
+        GROUP,
+        UPSTREAM_RESOLVE,
+        "SECONDS",
+        "How often the names of TTS servers are resolved again",
     )
     .with_default("30"),
+    Setting::new(
+        GROUP,
+        UPSTREAM_CONNECTION_AGE,
+        "SECONDS",
+        "Age after which a connection to a TTS server gets no more requests; 0 for no limit",
+    )
+    .with_default("300"),
+    Setting::new(
+        GROUP,
+        UPSTREAM_HEALTH,
+        "REQUEST",
+        "Request that every address of the TTS servers must answer with a status from 200 to 299, every \
+         5 seconds, such as `GET /health`",
+    ),
+    Setting::new(
+        GROUP,
+        HEADER_READ_TIMEOUT,
+        "SECONDS",
+        "Timeout for the header of a request, and for the first bytes of a connection",
+    )
+    .with_default("30"),
+    Setting::new(
+        GROUP,
+        CLIENT_IDLE_TIMEOUT,
+        "SECONDS",
+        "Idle timeout of a client connection; longer than that of a load balancer in front, which is \
+         often 60",
+    )
+    .with_default("75"),
     Setting::new(
         GROUP,
         DRAIN,
@@ -111,6 +172,21 @@ pub(super) const SERVING: &[Setting] = &[
         FORWARD_HEADERS_ALSO,
         "NAMES",
         "With `VOXGATE_FORWARD_HEADERS=listed`: further request headers to forward, separated by commas",
+    ),
+    Setting::new(
+        GROUP,
+        FORWARDED,
+        "SWITCH",
+        "`on` or `off`: whether the TTS server gets a `Forwarded` header (RFC 7239) besides \
+         `X-Forwarded-*`",
+    )
+    .with_default("off"),
+    Setting::new(
+        GROUP,
+        VIA,
+        "NAME",
+        "Name of this gateway in the `Via` header of forwarded requests and responses (RFC 9110, \
+         section 7.6.3); without a name, there is no such header",
     ),
     Setting::new(
         GROUP,

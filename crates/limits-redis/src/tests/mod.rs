@@ -5,8 +5,10 @@ mod failing;
 mod late;
 mod leases;
 mod logs;
+mod quotas;
 mod revoking;
 mod server;
+mod spending;
 mod waiting;
 
 use std::future::Future;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::filter::Filter;
 use super::super::peer;
 use super::super::record::Record;
+use super::super::usage::is_charged;
 use super::sequence::Sequence;
 use super::top::Top;
 
@@ -45,6 +46,9 @@ pub(super) struct Usage {
     pub(super) streams: u64,
     /// Bytes sent to the caller.
     pub(super) bytes: u64,
+    /// Characters of text, and milliseconds of audio, of requests that succeeded.
+    pub(super) characters: u64,
+    pub(super) audio_ms: u64,
     /// Times of the first and last accepted request.
     pub(super) first: Option<String>,
     pub(super) last: Option<String>,
@@ -73,6 +77,8 @@ impl Usage {
         self.refused += other.refused;
         self.streams += other.streams;
         self.bytes = self.bytes.saturating_add(other.bytes);
+        self.characters = self.characters.saturating_add(other.characters);
+        self.audio_ms = self.audio_ms.saturating_add(other.audio_ms);
         for (reason, count) in &other.reasons {
             *self.reasons.entry(reason.clone()).or_default() += count;
         }
@@ -131,6 +137,11 @@ impl UsageReport {
             let usage = self.usage_of(record);
             usage.streams += u64::from(record.status == Some(101));
             usage.bytes = usage.bytes.saturating_add(record.bytes_sent.unwrap_or(0));
+            if is_charged(record) {
+                let (characters, audio) = (record.characters, record.audio_ms);
+                usage.characters = usage.characters.saturating_add(characters.unwrap_or(0));
+                usage.audio_ms = usage.audio_ms.saturating_add(audio.unwrap_or(0));
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::super::clock::Clock;
 use super::super::log::InvalidLines;
 use super::super::row::bytes;
+use super::super::usage::hours;
 use super::gather::{Usage, UsageReport};
 use super::sums;
 use super::top::Top;
@@ -18,6 +19,8 @@ const USAGE: &[Column] = &[
     Column::number("REFUSED"),
     Column::number("STREAMS"),
     Column::number("SENT"),
+    Column::number("CHARACTERS").optional(),
+    Column::number("AUDIO").optional(),
     Column::text("FIRST USE"),
     Column::text("LAST USE"),
 ];
@@ -99,6 +102,8 @@ fn usage_row(period: String, key: String, usage: &Usage) -> Vec<String> {
         usage.refused.to_string(),
         usage.streams.to_string(),
         bytes(usage.bytes),
+        usage.characters.to_string(),
+        hours(usage.audio_ms),
         time(&usage.first),
         time(&usage.last),
     ]

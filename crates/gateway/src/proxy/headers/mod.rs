@@ -5,6 +5,8 @@
 //! that the client sent under the gateway's names are removed. Only then are the gateway's own set.
 
 mod allowed;
+mod location;
+mod proxies;
 mod reserved;
 
 use std::net::IpAddr;
@@ -13,14 +15,17 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use voxgate::gateway::X_REQUEST_ID;
 use voxgate::{Caller, Dialect, RequestId, Secret};
 use voxgate_client_address::ForwardedFields;
+use voxgate_upstream::Upstream;
 
 pub(crate) use self::allowed::{ALLOWED, BY_DIALECT, ForwardedHeaders, has_another_meaning};
+pub(crate) use self::proxies::ProxyFields;
 pub(crate) use self::reserved::RESERVED;
 use self::reserved::{is_plain, is_reserved};
+use super::ForwardedBody;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -72,11 +77,33 @@ fn remove_length_of_chunks(headers: &mut HeaderMap) {
     }
 }
 
+/// What the client is told about an answer besides the upstream's own headers.
+#[derive(Clone, Copy)]
+pub(super) struct AnswerContext<'a> {
+    pub(super) request_id: RequestId,
+    pub(super) upstream: &'a Upstream<ForwardedBody>,
+    pub(super) proxy_fields: &'a ProxyFields,
+}
+
 /// Turns the upstream's headers into the ones that the client sees.
-pub(super) fn to_client(headers: &mut HeaderMap, request_id: RequestId) {
+pub(super) fn to_client<B>(response: &mut Response<B>, context: AnswerContext<'_>) {
+    let (status, version) = (response.status(), response.version());
+    let headers = response.headers_mut();
     remove_length_of_chunks(headers);
+    // It names the protocols that the client could use (RFC 9110 §15.5.22).
+    let required = match status {
+        StatusCode::UPGRADE_REQUIRED => headers.get(UPGRADE).cloned(),
+        _ => None,
+    };
     retain(headers, |name| !name.as_str().starts_with("x-voxgate-"));
-    headers.insert(X_REQUEST_ID, request_id.to_header_value());
+    if let Some(required) = required {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, required);
+    }
+    let upstream = context.upstream;
+    location::hide_upstream(headers, |authority| upstream.is_named(authority));
+    context.proxy_fields.add_via(headers, version);
+    headers.insert(X_REQUEST_ID, context.request_id.to_header_value());
 }
 
 /// Asks for a websocket, or agrees to one.
@@ -99,6 +126,9 @@ pub(super) struct Identity<'a> {
     pub(super) deployment_key: Option<&'a Secret>,
     /// Which of the client's headers are forwarded.
     pub(super) forwarded: &'a ForwardedHeaders,
+    pub(super) proxy_fields: &'a ProxyFields,
+    /// The version in which the request came.
+    pub(super) version: Version,
     /// The scheme that the client uses.
     pub(super) scheme: &'static str,
 }
@@ -125,15 +155,22 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
             .add_deployment_key_for(identity.path, key, headers);
     }
     let client = identity.client;
-    let client = || client.and_then(|client| header_value(&client.to_string()));
     let (chain, proto, host, port) = match identity.fields {
         Some(fields) => (Some(fields.chain), fields.proto, fields.host, fields.port),
-        None => (client(), None, None, None),
+        None => {
+            let client = client.and_then(|client| header_value(&client.to_string()));
+            (client, None, None, None)
+        }
     };
+    let host = host.or(identity.host);
     let proto = proto.unwrap_or(HeaderValue::from_static(identity.scheme));
+    let scheme = proto.to_str().unwrap_or(identity.scheme);
+    let proxy_fields = identity.proxy_fields;
+    proxy_fields.add_forwarded(headers, client, host.as_ref(), scheme);
+    proxy_fields.add_via(headers, identity.version);
     for (name, value) in [
         (X_FORWARDED_FOR, chain),
-        (X_FORWARDED_HOST, host.or(identity.host)),
+        (X_FORWARDED_HOST, host),
         (X_FORWARDED_PORT, port),
         (X_FORWARDED_PROTO, Some(proto)),
     ] {

@@ -9,7 +9,7 @@ mod inspection;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io::Cursor;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,7 +40,8 @@ pub(super) enum ClientEnd {
 }
 
 /// Carries bytes between the two connections until both directions have ended, or until `revoked`
-/// resolves: then the tunnel is cut, and has ended within a second.
+/// resolves: then the tunnel is cut, and has ended within a second. With `idle`, it also ends when nothing
+/// was carried for so long.
 ///
 /// # Cancel safety
 ///
@@ -52,13 +53,14 @@ pub(super) fn carry(
     upstream: OnUpgrade,
     inspection: Option<Inspection>,
     revoked: impl Future<Output = ()> + Send,
+    idle: Option<Duration>,
 ) -> impl Future<Output = ()> + Send {
     // Created at once, so that a tunnel that is never polled is on record as well.
     let record = TunnelRecord {
         tunnel,
         progress: TunnelProgress::default(),
     };
-    carry_upgraded(record, client, upstream, inspection, revoked)
+    carry_upgraded(record, client, upstream, inspection, revoked, idle)
 }
 
 async fn carry_upgraded(
@@ -67,6 +69,7 @@ async fn carry_upgraded(
     upstream: OnUpgrade,
     inspection: Option<Inspection>,
     revoked: impl Future<Output = ()>,
+    idle: Option<Duration>,
 ) {
     let progress = &mut record.progress;
     // Can be awaited again after it has resolved.
@@ -88,7 +91,8 @@ async fn carry_upgraded(
         (Err::<_, hyper::Error>(_), _) => return progress.ended = Ended::ClientAbort,
         (_, Err(_)) => return progress.ended = Ended::UpstreamAbort,
     };
-    relay((client, unread), upstream, inspection, revoked, progress).await;
+    let client = (client, unread);
+    relay(client, upstream, inspection, revoked, idle, progress).await;
 }
 
 async fn relay(
@@ -96,6 +100,7 @@ async fn relay(
     upstream: impl AsyncRead + AsyncWrite,
     inspection: Option<Inspection>,
     revoked: impl Future<Output = ()>,
+    idle: Option<Duration>,
     progress: &mut TunnelProgress,
 ) {
     let (client_read, client_write) = split(client);
@@ -119,6 +124,7 @@ async fn relay(
         // Not one more read for a key that no longer counts.
         biased;
         () = revoked => None,
+        () = progress.stands_still(idle) => return progress.ended = Ended::Timeout,
         ended = both(to_upstream.copy(), to_client.copy()) => Some(ended),
     };
     let farewell;
@@ -173,6 +179,26 @@ struct TunnelProgress {
     to_client: AtomicU64,
     to_upstream: AtomicU64,
     ended: Ended,
+}
+
+impl TunnelProgress {
+    /// Resolves when nothing was carried for `limit`, or up to a quarter longer.
+    async fn stands_still(&self, limit: Option<Duration>) {
+        let Some(limit) = limit else {
+            return pending().await;
+        };
+        let carried = || {
+            let to_client = self.to_client.load(Ordering::Relaxed);
+            (to_client, self.to_upstream.load(Ordering::Relaxed))
+        };
+        let (mut before, mut quarters) = (carried(), 0);
+        while quarters < 5 {
+            sleep(limit / 4).await;
+            let now = carried();
+            quarters = if now == before { quarters + 1 } else { 0 };
+            before = now;
+        }
+    }
 }
 
 impl Default for TunnelProgress {

@@ -75,7 +75,7 @@ where
         let mut progress = TunnelProgress::default();
         let revoked = async { revoked.await.unwrap() };
         let client = (client, Vec::new());
-        relay(client, upstream, inspection, revoked, &mut progress).await;
+        relay(client, upstream, inspection, revoked, None, &mut progress).await;
         progress
     });
     let [client, upstream] = far;
@@ -204,7 +204,7 @@ async fn what_was_read_and_not_yet_written_is_finished_as_well() {
     let written = bytes.clone();
     tokio::spawn(async move {
         relayed.upstream.write_all(&written).await.unwrap();
-        std::future::pending::<()>().await;
+        pending::<()>().await;
     });
     // All that the client's connection holds, and nothing is read.
     sleep(GRACE).await;
@@ -280,7 +280,7 @@ async fn two_sides_that_neither_take_nor_stop_sending_are_cut() {
     for mut end in [relayed.client, relayed.upstream] {
         tokio::spawn(async move {
             while end.write_all(&frame(60)).await.is_ok() {}
-            std::future::pending::<()>().await;
+            pending::<()>().await;
         });
     }
     sleep(GRACE).await;
@@ -462,6 +462,7 @@ async fn a_key_that_is_revoked_before_the_tunnel_has_begun_ends_it_in_time_and_o
             upstream_end,
             None,
             revoked,
+            None,
         );
         let carried = tokio::spawn(timeout(WITHIN, carried));
         if reads {

@@ -16,7 +16,8 @@ async fn ask(gateway: &Started, times: usize) {
             .body(Full::<hyper::body::Bytes>::default())
             .unwrap();
         let reply = client.request(request).await.unwrap();
-        assert_eq!(reply.status(), 502);
+        // After a few, the upstream's only address is out.
+        assert!([502, 503].contains(&reply.status().as_u16()), "{reply:?}");
         reply.into_body().collect().await.unwrap();
     }
 }

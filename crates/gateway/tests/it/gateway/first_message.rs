@@ -177,7 +177,9 @@ async fn a_key_in_the_first_message_is_judged_and_goes_no_further() {
     }
     wait_until("each connection has its records", || {
         let records = gateway.records();
-        let complete = records.iter().filter(|record| record["event"] == "complete");
+        let complete = records
+            .iter()
+            .filter(|record| record["event"] == "complete");
         (complete.count() == 3).then_some(())
     })
     .await;

@@ -442,7 +442,9 @@ async fn an_upstream_that_fails_costs_no_slot() {
         .var("VOXGATE_LIMIT_CONCURRENCY", "1")
         .start();
     for _ in 0..5 {
-        assert_eq!(ask(&down, KEY).await.status, 502);
+        let status = ask(&down, KEY).await.status;
+        // After a few, the only address is out.
+        assert!([502, 503].contains(&status), "{status}");
     }
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let late = Program::validating(silent.local_addr().unwrap())

@@ -222,6 +222,7 @@ async fn too_many_streams_are_on_record() {
 async fn what_was_a_request_or_nothing_is_not_rejected() {
     let mut gateway = Program::validating(serve(Router::new()).await)
         .var("VOXGATE_HEADER_READ_TIMEOUT_SECONDS", "1")
+        .var("VOXGATE_CLIENT_IDLE_TIMEOUT_SECONDS", "1")
         .start();
     for head in [
         "GET / HTTP/1.1\r\nHost: a\r\n".to_owned(),

@@ -18,7 +18,9 @@ const LIMIT: Duration = Duration::from_secs(3);
 
 fn limited(upstream: SocketAddr) -> Program {
     let seconds = LIMIT.as_secs().to_string();
-    Program::validating(upstream).var("VOXGATE_HEADER_READ_TIMEOUT_SECONDS", seconds)
+    Program::validating(upstream)
+        .var("VOXGATE_HEADER_READ_TIMEOUT_SECONDS", &seconds)
+        .var("VOXGATE_CLIENT_IDLE_TIMEOUT_SECONDS", seconds)
 }
 
 /// Each of them is closed by the gateway: reading comes to an end.

@@ -1,10 +1,12 @@
 //! WebSocket tunnels, one and many.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -64,6 +66,21 @@ async fn a_tunnel_carries_frames_and_leaves_one_record_at_its_end() {
     // A frame of 5 bytes and a close frame: 2 bytes of header each way, 4 of mask from a client.
     assert_eq!(completion["bytes_sent"], (2 + 5) + 2);
     assert_eq!(completion["bytes_received"], (2 + 4 + 5) + (2 + 4));
+}
+
+#[tokio::test]
+async fn a_tunnel_outlives_the_time_limits_of_requests() {
+    let gateway = Program::validating(echo().await)
+        .var("VOXGATE_HEADER_READ_TIMEOUT_SECONDS", "1")
+        .var("VOXGATE_CLIENT_IDLE_TIMEOUT_SECONDS", "1")
+        .var("VOXGATE_REQUEST_TIMEOUT_SECONDS", "1")
+        .start();
+    let (mut socket, _) = connect(&gateway, KEY).await.unwrap();
+    for _ in 0..3 {
+        say(&mut socket, "hello").await;
+        sleep(Duration::from_millis(1200)).await;
+    }
+    say(&mut socket, "still there").await;
 }
 
 #[tokio::test]

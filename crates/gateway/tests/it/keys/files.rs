@@ -180,7 +180,10 @@ fn a_file_of_another_user_is_not_replaced() {
     let place = Place::with("");
     let is_root = fs::metadata(place.directory()).unwrap().uid() == 0;
     if !is_root {
-        skip("a file of another user", "only root can make one");
+        skip(
+            "what needs root",
+            "only root can make a file of another user",
+        );
         return;
     }
     copy_program(&place);

@@ -1,0 +1,275 @@
+//! Metering and quotas of the running gateway.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse as _;
+use axum::routing::post;
+use futures_util::future::join_all;
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+use voxgate::Digest;
+
+use super::harness::redis_server::Server;
+use super::harness::{KEY, Program, Reply, Started, send_raw, serve};
+use super::lifecycle::admin;
+use super::limits::until_metric;
+
+/// No output may have it.
+const CANARY: &str = "the canary sings 秘密 at dawn";
+
+/// A second of audio, or an error if the request asks for one.
+async fn upstream() -> std::net::SocketAddr {
+    let speak = |headers: HeaderMap, _: String| async move {
+        match headers.contains_key("x-fail") {
+            true => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            false => {
+                let audio = [("content-type", "audio/pcm;rate=24000")];
+                (audio, vec![0_u8; 48_000]).into_response()
+            }
+        }
+    };
+    serve(Router::new().route("/v1/audio/speech", post(speak))).await
+}
+
+struct Setup {
+    directory: TempDir,
+    upstream: std::net::SocketAddr,
+}
+
+impl Setup {
+    async fn new(quota: &str) -> Self {
+        let setup = Self {
+            directory: tempfile::tempdir().unwrap(),
+            upstream: upstream().await,
+        };
+        setup.set_quota(quota);
+        setup
+    }
+
+    fn set_quota(&self, quota: &str) {
+        let digest = Digest::of(KEY.as_bytes()).to_hex();
+        let text = format!("[[key]]\nid = \"ivr\"\nsha256 = \"{digest}\"\nquota = {quota}\n");
+        std::fs::write(self.path("keys.toml"), text).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn gateway(&self) -> Program {
+        Program::gateway(self.upstream)
+            .var("VOXGATE_DIALECT", "openai")
+            .var("VOXGATE_KEYS_FILE", self.path("keys.toml"))
+            .var("VOXGATE_USAGE_ANSWERS", "true")
+    }
+
+    fn with_state(&self) -> Program {
+        self.gateway().var("VOXGATE_QUOTA_FILE", self.path("state"))
+    }
+}
+
+async fn speak(gateway: &Started, text: &str, headers: &str) -> Reply {
+    let body = serde_json::json!({"model": "tts-1", "input": text, "voice": "alloy"}).to_string();
+    let request = format!(
+        "POST /v1/audio/speech HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n{headers}Connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    send_raw(gateway.address, request).await
+}
+
+async fn usage(gateway: &Started) -> Value {
+    let request = format!(
+        "GET /voxgate/v1/usage HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    let reply = send_raw(gateway.address, request).await;
+    serde_json::from_str(&reply.body).unwrap()
+}
+
+/// Characters of this month.
+async fn characters(gateway: &Started) -> u64 {
+    usage(gateway).await["usage"][1]["key"]["characters"]
+        .as_u64()
+        .unwrap()
+}
+
+fn count(text: &str) -> u64 {
+    text.chars().count() as u64
+}
+
+fn voxgate(arguments: &[&str], log: &Path) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_voxgate"))
+        .args(arguments)
+        .arg(log)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_spoken_is_counted_and_its_text_is_nowhere() {
+    let setup = Setup::new("[\"1k characters/month\", \"1h audio/day\"]").await;
+    let log = setup.path("audit");
+    std::fs::create_dir(&log).unwrap();
+    let mut gateway = setup.with_state().var("VOXGATE_AUDIT_DIR", &log).start();
+    let reply = speak(&gateway, CANARY, "").await;
+    assert_eq!(reply.status, 200);
+    let left = 1_000 - count(CANARY);
+    let limit = reply.header("ratelimit").unwrap();
+    let own = format!("\"key_characters_month\";r={left};t=");
+    assert!(limit.starts_with(&own), "{limit}");
+    assert_eq!(speak(&gateway, CANARY, "X-Fail: 1\r\n").await.status, 500);
+    let shown = usage(&gateway).await;
+    assert_eq!(shown["usage"][1]["key"]["characters"], count(CANARY));
+    assert_eq!(shown["usage"][1]["key"]["audio_seconds"], 1.0);
+    assert_eq!(shown["usage"][1]["key"]["requests"], 1);
+    let (_, metrics) = admin(&gateway, "/metrics").await;
+    for expected in [
+        format!(
+            "voxgate_speech_characters_total{{key_id=\"ivr\"}} {}",
+            2 * count(CANARY)
+        ),
+        "voxgate_speech_audio_seconds_total{key_id=\"ivr\"} 1.0".to_owned(),
+        "voxgate_quota_used_ratio{scope=\"key\",id=\"ivr\",quota=\"1k characters/month\"}"
+            .to_owned(),
+    ] {
+        assert!(metrics.contains(&expected), "{expected}: {metrics}");
+    }
+    let state = std::fs::read_to_string(setup.path("state")).unwrap();
+    let mut outputs = vec![metrics, state, shown.to_string(), gateway.printed()];
+    gateway.terminate();
+    gateway.exit_status().await;
+    let csv = voxgate(&["usage", "--by", "voice", "--format", "csv"], &log);
+    let row = format!("alloy,1,1,0,{},1.000,48000,", count(CANARY));
+    assert!(csv.contains(&row), "{csv}");
+    let report = voxgate(&["audit", "report"], &log);
+    assert!(
+        report.contains("CHARACTERS") && report.contains("0:00:01"),
+        "{report}"
+    );
+    outputs.extend([csv, report]);
+    for entry in std::fs::read_dir(&log).unwrap() {
+        let path = entry.unwrap().path();
+        outputs.push(String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned());
+    }
+    for output in outputs {
+        assert!(
+            !output.contains("canary") && !output.contains("秘密"),
+            "{output}"
+        );
+        assert!(!output.contains("\\u79d8"), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn a_quota_survives_a_kill_a_lost_file_and_a_change() {
+    let setup = Setup::new("\"100 characters/month\"").await;
+    let log = setup.path("audit");
+    std::fs::create_dir(&log).unwrap();
+    let start = || setup.with_state().var("VOXGATE_AUDIT_DIR", &log).start();
+    let mut gateway = start();
+    for _ in 0..9 {
+        assert_eq!(speak(&gateway, "0123456789", "").await.status, 200);
+    }
+    let refused = speak(&gateway, "0123456789x", "").await;
+    assert_eq!(refused.status, 429);
+    assert!(
+        refused.body.contains("insufficient_quota"),
+        "{}",
+        refused.body
+    );
+    assert!(refused.header("ratelimit").unwrap().contains(";r=10;t="));
+    gateway.signal(Signal::KILL);
+    gateway.exit_status().await;
+
+    let mut gateway = start();
+    assert_eq!(characters(&gateway).await, 90);
+    assert_eq!(speak(&gateway, "0123456789x", "").await.status, 429);
+    assert_eq!(speak(&gateway, "0123456789", "").await.status, 200);
+    assert_eq!(speak(&gateway, "x", "").await.status, 429);
+    // Raised while it runs; what is used still counts.
+    setup.set_quota("\"110 characters/month\"");
+    for _ in 0..600 {
+        if speak(&gateway, "0123456789", "").await.status == 200 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(characters(&gateway).await, 110);
+    gateway.terminate();
+    gateway.exit_status().await;
+
+    // A lost file is counted again from the audit log.
+    std::fs::remove_file(setup.path("state")).unwrap();
+    let mut gateway = start();
+    assert_eq!(characters(&gateway).await, 110);
+    assert_eq!(speak(&gateway, "x", "").await.status, 429);
+    gateway.terminate();
+    gateway.exit_status().await;
+
+    std::fs::write(setup.path("state"), "not ours\n").unwrap();
+    let (code, _, said) = setup
+        .with_state()
+        .var("VOXGATE_LISTEN", "127.0.0.1:0")
+        .run();
+    assert_eq!(code, Some(1));
+    let path = setup.path("state").display().to_string();
+    assert!(
+        said.contains(&path) && said.contains("move this one away"),
+        "{said}"
+    );
+}
+
+/// Without a Redis there is nothing to see; that is on the list of what was skipped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_gateways_share_a_quota_exactly() {
+    let Some(redis) = Server::start(&[]) else {
+        return;
+    };
+    let setup = Setup::new("\"600 characters/month\"").await;
+    let start = || {
+        setup
+            .gateway()
+            .var("VOXGATE_REDIS_URL", redis.url())
+            .var("VOXGATE_LIMIT_ON_FAILURE", "deny")
+            .start()
+    };
+    let mut gateways = [start(), start()];
+    for gateway in &gateways {
+        until_metric(gateway, "voxgate_limit_shared_up", 1.0).await;
+    }
+    let mut granted = 0;
+    // The first gateway is killed in the middle.
+    for round in 0..3 {
+        let asked = gateways
+            .iter()
+            .flat_map(|gateway| (0..15).map(move |_| gateway));
+        let asked = asked.filter(|gateway| round == 0 || gateway.pid() == gateways[1].pid());
+        let replies = join_all(asked.map(|gateway| speak(gateway, "0123456789", ""))).await;
+        let of = |status| {
+            replies
+                .iter()
+                .filter(|reply| reply.status == status)
+                .count()
+        };
+        // A machine that stands still answers 503; such a request is not granted.
+        assert_eq!(of(200) + of(429) + of(503), replies.len());
+        granted += of(200) * 10;
+        if round == 0 {
+            gateways[0].signal(Signal::KILL);
+            gateways[0].exit_status().await;
+        }
+    }
+    // Late answers are taken back; at most one request is missing.
+    assert!((590..=600).contains(&granted), "{granted}");
+    let next = start();
+    until_metric(&next, "voxgate_limit_shared_up", 1.0).await;
+    let reply = speak(&next, "0123456789012345678901", "").await;
+    assert!([429, 503].contains(&reply.status), "{}", reply.status);
+}

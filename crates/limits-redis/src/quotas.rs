@@ -1,0 +1,159 @@
+//! Quotas that replicas share.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+use tokio::time::timeout_at;
+use voxgate::rate_limit::{
+    Amounts, LimitScope, LimitStore as _, QuotaAnswer, QuotaCommand, QuotaFuture, QuotaStore,
+    QuotaUnit,
+};
+
+use crate::engine::Engine;
+use crate::message::QuotaRequest;
+use crate::redis_error::RedisError;
+use crate::store::RedisStore;
+
+/// The script counts in numbers that are exact up to here.
+const MOST: u64 = 1 << 53;
+
+impl QuotaStore for RedisStore {
+    fn count(&self, command: QuotaCommand) -> QuotaFuture {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.send_quota(QuotaRequest {
+            command,
+            asked: Instant::now(),
+            answer,
+        });
+        Box::pin(async move {
+            match sent {
+                true => answered.await.ok().flatten(),
+                false => None,
+            }
+        })
+    }
+
+    fn is_available(&self) -> bool {
+        self.status().is_up
+    }
+
+    fn replicas(&self) -> u32 {
+        self.status().replicas
+    }
+}
+
+/// Decides a request on the connection thread.
+pub(crate) async fn decide(engine: Rc<Engine>, request: QuotaRequest) {
+    let deadline = (request.asked + engine.config.deadline).into();
+    let timed_out = |_| engine.health.fail(RedisError::Timeout);
+    let connection = match timeout_at(deadline, engine.connected()).await {
+        Ok(Some(connection)) => connection,
+        Ok(None) => return,
+        Err(elapsed) => return timed_out(elapsed),
+    };
+    let (tell, told) = oneshot::channel();
+    let QuotaRequest {
+        command, answer, ..
+    } = request;
+    let round_trip = {
+        let engine = Rc::clone(&engine);
+        async move {
+            let mut connection = connection;
+            let begun = Instant::now();
+            let reply = engine
+                .scripts
+                .count(&mut connection, &engine.config.keys, &command);
+            let reply = reply.await.map_err(|error| RedisError::from_redis(&error));
+            let reply = reply.and_then(|reply| {
+                parse(&reply, command.counters.len()).ok_or(RedisError::Unexpected)
+            });
+            match reply {
+                Ok(reply) => {
+                    engine.count_answer(begun.elapsed());
+                    engine.health.succeed();
+                    let is_added = reply.refused.is_none() && command.add != [0; 3];
+                    // An answer that is too late was not used: its amounts are taken back.
+                    if tell.send(reply).is_err() && is_added {
+                        take_back(&engine, &mut connection, command).await;
+                    }
+                }
+                Err(error) if !tell.is_closed() => engine.health.fail(error),
+                Err(_) => {}
+            }
+        }
+    };
+    spawn_local(round_trip);
+    match timeout_at(deadline, told).await {
+        // The sender is dropped when the command failed.
+        Ok(told) => _ = answer.send(told.ok()),
+        Err(elapsed) => timed_out(elapsed),
+    }
+}
+
+async fn take_back(
+    engine: &Engine,
+    connection: &mut redis::aio::MultiplexedConnection,
+    mut command: QuotaCommand,
+) {
+    for counter in &mut command.counters {
+        counter.take_back = command.add;
+        counter.quotas = [0; 3];
+    }
+    command.add = [0; 3];
+    // Without the connection, the amounts stay counted: that is the safe side.
+    let _ = engine
+        .scripts
+        .count(connection, &engine.config.keys, &command)
+        .await;
+}
+
+/// The arguments of the script.
+pub(crate) fn arguments(command: &QuotaCommand) -> Vec<String> {
+    let number = |amount: u64| amount.min(MOST).to_string();
+    let mut arguments = vec![command.replica.to_string()];
+    arguments.extend(command.add.map(number));
+    for counter in &command.counters {
+        arguments.push(number(counter.keep_seconds.max(1)));
+        let amounts = [counter.contributed, counter.take_back, counter.quotas];
+        arguments.extend(amounts.into_iter().flatten().map(number));
+    }
+    arguments
+}
+
+/// The name of a counter. The operator's identifier comes last.
+pub(crate) fn name(scope: LimitScope, period: u32, id: &str) -> String {
+    let scope = match scope {
+        LimitScope::Account => "account",
+        _ => "key",
+    };
+    format!("{period}:{scope}:{id}")
+}
+
+/// Parses a reply. `None` if it is not one of the script's.
+fn parse(reply: &[i64], counters: usize) -> Option<QuotaAnswer> {
+    let [refused, unit, ref used @ ..] = *reply else {
+        return None;
+    };
+    let (used, rest) = used.as_chunks::<3>();
+    if used.len() != counters || !rest.is_empty() {
+        return None;
+    }
+    let amounts = |used: &[i64; 3]| -> Option<Amounts> {
+        let [characters, requests, audio] = used.map(|it| u64::try_from(it).ok());
+        Some([characters?, requests?, audio?])
+    };
+    let refused = match usize::try_from(refused).ok()? {
+        0 => None,
+        index if index <= counters => {
+            let unit = usize::try_from(unit).ok()?;
+            Some((index - 1, *QuotaUnit::ALL.get(unit)?))
+        }
+        _ => return None,
+    };
+    Some(QuotaAnswer {
+        refused,
+        used: used.iter().map(amounts).collect::<Option<_>>()?,
+    })
+}

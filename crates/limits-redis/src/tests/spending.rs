@@ -1,0 +1,56 @@
+//! Single-use tokens that replicas accept once together.
+
+use voxgate::token::{
+    Grant, SigningKey, SpendToken as _, Spending, TokenError, TokenIssuer, TokenVerifier,
+};
+use voxgate::{Principal, token::SingleUse};
+
+use super::*;
+use crate::SharedSpentTokens;
+
+fn single_use() -> SingleUse {
+    let key = SigningKey::ephemeral().expect("randomness");
+    let issuer = TokenIssuer::new("voxgate", "voxgate", key, []);
+    let grant = Grant::new(&Principal::new("a"), Duration::from_secs(60)).with_single_use(true);
+    let token = issuer.issue(&grant).expect("a token").token;
+    let verified = TokenVerifier::new(Some(issuer)).verify(token.as_bytes());
+    let verified = verified.expect("accepted");
+    verified.single_use().expect("a single-use token").clone()
+}
+
+fn spend(store: &SharedSpentTokens, token: &SingleUse) -> Result<(), TokenError> {
+    match store.spend(token) {
+        Spending::Done(spent) => spent,
+        Spending::Pending(spent) => tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime")
+            .block_on(spent),
+    }
+}
+
+#[test]
+fn replicas_accept_a_token_once_together_and_after_a_restart() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let start = || SharedSpentTokens::start(options(&server)).expect("started");
+    let (one, other) = (start(), start());
+    let token = single_use();
+    assert_eq!(spend(&one, &token), Ok(()));
+    for store in [&one, &other, &start()] {
+        assert_eq!(spend(store, &token), Err(TokenError::AlreadyUsed));
+    }
+    assert_eq!(spend(&other, &single_use()), Ok(()));
+}
+
+#[test]
+fn without_an_answer_a_token_is_refused() {
+    let options = RedisOptions::new(Secret::new("redis://127.0.0.1:1").expect("a URL"));
+    let store = SharedSpentTokens::start(options).expect("started");
+    for _ in 0..2 {
+        assert_eq!(
+            spend(&store, &single_use()),
+            Err(TokenError::StoreUnavailable)
+        );
+    }
+}
