@@ -54,6 +54,8 @@
   (list "VOXGATE_TRUSTED_PROXIES" (join "," .proxies.trusted))
   (list "VOXGATE_CLIENT_ADDRESS_HEADER" .proxies.clientAddressHeader)
   (list "VOXGATE_PROXY_PROTOCOL" (join "," .proxies.proxyProtocol))
+  (list "VOXGATE_CORS_ORIGINS" (join "," .cors.origins))
+  (list "VOXGATE_CORS_PREFLIGHTS" .cors.preflights)
   (list "VOXGATE_PUBLIC" (join ", " .publicRoutes))
   (list "VOXGATE_CONNECT_TIMEOUT_SECONDS" .timeouts.connectSeconds)
   (list "VOXGATE_UPSTREAM_TIMEOUT_SECONDS" .timeouts.upstreamSeconds)

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::{Extensions, HeaderValue};
 
+use voxgate_core::denial::DenialKind;
 use voxgate_core::request_id::RequestId;
 
 use super::clock;
@@ -63,6 +64,11 @@ pub struct ClientAddr(pub IpAddr);
 /// the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientRequestId(pub HeaderValue);
+
+/// Has the layer refuse a request before its credential is read, in the words of its vendor and on
+/// record. A layer outside of it puts this into the request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefuseAs(pub DenialKind);
 
 #[cfg(test)]
 mod tests {

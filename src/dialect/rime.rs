@@ -128,6 +128,7 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         Kind::QuotaExhausted => "invalid subscription",
         Kind::InsufficientScope
         | Kind::AddressNotAllowed
+        | Kind::OriginNotAllowed
         | Kind::VoiceNotAllowed
         | Kind::VoiceNotSeen
         | Kind::ModelNotAllowed

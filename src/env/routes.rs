@@ -44,7 +44,7 @@ pub(super) fn policy(
             }
             _ => problems.push(Problem::new(
                 format!("VOXGATE_PUBLIC, entry {}", index + 1),
-                "must be a method and one exact path, such as GET /health",
+                "must be a method and one exact path, such as GET /health; only a path for OPTIONS may end in /*",
             )),
         }
     }
@@ -52,6 +52,14 @@ pub(super) fn policy(
 }
 
 fn is_exact(method: &str, path: &str) -> bool {
+    let path = match method {
+        // For preflights, which have no credential and change nothing.
+        "OPTIONS" => path
+            .strip_suffix('*')
+            .filter(|path| path.ends_with('/'))
+            .unwrap_or(path),
+        _ => path,
+    };
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"*{}?#%;\\".contains(&byte);
     let strange = |segment: &str| matches!(segment, "." | "..");
     let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());

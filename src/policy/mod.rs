@@ -125,8 +125,8 @@ impl Policy {
         Ok(self)
     }
 
-    /// Makes exactly this method and path public: no credential is required. Patterns are not
-    /// supported. A request for an upgrade still needs a credential.
+    /// Makes exactly this method and path public: no credential is required. Only a path for `OPTIONS`
+    /// may end in `/*`, which stands for any rest. A request for an upgrade still needs a credential.
     #[must_use]
     pub fn public(mut self, method: &str, path: &str) -> Self {
         self.public.push((method.into(), path.into()));
@@ -161,7 +161,13 @@ impl Policy {
 
     pub(crate) fn is_public(&self, method: &Method, path: &str) -> bool {
         let mut routes = self.public_routes();
-        routes.any(|(own, open)| own == method.as_str() && open == path)
+        routes.any(|(own, open)| {
+            let is_path = open == path
+                || (method == Method::OPTIONS
+                    && open.ends_with("/*")
+                    && pattern::matches(open, path));
+            own == method.as_str() && is_path
+        })
     }
 
     /// Whether this principal may send this request. `reads_bodies` says that names in its body or
@@ -395,6 +401,23 @@ mod tests {
         ] {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             assert!(!policy.is_public(&method, path), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn preflights_of_a_tree_can_be_public() {
+        let policy = Policy::default()
+            .public("OPTIONS", "/v1/*")
+            .public("GET", "/open/*");
+        for (method, path, expected) in [
+            (Method::OPTIONS, "/v1/speak", true),
+            (Method::OPTIONS, "/v1/a/b", true),
+            (Method::OPTIONS, "/v1/", false),
+            (Method::OPTIONS, "/v2/speak", false),
+            (Method::POST, "/v1/speak", false),
+            (Method::GET, "/open/a", false),
+        ] {
+            assert_eq!(policy.is_public(&method, path), expected, "{method} {path}");
         }
     }
 }

@@ -193,6 +193,8 @@ pub enum DenialKind {
     InsufficientScope,
     /// The key may not be used from the address of the client.
     AddressNotAllowed,
+    /// The WebSocket is of a page whose origin is not allowed.
+    OriginNotAllowed,
     /// The key may not use the voice that the request names.
     VoiceNotAllowed,
     /// The key is limited to voices, and the request names none, or not in one way only.
@@ -259,6 +261,7 @@ impl DenialKind {
         Self::ReplayedSignature,
         Self::InsufficientScope,
         Self::AddressNotAllowed,
+        Self::OriginNotAllowed,
         Self::VoiceNotAllowed,
         Self::VoiceNotSeen,
         Self::ModelNotAllowed,
@@ -306,6 +309,7 @@ impl DenialKind {
             | Self::ReplayedSignature => "The API key is invalid.",
             Self::InsufficientScope => "The API key does not have access to this resource.",
             Self::AddressNotAllowed => "The API key may not be used from this address.",
+            Self::OriginNotAllowed => "Pages of this origin may not connect.",
             Self::VoiceNotAllowed => "The API key does not have access to this voice.",
             Self::VoiceNotSeen => "The API key is limited to voices; name one voice, once.",
             Self::ModelNotAllowed => "The API key does not have access to this model.",
@@ -405,6 +409,7 @@ impl DenialKind {
             Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
             Self::AddressNotAllowed => ("address_not_allowed", StatusCode::FORBIDDEN),
+            Self::OriginNotAllowed => ("origin_not_allowed", StatusCode::FORBIDDEN),
             Self::VoiceNotAllowed => ("voice_not_allowed", StatusCode::FORBIDDEN),
             Self::VoiceNotSeen => ("voice_not_seen", StatusCode::FORBIDDEN),
             Self::ModelNotAllowed => ("model_not_allowed", StatusCode::FORBIDDEN),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation, SpeechOptions};
+use voxgate_browsers::BrowserLayer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_tls::ServerTls;
 use voxgate_upstream::{HealthCheck, InvalidHealthCheck};
@@ -40,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) tls: Option<ServerTls>,
     /// How the address of a client is found.
     pub(crate) clients: ClientAddresses,
+    /// What pages of other origins may do.
+    pub(crate) browsers: BrowserLayer,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
     /// How requests are sent to the upstreams.
@@ -134,6 +137,7 @@ impl Config {
         }
         let tls = settings::tls::read(&environment, &mut read.problems);
         let clients = settings::clients::read(&environment, &mut read.problems);
+        let browsers = settings::browsers::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
         for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
             let is_own = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
@@ -201,6 +205,7 @@ impl Config {
                 listen,
                 tls,
                 clients,
+                browsers,
                 admin_listen,
                 upstreams,
                 forwarding,

@@ -11,6 +11,7 @@ use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
 use voxgate::{Dialect, SpeechAuthLayer};
+use voxgate_browsers::BrowserLayer;
 use voxgate_client_address::ClientAddressLayer;
 use voxgate_usage::UsageLayer;
 
@@ -35,6 +36,7 @@ pub(crate) fn stack<S, B>(
     auth: SpeechAuthLayer<Verifier>,
     proxy: S,
     clients: ClientAddressLayer,
+    browsers: BrowserLayer,
     activity: Activity,
     end: ClientEnd,
     first_messages: Option<FirstMessages>,
@@ -68,6 +70,8 @@ where
         })
         // The client's address, for the audit record, for limits and for `X-Forwarded-For`.
         .layer(clients)
+        // Preflights, the fields by which pages may read answers, and the origins of WebSockets.
+        .layer(browsers)
         // The connections to HTTP/2 upstreams that this client connection shares with no other.
         .layer(AddExtensionLayer::new(ClientConnection::default()))
         // A credential in the operator's own header moves to the one of the dialect.
@@ -165,6 +169,7 @@ mod tests {
             header_timeout: Duration::from_secs(60),
             tls: None,
             clients: ClientAddresses::default(),
+            browsers: BrowserLayer::default(),
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),

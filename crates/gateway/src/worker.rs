@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Layer as _;
 use voxgate::{Dialect, Secret, SpeechAuthLayer};
+use voxgate_browsers::BrowserLayer;
 use voxgate_lists::FilterListsLayer;
 use voxgate_mint::MintLayer;
 use voxgate_tls::ServerTls;
@@ -36,6 +37,7 @@ pub(crate) struct WorkerConfig {
     /// TLS of the data listener; `None` if it speaks none.
     pub(crate) tls: Option<ServerTls>,
     pub(crate) clients: ClientAddresses,
+    pub(crate) browsers: BrowserLayer,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
@@ -117,6 +119,7 @@ impl Worker {
             routes,
             tls,
             clients,
+            browsers,
             deployment_key,
             forwarded_headers,
             proxy_fields,
@@ -159,6 +162,7 @@ impl Worker {
             idle_timeout: timeouts.client_idle,
             tls,
             clients,
+            browsers,
             write_stall: connection::WRITE_STALL,
             rejections,
             first_messages,

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
-use voxgate_core::denial::Denial;
+use http::{HeaderValue, Method, Request, Response, Version};
+use voxgate_core::denial::{Denial, DenialKind};
 
 use crate::dialect::RefusalContext;
 use crate::rate_limit::{Limit, Refused, SlowDown};
@@ -96,7 +96,10 @@ fn slow_down<V, B>(
     request: &Request<B>,
     denial: &Denial,
 ) -> Option<SlowDown> {
-    if !denial.kind().is_failed_authentication() {
+    // A preflight never has a credential (Fetch §3.2), so that it is no attempt to guess one.
+    let is_preflight =
+        request.method() == Method::OPTIONS && denial.kind() == DenialKind::MissingCredential;
+    if !denial.kind().is_failed_authentication() || is_preflight {
         return None;
     }
     pipeline

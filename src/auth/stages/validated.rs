@@ -10,7 +10,7 @@ use crate::rate_limit::Permit;
 use crate::verify::{Verdict, Verify, VerifyOutcome};
 
 use super::super::pipeline::{Mode, Pipeline};
-use super::super::request_start::RequestStart;
+use super::super::request_start::{RefuseAs, RequestStart};
 use super::{Authenticated, DecisionContext, Denied};
 
 /// A request whose path, host and method are unambiguous.
@@ -65,7 +65,8 @@ impl Validated {
                     .allows_encoded_slashes(method, path, dialect)
             },
         );
-        match checked {
+        let asked = request.extensions().get::<RefuseAs>();
+        match asked.map_or(checked, |refuse| Err(refuse.0)) {
             Ok(()) => Ok(Self {
                 context,
                 dialect: recognized,

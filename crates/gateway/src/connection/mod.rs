@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
 use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
+use voxgate_browsers::BrowserLayer;
 use voxgate_tls::ServerTls;
 use voxgate_usage::UsageLayer;
 
@@ -168,6 +169,8 @@ pub(crate) struct Server<S> {
     pub(crate) tls: Option<ServerTls>,
     /// How the address of a client is found.
     pub(crate) clients: ClientAddresses,
+    /// What pages of other origins may do.
+    pub(crate) browsers: BrowserLayer,
     /// How long the first request of a connection may take, and the header of each.
     pub(crate) header_timeout: Duration,
     /// How long a connection may be without a request in progress.
@@ -251,6 +254,7 @@ where
             self.auth,
             self.proxy,
             self.clients.layer(peer, source),
+            self.browsers,
             activity,
             end,
             self.first_messages,

@@ -9,6 +9,7 @@ mod audit_sinks;
 mod audit_time_stamps;
 mod bodies;
 mod broken_streams;
+mod browsers;
 mod client_address;
 mod command_line;
 mod connection_limits;
