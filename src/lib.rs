@@ -78,7 +78,8 @@ mod websocket;
 
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
 pub use self::auth::{
-    Auth, AuthBody, AuthFuture, AuthLayer, ClientAddr, ClientRequestId, PeerAddr, Tunnel,
+    Auth, AuthBody, AuthFuture, AuthLayer, ClientAddr, ClientCertificate, ClientRequestId,
+    PeerAddr, Tunnel,
 };
 #[cfg(feature = "speech")]
 #[cfg_attr(docsrs, doc(cfg(feature = "speech")))]

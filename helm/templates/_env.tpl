@@ -51,6 +51,7 @@
   (list "VOXGATE_LISTEN" (printf "%s:%d" .listenHost (int .ports.http)))
   (list "VOXGATE_ADMIN_LISTEN" (printf "%s:%d" .listenHost (int .ports.admin)))
   (list "VOXGATE_TLS_MIN_VERSION" .tls.minVersion)
+  (list "VOXGATE_TLS_CLIENT_AUTH" .tls.clientAuth)
   (list "VOXGATE_TRUSTED_PROXIES" (join "," .proxies.trusted))
   (list "VOXGATE_CLIENT_ADDRESS_HEADER" .proxies.clientAddressHeader)
   (list "VOXGATE_PROXY_PROTOCOL" (join "," .proxies.proxyProtocol))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import re
 import socket
@@ -11,6 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,22 +57,34 @@ def wait_for(what: str, found: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def get(url: str, key: str | None = None) -> tuple[int, str]:
-    """The status and the text of an answer. The status is 0 if no server listens. A certificate is not
-    checked."""
+def get(url: str, key: str | None = None, body: bytes | None = None) -> tuple[int, str]:
+    """The status and the text of an answer. The status is 0 if no server listens. A request with a body
+    is a POST. A certificate is not checked."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    request = urllib.request.Request(url, headers=headers)
+    headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(url, data=body, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE, context=TLS) as answer:
-            return answer.status, answer.read().decode()
+            return answer.status, answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
     except OSError:
         return 0, ""
 
 
+def speech() -> bytes:
+    """A tenth of a second of silence."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(16000)
+        sound.writeframes(bytes(3200))
+    return file.getvalue()
+
+
 class Upstream:
-    """A TTS server that answers when `go` is set."""
+    """A TTS server that speaks at once, and answers a GET when `go` is set."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -80,6 +95,15 @@ class Upstream:
                 go.wait(PATIENCE)
                 self.send_response(204)
                 self.end_headers()
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                audio = speech()
+                self.send_response(200)
+                self.send_header("Content-Type", "audio/wav")
+                self.send_header("Content-Length", str(len(audio)))
+                self.end_headers()
+                self.wfile.write(audio)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -100,6 +124,8 @@ def gateway(upstream: str, settings: dict[str, str]) -> Iterator[tuple[str, str]
         "VOXGATE_API_KEYS": KEY,
         **settings,
     }
+    if "VOXGATE_KEYS_FILE" in settings:
+        del environment["VOXGATE_API_KEYS"]
     command = [VOXGATE, "serve"]
     log = subprocess.DEVNULL
     process = subprocess.Popen(
@@ -123,7 +149,16 @@ def told(folder: Path) -> str:
     unused = free_address()
     redis.write_text(f"redis://{unused}")
     cert, key = certificate.files()
+    keys = folder / "keys.toml"
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    keys.write_text(
+        f'[[key]]\nid = "shop"\nsha256 = "{digest}"\nquota = "1k characters/day"\n'
+    )
     settings = {
+        "VOXGATE_DIALECT": "openai",
+        "VOXGATE_KEYS_FILE": str(keys),
+        "VOXGATE_METERING": "true",
+        "VOXGATE_TOKEN_MINT": "on",
         "VOXGATE_TLS_CERT_FILE": str(cert),
         "VOXGATE_TLS_KEY_FILE": str(key),
         "VOXGATE_AUDIT_DIR": str(folder / "audit"),
@@ -136,6 +171,9 @@ def told(folder: Path) -> str:
     upstream = Upstream()
     with gateway(upstream.url, settings) as (clients, metrics):
         assert get(clients)[0] == 401
+        assert get(f"{clients}/voxgate/v1/tokens", KEY, b"{")[0] == 400
+        text = b'{"model": "tts-1", "voice": "alloy", "input": "Hello"}'
+        assert get(f"{clients}/v1/audio/speech", KEY, text)[0] == 200
         callers = [threading.Thread(target=get, args=(clients, KEY)) for _ in range(2)]
         for caller in callers:
             caller.start()

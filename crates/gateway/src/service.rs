@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
-use voxgate::{Dialect, SpeechAuthLayer};
+use voxgate::{ClientCertificate, Dialect, SpeechAuthLayer};
 use voxgate_browsers::BrowserLayer;
 use voxgate_client_address::ClientAddressLayer;
 use voxgate_usage::UsageLayer;
@@ -20,6 +20,18 @@ use super::credential_header::CredentialHeader;
 use super::first_message::{FirstMessageLayer, FirstMessages};
 use super::minting::Verifier;
 use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody};
+
+/// The connection whose requests a stack answers.
+pub(crate) struct Connection {
+    /// Tells who sent each request.
+    pub(crate) clients: ClientAddressLayer,
+    /// The certificate that the client has proved to have.
+    pub(crate) certificate: Option<ClientCertificate>,
+    /// What pages of other origins may do.
+    pub(crate) browsers: BrowserLayer,
+    pub(crate) activity: Activity,
+    pub(crate) end: ClientEnd,
+}
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
 ///
@@ -35,10 +47,7 @@ use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody
 pub(crate) fn stack<S, B>(
     auth: SpeechAuthLayer<Verifier>,
     proxy: S,
-    clients: ClientAddressLayer,
-    browsers: BrowserLayer,
-    activity: Activity,
-    end: ClientEnd,
+    connection: Connection,
     first_messages: Option<FirstMessages>,
     credential_header: Option<(Dialect, CredentialHeader)>,
     usage: UsageLayer,
@@ -56,6 +65,13 @@ where
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    let Connection {
+        clients,
+        certificate,
+        browsers,
+        activity,
+        end,
+    } = connection;
     let first_message = FirstMessageLayer::new(first_messages, activity.clone());
     ServiceBuilder::new()
         // The connection is in use until the answer has been sent, unless it is a refusal.
@@ -74,8 +90,12 @@ where
         .layer(browsers)
         // The connections to HTTP/2 upstreams that this client connection shares with no other.
         .layer(AddExtensionLayer::new(ClientConnection::default()))
-        // A credential in the operator's own header moves to the one of the dialect.
-        .map_request(move |mut request| {
+        // The client's certificate; and a credential in the operator's own header moves to that of the
+        // dialect.
+        .map_request(move |mut request: Request<RequestBody>| {
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
             if let Some((dialect, header)) = &credential_header {
                 header.adopt(*dialect, &mut request);
             }

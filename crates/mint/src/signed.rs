@@ -337,6 +337,10 @@ impl<V: Verify> Verify for SignatureVerifier<V> {
         })
     }
 
+    fn verify_certificate(&self, name: &str, now: SystemTime) -> Option<Verdict> {
+        self.inner.verify_certificate(name, now)
+    }
+
     fn needs_policy(&self) -> bool {
         self.inner.needs_policy()
     }

@@ -9,13 +9,14 @@ use voxgate_limits::Limits;
 
 use super::Reading;
 use super::values::{self, Value};
+use crate::keys::certificate;
 use crate::keys::key::Key;
 use crate::keys::plain::PlainKey;
 use crate::keys::signing::SigningFile;
 use crate::principal::{KeyKind, Principal, Scope, Validity};
 use crate::secret::{Digest, Secret};
 
-const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, models, languages, \
+const FIELDS: &str = "id, sha256 or secret or certificate, label, kind, scopes, voices, models, languages, \
                       allow_from, created, not_before, expires, disabled, account, rate, burst, \
                       concurrency, quota, labels, signing_secret_file";
 
@@ -44,6 +45,7 @@ pub(super) fn read(
         match name {
             "id" => {}
             "sha256" => secrets.push(sha256(file, value)),
+            "certificate" => secrets.push(certificate(file, value)),
             "secret" => secrets.push(secret(reading, file, value)),
             "label" => {
                 if let Some(label) = values::label(file, value) {
@@ -105,7 +107,10 @@ pub(super) fn read(
     let found = match <[Option<Found>; 1]>::try_from(secrets) {
         Ok([found]) => found,
         Err(_) => {
-            file.problem(start, "give each key exactly one of sha256 and secret");
+            file.problem(
+                start,
+                "give each key exactly one of sha256, secret and certificate",
+            );
             None
         }
     };
@@ -162,6 +167,17 @@ fn sha256(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<Found> {
         return None;
     }
     Some(Found::Digest(digest))
+}
+
+fn certificate(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<Found> {
+    let name = value.get_ref().as_str().unwrap_or_default();
+    if !certificate::is_name(name) {
+        let message = "certificate must be a name in the certificate of the client: a URI such as \
+                       \"spiffe://example.org/ivr\", or a DNS name in lower case";
+        file.problem(value.span().start, message);
+        return None;
+    }
+    Some(Found::Digest(certificate::digest(name)))
 }
 
 fn secret(reading: &mut Reading, file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<Found> {

@@ -182,7 +182,7 @@ fn a_repeated_id_is_reported_beside_other_problems_of_the_key() {
     };
     let expected = [
         repeats(10, 4),
-        "keys.toml:10: give each key exactly one of sha256 and secret".to_owned(),
+        "keys.toml:10: give each key exactly one of sha256, secret and certificate".to_owned(),
         "keys.toml:3: sha256 must be 64 hexadecimal digits".to_owned(),
         repeats(4, 1),
         repeats(7, 4),

@@ -1,13 +1,15 @@
 //! The TLS handshake of a client connection.
 
 use std::io;
+use std::time::SystemTime;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use voxgate::ClientCertificate;
 use voxgate_client_address::proxy_protocol;
-use voxgate_tls::ServerTls;
+use voxgate_tls::{ClientIdentity, ServerTls};
 
 use crate::rejections::RejectReason;
 
@@ -46,6 +48,16 @@ pub(super) async fn accept(
     accepted.map_err(|error| {
         tracing::debug!(%error, "the TLS handshake failed");
         HandshakeError(Some(RejectReason::TlsHandshake))
+    })
+}
+
+/// The certificate that the client has proved to have. One that cannot be read has no name.
+pub(super) fn certificate(stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
+    let (_, connection) = stream.get_ref();
+    let end_entity = connection.peer_certificates()?.first()?;
+    Some(match ClientIdentity::of(end_entity) {
+        Some(identity) => ClientCertificate::new(identity.names, identity.not_after),
+        None => ClientCertificate::new([], SystemTime::UNIX_EPOCH),
     })
 }
 

@@ -44,7 +44,7 @@ pub(crate) use self::clients::ClientAddresses;
 pub(crate) use self::half_close::ClientEnd;
 pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
-use self::preamble::Preamble;
+use self::preamble::{Begun, Preamble};
 use self::socket::Socket;
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
@@ -214,16 +214,18 @@ where
         let (server, stop) = (self.clone(), stop.clone());
         let preamble = Preamble::new(&self.clients, self.tls.as_ref(), self.header_timeout, peer);
         let Some(preamble) = preamble else {
-            let socket = Socket::Plain(stream);
-            tasks.spawn(server.serve(socket, activity, end, peer, ending, stop));
+            let begun = Begun {
+                socket: Socket::Plain(stream),
+                source: peer,
+                certificate: None,
+            };
+            tasks.spawn(server.serve(begun, activity, end, ending, stop));
             return;
         };
         tasks.spawn(async move {
             let begun = Box::pin(preamble.read(stream, &ending, &stop));
-            if let Some((socket, source)) = begun.await {
-                server
-                    .serve(socket, activity, end, source, ending, stop)
-                    .await;
+            if let Some(begun) = begun.await {
+                server.serve(begun, activity, end, ending, stop).await;
             }
         });
     }
@@ -232,15 +234,14 @@ where
     /// the gateway stops.
     async fn serve(
         self,
-        socket: Socket,
+        begun: Begun,
         activity: Activity,
         end: ClientEnd,
-        source: SocketAddr,
         mut ending: Ending,
         stop: CancellationToken,
     ) {
         let stream = ClientStream::new(
-            socket,
+            begun.socket,
             self.header_timeout,
             self.write_stall,
             ending.permit.clone(),
@@ -250,13 +251,17 @@ where
         );
         let watched = activity.clone();
         let peer = ending.peer;
+        let connection = service::Connection {
+            clients: self.clients.layer(peer, begun.source),
+            certificate: begun.certificate,
+            browsers: self.browsers,
+            activity,
+            end,
+        };
         let service = service::stack(
             self.auth,
             self.proxy,
-            self.clients.layer(peer, source),
-            self.browsers,
-            activity,
-            end,
+            connection,
             self.first_messages,
             self.credential_header,
             self.usage,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use voxgate::PeerAddr;
+use voxgate::{ClientCertificate, PeerAddr};
 use voxgate_client_address::proxy_protocol::{self, HeaderError};
 use voxgate_tls::ServerTls;
 
@@ -26,6 +26,15 @@ pub(super) struct Preamble {
     within: Duration,
 }
 
+/// A connection after its preamble.
+pub(super) struct Begun {
+    pub(super) socket: Socket,
+    /// The client's address as far as the connection tells it.
+    pub(super) source: SocketAddr,
+    /// The certificate that the client has proved to have.
+    pub(super) certificate: Option<ClientCertificate>,
+}
+
 impl Preamble {
     /// `None` if a connection from this address begins with HTTP.
     pub(super) fn new(
@@ -43,26 +52,33 @@ impl Preamble {
         })
     }
 
-    /// Returns the connection as HTTP uses it, and the client's address as far as the connection tells
-    /// it. `None` if the connection ends before.
+    /// Reads it. `None` if the connection ends before.
     pub(super) async fn read(
         self,
         mut stream: TcpStream,
         ending: &Ending,
         stop: &CancellationToken,
-    ) -> Option<(Socket, SocketAddr)> {
+    ) -> Option<Begun> {
         let source = match self.has_header {
             true => self.read_header(&mut stream, ending, stop).await?,
             false => ending.peer,
         };
         let Some(tls) = &self.tls else {
-            return Some((Socket::Plain(stream), source));
+            return Some(Begun {
+                socket: Socket::Plain(stream),
+                source,
+                certificate: None,
+            });
         };
         let handshake = handshake::accept(stream, tls);
         let accepted = ending.within(self.within, stop, handshake).await?;
         let late = HandshakeError(Some(RejectReason::TlsHandshake));
         match accepted.unwrap_or(Err(late)) {
-            Ok(stream) => Some((Socket::Tls(Box::new(stream)), source)),
+            Ok(stream) => Some(Begun {
+                certificate: handshake::certificate(&stream),
+                socket: Socket::Tls(Box::new(stream)),
+                source,
+            }),
             Err(HandshakeError(reason)) => {
                 if let Some(reason) = reason {
                     ending.rejections.note(reason);

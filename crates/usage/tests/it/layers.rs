@@ -22,9 +22,12 @@ const TOKEN: &str = "a-long-enough-token-for-a-test";
 /// No output may have it.
 const CANARY: &str = "the canary sings 秘密 at dawn";
 
-/// What the completion records say of each request: characters and milliseconds of audio.
+/// Characters and milliseconds of audio, as a completion record has them.
+type End = (u64, Option<u64>);
+
+/// The ends in the completion records, and all records as text.
 #[derive(Clone, Default)]
-struct Ends(Arc<Mutex<Vec<(u64, Option<u64>)>>>, Arc<Mutex<String>>);
+struct Ends(Arc<Mutex<Vec<End>>>, Arc<Mutex<String>>);
 
 impl AuditSink for Ends {
     fn record(&self, record: &AuditRecord<'_>) {

@@ -11,6 +11,7 @@ mod bodies;
 mod broken_streams;
 mod browsers;
 mod client_address;
+mod client_certificates;
 mod command_line;
 mod connection_limits;
 mod demo;
