@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 
 #[cfg(feature = "connect-info")]
-use axum::extract::ConnectInfo;
+use axum::extract::{ConnectInfo, OriginalUri};
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::StatusCode;
 use http::request::Parts;
@@ -62,4 +62,13 @@ pub fn connect_info(extensions: &http::Extensions) -> Option<SocketAddr> {
     extensions
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0)
+}
+
+#[cfg(feature = "connect-info")]
+#[cfg_attr(docsrs, doc(cfg(feature = "connect-info")))]
+/// The URI before axum's routers removed the prefix under which they are nested, for
+/// [`AuthLayer::with_original_uri`](crate::AuthLayer::with_original_uri).
+#[must_use]
+pub fn original_uri(extensions: &http::Extensions) -> Option<&http::Uri> {
+    extensions.get::<OriginalUri>().map(|original| &original.0)
 }

@@ -15,3 +15,9 @@ pub mod limits {}
 /// How decisions are recorded.
 #[doc = include_str!("docs/audit_trail.md")]
 pub mod audit_trail {}
+
+/// Short examples: nested routers, several policies, an asynchronous verifier, tests, tonic.
+#[cfg(feature = "connect-info")]
+#[cfg_attr(docsrs, doc(cfg(feature = "connect-info")))]
+#[doc = include_str!("docs/examples.md")]
+pub mod examples {}

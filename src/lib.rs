@@ -33,6 +33,8 @@
 //! - [`Policy`] maps requests to the scopes that they require.
 //! - [`Limiter`] enforces limits: [`guide::limits`].
 //! - [`audit`] has the records and their sinks: [`guide::audit_trail`].
+//! - `guide::examples` (feature `connect-info`) has short examples: nested routers, several policies,
+//!   an asynchronous verifier, tests.
 //! - [`Caller`] is what a handler sees. Only the layer makes one, so a handler that takes a `Caller`
 //!   cannot be reached without the layer.
 //!

@@ -98,6 +98,7 @@
   (list "VOXGATE_AUDIT_RETENTION_SHARE" .audit.retentionShare)
   (list "VOXGATE_AUDIT_TSA_URL" .audit.timeStamps.url)
   (list "VOXGATE_AUDIT_TSA_INTERVAL" .audit.timeStamps.interval)
+  (list "VOXGATE_AUDIT_ADDRESSES" .audit.addresses)
   (list "VOXGATE_AUDIT_SYSLOG" .audit.syslog)
   (list "VOXGATE_AUDIT_HTTP" .audit.http.url)
   (list "VOXGATE_AUDIT_STDOUT" (ternary "true" "" .audit.stdout))

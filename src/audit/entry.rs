@@ -18,8 +18,8 @@ use crate::speech::SpeechMeter;
 const TOKEN_PREFIX: &str = "vxg_";
 const MASKED: &str = "***";
 /// Maximum number of bytes that are kept of each untrusted text.
-pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256, 128];
-pub(super) const TEXTS: usize = 9;
+pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256, 128, 128];
+pub(super) const TEXTS: usize = 10;
 
 /// The untrusted texts of a decision, in the order in which they are stored.
 #[derive(Clone, Copy)]
@@ -33,6 +33,7 @@ pub(super) enum Text {
     RuleMethod,
     RulePath,
     ClientRequestId,
+    RequiredScope,
 }
 
 /// One record.
@@ -217,6 +218,8 @@ impl DecisionFacts {
         facts.keep(Text::RuleMethod, rule_method.map(str::as_bytes), text);
         facts.keep(Text::RulePath, rule_path.map(str::as_bytes), text);
         facts.keep(Text::ClientRequestId, decision.client_request_id, text);
+        let required_scope = decision.required_scope.map(str::as_bytes);
+        facts.keep(Text::RequiredScope, required_scope, text);
         facts
     }
 

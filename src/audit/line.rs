@@ -116,6 +116,9 @@ fn write_start(object: &mut Object<'_>, start: &Start) {
     object.text("public", start.public.as_bytes(), 1024);
     object.word("listen", start.listen);
     object.boolean("exposed", start.exposed);
+    if let Some(changed) = &start.changed_settings {
+        object.text("changed_settings", changed.as_bytes(), 1024);
+    }
 }
 
 fn write_rejected(object: &mut Object<'_>, rejected: &Rejected) {
@@ -141,6 +144,17 @@ fn write_key(object: &mut Object<'_>, facts: &KeyFacts, now: SystemTime, share: 
     object.number("generation", facts.generation);
     object.word("change", facts.change);
     write_principal(object, &facts.principal, share);
+    if let Some(note) = facts
+        .principal
+        .change_note()
+        .filter(|_| facts.change != "removed")
+    {
+        for (name, text) in [("changed_by", &note.by), ("changed_reason", &note.reason)] {
+            if let Some(text) = text {
+                object.text(name, text.as_bytes(), MAX_LABEL_BYTES / share);
+            }
+        }
+    }
     object.word("state", facts.principal.state(now).as_str());
     let Validity {
         not_before,
@@ -195,6 +209,15 @@ fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], 
         let path = facts.text(Text::RulePath, texts).unwrap_or_default();
         object.text("rule", &[method, b" ", path].concat(), 300 / share);
     }
+    let required_scope = Text::RequiredScope;
+    write_text(
+        object,
+        "required_scope",
+        facts,
+        required_scope,
+        texts,
+        share,
+    );
     if let Some(credential) = facts.credential {
         object.word("cred_fp", credential);
     }

@@ -66,6 +66,7 @@ fn decision<'a>(method: &'a Method, path: &'a str) -> Decision<'a> {
         version: Version::HTTP_11,
         trace_parent: None,
         rule: None,
+        required_scope: None,
         credential: None,
     }
 }
@@ -92,6 +93,7 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
         query: Some(QueryNames::of("speaker=cove&hunter2&api_key=hunter2")),
         trace_parent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         rule: Some(("POST", "/v1/*")),
+        required_scope: Some("tts:synthesize"),
         credential: Some(pepper.fingerprint(RawCredential::new(b"hunter2"))),
         ..decision(&Method::POST, "/v1/rime-tts")
     };
@@ -111,7 +113,7 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
              \"event\":\"decision\",\"outcome\":\"refused\",\"reason\":\"insufficient_scope\",\"status\":403,\
              \"request_id\":\"ID\",\"trace_parent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\",\
              \"dialect\":\"rime\",\"key_id\":\"ivr\",\"account\":\"acme\",\"label\":\"IVR, \\\"production\\\"\",\
-             \"scopes\":\"a b\",\"rule\":\"POST /v1/*\",\"cred_fp\":\"{fingerprint}\",\"peer\":\"127.0.0.1:80\",\
+             \"scopes\":\"a b\",\"rule\":\"POST /v1/*\",\"required_scope\":\"tts:synthesize\",\"cred_fp\":\"{fingerprint}\",\"peer\":\"127.0.0.1:80\",\
              \"client\":\"203.0.113.7\",\"client_request_id\":\"theirs \\\"1\\\"\",\
              \"host\":\"tts\",\"method\":\"POST\",\"path\":\"/v1/rime-tts\",\
              \"query_names\":\"speaker&*&api_key\",\"user_agent\":\"curl\",\"protocol\":\"HTTP/1.1\"}}"
@@ -170,6 +172,7 @@ fn other_records_match_the_schema() {
         public: "GET /health".to_owned(),
         listen: ([127, 0, 0, 1], 80).into(),
         exposed: false,
+        changed_settings: Some("VOXGATE_LISTEN VOXGATE_LOG".to_owned()),
     }));
     line(&AuditRecord::Stop(Stop {
         time,
@@ -208,6 +211,19 @@ fn other_records_match_the_schema() {
         change: "added",
         principal: &principal.clone().with_validity(validity),
     }));
+    let noted = principal
+        .clone()
+        .with_change_note(Some("ann@host"), Some("ticket \"17\""));
+    let note = ",\"changed_by\":\"ann@host\",\"changed_reason\":\"ticket \\\"17\\\"\",\"state\":";
+    for (change, has_note) in [("changed", true), ("removed", false)] {
+        let shown = line(&AuditRecord::Key(KeyRecord {
+            time,
+            generation: 2,
+            change,
+            principal: &noted,
+        }));
+        assert_eq!(shown.contains(note), has_note, "{shown}");
+    }
     let token = |principal: &Principal| {
         line(&AuditRecord::Token(TokenRecord {
             time,

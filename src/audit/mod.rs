@@ -121,6 +121,9 @@ pub struct Start {
     /// Whether other machines can send requests without a credential: preconfigured mode on an
     /// address that is not a loopback address.
     pub exposed: bool,
+    /// The names of the settings that have changed since the last start, separated by spaces. `None`
+    /// if the last start is not known.
+    pub changed_settings: Option<String>,
 }
 
 /// The key ring was replaced. A [`KeyRecord`] for each changed key follows.
@@ -239,6 +242,8 @@ pub struct Decision<'a> {
     pub trace_parent: Option<&'a str>,
     /// The method and path of the policy rule that decided. `None` if no rule was checked.
     pub rule: Option<(&'a str, &'a str)>,
+    /// The scope that the rule requires, if the principal lacks it.
+    pub required_scope: Option<&'a str>,
     /// The fingerprint of an unknown credential.
     pub credential: Option<CredentialFingerprint>,
 }

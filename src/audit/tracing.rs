@@ -46,7 +46,10 @@ impl AuditSink for TracingSink {
             AuditRecord::Key(key) => {
                 let (time, key_id) = (timestamp(key.time), key.principal.id());
                 let (generation, change) = (key.generation, key.change);
-                info!(target: AUDIT_TARGET, event = "key", time, generation, change, key_id);
+                let note = key.principal.change_note();
+                let changed_by = note.and_then(|note| note.by.as_deref());
+                let changed_reason = note.and_then(|note| note.reason.as_deref());
+                info!(target: AUDIT_TARGET, event = "key", time, generation, change, key_id, changed_by, changed_reason);
             }
             AuditRecord::Rejected(rejected) => emit_rejected(rejected),
             AuditRecord::Stop(stop) => {
@@ -95,6 +98,7 @@ fn emit_decision(decision: &Decision<'_>) {
         dialect = decision.dialect,
         auth_method = decision.auth_method.map(|method| method.as_str()),
         key_id = decision.principal.map(|principal| principal.id()),
+        required_scope = decision.required_scope,
         token_issuer = token.map(|token| untrusted(token.issuer().as_bytes(), MAX_TOKEN_BYTES)),
         token_id = token_id.map(|id| untrusted(id.as_bytes(), MAX_TOKEN_BYTES)),
         token_error = decision.denial.and_then(|denial| denial.token_error()),

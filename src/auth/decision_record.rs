@@ -8,6 +8,7 @@ use voxgate_core::denial::{Denial, DenialKind};
 use crate::audit::{
     AuditRecord, AuditSink as _, CredentialFingerprint, Decision, QueryNames, Receipt,
 };
+use crate::policy::Rule;
 use crate::principal::{AuthMethod, Principal};
 use crate::rate_limit::Refused;
 
@@ -35,10 +36,13 @@ impl<V> Pipeline<V> {
             matches!(context.method, AuthMethod::ApiKey | AuthMethod::Jwt) && principal.is_some();
         let texts = RecordTexts::of(request, context.dialect, is_in_force, denial);
         let (method, path) = (request.method(), request.uri().path());
-        let limited = principal.filter(|principal| {
-            !principal.is_unlimited() || self.policy.names_explicitly(method, path)
-        });
-        let rule = limited.and_then(|_| self.policy.find(method, path));
+        let policy = &context.policy;
+        let limited = principal
+            .filter(|principal| !principal.is_unlimited() || policy.names_explicitly(method, path));
+        let rule = limited.and_then(|_| policy.rule_of(request, context.dialect.as_str()));
+        let required_scope = rule
+            .filter(|_| denial == Some(DenialKind::InsufficientScope))
+            .and_then(Rule::scope);
         self.sink.commit(&AuditRecord::Decision(Decision {
             time: context.start.time,
             request_id: context.start.request_id,
@@ -63,6 +67,7 @@ impl<V> Pipeline<V> {
             version: request.version(),
             trace_parent: texts.trace_parent,
             rule: rule.map(|rule| (rule.method(), rule.pattern())),
+            required_scope,
             credential: refused
                 .and_then(|(refused, _)| self.fingerprint(request, context, &refused.denial)),
         }))

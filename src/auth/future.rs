@@ -17,6 +17,7 @@ use crate::rate_limit::Delay;
 use crate::verify::Verify;
 
 use super::body::AuthBody;
+use super::inner_uri::InnerUri;
 use super::pipeline::{Pipeline, Progress, Stage};
 use super::request_guard::{RequestGuard, Tunnel};
 use super::request_start::RequestStart;
@@ -183,6 +184,7 @@ where
     }
 
     fn serving(service: &mut S, mut request: Request<B>, guard: RequestGuard) -> Self {
+        InnerUri::restore(&mut request);
         let tunnel = request.headers().contains_key(UPGRADE).then(Tunnel::new);
         if let Some(tunnel) = &tunnel {
             request.extensions_mut().insert(tunnel.clone());
@@ -232,7 +234,9 @@ where
                     let permit = &mut unfinished(pending.as_mut()).permit;
                     let admitted = ready!(permit.as_mut().poll(cx));
                     let authorized = unfinished(pending.take()).request;
-                    AuthState::resumed(authorized.admitted(admitted), unfinished(parked.take()))
+                    let parked = unfinished(parked.take());
+                    let stage = authorized.admitted(&parked.pipeline.policy, admitted);
+                    AuthState::resumed(stage, parked)
                 }
                 Projected::Recording { recorded, parked } => {
                     let receipt = unfinished(recorded.as_mut()).receipt();

@@ -4,13 +4,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::Extensions;
+use http::{Extensions, Uri};
 use tower_layer::Layer;
 
 use crate::audit::{AuditSink, Pepper, TracingSink};
 use crate::dialect::Dialect;
 use crate::keys::SharedKeyRing;
-use crate::policy::{Policy, Rule};
+use crate::policy::{Rule, SharedPolicy};
 use crate::principal::Principal;
 use crate::rate_limit::Limiter;
 use crate::request_validation::RequestValidation;
@@ -62,13 +62,14 @@ impl<V> AuthLayer<V> {
             pipeline: Arc::new(Pipeline {
                 mode,
                 dialect,
-                policy: dialect.policy(),
+                policy: dialect.policy().into(),
                 policy_is_set: false,
                 sink: Arc::new(TracingSink),
                 pepper: Pepper::random().ok(),
                 request_validation: RequestValidation::default(),
                 limiter: Limiter::default(),
                 peer: PeerAddr::of,
+                original_uri: None,
                 meters: false,
                 #[cfg(feature = "speech")]
                 inspecting: None,
@@ -83,21 +84,23 @@ impl<V> AuthLayer<V> {
         self.with(|pipeline| {
             pipeline.dialect = dialect;
             if !pipeline.policy_is_set {
-                pipeline.policy = dialect.policy();
+                pipeline.policy = dialect.policy().into();
             }
         })
     }
 
-    /// Sets the policy, in place of the dialect's own.
+    /// Sets the policy, in place of the dialect's own: a [`Policy`](crate::Policy), or a
+    /// [`SharedPolicy`] that follows its file.
     #[must_use]
-    pub fn with_policy(self, policy: Policy) -> Self {
+    pub fn with_policy(self, policy: impl Into<SharedPolicy>) -> Self {
         self.with(|pipeline| {
-            pipeline.policy = policy;
+            pipeline.policy = policy.into();
             pipeline.policy_is_set = true;
         })
     }
 
     /// Adds a rule before the rules of the policy, for a path that a layer inside of this one answers.
+    /// Layers that share the policy share the rule.
     #[must_use]
     pub fn with_first_rule(self, rule: Rule) -> Self {
         self.with(|pipeline| pipeline.policy.insert_first(rule))
@@ -137,6 +140,17 @@ impl<V> AuthLayer<V> {
         self.with(|pipeline| pipeline.peer = find)
     }
 
+    /// Sets the URI by which requests are judged and recorded, where another layer has changed their
+    /// own: an axum router that is nested sees a path without its prefix, so that rules for the whole
+    /// path would not name its requests. Where `find` returns `None`, it is the request's own. The
+    /// inner service sees the request's own URI.
+    ///
+    /// With the feature `connect-info`, `extract::original_uri` finds that of axum.
+    #[must_use]
+    pub fn with_original_uri(self, find: fn(&Extensions) -> Option<&Uri>) -> Self {
+        self.with(|pipeline| pipeline.original_uri = Some(find))
+    }
+
     /// Gives each accepted request a [`SpeechMeter`](crate::speech::SpeechMeter) in its extensions,
     /// which its completion record shows. By default, only requests of callers with quotas get one.
     #[must_use]
@@ -151,6 +165,12 @@ impl<V> AuthLayer<V> {
             Mode::Validate(verifier) => Some(verifier),
             Mode::Preconfigured(_) => None,
         }
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &SharedPolicy {
+        &self.pipeline.policy
     }
 
     /// Replaces the verifier by one that `wrap` makes of it. Nothing changes in preconfigured mode.

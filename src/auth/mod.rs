@@ -8,6 +8,7 @@ mod body;
 mod clock;
 mod decision_record;
 mod future;
+mod inner_uri;
 mod layer;
 mod pipeline;
 mod record_texts;

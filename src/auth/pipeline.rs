@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Request, Response, Uri};
 use voxgate_core::denial::Denial;
 
 use crate::audit::{AuditSink, Pepper};
 use crate::dialect::{Dialect, RefusalContext};
-use crate::policy::Policy;
+use crate::policy::SharedPolicy;
 use crate::principal::Principal;
 use crate::rate_limit::Limiter;
 use crate::request_validation::RequestValidation;
@@ -30,7 +30,7 @@ pub(super) struct Pipeline<V> {
     pub(super) mode: Mode<V>,
     pub(super) dialect: Dialect,
     /// The policy that was set; without one, the dialect's own policy applies.
-    pub(super) policy: Policy,
+    pub(super) policy: SharedPolicy,
     pub(super) policy_is_set: bool,
     pub(super) sink: Arc<dyn AuditSink>,
     /// Key of the fingerprints of unknown credentials. `None` if the system gave no randomness.
@@ -38,6 +38,8 @@ pub(super) struct Pipeline<V> {
     pub(super) request_validation: RequestValidation,
     pub(super) limiter: Limiter,
     pub(super) peer: fn(&Extensions) -> Option<SocketAddr>,
+    /// The URI to judge, if it is not the request's own.
+    pub(super) original_uri: Option<fn(&Extensions) -> Option<&Uri>>,
     /// Whether accepted requests get a meter.
     pub(super) meters: bool,
     /// What is asked of bodies, if the layer reads them.
@@ -103,7 +105,7 @@ impl<V: Verify> Pipeline<V> {
     /// Warns if the policy refuses every request of a key.
     pub(super) fn warn_without_policy(&self) {
         if let Mode::Validate(verifier) = &self.mode
-            && self.policy.rules().is_empty()
+            && self.policy.load().rules().is_empty()
             && verifier.needs_policy()
         {
             tracing::warn!(
@@ -204,6 +206,7 @@ impl<V> Pipeline<V> {
             request_validation: self.request_validation,
             limiter: self.limiter.clone(),
             peer: self.peer,
+            original_uri: self.original_uri,
             meters: self.meters,
             #[cfg(feature = "speech")]
             inspecting: self.inspecting.clone(),
@@ -227,6 +230,7 @@ impl<V> Clone for Pipeline<V> {
             request_validation: self.request_validation,
             limiter: self.limiter.clone(),
             peer: self.peer,
+            original_uri: self.original_uri,
             meters: self.meters,
             #[cfg(feature = "speech")]
             inspecting: self.inspecting.clone(),

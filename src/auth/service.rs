@@ -13,6 +13,7 @@ use crate::verify::Verify;
 
 use super::body::AuthBody;
 use super::future::{AuthFuture, Parked};
+use super::inner_uri::InnerUri;
 use super::pipeline::{Pipeline, Progress, Stage};
 use super::request_start::RequestStart;
 
@@ -48,6 +49,9 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let start = RequestStart::now();
+        if let Some(find) = self.pipeline.original_uri {
+            InnerUri::exchange(&mut request, find);
+        }
         let progress = self.pipeline.advance(&mut request, Stage::Received(start));
         let progress = match progress {
             Progress::Recorded(recorded) if recorded.is_ready() => {

@@ -10,6 +10,7 @@ use voxgate_core::request_id::{RequestId, X_REQUEST_ID};
 
 use super::{Profile, grpc};
 use crate::rate_limit::QuotaFields;
+use crate::websocket::asks_for_websocket;
 
 /// The properties of a request that determine the form of its refusal. Create it before the request
 /// is forwarded.
@@ -19,6 +20,8 @@ pub struct RefusalContext {
     grpc: bool,
     /// The path ends in `:stream`. Some vendors wrap the responses of such paths.
     pub(super) streams: bool,
+    /// The request opens a WebSocket.
+    pub(super) websocket: bool,
 }
 
 impl RefusalContext {
@@ -30,6 +33,7 @@ impl RefusalContext {
             // gRPC requires HTTP/2, but a client can send the content type over any version.
             grpc: request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers()),
             streams: request.uri().path().ends_with(":stream"),
+            websocket: asks_for_websocket(request),
         }
     }
 }

@@ -113,7 +113,7 @@ const ROUTES: &[Route] = &[
     route("POST", "/rime.TextToSpeech/GetSupportedLanguages", READ_VOICES),
 ];
 
-fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
+fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
     use DenialKind as Kind;
     let body = match kind {
         Kind::MissingCredential => "missing headers",
@@ -136,7 +136,9 @@ fn refuse(kind: DenialKind, _: RefusalContext) -> Refusal {
         | Kind::LanguageNotAllowed
         | Kind::LanguageNotSeen
         | Kind::FetchNotAllowed => "access forbidden",
-        Kind::RateLimited => "Currently at websocket limit",
+        // The only text that Rime documents, for its WebSockets.
+        Kind::RateLimited if context.websocket => "Currently at websocket limit",
+        Kind::RateLimited => "too many requests: retry later",
         // Rime documents no text for errors that only a gateway sends.
         Kind::AmbiguousPath => "bad request: the path is ambiguous",
         Kind::InvalidHost => "bad request: the Host header is invalid",

@@ -528,6 +528,22 @@ fn a_grpc_call_is_refused_in_the_form_of_grpc_in_every_dialect() {
     }
 }
 
+/// Rime documents its words for WebSockets only.
+#[test]
+fn rime_speaks_of_websockets_only_to_websockets() {
+    let limited = Denial::new(DenialKind::RateLimited);
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+    for (headers, expected) in [
+        (&[][..], "too many requests: retry later"),
+        (&upgrade, "Currently at websocket limit"),
+    ] {
+        let request = request("/ws", headers);
+        let context = RefusalContext::of(&request, RequestId::new(Duration::ZERO));
+        let response = Dialect::Rime.refuse(&limited, context);
+        assert_eq!(response.body(), expected);
+    }
+}
+
 #[test]
 fn a_signature_counts_where_tokens_are_made_and_is_not_a_key() {
     let parameters = "ApiKey=k,DateTime=20260101000000,Nonce=0123456789a,Signature=ab";

@@ -16,8 +16,9 @@ use crate::secret::Secret;
 
 use super::KEY_SOURCES;
 use super::environment::{Environment, is_blank};
-use super::mode::Mode;
-use super::secrets::{self, Given, Origin};
+use super::mode::{Mode, OtherVendor};
+use super::secrets::{self, Given, Origin, path_to_show};
+use super::unmet::unmet_restrictions;
 
 const API_KEYS: &str = "VOXGATE_API_KEYS";
 const API_KEYS_FILE: &str = "VOXGATE_API_KEYS_FILE";
@@ -120,9 +121,20 @@ impl Reading {
                 self.keys.extend(keys);
                 self.notices.extend(notices);
             }
-            Err(error) => self
-                .problems
-                .push(secrets::unreadable(KEYS_FILE, path, error)),
+            Err(error) => {
+                let problem = secrets::unreadable(KEYS_FILE, path, error);
+                self.problems.push(match error.kind() {
+                    io::ErrorKind::NotFound => Problem::new(
+                        KEYS_FILE,
+                        format!(
+                            "{}, or make it with `voxgate key new --id NAME --file {}`",
+                            problem.message(),
+                            path_to_show(path).unwrap_or("PATH")
+                        ),
+                    ),
+                    _ => problem,
+                });
+            }
         }
     }
 
@@ -229,6 +241,31 @@ fn in_key_sources(problem: Problem) -> Problem {
     }
 }
 
+/// That the keys file has no keys. A blank list is a problem of its own.
+pub(super) fn no_keys(environment: &Environment) -> Option<Problem> {
+    let path = Path::new(environment.get(KEYS_FILE)?);
+    let path = path_to_show(path).unwrap_or("PATH");
+    let message =
+        format!("contains no keys; make one with `voxgate key new --id NAME --file {path}`");
+    Some(Problem::new(KEYS_FILE, message))
+}
+
+/// The deployment key of another vendor than that of `variable`, if one is set.
+pub(super) fn other_vendor(
+    environment: &Environment,
+    variable: Option<&str>,
+) -> Option<OtherVendor> {
+    let mut vendors = Dialect::ALL.into_iter().filter_map(|dialect| {
+        let other = dialect.deployment_variable()?;
+        let dialect = dialect.as_str();
+        (Some(other) != variable).then_some(OtherVendor {
+            variable: other,
+            dialect,
+        })
+    });
+    vendors.find(|other| environment.has_secret(other.variable))
+}
+
 /// Notices about keys that cannot be used.
 pub(super) fn useless_keys(keys: &KeyRing, policy: &Policy, mode: Option<Mode>) -> Vec<Problem> {
     let mut notices = Vec::new();
@@ -241,6 +278,8 @@ pub(super) fn useless_keys(keys: &KeyRing, policy: &Policy, mode: Option<Mode>) 
                        every request with them is refused; set VOXGATE_POLICY_FILE";
         notices.push(Problem::new(KEY_SOURCES, message));
     }
+    let unmet = unmet_restrictions(keys.principals(), policy);
+    notices.extend(unmet.into_iter().map(in_key_sources));
     notices
 }
 

@@ -53,6 +53,7 @@ mod routes;
 mod secrets;
 mod settings;
 mod table;
+mod unmet;
 
 use voxgate_core::error::ConfigError;
 
@@ -65,6 +66,8 @@ pub use self::mode::Mode;
 pub use self::secrets::path_to_show;
 pub use self::settings::Settings;
 pub use self::table::{SETTINGS, Setting};
+#[doc(hidden)]
+pub use self::unmet::unmet_restrictions;
 #[doc(hidden)]
 pub use voxgate_core::files::read_text;
 

@@ -24,6 +24,21 @@ impl Mode {
     }
 }
 
+/// The deployment key of another vendor that is set, and the dialect that uses it.
+#[derive(Clone, Copy)]
+pub(super) struct OtherVendor {
+    pub(super) variable: &'static str,
+    pub(super) dialect: &'static str,
+}
+
+impl OtherVendor {
+    /// What to do about it, at the end of a message.
+    fn fix(self) -> String {
+        let Self { variable, dialect } = self;
+        format!("; {variable} is set, which needs VOXGATE_DIALECT={dialect}")
+    }
+}
+
 /// Chooses the mode. Callers are accepted without a key only if a deployment key is the only key,
 /// or if the mode is set explicitly.
 pub(super) fn decide(
@@ -31,9 +46,11 @@ pub(super) fn decide(
     caller_keys: bool,
     deployment_key: bool,
     variable: Option<&'static str>,
+    others: Option<OtherVendor>,
 ) -> Result<Mode, Problem> {
     let deployment = variable.unwrap_or("a deployment key");
     let problem = |place: &str, message: String| Err(Problem::new(place, message));
+    let other = others.map(OtherVendor::fix).unwrap_or_default();
     match (asked, caller_keys, deployment_key) {
         (Some(Mode::Validate), true, _) | (None, true, false) => Ok(Mode::Validate),
         (Some(Mode::Preconfigured), _, true) | (None, false, true) => Ok(Mode::Preconfigured),
@@ -43,12 +60,14 @@ pub(super) fn decide(
         ),
         (Some(Mode::Preconfigured), _, false) if variable.is_none() => problem(
             "VOXGATE_MODE",
-            "is `preconfigured`, but this dialect has no deployment key; use a vendor's dialect"
-                .to_owned(),
+            format!(
+                "is `preconfigured`, but this dialect has no deployment key; use a vendor's \
+                 dialect{other}"
+            ),
         ),
         (Some(Mode::Preconfigured), _, false) => problem(
             "VOXGATE_MODE",
-            format!("is `preconfigured`, but there is no deployment key; set {deployment}"),
+            format!("is `preconfigured`, but there is no deployment key; set {deployment}{other}"),
         ),
         (None, true, true) => problem(
             "VOXGATE_MODE",
@@ -60,10 +79,10 @@ pub(super) fn decide(
         (None, false, false) => problem(
             "VOXGATE_API_KEYS",
             match variable {
-                None => format!("no caller could authenticate; set {KEY_SOURCES}"),
+                None => format!("no caller could authenticate; set {KEY_SOURCES}{other}"),
                 Some(name) => format!(
                     "no caller could authenticate; set {KEY_SOURCES} to require a key, or only \
-                     {name} to require none"
+                     {name} to require none{other}"
                 ),
             },
         ),

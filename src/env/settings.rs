@@ -9,7 +9,7 @@ use voxgate_core::files::Fingerprint;
 use crate::auth::AuthLayer;
 use crate::dialect::Dialect;
 use crate::keys::{KeyRing, SharedKeyRing, Source};
-use crate::policy::Policy;
+use crate::policy::{Policy, SharedPolicy};
 use crate::principal::Principal;
 use crate::rate_limit::LimiterBuilder;
 use crate::secret::Secret;
@@ -19,6 +19,7 @@ use super::callers::{self, Callers};
 use super::environment::Environment;
 use super::limits::LimitSettings;
 use super::mode::{self, Mode};
+use super::routes::PolicyFile;
 use super::{routes, secrets};
 
 /// Validated settings of the layer.
@@ -30,6 +31,7 @@ pub struct Settings {
     /// The state of the source of the keys.
     seen: Fingerprint,
     policy: Policy,
+    policy_file: Option<PolicyFile>,
     limits: LimitSettings,
     deployment_key: Option<Secret>,
     notices: Vec<Problem>,
@@ -99,7 +101,8 @@ impl Settings {
 
         // An invalid dialect or mode is a problem of its own.
         let readable = dialect.is_some() && (asked.is_some() || raw.mode.is_none());
-        let decided = mode::decide(asked, has_callers, deployment.is_set(), variable);
+        let others = callers::other_vendor(environment, variable);
+        let decided = mode::decide(asked, has_callers, deployment.is_set(), variable, others);
         let mode = match decided {
             Ok(mode) => Some(mode),
             Err(problem) => {
@@ -111,14 +114,18 @@ impl Settings {
             let message = "is not used: in preconfigured mode no caller needs a key";
             notices.push(Problem::new(KEY_SOURCES, message));
         }
-        let policy = routes::policy(
+        let (policy, policy_file) = routes::policy(
             dialect.unwrap_or_default(),
             raw.policy_file.as_deref(),
             raw.public.as_deref(),
             &mut problems,
         );
         let limits = LimitSettings::read(environment, &mut problems)?;
-        if let Some(keys) = &keys {
+        // Later, a file without keys is not put in force either.
+        if mode == Some(Mode::Validate) && keys.as_ref().is_some_and(KeyRing::is_empty) {
+            problems.extend(callers::no_keys(environment));
+        }
+        if let Some(keys) = keys.as_ref().filter(|keys| !keys.is_empty()) {
             notices.extend(callers::useless_keys(keys, &policy, mode));
         }
         let settings = match (mode, dialect, keys) {
@@ -129,6 +136,7 @@ impl Settings {
                 source,
                 seen,
                 policy,
+                policy_file,
                 limits,
                 deployment_key: deployment.value(),
                 notices,
@@ -148,7 +156,7 @@ impl Settings {
         let raw: Raw = environment.fill("VOXGATE_")?;
         let policy = routes::dialect(raw.dialect.as_deref(), &mut problems).map(|dialect| {
             let (file, public) = (raw.policy_file.as_deref(), raw.public.as_deref());
-            routes::policy(dialect, file, public, &mut problems)
+            routes::policy(dialect, file, public, &mut problems).0
         });
         ConfigError::check(policy, problems)
     }
@@ -211,6 +219,7 @@ impl Settings {
     #[must_use]
     pub fn with_minting(mut self) -> Self {
         self.policy = self.policy.with_minting();
+        self.policy_file = self.policy_file.map(PolicyFile::with_minting);
         self
     }
 
@@ -273,7 +282,11 @@ impl Settings {
             }
             Mode::Preconfigured => AuthLayer::preconfigured(),
         };
-        let layer = layer.with_dialect(self.dialect).with_policy(self.policy);
+        let policy = SharedPolicy::new(self.policy);
+        if let Some(file) = self.policy_file {
+            file.follow(&policy)?;
+        }
+        let layer = layer.with_dialect(self.dialect).with_policy(policy);
         Ok(layer.with_limits(limiter))
     }
 }

@@ -65,6 +65,15 @@ fn the_mode_follows_from_the_keys_and_no_keys_are_an_error() {
             "VOXGATE_MODE: is `preconfigured`, but there is no deployment key; set RIME_API_KEY",
         ),
         (
+            &[
+                RIME,
+                ("VOXGATE_DIALECT", "supertone"),
+                ("VOXGATE_MODE", "preconfigured"),
+            ],
+            "VOXGATE_MODE: is `preconfigured`, but there is no deployment key; set SUPERTONE_API_KEY; \
+             RIME_API_KEY is set, which needs VOXGATE_DIALECT=rime",
+        ),
+        (
             &[KEYS, ("VOXGATE_MODE", "Validate")],
             "VOXGATE_MODE: must be `validate` or `preconfigured`",
         ),
@@ -85,6 +94,35 @@ fn the_mode_follows_from_the_keys_and_no_keys_are_an_error() {
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].starts_with(expected), "{problems:?}");
     }
+}
+
+#[test]
+fn a_keys_file_that_lets_nobody_in_names_the_next_command() {
+    for text in ["", "# no keys yet\n", "[[account]]\nid = \"acme\"\n"] {
+        let (_guard, path) = file(text);
+        let expected = format!(
+            "VOXGATE_KEYS_FILE: contains no keys; make one with `voxgate key new --id NAME --file {path}`"
+        );
+        assert_eq!(
+            problems(&[("VOXGATE_KEYS_FILE", &path)]),
+            [expected],
+            "{text}"
+        );
+    }
+    let missing = problems(&[("VOXGATE_KEYS_FILE", "/no/such/keys.toml")]);
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    let next = "or make it with `voxgate key new --id NAME --file /no/such/keys.toml`";
+    assert!(missing[0].contains(next), "{missing:?}");
+    let (_guard, path) = file(
+        "[[key]]\nid = \"a\"\nsecret = \"0123456789abcdef\"\nexpires = 2020-01-01T00:00:00Z\n",
+    );
+    let expired = settings(&[("VOXGATE_KEYS_FILE", &path)]).expect("a warning");
+    let notices: Vec<String> = expired.notices().iter().map(ToString::to_string).collect();
+    let said = "contains no key that is enabled and valid now: every request is refused";
+    assert!(
+        notices.iter().any(|notice| notice.contains(said)),
+        "{notices:?}"
+    );
 }
 
 #[test]

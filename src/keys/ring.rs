@@ -7,7 +7,7 @@ use std::future::Ready;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use voxgate_core::declassify::declassify;
 use voxgate_core::denial::{Denial, DenialKind};
@@ -329,6 +329,26 @@ impl KeyRing {
     pub(crate) fn has_active(&self) -> bool {
         let mut keys = self.principals();
         keys.any(|principal| principal.current_state() == KeyState::Active)
+    }
+
+    /// How many keys are in force now, and expire within each of these times.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn expiring<const N: usize>(&self, now: SystemTime, within: [Duration; N]) -> [usize; N] {
+        let mut counts = [0; N];
+        for principal in self.principals() {
+            let Some(expires) = principal.validity().expires else {
+                continue;
+            };
+            if principal.state(now) != KeyState::Active {
+                continue;
+            }
+            let left = expires.duration_since(now).unwrap_or_default();
+            for (count, within) in counts.iter_mut().zip(within) {
+                *count += usize::from(left <= within);
+            }
+        }
+        counts
     }
 
     /// Whether some key is limited in what it may do, so that it needs a policy.

@@ -217,6 +217,30 @@ fn what_became_of_each_key_is_told() {
 }
 
 #[test]
+fn keys_that_expire_soon_are_counted_while_they_are_in_force() {
+    let now = SystemTime::now();
+    let key = |id: &str, days: Option<u64>| {
+        let expires = days.map(|days| now + Duration::from_secs(days * 86_400));
+        let validity = Validity {
+            expires,
+            ..Validity::default()
+        };
+        let secret = Secret::new(&format!("a-secret-of-the-key-{id}")).expect("a secret");
+        Key::from_secret(&secret, Principal::new(id).with_validity(validity))
+    };
+    let keys = [
+        key("never", None),
+        key("soon", Some(1)),
+        key("later", Some(20)),
+        key("off", Some(1)).disabled(true),
+        key("over", Some(0)),
+    ];
+    let ring = KeyRing::new(keys).expect("a ring");
+    let day = Duration::from_secs(86_400);
+    assert_eq!(ring.expiring(now, [day / 2, day, 30 * day]), [0, 1, 2]);
+}
+
+#[test]
 fn a_shared_ring_needs_a_policy_when_its_ring_does() {
     let secret = Secret::new("secret-a").expect("a secret");
     let scoped = Principal::new("a").with_scopes(Scope::new("tts:synthesize"));

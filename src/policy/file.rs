@@ -5,11 +5,13 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use voxgate_core::error::ConfigError;
-use voxgate_core::toml_file::TomlFile;
+use voxgate_core::toml_file::{TomlFile, unknown_field};
 
 use super::pattern::has_parameter;
 use super::rule::{InvalidRule, Rule};
 use voxgate_speech::{Field, InvalidPlace, Place};
+
+const FIELDS: &str = "method, path, scope, explicit, voice, model, language, text, fetch, realtime";
 
 /// The rules of a policy file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,9 +50,9 @@ fn rest_rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option
             ("scope", _) => scope = file.text(value, "scope"),
             ("explicit", DeValue::Boolean(given)) => explicit = *given,
             ("explicit", _) => file.problem(value.span().start, "explicit must be true or false"),
-            _ => file.problem(
+            (name, _) => file.problem(
                 field.span().start,
-                "unknown field; [rest] has scope and explicit",
+                format!("{}; [rest] has scope and explicit", unknown_field(name)),
             ),
         }
     }
@@ -95,9 +97,9 @@ fn rule(file: &mut TomlFile<'_>, at: usize, fields: &DeTable<'_>) -> Option<Rule
                 DeValue::Boolean(given) => explicit = given.then_some(at),
                 _ => file.problem(at, "explicit must be true or false"),
             },
-            _ => file.problem(
+            name => file.problem(
                 field.span().start,
-                "unknown field; a rule has method, path, scope, explicit, voice, model, language, text, fetch, realtime",
+                format!("{}; a rule has {FIELDS}", unknown_field(name)),
             ),
         }
     }

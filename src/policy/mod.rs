@@ -3,6 +3,7 @@
 mod file;
 mod pattern;
 mod rule;
+mod shared;
 
 use std::path::Path;
 
@@ -14,6 +15,8 @@ use crate::principal::Principal;
 
 pub(crate) use self::pattern::Specificity;
 pub use self::rule::{InvalidRule, Rule};
+pub use self::shared::SharedPolicy;
+pub(crate) use self::shared::{PolicyInForce, seen, with_rules_of};
 pub use voxgate_speech::Place;
 
 /// Maps a method and path to the scope that the request requires, and lists public routes.
@@ -125,8 +128,9 @@ impl Policy {
         Ok(self)
     }
 
-    /// Makes exactly this method and path public: no credential is required. Only a path for `OPTIONS`
-    /// may end in `/*`, which stands for any rest. A request for an upgrade still needs a credential.
+    /// Makes exactly this method and path public: no credential is required. `GET` includes `HEAD`. Only
+    /// a path for `OPTIONS` may end in `/*`, which stands for any rest. A request for an upgrade still
+    /// needs a credential.
     #[must_use]
     pub fn public(mut self, method: &str, path: &str) -> Self {
         self.public.push((method.into(), path.into()));
@@ -160,14 +164,13 @@ impl Policy {
     }
 
     pub(crate) fn is_public(&self, method: &Method, path: &str) -> bool {
+        // `HEAD` asks for less than `GET` (RFC 9110 §9.3.2).
+        let is = |own: &str| own == method.as_str() || (method == Method::HEAD && own == "GET");
         let mut routes = self.public_routes();
-        routes.any(|(own, open)| {
-            let is_path = open == path
-                || (method == Method::OPTIONS
-                    && open.ends_with("/*")
-                    && pattern::matches(open, path));
-            own == method.as_str() && is_path
-        })
+        let is_tree = |open: &str| {
+            method == Method::OPTIONS && open.ends_with("/*") && pattern::matches(open, path)
+        };
+        routes.any(|(own, open)| is(own) && (open == path || is_tree(open)))
     }
 
     /// Whether this principal may send this request. `reads_bodies` says that names in its body or
@@ -191,7 +194,7 @@ impl Policy {
         }
         match self.rule_of(request, dialect) {
             Some(rule) => rule.permits(principal, request, reads_bodies),
-            None => Err(DenialKind::InsufficientScope),
+            None => Err(DenialKind::NoRule),
         }
     }
 
@@ -377,7 +380,7 @@ mod tests {
             // The voice in a body is not visible here.
             ("POST", "/body", Err(unseen)),
             ("GET", "/voices", Ok(())),
-            ("GET", "/unnamed", Err(DenialKind::InsufficientScope)),
+            ("GET", "/unnamed", Err(DenialKind::NoRule)),
         ] {
             assert_eq!(
                 decide(&policy, &some, method, uri),
@@ -393,9 +396,12 @@ mod tests {
     fn public_routes_match_exactly() {
         let policy = Policy::default().public("GET", "/health");
         assert!(policy.is_public(&Method::GET, "/health"));
+        assert!(policy.is_public(&Method::HEAD, "/health"));
+        let post = Policy::default().public("POST", "/health");
+        assert!(!post.is_public(&Method::HEAD, "/health"));
         for (method, path) in [
             ("POST", "/health"),
-            ("HEAD", "/health"),
+            ("HEAD", "/health/"),
             ("GET", "/health/"),
             ("GET", "/healt%68"),
         ] {

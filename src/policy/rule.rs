@@ -277,12 +277,12 @@ impl Rule {
         request: &Request<B>,
         reads_bodies: bool,
     ) -> Result<(), DenialKind> {
-        let by_kind = match principal.kind() {
+        let has_scope = match principal.kind() {
             KeyKind::Standard => self.scope().is_none_or(|scope| principal.has_scope(scope)),
-            KeyKind::Realtime => self.realtime,
-            _ => false,
+            KeyKind::Realtime if self.realtime => true,
+            _ => return Err(DenialKind::RealtimeOnly),
         };
-        if !by_kind || !self.permits_explicitly(principal) {
+        if !has_scope || !self.permits_explicitly(principal) {
             return Err(DenialKind::InsufficientScope);
         }
         let Some(reader) = &self.speech else {

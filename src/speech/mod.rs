@@ -11,9 +11,10 @@ mod rights;
 
 pub use self::meter::SpeechMeter;
 pub use self::quota::{Reservation, TextQuota};
-pub(crate) use self::rights::{KnownNames, check_names, require_in_head, require_names};
+pub(crate) use self::rights::{FETCH, KnownNames, check_names, is_limited_to};
 #[cfg(feature = "speech")]
 pub(crate) use self::rights::{is_limited, may_fetch, require_unchanged};
+pub(crate) use self::rights::{require_in_head, require_names};
 
 #[cfg(feature = "speech")]
 pub use voxgate_speech::Message;

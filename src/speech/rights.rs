@@ -5,7 +5,7 @@ use voxgate_core::principal::Principal;
 use voxgate_speech::{Field, Reading, SpeechProfile};
 
 /// The scope that lets a server read a URL, a file or a voice sample that the request names.
-const FETCH: &str = "tts:fetch";
+pub(crate) const FETCH: &str = "tts:fetch";
 
 /// Which names a request has given so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +84,12 @@ const LIMITED: [Limited; 3] = [
         not_seen: DenialKind::LanguageNotSeen,
     },
 ];
+
+/// Whether the principal is limited in this kind of name.
+pub(crate) fn is_limited_to(principal: &Principal, field: Field) -> bool {
+    let mut limited = LIMITED.iter();
+    limited.any(|limited| limited.field == field && (limited.applies)(principal))
+}
 
 /// Whether the principal is limited in one of the names that `has` says can be in what is read.
 #[cfg(feature = "speech")]

@@ -129,7 +129,7 @@ class InworldLiveKit(harness.ClientTest):
         """Cases: a name, the credential, and the expected refusal."""
         return (
             ("unknown", as_given(self.keys.unknown), "unknown_credential", 403),
-            ("for Realtime", as_given(REALTIME), "insufficient_scope", 403),
+            ("for Realtime", as_given(REALTIME), "realtime_only", 403),
             ("no credential", NO_CREDENTIAL, "malformed_credential", 401),
         )
 

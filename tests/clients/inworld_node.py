@@ -132,7 +132,7 @@ class InworldNode(harness.ClientTest):
     def test_a_key_for_realtime_is_403(self) -> None:
         answers = call_each(self.gateway, as_given(REALTIME), SPEAK)
         self.check_errors(SPEAK, answers, 403, 7)
-        self.expect_decision("refused", "insufficient_scope", status=403)
+        self.expect_decision("refused", "realtime_only", status=403)
         self.expect_nothing_forwarded()
 
     def test_over_the_limit_is_429(self) -> None:

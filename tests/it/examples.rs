@@ -368,7 +368,7 @@ async fn custom_store_treats_a_broken_answer_as_unavailable() {
 #[tokio::test]
 async fn vendor_door_refuses_in_the_configured_dialect() {
     for (dialect, limited, unknown) in [
-        ("rime", "Currently at websocket limit", "invalid api key"),
+        ("rime", "too many requests", "invalid api key"),
         ("bearer", "rate_limited", "invalid_token"),
     ] {
         let vars = [("VOXGATE_DIALECT", dialect), ("VOXGATE_API_KEYS", KEY)];

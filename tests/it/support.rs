@@ -97,6 +97,7 @@ pub(crate) struct Decided {
     pub(crate) key_id: Option<String>,
     pub(crate) auth_method: Option<AuthMethod>,
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) path: String,
 }
 
 /// The fields of a `Completion` that the tests check.
@@ -133,6 +134,7 @@ impl AuditSink for Records {
                     .map(|principal| principal.id().to_owned()),
                 auth_method: decision.auth_method,
                 peer: decision.peer,
+                path: decision.path.to_owned(),
             }),
             AuditRecord::Completion(completion) => Record::Completed(Completed {
                 request_id: completion.request_id.to_string(),

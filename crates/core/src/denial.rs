@@ -195,6 +195,10 @@ pub enum DenialKind {
     AddressNotAllowed,
     /// The WebSocket is of a page whose origin is not allowed.
     OriginNotAllowed,
+    /// The key is limited, and no rule of the policy names the request.
+    NoRule,
+    /// A key of the kind `realtime` on a route that is not for realtime sessions.
+    RealtimeOnly,
     /// The key may not use the voice that the request names.
     VoiceNotAllowed,
     /// The key is limited to voices, and the request names none, or not in one way only.
@@ -262,6 +266,8 @@ impl DenialKind {
         Self::InsufficientScope,
         Self::AddressNotAllowed,
         Self::OriginNotAllowed,
+        Self::NoRule,
+        Self::RealtimeOnly,
         Self::VoiceNotAllowed,
         Self::VoiceNotSeen,
         Self::ModelNotAllowed,
@@ -307,9 +313,11 @@ impl DenialKind {
             | Self::InvalidSignature
             | Self::StaleSignature
             | Self::ReplayedSignature => "The API key is invalid.",
-            Self::InsufficientScope => "The API key does not have access to this resource.",
             Self::AddressNotAllowed => "The API key may not be used from this address.",
             Self::OriginNotAllowed => "Pages of this origin may not connect.",
+            Self::InsufficientScope | Self::NoRule | Self::RealtimeOnly => {
+                "The API key does not have access to this resource."
+            }
             Self::VoiceNotAllowed => "The API key does not have access to this voice.",
             Self::VoiceNotSeen => "The API key is limited to voices; name one voice, once.",
             Self::ModelNotAllowed => "The API key does not have access to this model.",
@@ -340,7 +348,7 @@ impl DenialKind {
     }
 
     /// The kind that is shown to the caller. A caller with a refused key does not learn whether the
-    /// key is known.
+    /// key is known. Vendors have one error for a missing right, whatever the reason is.
     #[doc(hidden)]
     #[must_use]
     pub fn as_told(self) -> Self {
@@ -353,6 +361,7 @@ impl DenialKind {
             | Self::InvalidSignature
             | Self::StaleSignature
             | Self::ReplayedSignature => Self::UnknownCredential,
+            Self::NoRule | Self::RealtimeOnly => Self::InsufficientScope,
             other => other,
         }
     }
@@ -410,6 +419,8 @@ impl DenialKind {
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
             Self::AddressNotAllowed => ("address_not_allowed", StatusCode::FORBIDDEN),
             Self::OriginNotAllowed => ("origin_not_allowed", StatusCode::FORBIDDEN),
+            Self::NoRule => ("no_rule", StatusCode::FORBIDDEN),
+            Self::RealtimeOnly => ("realtime_only", StatusCode::FORBIDDEN),
             Self::VoiceNotAllowed => ("voice_not_allowed", StatusCode::FORBIDDEN),
             Self::VoiceNotSeen => ("voice_not_seen", StatusCode::FORBIDDEN),
             Self::ModelNotAllowed => ("model_not_allowed", StatusCode::FORBIDDEN),

@@ -81,6 +81,32 @@ fn fix(message: &str) -> &'static str {
     )
 }
 
+/// The shortest secret that a keys file accepts, in characters.
+const SHORTEST_SECRET: usize = 16;
+
+/// That a field is unknown, for a message. It is named if its name cannot be a secret that was pasted
+/// as it is: it is shorter than any, and a plain word.
+#[must_use]
+pub fn unknown_field(name: &str) -> String {
+    match is_plain_word(name) {
+        true => format!("unknown field `{name}`"),
+        false => "unknown field".to_owned(),
+    }
+}
+
+fn is_plain_word(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-');
+    (1..SHORTEST_SECRET).contains(&name.len()) && name.bytes().all(plain)
+}
+
+/// The field whose value is at this offset, if its name can be shown.
+fn field_before(text: &str, at: usize) -> Option<&str> {
+    let before = text.get(..at)?;
+    let line = before.rsplit('\n').next()?;
+    let (name, _) = line.split_once('=')?;
+    Some(name.trim()).filter(|name| is_plain_word(name))
+}
+
 /// A part of a file that is being read, and what is wrong with the file so far.
 pub struct TomlFile<'a> {
     name: &'a str,
@@ -133,15 +159,17 @@ impl<'a> TomlFile<'a> {
                 // The messages of the parser are fixed texts; its `Display` would quote the line.
                 let Range { start: at, end: to } = error.span().unwrap_or_default();
                 let (message, fix) = (error.message(), fix(error.message()));
+                let field = field_before(file.part, at);
+                let field = field.map(|field| format!("{field} ")).unwrap_or_default();
                 let is_end = end == text.len() && to >= file.part.trim_end().len();
                 file.problem(
                     at,
                     match is_end {
                         true => format!(
-                            "is not TOML: {message}; {fix}, if the file was meant to end here (a \
+                            "{field}is not TOML: {message}; {fix}, if the file was meant to end here (a \
                              program that replaces it writes a second file and renames that)"
                         ),
-                        false => format!("is not TOML: {message}; {fix}"),
+                        false => format!("{field}is not TOML: {message}; {fix}"),
                     },
                 );
             }
@@ -218,12 +246,12 @@ impl<'a> TomlFile<'a> {
                 continue;
             }
             let Some(name) = names.iter().find(|name| field.get_ref() == *name) else {
-                // Its name is not shown: it may be a secret that was pasted as it is.
                 let lists = names.iter().map(|name| format!("[[{name}]]"));
                 let single = single.iter().map(|name| format!("[{name}]"));
                 let only: Vec<_> = lists.chain(single).collect();
                 let message = format!(
-                    "unknown field; this file holds only {} tables",
+                    "{}; this file holds only {} tables",
+                    unknown_field(field.get_ref()),
                     only.join(" and ")
                 );
                 self.problem(field.span().start, message);
@@ -342,15 +370,40 @@ id = \"acme\"
         let mut cut_off = 0;
         for end in 0..WHOLE.len() {
             let text = &WHOLE[..end];
-            let last = format!("keys.toml:{}: is not TOML: ", text.lines().count());
+            let last = format!("keys.toml:{}: ", text.lines().count());
             for problem in problems(text) {
                 cut_off += 1;
                 assert!(problem.starts_with(&last), "{text}: {problem}");
+                assert!(problem.contains("is not TOML: "), "{problem}");
                 let (_, fix) = problem.split_once("; ").expect("a fix");
                 assert!(fix.contains("if the file was meant to end here"), "{fix}");
             }
         }
         assert!(cut_off > WHOLE.len() / 3, "{cut_off}");
+    }
+
+    #[test]
+    fn a_field_is_named_unless_it_may_be_a_secret() {
+        for (line, said) in [
+            ("expires = 2026-13-45", "keys.toml:3: expires is not TOML: "),
+            (
+                "not_before = 2026-02-30T00:00:00Z",
+                "keys.toml:3: not_before is not TOML: ",
+            ),
+            ("id = ivr", "keys.toml:3: id is not TOML: "),
+            (
+                "a1b2c3d4e5f6a7b8 = 2026-13-45",
+                "keys.toml:3: is not TOML: ",
+            ),
+        ] {
+            let problems = problems(&format!("[[key]]\nlabel = \"x\"\n{line}\n"));
+            let named = problems.iter().any(|problem| problem.starts_with(said));
+            assert!(named, "{line}: {problems:?}");
+        }
+        assert_eq!(unknown_field("colour"), "unknown field `colour`");
+        for secret in ["hunter2", "correcthorsebattery", "Hunter", "", "a\u{202e}b"] {
+            assert_eq!(unknown_field(secret), "unknown field", "{secret}");
+        }
     }
 
     #[test]

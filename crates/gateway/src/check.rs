@@ -1,8 +1,11 @@
 //! `voxgate check`: a description of the configuration.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::time::SystemTime;
 
-use voxgate::env::Mode;
+use voxgate::env::{Mode, Settings};
+use voxgate::principal::KeyState;
 
 use voxgate_tls::ServerTls;
 
@@ -59,6 +62,10 @@ impl fmt::Display for Description<'_> {
                 and the upstream gets the deployment key."
             )?,
         }
+        if auth.mode() == Mode::Validate {
+            keys_out_of_force(f, auth)?;
+        }
+        policy(f, auth)?;
         writeln!(
             f,
             "Health and metrics are on {admin_listen}. At shutdown, requests in flight get up to {}.",
@@ -72,9 +79,7 @@ impl fmt::Display for Description<'_> {
             f.write_str("Callers are limited; to see the limits, run `voxgate limits`.\n")?;
         }
         if limits.is_shared() {
-            f.write_str(
-                "Replicas share their limits through Redis. The connection was not tested.\n",
-            )?;
+            f.write_str("Replicas share their limits through Redis.\n")?;
         }
         if minting.are_made() {
             f.write_str(
@@ -94,6 +99,18 @@ impl fmt::Display for Description<'_> {
             f,
             "Audit records go to {place}; the delivery guarantee is `{promise}`."
         )?;
+        if let Some(files) = &audit.log {
+            f.write_str(match files.signer {
+                Some(_) => "Checkpoints of the audit log are signed.\n",
+                None => {
+                    "The audit log has no signed checkpoints; to sign them, set \
+                     VOXGATE_AUDIT_SIGNING_KEY_FILE (`voxgate audit keygen`).\n"
+                }
+            })?;
+        }
+        f.write_str(
+            "Not checked: whether the TTS server, Redis and receivers of audit records answer.\n",
+        )?;
         if auth.mode() == Mode::Preconfigured && !listen.ip().is_loopback() {
             writeln!(
                 f,
@@ -109,6 +126,42 @@ impl fmt::Display for Description<'_> {
             writeln!(f, "note: {notice}")?;
         }
         Ok(())
+    }
+}
+
+/// How many keys are not accepted now, and why.
+fn keys_out_of_force(f: &mut fmt::Formatter<'_>, auth: &Settings) -> fmt::Result {
+    let now = SystemTime::now();
+    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+    for principal in auth.principals() {
+        let state = principal.state(now);
+        if state != KeyState::Active {
+            *states.entry(state.as_str()).or_default() += 1;
+        }
+    }
+    if states.is_empty() {
+        return Ok(());
+    }
+    let states: Vec<String> = states
+        .into_iter()
+        .map(|(state, keys)| format!("{keys} {state}"))
+        .collect();
+    writeln!(f, "Not accepted now: {}.", states.join(", "))
+}
+
+/// How many rules there are, and how many of them are of the policy file.
+fn policy(f: &mut fmt::Formatter<'_>, auth: &Settings) -> fmt::Result {
+    let all = auth.policy().rules().len();
+    let own = all.saturating_sub(auth.dialect().policy().rules().len());
+    match own {
+        0 => writeln!(
+            f,
+            "The policy has the {all} rules of the dialect; to see them, run `voxgate policy`."
+        ),
+        _ => writeln!(
+            f,
+            "The policy has {all} rules, {own} of them of the policy file; to see them, run `voxgate policy`."
+        ),
     }
 }
 
@@ -142,12 +195,17 @@ mod tests {
             deployment,
             ("VOXGATE_MODE", "validate"),
         ]);
+        let rules = voxgate::Dialect::Rime.policy().rules().len();
         assert_eq!(
             validate,
-            "voxgate would listen on 127.0.0.1:8080, use the dialect rime and forward to http://tts:8000.\n\
+            format!(
+                "voxgate would listen on 127.0.0.1:8080, use the dialect rime and forward to http://tts:8000.\n\
              Every request needs one of 2 keys; the upstream gets the deployment key instead.\n\
+             The policy has the {rules} rules of the dialect; to see them, run `voxgate policy`.\n\
              Health and metrics are on 127.0.0.1:8081. At shutdown, requests in flight get up to 30 seconds.\n\
-             Audit records go to standard output; the delivery guarantee is `counted`.\n"
+             Audit records go to standard output; the delivery guarantee is `counted`.\n\
+             Not checked: whether the TTS server, Redis and receivers of audit records answer.\n"
+            )
         );
         let open = describe(&[upstream, deployment, ("VOXGATE_LISTEN", "0.0.0.0:80")]);
         assert!(
@@ -167,6 +225,17 @@ mod tests {
             ("VOXGATE_LIMIT_RATE", "50/s"),
             ("VOXGATE_REDIS_URL", "redis://:hunter2@redis"),
         ]);
+        let keys = tempfile::NamedTempFile::new().expect("a file");
+        let text = "[[key]]\nid = 'a'\nsecret = 'hunter2-hunter2-hunter2'\ndisabled = true\n\
+                    [[key]]\nid = 'b'\nsecret = 'hunter3-hunter2-hunter2'\nexpires = 2020-01-01T00:00:00Z\n\
+                    [[key]]\nid = 'c'\nsecret = 'hunter4-hunter2-hunter2'\n";
+        std::fs::write(keys.path(), text).expect("written");
+        let path = keys.path().to_str().expect("text");
+        let told = describe(&[upstream, ("VOXGATE_KEYS_FILE", path)]);
+        assert!(
+            told.contains("Not accepted now: 1 disabled, 1 expired."),
+            "{told}"
+        );
         assert!(limited.contains("run `voxgate limits`"), "{limited}");
         assert!(limited.contains("share their limits") && !limited.contains("hunter2"));
     }

@@ -13,7 +13,9 @@ use voxgate::DenialKind;
 
 use super::probe;
 use super::rejections::RejectReason;
-use super::settings::{Setting, concerns_limits, concerns_policy, flag, settings};
+use super::settings::{
+    Setting, concerns_decisions, concerns_limits, concerns_policy, flag, settings,
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -39,6 +41,7 @@ Keys and audit records:
   voxgate key new --id ivr-prod   make a key for a caller; see also list, rotate, revoke
   voxgate audit query             show who used which key; see also report, verify
   voxgate usage --by account      sum up the characters and the audio of this month
+  voxgate explain --request-id ID show why a request was refused, and what to change
 
 Exit status: 0 after an orderly shutdown, 64 if the configuration or the command line is wrong,
 1 for any other failure.";
@@ -50,6 +53,7 @@ pub(crate) enum Action {
     Check(Flags),
     Policy(Flags),
     Limits(Flags),
+    Explain(Flags, ArgMatches),
     Key(ArgMatches),
     Token(ArgMatches),
     Demo { preconfigured: bool },
@@ -98,6 +102,10 @@ pub(crate) fn command() -> Command {
         .subcommand(with_settings(
             Command::new("limits").about("Show the limits and quotas of each key"),
             concerns_limits,
+        ))
+        .subcommand(with_settings(
+            voxgate_explain::command(),
+            concerns_decisions,
         ))
         .subcommand(voxgate_key_cli::command())
         .subcommand(voxgate_token_cli::command())
@@ -229,6 +237,7 @@ fn action(matches: &ArgMatches) -> Result<Action, clap::Error> {
         Some(("check", matches)) => Action::Check(flags(matches)),
         Some(("policy", matches)) => Action::Policy(flags(matches)),
         Some(("limits", matches)) => Action::Limits(flags(matches)),
+        Some(("explain", matches)) => Action::Explain(flags(matches), matches.clone()),
         Some(("key", matches)) => Action::Key(matches.clone()),
         Some(("token", matches)) => Action::Token(matches.clone()),
         Some(("audit", matches)) => Action::Audit(matches.clone()),

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation, SpeechOptions};
 use voxgate_browsers::BrowserLayer;
@@ -16,13 +15,14 @@ use super::auditing::Audit;
 use super::connection::ClientAddresses;
 use super::control::ControlSettings;
 use super::credential_header::CredentialHeader;
+use super::log_filter;
 use super::minting::MintSettings;
 use super::proxy::{ForwardedHeaders, ProxyFields};
 use super::settings::{
     self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CLIENT_IDLE_TIMEOUT, CONNECT_TIMEOUT,
     CONNECTIONS_PER_CLIENT, CREDENTIAL_HEADER, DRAIN, FILTER_LISTS, FIRST_MESSAGE_CONNECTIONS,
     FORWARD_HEADERS, FORWARD_HEADERS_ALSO, FORWARDED, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN,
-    LOG, LOG_FORMAT, METRICS_KEYS, REQUEST_TIMEOUT, TUNNEL_IDLE_TIMEOUT, UPSTREAM,
+    LOG, LOG_FORMAT, METRICS_KEYS, REQUEST_TIMEOUT, SettingDigests, TUNNEL_IDLE_TIMEOUT, UPSTREAM,
     UPSTREAM_CONNECTION_AGE, UPSTREAM_HEALTH, UPSTREAM_IDLE_TIMEOUT, UPSTREAM_RESOLVE,
     UPSTREAM_TIMEOUT, VIA, default_of,
 };
@@ -73,6 +73,10 @@ pub(crate) struct Config {
     pub(crate) control: Option<ControlSettings>,
     /// Identifies this configuration. Secrets are not part of it.
     pub(crate) digest: String,
+    /// The settings in force, without secrets.
+    pub(crate) effective: serde_json::Value,
+    /// What tells at the next start which settings have changed.
+    pub(crate) digests: SettingDigests,
 }
 
 /// The timeouts of the gateway.
@@ -115,6 +119,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let vars: Vec<(OsString, OsString)> = vars.into_iter().collect();
         let digest = settings::digest(&vars);
+        let (effective, digests) = (settings::effective(&vars), SettingDigests::of(&vars));
         let environment = Environment::new(vars, settings::settings());
         let mut problems = Vec::new();
         let auth = match Settings::from_environment(&environment) {
@@ -221,6 +226,8 @@ impl Config {
                 speech,
                 logging,
                 digest,
+                effective,
+                digests,
                 minting,
                 tokens,
                 audit,
@@ -399,12 +406,10 @@ impl<'a> ConfigReader<'a> {
 
     fn logging(&mut self) -> Option<Logging> {
         let filter = self.value(LOG);
-        let is_valid = EnvFilter::builder().parse(filter).is_ok();
-        if !is_valid {
-            self.problem(
-                LOG,
-                "must be a level (error, warn, info, debug, trace) or a list of `target=level`",
-            );
+        let checked = log_filter::check(filter);
+        let is_valid = checked.is_ok();
+        if let Err(message) = checked {
+            self.problem(LOG, message);
         }
         let json = match self.environment.get(LOG_FORMAT).map(str::trim) {
             None => Some(None),

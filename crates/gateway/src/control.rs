@@ -1,7 +1,7 @@
 //! The control socket of the gateway: `voxgate key revoke --now` uses it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,11 @@ pub(crate) struct ControlSettings {
 }
 
 impl ControlSettings {
+    /// The directory of the settings.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
     /// `None` without a keys file.
     pub(crate) fn read(environment: &Environment, problems: &mut Vec<Problem>) -> Option<Self> {
         let keys_file = environment.get(KEYS_FILE).map(PathBuf::from);

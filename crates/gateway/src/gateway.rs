@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
 use voxgate::keys::TokenKeys;
+use voxgate::policy::SharedPolicy;
 use voxgate::token::TokenIssuer;
-use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, Problem, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_lists::FilterListsLayer;
@@ -28,8 +29,10 @@ use super::connection::ConnectionLimiter;
 use super::control::ControlSettings;
 use super::key_changes;
 use super::listener;
+use super::log_filter::LogFilter;
 use super::metrics::Metrics;
 use super::open_files;
+use super::operations::Operations;
 use super::proxy::Revocations;
 use super::recorder::Recorder;
 use super::rejections::Rejections;
@@ -51,11 +54,13 @@ pub(crate) struct Gateway {
     sink: Arc<Recorder>,
     metrics: Metrics,
     keys: Option<SharedKeyRing>,
+    policy: SharedPolicy,
     limiter: Limiter,
     book: UsageBook,
     /// Removes its socket at the end.
     control: Option<ControlServer>,
     rejections: Arc<Rejections>,
+    operations: Operations,
     /// The issuer of tokens whose public keys the admin listener shows.
     published: Option<TokenIssuer>,
 }
@@ -70,19 +75,52 @@ pub(crate) struct Addresses {
 /// The gateway could not be started.
 #[derive(Debug)]
 pub(crate) struct StartError {
+    /// The setting that the system does not permit.
+    setting: Option<&'static str>,
     what: String,
     error: io::Error,
 }
 
+impl StartError {
+    /// The problem of the configuration, if it is one.
+    pub(crate) fn problem(&self) -> Option<Problem> {
+        let setting = self.setting?;
+        Some(Problem::new(
+            setting,
+            format!("{}: {}", self.what, self.error),
+        ))
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(setting) = self.setting {
+            write!(f, "{setting}: ")?;
+        }
         write!(f, "{}: {}", self.what, self.error)
     }
 }
 
 fn cannot(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
-    let what = what.into();
-    |error| StartError { what, error }
+    let (setting, what) = (None, what.into());
+    move |error| StartError {
+        setting,
+        what,
+        error,
+    }
+}
+
+/// The system does not permit what this setting asks for.
+fn cannot_use(
+    setting: &'static str,
+    what: impl Into<String>,
+) -> impl FnOnce(io::Error) -> StartError {
+    let (setting, what) = (Some(setting), what.into());
+    move |error| StartError {
+        setting,
+        what,
+        error,
+    }
 }
 
 impl Gateway {
@@ -95,11 +133,12 @@ impl Gateway {
         config: Config,
         sink: impl AuditSink + 'static,
         metrics: Metrics,
+        log: LogFilter,
     ) -> Result<Self, StartError> {
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let bind = |setting, address, count| {
             let listeners = listener::bind(address, count);
-            listeners.map_err(cannot(format!("{setting}: cannot listen on {address}")))
+            listeners.map_err(cannot_use(setting, format!("cannot listen on {address}")))
         };
         let mut admin = bind(ADMIN_LISTEN, config.admin_listen, 1)?;
         let listeners = bind(LISTEN, config.listen, workers)?;
@@ -115,6 +154,7 @@ impl Gateway {
             admin: address(admin.first())?,
         };
 
+        let operations = Operations::new(&config.digest, config.effective, log);
         let mode = config.auth.mode();
         let start = Start {
             time: SystemTime::now(),
@@ -126,8 +166,17 @@ impl Gateway {
             public: config.auth.public_routes().join(", "),
             listen: addresses.data,
             exposed: mode == Mode::Preconfigured && !addresses.data.ip().is_loopback(),
+            changed_settings: config
+                .audit
+                .log
+                .as_ref()
+                .and_then(|files| config.digests.changed_since_last_start(&files.directory)),
         };
-        let sink = Arc::new(Recorder::new(sink, metrics.clone()));
+        let sink = Arc::new(Recorder::new(
+            sink,
+            metrics.clone(),
+            config.audit.addresses.clone(),
+        ));
         let deployment_key = config.auth.deployment_key().cloned();
         let dialect = config.auth.dialect();
         let store = config.redis.as_ref().map(|redis| {
@@ -154,7 +203,8 @@ impl Gateway {
             config.tokens.issuer(),
             Arc::clone(&sink) as Arc<dyn AuditSink>,
         );
-        let keys = layer.verifier().cloned();
+        let (keys, policy) = (layer.verifier().cloned(), layer.policy().clone());
+        metrics.observe_policy(policy.clone());
         let verifier = match keys.clone() {
             Some(keys) => config
                 .tokens
@@ -237,6 +287,7 @@ impl Gateway {
             proxy_fields: config.proxy_fields,
             lists: FilterListsLayer::new(config.filters_lists),
             revocations: Revocations::new(keys.clone(), cuts_tunnels),
+            failures: Arc::default(),
             timeouts: config.timeouts,
             connections,
             mint,
@@ -254,10 +305,12 @@ impl Gateway {
             sink,
             metrics,
             keys,
+            policy,
             limiter,
             book,
             control,
             rejections,
+            operations,
             published,
         })
     }
@@ -303,12 +356,14 @@ impl Gateway {
             drain,
             addresses: self.addresses,
             keys: self.keys,
+            policy: self.policy,
+            sink: Arc::clone(&self.sink),
             rejections: Arc::clone(&self.rejections),
             published: self.published,
             routes: self.worker_config.routes.clone(),
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
-        let end = runtime.block_on(supervisor.run(self.admin, self.metrics))?;
+        let end = runtime.block_on(supervisor.run(self.admin, self.metrics, self.operations))?;
         if !end.drained {
             tracing::warn!("closing the connections that are still in flight");
             self.sink.cut();
@@ -320,6 +375,7 @@ impl Gateway {
         self.book.finish();
         self.limiter.shutdown();
         self.rejections.finish();
+        self.sink.refusals().say();
         self.sink.record(&AuditRecord::Stop(Stop {
             time: SystemTime::now(),
             why: end.why,
@@ -353,9 +409,7 @@ fn control(
         return Ok(None);
     };
     let server = settings.listen(keys.clone(), replicas);
-    server.map_err(cannot(format!(
-        "{CONTROL_DIR}: cannot make the control socket"
-    )))
+    server.map_err(cannot_use(CONTROL_DIR, "cannot make the control socket"))
 }
 
 /// Why serving ended, and how.
@@ -374,6 +428,8 @@ struct Supervisor<'a> {
     drain: Duration,
     addresses: Addresses,
     keys: Option<SharedKeyRing>,
+    policy: SharedPolicy,
+    sink: Arc<Recorder>,
     rejections: Arc<Rejections>,
     published: Option<TokenIssuer>,
     routes: Routes,
@@ -381,23 +437,35 @@ struct Supervisor<'a> {
 
 impl Supervisor<'_> {
     fn reload(&self) -> bool {
-        let reloads = self.keys.as_ref().is_some_and(SharedKeyRing::reload);
-        if reloads {
-            tracing::info!("SIGHUP: reloading the keys");
+        let keys = self.keys.as_ref().is_some_and(SharedKeyRing::reload);
+        let policy = self.policy.reload();
+        match (keys, policy) {
+            (true, true) => tracing::info!("SIGHUP: reloading the keys and the policy"),
+            (true, false) => tracing::info!("SIGHUP: reloading the keys"),
+            (false, true) => tracing::info!("SIGHUP: reloading the policy"),
+            (false, false) => {}
         }
-        reloads
+        keys || policy
     }
 
     /// Serves the admin listener until the gateway has drained.
-    async fn run(self, admin: TcpListener, metrics: Metrics) -> Result<ServeEnd, StartError> {
+    async fn run(
+        self,
+        admin: TcpListener,
+        metrics: Metrics,
+        operations: Operations,
+    ) -> Result<ServeEnd, StartError> {
         let mut signals = Signals::new().map_err(cannot("cannot listen for signals"))?;
         let listener = tokio::net::TcpListener::from_std(admin)
             .map_err(cannot("cannot serve the admin listener"))?;
         let readiness = Readiness::new(metrics.audit().cloned());
         let router = admin::router(readiness.clone(), metrics, self.published.clone());
+        let router = router.merge(operations.router());
         tokio::spawn(admin::serve(listener, router));
         let rejections = Arc::clone(&self.rejections);
         tokio::spawn(async move { rejections.follow().await });
+        let sink = Arc::clone(&self.sink);
+        tokio::spawn(async move { sink.refusals().follow().await });
         for upstream in self.routes.iter().map(Arc::clone) {
             tokio::spawn(async move { upstream.maintain().await });
         }

@@ -17,23 +17,27 @@ mod http_client;
 mod key_changes;
 mod limits_table;
 mod listener;
+mod log_filter;
 mod log_queue;
 mod logging;
 mod metrics;
 mod minting;
 mod open_files;
+mod operations;
 mod policy_table;
 mod probe;
 mod proxy;
 mod recorder;
 #[doc(hidden)]
 pub mod reference;
+mod refusal_summary;
 mod rejections;
 mod service;
 mod settings;
 mod signals;
 mod tls;
 mod tokens;
+mod trial_start;
 mod upstreams;
 mod usage;
 mod worker;
@@ -44,8 +48,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use voxgate::ConfigError;
 use voxgate::env::{Environment, Settings};
+use voxgate::{ConfigError, Problem};
 
 use self::auditing::Auditing;
 use self::check::Description;
@@ -80,6 +84,12 @@ pub fn main() -> ExitCode {
         Action::Check(flags) => check(flags),
         Action::Policy(flags) => policy(flags),
         Action::Limits(flags) => limits(flags),
+        Action::Explain(flags, matches) => {
+            let environment = Environment::new(settings::environment(flags), settings::settings());
+            voxgate_explain::run(&matches, &environment, |settings| {
+                minting::complete(settings, &environment)
+            })
+        }
         Action::Key(matches) => {
             let environment =
                 Environment::new(settings::environment(Vec::new()), settings::settings());
@@ -122,13 +132,13 @@ fn serve(flags: Flags) -> ExitCode {
         Ok(config) => config,
         Err(error) => return misconfigured(&error),
     };
-    let log = match logging::start(&config.logging) {
-        Ok(log) => log,
+    let (log, level) = match logging::start(&config.logging) {
+        Ok(started) => started,
         Err(error) => return failed(&error),
     };
     let auditing = match Auditing::start(&config.audit) {
         Ok(auditing) => auditing,
-        Err(error) => return failed(&error),
+        Err(error) => return not_started(error.problem(), &error),
     };
     for notice in config.auth.notices() {
         tracing::warn!("{notice}");
@@ -139,22 +149,34 @@ fn serve(flags: Flags) -> ExitCode {
     if let Some(counters) = auditing.log.clone() {
         metrics.observe_audit_log(counters);
     }
-    let served = Gateway::bind(config, auditing.queue.clone(), metrics).and_then(Gateway::run);
-    if let Err(error) = &served {
-        tracing::error!("{error}");
-    }
+    let served =
+        Gateway::bind(config, auditing.queue.clone(), metrics, level).and_then(Gateway::run);
     auditing.finish();
     log.finish();
-    if served.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => not_started(error.problem(), &error),
+    }
+}
+
+/// Reports why the gateway does not serve, whatever the level of the log is. A setting that the system
+/// does not permit is a wrong configuration.
+fn not_started(problem: Option<Problem>, error: &dyn Display) -> ExitCode {
+    match problem {
+        Some(problem) => misconfigured(&problem.into()),
+        None => failed(error),
     }
 }
 
 fn check(flags: Flags) -> ExitCode {
     let config = Config::from_vars(settings::environment(flags));
-    show(config.map(|config| Description(&config).to_string()))
+    show(config.and_then(|config| {
+        let warnings = trial_start::check(&config)?;
+        let warnings = warnings
+            .iter()
+            .map(|warning| format!("warning: {warning}\n"));
+        Ok(Description(&config).to_string() + &warnings.collect::<String>())
+    }))
 }
 
 fn policy(flags: Flags) -> ExitCode {

@@ -11,9 +11,10 @@ use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
 use super::config::Logging;
+use super::log_filter::LogFilter;
 use super::log_queue::{self, LogGuard};
 
 /// Maximum number of bytes that wait to be written.
@@ -36,7 +37,7 @@ impl std::error::Error for LoggingError {}
 /// # Errors
 ///
 /// When logging is already set up, or no thread can be started.
-pub(crate) fn start(logging: &Logging) -> Result<LogGuard, LoggingError> {
+pub(crate) fn start(logging: &Logging) -> Result<(LogGuard, LogFilter), LoggingError> {
     let failed = |error: io::Error| LoggingError(error.to_string());
     let is_json = logging.is_json(&io::stderr());
     let stderr = unbuffered(&io::stderr()).map_err(failed)?;
@@ -53,11 +54,12 @@ pub(crate) fn start(logging: &Logging) -> Result<LogGuard, LoggingError> {
     } else {
         log.boxed()
     };
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(&logging.filter));
     tracing_subscriber::registry()
-        .with(log.with_filter(EnvFilter::new(&logging.filter).and(filter_fn(has_no_client_text))))
+        .with(log.with_filter(filter.and(filter_fn(has_no_client_text))))
         .try_init()
         .map_err(|error| LoggingError(error.to_string()))?;
-    Ok(guard)
+    Ok((guard, LogFilter::new(&logging.filter, handle)))
 }
 
 /// Whether a log line cannot hold what a client sent. `h2` writes the path and the authority of

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 #[cfg(test)]
 use voxgate::AuthLayer;
-use voxgate::env::{Environment, Mode};
+use voxgate::env::{Environment, Mode, Settings};
 use voxgate::keys::TokenKeys;
 use voxgate::token::{Grant, TokenIssuer};
 use voxgate::{AuditSink, ConfigError, Policy, Problem};
@@ -76,6 +76,14 @@ pub(crate) fn policy(policy: Policy, environment: &Environment) -> Policy {
     match MintSettings::read(environment, None, &mut Vec::new()).are_made() {
         true => policy.with_minting(),
         false => policy,
+    }
+}
+
+/// The settings of a gateway, as [`policy`] does it with a policy.
+pub(crate) fn complete(settings: Settings, environment: &Environment) -> Settings {
+    match MintSettings::read(environment, None, &mut Vec::new()).are_made() {
+        true => settings.with_minting(),
+        false => settings,
     }
 }
 

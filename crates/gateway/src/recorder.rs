@@ -5,21 +5,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use voxgate::audit::{Ended, Receipt};
 use voxgate::{AuditRecord, AuditSink};
 
+use super::auditing::RecordedAddresses;
 use super::metrics::Metrics;
+use super::refusal_summary::RefusalSummary;
 
 /// The audit sink of the gateway's authentication layer.
 pub(crate) struct Recorder {
     main: Box<dyn AuditSink>,
     metrics: Metrics,
+    refusals: RefusalSummary,
+    addresses: RecordedAddresses,
     /// Set when shutdown drops the requests that are still in flight.
     cut: AtomicBool,
 }
 
 impl Recorder {
-    pub(crate) fn new(main: impl AuditSink + 'static, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        main: impl AuditSink + 'static,
+        metrics: Metrics,
+        addresses: RecordedAddresses,
+    ) -> Self {
         Self {
             main: Box::new(main),
             metrics,
+            refusals: RefusalSummary::default(),
+            addresses,
             cut: AtomicBool::new(false),
         }
     }
@@ -27,6 +37,11 @@ impl Recorder {
     /// From now on, the gateway ends requests, not their clients.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
+    }
+
+    /// The refusals, for the log.
+    pub(crate) fn refusals(&self) -> &RefusalSummary {
+        &self.refusals
     }
 
     fn pass(&self, record: &AuditRecord<'_>) {
@@ -47,12 +62,28 @@ impl AuditSink for Recorder {
                 completion.ended = Ended::Drained;
                 self.pass(&AuditRecord::Completion(completion));
             }
+            AuditRecord::Rejected(rejected) => {
+                let mut rejected = rejected.clone();
+                rejected.peer = self.addresses.of(rejected.peer);
+                rejected.client = rejected.client.map(|client| self.addresses.of_ip(client));
+                self.pass(&AuditRecord::Rejected(rejected));
+            }
             other => self.pass(other),
         }
     }
 
     fn commit(&self, record: &AuditRecord<'_>) -> Receipt {
         self.metrics.record(record);
-        self.main.commit(record)
+        let AuditRecord::Decision(decision) = record else {
+            return self.main.commit(record);
+        };
+        self.refusals.note(decision);
+        if matches!(self.addresses, RecordedAddresses::Full) {
+            return self.main.commit(record);
+        }
+        let mut decision = decision.clone();
+        decision.peer = decision.peer.map(|peer| self.addresses.of(peer));
+        decision.client = decision.client.map(|client| self.addresses.of_ip(client));
+        self.main.commit(&AuditRecord::Decision(decision))
     }
 }

@@ -4,6 +4,8 @@
 mod audit;
 pub(crate) mod browsers;
 pub(crate) mod clients;
+mod effective;
+mod last_start;
 mod serving;
 pub(crate) mod tls;
 mod tokens;
@@ -16,6 +18,8 @@ use voxgate::env::SETTINGS;
 pub(crate) use voxgate::env::Setting;
 
 pub(crate) use self::audit::*;
+pub(crate) use self::effective::effective;
+pub(crate) use self::last_start::SettingDigests;
 pub(crate) use self::serving::*;
 pub(crate) use self::tokens::*;
 pub(crate) use self::usage::*;
@@ -47,6 +51,12 @@ pub(crate) fn concerns_limits(setting: &Setting) -> bool {
         || group == USAGE_GROUP
         || group == "Callers and keys"
         || group == "Deployment key"
+}
+
+/// The settings that decide about a request, and those by which its record is found.
+pub(crate) fn concerns_decisions(setting: &Setting) -> bool {
+    let others = [HEADER_NAMES, BODY_INSPECT, AUDIT_DIR];
+    concerns_policy(setting) || concerns_limits(setting) || others.contains(&setting.variable)
 }
 
 /// The name of a setting's flag, without its dashes: `VOXGATE_LISTEN` is `listen`. A secret has no

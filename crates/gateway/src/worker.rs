@@ -23,7 +23,9 @@ use super::connection::{self, ClientAddresses, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
 use super::minting::Verifier;
-use super::proxy::{Forward, ForwardedHeaders, Forwarding, ProxyFields, Revocations};
+use super::proxy::{
+    Forward, ForwardedHeaders, Forwarding, ProxyFields, Revocations, UpstreamFailures,
+};
 use super::rejections::Rejections;
 use super::upstreams::Routes;
 
@@ -43,6 +45,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) proxy_fields: ProxyFields,
     pub(crate) lists: FilterListsLayer,
     pub(crate) revocations: Revocations,
+    pub(crate) failures: Arc<UpstreamFailures>,
     pub(crate) timeouts: Timeouts,
     /// The limit of connections from clients, shared by all workers.
     pub(crate) connections: ConnectionLimiter,
@@ -125,6 +128,7 @@ impl Worker {
             proxy_fields,
             lists,
             revocations,
+            failures,
             timeouts,
             connections,
             rejections,
@@ -149,6 +153,7 @@ impl Worker {
             request_timeout: timeouts.request,
             tunnel_idle: timeouts.tunnel_idle,
             revocations,
+            failures,
             tunnels: tasks.clone(),
         });
         let first_messages = first_messages.map(|(dialect, waiting)| {

@@ -14,7 +14,8 @@ use super::store::FileState;
 use super::target::{MissingFile, Source, Target};
 
 /// The first words of the library's messages about a field, and the flag that sets the field.
-const FLAGS: [(&str, &str); 12] = [
+const FLAGS: [(&str, &str); 13] = [
+    ("changed_reason ", "--reason"),
     ("id ", "--id"),
     ("account ", "--account"),
     ("scopes ", "--scope"),
@@ -88,9 +89,6 @@ pub(super) fn apply_or(
         };
         let mut change = change(&view, source.dialect)?;
         change.said.extend(source.listed.warnings(&file));
-        if let Ok(Some(scopes)) = matches.try_get_many::<String>("scope") {
-            change.said.extend(source.unknown_scopes(scopes));
-        }
         let mut keys = file;
         if let Some(new) = &change.text {
             let changed = KeysFile::parse(new, &source.name, source.gateways)
@@ -98,6 +96,14 @@ pub(super) fn apply_or(
             let notices = new_notices(&keys, &changed, &source.name, &change.added);
             change.said.extend(notices);
             keys = changed;
+            if let Some(issued) = &change.issued {
+                let key = keys
+                    .keys()
+                    .iter()
+                    .find(|key| key.principal().id() == issued.id);
+                let unmet = key.map(|key| source.unmet(key.principal()));
+                change.said.extend(unmet.unwrap_or_default());
+            }
             if let Target::File(store) = &target {
                 if !store.replace(&read, new)? {
                     continue;

@@ -1,6 +1,10 @@
 //! The flags of `voxgate key`.
 
+use std::collections::BTreeSet;
+
 use clap::{Arg, ArgAction, Command, value_parser};
+use voxgate::Dialect;
+use voxgate::policy::Rule;
 
 const ABOUT: &str = "\
 Makes and manages the keys of callers in a keys file (`keys.toml`). The file stores only digests.
@@ -20,7 +24,7 @@ Examples:
     | voxgate key revoke ivr-prod --kubernetes-secret voxgate-keys --from-secret - \\
     | kubectl apply --server-side -f -";
 
-const MOMENT: &str = "90d, 12h, or an RFC 3339 time";
+const MOMENT: &str = "90d, 12h, a date such as 2027-03-01 (midnight in UTC), or an RFC 3339 time";
 
 /// The command `key`, with its subcommands.
 #[must_use]
@@ -200,6 +204,14 @@ fn text(name: &'static str, value: &'static str, help: impl Into<String>) -> Arg
         .help(help.into())
 }
 
+/// The scopes that the routes of all dialects require.
+fn scopes() -> Vec<String> {
+    let policy = Dialect::ALL.map(Dialect::policy);
+    let rules = policy.iter().flat_map(|policy| policy.rules());
+    let scopes: BTreeSet<&str> = rules.filter_map(Rule::scope).collect();
+    scopes.into_iter().map(str::to_owned).collect()
+}
+
 fn with_rights(command: Command) -> Command {
     let count = |name, help: &'static str| {
         text(name, "N", help).value_parser(value_parser!(u32).range(1..))
@@ -214,7 +226,10 @@ fn with_rights(command: Command) -> Command {
             text(
                 "scope",
                 "SCOPE",
-                "Limit the key to a scope, such as tts:synthesize; may be repeated",
+                format!(
+                    "Limit the key to a scope; may be repeated. The dialects have: {}",
+                    scopes().join(", ")
+                ),
             )
             .action(ArgAction::Append),
         )
@@ -309,6 +324,12 @@ fn with_new_target(command: Command) -> Command {
 
 fn with_target(command: Command) -> Command {
     with_file(command)
+        .arg(text(
+            "reason",
+            "TEXT",
+            "Why the key is changed; audit records of the change have it, and the user and host of this \
+                command",
+        ))
         .arg(text(
             "kubernetes-secret",
             "NAME",

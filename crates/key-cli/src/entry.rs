@@ -9,7 +9,7 @@ use voxgate::{Digest, Problem};
 use voxgate_terminal::text::misleads;
 
 use super::failure::KeyCommandError;
-use super::moment;
+use super::{actor, moment};
 
 /// The fields that a new key takes over from the key it replaces.
 const RIGHTS: [&str; 12] = [
@@ -39,7 +39,11 @@ pub(super) struct KeyLifetime {
 }
 
 /// The rights of a new key, from flags or from an older key.
-pub(super) struct Rights(Table);
+pub(super) struct Rights {
+    rights: Table,
+    /// Who makes the key, and why: fields and their values in TOML.
+    note: Vec<(&'static str, String)>,
+}
 
 impl Rights {
     /// The rights that the flags give.
@@ -97,11 +101,14 @@ impl Rights {
         if !labels.is_empty() {
             table.insert("labels", Item::Value(labels.into()));
         }
-        Ok(Self(table))
+        Ok(Self {
+            rights: table,
+            note: actor::fields(matches)?,
+        })
     }
 
     /// The rights in the fields of a key.
-    pub(super) fn of(fields: &Table) -> Self {
+    pub(super) fn of(fields: &Table, note: Vec<(&'static str, String)>) -> Self {
         let mut table = Table::new();
         for field in RIGHTS {
             let value = fields.get(field).cloned().map(Item::into_value);
@@ -110,7 +117,10 @@ impl Rights {
                 table.insert(field, Item::Value(value));
             }
         }
-        Self(table)
+        Self {
+            rights: table,
+            note,
+        }
     }
 
     /// The fields of a key with these rights. The digest comes last, so that a truncated file has
@@ -119,7 +129,7 @@ impl Rights {
         let mut fields = Table::new();
         fields.insert("id", Item::Value(id.into()));
         for field in RIGHTS {
-            if let Some(value) = self.0.get(field) {
+            if let Some(value) = self.rights.get(field) {
                 fields.insert(field, value.clone());
             }
         }
@@ -131,6 +141,12 @@ impl Rights {
             if let Some(moment) = moment {
                 fields.insert(field, Item::Value(value(moment)));
             }
+        }
+        for (field, text) in &self.note {
+            let value = text
+                .parse::<Value>()
+                .unwrap_or_else(|_| text.as_str().into());
+            fields.insert(field, Item::Value(value.decorated(" ", "")));
         }
         fields.insert("sha256", Item::Value(digest.to_hex().into()));
         fields

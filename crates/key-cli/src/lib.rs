@@ -1,5 +1,6 @@
 //! The commands of `voxgate key`: they make and manage the keys of callers in a keys file.
 
+mod actor;
 mod change;
 mod cluster;
 mod command;

@@ -9,14 +9,24 @@ use voxgate::env::Environment;
 use voxgate::keys::KeysFile;
 use voxgate::principal::KeyKind;
 use voxgate::{Key, Principal, Scope};
-use voxgate_terminal::table::columns;
+use voxgate_terminal::table::{ABSENT, columns};
 use voxgate_terminal::text::{Charset, escape_json, printable};
 
 use super::failure::KeyCommandError;
 use super::target::Source;
 use super::{moment, permissions};
 
-const HEADINGS: [&str; 6] = ["ID", "LABEL", "MAY", "STATE", "EXPIRES IN", "FINGERPRINT"];
+const HEADINGS: [&str; 7] = [
+    "ID",
+    "LABEL",
+    "MAY",
+    "LIMITS",
+    "STATE",
+    "EXPIRES IN",
+    "FINGERPRINT",
+];
+/// The place of the limits, which are left out if no key has any.
+const LIMITS: usize = 3;
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let source = Source::given(matches, environment)?;
@@ -42,19 +52,44 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
 }
 
 fn table(file: &KeysFile, now: SystemTime) -> String {
-    let mut rows = vec![HEADINGS.map(str::to_owned)];
+    let mut rows = vec![HEADINGS.map(str::to_owned).to_vec()];
     let charset = Charset::from_locale();
-    rows.extend(file.keys().iter().map(|key| row(key, now, charset)));
+    rows.extend(
+        file.keys()
+            .iter()
+            .map(|key| row(key, now, charset).to_vec()),
+    );
+    if rows.iter().skip(1).all(|row| row[LIMITS] == ABSENT) {
+        rows.iter_mut().for_each(|row| drop(row.remove(LIMITS)));
+    }
     columns(&rows)
+}
+
+/// The key's own limits; those of its account and of the settings are in `voxgate limits`.
+fn limits(principal: &Principal) -> String {
+    let limits = principal.limits();
+    let rate = limits.rate.map(|rate| match limits.burst {
+        Some(burst) => format!("{rate} burst {burst}"),
+        None => rate.to_string(),
+    });
+    let concurrency = limits.concurrency;
+    let concurrency = concurrency.map(|concurrency| format!("{concurrency} at once"));
+    let quotas = principal.quotas().iter().map(ToString::to_string);
+    let shown: Vec<String> = rate.into_iter().chain(concurrency).chain(quotas).collect();
+    match shown.is_empty() {
+        true => ABSENT.to_owned(),
+        false => shown.join(", "),
+    }
 }
 
 fn row(key: &Key, now: SystemTime, charset: Charset) -> [String; HEADINGS.len()] {
     let principal = key.principal();
-    let label = principal.label().unwrap_or("-");
+    let label = principal.label().unwrap_or(ABSENT);
     [
         principal.id().to_owned(),
         printable(label, charset),
         printable(&rights(principal), charset),
+        limits(principal),
         principal.state(now).as_str().to_owned(),
         moment::left(principal.validity().expires, now),
         key.fingerprint(),

@@ -23,8 +23,8 @@ pub(super) fn read(flag: &str, text: &str, now: SystemTime) -> Result<SystemTime
         Err(_) => rfc3339(text),
     };
     moment.ok_or_else(|| {
-        let message = "must be a duration from now such as 90d or 12h, or a time such as \
-                2027-03-01T00:00:00Z";
+        let message = "must be a duration from now such as 90d or 12h, a date such as 2027-03-01 \
+                (midnight in UTC), or a time such as 2027-03-01T00:00:00Z";
         Problem::new(flag, message)
     })
 }
@@ -35,8 +35,12 @@ pub(super) fn after(now: SystemTime, duration: Duration) -> Option<SystemTime> {
         .filter(|moment| *moment < UNIX_EPOCH + YEAR_10000)
 }
 
+/// A time with its offset from UTC, or a date, which begins at midnight in UTC.
 fn rfc3339(text: &str) -> Option<SystemTime> {
     let given: Datetime = text.parse().ok()?;
+    if given.date.is_some() && given.time.is_none() {
+        return humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok();
+    }
     let clock = Datetime {
         offset: Some(Offset::Z),
         ..given
@@ -105,6 +109,7 @@ mod tests {
             ("90d", "2001-12-08T01:46:40Z"),
             ("1h 30m", "2001-09-09T03:16:40Z"),
             ("2027-03-01T00:00:00Z", "2027-03-01T00:00:00Z"),
+            ("2027-03-01", "2027-03-01T00:00:00Z"),
             ("2027-03-01T00:00:00.5Z", "2027-03-01T00:00:00.500000000Z"),
             ("2027-03-01T02:30:00+02:30", "2027-03-01T00:00:00Z"),
             ("2027-02-28T19:00:00-05:00", "2027-03-01T00:00:00Z"),
@@ -117,7 +122,7 @@ mod tests {
             "90",
             "soon",
             "-1d",
-            "2027-03-01",
+            "2027-13-45",
             "2027-03-01T00:00:00",
             "00:00:00",
             "9000years",

@@ -10,7 +10,7 @@ use super::edit::KeysText;
 use super::failure::KeyCommandError;
 use super::store::FileState;
 use super::target::{MissingFile, Source, Target};
-use super::{emergency, find, moment, now};
+use super::{actor, emergency, find, moment, now};
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     if !now::is_given(matches) {
@@ -41,12 +41,15 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
 /// Disables the key in the file.
 fn disable(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let id = find::argument(matches, "id");
+    let note = actor::fields(matches)?;
     let change = |file: &KeysText<'_>, _| {
         let key = find::existing(file, id)?;
         let (text, said) = match key.principal().state(moment::now()) {
             KeyState::Disabled => (None, format!("key {id}: is already revoked")),
             _ => {
-                let text = file.with(key, &[("disabled", "true".to_owned())])?;
+                let mut fields = vec![("disabled", "true".to_owned())];
+                fields.extend_from_slice(&note);
+                let text = file.with(key, &fields)?;
                 (Some(text), format!("key {id}: revoked"))
             }
         };

@@ -14,7 +14,7 @@ use super::edit::KeysText;
 use super::entry::{self, KeyLifetime, Rights};
 use super::failure::KeyCommandError;
 use super::target::{MissingFile, Source};
-use super::{find, moment, new, now};
+use super::{actor, find, moment, new, now};
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let now = moment::now();
@@ -37,7 +37,8 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
             let given = matches.get_one::<String>("new-id").cloned();
             let new_id = given.unwrap_or_else(|| counted_up(file, id));
             find::unused(file, "--new-id", &new_id)?;
-            let rights = Rights::of(&file.fields(old)?);
+            let note = actor::fields(matches)?;
+            let rights = Rights::of(&file.fields(old)?, note.clone());
             let mut said = Vec::new();
             let lifetime = KeyLifetime {
                 created: Some(now),
@@ -48,7 +49,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
                 },
             };
             check_room(file, old, now, end)?;
-            let shortened = shortened(file, old, now, end, &mut said)?;
+            let shortened = shortened(file, old, now, end, &note, &mut said)?;
             let text = shortened.as_deref().unwrap_or(file.text);
             let mut change = new::add(text, &new_id, &rights, lifetime, dialect)?;
             for (_, place) in &mut change.added {
@@ -126,6 +127,7 @@ fn shortened(
     old: &Key,
     now: SystemTime,
     end: SystemTime,
+    note: &[(&'static str, String)],
     said: &mut Vec<String>,
 ) -> Result<Option<String>, KeyCommandError> {
     let (id, validity) = (old.principal().id(), old.principal().validity());
@@ -150,7 +152,9 @@ fn shortened(
     }
     let written = moment::written(end);
     said.push(format!("key {id}: expires {written}"));
-    Ok(Some(file.with(old, &[("expires", written)])?))
+    let mut fields = vec![("expires", written)];
+    fields.extend_from_slice(note);
+    Ok(Some(file.with(old, &fields)?))
 }
 
 /// The default expiry of a new key: after the lifetime of the old key.

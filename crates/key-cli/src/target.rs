@@ -1,14 +1,12 @@
 //! The source and the target of a change.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
 use voxgate::dialect::UnknownDialect;
-use voxgate::env::{Environment, Settings};
+use voxgate::env::{Environment, Settings, unmet_restrictions};
 use voxgate::keys::KeysFile;
-use voxgate::policy::Rule;
-use voxgate::{Dialect, Policy, Problem};
+use voxgate::{Dialect, Policy, Principal, Problem};
 
 use super::cluster;
 use super::failure::KeyCommandError;
@@ -80,23 +78,14 @@ impl Source {
             .ok_or_else(|| KeyCommandError::wrong("--file", message))
     }
 
-    /// Warnings about scopes that no rule of the policy requires, as far as the policy can be read
-    /// here.
-    pub(super) fn unknown_scopes<'a>(
-        &self,
-        given: impl Iterator<Item = &'a String>,
-    ) -> Vec<String> {
-        let rules = self.policy.rules().iter();
-        let known: BTreeSet<&str> = rules.filter_map(Rule::scope).collect();
-        let unknown = given.filter(|scope| !known.contains(scope.as_str()));
-        let list = known.iter().copied().collect::<Vec<_>>().join(", ");
-        let warning = |scope: &String| {
-            format!(
-                "warning: no rule of the policy requires the scope {scope}; the policy knows \
-                {list}"
-            )
-        };
-        unknown.map(warning).collect()
+    /// Warnings about restrictions of a key that no request can meet, as far as the policy can be
+    /// read here.
+    pub(super) fn unmet(&self, key: &Principal) -> Vec<String> {
+        let unmet = unmet_restrictions([key], &self.policy);
+        unmet
+            .iter()
+            .map(|notice| format!("warning: {notice}"))
+            .collect()
     }
 
     /// The keys of the file.

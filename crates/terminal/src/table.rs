@@ -250,16 +250,17 @@ fn total(widths: &[Option<usize>]) -> usize {
 /// The rows as lines, each column as wide as its widest cell. The cells must be safe to print, as
 /// [`printable`](crate::text::printable) makes them.
 #[must_use]
-pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
+pub fn columns(rows: &[impl AsRef<[String]>]) -> String {
+    let most = rows.iter().map(|row| row.as_ref().len()).max();
+    let mut widths = vec![0; most.unwrap_or_default()];
     for row in rows {
-        for (widest, cell) in widths.iter_mut().zip(row) {
+        for (widest, cell) in widths.iter_mut().zip(row.as_ref()) {
             *widest = width(cell).max(*widest);
         }
     }
     let mut table = String::new();
     for row in rows {
-        let cells = row.iter().zip(widths);
+        let cells = row.as_ref().iter().zip(&widths);
         let cells = cells.map(|(cell, columns)| cell.clone() + &" ".repeat(columns - width(cell)));
         let line = cells.collect::<Vec<_>>().join("  ");
         table.push_str(line.trim_end());

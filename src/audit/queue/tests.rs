@@ -99,6 +99,7 @@ fn decision(path: &str) -> AuditRecord<'_> {
         version: Version::HTTP_11,
         trace_parent: None,
         rule: None,
+        required_scope: None,
         credential: None,
     })
 }

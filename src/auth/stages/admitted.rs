@@ -50,7 +50,7 @@ impl Admitted {
         #[cfg(feature = "speech")]
         let meter = match &pipeline.inspecting {
             Some(inspecting) => {
-                let (policy, dialect) = (&pipeline.policy, context.dialect.as_str());
+                let (policy, dialect) = (&context.policy, context.dialect.as_str());
                 let found = inspecting.of(policy, &principal, request, dialect, meter.as_ref());
                 let found = found.map(|inspection| {
                     let meter = inspection.meter().clone();

@@ -47,7 +47,7 @@ impl Authenticated {
         pipeline: &Pipeline<V>,
         request: &Request<B>,
     ) -> Result<Authorized, Box<Denied>> {
-        let policy = &pipeline.policy;
+        let policy = &self.context.policy;
         let client = pipeline.client(request.extensions());
         let judged = match self.context.method {
             AuthMethod::Public => Ok(()),

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::dialect::Dialect;
+use crate::policy::SharedPolicy;
 use crate::principal::{AuthMethod, Principal};
 use crate::rate_limit::{self, Permit};
 
@@ -69,11 +70,20 @@ impl Authorized {
     /// authenticated and authorized again, whatever the verifier is: its key may have been revoked
     /// meanwhile. A verifier that takes time is not asked twice for a request that found a slot at
     /// once and only waited for the answer of a shared store, which is bounded by milliseconds.
-    pub(in super::super) fn admitted(self, admitted: rate_limit::Admitted) -> Stage {
+    pub(in super::super) fn admitted(
+        self,
+        policy: &SharedPolicy,
+        admitted: rate_limit::Admitted,
+    ) -> Stage {
         match admitted {
-            Ok(permit) if permit.queued().is_some() || !self.asked => {
-                Validated::again(self.context, self.dialect, permit, self.principal).into()
-            }
+            Ok(permit) if permit.queued().is_some() || !self.asked => Validated::again(
+                self.context,
+                policy.load(),
+                self.dialect,
+                permit,
+                self.principal,
+            )
+            .into(),
             admitted => self.decided(admitted).into(),
         }
     }

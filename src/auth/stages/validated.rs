@@ -7,6 +7,7 @@ use http::header::UPGRADE;
 use voxgate_core::denial::{Denial, DenialKind};
 
 use crate::dialect::Dialect;
+use crate::policy::{Policy, PolicyInForce};
 use crate::principal::{AuthMethod, Principal};
 use crate::rate_limit::Permit;
 use crate::verify::{Verdict, Verify, VerifyOutcome};
@@ -48,10 +49,12 @@ impl Validated {
     ) -> Result<Self, Box<Denied>> {
         let recognized = pipeline.dialect.recognize(request);
         pipeline.dialect.mark_sensitive(request.headers_mut());
+        let policy = pipeline.policy.load();
         let context = DecisionContext {
             start,
             dialect: recognized.unwrap_or(pipeline.dialect),
-            method: auth_method(pipeline, request),
+            method: auth_method(pipeline, &policy, request),
+            policy,
             principal: None,
         };
         let checked = pipeline.request_validation.check(
@@ -62,9 +65,7 @@ impl Validated {
             || {
                 let (method, path) = (request.method(), request.uri().path());
                 let dialect = context.dialect.as_str();
-                pipeline
-                    .policy
-                    .allows_encoded_slashes(method, path, dialect)
+                context.policy.allows_encoded_slashes(method, path, dialect)
             },
         );
         let asked = request.extensions().get::<RefuseAs>();
@@ -80,14 +81,16 @@ impl Validated {
     }
 
     /// A request that waited for its permit, to be authenticated again: its key may have been
-    /// revoked meanwhile.
+    /// revoked meanwhile, and the policy replaced.
     pub(super) fn again(
         mut context: DecisionContext,
+        policy: PolicyInForce,
         dialect: Option<Dialect>,
         permit: Permit,
         accepted: Principal,
     ) -> Self {
         context.principal = None;
+        context.policy = policy;
         Self {
             context,
             dialect,
@@ -184,10 +187,8 @@ impl Validated {
 }
 
 /// A public route answers requests, and opens no tunnel.
-fn auth_method<V, B>(pipeline: &Pipeline<V>, request: &Request<B>) -> AuthMethod {
-    let public = pipeline
-        .policy
-        .is_public(request.method(), request.uri().path());
+fn auth_method<V, B>(pipeline: &Pipeline<V>, policy: &Policy, request: &Request<B>) -> AuthMethod {
+    let public = policy.is_public(request.method(), request.uri().path());
     match pipeline.mode {
         _ if public && !request.headers().contains_key(UPGRADE) => AuthMethod::Public,
         Mode::Validate(_) => AuthMethod::ApiKey,

@@ -1,7 +1,7 @@
 //! An `[[account]]` table.
 
 use toml::de::DeTable;
-use voxgate_core::toml_file::TomlFile;
+use voxgate_core::toml_file::{TomlFile, unknown_field};
 use voxgate_limits::Limits;
 
 use super::values;
@@ -24,9 +24,9 @@ pub(super) fn read(file: &mut TomlFile<'_>, start: usize, fields: &DeTable<'_>) 
             name @ "max_active_keys" => most = values::count(file, value, name),
             "quota" => quotas = values::quotas(file, value),
             name if values::limit(file, name, value, &mut limits) => {}
-            _ => file.problem(
+            name => file.problem(
                 field.span().start,
-                format!("unknown field; an account has {FIELDS}"),
+                format!("{}; an account has {FIELDS}", unknown_field(name)),
             ),
         }
     }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
-use voxgate_core::toml_file::TomlFile;
+use voxgate_core::toml_file::{TomlFile, unknown_field};
 use voxgate_limits::Limits;
 
 use super::Reading;
@@ -18,7 +18,7 @@ use crate::secret::{Digest, Secret};
 
 const FIELDS: &str = "id, sha256 or secret or certificate, label, kind, scopes, voices, models, languages, \
                       allow_from, created, not_before, expires, disabled, account, rate, burst, \
-                      concurrency, quota, labels, signing_secret_file";
+                      concurrency, quota, labels, signing_secret_file, changed_by, changed_reason";
 
 /// Reads a table into a key, unless something is wrong with it. The account that it names comes
 /// beside it: the table of that may be further below.
@@ -31,6 +31,7 @@ pub(super) fn read(
     let line = file.line(start);
     let mut secrets = Vec::new();
     let (mut disabled, mut account, mut created, mut signing) = (false, None, None, None);
+    let (mut changed_by, mut changed_reason) = (None, None);
     let (mut validity, mut limits) = (Validity::default(), Limits::default());
     let id = match fields.get("id") {
         Some(id) => values::id(file, id),
@@ -82,13 +83,18 @@ pub(super) fn read(
             "expires" => validity.expires = values::moment(file, value, name),
             "disabled" => disabled = values::boolean(file, value, name),
             "account" => account = file.text(value, name),
+            "changed_by" => changed_by = values::note(file, value, name),
+            "changed_reason" => changed_reason = values::note(file, value, name),
             "signing_secret_file" => signing = signing_file(file, value),
             _ if values::limit(file, name, value, &mut limits) => {}
             _ => file.problem(
                 field.span().start,
-                format!("unknown field; a key has {FIELDS}"),
+                format!("{}; a key has {FIELDS}", unknown_field(name)),
             ),
         }
+    }
+    if changed_by.is_some() || changed_reason.is_some() {
+        principal = principal.with_change_note(changed_by.as_deref(), changed_reason.as_deref());
     }
     if let (Some(from), Some(until)) = (validity.not_before, validity.expires)
         && until <= from

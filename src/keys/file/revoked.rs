@@ -1,7 +1,7 @@
 //! The `[revoked]` table.
 
 use toml::de::DeValue;
-use voxgate_core::toml_file::TomlFile;
+use voxgate_core::toml_file::{TomlFile, unknown_field};
 
 use super::values::{Value, is_id};
 
@@ -22,9 +22,9 @@ pub(super) fn read(file: &mut TomlFile<'_>, value: &Value<'_>) -> Vec<String> {
                 let id = |text: &str| is_id(text).then(|| text.to_owned());
                 ids = file.list(value, wrong, id);
             }
-            _ => file.problem(
+            name => file.problem(
                 field.span().start,
-                "unknown field; [revoked] has ids = […] only",
+                format!("{}; [revoked] has ids = […] only", unknown_field(name)),
             ),
         }
     }

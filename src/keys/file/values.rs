@@ -53,6 +53,17 @@ pub(super) fn label(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<String
     Some(label)
 }
 
+/// Who changed a key, or why.
+pub(super) fn note(file: &mut TomlFile<'_>, value: &Value<'_>, field: &str) -> Option<String> {
+    let text = file.text(value, field)?;
+    if text.chars().count() > MAX_LABEL_CHARACTERS {
+        let message = format!("{field} must be {MAX_LABEL_CHARACTERS} characters at most");
+        file.problem(value.span().start, message);
+        return None;
+    }
+    Some(text)
+}
+
 /// Voices. Each may end in `*`.
 pub(super) fn voices(file: &mut TomlFile<'_>, value: &Value<'_>) -> Vec<String> {
     let wrong = "voices must be a list of voices such as \"cove\" or \"team-*\"";

@@ -25,6 +25,43 @@ async fn key_id<B>(request: Request<B>) -> Result<Response<String>, Infallible> 
     Ok(Response::new(caller.key_id().to_owned()))
 }
 
+/// A nested router sees a path without its prefix; the layer judges and records the whole one.
+#[tokio::test]
+async fn a_nested_router_is_judged_by_the_original_uri() {
+    let policy = Policy::default().route("GET", "/v1/speak/{voice}", "tts:synthesize");
+    for (by_original, status, path) in [(true, 200, "/v1/speak/cove"), (false, 403, "/speak/cove")]
+    {
+        let records = Records::default();
+        let layer = AuthLayer::new(Asking(ring()))
+            .with_policy(policy.clone())
+            .with_audit_sink(records.clone());
+        let layer = match by_original {
+            true => layer.with_original_uri(voxgate::extract::original_uri),
+            false => layer,
+        };
+        let seen = get(|uri: http::Uri| async move { uri.to_string() });
+        let inner = Router::new().route("/speak/{voice}", seen).layer(layer);
+        let app = Router::new().nest("/v1", inner);
+        let mut request = request(SCOPED_KEY, Body::empty());
+        *request.method_mut() = http::Method::GET;
+        *request.uri_mut() = "/v1/speak/cove?a=b".parse().expect("a URI");
+        let response = app.oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), status);
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .to_bytes();
+        if by_original {
+            assert_eq!(body, "/speak/cove?a=b", "the handler sees its own");
+            assert_eq!(records.take_exchange().0.path, path);
+        } else {
+            assert_eq!(records.take_refusal().path, path);
+        }
+    }
+}
+
 async fn service_function<V: Verify>(layer: AuthLayer<V>) {
     let records = Records::default();
     let service = layer
@@ -251,13 +288,14 @@ async fn scoped<V: Verify>(layer: AuthLayer<V>, dialect: Dialect, refusal: &str)
         .with_policy(policy)
         .with_audit_sink(records.clone())
         .layer(counting(&calls));
-    for (method, path, accepted) in [
-        ("POST", "/v1/rime-tts", true),
-        ("POST", "/v1/rime%2Dtts", true),
-        ("GET", "/v1/rime-tts", false),
-        ("GET", "/data/voices/a", false),
-        ("GET", "/unnamed", false),
+    for (method, path, reason) in [
+        ("POST", "/v1/rime-tts", "ok"),
+        ("POST", "/v1/rime%2Dtts", "ok"),
+        ("GET", "/v1/rime-tts", "no_rule"),
+        ("GET", "/data/voices/a", "insufficient_scope"),
+        ("GET", "/unnamed", "no_rule"),
     ] {
+        let accepted = reason == "ok";
         calls.store(0, Ordering::Relaxed);
         let mut request = request(SCOPED_KEY, ());
         *request.method_mut() = method.parse().expect("a method");
@@ -283,7 +321,7 @@ async fn scoped<V: Verify>(layer: AuthLayer<V>, dialect: Dialect, refusal: &str)
             .to_bytes();
         assert_eq!(body, refusal);
         let decided = records.take_refusal();
-        assert_eq!(decided.reason, "insufficient_scope");
+        assert_eq!(decided.reason, reason);
         assert_eq!(decided.key_id.as_deref(), Some("speaker"));
         assert_eq!(decided.auth_method, None);
     }

@@ -6,6 +6,7 @@ mod csv;
 mod export;
 mod failure;
 mod filter;
+mod find;
 mod glob;
 mod keygen;
 mod lines;
@@ -29,6 +30,8 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
+pub use self::find::{ReadFailure, find_request};
+
 pub use self::usage::{Charge, charges};
 use self::verify::Verify;
 
@@ -47,9 +50,9 @@ pub fn command(reasons: impl IntoIterator<Item = &'static str>) -> Command {
         .subcommand(verify::command())
         .subcommand(keygen::command())
         .subcommand(query::command(&reasons))
-        .subcommand(report::command())
+        .subcommand(report::command(&reasons))
         .subcommand(tail::command(&reasons))
-        .subcommand(export::command())
+        .subcommand(export::command(&reasons))
 }
 
 /// The command `usage`, which belongs beside `audit`.

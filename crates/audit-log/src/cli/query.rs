@@ -13,8 +13,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use self::closing::Closing;
 use super::clock::Clock;
 use super::failure::CommandError;
+use super::filter::Filter;
 use super::record::Record;
 use super::search::{Found, Search, Seen};
+use super::segments::Source;
 use super::{arguments, csv, output, row};
 use voxgate_terminal::table::Table;
 use voxgate_terminal::text::Charset;
@@ -28,6 +30,8 @@ Examples:
   voxgate audit query --outcome refused --peer 10.0.0.0/8 --since 7d --newest --limit 20
   voxgate audit query --key 'ivr-*' --since 03:00 --tz Europe/Berlin --by hour
   voxgate audit query --event key --format json /var/log/voxgate | jq .
+
+For the formats of SIEMs (OCSF, ECS, CEF), use `voxgate audit export`.
 
 Each row is a request: its decision and how it ended. Rows are in the order in which requests ended.";
 
@@ -138,6 +142,18 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
         };
         closing.say(&filter, &sources);
     }
+    Ok(())
+}
+
+/// Writes all requests that the filter selects as CSV.
+pub(super) fn write_csv(filter: Filter, sources: &[Source]) -> Result<(), CommandError> {
+    let mut printer = Printer::new(Some("csv"), true, Clock::default(), output::stdout())?;
+    let reading = Search::new(filter, true).run(sources, |found| {
+        printer.print(found)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    printer.finish()?;
+    reading.invalid_lines.warn();
     Ok(())
 }
 

@@ -67,6 +67,7 @@ pub(super) struct Record<'a> {
     pub(super) label: Option<Text<'a>>,
     pub(super) scopes: Option<Text<'a>>,
     pub(super) rule: Option<Text<'a>>,
+    pub(super) required_scope: Option<Text<'a>>,
     pub(super) cred_fp: Option<Text<'a>>,
     pub(super) peer: Option<Text<'a>>,
     pub(super) host: Option<Text<'a>>,

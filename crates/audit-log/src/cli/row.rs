@@ -76,6 +76,7 @@ const FIELDS: &[Field] = &[
     Field::Text("auth_method", |r| r.auth_method.as_deref()),
     Field::Text("scopes", |r| r.scopes.as_deref()),
     Field::Text("rule", |r| r.rule.as_deref()),
+    Field::Text("required_scope", |r| r.required_scope.as_deref()),
     Field::Text("dialect", |r| r.dialect.as_deref()),
     Field::Text("host", |r| r.host.as_deref()),
     Field::Text("protocol", |r| r.protocol.as_deref()),

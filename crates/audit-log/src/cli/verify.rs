@@ -220,8 +220,8 @@ fn exit_code(report: &VerifyReport, options: &VerifyOptions) -> u8 {
     }
 }
 
-/// Formats the verdict, its basis, and its limits.
-fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
+/// The verdict, and what is wrong.
+pub(super) fn verdict(report: &VerifyReport, options: &VerifyOptions) -> String {
     let proven = report.proven.as_ref().map_or(0, |(lines, _)| *lines);
     let name = match &report.outcome {
         VerifyOutcome::Whole if options.checkpoints.is_none() => "unchanged; end not proven",
@@ -233,10 +233,16 @@ fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
         VerifyOutcome::Unreadable(_) => "unreadable",
         VerifyOutcome::Gap(_) => "incomplete",
     };
-    let mut text = match report.outcome.problem() {
-        Some(problem) => format!("{name}: {problem}\n"),
-        None => format!("{name}\n"),
-    };
+    match report.outcome.problem() {
+        Some(problem) => format!("{name}: {problem}"),
+        None => name.to_owned(),
+    }
+}
+
+/// Formats the verdict, its basis, and its limits.
+fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
+    let proven = report.proven.as_ref().map_or(0, |(lines, _)| *lines);
+    let mut text = verdict(report, options) + "\n";
     let VerifyReport {
         lines,
         events,

@@ -1,6 +1,7 @@
 //! The principal: the owner of a credential, with its rights, limits and validity.
 
 mod account;
+mod change_note;
 mod scope;
 mod speech;
 mod token;
@@ -17,6 +18,7 @@ use crate::secret::Digest;
 use voxgate_limits::{Limits, Quota};
 
 pub use self::account::Account;
+pub use self::change_note::ChangeNote;
 pub use self::scope::{InvalidScope, Scope};
 pub use self::speech::{SpeechRights, voice_covers};
 pub use self::token::TokenIdentity;
@@ -51,6 +53,7 @@ struct Details {
     account: Option<Arc<Account>>,
     /// `None` for any address.
     allow_from: Option<Box<[Network]>>,
+    change: Option<Box<ChangeNote>>,
     token: Option<TokenIdentity>,
 }
 
@@ -147,6 +150,19 @@ impl Principal {
     pub fn with_validity(mut self, validity: Validity) -> Self {
         Arc::make_mut(&mut self.0).validity = validity;
         self
+    }
+
+    /// Says who changed the key last, and why.
+    #[must_use]
+    pub fn with_change_note(self, by: Option<&str>, reason: Option<&str>) -> Self {
+        let (by, reason) = (by.map(Into::into), reason.map(Into::into));
+        self.with(|details| details.change = Some(Box::new(ChangeNote { by, reason })))
+    }
+
+    /// Who changed the key last, and why, if its keys file says.
+    #[must_use]
+    pub fn change_note(&self) -> Option<&ChangeNote> {
+        self.details()?.change.as_deref()
     }
 
     /// Adds names and values for attribution, such as `team` and `ivr`.

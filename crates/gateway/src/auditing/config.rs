@@ -9,11 +9,12 @@ use voxgate::audit::{DeliveryGuarantee, Pepper};
 use voxgate::env::{Environment, path_to_show, read_text};
 use voxgate::{ConfigError, Problem};
 
+use super::addresses::RecordedAddresses;
 use super::sinks::{SinkSettings, http_url};
 use super::time_stamps::TimeStampSettings;
 use crate::settings::{
-    AUDIT, AUDIT_DIR, AUDIT_PEPPER_FILE, AUDIT_RETENTION, AUDIT_RETENTION_SHARE, AUDIT_SEGMENT,
-    AUDIT_SIGNING_KEY_FILE, AUDIT_TSA_INTERVAL, AUDIT_TSA_URL, default_of,
+    AUDIT, AUDIT_ADDRESSES, AUDIT_DIR, AUDIT_PEPPER_FILE, AUDIT_RETENTION, AUDIT_RETENTION_SHARE,
+    AUDIT_SEGMENT, AUDIT_SIGNING_KEY_FILE, AUDIT_TSA_INTERVAL, AUDIT_TSA_URL, default_of,
 };
 
 /// The audit trail as configured.
@@ -24,6 +25,7 @@ pub(crate) struct Audit {
     pub(crate) log: Option<LogFiles>,
     pub(crate) sinks: SinkSettings,
     pub(crate) pepper: Option<Pepper>,
+    pub(crate) addresses: RecordedAddresses,
 }
 
 /// The audit log in files.
@@ -51,6 +53,7 @@ struct RawAuditSettings {
     audit_tsa_url: Option<String>,
     audit_tsa_interval: Option<String>,
     audit_pepper_file: Option<String>,
+    audit_addresses: Option<String>,
 }
 
 impl Audit {
@@ -85,6 +88,7 @@ impl Audit {
             reading.problem(AUDIT_TSA_URL, message);
         }
         let pepper = reading.pepper(raw.audit_pepper_file.as_deref());
+        let addresses = reading.addresses(raw.audit_addresses.as_deref(), pepper.as_ref());
         for (variable, given) in [
             (AUDIT_SEGMENT, raw.audit_segment.is_some()),
             (AUDIT_RETENTION, raw.audit_retention.is_some()),
@@ -105,8 +109,8 @@ impl Audit {
             guarantee,
             time_stamps.as_ref().is_some_and(is_secured),
         )?;
-        let (Some(guarantee), Some(segment_bytes), Some(retention_percent)) =
-            (guarantee, segment_bytes, retention_percent)
+        let (Some(guarantee), Some(segment_bytes), Some(retention_percent), Some(addresses)) =
+            (guarantee, segment_bytes, retention_percent, addresses)
         else {
             return Ok(None);
         };
@@ -122,6 +126,7 @@ impl Audit {
             }),
             sinks,
             pepper,
+            addresses,
         }))
     }
 }
@@ -203,6 +208,29 @@ impl SettingsReader<'_> {
             self.problem(AUDIT_RETENTION_SHARE, message);
         }
         percent
+    }
+
+    fn addresses(
+        &mut self,
+        given: Option<&str>,
+        pepper: Option<&Pepper>,
+    ) -> Option<RecordedAddresses> {
+        match given.unwrap_or_else(|| default_of(AUDIT_ADDRESSES)).trim() {
+            "full" => Some(RecordedAddresses::Full),
+            "prefix" => Some(RecordedAddresses::Prefix),
+            "hash" => match pepper.cloned().map_or_else(Pepper::random, Ok) {
+                Ok(pepper) => Some(RecordedAddresses::Hash(pepper)),
+                Err(error) => {
+                    let message = format!("needs random bytes of the system ({error}); try again");
+                    self.problem(AUDIT_ADDRESSES, message);
+                    None
+                }
+            },
+            _ => {
+                self.problem(AUDIT_ADDRESSES, "must be `full`, `prefix` or `hash`");
+                None
+            }
+        }
     }
 
     fn signer(&mut self, given: Option<&str>) -> Option<Signer> {

@@ -1,5 +1,6 @@
 //! The audit trail of the process: its queue, its primary output and its sinks.
 
+mod addresses;
 mod config;
 mod log_counters;
 mod sinks;
@@ -11,9 +12,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
+use voxgate::Problem;
 use voxgate::audit::log::{Log, LogOptions};
 use voxgate::audit::{AuditQueue, AuditQueueGuard, LogOutput, StreamOutput};
 
+use crate::settings::AUDIT_DIR;
+
+pub(crate) use self::addresses::RecordedAddresses;
 pub(crate) use self::config::Audit;
 use self::config::LogFiles;
 pub(crate) use self::log_counters::LogCounters;
@@ -33,16 +38,35 @@ pub(crate) struct Auditing {
 
 /// The audit trail cannot be started.
 #[derive(Debug)]
-pub(crate) struct AuditError(String);
+pub(crate) struct AuditError {
+    /// The setting that the system does not permit.
+    setting: Option<&'static str>,
+    error: String,
+}
+
+impl AuditError {
+    /// The problem of the configuration, if it is one.
+    pub(crate) fn problem(&self) -> Option<Problem> {
+        let message = format!("cannot start the audit trail: {}", self.error);
+        Some(Problem::new(self.setting?, message))
+    }
+}
 
 impl Display for AuditError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot start the audit trail: {}", self.0)
+        write!(f, "cannot start the audit trail: {}", self.error)
     }
 }
 
 fn failed(error: impl Display) -> AuditError {
-    AuditError(error.to_string())
+    let (setting, error) = (None, error.to_string());
+    AuditError { setting, error }
+}
+
+/// The directory of the log cannot be used.
+fn cannot_open(error: impl Display) -> AuditError {
+    let (setting, error) = (Some(AUDIT_DIR), error.to_string());
+    AuditError { setting, error }
 }
 
 impl Auditing {
@@ -123,7 +147,7 @@ fn open(
         options.time_stamps = Some(arrived);
     }
     options.on_event = Some(Box::new(move |event| counters.note(event)));
-    let (log, recovered) = Log::open(options, SystemTime::now()).map_err(failed)?;
+    let (log, recovered) = Log::open(options, SystemTime::now()).map_err(cannot_open)?;
     if let Some((segment, line)) = recovered.damaged {
         tracing::error!(
             segment,

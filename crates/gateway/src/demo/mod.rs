@@ -36,7 +36,7 @@ const BODY: &str = r#"{"speaker":"cove","modelId":"mistv2","text":"Hello from be
 ///
 /// If a port, random bytes or a thread are not available.
 pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
-    let writers = logging::start(&Logging {
+    let (writers, level) = logging::start(&Logging {
         filter: "warn".to_owned(),
         json: Some(false),
     })?;
@@ -64,6 +64,7 @@ pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
             config,
             Printer,
             Metrics::new(None, AuditSinks::default(), || 0),
+            level.clone(),
         )
     };
     let gateway = match bind(config(free_or_any(PORT), free_or_any(ADMIN_PORT))?) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use voxgate::audit::AuditQueue;
+use voxgate::policy::SharedPolicy;
 use voxgate::rate_limit::StoreStatus;
 use voxgate::{Limiter, SharedKeyRing};
 use voxgate_tls::ServerTls;
@@ -370,6 +371,31 @@ impl Collector for SinkMetrics {
     }
 }
 
+/// How often a changed policy file could not be put in force.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PolicyMetrics(pub(super) Arc<OnceLock<SharedPolicy>>);
+
+impl Collector for PolicyMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let failed = self.0.get().map_or(0, SharedPolicy::failed_loads);
+        write(
+            &mut encoder,
+            "policy_failed_loads",
+            "Changed policy files that could not be loaded; the previous policy stayed in force",
+            &ConstCounter::new(failed),
+        )
+    }
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// The times within which keys that expire are counted, in days.
+const EXPIRING: [(&str, u32); 3] = [("1d", 1), ("7d", 7), ("30d", 30)];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WithinLabel {
+    within: &'static str,
+}
+
 /// The keys in force. Preconfigured mode has none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeyRingMetrics(pub(super) Arc<OnceLock<SharedKeyRing>>);
@@ -387,6 +413,18 @@ impl Collector for KeyRingMetrics {
             "keys",
             "Keys in force, including disabled and expired keys",
             &ConstGauge::new(count),
+        )?;
+        let expiring = Family::<WithinLabel, Gauge>::default();
+        let counts = ring.expiring(SystemTime::now(), EXPIRING.map(|(_, days)| days * DAY));
+        for ((within, _), count) in EXPIRING.into_iter().zip(counts) {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            expiring.get_or_create(&WithinLabel { within }).set(count);
+        }
+        write(
+            encoder,
+            "keys_expiring",
+            "Keys in force that expire within this time",
+            &expiring,
         )?;
         let generation = i64::try_from(keys.generation()).unwrap_or(i64::MAX);
         write(

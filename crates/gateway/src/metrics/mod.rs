@@ -18,13 +18,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use voxgate::audit::{AuditQueue, Completion, Decision};
+use voxgate::policy::SharedPolicy;
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
 use voxgate_tls::ServerTls;
 use voxgate_usage::UsageBook;
 
 use self::collectors::{
     AuditLogMetrics, AuditQueueMetrics, CertificateMetrics, KeyRingMetrics, LimitUsage, LostLines,
-    OpenConnections, SinkMetrics, UpstreamServers,
+    OpenConnections, PolicyMetrics, SinkMetrics, UpstreamServers,
 };
 use self::keys::{DecisionLabels, KeyId, KeyLabel, OwnKeys};
 use self::limits::LimitMetrics;
@@ -51,6 +52,7 @@ pub(crate) struct Metrics {
     connections: OpenConnections,
     upstreams: UpstreamServers,
     certificates: CertificateMetrics,
+    policy: PolicyMetrics,
     keys: KeyRingMetrics,
     limits: LimitMetrics,
     limit_usage: LimitUsage,
@@ -155,6 +157,8 @@ impl Metrics {
         registry.register_collector(Box::new(upstreams.clone()));
         let certificates = CertificateMetrics::default();
         registry.register_collector(Box::new(certificates.clone()));
+        let policy = PolicyMetrics::default();
+        registry.register_collector(Box::new(policy.clone()));
         let limits = LimitMetrics::register(&mut registry);
         let limit_usage = LimitUsage::default();
         registry.register_collector(Box::new(limit_usage.clone()));
@@ -194,6 +198,7 @@ impl Metrics {
             connections,
             upstreams,
             certificates,
+            policy,
             keys,
             limits,
             limit_usage,
@@ -265,6 +270,11 @@ impl Metrics {
     /// Reports the certificates of this listener from now on.
     pub(crate) fn observe_certificates(&self, tls: ServerTls) {
         let _ = self.certificates.0.set(tls);
+    }
+
+    /// Reports this policy from now on.
+    pub(crate) fn observe_policy(&self, policy: SharedPolicy) {
+        let _ = self.policy.0.set(policy);
     }
 
     /// Reports the use of this limiter from now on.

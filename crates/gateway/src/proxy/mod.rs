@@ -12,6 +12,7 @@ mod revocation;
 mod spoken_messages;
 mod tunnel;
 mod upgrade;
+mod upstream_failures;
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -42,6 +43,7 @@ pub(crate) use self::message_credentials::{RIME_BINARY, credential_format, heade
 pub(crate) use self::request_body::{ForwardedBody, RequestBody};
 pub(crate) use self::revocation::Revocations;
 use self::upgrade::Upgrade;
+pub(crate) use self::upstream_failures::UpstreamFailures;
 use super::upstreams::Routes;
 
 /// The body of an answer: the upstream's, or a few bytes of our own.
@@ -67,6 +69,8 @@ pub(crate) struct Forwarding {
     /// How long a tunnel may carry nothing.
     pub(crate) tunnel_idle: Option<Duration>,
     pub(crate) revocations: Revocations,
+    /// Shared by all workers, so that the log has one line for all of them.
+    pub(crate) failures: Arc<UpstreamFailures>,
     /// Tunnels outlive the connection's own task; shutdown waits for them here.
     pub(crate) tunnels: TaskTracker,
 }
@@ -152,7 +156,8 @@ impl Forwarding {
             sent.map_err(
                 |failure| match denial(&failure).filter(|_| !turn.is_broken_off()) {
                     Some(kind) => {
-                        tracing::warn!(%request_id, ?upstream, "{failure}");
+                        let key_id = accepted.caller.key_id();
+                        self.failures.failed(upstream, request_id, key_id, &failure);
                         accepted.refuse(kind)
                     }
                     None => {
@@ -161,6 +166,7 @@ impl Forwarding {
                     }
                 },
             )?;
+        self.failures.answered(upstream);
 
         let context = AnswerContext {
             request_id,

@@ -11,6 +11,7 @@ pub(crate) const AUDIT_SIGNING_KEY_FILE: &str = "VOXGATE_AUDIT_SIGNING_KEY_FILE"
 pub(crate) const AUDIT_TSA_URL: &str = "VOXGATE_AUDIT_TSA_URL";
 pub(crate) const AUDIT_TSA_INTERVAL: &str = "VOXGATE_AUDIT_TSA_INTERVAL";
 pub(crate) const AUDIT_PEPPER_FILE: &str = "VOXGATE_AUDIT_PEPPER_FILE";
+pub(crate) const AUDIT_ADDRESSES: &str = "VOXGATE_AUDIT_ADDRESSES";
 pub(crate) const AUDIT_SYSLOG: &str = "VOXGATE_AUDIT_SYSLOG";
 pub(crate) const AUDIT_HTTP: &str = "VOXGATE_AUDIT_HTTP";
 pub(crate) const AUDIT_HTTP_TOKEN_FILE: &str = "VOXGATE_AUDIT_HTTP_TOKEN_FILE";
@@ -33,6 +34,7 @@ pub(super) const AUDITING: &[Setting] = &[
     Setting::new(AUDIT_GROUP, AUDIT_TSA_URL, "URL", "Time-stamp authority (RFC 3161) that confirms checkpoints of the audit log"),
     Setting::new(AUDIT_GROUP, AUDIT_TSA_INTERVAL, "TIME", "Shortest time between two time stamps, from `1s` to `1day`").with_default("10m"),
     Setting::new(AUDIT_GROUP, AUDIT_PEPPER_FILE, "PATH", "File with the secret that is mixed into fingerprints of unknown credentials").with_secret_file().with_default("a random secret for each start"),
+    Setting::new(AUDIT_GROUP, AUDIT_ADDRESSES, "MODE", "What audit records have of clients' addresses: `full`, `prefix` (24 bits of IPv4, 48 bits of IPv6) or `hash` (a pseudonym under the secret of `VOXGATE_AUDIT_PEPPER_FILE`)").with_default("full"),
     Setting::new(AUDIT_GROUP, AUDIT_SYSLOG, "URL", "Syslog server that receives a copy of the records: `unix:///dev/log`, `tcp://host:port` or `tls://host:port`"),
     Setting::new(AUDIT_GROUP, AUDIT_HTTP, "URL", "HTTP collector that receives a copy of the records, as lines of JSON by `POST`"),
     Setting::new(AUDIT_GROUP, AUDIT_HTTP_TOKEN_FILE, "PATH", "File with the bearer token that the HTTP collector requires").with_secret_file(),

@@ -8,3 +8,4 @@ mod keys;
 mod probe;
 mod reference;
 mod skip;
+mod transcript;

@@ -29,7 +29,7 @@ fn the_tables_of_the_page_of_dialects_are_current() {
 }
 
 /// `UPDATE_REFERENCE=1` writes the page.
-fn compare(name: &str, expected: &str) {
+pub(super) fn compare(name: &str, expected: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
     let page = folder.join(name);
     let written = fs::read_to_string(&page).unwrap_or_default();

@@ -14,12 +14,16 @@ use serde_json::{Map, Value};
 use super::failure::CommandError;
 use super::pending_decisions::PendingDecisions;
 use super::record::Record;
-use super::{arguments, log, output};
+use super::{arguments, log, output, query};
 
 const AFTER: &str = "\
 Examples:
   voxgate audit export --format ocsf --since 1d /var/log/voxgate > events.ndjson
   voxgate audit export --format cef /var/log/voxgate | logger --tcp --server siem.example
+
+  voxgate audit export --format csv --account acme --since 2026-03 /var/log/voxgate > march.csv
+
+For Parquet, load the CSV with a tool such as DuckDB. For JSON as it is in the log, use `voxgate audit query --format json`.
 
 Each decision and each completion is one line. A completion includes the address, method and \
 path of its decision.";
@@ -62,7 +66,7 @@ impl<'a> Event<'a> {
     }
 }
 
-pub(super) fn command() -> Command {
+pub(super) fn command(reasons: &[&'static str]) -> Command {
     let command = Command::new("export")
         .about("Write decisions and completions for a SIEM")
         .after_help(AFTER)
@@ -70,16 +74,22 @@ pub(super) fn command() -> Command {
             Arg::new("format")
                 .long("format")
                 .value_name("FORMAT")
-                .value_parser(PossibleValuesParser::new(["ocsf", "ecs", "cef"]))
+                .value_parser(PossibleValuesParser::new(["ocsf", "ecs", "cef", "csv"]))
                 .required(true)
-                .help("Output format: OCSF or the Elastic Common Schema (JSON lines), or CEF"),
+                .help("Output format: OCSF or the Elastic Common Schema (JSON lines), CEF, or CSV with one line for each request"),
         );
-    arguments::with_paths(arguments::with_times(command))
+    arguments::with_paths(arguments::with_filters(command, reasons))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     let filter = arguments::filter(matches)?;
     let sources = arguments::sources(matches)?;
+    if matches
+        .get_one::<String>("format")
+        .is_some_and(|format| format == "csv")
+    {
+        return query::write_csv(filter, &sources);
+    }
     let convert = match matches.get_one::<String>("format").map(String::as_str) {
         Some("ecs") => |event: &Event<'_>| ecs::line(event).to_string(),
         Some("cef") => cef::line,
@@ -105,8 +115,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
                 others += u64::from(filter.wants(record, None));
                 return Ok(ControlFlow::Continue(()));
             }
-            if filter.wants(record, None) {
-                let decision = before.as_deref().and_then(Record::read);
+            let decision = before.as_deref().and_then(Record::read);
+            if filter.wants(record, decision.as_ref()) {
                 let event = Event {
                     record,
                     decision: decision.as_ref(),

@@ -228,6 +228,10 @@ fn unmapped(event: &Event<'_>) -> Value {
         ("scopes", json!(event.text(|r| r.scopes.as_deref()))),
         ("rule", json!(event.text(|r| r.rule.as_deref()))),
         (
+            "required_scope",
+            json!(event.text(|r| r.required_scope.as_deref())),
+        ),
+        (
             "query_names",
             json!(event.text(|r| r.query_names.as_deref())),
         ),

@@ -16,6 +16,7 @@ const MAX_REASONS: usize = 64;
 pub(in super::super) enum Period {
     Month,
     Day,
+    Hour,
 }
 
 impl Period {
@@ -23,6 +24,7 @@ impl Period {
         match self {
             Self::Month => "Month",
             Self::Day => "Day",
+            Self::Hour => "Hour",
         }
     }
 
@@ -31,6 +33,7 @@ impl Period {
         let length = match self {
             Self::Month => 7,
             Self::Day => 10,
+            Self::Hour => 13,
         };
         ts.get(..length).unwrap_or(ts)
     }
@@ -88,6 +91,15 @@ impl Usage {
     }
 }
 
+/// Whether the caller failed to authenticate, whatever status its vendor has for that.
+fn failed_to_authenticate(record: &Record<'_>) -> bool {
+    let reason = record.reason.as_deref().unwrap_or_default();
+    ["_credential", "_credentials", "unrecognized_dialect"]
+        .iter()
+        .any(|end| reason.ends_with(end))
+        || record.status == Some(401)
+}
+
 /// The figures of a report.
 pub(super) struct UsageReport {
     pub(super) period: Period,
@@ -95,7 +107,7 @@ pub(super) struct UsageReport {
     pub(super) usage: BTreeMap<(String, Option<String>), Usage>,
     /// Fingerprints of unknown credentials.
     pub(super) prints: Top,
-    /// Addresses that sent unknown credentials.
+    /// Addresses that failed to authenticate.
     pub(super) peers: Top,
     /// Every instance in the log, including instances without records in the period.
     pub(super) instances: BTreeMap<String, Sequence>,
@@ -119,10 +131,11 @@ impl UsageReport {
         }
     }
 
-    pub(super) fn add(&mut self, record: &Record<'_>) {
+    /// Adds a record. A field that it lacks may be in `before`, its decision.
+    pub(super) fn add(&mut self, record: &Record<'_>, before: Option<&Record<'_>>) {
         self.records += 1;
         self.count(record);
-        if !self.filter.wants(record, None) {
+        if !self.filter.wants(record, before) {
             return;
         }
         match &mut self.span {
@@ -155,6 +168,8 @@ impl UsageReport {
         usage.refuse(record.reason.as_deref().unwrap_or("other"));
         if let Some(print) = record.cred_fp.as_deref() {
             self.prints.add(print, &record.ts);
+        }
+        if failed_to_authenticate(record) {
             // Without the port, which differs for each connection.
             let address = record.peer.as_deref().and_then(peer::address);
             if let Some(address) = address {

@@ -124,7 +124,7 @@ pub(super) fn at_most(entry: &super::top::Entry) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::super::filter::Filter;
     use super::super::super::record::Record;
     use super::super::gather::Period;
@@ -134,7 +134,7 @@ mod tests {
         let mut report = UsageReport::new(Period::Month, Filter::default());
         for fields in lines {
             let line = format!("{{\"v\":1,\"instance\":\"i\",{fields}}}");
-            report.add(&Record::read(&line).expect(fields));
+            report.add(&Record::read(&line).expect(fields), None);
         }
         report
     }

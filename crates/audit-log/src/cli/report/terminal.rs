@@ -6,6 +6,7 @@ use super::super::clock::Clock;
 use super::super::log::InvalidLines;
 use super::super::row::bytes;
 use super::super::usage::hours;
+use super::basis::Basis;
 use super::gather::{Usage, UsageReport};
 use super::sums;
 use super::top::Top;
@@ -42,11 +43,17 @@ const MOST: usize = 10;
 /// Length of the longest bar if the width of the terminal is unknown.
 const BAR: usize = 50;
 
+/// What a report stands on.
+pub(super) struct Head<'a> {
+    pub(super) files: usize,
+    pub(super) basis: Option<&'a Basis>,
+}
+
 pub(super) fn write(
     out: &mut impl Write,
     report: &UsageReport,
     invalid_lines: &InvalidLines,
-    files: usize,
+    head: Head<'_>,
     charset: Charset,
     limit: Option<usize>,
 ) -> io::Result<()> {
@@ -59,7 +66,11 @@ pub(super) fn write(
         )?,
         None => writeln!(out, "Audit report: no records in this period")?,
     }
-    writeln!(out, "Records: {}. Files: {files}.\n", report.records)?;
+    writeln!(out, "Records: {}. Files: {}.", report.records, head.files)?;
+    if let Some(basis) = head.basis {
+        writeln!(out, "{}", printable(&basis.to_string(), charset))?;
+    }
+    writeln!(out)?;
     let findings = sums::findings(report, invalid_lines);
     let mark = if findings.complete {
         "ok"
@@ -83,7 +94,7 @@ pub(super) fn write(
     write_reasons(out, report, charset, limit)?;
     for (title, top) in [
         ("Unknown credentials, by fingerprint:", &report.prints),
-        ("Unknown credentials, by address:", &report.peers),
+        ("Failed authentications, by address:", &report.peers),
     ] {
         write_top(out, title, top, charset, limit)?;
     }

@@ -40,6 +40,116 @@ async fn with_metrics_of(keys: usize) -> Started {
     gateway
 }
 
+/// An answer to a request with a body.
+async fn ask(gateway: &Started, start: &str, body: &str) -> (u16, String) {
+    let length = body.len();
+    let request = format!(
+        "{start} HTTP/1.1\r\nHost: admin\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    let reply = send_raw(gateway.admin, request).await;
+    (reply.status, reply.body)
+}
+
+#[tokio::test]
+async fn the_log_level_is_changed_and_the_settings_are_shown_without_secrets() {
+    let gateway = Program::validating("127.0.0.1:9")
+        .var("VOXGATE_LOG", "info")
+        .start();
+    assert_eq!(
+        ask(&gateway, "GET /log-level", "").await,
+        (200, "info\n".to_owned())
+    );
+    let (status, said) = ask(&gateway, "PUT /log-level", "inof").await;
+    assert!(
+        status == 400 && said.contains("did you mean `info`?"),
+        "{said}"
+    );
+    assert!(!gateway.printed().contains("\"level\":\"DEBUG\""));
+    assert_eq!(
+        ask(&gateway, "PUT /log-level", "debug\n").await,
+        (200, "debug\n".to_owned())
+    );
+    gateway.wait_for_log("the level of the log was changed");
+    // A client that breaks its connection is worth a line at the level `debug`.
+    TcpStream::connect(gateway.address)
+        .await
+        .unwrap()
+        .write_all(b"\r\0")
+        .await
+        .unwrap();
+    gateway.wait_for_log("\"level\":\"DEBUG\"");
+    let (status, shown) = ask(&gateway, "GET /config", "").await;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let setting = |name: &str| {
+        shown["settings"][name]["value"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(status, 200);
+    assert_eq!(setting("VOXGATE_API_KEYS"), "(redacted)");
+    assert_eq!(setting("VOXGATE_UPSTREAM"), "http://127.0.0.1:9");
+    assert_eq!(setting("VOXGATE_LOG"), "debug");
+    assert_eq!(setting("VOXGATE_DRAIN_SECONDS"), "30");
+    let start = gateway.wait_for_record("start", |record| record["event"] == "start");
+    assert_eq!(shown["config"], start["config"]);
+}
+
+#[tokio::test]
+async fn records_have_as_much_of_an_address_as_the_settings_say() {
+    let mut pseudonyms = Vec::new();
+    for mode in ["prefix", "hash", "hash"] {
+        let pepper = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(pepper.path(), "0123456789abcdef0123456789abcdef\n").unwrap();
+        let gateway = Program::validating("127.0.0.1:9")
+            .var("VOXGATE_AUDIT_ADDRESSES", mode)
+            .var("VOXGATE_AUDIT_PEPPER_FILE", pepper.path())
+            .start();
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        assert_eq!(send_raw(gateway.address, request).await.status, 401);
+        send_raw(gateway.address, "no request at all\r\n\r\n").await;
+        let of = |event: &str| {
+            let record = gateway.wait_for_record(event, |record| record["event"] == event);
+            record["peer"].as_str().unwrap().to_owned()
+        };
+        let peer = of("decision");
+        assert_eq!(of("rejected"), peer);
+        match mode {
+            "prefix" => assert_eq!(peer, "127.0.0.0:0"),
+            _ => pseudonyms.push(peer),
+        }
+    }
+    assert!(
+        pseudonyms[0].starts_with("[100::") && pseudonyms[0] == pseudonyms[1],
+        "{pseudonyms:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_start_record_names_the_settings_that_changed() {
+    let log = tempfile::tempdir().unwrap();
+    let mut changed = Vec::new();
+    for level in ["info", "info", "warn,voxgate=info"] {
+        let mut gateway = Program::validating("127.0.0.1:9")
+            .var("VOXGATE_AUDIT_DIR", log.path())
+            .var("VOXGATE_AUDIT_STDOUT", "true")
+            .var("VOXGATE_LOG", level)
+            .start();
+        let start = gateway.wait_for_record("start", |record| record["event"] == "start");
+        changed.push(start["changed_settings"].clone());
+        gateway.terminate();
+        assert!(gateway.exit_status().await.success());
+    }
+    assert_eq!(
+        changed,
+        [serde_json::Value::Null, "".into(), "VOXGATE_LOG".into()]
+    );
+    let (code, _, error) = Program::new(&["audit", "verify"])
+        .var("VOXGATE_AUDIT_DIR", log.path())
+        .run();
+    assert_eq!(code, Some(6), "unchanged, its end not proven: {error}");
+}
+
 #[tokio::test]
 async fn keys_beyond_the_limit_have_no_metrics_of_their_own() {
     let gateway = with_metrics_of(80).await;

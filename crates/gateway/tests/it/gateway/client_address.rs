@@ -118,6 +118,28 @@ async fn a_trusted_proxy_names_the_client_and_what_it_asked_for() {
 }
 
 #[tokio::test]
+async fn records_have_no_more_of_a_client_than_they_may() {
+    let gateway = Program::validating(mirror().await)
+        .var(TRUSTED.0, TRUSTED.1)
+        .var("VOXGATE_AUDIT_ADDRESSES", "prefix")
+        .start();
+    let headers = "X-Forwarded-For: 203.0.113.77\r\n";
+    let answer = send_from(PROXY, &gateway, request(KEY, headers)).await;
+    let (decision, headers) = outcome(&gateway, &answer);
+    assert_eq!(decision["client"], "203.0.113.0");
+    assert_eq!(
+        headers["x-forwarded-for"],
+        json!(["203.0.113.77, 127.0.0.1"])
+    );
+    let records = gateway.records();
+    assert!(
+        !records
+            .iter()
+            .any(|record| record.to_string().contains("203.0.113.77"))
+    );
+}
+
+#[tokio::test]
 async fn failures_are_counted_for_the_client_and_not_for_its_proxy() {
     let gateway = Program::validating(mirror().await)
         .var(TRUSTED.0, TRUSTED.1)

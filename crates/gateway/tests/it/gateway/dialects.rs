@@ -181,6 +181,7 @@ async fn scopes_voices_and_kinds_limit_a_key() {
     );
     let ok = refused(200, "ok");
     let forbidden = refused(403, "insufficient_scope");
+    let (no_rule, realtime_only) = (refused(403, "no_rule"), refused(403, "realtime_only"));
     for (start, key, expected) in [
         ("POST /voices/v1/voices", &all, &ok),
         ("GET /unnamed", &all, &ok),
@@ -189,11 +190,11 @@ async fn scopes_voices_and_kinds_limit_a_key() {
         ("PATCH /voices/v1/voices/a", &reader, &forbidden),
         ("DELETE /voices/v1/voices/a", &reader, &forbidden),
         ("GET /v1/routers", &reader, &forbidden),
-        ("GET /unnamed", &reader, &forbidden),
+        ("GET /unnamed", &reader, &no_rule),
         // The permissions of a key do not concern TTS.
         ("POST /tts/v1/voice", &reader, &ok),
-        ("POST /tts/v1/voice", &live, &forbidden),
-        ("GET /voices/v1/voices", &live, &forbidden),
+        ("POST /tts/v1/voice", &live, &realtime_only),
+        ("GET /voices/v1/voices", &live, &realtime_only),
         ("GET /api/v1/realtime/session", &live, &ok),
         ("POST /v1/realtime/calls", &live, &ok),
     ] {

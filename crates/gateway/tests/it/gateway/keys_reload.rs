@@ -53,6 +53,63 @@ impl Token {
     }
 }
 
+#[tokio::test]
+async fn an_edited_policy_is_put_in_force_and_a_wrong_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("policy.toml");
+    let rule = |scope: &str| {
+        format!(
+            "[[rule]]\nmethod = \"GET\"\npath = \"/v1/say\"\nscope = \"{scope}\"\nexplicit = true\n"
+        )
+    };
+    fs::write(&path, rule("admin:server")).unwrap();
+    let keys = directory.path().join("keys.toml");
+    let text = "[[key]]\nid = \"a\"\nsecret = \"0123456789abcdef\"\nscopes = [\"speak\"]\n";
+    fs::write(&keys, text).unwrap();
+    let upstream = serve(Router::new().route("/v1/say", get(|| async { "audio" }))).await;
+    let gateway = Program::gateway(upstream)
+        .var("VOXGATE_KEYS_FILE", &keys)
+        .var("VOXGATE_POLICY_FILE", &path)
+        .var("VOXGATE_PUBLIC", "GET /v1/health")
+        .start();
+    let ask = async |start: &str| {
+        let request = format!(
+            "{start} HTTP/1.1\r\nHost: tts\r\nAuthorization: Bearer 0123456789abcdef\r\n\
+             Connection: close\r\n\r\n"
+        );
+        send_raw(gateway.address, request).await.status
+    };
+    assert_eq!(ask("GET /v1/say").await, 403);
+    fs::write(&path, "[[rule]]\ncolour = 1\n").unwrap();
+    gateway.signal(rustix::process::Signal::HUP);
+    gateway.wait_for_log("SIGHUP: reloading the keys and the policy");
+    gateway.wait_for_log("the policy was not reloaded; the last good one stays in force");
+    gateway.wait_for_log("unknown field `colour`");
+    assert_eq!(ask("GET /v1/say").await, 403);
+    let (_, metrics) = admin(&gateway, "/metrics").await;
+    assert!(
+        metrics.contains("\nvoxgate_policy_failed_loads_total 1\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("voxgate_keys_expiring{within=\"7d\"} 0\n"),
+        "{metrics}"
+    );
+    fs::write(&path, rule("speak")).unwrap();
+    gateway.signal(rustix::process::Signal::HUP);
+    gateway.wait_for_log("the policy was reloaded");
+    assert_eq!(ask("GET /v1/say").await, 200);
+    // `HEAD` is public where `GET` is: without a key, the upstream answers that there is nothing.
+    for start in ["GET /v1/health", "HEAD /v1/health"] {
+        let request = format!("{start} HTTP/1.1\r\nHost: tts\r\nConnection: close\r\n\r\n");
+        assert_eq!(
+            send_raw(gateway.address, request).await.status,
+            404,
+            "{start}"
+        );
+    }
+}
+
 /// A mounted Secret, as the kubelet writes one: the file is a link through `..data`, which is
 /// exchanged by a rename.
 struct Mounted {

@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::harness::{KEY, Program, Started, client, serve_raw, wait_until};
+use super::harness::{KEY, Program, Started, client, send_raw, serve_raw, wait_until};
 use super::lifecycle::admin;
 
 /// Sends a request that is let in: the status, the body and the completion record.
@@ -62,6 +62,44 @@ async fn an_upstream_that_is_down_is_502() {
     );
     assert!(metric(&gateway, "voxgate_requests_in_flight 0").await);
     gateway.wait_for_log("Connection refused");
+}
+
+#[tokio::test]
+async fn the_log_says_when_an_upstream_answers_again_and_what_was_refused() {
+    let (socket, nowhere) = nowhere();
+    let mut gateway = Program::validating(nowhere)
+        .var("VOXGATE_LOG", "info")
+        .start();
+    assert_eq!(ask(&gateway).await.0, 502);
+    gateway.wait_for_log("\"failures\":1");
+    gateway.wait_for_log("\"key_id\":\"env-1\"");
+    socket.listen(8).unwrap();
+    let listener = std::net::TcpListener::from(socket);
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    let again = "the upstream answers again";
+    for _ in 0..600 {
+        // The gateway may still leave the server alone for a while.
+        ask(&gateway).await;
+        if gateway.printed().contains(again) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    gateway.wait_for_log(again);
+    let unknown = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    for _ in 0..2 {
+        assert_eq!(send_raw(gateway.address, unknown).await.status, 401);
+    }
+    gateway.terminate();
+    assert!(gateway.exit_status().await.success());
+    gateway.wait_for_log("\"refused\":2,\"reasons\":\"missing_credential 2\"");
 }
 
 #[tokio::test]

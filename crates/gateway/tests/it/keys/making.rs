@@ -33,6 +33,56 @@ fn a_token_is_printed_once_and_only_its_digest_is_kept() {
 }
 
 #[test]
+fn a_restriction_that_no_request_can_meet_is_a_warning() {
+    let place = Place::new();
+    let ran = place.run(&["new", "--id=a", "--scope=tts:synth"]);
+    let said = ran.error.clone();
+    ran.token();
+    let wanted = "warning: key `a`: has the scope `tts:synth`, which no rule of the policy requires; \
+                  did you mean `tts:synthesize`?";
+    assert!(said.contains(wanted), "{said}");
+    let ran = place.run(&["new", "--id=b", "--scope=tts:fetch", "--expires=2999-03-01"]);
+    assert!(!ran.error.contains("warning"), "{}", ran.error);
+    ran.token();
+    assert!(
+        place.text().contains("expires = 2999-03-01T00:00:00Z"),
+        "{}",
+        place.text()
+    );
+}
+
+#[test]
+fn a_change_says_who_made_it_and_why() {
+    let place = Place::new();
+    let reason = "--reason=left the \"IVR\" team";
+    place
+        .run_as("ann", &["new", "--id=a", "--reason=ticket 17"])
+        .token();
+    let by = |field: &str| {
+        let text = place.text();
+        let mut lines = text.lines().filter(|line| line.starts_with(field));
+        (lines.next().unwrap().to_owned(), lines.next().is_none())
+    };
+    let (line, is_only) = by("changed_by = ");
+    assert!(line.starts_with("changed_by = \"ann@") && is_only, "{line}");
+    assert_eq!(
+        by("changed_reason = "),
+        ("changed_reason = \"ticket 17\"".to_owned(), true)
+    );
+    place.run_as("bob", &["revoke", "a", reason]).done();
+    let (line, is_only) = by("changed_by = ");
+    assert!(line.starts_with("changed_by = \"bob@") && is_only, "{line}");
+    let keys = place.keys();
+    let note = keys.keys()[0].principal().change_note().unwrap();
+    assert_eq!(note.reason.as_deref(), Some("left the \"IVR\" team"));
+    let ran = place.run(&["revoke", "a", "--reason=a\u{1b}b"]);
+    assert!(
+        ran.code == Some(64) && ran.error.contains("--reason"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn a_key_has_the_fields_of_its_flags_in_a_stable_order() {
     let place = Place::with("[[account]]\nid = \"acme\"\n");
     let before = SystemTime::now() - Duration::from_secs(1);

@@ -68,6 +68,11 @@ impl Place {
         Ran::new(self.command(arguments).output().unwrap())
     }
 
+    /// As this user.
+    fn run_as(&self, user: &str, arguments: &[&str]) -> Ran {
+        Ran::new(self.command(arguments).env("USER", user).output().unwrap())
+    }
+
     fn run_with(&self, input: &str, arguments: &[&str]) -> Ran {
         let mut command = self.command(arguments);
         let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped());

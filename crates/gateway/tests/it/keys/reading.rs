@@ -44,22 +44,24 @@ fn a_table_shows_every_key_in_its_state() {
     let ids: Vec<&str> = cells.iter().map(|row| row[0]).collect();
     assert_eq!(ids, ["ID", "active", "old", "young", "off"]);
     assert_eq!(
-        cells[1][..4],
+        cells[1][..5],
         [
             "active",
             "IVR\\u001b",
             "a,b; voices cove; realtime",
+            "50/s burst 2, 3 at once",
             "active"
         ]
     );
-    assert_eq!(cells[2][..4], ["old", "-", "(none)", "expired"]);
-    assert!(cells[2][4].starts_with("expired ") && cells[2][4].ends_with("d ago"));
+    assert_eq!(cells[2][..5], ["old", "-", "(none)", "-", "expired"]);
+    assert!(cells[2][5].starts_with("expired ") && cells[2][5].ends_with("d ago"));
     assert_eq!(
         cells[3],
         [
             "young",
             "-",
             "(all)",
+            "-",
             "not yet valid",
             "never",
             "000000000000"
@@ -67,7 +69,15 @@ fn a_table_shows_every_key_in_its_state() {
     );
     assert_eq!(
         cells[4],
-        ["off", "-", "(all)", "disabled", "never", "9f9f5111f7b2"]
+        [
+            "off",
+            "-",
+            "(all)",
+            "-",
+            "disabled",
+            "never",
+            "9f9f5111f7b2"
+        ]
     );
     // Columns are aligned.
     let column = ran.out.lines().next().unwrap().find("FINGERPRINT").unwrap();
@@ -92,7 +102,7 @@ fn json_has_every_field() {
             "models": null, "languages": null,
             "kind": "realtime", "state": "active", "created": "2026-01-01T00:00:00Z",
             "not_before": null, "expires": "9000-01-01T00:00:00Z", "fingerprint": "000000000000",
-            "account": "acme", "rate": "50/s", "burst": 2, "concurrency": 3,
+            "account": "acme", "rate": "50/s", "burst": 2, "concurrency": 3, "quota": [],
             "labels": {"team": "ivr"},
         })
     );
@@ -284,15 +294,15 @@ fn likely_mistakes_in_permissions_and_scopes_are_named() {
         .done();
     for wanted in [
         "made the file",
-        "tts:synthesise; the policy knows ",
-        "tts:synthesize",
+        "has the scope `tts:synthesise`, which no rule of the policy requires; did you mean \
+         `tts:synthesize`?",
     ] {
         assert!(ran.error.contains(wanted), "no {wanted} in {}", ran.error);
     }
     let ran = place
         .run(&["new", "--id=b", "--scope=tts:synthesize"])
         .done();
-    assert!(!ran.error.contains("the policy knows") && !ran.error.contains("made the file"));
+    assert!(!ran.error.contains("no rule of the policy") && !ran.error.contains("made the file"));
     for (mode, wanted) in [
         (0o666, "other users can write"),
         (0o644, "every user of the machine can read"),
