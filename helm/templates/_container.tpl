@@ -15,22 +15,14 @@ ports:
   - name: voxgate-admin
     containerPort: {{ .Values.ports.admin }}
     protocol: TCP
-{{- with .Values.probes }}
 # Liveness does not use /readyz: with a full audit volume the gateway is not ready, and a restart would
 # not free any space.
 startupProbe:
-  {{- include "voxgate.probe" "/livez" | nindent 2 }}
-  periodSeconds: 1
-  failureThreshold: {{ .startupSeconds }}
+  {{- include "voxgate.probe" (list "/livez" .Values.startupProbe 1 60) | nindent 2 }}
 readinessProbe:
-  {{- include "voxgate.probe" "/readyz" | nindent 2 }}
-  periodSeconds: {{ .readinessPeriodSeconds }}
-  failureThreshold: {{ .failureThreshold }}
+  {{- include "voxgate.probe" (list "/readyz" .Values.readinessProbe 5 3) | nindent 2 }}
 livenessProbe:
-  {{- include "voxgate.probe" "/livez" | nindent 2 }}
-  periodSeconds: {{ .livenessPeriodSeconds }}
-  failureThreshold: {{ .failureThreshold }}
-{{- end }}
+  {{- include "voxgate.probe" (list "/livez" .Values.livenessProbe 10 3) | nindent 2 }}
 {{- with .Values.shutdown.preStopSleepSeconds }}
 lifecycle:
   preStop:
@@ -45,48 +37,36 @@ volumeMounts:
   {{- include "voxgate.volumeMounts" . | trim | nindent 2 }}
 {{- end -}}
 
+{{/* Call with (list path fields period failures); the fields are the user's. */}}
 {{- define "voxgate.probe" -}}
-httpGet:
-  path: {{ . }}
-  port: voxgate-admin
-timeoutSeconds: 3
+{{- $probe := dict "httpGet" (dict "path" (index . 0) "port" "voxgate-admin") "timeoutSeconds" 3 "periodSeconds" (index . 2) "failureThreshold" (index . 3) -}}
+{{- merge (deepCopy (index . 1)) $probe | toYaml -}}
 {{- end -}}
 
-{{/* What Pod Security's `restricted` asks of a container, and a read-only root. */}}
+{{/* What Pod Security's `restricted` asks of a container, and a read-only root. OpenShift's `restricted-v2`
+assigns the user and the group. */}}
 {{- define "voxgate.securityContext" -}}
-allowPrivilegeEscalation: false
-capabilities:
-  drop:
-    - ALL
-privileged: false
-readOnlyRootFilesystem: true
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-seccompProfile:
-  type: RuntimeDefault
+{{- $context := dict "allowPrivilegeEscalation" false "capabilities" (dict "drop" (list "ALL")) "privileged" false "readOnlyRootFilesystem" true "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- if not .Values.openshift -}}
+{{- $_ := set $context "runAsUser" 65532 -}}
+{{- $_ := set $context "runAsGroup" 65532 -}}
+{{- end -}}
+{{- mergeOverwrite $context (deepCopy .Values.securityContext) | toYaml -}}
 {{- end -}}
 
 {{/* What all pods of the chart's own share. */}}
 {{- define "voxgate.podSpec" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
-{{- with .Values.serviceAccountName }}
+{{- with include "voxgate.serviceAccountName" . }}
 serviceAccountName: {{ . | quote }}
 {{- end }}
-{{- with .Values.imagePullSecrets }}
+{{- with include "voxgate.pullSecrets" . | trim }}
 imagePullSecrets:
-  {{- range . }}
-  - name: {{ . | quote }}
-  {{- end }}
+  {{- . | nindent 2 }}
 {{- end }}
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  {{- include "voxgate.fsGroup" . | nindent 2 }}
-  seccompProfile:
-    type: RuntimeDefault
+  {{- include "voxgate.podSecurityContext" . | nindent 2 }}
 {{- with .Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -97,15 +77,55 @@ tolerations:
 {{- end }}
 {{- end -}}
 
-{{/* What lets the gateway read secrets of mode 0440. */}}
+{{- define "voxgate.podSecurityContext" -}}
+{{- $context := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- if not .Values.openshift -}}
+{{- $_ := set $context "runAsUser" 65532 -}}
+{{- $_ := set $context "runAsGroup" 65532 -}}
+{{- end -}}
+{{- $context = mergeOverwrite $context (include "voxgate.fsGroup" . | fromYaml) (deepCopy .Values.podSecurityContext) -}}
+{{- toYaml $context -}}
+{{- end -}}
+
+{{- define "voxgate.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "voxgate.fullname" .) "" .Values.serviceAccount.create) -}}
+{{- end -}}
+
+{{/* What lets the gateway read files of mode 0440 and write to a claim. Empty where no volume needs it. */}}
 {{- define "voxgate.fsGroup" -}}
+{{- $files := and (eq .Values.keys.fileMode "0440") (include "voxgate.files" . | fromYamlArray) -}}
+{{- if .Values.openshift -}}
+{{- else if or $files .Values.extraVolumes (eq .Values.audit.volume.type "persistentVolumeClaim") -}}
 fsGroup: 65532
 fsGroupChangePolicy: OnRootMismatch
+{{- end -}}
+{{- end -}}
+
+{{/* Secrets with registry credentials, as a pod lists them. */}}
+{{- define "voxgate.pullSecrets" -}}
+{{- $names := .Values.imagePullSecrets -}}
+{{- range .Values.global.imagePullSecrets -}}
+{{- $names = append $names (kindIs "map" . | ternary (kindIs "map" . | ternary . dict).name .) -}}
+{{- end -}}
+{{- range uniq $names }}
+- name: {{ . | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "voxgate.gracePeriodSeconds" -}}
 {{- with .Values.shutdown -}}
 {{- .gracePeriodSeconds | default (add (int .preStopSleepSeconds) (int .drainSeconds) 10) | int -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Empty where an autoscaler sets the number of pods. If the Deployment exists, it is then the present number:
+if an upgrade removed the field, the API server would set one replica. */}}
+{{- define "voxgate.replicas" -}}
+{{- if or .Values.autoscaling.enabled (kindIs "invalid" .Values.replicaCount) -}}
+{{- $live := (lookup "apps/v1" "Deployment" .Release.Namespace (include "voxgate.fullname" .)).spec | default dict -}}
+{{- if hasKey $live "replicas" -}}{{ int $live.replicas }}{{- end -}}
+{{- else -}}
+{{ int .Values.replicaCount }}
 {{- end -}}
 {{- end -}}
 

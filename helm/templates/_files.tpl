@@ -75,6 +75,12 @@ has a control socket. */}}
 - name: voxgate-control
   mountPath: {{ . }}
 {{- end }}
+{{- if ne .Values.mode "standalone" }}
+# Hides the token of the pod's ServiceAccount: the API server mounts it only where nothing is mounted.
+- name: voxgate-no-token
+  mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+  readOnly: true
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -113,6 +119,11 @@ has a control socket. */}}
 - name: voxgate-control
   emptyDir:
     medium: Memory
+    sizeLimit: 1Mi
+{{- end }}
+{{- if ne .Values.mode "standalone" }}
+- name: voxgate-no-token
+  emptyDir:
     sizeLimit: 1Mi
 {{- end }}
 {{- with .Values.extraVolumes }}

@@ -1,6 +1,7 @@
 {{/* Checks across values, each with a sentence that names the value and the fix. values.schema.json
 checks each value alone, and runs first. */}}
 {{- define "voxgate.guards" -}}
+{{- include "voxgate.guards.renamed" . -}}
 {{- include "voxgate.guards.names" . -}}
 {{- include "voxgate.guards.keys" . -}}
 {{- include "voxgate.guards.upstream" . -}}
@@ -11,6 +12,7 @@ checks each value alone, and runs first. */}}
 {{- include "voxgate.guards.network" . -}}
 {{- include "voxgate.guards.labels" . -}}
 {{- include "voxgate.guards.routes" . -}}
+{{- include "voxgate.guards.service" . -}}
 {{- include "voxgate.guards.scaling" . -}}
 {{- end -}}
 
@@ -36,9 +38,32 @@ that the default values do not pass. */}}
 {{- if .autoscaling.enabled -}}
 {{- include "voxgate.refuse" (printf "autoscaling.enabled is true, but mode %s creates no Deployment. Set autoscaling.enabled to false, and scale the TTS server's workload." .mode) -}}
 {{- end -}}
+{{- if and .podLabels (eq .mode "sidecar") -}}
+{{- include "voxgate.refuse" "podLabels is set, but in mode sidecar the chart of the TTS server creates the pods. Add the labels there, and leave podLabels empty." -}}
+{{- end -}}
+{{- range $value, $set := dict "affinity" .affinity "priorityClassName" .priorityClassName "extraInitContainers" .extraInitContainers "hostAliases" .hostAliases "dnsConfig" .dnsConfig "deploymentAnnotations" .deploymentAnnotations "serviceAccount.create" .serviceAccount.create -}}
+{{- if $set -}}
+{{- include "voxgate.refuse" (printf "%s is set, but mode %s creates no pods. Set it in the TTS server's workload, and leave %s empty." $value $.Values.mode $value) -}}
+{{- end -}}
+{{- end -}}
 {{- if .extraContainers -}}
 {{- include "voxgate.refuse" (printf "extraContainers is set, but mode %s creates no pods. Add the containers to the TTS server's workload, and leave extraContainers empty." .mode) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Old names. The schema lets them pass, so that the message can name the new one. */}}
+{{- define "voxgate.guards.renamed" -}}
+{{- if hasKey .Values "serviceAccountName" -}}
+{{- include "voxgate.refuse" "serviceAccountName has a new name. Set serviceAccount.name instead." -}}
+{{- end -}}
+{{- if hasKey .Values "probes" -}}
+{{- include "voxgate.refuse" "probes has new names. Set fields of startupProbe, readinessProbe and livenessProbe instead: failureThreshold in place of probes.failureThreshold and probes.startupSeconds, periodSeconds in place of probes.readinessPeriodSeconds and probes.livenessPeriodSeconds." -}}
+{{- end -}}
+{{- range $old, $new := dict "scaleDownStabilizationSeconds" "stabilizationWindowSeconds" "scaleDownPeriodSeconds" "policies" -}}
+{{- if hasKey $.Values.autoscaling $old -}}
+{{- include "voxgate.refuse" (printf "autoscaling.%s has a new name. Set autoscaling.behavior.scaleDown.%s instead." $old $new) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -177,6 +202,10 @@ that the default values do not pass. */}}
 {{- include "voxgate.refuse" (printf "audit.volume.accessMode is %s, but in mode %s several pods may share the claim. Set audit.volume.accessMode to ReadWriteMany." .audit.volume.accessMode .mode) -}}
 {{- end -}}
 {{- if and (eq .mode "standalone") (has .audit.volume.accessMode (list "ReadWriteOnce" "ReadWriteOncePod")) -}}
+{{- if kindIs "invalid" .replicaCount -}}
+{{- /* `helm lint` keeps the default of a value that is null. */}}
+{{- fail (printf "replicaCount is null, but only one pod can use a claim with audit.volume.accessMode %s. Set replicaCount to 1, or audit.volume.accessMode to ReadWriteMany." .audit.volume.accessMode) -}}
+{{- end -}}
 {{- if gt (int .replicaCount) 1 -}}
 {{- include "voxgate.refuse" (printf "replicaCount is %d, but only one pod can use a claim with audit.volume.accessMode %s. Set replicaCount to 1, or audit.volume.accessMode to ReadWriteMany." (int .replicaCount) .audit.volume.accessMode) -}}
 {{- end -}}
@@ -257,6 +286,23 @@ that the default values do not pass. */}}
 {{- end -}}
 {{- if hasKey .podAnnotations "checksum/voxgate-config" -}}
 {{- fail "podAnnotations sets checksum/voxgate-config, which the chart sets itself to restart pods when the configuration changes. Remove it." -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "voxgate.guards.service" -}}
+{{- with .Values.service -}}
+{{- if and .nodePort (eq .type "ClusterIP") -}}
+{{- include "voxgate.refuse" "service.nodePort is set, but service.type is ClusterIP. Set service.type to NodePort or LoadBalancer, or leave service.nodePort empty." -}}
+{{- end -}}
+{{- if and .externalTrafficPolicy (eq .type "ClusterIP") -}}
+{{- include "voxgate.refuse" "service.externalTrafficPolicy is set, but service.type is ClusterIP. Set service.type to NodePort or LoadBalancer, or leave service.externalTrafficPolicy empty." -}}
+{{- end -}}
+{{- if and .loadBalancerClass (ne .type "LoadBalancer") -}}
+{{- include "voxgate.refuse" (printf "service.loadBalancerClass is set, but service.type is %s. Set service.type to LoadBalancer, or leave service.loadBalancerClass empty." .type) -}}
+{{- end -}}
+{{- if and (has "IPv6" .ipFamilies) (ne $.Values.listenHost "[::]") -}}
+{{- include "voxgate.refuse" "service.ipFamilies has IPv6, but listenHost is 0.0.0.0. Set listenHost to [::], which serves both families." -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -57,12 +57,21 @@ labels:
 {{- end -}}
 {{- end -}}
 
+{{/* Other charts read `global` the same way: its registry replaces the image's own. */}}
 {{- define "voxgate.image" -}}
 {{- with .Values.image -}}
+{{- with $.Values.global.imageRegistry | default .registry }}{{ . }}/{{ end -}}
 {{- if .digest -}}
 {{ .repository }}@{{ .digest }}
 {{- else -}}
 {{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The port of a pod that a Service leads to: by name, so that a changed number reaches old and new pods
+during an update. In a sidecar by number, because some Kubernetes versions since 1.30 do not find the port
+of a sidecar by name (kubernetes#128850). Call with (list . name number). */}}
+{{- define "voxgate.targetPort" -}}
+{{- eq (index . 0).Values.mode "standalone" | ternary (index . 1) (index . 2 | int) -}}
 {{- end -}}

@@ -15,11 +15,19 @@ restartPolicy: Always
 {{- end -}}
 
 {{- define "voxgate.sidecar.podSecurityContext" -}}
-{{- include "voxgate.fsGroup" . -}}
+{{- include "voxgate.fsGroup" . | default "{}" -}}
 {{- end -}}
 
 {{- define "voxgate.sidecar.podAnnotations" -}}
 {{- include "voxgate.configAnnotations" . -}}
+{{- with .Values.podAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* A list; empty without `imagePullSecrets`. */}}
+{{- define "voxgate.sidecar.imagePullSecrets" -}}
+{{- include "voxgate.pullSecrets" . | trim | default "[]" -}}
 {{- end -}}
 
 {{- define "voxgate.sidecar.gracePeriodSeconds" -}}

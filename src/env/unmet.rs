@@ -17,7 +17,7 @@ enum Unmet<'a> {
 
 /// The restrictions of these keys that no request can meet: a scope that no rule requires, and a list
 /// of voices, models or languages where no rule says where these are. Each is reported once, with the
-/// id of one key. Without rules there are none: [the keys](super::callers::useless_keys) are useless
+/// id of one key. Without rules there are none: the keys are useless
 /// altogether.
 #[doc(hidden)]
 #[must_use]

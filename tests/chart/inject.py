@@ -1,4 +1,4 @@
-"""Applies a MutatingAdmissionPolicy like the API server: evaluates its CEL and applies its patches.
+"""Applies admission policies like the API server: evaluates their CEL, and applies the patches.
 
 celpy evaluates CEL. This file adds the types of the API server: `JSONPatch` and `Object.…`, whose
 names must be the path of their field (KEP-3962)."""
@@ -36,13 +36,13 @@ def flat(name: str) -> str:
     return name.replace(".", "_")
 
 
-def evaluate(expression: str, pod: dict) -> object:
+def evaluate(expression: str, pod: dict, **more: object) -> object:
     """The value of an expression about `object`. Raises the error of the expression."""
     types = _types(expression)
     text = TYPE.sub(lambda match: flat(match[1]) + "{", expression)
     environment = celpy.Environment(annotations=dict(types))
     program = environment.program(environment.compile(text))
-    return program.evaluate({"object": celpy.json_to_cel(pod)})
+    return program.evaluate({"object": celpy.json_to_cel(pod), **more})
 
 
 def plain(value: object, path: str) -> object:
@@ -89,9 +89,41 @@ def admit(policy: dict, pod: dict) -> dict:
     pod = copy.deepcopy(pod)
     for mutation in spec["mutations"]:
         pod = jsonpatch.apply_patch(pod, patch(mutation["jsonPatch"]["expression"], pod))
-        # Between two mutations, the API server removes empty lists.
+        # Between two mutations, the API server removes empty lists and maps.
         pod["spec"] = {key: value for key, value in pod["spec"].items() if value != []}
     return pod
+
+
+def refusals(policy: dict, pod: dict, old: dict | None = None) -> list[str]:
+    """The messages of a ValidatingAdmissionPolicy for a pod that is created, or updated from `old`.
+    An expression that fails refuses the pod, as `failurePolicy: Fail` does."""
+    spec = policy["spec"]
+    assert spec["failurePolicy"] == "Fail"
+    wanted = spec["matchConstraints"]["objectSelector"]["matchLabels"]
+    found = [each["metadata"].get("labels", {}) for each in (pod, old) if each]
+    if not any(wanted.items() <= labels.items() for labels in found):
+        return []
+    context = {
+        "oldObject": celpy.json_to_cel(old),
+        "request": celpy.json_to_cel({"operation": "UPDATE" if old else "CREATE"}),
+    }
+    for condition in spec["matchConditions"]:
+        if not evaluate(condition["expression"], pod, **context):
+            return []
+    variables = celtypes.MapType()
+    for each in spec["variables"]:
+        name = celtypes.StringType(each["name"])
+        variables[name] = evaluate(each["expression"], pod, variables=variables, **context)
+    said = []
+    for each in spec["validations"]:
+        try:
+            allowed = evaluate(each["expression"], pod, variables=variables, **context)
+        except celpy.CELEvalError as error:
+            said.append(f"{each['message']} ({error})")
+            continue
+        if not allowed:
+            said.append(each["message"])
+    return said
 
 
 def samples(policy: dict) -> list[dict]:

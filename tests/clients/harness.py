@@ -32,6 +32,7 @@ import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import IO
 
 from aiohttp import WSMsgType, web
 
@@ -235,14 +236,19 @@ class Child:
 
     running: list[Child] = []
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        stdin: IO[str] | int = subprocess.DEVNULL,
+    ) -> None:
         self.lines: list[str] = []
         self.errors: list[str] = []
         self._news = threading.Condition()
         self._process = subprocess.Popen(
             command,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -378,14 +384,20 @@ class Gateway(Child):
 
     def wait_for_decision(self, after: int, **expected: object) -> dict:
         """Waits for the record of a decision with these fields, after the first `after` lines."""
+        return self._wait_for_record(after, {"event": "decision", **expected})
 
-        wanted = {"event": "decision", **expected}.items()
+    def wait_for_completion(self, after: int, **expected: object) -> dict:
+        """Waits for the record of a completed request with these fields."""
+        return self._wait_for_record(after, {"event": "complete", **expected})
+
+    def _wait_for_record(self, after: int, expected: dict[str, object]) -> dict:
+        wanted = expected.items()
 
         def found() -> dict | None:
             records = (json.loads(line) for line in self.lines[after:])
             return next((record for record in records if wanted <= record.items()), None)
 
-        return self.wait_for(f"decision with {expected} after line {after}", found)
+        return self.wait_for(f"record with {expected} after line {after}", found)
 
 
 class Busy(Gateway):
@@ -443,6 +455,7 @@ class ClientTest(unittest.TestCase):
     extra_keys: dict[str, dict[str, object]] = {}
     settings: dict[str, str] = {}  # further settings of the gateway with keys
     voice: str | None = None  # the voice of the requests, if keys limited to voices are tested
+    new_key = staticmethod(lambda: secrets.token_hex(16))  # a key in the vendor's format
     voice_key: str  # may use this voice only
     other_voice_key: str  # may use another voice only
 
@@ -466,7 +479,7 @@ class ClientTest(unittest.TestCase):
         if "keys" not in cls.__dict__ and not hasattr(cls, "keys"):
             cls.keys = Keys.plain()
         if cls.voice:
-            cls.voice_key, cls.other_voice_key = secrets.token_hex(16), secrets.token_hex(16)
+            cls.voice_key, cls.other_voice_key = cls.new_key(), cls.new_key()
             cls.extra_keys = {
                 **cls.extra_keys,
                 "voice": {"secret": cls.voice_key, "voices": [cls.voice]},
@@ -527,6 +540,14 @@ class ClientTest(unittest.TestCase):
     def expect_nothing_forwarded(self) -> None:
         """Asserts that the refused request did not reach the upstream."""
         self.assertEqual(self.upstream.take(), [])
+
+    def expect_failure(self, failure: str, **expected: object) -> dict:
+        """Asserts that the gateway refused the body or a message of an accepted request, since the
+        start of the test. Its decision has these fields."""
+        completion = self.gateway.wait_for_completion(self.decisions_before, failure=failure)
+        request_id = completion["request_id"]
+        self.expect_decision("accepted", "ok", request_id=request_id, **expected)
+        return completion
 
     def expect_decision(self, outcome: str, reason: str, **expected: object) -> dict:
         """Asserts that the gateway audited this decision since the start of the test."""

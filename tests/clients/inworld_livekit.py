@@ -76,6 +76,8 @@ def list_voices(server, key: str) -> list:
 class InworldLiveKit(harness.ClientTest):
     dialect = "inworld"
     variable = "INWORLD_API_KEY"
+    voice = VOICE
+    new_key = staticmethod(inworld.credential)
     as_given = staticmethod(as_given)
     extra_keys = {"realtime": {"secret": REALTIME, "kind": "realtime"}}
 
@@ -139,6 +141,23 @@ class InworldLiveKit(harness.ClientTest):
                 self.check_http_refused(self.gateway, key, status)
                 self.expect_decision("refused", reason, status=status)
                 self.expect_nothing_forwarded()
+
+    def test_a_voice_of_another_key_is_403_and_closes_a_websocket(self) -> None:
+        path = "/tts/v1/voice:stream"
+        self.check_speaks(over_http, self.voice_key, "voice", path)
+        self.check_speaks(over_websocket, self.voice_key, "voice", f"{path}Bidirectional")
+        other = as_given(self.other_voice_key)
+        self.check_http_refused(self.gateway, other, 403)
+        self.expect_failure("voice_not_allowed", key_id="other-voice")
+        self.expect_nothing_forwarded()
+        self.setUp()
+        # The voice is in a message, so that the socket opens and the message closes it. The client
+        # drops the code of the close.
+        with self.assertRaises(APIConnectionError):
+            over_websocket(self.gateway, other)
+        self.expect_failure("voice_not_allowed", path=f"{path}Bidirectional")
+        for seen in self.upstream.take():
+            self.assertEqual(seen.messages, [])
 
     def test_http_voices_with_an_unknown_key_is_403(self) -> None:
         with self.assertRaises(APIStatusError) as caught:

@@ -51,6 +51,8 @@ def call_each(server, key: str, asked) -> list[dict]:
 class InworldNode(harness.ClientTest):
     dialect = "inworld"
     variable = "INWORLD_API_KEY"
+    voice = VOICE
+    new_key = staticmethod(inworld.credential)
     as_given = staticmethod(as_given)
     extra_keys = {
         "realtime": {"secret": REALTIME, "kind": "realtime"},
@@ -114,6 +116,15 @@ class InworldNode(harness.ClientTest):
         messages = self.check_errors(asked, answers, 403, 7)
         self.assertEqual(set(messages), {"API key does not exist or was deleted"})
         self.expect_decision("refused", "unknown_credential", status=403)
+        self.expect_nothing_forwarded()
+
+    def test_a_voice_of_another_key_is_403(self) -> None:
+        for answer in call_each(self.gateway, as_given(self.voice_key), SPEAK):
+            self.assertEqual(base64.b64decode(answer.get("audio", "")), SOUND, answer)
+        self.expect_forwarded(self.voice_key, "voice")
+        answers = call_each(self.gateway, as_given(self.other_voice_key), SPEAK)
+        self.check_errors(SPEAK, answers, 403, 7)
+        self.expect_failure("voice_not_allowed", key_id="other-voice")
         self.expect_nothing_forwarded()
 
     def test_an_invalid_credential_is_401(self) -> None:

@@ -213,8 +213,12 @@ class Kugel(harness.ClientTest):
     def test_a_voice_of_another_key_ends_the_websocket_session(self) -> None:
         self.assertEqual(over_a_session(self.gateway, self.voice_key), SOUND)
         self.upstream.take()
-        # This client takes a close with code 1008 for the end of the session.
-        self.assertEqual(over_a_session(self.gateway, self.other_voice_key), b"")
+        with self.assertRaises(KugelAudioError) as caught:
+            over_a_session(self.gateway, self.other_voice_key)
+        error = caught.exception
+        self.assertEqual((error.status_code, error.error_code), (403, "FORBIDDEN"))
+        decision = self.expect_decision("accepted", "ok", key_id="other-voice")
+        self.assertEqual(error.request_id, decision["request_id"])
 
     def test_a_key_matches_with_its_region_and_without(self) -> None:
         # The client removes one prefix from every key.

@@ -70,6 +70,7 @@ async def engine(request: web.Request) -> web.WebSocketResponse:
 class Engine(ClientTest):
     dialect = "rime"
     variable = "RIME_API_KEY"
+    voice = VOICE
 
     @classmethod
     def routes(cls):
@@ -142,6 +143,19 @@ class Engine(ClientTest):
                     identifier = answers[0].error.request_id
                     self.expect_decision("refused", reason, request_id=identifier)
                     self.expect_nothing_forwarded()
+
+    def test_a_voice_of_another_key_is_refused_in_the_engines_form(self) -> None:
+        for form in FORMS:
+            for offer in OFFERS:
+                with self.way(f"{form}, {offer}"):
+                    self.expect_speech(self.gateway, self.voice_key, form, offer)
+                    answers, code = self.speak(self.gateway, self.other_voice_key, form, offer)
+                    error = answers[-1].error
+                    self.assertEqual((error.kind, code), ("permission_denied", 1008), answers)
+                    self.assertTrue(error.message)
+                    self.expect_decision("accepted", "ok", request_id=error.request_id)
+                    for seen in self.upstream.take():
+                        self.assertNotIn(VOICE, str(seen.messages))
 
     def test_a_limit_is_told(self) -> None:
         answers, code = self.speak(self.busy, self.keys.limited, "text", None)

@@ -139,6 +139,7 @@ def certificate(folder: Path) -> None:
 
 class Rimelabs(RetryTest):
     dialect = "rime"
+    voice = VOICE
 
     @classmethod
     def make_upstream(cls) -> GrpcUpstream:
@@ -179,6 +180,15 @@ class Rimelabs(RetryTest):
     def test_voices_are_listed(self) -> None:
         self.assertEqual(self.voices(self.hourly), [VOICE])
         self.expect_forwarded(self.hourly, self.hourly_id)
+
+    def test_a_voice_of_another_key_is_a_permission_error(self) -> None:
+        self.assertEqual(self.speak(self.voice_key), SOUND)
+        self.expect_forwarded(self.voice_key, "voice")
+        with self.assertRaises(rimelabs_sdk.RimePermissionError):
+            self.speak(self.other_voice_key)
+        # The voice is in a message of the stream, which is not forwarded.
+        for seen in self.upstream.take():
+            self.assertEqual(seen.messages, [])
 
     def test_refusals_are_the_clients_own_errors(self) -> None:
         self.assertEqual(self.speak(self.hourly), SOUND)

@@ -16,6 +16,7 @@ from harness import SOUND
 from retries import LongWait, RetryTest
 from supertone import Supertone
 from supertone.errors import (
+    PaymentRequiredErrorResponse,
     SupertoneError,
     TooManyRequestsErrorResponse,
     UnauthorizedErrorResponse,
@@ -39,6 +40,13 @@ async def balance(_: web.Request) -> web.Response:
 
 class SupertoneClient(RetryTest):
     dialect = "supertone"
+    voice = VOICE
+    # One for each way to speak. Each pays for the text once.
+    quota_keys = [harness.ClientTest.new_key() for _ in range(3)]
+    extra_keys = {
+        f"quota-{number}": {"secret": key, "quota": f"{len(TEXT) + 1} characters/month"}
+        for number, key in enumerate(quota_keys)
+    }
     variable = "SUPERTONE_API_KEY"
     # The client retries no request unless its caller configures that.
     long_wait = LongWait(requests=1, retry_after=range(3000, 3601), should_retry=None)
@@ -103,6 +111,29 @@ class SupertoneClient(RetryTest):
                     self.assertNotIn(key, str(caught.exception))
                     self.expect_decision("refused", reason, status=status)
                     self.expect_nothing_forwarded()
+
+    def test_a_voice_of_another_key_is_the_clients_own_error(self) -> None:
+        for way in self.ways:
+            with self.way(way.__name__):
+                self.assertEqual(way(self.gateway, self.voice_key), SPOKEN)
+                self.expect_forwarded(self.voice_key, "voice")
+                with self.assertRaises(SupertoneError) as caught:
+                    way(self.gateway, self.other_voice_key)
+                self.assertEqual(caught.exception.status_code, 403)
+                self.expect_decision("refused", "voice_not_allowed", status=403)
+                self.expect_nothing_forwarded()
+
+    def test_an_exhausted_quota_is_the_clients_own_error(self) -> None:
+        for number, way in enumerate(self.ways):
+            with self.way(way.__name__):
+                key = self.quota_keys[number]
+                self.assertEqual(way(self.gateway, key), SPOKEN)
+                self.upstream.take()
+                with self.assertRaises(PaymentRequiredErrorResponse) as caught:
+                    way(self.gateway, key)
+                self.assertEqual(caught.exception.status_code, 402)
+                self.expect_failure("quota_exhausted", key_id=f"quota-{number}")
+                self.expect_nothing_forwarded()
 
     def test_an_exhausted_rate_is_an_error_soon(self) -> None:
         self.whole(self.gateway, self.hourly)

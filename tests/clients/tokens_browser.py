@@ -10,9 +10,12 @@ import base64
 import json
 import sys
 
+import cartesia
 import httpx
 import requests
 from aiohttp import web
+from cartesia_python import options as cartesia_options
+from cartesia_python import socket as cartesia_socket
 from deepgram import DeepgramClient
 from deepgram_python import SOCKET
 from deepgram_python import options as deepgram_options
@@ -66,9 +69,10 @@ class BrowserTest(MintTest):
     def mint(cls) -> str:
         raise NotImplementedError
 
-    def talk(self, target: str, protocols: str, message: str) -> dict:
+    def talk(self, target: str, protocols: str, message: str, end: str = "''") -> dict:
+        """What a page hears from `target`, to which it appends the expression `end`."""
         self.browser.open(f"{self.backend.url}/")
-        script = TALK.replace("URL_OF_SOCKET", json.dumps(self.gateway.ws_url + target))
+        script = TALK.replace("URL_OF_SOCKET", f"{json.dumps(self.gateway.ws_url + target)} + {end}")
         script = script.replace("PROTOCOLS(token)", protocols)
         script = script.replace("MESSAGE", json.dumps(message))
         return self.browser.run(f"({script.strip()})()")
@@ -92,6 +96,28 @@ class Deepgram(BrowserTest):
         message = json.dumps({"type": "Flush"})
         heard = self.talk(f"/v1/speak?{query}", "['bearer', token]", message)
         self.assertEqual(heard, {"protocol": "bearer", "bytes": len(SOUND)})
+        self.expect_arrived(self.tokens[-1])
+
+
+class Cartesia(BrowserTest):
+    dialect = "cartesia"
+
+    @classmethod
+    def routes(cls):
+        return [("GET", "/tts/websocket", cartesia_socket)]
+
+    @classmethod
+    def mint(cls) -> str:
+        with cartesia.Cartesia(**cartesia_options(cls.gateway, api_key=cls.minter)) as sdk:
+            return sdk.access_token.create(grants={"tts": True}, expires_in=60).token
+
+    def test_a_page_speaks(self) -> None:
+        asked = {"context_id": "c", "transcript": "Good morning.", "continue": False}
+        # Cartesia's page has the token in the URL and offers no subprotocol.
+        target = "/tts/websocket?cartesia_version=2025-04-16&access_token="
+        heard = self.talk(target, "[]", json.dumps(asked), "encodeURIComponent(token)")
+        self.assertEqual(heard["protocol"], "")
+        self.assertGreater(heard["bytes"], 0)
         self.expect_arrived(self.tokens[-1])
 
 
@@ -146,4 +172,4 @@ class Inworld(BrowserTest):
 
 
 if __name__ == "__main__":
-    sys.exit(harness.main(Deepgram, Inworld))
+    sys.exit(harness.main(Deepgram, Cartesia, Inworld))

@@ -227,7 +227,7 @@ fn requests_leave_no_secret() {
             "conflicting_credentials",
             "unknown_credential",
             "disabled_credential",
-            "insufficient_scope",
+            "no_rule",
             "unavailable",
             "deployment_key",
             "AuthFuture",

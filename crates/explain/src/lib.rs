@@ -2,7 +2,7 @@
 //! in the audit log, and shows each step and what to change.
 //!
 //! The decision is the library's own: the request goes through an `AuthLayer` with the dialect, the
-//! policy and the keys of the settings ([`trial`]). No secret is needed, because the verifier of that
+//! policy and the keys of the settings (`trial.rs`). No secret is needed, because the verifier of that
 //! layer answers with the key that the command line names.
 
 mod advice;

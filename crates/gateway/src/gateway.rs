@@ -205,17 +205,16 @@ impl Gateway {
         );
         let (keys, policy) = (layer.verifier().cloned(), layer.policy().clone());
         metrics.observe_policy(policy.clone());
+        let shared = config.tokens.shared_store(config.redis.as_ref());
+        let shared = shared.map_err(cannot("cannot share tokens with other replicas"))?;
         let verifier = match keys.clone() {
-            Some(keys) => config
-                .tokens
-                .verifier(keys, config.redis.as_ref())
-                .map(Some),
+            Some(keys) => config.tokens.verifier(keys, shared.clone()).map(Some),
             None => Ok(None),
         };
         let verifier = verifier.map_err(cannot("cannot start a thread that follows keys"))?;
         let layer = layer.map_verifier(|keys| {
             let verifier = verifier.unwrap_or_else(|| TokenKeys::without_tokens(keys));
-            config.minting.verifier(verifier)
+            config.minting.verifier(verifier, shared)
         });
         let layer = match config.audit.pepper {
             Some(pepper) => layer.with_pepper(pepper),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use voxgate::AuthLayer;
 use voxgate::env::{Environment, Mode, Settings};
 use voxgate::keys::TokenKeys;
-use voxgate::token::{Grant, TokenIssuer};
+use voxgate::token::{Grant, SpendToken, TokenIssuer};
 use voxgate::{AuditSink, ConfigError, Policy, Problem};
 use voxgate_mint::{
     IssuedToken, Issuer, MintLayer, Minting, NotIssued, SignatureVerifier, SignedRequests,
@@ -33,7 +33,9 @@ pub(crate) struct MintSettings {
 /// A layer that checks keys alone.
 #[cfg(test)]
 pub(crate) fn keys_alone(layer: AuthLayer) -> AuthLayer<Verifier> {
-    layer.map_verifier(|keys| MintSettings::default().verifier(TokenKeys::without_tokens(keys)))
+    layer.map_verifier(|keys| {
+        MintSettings::default().verifier(TokenKeys::without_tokens(keys), None)
+    })
 }
 
 impl MintSettings {
@@ -53,10 +55,20 @@ impl MintSettings {
         self.signed_hosts.is_some()
     }
 
-    /// Verifies what `keys` does, and signed requests.
-    pub(crate) fn verifier(&self, keys: TokenKeys) -> Verifier {
+    /// Verifies what `keys` does, and signed requests. Their nonces are used up in `shared`, too.
+    pub(crate) fn verifier(
+        &self,
+        keys: TokenKeys,
+        shared: Option<Arc<dyn SpendToken>>,
+    ) -> Verifier {
         let hosts = self.signed_hosts.clone();
-        let signed = hosts.map(|hosts| SignedRequests::new(keys.keys().clone(), hosts));
+        let signed = hosts.map(|hosts| {
+            let signed = SignedRequests::new(keys.keys().clone(), hosts);
+            match shared {
+                Some(shared) => signed.with_shared_nonces(shared),
+                None => signed,
+            }
+        });
         SignatureVerifier::new(keys, signed)
     }
 

@@ -12,7 +12,7 @@ use voxgate::env::{Environment, path_to_show};
 use voxgate::keys::TokenKeys;
 use voxgate::token::{
     Fetch, FetchRequest, IssuersFile, SigningKey, SpendToken, SpentTokens, TokenIssuer,
-    TokenVerifier,
+    TokenVerifier, TrustedIssuers,
 };
 use voxgate::{Problem, SharedKeyRing};
 use voxgate_limits_redis::RedisSettings;
@@ -44,12 +44,21 @@ pub(crate) struct TokenSettings {
     /// Signs tokens; `None` if there is no signing key.
     issuer: Option<TokenIssuer>,
     files: Option<KeyFiles>,
-    others: Option<IssuersFile>,
+    others: Option<Others>,
     single_use_max: usize,
     /// Whether a tunnel ends with its token.
     pub(crate) cut: bool,
     /// Whether the public keys are published.
     publishes: bool,
+}
+
+/// The file of other issuers.
+#[derive(Debug)]
+struct Others {
+    path: PathBuf,
+    /// What the path had when it was read.
+    bytes: Option<Vec<u8>>,
+    file: IssuersFile,
 }
 
 /// The files of the signing keys.
@@ -124,20 +133,15 @@ impl TokenSettings {
         });
         let others = path(ISSUERS_FILE).and_then(|path| {
             let own = issuer.as_ref().map(TokenIssuer::issuer);
-            match IssuersFile::load(&path, own) {
-                Ok(file) => Some(file),
-                Err(error) => {
-                    problems.extend(error.into_problems());
+            let bytes = fs::read(&path).ok();
+            match load_issuers(&path, own) {
+                Ok(file) => Some(Others { path, bytes, file }),
+                Err(wrong) => {
+                    problems.extend(wrong);
                     None
                 }
             }
         });
-        for file in others.iter().flat_map(IssuersFile::ca_files) {
-            if let Err(error) = tls::load_roots(Some(file)) {
-                let message = format!("ca_file {}: {error}", file.display());
-                problems.push(Problem::new(ISSUERS_FILE, message));
-            }
-        }
         Self {
             issuer,
             files,
@@ -163,8 +167,28 @@ impl TokenSettings {
         self.issuer.clone().filter(|_| self.publishes)
     }
 
-    /// Verifies keys, and the tokens of these settings. Starts the threads that follow the keys of
-    /// issuers.
+    /// What replicas share: which single-use tokens and signed requests were used. `None` without
+    /// Redis, or if there are no tokens.
+    ///
+    /// # Errors
+    ///
+    /// When a thread cannot be started.
+    pub(crate) fn shared_store(
+        &self,
+        redis: Option<&RedisSettings>,
+    ) -> io::Result<Option<Arc<dyn SpendToken>>> {
+        let has_tokens = self.issuer.is_some() || self.others.is_some();
+        match redis.filter(|_| has_tokens) {
+            Some(redis) => {
+                let shared = redis.spend_tokens().map_err(io::Error::other)?;
+                Ok(Some(Arc::new(shared)))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Verifies keys, and the tokens of these settings. Single-use tokens are used up in `shared`, or
+    /// in a store of this process. Starts the threads that follow the keys of issuers.
     ///
     /// # Errors
     ///
@@ -172,7 +196,7 @@ impl TokenSettings {
     pub(crate) fn verifier(
         self,
         keys: SharedKeyRing,
-        redis: Option<&RedisSettings>,
+        shared: Option<Arc<dyn SpendToken>>,
     ) -> io::Result<TokenKeys> {
         let Self {
             issuer,
@@ -190,18 +214,68 @@ impl TokenSettings {
             (None, _) => {}
         }
         let others = match others {
-            Some(file) => {
-                let fetch: Arc<Fetch> = Arc::new(fetch);
-                file.follow(&fetch)?
-            }
+            Some(others) => others.follow(issuer.as_ref(), &keys)?,
             None => Default::default(),
         };
         let verifier = TokenVerifier::with_issuers(issuer, others);
-        let spent: Arc<dyn SpendToken> = match redis {
-            Some(redis) => Arc::new(redis.spend_tokens().map_err(io::Error::other)?),
-            None => Arc::new(SpentTokens::new(single_use_max)),
-        };
+        let spent = shared.unwrap_or_else(|| Arc::new(SpentTokens::new(single_use_max)));
         Ok(TokenKeys::new(keys, verifier, spent))
+    }
+}
+
+/// Reads and validates the file of other issuers, and the CA bundles that it names.
+fn load_issuers(path: &Path, own: Option<&str>) -> Result<IssuersFile, Vec<Problem>> {
+    let file = IssuersFile::load(path, own);
+    let file = file.map_err(|error| error.into_problems().into_iter().collect::<Vec<_>>())?;
+    let wrong = file.ca_files().filter_map(|ca| {
+        let error = tls::load_roots(Some(ca)).err()?;
+        let message = format!("ca_file {}: {error}", ca.display());
+        Some(Problem::new(ISSUERS_FILE, message))
+    });
+    let wrong: Vec<Problem> = wrong.collect();
+    match wrong.is_empty() {
+        true => Ok(file),
+        false => Err(wrong),
+    }
+}
+
+impl Others {
+    /// Follows the keys of the issuers, and looks at the file every two seconds, until the keys of
+    /// callers are dropped.
+    fn follow(self, own: Option<&TokenIssuer>, keys: &SharedKeyRing) -> io::Result<TrustedIssuers> {
+        let Self { path, bytes, file } = self;
+        let (own, keys) = (own.cloned(), keys.downgrade());
+        let fetch: Arc<Fetch> = Arc::new(fetch);
+        let mut followed = file.follow(&fetch)?;
+        let trusted = followed.trusted();
+        let thread = thread::Builder::new().name("voxgate-issuers".to_owned());
+        thread.spawn(move || {
+            let mut last = bytes;
+            loop {
+                thread::sleep(LOOK_EVERY);
+                if keys.upgrade().is_none() {
+                    return;
+                }
+                let now = fs::read(&path).ok();
+                if now == last {
+                    continue;
+                }
+                last = now;
+                let loaded = load_issuers(&path, own.as_ref().map(TokenIssuer::issuer));
+                match loaded.map(|file| followed.replace(file)) {
+                    Ok(Ok(())) => tracing::info!("the file of token issuers changed"),
+                    Ok(Err(error)) => {
+                        tracing::error!(%error, "cannot start a thread; the last issuers stay in force");
+                    }
+                    Err(problems) => {
+                        for problem in problems {
+                            tracing::error!(%problem, "the last issuers stay in force");
+                        }
+                    }
+                }
+            }
+        })?;
+        Ok(trusted)
     }
 }
 

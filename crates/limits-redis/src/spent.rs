@@ -30,7 +30,7 @@ const MAX_WAITING: usize = 1024;
 /// How long to wait before the next connection. Meanwhile, single-use tokens are refused at once.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Single-use tokens that all replicas together accept once.
+/// Single-use tokens, and nonces of signed requests, that all replicas together accept once.
 ///
 /// A thread talks to Redis. An answer takes two seconds at most: one to connect, one to ask.
 #[derive(Clone)]

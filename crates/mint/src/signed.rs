@@ -7,12 +7,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use voxgate::token::{SingleUse, SpendToken, Spending, TokenError};
 use voxgate::{
     Denial, DenialKind, Principal, RawCredential, SharedKeyRing, Verdict, Verify, VerifyOutcome,
 };
@@ -27,6 +29,11 @@ const MAX_NONCES: usize = 65_536;
 const MAX_NONCES_OF_KEY: usize = 8_192;
 /// `Retry-After` when there is no room for another nonce.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// `Retry-After` when the shared store does not answer.
+const RETRY_STORE_AFTER: Duration = Duration::from_secs(1);
+
+/// The verdict on a signed request whose nonce other replicas may have seen.
+type SharedVerdict = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 /// The parameters of a signature.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,6 +94,14 @@ impl<'a> Signature<'a> {
         humantime::parse_rfc3339(&text).ok()
     }
 
+    /// Its nonce, for a store that replicas share.
+    fn as_single_use(&self, now: SystemTime) -> SingleUse {
+        let id = digest(&["IW1 nonce", self.api_key, self.nonce]);
+        // The time of a signature is at most one skew ahead, and it is accepted for one more. The
+        // clocks of replicas differ by less than another.
+        SingleUse::from_digest(id, now + 3 * SKEW)
+    }
+
     /// Whether it was made with this secret for this host.
     fn is_of(&self, secret: &str, host: &str) -> bool {
         let expected = sign(secret, [self.date_time, host, METHOD, self.nonce]);
@@ -117,6 +132,8 @@ pub struct SignedRequests {
     keys: SharedKeyRing,
     hosts: Vec<String>,
     nonces: Mutex<Nonces>,
+    /// The nonces that all replicas have seen.
+    shared: Option<Arc<dyn SpendToken>>,
     /// Nonces of signatures before this time are not known: this process did not see them.
     since: SystemTime,
 }
@@ -132,18 +149,37 @@ impl SignedRequests {
             keys,
             hosts,
             nonces: Mutex::default(),
+            shared: None,
             // The time of a signature has whole seconds.
             since: UNIX_EPOCH + Duration::from_secs(since.as_secs()),
         }
     }
 
-    /// The key that signed, or why the request is refused.
-    ///
-    /// # Errors
-    ///
-    /// The denial for the record; the caller learns only that its key is invalid.
-    pub fn verify(&self, parameters: &[u8], now: SystemTime) -> Verdict {
-        self.check(parameters, now, true)
+    /// Uses up nonces in `shared` too, so that a request counts once for all replicas that share it,
+    /// and after a restart. If it does not answer, signed requests are refused.
+    #[must_use]
+    pub fn with_shared_nonces(mut self, shared: Arc<dyn SpendToken>) -> Self {
+        self.shared = Some(shared);
+        self.since = UNIX_EPOCH;
+        self
+    }
+
+    /// The key that signed, or why the request is refused: the denial is for the record, and the
+    /// caller learns only that its key is invalid. The answer comes at once, unless nonces are shared.
+    pub fn verify(&self, parameters: &[u8], now: SystemTime) -> VerifyOutcome<SharedVerdict> {
+        let principal = match self.check(parameters, now, true) {
+            Ok(principal) => principal,
+            refused => return VerifyOutcome::Ready(refused),
+        };
+        let (Some(shared), Some(signature)) = (&self.shared, Signature::parse(parameters)) else {
+            return VerifyOutcome::Ready(Ok(principal));
+        };
+        match shared.spend(&signature.as_single_use(now)) {
+            Spending::Done(used) => VerifyOutcome::Ready(first(used, principal)),
+            Spending::Pending(used) => {
+                VerifyOutcome::Pending(Box::pin(async move { first(used.await, principal) }))
+            }
+        }
     }
 
     /// The same for a request that was accepted and has waited since: its nonce is used, by itself.
@@ -212,6 +248,16 @@ impl fmt::Debug for SignedRequests {
     }
 }
 
+/// Whether a shared store says that a nonce is used for the first time.
+fn first(used: Result<(), TokenError>, principal: Principal) -> Verdict {
+    let denial = match used {
+        Ok(()) => return Ok(principal),
+        Err(TokenError::AlreadyUsed) => Denial::new(DenialKind::ReplayedSignature),
+        Err(_) => Denial::unavailable(RETRY_STORE_AFTER),
+    };
+    Err(denial.with_principal(principal))
+}
+
 /// The nonces that were used, for as long as their signatures could be sent again.
 #[derive(Default)]
 struct Nonces {
@@ -268,21 +314,26 @@ impl Nonces {
 }
 
 fn hash(parts: &[&str]) -> Hash {
+    let mut first = Hash::default();
+    first.copy_from_slice(&digest(parts)[..16]);
+    first
+}
+
+/// The SHA-256 of these parts, each with its length, so that they do not run together.
+fn digest(parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part);
     }
-    let mut first = Hash::default();
-    first.copy_from_slice(&hasher.finalize()[..16]);
-    first
+    hasher.finalize().into()
 }
 
 /// A verifier that checks signed requests itself, and passes every other credential on.
 #[derive(Clone, Debug)]
 pub struct SignatureVerifier<V> {
     inner: V,
-    signed: Option<std::sync::Arc<SignedRequests>>,
+    signed: Option<Arc<SignedRequests>>,
 }
 
 impl<V> SignatureVerifier<V> {
@@ -291,7 +342,7 @@ impl<V> SignatureVerifier<V> {
     pub fn new(inner: V, signed: Option<SignedRequests>) -> Self {
         Self {
             inner,
-            signed: signed.map(std::sync::Arc::new),
+            signed: signed.map(Arc::new),
         }
     }
 
@@ -302,8 +353,12 @@ impl<V> SignatureVerifier<V> {
     }
 }
 
-impl<V: Verify> Verify for SignatureVerifier<V> {
-    type Future = V::Future;
+impl<V> Verify for SignatureVerifier<V>
+where
+    V: Verify,
+    V::Future: Send + 'static,
+{
+    type Future = SharedVerdict;
 
     fn verify(&self, credential: RawCredential<'_>) -> VerifyOutcome<Self::Future> {
         self.verify_at(credential, SystemTime::now())
@@ -315,12 +370,12 @@ impl<V: Verify> Verify for SignatureVerifier<V> {
         now: SystemTime,
     ) -> VerifyOutcome<Self::Future> {
         if !credential.is_signature() {
-            return self.inner.verify_at(credential, now);
+            return boxed(self.inner.verify_at(credential, now));
         }
-        VerifyOutcome::Ready(match &self.signed {
+        match &self.signed {
             Some(signed) => signed.verify(credential.expose(), now),
-            None => Err(Denial::unknown_credential()),
-        })
+            None => VerifyOutcome::Ready(Err(Denial::unknown_credential())),
+        }
     }
 
     fn verify_again(
@@ -329,7 +384,7 @@ impl<V: Verify> Verify for SignatureVerifier<V> {
         accepted: &Principal,
     ) -> VerifyOutcome<Self::Future> {
         if !credential.is_signature() {
-            return self.inner.verify_again(credential, accepted);
+            return boxed(self.inner.verify_again(credential, accepted));
         }
         VerifyOutcome::Ready(match &self.signed {
             Some(signed) => signed.verify_again(credential.expose(), SystemTime::now()),
@@ -343,6 +398,17 @@ impl<V: Verify> Verify for SignatureVerifier<V> {
 
     fn needs_policy(&self) -> bool {
         self.inner.needs_policy()
+    }
+}
+
+/// An outcome whose verdict, if it takes time, is boxed. Verdicts at once cost nothing.
+fn boxed<F>(outcome: VerifyOutcome<F>) -> VerifyOutcome<SharedVerdict>
+where
+    F: Future<Output = Verdict> + Send + 'static,
+{
+    match outcome {
+        VerifyOutcome::Ready(verdict) => VerifyOutcome::Ready(verdict),
+        VerifyOutcome::Pending(verdict) => VerifyOutcome::Pending(Box::pin(verdict)),
     }
 }
 

@@ -61,7 +61,57 @@ struct RawFile {
     others: BTreeMap<String, toml::Value>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// The issuers of a file that may change.
+pub struct FollowedIssuers {
+    trusted: TrustedIssuers,
+    running: Vec<(RawIssuer, Arc<TrustedIssuer>)>,
+    fetch: Arc<Fetch>,
+}
+
+impl FollowedIssuers {
+    /// The issuers. They change with [`replace`](Self::replace).
+    #[must_use]
+    pub fn trusted(&self) -> TrustedIssuers {
+        self.trusted.clone()
+    }
+
+    /// Accepts the tokens of these issuers from now on, and of no others. An issuer whose table is
+    /// the same goes on; one whose keys are in the same place keeps them until they are read again.
+    ///
+    /// # Errors
+    ///
+    /// If a thread cannot be started. Then the last issuers stay in force.
+    pub fn replace(&mut self, file: IssuersFile) -> std::io::Result<()> {
+        let next = file.issuers.into_iter().map(|configured| {
+            let same = |(raw, _): &&(RawIssuer, _)| *raw == configured.raw;
+            if let Some((raw, issuer)) = self.running.iter().find(same) {
+                return Ok((raw.clone(), Arc::clone(issuer)));
+            }
+            let last = self.running.iter();
+            let last = last.map(|(raw, issuer)| (raw, &**issuer));
+            let last = last
+                .filter(|(raw, _)| raw.has_keys_of(&configured.raw))
+                .map(|(_, issuer)| issuer)
+                .next();
+            configured.start(&self.fetch, last)
+        });
+        let next = next.collect::<std::io::Result<Vec<_>>>()?;
+        let issuers = next.iter().map(|(_, issuer)| Arc::clone(issuer));
+        self.trusted.replace(issuers);
+        self.running = next;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for FollowedIssuers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("FollowedIssuers")
+            .field(&self.trusted)
+            .finish()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawIssuer {
     name: String,
@@ -163,37 +213,62 @@ impl IssuersFile {
     /// # Errors
     ///
     /// If a thread cannot be started.
-    pub fn follow(self, fetch: &Arc<Fetch>) -> std::io::Result<TrustedIssuers> {
-        let issuers = self.issuers.into_iter().map(|configured| {
-            let Configured {
-                raw,
-                mapping,
-                source,
-                keys,
-            } = configured;
-            let (wake, woken) = std::sync::mpsc::sync_channel(1);
-            let mut issuer = TrustedIssuer::new(&raw.name, &raw.issuer, raw.audiences, mapping)
-                .on_unknown_key(move || {
-                    // A full channel means that the thread is asked already.
-                    _ = wake.try_send(());
-                });
-            if let Some(seconds) = raw.max_life_seconds {
-                issuer = issuer.with_max_life(Duration::from_secs(seconds));
-            }
-            let issuer = Arc::new(issuer);
-            if let Some(keys) = keys {
-                issuer.replace_keys(keys);
-            }
-            follow(&issuer, source, Arc::clone(fetch), woken)?;
-            Ok(issuer)
-        });
-        Ok(TrustedIssuers::new(
-            issuers.collect::<std::io::Result<Vec<_>>>()?,
-        ))
+    pub fn follow(self, fetch: &Arc<Fetch>) -> std::io::Result<FollowedIssuers> {
+        let mut followed = FollowedIssuers {
+            trusted: TrustedIssuers::default(),
+            running: Vec::new(),
+            fetch: Arc::clone(fetch),
+        };
+        followed.replace(self)?;
+        Ok(followed)
+    }
+}
+
+impl Configured {
+    /// Starts to follow the keys. Until they are read, those of `last` are in force.
+    fn start(
+        self,
+        fetch: &Arc<Fetch>,
+        last: Option<&TrustedIssuer>,
+    ) -> std::io::Result<(RawIssuer, Arc<TrustedIssuer>)> {
+        let Self {
+            raw,
+            mapping,
+            source,
+            keys,
+        } = self;
+        let (wake, woken) = std::sync::mpsc::sync_channel(1);
+        let audiences = raw.audiences.iter().map(|audience| &**audience);
+        let mut issuer = TrustedIssuer::new(&raw.name, &raw.issuer, audiences, mapping)
+            .on_unknown_key(move || {
+                // A full channel means that the thread is asked already.
+                _ = wake.try_send(());
+            });
+        if let Some(seconds) = raw.max_life_seconds {
+            issuer = issuer.with_max_life(Duration::from_secs(seconds));
+        }
+        let issuer = Arc::new(issuer);
+        match (keys, last) {
+            (Some(keys), _) => issuer.replace_keys(keys),
+            (None, Some(last)) => issuer.take_keys_of(last),
+            (None, None) => {}
+        }
+        follow(&issuer, source, Arc::clone(fetch), woken)?;
+        Ok((raw, issuer))
     }
 }
 
 impl RawIssuer {
+    /// Whether the keys of both are in the same place.
+    fn has_keys_of(&self, other: &Self) -> bool {
+        let place = |raw: &Self| {
+            let urls = (raw.issuer.clone(), raw.jwks_url.clone());
+            (urls, raw.ca_file.clone(), raw.bearer_file.clone())
+        };
+        let is_mounted = self.jwks_file.is_some() || other.jwks_file.is_some();
+        !is_mounted && place(self) == place(other)
+    }
+
     fn check(self, wrong: &mut Vec<String>) -> Option<Configured> {
         let before = wrong.len();
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);

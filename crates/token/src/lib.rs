@@ -27,7 +27,7 @@ mod verifier;
 
 pub use self::error::TokenError;
 pub use self::issuer::{Grant, IssuedToken, NotIssued, TokenIssuer};
-pub use self::issuers_file::IssuersFile;
+pub use self::issuers_file::{FollowedIssuers, IssuersFile};
 pub use self::key_set::{InvalidKeySet, KeySet};
 pub use self::refresh::{Fetch, FetchRequest};
 pub use self::signing_key::{InvalidSigningKey, SigningKey};

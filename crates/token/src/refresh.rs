@@ -161,7 +161,8 @@ fn run(issuer: &Weak<TrustedIssuer>, source: &KeySource, fetch: &Fetch, woken: &
         };
         match woken.recv_timeout(pause) {
             Ok(()) => {
-                let cool_down = COOL_DOWN.min(source.interval());
+                // Tokens with unknown keys do not delay the next try after a failure.
+                let cool_down = COOL_DOWN.min(pause);
                 thread::sleep(cool_down.saturating_sub(since.elapsed()));
                 // What was asked meanwhile is answered by this fetch.
                 while woken.try_recv().is_ok() {}

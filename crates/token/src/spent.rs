@@ -23,6 +23,18 @@ pub struct SingleUse {
 }
 
 impl SingleUse {
+    /// Something else that counts once, such as the nonce of a signed request, in a store that other
+    /// processes share. Its `id` is a digest that includes its kind. A [`SpentTokens`] refuses it,
+    /// because it does not know what was used before its start.
+    #[must_use]
+    pub fn from_digest(id: [u8; 32], until: SystemTime) -> Self {
+        Self {
+            id,
+            issued: None,
+            until,
+        }
+    }
+
     pub(crate) fn new(issuer: &str, jti: &str, until: SystemTime) -> Self {
         let text = format!("{issuer}\0{jti}");
         let mut id = [0; 32];

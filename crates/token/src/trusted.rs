@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde_json::{Map, Value};
 use voxgate_core::principal::{Account, KeyKind, Principal, Scope};
 use voxgate_limits::Limits;
@@ -18,7 +18,17 @@ const MAX_SUBJECT_BYTES: usize = 255;
 
 /// The issuers whose tokens are accepted, beside Voxgate itself. Cloning shares it.
 #[derive(Clone, Default)]
-pub struct TrustedIssuers(Arc<[Arc<TrustedIssuer>]>);
+pub struct TrustedIssuers(Arc<ArcSwap<List>>);
+
+#[derive(Default)]
+struct List {
+    issuers: Box<[Arc<TrustedIssuer>]>,
+    /// The epochs of these issuers begin here, so that no two lists have the same epoch.
+    first_epoch: u64,
+}
+
+/// More than the keys of a list ever change.
+const EPOCHS_OF_A_LIST: u64 = 1 << 32;
 
 /// One issuer, its keys, and what its claims mean here.
 pub struct TrustedIssuer {
@@ -95,6 +105,11 @@ impl TrustedIssuer {
     pub fn replace_keys(&self, keys: KeySet) {
         self.keys.store(Some(Arc::new(keys)));
         self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Takes the keys of `other`, which has the same ones.
+    pub(crate) fn take_keys_of(&self, other: &Self) {
+        self.keys.store(other.keys.load_full());
     }
 
     /// The first part of the ids of its principals.
@@ -212,30 +227,52 @@ impl TrustedIssuers {
     /// These issuers. If two have the same `iss`, the first one counts.
     #[must_use]
     pub fn new(issuers: impl IntoIterator<Item = Arc<TrustedIssuer>>) -> Self {
-        Self(issuers.into_iter().collect())
+        let list = List {
+            issuers: issuers.into_iter().collect(),
+            first_epoch: 0,
+        };
+        Self(Arc::new(ArcSwap::from_pointee(list)))
     }
 
-    /// Every issuer.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
-        self.0.iter()
+    /// Replaces all issuers. Tokens of those that are no longer there are refused from now on, also
+    /// those that were verified before.
+    pub fn replace(&self, issuers: impl IntoIterator<Item = Arc<TrustedIssuer>>) {
+        let issuers: Box<[_]> = issuers.into_iter().collect();
+        self.0.rcu(|last| List {
+            issuers: issuers.clone(),
+            first_epoch: last.first_epoch.wrapping_add(EPOCHS_OF_A_LIST),
+        });
+    }
+
+    /// Every issuer, as of now.
+    pub fn iter(&self) -> impl Iterator<Item = Arc<TrustedIssuer>> {
+        let issuers: Vec<_> = self.0.load().issuers.iter().cloned().collect();
+        issuers.into_iter()
     }
 
     /// Whether there is no issuer.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.load().issuers.is_empty()
     }
 
-    pub(crate) fn find(&self, issuer: &str) -> Option<&TrustedIssuer> {
-        let mut issuers = self.0.iter().map(|trusted| &**trusted);
-        issuers.find(|trusted| *trusted.issuer == *issuer)
+    pub(crate) fn find(&self, issuer: &str) -> Option<Arc<TrustedIssuer>> {
+        let list = self.0.load();
+        let found = list
+            .issuers
+            .iter()
+            .find(|trusted| *trusted.issuer == *issuer);
+        found.cloned()
     }
 
+    /// Changes with the issuers and with the keys of each.
     pub(crate) fn epoch(&self) -> u64 {
-        let epochs = self.0.iter();
-        epochs
+        let list = self.0.load();
+        let epochs = list.issuers.iter();
+        let changes: u64 = epochs
             .map(|issuer| issuer.epoch.load(Ordering::Acquire))
-            .sum()
+            .sum();
+        list.first_epoch.wrapping_add(changes)
     }
 }
 

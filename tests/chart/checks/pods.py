@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from objects import OURS, Pod, containers, env, of_kind, pods
 
-from . import pod_security
+from . import pod_security, secrets
 
 PREFIX = "app.kubernetes.io/name"
 
@@ -22,12 +22,14 @@ def hardened(objects: list[dict]) -> list[str]:
     """Rules beyond `restricted` for the chart's containers and pods."""
     found = []
     for pod in pods(objects):
+        assigned = secrets.assigned(pod.spec)
         own = pod.labels.get(PREFIX) is not None
         found += [f"{pod.name}: {why}" for why in _of_pod(pod.spec) if own]
         for container in containers(pod.spec):
             if container["name"] == OURS or own:
                 found += [
-                    f"{pod.name}, {container['name']}: {why}" for why in _of_container(container)
+                    f"{pod.name}, {container['name']}: {why}"
+                    for why in _of_container(container, assigned)
                 ]
     return found
 
@@ -37,11 +39,11 @@ def _of_pod(spec: dict):
         yield "mounts a token"
     if spec.get("enableServiceLinks") is not False:
         yield "has service links, which are VOXGATE_ variables"
-    if spec.get("securityContext", {}).get("fsGroup") != 65532:
-        yield "cannot read secrets of mode 0440"
+    if spec.get("securityContext", {}).get("fsGroup", 65532) != 65532:
+        yield "has a group that is not the gateway's"
 
 
-def _of_container(container: dict):
+def _of_container(container: dict, assigned: bool):
     if not container.get("resources", {}).get("requests"):
         yield "requests no resources"
     context = container.get("securityContext", {})
@@ -49,7 +51,7 @@ def _of_container(container: dict):
         return  # a user's container, from `extraContainers`
     if context.get("readOnlyRootFilesystem") is not True:
         yield "can write to its root"
-    if (context.get("runAsUser"), context.get("runAsGroup")) != (65532, 65532):
+    if not assigned and (context.get("runAsUser"), context.get("runAsGroup")) != (65532, 65532):
         yield "does not run as 65532"
     image = container["image"]
     if "@sha256:" not in image and ":" not in image.rsplit("/", 1)[-1]:

@@ -70,8 +70,8 @@ def _references(objects: list[dict]) -> Iterator[Reference]:
         match each["kind"]:
             case "HorizontalPodAutoscaler":
                 yield source, spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"]
-            case "MutatingAdmissionPolicyBinding":
-                yield source, "MutatingAdmissionPolicy", spec["policyName"]
+            case "MutatingAdmissionPolicyBinding" | "ValidatingAdmissionPolicyBinding":
+                yield source, each["kind"].removesuffix("Binding"), spec["policyName"]
             case "Ingress":
                 for rule in spec["rules"]:
                     for path in rule["http"]["paths"]:

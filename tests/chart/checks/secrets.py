@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from objects import containers, gateways, of_kind, pods
+from objects import containers, gateways, pods
 
 
 def mounted(objects: list[dict]) -> list[str]:
@@ -24,7 +24,7 @@ def mounted(objects: list[dict]) -> list[str]:
                 for mount in _mounts(each)
                 if mount["name"] == volume
             ]
-            if mode == 0o440 and not group:
+            if mode == 0o440 and not group and not assigned(pod.spec):
                 problems.append(f"{pod.name}: {volume} is 0440, and there is no fsGroup to read it")
             elif mode == 0o444 and len(users) != 1:
                 problems.append(f"{pod.name}: {volume} is 0444 and mounted by {users}")
@@ -47,6 +47,12 @@ def mounted(objects: list[dict]) -> list[str]:
     return problems
 
 
+def assigned(spec: dict) -> bool:
+    """Whether the cluster assigns user, group and fsGroup, as OpenShift does if a pod sets none."""
+    contexts = [each.get("securityContext", {}) for each in (spec, *containers(spec))]
+    return not any("runAsUser" in each or "runAsGroup" in each for each in contexts)
+
+
 def _mounts(container: dict) -> list[dict]:
     return container.get("volumeMounts", [])
 
@@ -54,13 +60,12 @@ def _mounts(container: dict) -> list[dict]:
 def unhashed(objects: list[dict]) -> list[str]:
     """A pod has the checksum of the configuration, and no checksum of keys."""
     problems = []
-    policies = of_kind(objects, "MutatingAdmissionPolicy")
     for pod in gateways(objects):
         checksums = [
             key for key in pod.metadata.get("annotations", {}) if key.startswith("checksum/")
         ]
-        # A changed policy does not change pods. The name is unique in a parent chart.
-        expected = [] if policies else ["checksum/voxgate-config"]
+        # The name is unique in a parent chart.
+        expected = ["checksum/voxgate-config"]
         if checksums != expected:
             problems.append(f"{pod.name} has the checksums {checksums}")
     return problems

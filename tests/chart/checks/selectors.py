@@ -45,15 +45,19 @@ def ports(objects: list[dict]) -> list[str]:
         for port in pod.gateway()["ports"]
     }
     names = set(ports)
+    alone = bool(of_kind(objects, "Deployment")) and all(
+        pod.gateway() in pod.spec["containers"] for pod in gateways(objects)
+    )
     for service in of_kind(objects, "Service"):
-        # Endpoints did not always resolve the names of a sidecar's ports (kubernetes#128850).
+        # By name, so that an update can change a number. Endpoints did not always resolve the names of a sidecar's ports (kubernetes#128850).
         targets = [port["targetPort"] for port in service["spec"]["ports"]]
         problems += [
-            f"{name(service)} goes to port {target}, which is not a port number of a container"
+            f"{name(service)} goes to port {target}, which is not a port of the gateway"
             for target in targets
-            if target not in ports.values()
+            if target not in (names if alone else ports.values())
         ]
-        if {ports["voxgate"], ports["voxgate-admin"]} <= set(targets):
+        served = {ports.get(target, target) for target in targets}
+        if {ports["voxgate"], ports["voxgate-admin"]} <= served:
             problems.append(f"{name(service)} serves clients and metrics")
     for monitor in of_kind(objects, "ServiceMonitor"):
         services = [

@@ -33,8 +33,8 @@ FAULTS: tuple[Fault, ...] = (
     (
         pods.hardened,
         "standalone",
-        lambda o: drop(spec(o)["securityContext"], "fsGroup"),
-        "cannot read secrets",
+        lambda o: spec(o)["securityContext"].update(fsGroup=1000),
+        "not the gateway's",
     ),
     (pods.hardened, "standalone", lambda o: drop(first(o), "resources"), "requests no resources"),
     (

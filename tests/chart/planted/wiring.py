@@ -40,7 +40,7 @@ FAULTS: tuple[Fault, ...] = (
         selectors.ports,
         "standalone",
         lambda o: get(o, "Service")["spec"]["ports"].append(
-            {"name": "m", "targetPort": 8081}
+            {"name": "m", "targetPort": "voxgate-admin"}
         ),
         "clients and metrics",
     ),

@@ -19,6 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::policy::SharedPolicy;
+use voxgate::token::TokenError;
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
 use voxgate_tls::ServerTls;
 use voxgate_usage::UsageBook;
@@ -45,6 +46,7 @@ pub(crate) struct Metrics {
     content_refusals: Family<ReasonLabel, Counter>,
     tokens_made: Counter,
     tokens_refused: Family<ReasonLabel, Counter>,
+    token_verdicts: Family<ReasonLabel, Counter>,
     rejections: RejectionCounts,
     preconfigured_exposed: Gauge,
     last_used: Family<KeyLabel, Gauge>,
@@ -62,6 +64,26 @@ pub(crate) struct Metrics {
     audit_log: AuditLogMetrics,
 }
 
+/// The reason of a token that was accepted, as in records.
+const TOKEN_ACCEPTED: &str = "ok";
+/// Why accepted requests for a token get none.
+const REFUSED_TOKEN_REQUESTS: [DenialKind; 5] = [
+    DenialKind::InvalidTokenRequest,
+    DenialKind::TokenCannotMint,
+    DenialKind::InsufficientScope,
+    DenialKind::MissingCredential,
+    DenialKind::ExpiredCredential,
+];
+
+/// What a decision says about the token of the request. `None` without a token, and if something
+/// other than the token is refused.
+fn token_verdict(decision: &Decision<'_>) -> Option<&'static str> {
+    match decision.denial {
+        Some(denial) => denial.token_error(),
+        None => (decision.auth_method == Some(AuthMethod::Jwt)).then_some(TOKEN_ACCEPTED),
+    }
+}
+
 impl Metrics {
     /// `log_lost` returns how many log lines were lost so far. `audit` is `None` in the demo, which
     /// only shows records. `sinks` are the audit sinks.
@@ -74,7 +96,9 @@ impl Metrics {
         let in_flight = Gauge::default();
         let upstream_errors = Family::<ReasonLabel, Counter>::default();
         let content_refusals = Family::<ReasonLabel, Counter>::default();
-        let (tokens_made, tokens_refused) = (Counter::default(), Family::default());
+        let tokens_made = Counter::default();
+        let tokens_refused = Family::<ReasonLabel, Counter>::default();
+        let token_verdicts = Family::<ReasonLabel, Counter>::default();
         let rejections = RejectionCounts::default();
         let preconfigured_exposed = Gauge::default();
         let last_used = Family::<KeyLabel, Gauge>::default();
@@ -108,6 +132,16 @@ impl Metrics {
             });
         }
 
+        for kind in REFUSED_TOKEN_REQUESTS {
+            let _ = tokens_refused.get_or_create(&ReasonLabel {
+                reason: kind.as_str(),
+            });
+        }
+        let reasons = TokenError::ALL.iter().map(|error| error.as_str());
+        for reason in reasons.chain([TOKEN_ACCEPTED]) {
+            let _ = token_verdicts.get_or_create(&ReasonLabel { reason });
+        }
+
         let mut registry = Registry::with_prefix("voxgate");
         registry.register(
             "decisions",
@@ -138,6 +172,11 @@ impl Metrics {
             "token_requests_refused",
             "Accepted requests for a token that got none",
             tokens_refused.clone(),
+        );
+        registry.register(
+            "token_verdicts",
+            "Short-lived tokens that callers presented, by why they were refused",
+            token_verdicts.clone(),
         );
         rejections.register(&mut registry);
         registry.register(
@@ -191,6 +230,7 @@ impl Metrics {
             content_refusals,
             tokens_made,
             tokens_refused,
+            token_verdicts,
             rejections,
             preconfigured_exposed,
             last_used,
@@ -311,6 +351,11 @@ impl Metrics {
         );
         self.count(labels, is_used.then_some(decision.time));
         self.limits.decided(decision);
+        if let Some(reason) = token_verdict(decision) {
+            self.token_verdicts
+                .get_or_create(&ReasonLabel { reason })
+                .inc();
+        }
         if decision.denial.is_none() {
             self.in_flight.inc();
         }
@@ -345,11 +390,7 @@ impl Metrics {
             let is_upstreams =
                 failure == DenialKind::NoUpstream || failure.status().is_server_error();
             let family = match failure {
-                DenialKind::InvalidTokenRequest
-                | DenialKind::TokenCannotMint
-                | DenialKind::InsufficientScope
-                | DenialKind::MissingCredential
-                | DenialKind::ExpiredCredential => &self.tokens_refused,
+                kind if REFUSED_TOKEN_REQUESTS.contains(&kind) => &self.tokens_refused,
                 _ if is_upstreams => &self.upstream_errors,
                 // The content of the request was refused, after its head had been accepted.
                 _ => &self.content_refusals,

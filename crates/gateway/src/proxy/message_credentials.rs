@@ -20,6 +20,16 @@ pub(crate) fn credential_format(dialect: Dialect) -> Option<CredentialFormat> {
     }
 }
 
+/// Whether the server of Rime's engine answers this request's WebSocket in protobuf: it agrees on
+/// the first offer that it knows.
+pub(super) fn answers_in_binary<B>(request: &Request<B>) -> bool {
+    let offers = request.headers().get(SEC_WEBSOCKET_PROTOCOL);
+    let offers = offers.and_then(|offers| offers.to_str().ok());
+    let mut offers = offers.into_iter().flat_map(|offers| offers.split(','));
+    let recognized = offers.find(|offer| offer.trim().starts_with("rime.v1."));
+    recognized.is_some_and(|offer| offer.trim() == RIME_BINARY)
+}
+
 /// The values that the credentials of a message have in the vendor's header. ElevenLabs'
 /// `authorization` may begin with the scheme `Bearer`; its header has none.
 pub(crate) fn header_values(
@@ -65,10 +75,6 @@ impl MessageCredentials {
             accepted.caller.auth_method(),
             AuthMethod::ApiKey | AuthMethod::Jwt
         );
-        let offers = request.headers().get(SEC_WEBSOCKET_PROTOCOL);
-        let offers = offers.and_then(|offers| offers.to_str().ok());
-        let mut offers = offers.into_iter().flat_map(|offers| offers.split(','));
-        let recognized = offers.find(|offer| offer.trim().starts_with("rime.v1."));
         Some(Self {
             format: credential_format(dialect)?,
             dialect,
@@ -79,7 +85,7 @@ impl MessageCredentials {
             is_first_judged,
             // An engine with an offline licence requires a value, and does not look at it.
             in_place: (is_first_judged && !has_deployment_key).then_some(""),
-            binary: recognized.is_some_and(|offer| offer.trim() == RIME_BINARY),
+            binary: answers_in_binary(request),
             request_id: accepted.request_id().to_string(),
         })
     }

@@ -51,7 +51,7 @@ impl Upgrade {
             .filter(|_| asked)?;
         let credentials =
             MessageCredentials::of(request, accepted, held.is_some(), has_deployment_key);
-        let spoken = SpokenMessages::of(request);
+        let spoken = SpokenMessages::of(request, accepted);
         let is_read = credentials.is_some() || spoken.is_some();
         let inspection = is_read.then(|| {
             let mut inspection = Inspection::new();

@@ -115,6 +115,81 @@ fn signed(secret: &str, host: &str, time: SystemTime, nonce: &str) -> String {
     format!("ApiKey=abc,DateTime={date_time},Nonce={nonce},Signature={signature}")
 }
 
+fn at_once<F>(outcome: VerifyOutcome<F>) -> Verdict {
+    match outcome {
+        VerifyOutcome::Ready(verdict) => verdict,
+        VerifyOutcome::Pending(_) => panic!("not at once"),
+    }
+}
+
+/// A store that replicas share, which answers later, or not at all.
+#[derive(Default)]
+struct Shared {
+    used: Mutex<HashMap<[u8; 32], SystemTime>>,
+    is_away: std::sync::atomic::AtomicBool,
+}
+
+impl SpendToken for Shared {
+    fn spend(&self, token: &SingleUse) -> Spending {
+        let used = match self.is_away.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Err(TokenError::StoreUnavailable),
+            false => match self.used.lock().unwrap().insert(token.id, token.until) {
+                Some(_) => Err(TokenError::AlreadyUsed),
+                None => Ok(()),
+            },
+        };
+        Spending::Pending(Box::pin(std::future::ready(used)))
+    }
+}
+
+#[tokio::test]
+async fn replicas_that_share_nonces_accept_a_request_once_also_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let shared = Arc::new(Shared::default());
+    let replica = || {
+        SignedRequests::new(keys(folder.path(), false), vec![HOST.to_owned()])
+            .with_shared_nonces(shared.clone())
+    };
+    let now = SystemTime::now();
+    let ask = async |replica: &SignedRequests, parameters: &str| {
+        let verdict = match replica.verify(parameters.as_bytes(), now) {
+            VerifyOutcome::Ready(verdict) => verdict,
+            VerifyOutcome::Pending(verdict) => verdict.await,
+        };
+        match verdict {
+            Ok(principal) => principal.id().to_owned(),
+            Err(denial) => denial.kind().as_str().to_owned(),
+        }
+    };
+    let secret = "test-secret-test-secret";
+    let before = now - Duration::from_secs(299);
+    let request = signed(secret, HOST, before, "0123456789a");
+    let (one, other) = (replica(), replica());
+    assert_eq!(ask(&one, &request).await, "ivr");
+    for replica in [&one, &other, &replica()] {
+        assert_eq!(ask(replica, &request).await, "replayed_signature");
+    }
+    // It is remembered for as long as the signature could be accepted, whatever its time says.
+    let until = *shared
+        .used
+        .lock()
+        .unwrap()
+        .values()
+        .next()
+        .expect("a nonce");
+    assert!(until >= now + 2 * SKEW);
+    // A signature that is wrong asks no store.
+    let wrong = signed("guess", HOST, now, "0123456789b");
+    assert_eq!(ask(&other, &wrong).await, "invalid_signature");
+    assert_eq!(shared.used.lock().unwrap().len(), 1);
+    // Without an answer, nothing is accepted.
+    shared
+        .is_away
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let next = signed(secret, HOST, now, "0123456789c");
+    assert_eq!(ask(&other, &next).await, DenialKind::Unavailable.as_str());
+}
+
 #[test]
 fn a_request_counts_once_and_within_five_minutes_for_a_known_host() {
     let folder = tempfile::tempdir().expect("a directory");
@@ -123,7 +198,7 @@ fn a_request_counts_once_and_within_five_minutes_for_a_known_host() {
     // As if the process ran for long.
     requests.since = now - Duration::from_secs(86_400);
     let secret = "test-secret-test-secret";
-    let outcome = |parameters: &str| match requests.verify(parameters.as_bytes(), now) {
+    let outcome = |parameters: &str| match at_once(requests.verify(parameters.as_bytes(), now)) {
         Ok(principal) => principal.id().to_owned(),
         Err(denial) => denial.kind().as_str().to_owned(),
     };
@@ -185,9 +260,9 @@ fn a_request_that_waited_has_used_its_nonce_itself() {
     let now = requests.since + Duration::from_secs(1);
     let parameters = signed("test-secret-test-secret", HOST, now, "0123456789a");
     let parameters = parameters.as_bytes();
-    assert!(requests.verify(parameters, now).is_ok());
+    assert!(at_once(requests.verify(parameters, now)).is_ok());
     assert!(requests.verify_again(parameters, now).is_ok());
-    assert!(requests.verify(parameters, now).is_err());
+    assert!(at_once(requests.verify(parameters, now)).is_err());
     // Its key may have been revoked meanwhile.
     let revocation = voxgate::keys::Revocation::new("ivr", None).expect("an id");
     requests.keys.revoke(&[revocation]);
@@ -202,7 +277,7 @@ fn a_signature_from_before_the_start_is_refused_because_its_nonce_may_be_used() 
     let before = requests.since - Duration::from_secs(1);
     let parameters = signed("test-secret-test-secret", HOST, before, "0123456789a");
     let refused = requests.verify(parameters.as_bytes(), SystemTime::now());
-    let denial = refused.expect_err("stale");
+    let denial = at_once(refused).expect_err("stale");
     assert_eq!(denial.kind(), DenialKind::StaleSignature);
     assert_eq!(
         denial.principal().map(|owner| owner.id().to_owned()),
@@ -216,9 +291,7 @@ fn a_disabled_key_signs_nothing() {
     let requests = SignedRequests::new(keys(folder.path(), true), vec![HOST.to_owned()]);
     let now = requests.since + Duration::from_secs(1);
     let parameters = signed("test-secret-test-secret", HOST, now, "0123456789a");
-    let refused = requests
-        .verify(parameters.as_bytes(), now)
-        .expect_err("disabled");
+    let refused = at_once(requests.verify(parameters.as_bytes(), now)).expect_err("disabled");
     assert_eq!(refused.kind(), DenialKind::DisabledCredential);
     let verifier = SignatureVerifier::new(keys(folder.path(), false), None);
     let signature = RawCredential::signature(parameters.as_bytes());

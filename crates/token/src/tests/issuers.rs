@@ -50,7 +50,7 @@ fn verifier(
 ) -> TokenVerifier {
     let file = IssuersFile::parse(FILE, "issuers.toml", Some("voxgate")).expect("a valid file");
     let fetch: Arc<Fetch> = Arc::new(move |request: &FetchRequest<'_>| fetch(request.url));
-    TokenVerifier::with_issuers(None, file.follow(&fetch).expect("a thread"))
+    TokenVerifier::with_issuers(None, file.follow(&fetch).expect("a thread").trusted())
 }
 
 /// The documents of an issuer with this key.
@@ -181,7 +181,8 @@ fn a_mounted_key_set_is_followed_and_a_bad_one_is_not() {
     let text = format!("{FILE}\njwks_file = {:?}\n", path.display().to_string());
     let file = IssuersFile::parse(&text, "issuers.toml", None).expect("a valid file");
     let fetch: Arc<Fetch> = Arc::new(|_: &FetchRequest<'_>| Err("not used".to_owned()));
-    let verifier = TokenVerifier::with_issuers(None, file.follow(&fetch).expect("a thread"));
+    let verifier =
+        TokenVerifier::with_issuers(None, file.follow(&fetch).expect("a thread").trusted());
     let (old, new) = (signed(ED25519, &claims()), signed(P256, &claims()));
     verifier.verify(old.as_bytes()).expect("accepted at once");
     std::fs::write(&path, "{}").expect("a file");
@@ -259,4 +260,45 @@ tier = "x"
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_changed_file_comes_into_force_and_keeps_the_keys_that_are_known() {
+    let other = FILE
+        .replace("idp.example", "other.example")
+        .replace("\"idp\"", "\"other\"");
+    let parse = |text: &str| IssuersFile::parse(text, "issuers.toml", None).expect("a valid file");
+    let is_away = Arc::new(AtomicUsize::new(0));
+    let fetch: Arc<Fetch> = Arc::new({
+        let is_away = Arc::clone(&is_away);
+        move |request: &FetchRequest<'_>| match is_away.load(Ordering::Relaxed) {
+            0 => idp(request.url, ED25519),
+            _ => Err("down".to_owned()),
+        }
+    });
+    let mut followed = parse(FILE).follow(&fetch).expect("a thread");
+    let verifier = TokenVerifier::with_issuers(None, followed.trusted());
+    let token = signed(ED25519, &claims());
+    assert!(verdict(&verifier, &token).is_ok());
+    is_away.store(1, Ordering::Relaxed);
+    // The same table goes on, beside another one.
+    let issuer = followed.trusted().iter().next().expect("an issuer");
+    let both = parse(&format!("{FILE}{other}"));
+    followed.replace(both).expect("a thread");
+    let same = followed.trusted().iter().next().expect("an issuer");
+    assert!(Arc::ptr_eq(&issuer, &same));
+    assert!(verifier.verify(token.as_bytes()).is_ok());
+    // Another audience counts at once, for a token that was verified before, too. The issuer does
+    // not answer, and its keys are known.
+    let narrow = FILE.replace("\"voxgate\", \"tts\"", "\"voxgate\"");
+    followed.replace(parse(&narrow)).expect("a thread");
+    let refused = verifier.verify(token.as_bytes()).expect_err("an audience");
+    assert_eq!(refused, TokenError::WrongAudience);
+    // An issuer that is gone is unknown.
+    followed.replace(parse(&other)).expect("a thread");
+    let refused = verifier.verify(token.as_bytes()).expect_err("an issuer");
+    assert_eq!(refused, TokenError::UnknownIssuer);
+    followed.replace(parse(FILE)).expect("a thread");
+    let refused = verifier.verify(token.as_bytes()).expect_err("keys");
+    assert_eq!(refused, TokenError::IssuerUnavailable);
 }

@@ -155,3 +155,68 @@ async fn each_message_of_a_websocket_may_name_an_allowed_voice_only() {
     let mut socket = open(&gateway, "/waves/v1/tts/live", &free).await;
     assert!(speak(&mut socket, "other").await.is_text());
 }
+
+/// Random texts in three contexts of one WebSocket, each message in up to four frames that are cut
+/// anywhere, also within a character: what is counted is what the client sent.
+#[tokio::test]
+async fn characters_of_fragmented_messages_in_contexts_are_those_that_the_client_sent() {
+    use proptest::strategy::{Strategy as _, ValueTree as _};
+    use proptest::test_runner::TestRunner;
+
+    let (seen, upstream) = engine().await;
+    let mut keys = NamedTempFile::new().unwrap();
+    write!(
+        keys,
+        "[[key]]\nid = \"limited\"\nsecret = \"{KEY}\"\nvoices = [\"1071\"]\n"
+    )
+    .unwrap();
+    let gateway = Program::gateway(upstream)
+        .var("VOXGATE_DIALECT", "kugel")
+        .var("VOXGATE_KEYS_FILE", keys.path())
+        .start();
+    let bearer = format!("Bearer {KEY}");
+    let headers = [("authorization", bearer.as_str())];
+    let mut socket = open(&gateway, "/ws/tts/multi", &headers).await;
+    let mut runner = TestRunner::deterministic();
+    let cases = (
+        proptest::collection::vec(proptest::char::any(), 0..40),
+        0..3_usize,
+        proptest::collection::vec(proptest::prelude::any::<proptest::sample::Index>(), 0..4),
+    );
+    let mut characters = 0;
+    let mut sent = Vec::new();
+    for number in 0..300 {
+        let (text, context, cuts) = cases.new_tree(&mut runner).unwrap().current();
+        characters += text.len() as u64;
+        let text: String = text.into_iter().collect();
+        let mut message = serde_json::json!({"text": text, "context_id": context.to_string()});
+        if number < 3 {
+            // Each context names its voice once.
+            message["context_id"] = number.to_string().into();
+            message["voice_settings"] = serde_json::json!({"voice_id": 1071});
+        }
+        let message = message.to_string();
+        let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(message.len())).collect();
+        ends.extend([0, message.len()]);
+        ends.sort_unstable();
+        let last = ends.len() - 2;
+        for (part, ends) in ends.windows(2).enumerate() {
+            let kind = if part == 0 {
+                Data::Text
+            } else {
+                Data::Continue
+            };
+            let bytes = message.as_bytes()[ends[0]..ends[1]].to_vec();
+            let frame = Frame::message(bytes, OpCode::Data(kind), part == last);
+            socket.send(Message::Frame(frame)).await.unwrap();
+        }
+        let heard = next(&mut socket).await.into_text().unwrap();
+        assert_eq!(heard.as_str(), message);
+        sent.push(message);
+    }
+    socket.close(None).await.unwrap();
+    let completion = completions(&gateway, 1).await.remove(0);
+    assert_eq!(completion["characters"], characters);
+    assert_eq!(completion["unmetered"], Value::Null);
+    assert_eq!(seen.all()[1..], sent);
+}

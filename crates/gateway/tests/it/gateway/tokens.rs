@@ -326,6 +326,33 @@ async fn a_token_that_a_gateway_makes_is_accepted_by_its_replicas() {
 }
 
 #[tokio::test]
+async fn without_a_signing_key_replicas_and_a_restarted_gateway_refuse_a_token_with_a_warning() {
+    let place = Place::new();
+    let upstream = upstream().await;
+    let start = || {
+        Program::gateway(upstream)
+            .var("VOXGATE_LIMIT_AUTH_FAILURES", "0")
+            .var("VOXGATE_DIALECT", "bearer")
+            .var("VOXGATE_KEYS_FILE", place.path("keys.toml"))
+            .var("VOXGATE_TOKEN_MINT", "on")
+            .start()
+    };
+    let (one, other) = (start(), start());
+    one.wait_for_log("signed with a key that exists only in this process");
+    let (_, made) = mint(&one, KEY, "{}").await;
+    let token = made["access_token"].as_str().unwrap();
+    assert_eq!(ask(&one, token).await.0, 200);
+    assert_eq!(ask(&other, token).await.0, 401);
+    drop(one);
+    let restarted = start();
+    assert_eq!(ask(&restarted, token).await.0, 401);
+    for gateway in [&other, &restarted] {
+        let refused = gateway.wait_for_record("refusal", |record| record["outcome"] == "refused");
+        assert_eq!(refused["token_error"], "unknown_key");
+    }
+}
+
+#[tokio::test]
 async fn tokens_are_made_with_the_signing_key_of_now() {
     let place = Place::new();
     let upstream = upstream().await;
