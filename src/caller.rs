@@ -11,6 +11,8 @@ pub enum AuthMethod {
     ApiKey,
     /// The caller presented a token (JWT), and it was verified.
     Jwt,
+    /// The caller has proved to have the certificate of a key, and presented no other credential.
+    Certificate,
     /// A deployment key is preconfigured, and the caller's credential was not read.
     DeploymentKey,
     /// The operator made this method and path public.
@@ -24,6 +26,7 @@ impl AuthMethod {
         match self {
             Self::ApiKey => "api_key",
             Self::Jwt => "jwt",
+            Self::Certificate => "certificate",
             Self::DeploymentKey => "deployment_key",
             Self::Public => "public",
         }

@@ -79,7 +79,10 @@ pub mod verify;
 mod websocket;
 
 pub use self::audit::{AuditRecord, AuditSink, TracingSink};
-pub use self::auth::{Auth, AuthBody, AuthFuture, AuthLayer, PeerAddr, Tunnel};
+pub use self::auth::{
+    Auth, AuthBody, AuthFuture, AuthLayer, ClientAddr, ClientCertificate, ClientRequestId,
+    PeerAddr, Tunnel,
+};
 #[cfg(feature = "speech")]
 #[cfg_attr(docsrs, doc(cfg(feature = "speech")))]
 pub use self::auth::{

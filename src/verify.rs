@@ -70,6 +70,13 @@ pub trait Verify {
         self.verify(credential)
     }
 
+    /// Finds the owner of a client certificate by one of its names. TLS has verified the certificate.
+    /// `None` if this verifier knows no certificates, as by default.
+    fn verify_certificate(&self, name: &str, now: SystemTime) -> Option<Verdict> {
+        let _ = (name, now);
+        None
+    }
+
     /// Whether it knows a principal with restrictions, which needs a policy. The layer warns if it
     /// has none. A verifier that cannot tell answers `false`, as it does by default.
     fn needs_policy(&self) -> bool {

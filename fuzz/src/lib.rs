@@ -13,6 +13,7 @@ mod model;
 #[path = "../../tests/it/properties/strip.rs"]
 mod strip;
 
+pub mod client_address;
 pub mod forwarding;
 pub mod random;
 pub mod screen;

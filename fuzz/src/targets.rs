@@ -7,6 +7,7 @@ use http::header::{AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderName, HeaderValue, Request, Uri};
 use voxgate::Dialect;
 
+pub use crate::client_address::{client_address, proxy_protocol};
 use crate::door::{Answer, Door, KEY, PAIR};
 pub use crate::forwarding::forwarding;
 pub use crate::screen::screen;

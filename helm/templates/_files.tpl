@@ -14,6 +14,8 @@ that changes. */}}
   (dict "name" "deployment-key" "variable" (include "voxgate.deploymentVariable" $) "secret" .deploymentKey.existingSecret "key" .deploymentKey.secretKey)
   (dict "name" "tls-cert" "variable" "VOXGATE_TLS_CERT_FILE" "secret" .tls.existingSecret "key" .tls.certificateKey)
   (dict "name" "tls-key" "variable" "VOXGATE_TLS_KEY_FILE" "secret" .tls.existingSecret "key" .tls.privateKeyKey)
+  (dict "name" "tls-client-ca" "variable" "VOXGATE_TLS_CLIENT_CA_FILE" "configMap" .tls.clientCaConfigMap "key" .tls.clientCaConfigMapKey)
+  (dict "name" "tls-client-crl" "variable" "VOXGATE_TLS_CLIENT_CRL_FILE" "configMap" .tls.clientCrlConfigMap "key" .tls.clientCrlConfigMapKey)
   (dict "name" "policy" "variable" "VOXGATE_POLICY_FILE" "configMap" (include "voxgate.policyConfigMap" $) "key" .policy.configMapKey)
   (dict "name" "audit-key" "variable" "VOXGATE_AUDIT_SIGNING_KEY_FILE" "secret" .audit.signingKey.existingSecret "key" .audit.signingKey.secretKey)
   (dict "name" "audit-pepper" "variable" "VOXGATE_AUDIT_PEPPER_FILE" "secret" .audit.pepper.existingSecret "key" .audit.pepper.secretKey)

@@ -1,6 +1,6 @@
 //! A record that waits to be written: copied from the request, but not formatted yet.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,8 +18,8 @@ use crate::speech::SpeechMeter;
 const TOKEN_PREFIX: &str = "vxg_";
 const MASKED: &str = "***";
 /// Maximum number of bytes that are kept of each untrusted text.
-pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256, 128];
-pub(super) const TEXTS: usize = 9;
+pub(super) const LIMITS: [usize; TEXTS] = [32, 512, 256, 255, 256, 55, 32, 256, 128, 128];
+pub(super) const TEXTS: usize = 10;
 
 /// The untrusted texts of a decision, in the order in which they are stored.
 #[derive(Clone, Copy)]
@@ -32,6 +32,7 @@ pub(super) enum Text {
     TraceParent,
     RuleMethod,
     RulePath,
+    ClientRequestId,
     RequiredScope,
 }
 
@@ -86,6 +87,7 @@ pub(super) struct DecisionFacts {
     pub(super) queued: Option<Duration>,
     pub(super) status: Option<u16>,
     pub(super) peer: Option<SocketAddr>,
+    pub(super) client: Option<IpAddr>,
     pub(super) version: Version,
     pub(super) credential: Option<CredentialFingerprint>,
     /// The start of this record's text in the text of the batch, and the length of each part.
@@ -191,6 +193,7 @@ impl DecisionFacts {
             queued: decision.queued,
             status: decision.status.map(|status| status.as_u16()),
             peer: decision.peer,
+            client: decision.client,
             version: decision.version,
             credential: decision.credential,
             texts: text.len(),
@@ -214,6 +217,7 @@ impl DecisionFacts {
         );
         facts.keep(Text::RuleMethod, rule_method.map(str::as_bytes), text);
         facts.keep(Text::RulePath, rule_path.map(str::as_bytes), text);
+        facts.keep(Text::ClientRequestId, decision.client_request_id, text);
         let required_scope = decision.required_scope.map(str::as_bytes);
         facts.keep(Text::RequiredScope, required_scope, text);
         facts

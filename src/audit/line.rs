@@ -124,6 +124,9 @@ fn write_start(object: &mut Object<'_>, start: &Start) {
 fn write_rejected(object: &mut Object<'_>, rejected: &Rejected) {
     object.literal("reason", rejected.reason);
     object.word("peer", rejected.peer);
+    if let Some(client) = rejected.client {
+        object.word("client", client);
+    }
     object.number("bytes_received", rejected.bytes_received);
     if rejected.omitted > 0 {
         object.number("omitted", rejected.omitted);
@@ -221,6 +224,17 @@ fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], 
     if let Some(peer) = facts.peer {
         object.address("peer", peer);
     }
+    if let Some(client) = facts.client {
+        object.word("client", client);
+    }
+    write_text(
+        object,
+        "client_request_id",
+        facts,
+        Text::ClientRequestId,
+        texts,
+        1,
+    );
     write_text(object, "host", facts, Text::Host, texts, share);
     write_text(object, "method", facts, Text::Method, texts, 1);
     write_text(object, "path", facts, Text::Path, texts, share);

@@ -58,6 +58,8 @@ fn decision<'a>(method: &'a Method, path: &'a str) -> Decision<'a> {
         http_method: method,
         path,
         peer: None,
+        client: None,
+        client_request_id: None,
         user_agent: None,
         host: None,
         query: None,
@@ -84,6 +86,8 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
         denial: Some(&denial),
         status: Some(StatusCode::FORBIDDEN),
         peer: Some(([127, 0, 0, 1], 80).into()),
+        client: Some([203, 0, 113, 7].into()),
+        client_request_id: Some(b"theirs \"1\""),
         user_agent: Some(b"curl"),
         host: Some(b"tts"),
         query: Some(QueryNames::of("speaker=cove&hunter2&api_key=hunter2")),
@@ -110,6 +114,7 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
              \"request_id\":\"ID\",\"trace_parent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\",\
              \"dialect\":\"rime\",\"key_id\":\"ivr\",\"account\":\"acme\",\"label\":\"IVR, \\\"production\\\"\",\
              \"scopes\":\"a b\",\"rule\":\"POST /v1/*\",\"required_scope\":\"tts:synthesize\",\"cred_fp\":\"{fingerprint}\",\"peer\":\"127.0.0.1:80\",\
+             \"client\":\"203.0.113.7\",\"client_request_id\":\"theirs \\\"1\\\"\",\
              \"host\":\"tts\",\"method\":\"POST\",\"path\":\"/v1/rime-tts\",\
              \"query_names\":\"speaker&*&api_key\",\"user_agent\":\"curl\",\"protocol\":\"HTTP/1.1\"}}"
         )
@@ -183,6 +188,7 @@ fn other_records_match_the_schema() {
     let rejected = |omitted| Rejected {
         time,
         peer: ([192, 0, 2, 1], 80).into(),
+        client: None,
         reason: "malformed",
         bytes_received: 12,
         omitted,

@@ -14,7 +14,7 @@ mod queue;
 mod receipt;
 mod tracing;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -179,6 +179,8 @@ pub struct Rejected {
     pub time: SystemTime,
     /// The address of the other end of the connection.
     pub peer: SocketAddr,
+    /// The address of the client, if a load balancer named another one.
+    pub client: Option<IpAddr>,
     /// The reason, in one word.
     pub reason: &'static str,
     /// The number of bytes that had been received on the connection.
@@ -222,8 +224,12 @@ pub struct Decision<'a> {
     pub http_method: &'a Method,
     /// The request's path as received, without its query. Untrusted.
     pub path: &'a str,
-    /// The address of the client, if the server supplies it.
+    /// The address of the other end of the connection, if the server supplies it.
     pub peer: Option<SocketAddr>,
+    /// The address of the client, if the server supplies it: behind a trusted proxy, not the peer's.
+    pub client: Option<IpAddr>,
+    /// The identifier that a trusted proxy gave the request. Untrusted.
+    pub client_request_id: Option<&'a [u8]>,
     /// The request's `User-Agent`. Untrusted, and not always UTF-8.
     pub user_agent: Option<&'a [u8]>,
     /// The host that the request names. Untrusted.

@@ -14,6 +14,7 @@ pub const AUDIT_TARGET: &str = "voxgate::audit";
 const MAX_PATH_BYTES: usize = 512;
 const MAX_TOKEN_BYTES: usize = 128;
 const MAX_USER_AGENT_BYTES: usize = 256;
+const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// Emits each record as one event on [`AUDIT_TARGET`], with one field per fact.
 ///
@@ -104,6 +105,8 @@ fn emit_decision(decision: &Decision<'_>) {
         http_method = %decision.http_method,
         path = untrusted(decision.path.as_bytes(), MAX_PATH_BYTES),
         peer = decision.peer.map(display),
+        client = decision.client.map(display),
+        client_request_id = decision.client_request_id.map(|bytes| untrusted(bytes, MAX_REQUEST_ID_BYTES)),
         credential = decision.credential.map(display),
         user_agent = decision.user_agent.map(|bytes| untrusted(bytes, MAX_USER_AGENT_BYTES)),
     );
@@ -130,12 +133,13 @@ fn emit_rejected(rejected: &Rejected) {
     let time = timestamp(rejected.time);
     let Rejected {
         peer,
+        client,
         reason,
         bytes_received,
         omitted,
         ..
     } = rejected;
-    info!(target: AUDIT_TARGET, event = "rejected", time, reason, %peer, bytes_received, omitted);
+    info!(target: AUDIT_TARGET, event = "rejected", time, reason, %peer, client = client.map(display), bytes_received, omitted);
 }
 
 fn microseconds(duration: Duration) -> u64 {

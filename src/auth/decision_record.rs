@@ -14,7 +14,7 @@ use crate::rate_limit::Refused;
 
 use super::pipeline::Pipeline;
 use super::record_texts::RecordTexts;
-use super::request_start::PeerAddr;
+use super::request_start::ClientAddr;
 use super::stages::DecisionContext;
 
 impl<V> Pipeline<V> {
@@ -55,7 +55,12 @@ impl<V> Pipeline<V> {
             status: refused.map(|(_, status)| status),
             http_method: &texts.method,
             path: &texts.path,
-            peer: (self.peer)(request.extensions()).map(|peer| PeerAddr(peer).canonical()),
+            peer: self.peer(request.extensions()),
+            client: request
+                .extensions()
+                .get::<ClientAddr>()
+                .map(|client| client.0.to_canonical()),
+            client_request_id: texts.client_request_id.as_deref(),
             user_agent: texts.user_agent.as_deref(),
             host: texts.host.as_deref(),
             query: texts.query.as_deref().map(QueryNames::of),

@@ -131,8 +131,10 @@ impl<V> AuthLayer<V> {
         self.with(|pipeline| pipeline.request_validation = request_validation)
     }
 
-    /// Sets how the client's address is found, for audit records and for the limit on failed
-    /// authentications. By default it is the [`PeerAddr`] in the request's extensions.
+    /// Sets how the address of the other end of the connection is found, for audit records. By default
+    /// it is the [`PeerAddr`] in the request's extensions. The limit on failed authentications and the
+    /// addresses that a key may be used from concern the same address, unless the extensions have a
+    /// [`ClientAddr`](crate::ClientAddr).
     #[must_use]
     pub fn with_peer_address(self, find: fn(&Extensions) -> Option<SocketAddr>) -> Self {
         self.with(|pipeline| pipeline.peer = find)

@@ -1,6 +1,6 @@
 //! The path of a request, from its arrival to a recorded decision.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::rate_limit::Limiter;
 use crate::request_validation::RequestValidation;
 use crate::verify::Verify;
 
-use super::request_start::RequestStart;
+use super::request_start::{ClientAddr, PeerAddr, RequestStart};
 #[cfg(feature = "speech")]
 use super::speech::Inspecting;
 use super::stages::{Admission, Admitted, Authenticated, Authentication, Authorized, Denied};
@@ -72,6 +72,25 @@ pub(super) enum Progress<F> {
 }
 
 impl<V> Pipeline<V> {
+    /// The other end of the connection.
+    pub(super) fn peer(&self, extensions: &Extensions) -> Option<SocketAddr> {
+        (self.peer)(extensions).map(|peer| PeerAddr(peer).canonical())
+    }
+
+    /// The client: behind a trusted proxy, another address than the peer's.
+    pub(super) fn client(&self, extensions: &Extensions) -> Option<IpAddr> {
+        let named = extensions
+            .get::<ClientAddr>()
+            .map(|client| client.0.to_canonical());
+        named.or_else(|| self.peer(extensions).map(|peer| peer.ip()))
+    }
+
+    /// Whether the connection is that of a proxy, which sends the requests of many clients on it.
+    pub(super) fn is_proxied(&self, extensions: &Extensions) -> bool {
+        let peer = self.peer(extensions).map(|peer| peer.ip());
+        peer != self.client(extensions)
+    }
+
     /// Whether names in bodies and messages are checked later.
     pub(super) fn reads_bodies(&self) -> bool {
         #[cfg(feature = "speech")]

@@ -10,6 +10,8 @@ use crate::audit::QueryNames;
 use crate::dialect::{Dialect, PresentedCredentials, Search, may_be_copied};
 use crate::keys::find_token;
 
+use super::request_start::ClientRequestId;
+
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What a client wrote. A copy of a credential that the request presents, and every token of ours,
@@ -22,6 +24,8 @@ pub(super) struct RecordTexts<'a> {
     pub(super) host: Option<Cow<'a, [u8]>>,
     pub(super) user_agent: Option<Cow<'a, [u8]>>,
     pub(super) trace_parent: Option<&'a str>,
+    /// The identifier that a proxy gave the request.
+    pub(super) client_request_id: Option<Cow<'a, [u8]>>,
 }
 
 impl<'a> RecordTexts<'a> {
@@ -71,13 +75,21 @@ impl<'a> RecordTexts<'a> {
             host: bytes(HOST).or_else(authority).map(Cow::Borrowed),
             user_agent: bytes(USER_AGENT).map(Cow::Borrowed),
             trace_parent: bytes(TRACE_PARENT).and_then(trace_parent),
+            client_request_id: request
+                .extensions()
+                .get::<ClientRequestId>()
+                .map(|id| Cow::Borrowed(id.0.as_bytes())),
         }
     }
 
     fn any(&self, is_copied: &dyn Fn(&[u8]) -> bool) -> bool {
         let query = self.query.as_deref().map(QueryNames::of);
         let mut names = query.into_iter().flat_map(|query| query.iter());
-        let bytes = [self.host.as_deref(), self.user_agent.as_deref()];
+        let bytes = [
+            self.host.as_deref(),
+            self.user_agent.as_deref(),
+            self.client_request_id.as_deref(),
+        ];
         is_copied(self.path.as_bytes())
             || bytes.into_iter().flatten().any(is_copied)
             || names.any(|name| is_copied(name.as_bytes()))
@@ -112,6 +124,7 @@ impl<'a> RecordTexts<'a> {
             query: self.query.map(names),
             host: self.host.map(mask),
             user_agent: self.user_agent.map(mask),
+            client_request_id: self.client_request_id.map(mask),
             trace_parent: self.trace_parent.filter(|id| mask_text(id) == *id),
         }
     }

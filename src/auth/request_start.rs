@@ -1,11 +1,15 @@
 //! The start of a request: its time, its identifier, and the address of its sender.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use http::Extensions;
+use http::{Extensions, HeaderValue};
 
+use voxgate_core::denial::{Denial, DenialKind};
 use voxgate_core::request_id::RequestId;
+
+use crate::verify::{Verdict, Verify};
 
 use super::clock;
 
@@ -48,6 +52,76 @@ impl PeerAddr {
         extensions.get::<Self>().map(|peer| peer.0)
     }
 }
+
+/// The address of the client, if it is not the other end of the connection: a proxy that the server
+/// trusts named it. A server puts it into the request's extensions. Limits on failed authentications
+/// and the addresses that a key may be used from concern this address; without it, the peer's.
+///
+/// # Deployment caveat
+///
+/// Never take it from a header of a client that is no trusted proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddr(pub IpAddr);
+
+/// The identifier that a trusted proxy gave the request, for its audit record. A server puts it into
+/// the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRequestId(pub HeaderValue);
+
+/// The certificate that the client has proved to have. A server that has verified it puts it into the
+/// request's extensions. It is the credential of a request that presents no other.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    names: Arc<[Box<str>]>,
+    not_after: SystemTime,
+}
+
+impl ClientCertificate {
+    /// A certificate with these names, which is valid until this moment. A name is a URI, such as a SPIFFE
+    /// ID, or a DNS name in lower case.
+    #[must_use]
+    pub fn new(names: impl IntoIterator<Item = String>, not_after: SystemTime) -> Self {
+        let names = names.into_iter().map(String::into_boxed_str);
+        Self {
+            names: names.collect(),
+            not_after,
+        }
+    }
+
+    /// The key of the certificate. It counts no longer than the certificate. `None` if the verifier
+    /// knows no certificates.
+    pub(super) fn verdict(&self, verifier: &impl Verify, now: SystemTime) -> Option<Verdict> {
+        let mut owner: Option<Verdict> = None;
+        for name in &*self.names {
+            let found = verifier.verify_certificate(name, now)?;
+            let known = |verdict: &Verdict| match verdict {
+                Ok(principal) => Some(principal.id().to_owned()),
+                Err(denial) => denial
+                    .principal()
+                    .map(|principal| principal.id().to_owned()),
+            };
+            match (&owner, known(&found)) {
+                (_, None) => {}
+                (Some(before), Some(id)) if known(before) != Some(id.clone()) => {
+                    return Some(Err(DenialKind::ConflictingCredentials.into()));
+                }
+                _ => owner = Some(found),
+            }
+        }
+        let verdict = owner.unwrap_or_else(|| Err(Denial::unknown_credential()));
+        Some(verdict.map(|principal| {
+            let mut validity = principal.validity();
+            let ends = self.not_after + Duration::from_secs(1);
+            validity.expires = Some(validity.expires.map_or(ends, |expires| expires.min(ends)));
+            principal.with_validity(validity)
+        }))
+    }
+}
+
+/// Has the layer refuse a request before its credential is read, in the words of its vendor and on
+/// record. A layer outside of it puts this into the request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefuseAs(pub DenialKind);
 
 #[cfg(test)]
 mod tests {

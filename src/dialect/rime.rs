@@ -127,6 +127,8 @@ fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
         | Kind::InvalidToken => "invalid api key",
         Kind::QuotaExhausted => "invalid subscription",
         Kind::InsufficientScope
+        | Kind::AddressNotAllowed
+        | Kind::OriginNotAllowed
         | Kind::VoiceNotAllowed
         | Kind::VoiceNotSeen
         | Kind::ModelNotAllowed

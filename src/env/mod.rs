@@ -20,7 +20,7 @@
 //! | `INWORLD_API_KEY` | Key that the TTS server requires, in the dialect `inworld` | |
 //! | `INWORLD_API_KEY_FILE` | File that contains `INWORLD_API_KEY` | |
 //! | `VOXGATE_POLICY_FILE` | Policy file; its rules are checked before the rules of the dialect | |
-//! | `VOXGATE_PUBLIC` | Methods and exact paths that need no key, such as `GET /health`, separated by commas | |
+//! | `VOXGATE_PUBLIC` | Methods and exact paths that need no key, such as `GET /health`, separated by commas; a path for `OPTIONS` may end in `/*` | |
 //! | `VOXGATE_LIMIT_RATE` | Default rate for keys without their own: `50/s`, `600/min` or `10000/h` | |
 //! | `VOXGATE_LIMIT_BURST` | Requests of one key that may start at once before the default rate applies | the number in the rate |
 //! | `VOXGATE_LIMIT_CONCURRENCY` | Default number of requests and tunnels in flight, for keys without their own | |

@@ -88,7 +88,7 @@ fn with_public(mut policy: Policy, public: Option<&str>, problems: &mut Vec<Prob
             }
             _ => problems.push(Problem::new(
                 format!("VOXGATE_PUBLIC, entry {}", index + 1),
-                "must be a method and one exact path, such as GET /health",
+                "must be a method and one exact path, such as GET /health; only a path for OPTIONS may end in /*",
             )),
         }
     }
@@ -96,6 +96,14 @@ fn with_public(mut policy: Policy, public: Option<&str>, problems: &mut Vec<Prob
 }
 
 fn is_exact(method: &str, path: &str) -> bool {
+    let path = match method {
+        // For preflights, which have no credential and change nothing.
+        "OPTIONS" => path
+            .strip_suffix('*')
+            .filter(|path| path.ends_with('/'))
+            .unwrap_or(path),
+        _ => path,
+    };
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"*{}?#%;\\".contains(&byte);
     let strange = |segment: &str| matches!(segment, "." | "..");
     let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());

@@ -144,7 +144,8 @@ pub const SETTINGS: &[Setting] = &[
         POLICY,
         "VOXGATE_PUBLIC",
         "ROUTES",
-        "Methods and exact paths that need no key, such as `GET /health`, separated by commas",
+        "Methods and exact paths that need no key, such as `GET /health`, separated by commas; a path for \
+         `OPTIONS` may end in `/*`",
     ),
     Setting::new(
         LIMITS,

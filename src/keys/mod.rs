@@ -4,6 +4,7 @@
 //! [changed](RingChange). A [`KeysFile`] is the content of a keys file, and [`generate_key`] makes a
 //! token.
 
+mod certificate;
 mod change;
 mod file;
 mod key;

@@ -18,6 +18,7 @@ use crate::principal::{KeyState, Principal};
 use crate::secret::{Digest, RawCredential};
 use crate::verify::{Verdict, Verify, VerifyOutcome};
 
+use super::certificate;
 use super::file::KeysFile;
 use super::key::Key;
 use super::revocation::{Revocation, RevocationEffect};
@@ -126,7 +127,7 @@ impl KeyRing {
     /// ```toml
     /// [[key]]
     /// id = "ivr-prod"                  # stands in every audit record
-    /// sha256 = "9f86d081884c7d65…"     # or secret = "…"
+    /// sha256 = "9f86d081884c7d65…"     # or secret = "…", or certificate = "spiffe://…"
     /// # All that follows is optional.
     /// label = "IVR, production"
     /// scopes = ["tts:synthesize"]      # without it the key is not limited
@@ -135,6 +136,7 @@ impl KeyRing {
     /// created = 2026-12-01T00:00:00Z   # for people, and for `voxgate key rotate`
     /// not_before = 2026-12-01T00:00:00Z
     /// expires = 2027-03-01T00:00:00Z   # the first moment at which it is refused
+    /// allow_from = ["10.0.0.0/8"]      # the networks of clients that may use it
     /// disabled = false
     /// account = "acme"
     /// rate = "50/s"                    # or "600/min", "10000/h"
@@ -494,6 +496,10 @@ impl Verify for KeyRing {
         now: SystemTime,
     ) -> VerifyOutcome<Self::Future> {
         VerifyOutcome::Ready(self.look_up(presented, now))
+    }
+
+    fn verify_certificate(&self, name: &str, now: SystemTime) -> Option<Verdict> {
+        Some(self.find(&certificate::digest(name), now))
     }
 
     fn needs_policy(&self) -> bool {

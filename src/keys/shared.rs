@@ -288,6 +288,10 @@ impl Verify for SharedKeyRing {
         self.0.current.load().verify_at(presented, now)
     }
 
+    fn verify_certificate(&self, name: &str, now: SystemTime) -> Option<Verdict> {
+        self.0.current.load().verify_certificate(name, now)
+    }
+
     fn needs_policy(&self) -> bool {
         self.0.current.load().needs_policy()
     }

@@ -160,6 +160,10 @@ impl Verify for TokenKeys {
         }
     }
 
+    fn verify_certificate(&self, name: &str, now: SystemTime) -> Option<Verdict> {
+        self.keys.verify_certificate(name, now)
+    }
+
     fn needs_policy(&self) -> bool {
         self.keys.needs_policy()
     }

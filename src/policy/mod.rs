@@ -128,8 +128,9 @@ impl Policy {
         Ok(self)
     }
 
-    /// Makes exactly this method and path public: no credential is required. `GET` includes `HEAD`.
-    /// Patterns are not supported. A request for an upgrade still needs a credential.
+    /// Makes exactly this method and path public: no credential is required. `GET` includes `HEAD`. Only
+    /// a path for `OPTIONS` may end in `/*`, which stands for any rest. A request for an upgrade still
+    /// needs a credential.
     #[must_use]
     pub fn public(mut self, method: &str, path: &str) -> Self {
         self.public.push((method.into(), path.into()));
@@ -166,7 +167,10 @@ impl Policy {
         // `HEAD` asks for less than `GET` (RFC 9110 §9.3.2).
         let is = |own: &str| own == method.as_str() || (method == Method::HEAD && own == "GET");
         let mut routes = self.public_routes();
-        routes.any(|(own, open)| is(own) && open == path)
+        let is_tree = |open: &str| {
+            method == Method::OPTIONS && open.ends_with("/*") && pattern::matches(open, path)
+        };
+        routes.any(|(own, open)| is(own) && (open == path || is_tree(open)))
     }
 
     /// Whether this principal may send this request. `reads_bodies` says that names in its body or
@@ -403,6 +407,23 @@ mod tests {
         ] {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             assert!(!policy.is_public(&method, path), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn preflights_of_a_tree_can_be_public() {
+        let policy = Policy::default()
+            .public("OPTIONS", "/v1/*")
+            .public("GET", "/open/*");
+        for (method, path, expected) in [
+            (Method::OPTIONS, "/v1/speak", true),
+            (Method::OPTIONS, "/v1/a/b", true),
+            (Method::OPTIONS, "/v1/", false),
+            (Method::OPTIONS, "/v2/speak", false),
+            (Method::POST, "/v1/speak", false),
+            (Method::GET, "/open/a", false),
+        ] {
+            assert_eq!(policy.is_public(&method, path), expected, "{method} {path}");
         }
     }
 }

@@ -191,6 +191,10 @@ pub enum DenialKind {
     ReplayedSignature,
     /// The principal lacks the scope that the route requires.
     InsufficientScope,
+    /// The key may not be used from the address of the client.
+    AddressNotAllowed,
+    /// The WebSocket is of a page whose origin is not allowed.
+    OriginNotAllowed,
     /// The key is limited, and no rule of the policy names the request.
     NoRule,
     /// A key of the kind `realtime` on a route that is not for realtime sessions.
@@ -260,6 +264,8 @@ impl DenialKind {
         Self::StaleSignature,
         Self::ReplayedSignature,
         Self::InsufficientScope,
+        Self::AddressNotAllowed,
+        Self::OriginNotAllowed,
         Self::NoRule,
         Self::RealtimeOnly,
         Self::VoiceNotAllowed,
@@ -307,6 +313,8 @@ impl DenialKind {
             | Self::InvalidSignature
             | Self::StaleSignature
             | Self::ReplayedSignature => "The API key is invalid.",
+            Self::AddressNotAllowed => "The API key may not be used from this address.",
+            Self::OriginNotAllowed => "Pages of this origin may not connect.",
             Self::InsufficientScope | Self::NoRule | Self::RealtimeOnly => {
                 "The API key does not have access to this resource."
             }
@@ -409,6 +417,8 @@ impl DenialKind {
             Self::NotYetValidCredential => ("not_yet_valid_credential", StatusCode::UNAUTHORIZED),
             Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED),
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
+            Self::AddressNotAllowed => ("address_not_allowed", StatusCode::FORBIDDEN),
+            Self::OriginNotAllowed => ("origin_not_allowed", StatusCode::FORBIDDEN),
             Self::NoRule => ("no_rule", StatusCode::FORBIDDEN),
             Self::RealtimeOnly => ("realtime_only", StatusCode::FORBIDDEN),
             Self::VoiceNotAllowed => ("voice_not_allowed", StatusCode::FORBIDDEN),

@@ -9,6 +9,7 @@ pub mod denial;
 pub mod error;
 #[doc(hidden)]
 pub mod files;
+pub mod network;
 pub mod principal;
 pub mod request_id;
 pub mod secret;

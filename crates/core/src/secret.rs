@@ -106,6 +106,13 @@ impl Digest {
         Some(Self(digest))
     }
 
+    /// A digest that was computed elsewhere.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn from_bytes(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// The 64 hexadecimal digits of a keys file, in lower case.
     #[must_use]
     pub fn to_hex(&self) -> String {

@@ -122,7 +122,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router) {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        if let Some(permit) = limiter.acquire(peer.ip()).await {
+        if let Some(permit) = limiter.acquire(Some(peer.ip())).await {
             tokio::spawn(serve_connection(stream, permit, router.clone()));
         }
     }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation, SpeechOptions};
+use voxgate_browsers::BrowserLayer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_tls::ServerTls;
 use voxgate_upstream::{HealthCheck, InvalidHealthCheck};
 
 use super::auditing::Audit;
+use super::connection::ClientAddresses;
 use super::control::ControlSettings;
 use super::credential_header::CredentialHeader;
 use super::log_filter;
@@ -37,6 +39,10 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// TLS of the data listener; `None` if it speaks none.
     pub(crate) tls: Option<ServerTls>,
+    /// How the address of a client is found.
+    pub(crate) clients: ClientAddresses,
+    /// What pages of other origins may do.
+    pub(crate) browsers: BrowserLayer,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
     /// How requests are sent to the upstreams.
@@ -135,6 +141,8 @@ impl Config {
             read.problem(ADMIN_LISTEN, message);
         }
         let tls = settings::tls::read(&environment, &mut read.problems);
+        let clients = settings::clients::read(&environment, &mut read.problems);
+        let browsers = settings::browsers::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
         for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
             let is_own = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
@@ -201,6 +209,8 @@ impl Config {
                 redis,
                 listen,
                 tls,
+                clients,
+                browsers,
                 admin_listen,
                 upstreams,
                 forwarding,

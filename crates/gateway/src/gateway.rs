@@ -279,6 +279,8 @@ impl Gateway {
             routes,
             usage,
             tls: config.tls,
+            clients: config.clients,
+            browsers: config.browsers,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
             proxy_fields: config.proxy_fields,

@@ -65,6 +65,7 @@ impl AuditSink for Recorder {
             AuditRecord::Rejected(rejected) => {
                 let mut rejected = rejected.clone();
                 rejected.peer = self.addresses.of(rejected.peer);
+                rejected.client = rejected.client.map(|client| self.addresses.of_ip(client));
                 self.pass(&AuditRecord::Rejected(rejected));
             }
             other => self.pass(other),
@@ -82,6 +83,7 @@ impl AuditSink for Recorder {
         }
         let mut decision = decision.clone();
         decision.peer = decision.peer.map(|peer| self.addresses.of(peer));
+        decision.client = decision.client.map(|client| self.addresses.of_ip(client));
         self.main.commit(&AuditRecord::Decision(decision))
     }
 }

@@ -47,7 +47,8 @@ The gateway decides in this order which headers of a client reach the TTS server
 5. With `VOXGATE_FORWARD_HEADERS=listed`, every header that is not in the second table is removed,
    except those in `VOXGATE_FORWARD_HEADERS_ALSO`.
 6. The gateway sets `X-Voxgate-Key-Id`, `X-Request-Id`, `X-Forwarded-For`, `X-Forwarded-Host`,
-   `X-Forwarded-Proto`, and the deployment key if there is one.
+   `X-Forwarded-Proto`, and the deployment key if there is one. What [trusted
+   proxies](../how-to/run-behind-proxies.md) say is the only part of these that is not its own.
 
 A request whose headers could be read in two ways is refused before its key is read: a value that
 begins or ends with a space or a tab, more than one `Content-Length` or one that is not a plain decimal

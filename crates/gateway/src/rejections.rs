@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
@@ -47,10 +47,13 @@ pub(crate) enum RejectReason {
     ConnectionLimit,
     /// The connection was not in use, and there was no room for others.
     Evicted,
+    /// The connection began without the PROXY protocol header that its network must send, or with one
+    /// although its network must not.
+    ProxyProtocol,
 }
 
 impl RejectReason {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::TlsHandshake,
         Self::PlainHttp,
         Self::Malformed,
@@ -63,6 +66,7 @@ impl RejectReason {
         Self::Incomplete,
         Self::ConnectionLimit,
         Self::Evicted,
+        Self::ProxyProtocol,
     ];
 
     /// The name that stands in audit records and metrics.
@@ -80,6 +84,7 @@ impl RejectReason {
             Self::Incomplete => "incomplete",
             Self::ConnectionLimit => "connection_limit",
             Self::Evicted => "evicted",
+            Self::ProxyProtocol => "proxy_protocol",
         }
     }
 }
@@ -140,7 +145,7 @@ impl Recent {
 
     /// Returns the rejection if it goes on record now.
     fn take(&mut self, rejected: Rejected) -> Option<Rejected> {
-        let client = network(rejected.peer.ip());
+        let client = network(rejected.client.unwrap_or(rejected.peer.ip()));
         if self.clients.len() >= CLIENTS && !self.clients.contains_key(&client) {
             self.others.add(rejected);
             return None;
@@ -164,12 +169,20 @@ impl Rejections {
         }
     }
 
-    /// Takes note of a rejection, on a connection on which so many bytes were received.
-    pub(crate) fn note(&self, peer: SocketAddr, reason: RejectReason, bytes_received: u64) {
+    /// Takes note of a rejection, on a connection on which so many bytes were received. `client` is the
+    /// address that a load balancer named.
+    pub(crate) fn note(
+        &self,
+        peer: SocketAddr,
+        client: Option<IpAddr>,
+        reason: RejectReason,
+        bytes_received: u64,
+    ) {
         self.counts.inc(reason);
         let rejected = Rejected {
             time: SystemTime::now(),
             peer,
+            client,
             reason: reason.as_str(),
             bytes_received,
             omitted: 0,
@@ -212,8 +225,11 @@ impl Rejections {
 pub(crate) struct ConnectionRejections {
     rejections: Arc<Rejections>,
     peer: SocketAddr,
+    /// The address that a load balancer named.
+    client: OnceLock<IpAddr>,
     received: AtomicU64,
     bad_preface: AtomicBool,
+    proxy_header: AtomicBool,
 }
 
 impl ConnectionRejections {
@@ -221,9 +237,16 @@ impl ConnectionRejections {
         Self {
             rejections,
             peer,
+            client: OnceLock::new(),
             received: AtomicU64::new(0),
             bad_preface: AtomicBool::new(false),
+            proxy_header: AtomicBool::new(false),
         }
+    }
+
+    /// Sets the client that a load balancer named.
+    pub(crate) fn set_client(&self, client: IpAddr) {
+        let _ = self.client.set(client);
     }
 
     /// Counts bytes.
@@ -245,9 +268,19 @@ impl ConnectionRejections {
         self.bad_preface.load(Ordering::Relaxed)
     }
 
+    /// Notes that the first bytes are a PROXY protocol header where none is allowed.
+    pub(crate) fn proxy_header(&self) {
+        self.proxy_header.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_proxy_header(&self) -> bool {
+        self.proxy_header.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn note(&self, reason: RejectReason) {
         let bytes = self.received.load(Ordering::Relaxed);
-        self.rejections.note(self.peer, reason, bytes);
+        let client = self.client.get().copied();
+        self.rejections.note(self.peer, client, reason, bytes);
     }
 }
 
@@ -288,7 +321,7 @@ mod tests {
     async fn a_client_has_some_records_in_a_second_and_the_rest_is_counted() {
         let (records, counts) = (Arc::new(Records::default()), RejectionCounts::default());
         let rejections = Rejections::new(records.clone(), counts.clone());
-        let note = |peer| rejections.note(peer, RejectReason::Malformed, 7);
+        let note = |peer| rejections.note(peer, None, RejectReason::Malformed, 7);
         for port in 1..=10 {
             note(peer(1, port));
         }
@@ -314,7 +347,7 @@ mod tests {
         let rejections = Rejections::new(records.clone(), RejectionCounts::default());
         for client in 0..200 {
             for port in 1..=3 {
-                rejections.note(peer(client, port), RejectReason::Malformed, 7);
+                rejections.note(peer(client, port), None, RejectReason::Malformed, 7);
             }
         }
         assert_eq!(records.stand_for(), 64 * 3);
@@ -328,7 +361,7 @@ mod tests {
         let records = Arc::new(Records::default());
         let rejections = Rejections::new(records.clone(), RejectionCounts::default());
         for port in 1..=6 {
-            rejections.note(peer(1, port), RejectReason::Incomplete, 7);
+            rejections.note(peer(1, port), None, RejectReason::Incomplete, 7);
         }
         let follow = rejections.follow();
         let waited = tokio::time::timeout(2 * SECOND, follow).await;

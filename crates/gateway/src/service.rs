@@ -10,7 +10,9 @@ use hyper::body::Incoming;
 use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
-use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
+use voxgate::{ClientCertificate, Dialect, SpeechAuthLayer};
+use voxgate_browsers::BrowserLayer;
+use voxgate_client_address::ClientAddressLayer;
 use voxgate_usage::UsageLayer;
 
 use super::connection::{Activity, ClientEnd};
@@ -21,7 +23,12 @@ use super::proxy::{CatchPanicLayer, ClientConnection, ForwardedBody, RequestBody
 
 /// The connection whose requests a stack answers.
 pub(crate) struct Connection {
-    pub(crate) peer: PeerAddr,
+    /// Tells who sent each request.
+    pub(crate) clients: ClientAddressLayer,
+    /// The certificate that the client has proved to have.
+    pub(crate) certificate: Option<ClientCertificate>,
+    /// What pages of other origins may do.
+    pub(crate) browsers: BrowserLayer,
     pub(crate) activity: Activity,
     pub(crate) end: ClientEnd,
 }
@@ -59,11 +66,13 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let Connection {
-        peer,
+        clients,
+        certificate,
+        browsers,
         activity,
         end,
     } = connection;
-    let first_message = FirstMessageLayer::new(first_messages, activity.clone(), peer);
+    let first_message = FirstMessageLayer::new(first_messages, activity.clone());
     ServiceBuilder::new()
         // The connection is in use until the answer has been sent, unless it is a refusal.
         .layer(MapFutureLayer::new(move |answer| {
@@ -75,12 +84,18 @@ where
             let end = end.request(&request);
             RequestBody::wrap(request, end)
         })
-        // The client's address, for the audit record and for `X-Forwarded-For`.
-        .layer(AddExtensionLayer::new(peer))
+        // The client's address, for the audit record, for limits and for `X-Forwarded-For`.
+        .layer(clients)
+        // Preflights, the fields by which pages may read answers, and the origins of WebSockets.
+        .layer(browsers)
         // The connections to HTTP/2 upstreams that this client connection shares with no other.
         .layer(AddExtensionLayer::new(ClientConnection::default()))
-        // A credential in the operator's own header moves to the one of the dialect.
-        .map_request(move |mut request| {
+        // The client's certificate; and a credential in the operator's own header moves to that of the
+        // dialect.
+        .map_request(move |mut request: Request<RequestBody>| {
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
             if let Some((dialect, header)) = &credential_header {
                 header.adopt(*dialect, &mut request);
             }
@@ -118,7 +133,7 @@ mod tests {
     use voxgate::audit::Ended;
     use voxgate::{AuditRecord, AuditSink, AuthLayer, DenialKind, SpeechOptions};
 
-    use crate::connection::{ConnectionLimiter, Server, accept};
+    use crate::connection::{ClientAddresses, ConnectionLimiter, Server, accept};
     use crate::minting::keys_alone;
     use crate::rejections::Rejections;
 
@@ -173,6 +188,8 @@ mod tests {
             usage: crate::usage::in_memory(),
             header_timeout: Duration::from_secs(60),
             tls: None,
+            clients: ClientAddresses::default(),
+            browsers: BrowserLayer::default(),
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),

@@ -2,6 +2,8 @@
 //! variables, the flags, the help, and docs/reference/settings.md all come from this table.
 
 mod audit;
+pub(crate) mod browsers;
+pub(crate) mod clients;
 mod effective;
 mod last_start;
 mod serving;
@@ -28,6 +30,8 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
     iter::empty()
         .chain(SERVING)
         .chain(tls::TLS)
+        .chain(clients::CLIENTS)
+        .chain(browsers::BROWSERS)
         .chain(SETTINGS)
         .chain(TOKENS)
         .chain(USAGE)

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Layer as _;
 use voxgate::{Dialect, Secret, SpeechAuthLayer};
+use voxgate_browsers::BrowserLayer;
 use voxgate_lists::FilterListsLayer;
 use voxgate_mint::MintLayer;
 use voxgate_tls::ServerTls;
@@ -18,7 +19,7 @@ use voxgate_upstream::Client;
 use voxgate_usage::UsageLayer;
 
 use super::config::Timeouts;
-use super::connection::{self, ConnectionLimiter, Server};
+use super::connection::{self, ClientAddresses, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
 use super::minting::Verifier;
@@ -37,6 +38,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) routes: Routes,
     /// TLS of the data listener; `None` if it speaks none.
     pub(crate) tls: Option<ServerTls>,
+    pub(crate) clients: ClientAddresses,
+    pub(crate) browsers: BrowserLayer,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
@@ -118,6 +121,8 @@ impl Worker {
             mint,
             routes,
             tls,
+            clients,
+            browsers,
             deployment_key,
             forwarded_headers,
             proxy_fields,
@@ -161,6 +166,8 @@ impl Worker {
             header_timeout: timeouts.header_read,
             idle_timeout: timeouts.client_idle,
             tls,
+            clients,
+            browsers,
             write_stall: connection::WRITE_STALL,
             rejections,
             first_messages,

@@ -392,6 +392,10 @@ where
         })
     }
 
+    fn verify_certificate(&self, name: &str, now: SystemTime) -> Option<Verdict> {
+        self.inner.verify_certificate(name, now)
+    }
+
     fn needs_policy(&self) -> bool {
         self.inner.needs_policy()
     }

@@ -109,15 +109,15 @@ impl Certificate {
     }
 }
 
-fn problem(path: &Path, message: impl Into<String>) -> Problem {
+pub(crate) fn problem(path: &Path, message: impl Into<String>) -> Problem {
     Problem::new(path.display().to_string(), message)
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
+pub(crate) fn read(path: &Path) -> Result<String, Problem> {
     files::read_text(path).map_err(|error| problem(path, format!("cannot be read: {error}")))
 }
 
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
+pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let text = read(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let chain = chain.map_err(|_| problem(path, "is not PEM; convert the certificate to PEM"))?;

@@ -104,7 +104,8 @@ mod tests {
             key: directory.path().join("tls.key"),
         };
         write(&files, "one.example");
-        let tls = ServerTls::load(vec![files.clone()], MinVersion::Tls12).expect("certificates");
+        let tls =
+            ServerTls::load(vec![files.clone()], MinVersion::Tls12, None).expect("certificates");
         let shared = tls.shared();
         let mut watcher = Watcher {
             in_force: Fingerprint::now(&shared.paths()),

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::ProducesTickets;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 use voxgate_core::error::{ConfigError, Problem};
 
 use super::certificate::{Certificate, CertificateFiles, CertificateInfo};
+use super::client_auth::ClientAuth;
 use super::follow;
 use super::resolver::ByServerName;
 
@@ -34,6 +35,7 @@ pub struct ServerTls(Arc<Shared>);
 pub(crate) struct Shared {
     files: Vec<CertificateFiles>,
     min_version: MinVersion,
+    client_auth: Option<ClientAuth>,
     /// Session tickets outlive an exchange of certificates, so that clients can resume.
     tickets: Arc<dyn ProducesTickets>,
     in_force: ArcSwap<InForce>,
@@ -61,15 +63,17 @@ impl ServerTls {
     pub fn load(
         files: Vec<CertificateFiles>,
         min_version: MinVersion,
+        client_auth: Option<ClientAuth>,
     ) -> Result<Self, ConfigError> {
         let tickets = ring::Ticketer::new().map_err(|_| {
             let message = "the system gave no randomness for session tickets; try again";
             ConfigError::from(Problem::new("TLS", message))
         })?;
-        let in_force = InForce::load(&files, min_version, &tickets)?;
+        let in_force = InForce::load(&files, min_version, client_auth.as_ref(), &tickets)?;
         Ok(Self(Arc::new(Shared {
             files,
             min_version,
+            client_auth,
             tickets,
             in_force: ArcSwap::from_pointee(in_force),
         })))
@@ -108,8 +112,10 @@ impl Shared {
     /// Every file that the configuration depends on.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         let each = self.files.iter();
-        each.flat_map(|files| [files.certificate.clone(), files.key.clone(), files.ocsp()])
-            .collect()
+        let own =
+            each.flat_map(|files| [files.certificate.clone(), files.key.clone(), files.ocsp()]);
+        let of_clients = self.client_auth.iter().flat_map(ClientAuth::paths);
+        own.chain(of_clients).collect()
     }
 
     /// Puts the files in force as they are now.
@@ -118,7 +124,8 @@ impl Shared {
     ///
     /// All problems of the files. What is in force stays so.
     pub(crate) fn reload(&self) -> Result<Vec<CertificateInfo>, ConfigError> {
-        let new = InForce::load(&self.files, self.min_version, &self.tickets)?;
+        let client_auth = self.client_auth.as_ref();
+        let new = InForce::load(&self.files, self.min_version, client_auth, &self.tickets)?;
         let certificates = new.certificates.clone();
         self.in_force.store(Arc::new(new));
         Ok(certificates)
@@ -135,6 +142,7 @@ impl InForce {
     fn load(
         files: &[CertificateFiles],
         min_version: MinVersion,
+        client_auth: Option<&ClientAuth>,
         tickets: &Arc<dyn ProducesTickets>,
     ) -> Result<Self, ConfigError> {
         let provider = provider();
@@ -146,6 +154,11 @@ impl InForce {
                 Err(found) => problems.extend(found),
             }
         }
+        let verifier = client_auth.map(|client_auth| client_auth.verifier(&provider));
+        let verifier = verifier.transpose().unwrap_or_else(|found| {
+            problems.extend(found);
+            None
+        });
         ConfigError::check(Some(()), problems)?;
         let infos = certificates.iter().map(|own| own.info.clone()).collect();
         let versions = match min_version {
@@ -157,9 +170,21 @@ impl InForce {
             .with_protocol_versions(versions)
             .map_err(|error| ConfigError::from(Problem::new("TLS", error.to_string())))?;
         let resolver = Arc::new(ByServerName(certificates));
-        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        let verifies = verifier.is_some();
+        let builder = match verifier {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.ticketer = Arc::clone(tickets);
+        if verifies {
+            // A resumed session is not verified again: a certificate that has expired or was revoked
+            // since would count.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        } else {
+            config.ticketer = Arc::clone(tickets);
+        }
         Ok(Self {
             config: Arc::new(config),
             certificates: infos,
@@ -229,7 +254,8 @@ mod tests {
                 &["encrypted.key: is encrypted"],
             ),
         ] {
-            let loaded = ServerTls::load(vec![files(at, certificate, key)], MinVersion::Tls12);
+            let loaded =
+                ServerTls::load(vec![files(at, certificate, key)], MinVersion::Tls12, None);
             let problems: Vec<String> = match loaded {
                 Ok(_) => Vec::new(),
                 Err(error) => error.problems().iter().map(ToString::to_string).collect(),

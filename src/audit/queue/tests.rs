@@ -91,6 +91,8 @@ fn decision(path: &str) -> AuditRecord<'_> {
         http_method: &Method::GET,
         path,
         peer: None,
+        client: None,
+        client_request_id: None,
         user_agent: None,
         host: None,
         query: None,

@@ -1,6 +1,7 @@
 //! Second stage: it is known who sent the request.
 
 use http::Request;
+use voxgate_core::denial::DenialKind;
 
 use crate::dialect::Dialect;
 use crate::principal::{AuthMethod, Principal};
@@ -47,8 +48,10 @@ impl Authenticated {
         request: &Request<B>,
     ) -> Result<Authorized, Box<Denied>> {
         let policy = &self.context.policy;
+        let client = pipeline.client(request.extensions());
         let judged = match self.context.method {
             AuthMethod::Public => Ok(()),
+            _ if !self.principal.allows_from(client) => Err(DenialKind::AddressNotAllowed),
             _ => policy.authorize(
                 &self.principal,
                 request,

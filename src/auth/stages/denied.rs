@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
-use voxgate_core::denial::Denial;
+use http::{HeaderValue, Method, Request, Response, Version};
+use voxgate_core::denial::{Denial, DenialKind};
 
 use crate::dialect::RefusalContext;
 use crate::rate_limit::{Limit, Refused, SlowDown};
@@ -64,7 +64,10 @@ impl Denied {
         refused.write_fields(context.dialect.concurrency_fields(), response.headers_mut());
         // In HTTP/2, each stream has a frame of its own, and others are not concerned.
         let is_framing = refused.denial.kind().is_framing() && request.version() < Version::HTTP_2;
-        if is_framing || matches!(slowed, Some(SlowDown::Close)) {
+        // The connection of a proxy has the requests of other clients, too.
+        let is_flood =
+            matches!(slowed, Some(SlowDown::Close)) && !pipeline.is_proxied(request.extensions());
+        if is_framing || is_flood {
             close(request, &mut response);
         }
         let denied = Err((&refused, response.status()));
@@ -93,9 +96,13 @@ fn slow_down<V, B>(
     request: &Request<B>,
     denial: &Denial,
 ) -> Option<SlowDown> {
-    if !denial.kind().is_failed_authentication() {
+    // A preflight never has a credential (Fetch §3.2), so that it is no attempt to guess one.
+    let is_preflight =
+        request.method() == Method::OPTIONS && denial.kind() == DenialKind::MissingCredential;
+    if !denial.kind().is_failed_authentication() || is_preflight {
         return None;
     }
-    let peer = (pipeline.peer)(request.extensions())?;
-    pipeline.limiter.slow_down(peer.ip())
+    pipeline
+        .limiter
+        .slow_down(pipeline.client(request.extensions())?)
 }

@@ -1,5 +1,7 @@
 //! First stage: the request has one meaning, and it is known where its credential would be.
 
+use std::time::SystemTime;
+
 use http::Request;
 use http::header::UPGRADE;
 use voxgate_core::denial::{Denial, DenialKind};
@@ -11,7 +13,7 @@ use crate::rate_limit::Permit;
 use crate::verify::{Verdict, Verify, VerifyOutcome};
 
 use super::super::pipeline::{Mode, Pipeline};
-use super::super::request_start::RequestStart;
+use super::super::request_start::{ClientCertificate, RefuseAs, RequestStart};
 use super::{Authenticated, DecisionContext, Denied};
 
 /// A request whose path, host and method are unambiguous.
@@ -66,7 +68,8 @@ impl Validated {
                 context.policy.allows_encoded_slashes(method, path, dialect)
             },
         );
-        match checked {
+        let asked = request.extensions().get::<RefuseAs>();
+        match asked.map_or(checked, |refuse| Err(refuse.0)) {
             Ok(()) => Ok(Self {
                 context,
                 dialect: recognized,
@@ -98,22 +101,46 @@ impl Validated {
 
     /// Finds out who sent the request.
     pub(in super::super) fn authenticate<V: Verify, B>(
-        self,
+        mut self,
         pipeline: &Pipeline<V>,
         request: &Request<B>,
     ) -> Authentication<V::Future> {
         let verdict = match (self.context.method, &pipeline.mode) {
             (AuthMethod::Public, _) => Ok(Principal::new("public")),
             (_, Mode::Preconfigured(principal)) => Ok(principal.clone()),
-            (_, Mode::Validate(verifier)) => match self.ask(&**verifier, request) {
-                VerifyOutcome::Ready(verdict) => verdict,
-                VerifyOutcome::Pending(verdict) => {
-                    let request = self;
-                    return Authentication::Pending(PendingAuthentication { verdict, request });
+            (_, Mode::Validate(verifier)) => match self.certificate(&**verifier, request) {
+                Some(verdict) => {
+                    self.context.method = AuthMethod::Certificate;
+                    verdict
                 }
+                None => match self.ask(&**verifier, request) {
+                    VerifyOutcome::Ready(verdict) => verdict,
+                    VerifyOutcome::Pending(verdict) => {
+                        let request = self;
+                        return Authentication::Pending(PendingAuthentication { verdict, request });
+                    }
+                },
             },
         };
         Authentication::Done(self.decided(verdict, false))
+    }
+
+    /// The verdict about the client's certificate, if the request presents no other credential.
+    fn certificate<V: Verify, B>(&self, verifier: &V, request: &Request<B>) -> Option<Verdict> {
+        let certificate = request.extensions().get::<ClientCertificate>()?;
+        match self.dialect?.credential(request) {
+            Err(DenialKind::MissingCredential) => certificate.verdict(verifier, self.now()),
+            _ => None,
+        }
+    }
+
+    /// The time at which a certificate must be valid: now. That is when the request began, unless it
+    /// waited.
+    fn now(&self) -> SystemTime {
+        match self.permit {
+            None => self.context.start.time,
+            Some(_) => SystemTime::now(),
+        }
     }
 
     fn ask<V: Verify, B>(&self, verifier: &V, request: &Request<B>) -> VerifyOutcome<V::Future> {

@@ -9,15 +9,16 @@ use voxgate_limits::Limits;
 
 use super::Reading;
 use super::values::{self, Value};
+use crate::keys::certificate;
 use crate::keys::key::Key;
 use crate::keys::plain::PlainKey;
 use crate::keys::signing::SigningFile;
 use crate::principal::{KeyKind, Principal, Scope, Validity};
 use crate::secret::{Digest, Secret};
 
-const FIELDS: &str = "id, sha256 or secret, label, kind, scopes, voices, models, languages, \
-                      created, not_before, expires, disabled, account, rate, burst, concurrency, \
-                      quota, labels, signing_secret_file, changed_by, changed_reason";
+const FIELDS: &str = "id, sha256 or secret or certificate, label, kind, scopes, voices, models, languages, \
+                      allow_from, created, not_before, expires, disabled, account, rate, burst, \
+                      concurrency, quota, labels, signing_secret_file, changed_by, changed_reason";
 
 /// Reads a table into a key, unless something is wrong with it. The account that it names comes
 /// beside it: the table of that may be further below.
@@ -45,6 +46,7 @@ pub(super) fn read(
         match name {
             "id" => {}
             "sha256" => secrets.push(sha256(file, value)),
+            "certificate" => secrets.push(certificate(file, value)),
             "secret" => secrets.push(secret(reading, file, value)),
             "label" => {
                 if let Some(label) = values::label(file, value) {
@@ -75,6 +77,7 @@ pub(super) fn read(
             "models" => principal = principal.with_models(values::models(file, value)),
             "languages" => principal = principal.with_languages(values::languages(file, value)),
             "labels" => principal = principal.with_labels(values::labels(file, value)),
+            "allow_from" => principal = principal.with_allow_from(values::networks(file, value)),
             "created" => created = values::moment(file, value, name),
             "not_before" => validity.not_before = values::moment(file, value, name),
             "expires" => validity.expires = values::moment(file, value, name),
@@ -110,7 +113,10 @@ pub(super) fn read(
     let found = match <[Option<Found>; 1]>::try_from(secrets) {
         Ok([found]) => found,
         Err(_) => {
-            file.problem(start, "give each key exactly one of sha256 and secret");
+            file.problem(
+                start,
+                "give each key exactly one of sha256, secret and certificate",
+            );
             None
         }
     };
@@ -167,6 +173,17 @@ fn sha256(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<Found> {
         return None;
     }
     Some(Found::Digest(digest))
+}
+
+fn certificate(file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<Found> {
+    let name = value.get_ref().as_str().unwrap_or_default();
+    if !certificate::is_name(name) {
+        let message = "certificate must be a name in the certificate of the client: a URI such as \
+                       \"spiffe://example.org/ivr\", or a DNS name in lower case";
+        file.problem(value.span().start, message);
+        return None;
+    }
+    Some(Found::Digest(certificate::digest(name)))
 }
 
 fn secret(reading: &mut Reading, file: &mut TomlFile<'_>, value: &Value<'_>) -> Option<Found> {

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::dialect::Dialect;
+use crate::keys::certificate;
 use crate::keys::plain::PlainKey;
 use crate::principal::Principal;
 use crate::secret::Digest;
@@ -138,6 +139,10 @@ impl Statement {
             "sha256" => self
                 .digests
                 .extend(value.as_str().and_then(Digest::from_hex)),
+            "certificate" => {
+                let name = value.as_str().filter(|name| certificate::is_name(name));
+                self.digests.extend(name.map(certificate::digest));
+            }
             "secret" => {
                 let key = value.as_str().map(|text| PlainKey::new(text, dialect));
                 if let Some(Ok(key)) = key {

@@ -48,6 +48,7 @@ fn every_field_is_read() {
         kind = "realtime"
         scopes = ["a", "b"]
         voices = ["cove", "team-*"]
+        allow_from = ["10.0.0.0/8", "::1"]
         created = 1970-01-01T00:00:00Z
         not_before = 1970-01-01T00:00:01Z
         expires = "1970-01-02T02:00:00.5+02:00"
@@ -74,6 +75,7 @@ fn every_field_is_read() {
     let principal = key.principal();
     assert_eq!(principal.kind(), KeyKind::Realtime);
     assert_eq!(principal.scopes().map(<[_]>::len), Some(2));
+    assert_eq!(principal.allow_from().map(<[_]>::len), Some(2));
     assert!(principal.has_voice("team-a") && !principal.has_voice("other"));
     let validity = principal.validity();
     assert_eq!(
@@ -180,7 +182,7 @@ fn a_repeated_id_is_reported_beside_other_problems_of_the_key() {
     };
     let expected = [
         repeats(10, 4),
-        "keys.toml:10: give each key exactly one of sha256 and secret".to_owned(),
+        "keys.toml:10: give each key exactly one of sha256, secret and certificate".to_owned(),
         "keys.toml:3: sha256 must be 64 hexadecimal digits".to_owned(),
         repeats(4, 1),
         repeats(7, 4),

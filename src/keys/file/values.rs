@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use voxgate_core::network::Network;
 use voxgate_core::toml_file::TomlFile;
 use voxgate_limits::{Limits, Quota, Rate};
 
@@ -99,6 +100,13 @@ pub(super) fn names<T>(
         file.problem(value.span().start, message);
     }
     names
+}
+
+/// The networks of the clients that may use a key.
+pub(super) fn networks(file: &mut TomlFile<'_>, value: &Value<'_>) -> Vec<Network> {
+    let wrong = "allow_from must be a list of networks such as \"10.0.0.0/8\" or \"2001:db8::/32\", \
+                 without bits behind the prefix, or of addresses";
+    names(file, value, wrong, |text| Network::parse(text).ok())
 }
 
 pub(super) fn boolean(file: &mut TomlFile<'_>, value: &Value<'_>, field: &str) -> bool {

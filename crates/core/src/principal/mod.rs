@@ -9,9 +9,11 @@ mod validity;
 
 use std::hash::{Hash as _, Hasher};
 use std::mem::take;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::network::Network;
 use crate::secret::Digest;
 use voxgate_limits::{Limits, Quota};
 
@@ -49,6 +51,8 @@ struct Details {
     limits: Limits,
     quotas: Box<[Quota]>,
     account: Option<Arc<Account>>,
+    /// `None` for any address.
+    allow_from: Option<Box<[Network]>>,
     change: Option<Box<ChangeNote>>,
     token: Option<TokenIdentity>,
 }
@@ -188,6 +192,13 @@ impl Principal {
     #[must_use]
     pub fn with_account(self, account: Arc<Account>) -> Self {
         self.with(|details| details.account = Some(account))
+    }
+
+    /// Limits the principal to clients with addresses in these networks. An empty list permits no
+    /// client.
+    #[must_use]
+    pub fn with_allow_from(self, networks: impl IntoIterator<Item = Network>) -> Self {
+        self.with(|details| details.allow_from = Some(networks.into_iter().collect()))
     }
 
     /// Sets the token by which the principal is known, if its credential was one and not a key.
@@ -366,6 +377,22 @@ impl Principal {
         rights.all(|rights| rights.has_language(language))
     }
 
+    /// The networks, or `None` if the principal is not limited to networks.
+    #[must_use]
+    pub fn allow_from(&self) -> Option<&[Network]> {
+        self.details()?.allow_from.as_deref()
+    }
+
+    /// Whether a client with this address may use the credential. A client whose address is not known
+    /// may not if the principal is limited to networks.
+    #[must_use]
+    pub fn allows_from(&self, client: Option<IpAddr>) -> bool {
+        let Some(networks) = self.allow_from() else {
+            return true;
+        };
+        client.is_some_and(|client| networks.iter().any(|network| network.contains(client)))
+    }
+
     /// Whether the principal has this scope.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
@@ -392,8 +419,13 @@ impl Principal {
         };
         let lost_speech = own(self).permits_less_than(&own(before))
             || of_account(self).permits_less_than(&of_account(before));
+        let lost_network = self.allow_from().is_some_and(|now| {
+            let is_covered = |network| now.iter().any(|own| own.covers(network));
+            let before = before.allow_from();
+            before.is_none_or(|before| !before.iter().all(is_covered))
+        });
         let lost_kind = self.0.kind == KeyKind::Realtime && before.0.kind != self.0.kind;
-        self.id() != before.id() || lost_kind || lost_scope || lost_speech
+        self.id() != before.id() || lost_network || lost_kind || lost_scope || lost_speech
     }
 
     /// The current state. Reads the clock only if the validity is bounded.
@@ -469,6 +501,12 @@ mod tests {
             Principal::new("a").with_scopes(scopes)
         };
         let anything = Principal::new("a");
+        let from = |networks: &[&str]| {
+            let networks = networks
+                .iter()
+                .map(|text| Network::parse(text).expect("a network"));
+            Principal::new("a").with_allow_from(networks)
+        };
         let of_account = |voices: &[&str]| {
             let account = Account::new("acme", Limits::default());
             let rights = SpeechRights::default().with_voices(voices);
@@ -492,6 +530,11 @@ mod tests {
                 &anything,
                 true,
             ),
+            (&from(&["10.0.0.0/8"]), &anything, true),
+            (&from(&["10.0.0.0/8"]), &from(&["10.1.0.0/16"]), false),
+            (&from(&["10.1.0.0/16"]), &from(&["10.0.0.0/8"]), true),
+            (&from(&["10.0.0.0/8"]), &from(&["10.0.0.0/8", "::1"]), true),
+            (&anything, &from(&["10.0.0.0/8"]), false),
             (&Principal::new("b"), &anything, true),
             // The principals of tokens have a part of the rights of their key.
             (
@@ -517,6 +560,25 @@ mod tests {
         ] {
             assert_eq!(now.may_less_than(before), less, "{now:?} {before:?}");
         }
+    }
+
+    #[test]
+    fn a_client_without_an_address_is_in_no_network() {
+        let address = |text: &str| text.parse().ok();
+        let anywhere = Principal::new("a");
+        assert!(anywhere.allows_from(None) && anywhere.allows_from(address("192.0.2.1")));
+        let network = Network::parse("192.0.2.0/24").expect("a network");
+        let limited = anywhere.clone().with_allow_from([network]);
+        assert!(limited.allows_from(address("192.0.2.1")));
+        assert!(limited.allows_from(address("::ffff:192.0.2.1")));
+        assert!(!limited.allows_from(address("198.51.100.1")) && !limited.allows_from(None));
+        assert!(
+            !anywhere
+                .with_allow_from([])
+                .allows_from(address("192.0.2.1"))
+        );
+        // No policy is needed for it.
+        assert!(limited.is_unlimited());
     }
 
     #[test]

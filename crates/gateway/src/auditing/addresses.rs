@@ -20,12 +20,19 @@ pub(crate) enum RecordedAddresses {
 impl RecordedAddresses {
     /// The address that stands in records for this one. It has no port unless it is the full address.
     pub(crate) fn of(&self, peer: SocketAddr) -> SocketAddr {
-        let ip = match self {
-            Self::Full => return peer,
-            Self::Prefix => prefix(peer.ip()),
-            Self::Hash(pepper) => pseudonym(pepper, peer.ip()),
-        };
-        SocketAddr::new(ip, 0)
+        match self {
+            Self::Full => peer,
+            _ => SocketAddr::new(self.of_ip(peer.ip()), 0),
+        }
+    }
+
+    /// The same for an address without a port: that of a client that a proxy named.
+    pub(crate) fn of_ip(&self, ip: IpAddr) -> IpAddr {
+        match self {
+            Self::Full => ip,
+            Self::Prefix => prefix(ip),
+            Self::Hash(pepper) => pseudonym(pepper, ip),
+        }
     }
 }
 

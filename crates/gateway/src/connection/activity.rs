@@ -218,7 +218,9 @@ mod tests {
         let limit = Duration::from_secs(10);
         let begun = Instant::now();
         let limiter = ConnectionLimiter::new(1, 1);
-        let permit = limiter.try_acquire([127, 0, 0, 1].into()).expect("room");
+        let permit = limiter
+            .try_acquire(Some([127, 0, 0, 1].into()))
+            .expect("room");
         let activity = Activity::new(permit);
         activity.idle(limit, limit).await;
         assert_eq!(begun.elapsed(), limit);

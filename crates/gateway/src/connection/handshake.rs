@@ -1,12 +1,15 @@
 //! The TLS handshake of a client connection.
 
 use std::io;
+use std::time::SystemTime;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use voxgate_tls::ServerTls;
+use voxgate::ClientCertificate;
+use voxgate_client_address::proxy_protocol;
+use voxgate_tls::{ClientIdentity, ServerTls};
 
 use crate::rejections::RejectReason;
 
@@ -27,10 +30,13 @@ pub(super) async fn accept(
     mut stream: TcpStream,
     tls: &ServerTls,
 ) -> Result<TlsStream<TcpStream>, HandshakeError> {
-    let mut first = [0];
-    match stream.peek(&mut first).await {
-        Ok(1..) => {}
+    let mut first = [0; 12];
+    let first = match stream.peek(&mut first).await {
+        Ok(read @ 1..) => &first[..read],
         Ok(_) | Err(_) => return Err(HandshakeError(None)),
+    };
+    if proxy_protocol::is_start(first) {
+        return Err(HandshakeError(Some(RejectReason::ProxyProtocol)));
     }
     // A TLS record begins with its type, 22 for a handshake (RFC 8446 §5.1); a method is in capitals.
     if first[0].is_ascii_uppercase() {
@@ -42,6 +48,16 @@ pub(super) async fn accept(
     accepted.map_err(|error| {
         tracing::debug!(%error, "the TLS handshake failed");
         HandshakeError(Some(RejectReason::TlsHandshake))
+    })
+}
+
+/// The certificate that the client has proved to have. One that cannot be read has no name.
+pub(super) fn certificate(stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
+    let (_, connection) = stream.get_ref();
+    let end_entity = connection.peer_certificates()?.first()?;
+    Some(match ClientIdentity::of(end_entity) {
+        Some(identity) => ClientCertificate::new(identity.names, identity.not_after),
+        None => ClientCertificate::new([], SystemTime::UNIX_EPOCH),
     })
 }
 

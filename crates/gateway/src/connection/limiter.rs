@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -50,7 +50,7 @@ struct Open {
 }
 
 struct Closable {
-    client: IpAddr,
+    client: Option<IpAddr>,
     opened: Instant,
     close: CancellationToken,
 }
@@ -64,25 +64,51 @@ struct Client {
 
 impl Open {
     fn offer(&mut self, key: (Idle, Id), closable: Closable) {
-        if let Some(client) = self.clients.get_mut(&closable.client) {
+        if let Some(client) = self.client(closable.client) {
             client.closable.insert(key);
-            self.closable.insert(key, closable);
         }
+        self.closable.insert(key, closable);
     }
 
-    fn keep(&mut self, key: (Idle, Id)) {
-        if let Some(closable) = self.closable.remove(&key)
-            && let Some(client) = self.clients.get_mut(&closable.client)
-        {
+    /// Whether it was offered.
+    fn keep(&mut self, key: (Idle, Id)) -> bool {
+        let Some(closable) = self.closable.remove(&key) else {
+            return false;
+        };
+        if let Some(client) = self.client(closable.client) {
             client.closable.remove(&key);
         }
+        true
+    }
+
+    fn client(&mut self, client: Option<IpAddr>) -> Option<&mut Client> {
+        self.clients.get_mut(&client?)
+    }
+
+    /// Counts a connection of this client. If it has too many, one of them is closed; `false` if all
+    /// are in use.
+    fn add(&mut self, client: IpAddr, most: usize) -> bool {
+        let own = self.clients.entry(client).or_default();
+        if own.open >= most {
+            let oldest = [Idle::Silent, Idle::Spoke].map(|idle| {
+                let mut of_kind = own.closable.range((idle, 0)..=(idle, Id::MAX));
+                of_kind.next().copied()
+            });
+            let oldest = oldest.into_iter().flatten().find(|key| self.is_due(key));
+            let Some(oldest) = oldest else {
+                return false;
+            };
+            self.close(oldest);
+        }
+        self.clients.entry(client).or_default().open += 1;
+        true
     }
 
     /// Closes this connection. It no longer counts for its client.
     fn close(&mut self, key: (Idle, Id)) {
         if let Some(closable) = self.closable.remove(&key) {
             closable.close.cancel();
-            if let Some(client) = self.clients.get_mut(&closable.client) {
+            if let Some(client) = self.client(closable.client) {
                 client.closable.remove(&key);
                 client.open -= 1;
             }
@@ -111,9 +137,10 @@ impl ConnectionLimiter {
     }
 
     /// Waits for room, and makes it if possible. `None` if this client has too many connections that
-    /// are in use, or if this one was closed for another while it waited.
-    pub(crate) async fn acquire(&self, peer: IpAddr) -> Option<ConnectionPermit> {
-        let mut connection = self.register(peer)?;
+    /// are in use, or if this one was closed for another while it waited. A connection without a client
+    /// counts for none, until it is [assigned](ConnectionPermit::assign).
+    pub(crate) async fn acquire(&self, client: Option<IpAddr>) -> Option<ConnectionPermit> {
+        let mut connection = self.register(client)?;
         loop {
             if let Ok(permit) = Arc::clone(&self.0.permits).try_acquire_owned() {
                 connection.permit = Some(permit);
@@ -132,32 +159,27 @@ impl ConnectionLimiter {
     }
 
     /// The same, if there is room without waiting.
-    pub(crate) fn try_acquire(&self, peer: IpAddr) -> Option<ConnectionPermit> {
+    pub(crate) fn try_acquire(&self, client: Option<IpAddr>) -> Option<ConnectionPermit> {
         let permit = Arc::clone(&self.0.permits).try_acquire_owned().ok()?;
-        let mut connection = self.register(peer)?;
+        let mut connection = self.register(client)?;
         connection.permit = Some(permit);
         Some(ConnectionPermit(Arc::new(connection)))
     }
 
     /// Counts a connection of this client. If it has too many, one of them is closed.
-    fn register(&self, peer: IpAddr) -> Option<Connection> {
-        let client = network(peer);
+    fn register(&self, client: Option<IpAddr>) -> Option<Connection> {
+        let client = client.map(network);
         let mut open = self.0.open();
         open.last += 1;
         let id = open.last;
-        let own = open.clients.entry(client).or_default();
-        if own.open >= self.0.most_per_client {
-            let oldest = [Idle::Silent, Idle::Spoke].map(|idle| {
-                let mut of_kind = own.closable.range((idle, 0)..=(idle, Id::MAX));
-                of_kind.next().copied()
-            });
-            let oldest = oldest.into_iter().flatten().find(|key| open.is_due(key))?;
-            open.close(oldest);
+        if let Some(client) = client
+            && !open.add(client, self.0.most_per_client)
+        {
+            return None;
         }
-        open.clients.entry(client).or_default().open += 1;
         let connection = Connection {
             limiter: self.clone(),
-            client,
+            client: client.map_or_else(OnceLock::new, OnceLock::from),
             id,
             opened: Instant::now(),
             close: CancellationToken::new(),
@@ -193,7 +215,8 @@ pub(crate) struct ConnectionPermit(Arc<Connection>);
 
 struct Connection {
     limiter: ConnectionLimiter,
-    client: IpAddr,
+    /// Written under the lock of [`Open`].
+    client: OnceLock<IpAddr>,
     id: Id,
     opened: Instant,
     close: CancellationToken,
@@ -202,6 +225,29 @@ struct Connection {
 }
 
 impl ConnectionPermit {
+    /// Counts the connection for this client from now on, if it counts for none yet. `false` if the
+    /// client has too many connections that are in use, or if this one was closed for another.
+    pub(crate) fn assign(&self, client: IpAddr) -> bool {
+        let client = network(client);
+        let limiter = &self.0.limiter.0;
+        let mut open = limiter.open();
+        if self.0.close.is_cancelled() || !open.add(client, limiter.most_per_client) {
+            return false;
+        }
+        let key = (Idle::Silent, self.0.id);
+        let was_offered = open.keep(key);
+        // A connection is assigned once; a second time would count twice.
+        if self.0.client.set(client).is_err()
+            && let Some(own) = open.client(Some(client))
+        {
+            own.open -= 1;
+        }
+        if was_offered {
+            open.offer(key, self.0.closable());
+        }
+        true
+    }
+
     /// Resolves when the connection is to be closed for another one.
     pub(crate) async fn closed(&self) {
         self.0.close.cancelled().await;
@@ -227,7 +273,7 @@ impl ConnectionPermit {
 impl Connection {
     fn closable(&self) -> Closable {
         Closable {
-            client: self.client,
+            client: self.client.get().copied(),
             opened: self.opened,
             close: self.close.clone(),
         }
@@ -240,11 +286,14 @@ impl Drop for Connection {
         for idle in [Idle::Silent, Idle::Spoke] {
             open.keep((idle, self.id));
         }
-        if let Some(client) = open.clients.get_mut(&self.client) {
+        let Some(client) = self.client.get() else {
+            return;
+        };
+        if let Some(own) = open.clients.get_mut(client) {
             // One that was closed for another was no longer counted.
-            client.open -= usize::from(!self.close.is_cancelled());
-            if client.open == 0 && client.closable.is_empty() {
-                open.clients.remove(&self.client);
+            own.open -= usize::from(!self.close.is_cancelled());
+            if own.open == 0 && own.closable.is_empty() {
+                open.clients.remove(client);
             }
         }
     }
@@ -256,8 +305,8 @@ mod tests {
 
     use tokio::time::timeout;
 
-    fn peer(client: u8) -> IpAddr {
-        [192, 0, 2, client].into()
+    fn peer(client: u8) -> Option<IpAddr> {
+        Some([192, 0, 2, client].into())
     }
 
     fn is_closed(permit: &ConnectionPermit) -> bool {
@@ -350,11 +399,36 @@ mod tests {
     #[tokio::test]
     async fn a_network_of_ipv6_is_one_client() {
         let limiter = ConnectionLimiter::new(10, 1);
-        let acquire = |text: &str| limiter.try_acquire(text.parse().expect("an address"));
+        let acquire = |text: &str| limiter.try_acquire(Some(text.parse().expect("an address")));
         let one = acquire("2001:db8::1").expect("room");
         assert!(acquire("2001:db8::2").is_none());
         assert!(acquire("2001:db8:0:1::1").is_some());
         drop(one);
         assert!(acquire("2001:db8::2").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_of_a_load_balancer_count_for_the_clients_that_it_names() {
+        let limiter = ConnectionLimiter::new(100, 2);
+        let client = peer(1).expect("an address");
+        let assigned = async || {
+            let permit = limiter.acquire(None).await.expect("room");
+            sleep(GRACE).await;
+            let fits = permit.assign(client);
+            (permit, fits)
+        };
+        let unassigned = [(); 5].map(|()| limiter.try_acquire(None).expect("it counts for none"));
+        let (first, second) = (assigned().await, assigned().await);
+        assert!(first.1 && second.1);
+        second.0.keep();
+        let (third, fits) = assigned().await;
+        assert!(fits && is_closed(&first.0), "it never spoke");
+        third.keep();
+        let (fourth, fits) = assigned().await;
+        assert!(!fits, "all are in use");
+        drop((first, second, third, fourth, unassigned));
+        assert_eq!(limiter.open(), 0);
+        let open = limiter.0.open();
+        assert!(open.clients.is_empty() && open.closable.is_empty());
     }
 }

@@ -1,12 +1,14 @@
 //! Client connections: accepts them, serves them, and closes them.
 
 mod activity;
+mod clients;
 mod frames;
 mod half_close;
 mod handshake;
 mod http2;
 mod limiter;
 mod network;
+mod preamble;
 mod socket;
 mod stream;
 mod streams;
@@ -27,19 +29,22 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
 use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
+use voxgate_browsers::BrowserLayer;
 use voxgate_tls::ServerTls;
 use voxgate_usage::UsageLayer;
 
 pub(crate) use self::activity::Activity;
+pub(crate) use self::clients::ClientAddresses;
 pub(crate) use self::half_close::ClientEnd;
-use self::handshake::HandshakeError;
 pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
+use self::preamble::{Begun, Preamble};
 use self::socket::Socket;
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
@@ -97,7 +102,8 @@ pub(crate) async fn accept<S, B>(
             // A listener for IPv4 and IPv6 sees IPv4 addresses in the form of IPv6.
             let peer = PeerAddr(peer).canonical();
             // The permit comes second: a worker without clients must not hold the last permit.
-            Ok((stream, peer, limiter.acquire(peer.ip()).await))
+            let permit = limiter.acquire(server.clients.counted(peer.ip())).await;
+            Ok((stream, peer, permit))
         };
         let accepted = tokio::select! {
             accepted = next => accepted,
@@ -105,9 +111,11 @@ pub(crate) async fn accept<S, B>(
         };
         match accepted {
             Ok((stream, peer, Some(permit))) => server.spawn(stream, peer, permit, &stop, &tasks),
-            Ok((_, peer, None)) => server
-                .rejections
-                .note(peer, RejectReason::ConnectionLimit, 0),
+            Ok((_, peer, None)) => {
+                server
+                    .rejections
+                    .note(peer, None, RejectReason::ConnectionLimit, 0)
+            }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 errors.log(&error);
@@ -118,7 +126,7 @@ pub(crate) async fn accept<S, B>(
     // Connections in the listen queue would be reset when the listener closes.
     while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
         let peer = PeerAddr(peer).canonical();
-        let Some(permit) = limiter.try_acquire(peer.ip()) else {
+        let Some(permit) = limiter.try_acquire(server.clients.counted(peer.ip())) else {
             break;
         };
         server.spawn(stream, peer, permit, &stop, &tasks);
@@ -159,6 +167,10 @@ pub(crate) struct Server<S> {
     pub(crate) proxy: S,
     /// TLS; `None` if the listener speaks none.
     pub(crate) tls: Option<ServerTls>,
+    /// How the address of a client is found.
+    pub(crate) clients: ClientAddresses,
+    /// What pages of other origins may do.
+    pub(crate) browsers: BrowserLayer,
     /// How long the first request of a connection may take, and the header of each.
     pub(crate) header_timeout: Duration,
     /// How long a connection may be without a request in progress.
@@ -200,38 +212,36 @@ where
             was_idle: false,
         };
         let (server, stop) = (self.clone(), stop.clone());
-        match self.tls.clone() {
-            None => {
-                let socket = Socket::Plain(stream);
-                tasks.spawn(server.serve(socket, activity, end, peer, ending, stop));
+        let preamble = Preamble::new(&self.clients, self.tls.as_ref(), self.header_timeout, peer);
+        let Some(preamble) = preamble else {
+            let begun = Begun {
+                socket: Socket::Plain(stream),
+                source: peer,
+                certificate: None,
+            };
+            tasks.spawn(server.serve(begun, activity, end, ending, stop));
+            return;
+        };
+        tasks.spawn(async move {
+            let begun = Box::pin(preamble.read(stream, &ending, &stop));
+            if let Some(begun) = begun.await {
+                server.serve(begun, activity, end, ending, stop).await;
             }
-            Some(tls) => {
-                tasks.spawn(async move {
-                    let within = server.header_timeout;
-                    let socket = ending.handshake(stream, &tls, within, &stop).await;
-                    if let Some(socket) = socket {
-                        server
-                            .serve(socket, activity, end, peer, ending, stop)
-                            .await;
-                    }
-                });
-            }
-        }
+        });
     }
 
     /// Serves one connection until the client closes it, until it has been idle for too long, or until
     /// the gateway stops.
     async fn serve(
         self,
-        socket: Socket,
+        begun: Begun,
         activity: Activity,
         end: ClientEnd,
-        peer: SocketAddr,
         mut ending: Ending,
         stop: CancellationToken,
     ) {
         let stream = ClientStream::new(
-            socket,
+            begun.socket,
             self.header_timeout,
             self.write_stall,
             ending.permit.clone(),
@@ -240,8 +250,11 @@ where
             Arc::clone(&ending.rejections),
         );
         let watched = activity.clone();
+        let peer = ending.peer;
         let connection = service::Connection {
-            peer: PeerAddr(peer),
+            clients: self.clients.layer(peer, begun.source),
+            certificate: begun.certificate,
+            browsers: self.browsers,
             activity,
             end,
         };
@@ -292,33 +305,21 @@ struct Ending {
 }
 
 impl Ending {
-    /// Performs the TLS handshake, which must end within the time of a header. A client in a
-    /// handshake has no request yet, so that it does not delay a stop.
-    async fn handshake(
+    /// Waits for a step before HTTP, which must end within the time of a header. `None` if the
+    /// connection ends before. There is no request yet, so that it does not delay a stop.
+    async fn within<T>(
         &self,
-        stream: TcpStream,
-        tls: &ServerTls,
-        within: Duration,
+        limit: Duration,
         stop: &CancellationToken,
-    ) -> Option<Socket> {
-        let handshake = Box::pin(handshake::accept(stream, tls));
-        let accepted = tokio::select! {
-            accepted = timeout(within, handshake) => accepted,
+        step: impl Future<Output = T>,
+    ) -> Option<Result<T, Elapsed>> {
+        tokio::select! {
+            done = timeout(limit, step) => Some(done),
             () = self.permit.closed() => {
                 self.evicted();
-                return None;
-            }
-            () = stop.cancelled() => return None,
-        };
-        let late = HandshakeError(Some(RejectReason::TlsHandshake));
-        match accepted.unwrap_or(Err(late)) {
-            Ok(stream) => Some(Socket::Tls(Box::new(stream))),
-            Err(HandshakeError(reason)) => {
-                if let Some(reason) = reason {
-                    self.rejections.note(reason);
-                }
                 None
             }
+            () = stop.cancelled() => None,
         }
     }
 
@@ -359,9 +360,12 @@ impl Ending {
         if http(hyper::Error::is_parse_too_large) {
             Some(RejectReason::HeaderTooLarge)
         } else if http(hyper::Error::is_parse) {
-            Some(match self.rejections.has_bad_preface() {
-                true => RejectReason::BadPreface,
-                false => RejectReason::Malformed,
+            Some(if self.rejections.has_proxy_header() {
+                RejectReason::ProxyProtocol
+            } else if self.rejections.has_bad_preface() {
+                RejectReason::BadPreface
+            } else {
+                RejectReason::Malformed
             })
         } else if self.was_idle || !self.is_first_request() {
             None

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use voxgate_client_address::proxy_protocol;
+
 use super::activity::Activity;
 use super::half_close::ClientEnd;
 use super::http2::{Flood, Http2Frames};
@@ -117,7 +119,12 @@ impl ClientStream {
     fn received(&mut self, bytes: &[u8]) -> Result<(), Flood> {
         self.rejections.received(bytes.len());
         let seen = match &mut self.protocol {
-            Protocol::Undecided(_, seen) => seen,
+            Protocol::Undecided(_, seen) => {
+                if *seen == 0 && proxy_protocol::is_start(bytes) {
+                    self.rejections.proxy_header();
+                }
+                seen
+            }
             Protocol::Http1(header) => {
                 header.has_received |= !bytes.is_empty();
                 return Ok(());

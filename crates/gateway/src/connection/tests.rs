@@ -101,6 +101,8 @@ async fn streams_whose_client_opens_no_window_end() {
             .with_audit_sink(ends.clone())
             .with_speech(SpeechOptions::default()),
         tls: None,
+        clients: ClientAddresses::default(),
+        browsers: BrowserLayer::default(),
         proxy,
         usage: crate::usage::in_memory(),
         header_timeout: PATIENCE,

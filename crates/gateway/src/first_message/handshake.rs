@@ -10,7 +10,8 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Empty;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use voxgate::Dialect;
+use voxgate::gateway::RefuseAs;
+use voxgate::{ClientCertificate, Dialect};
 use voxgate_websocket::CredentialFormat;
 
 use crate::proxy::{RIME_BINARY, credential_format};
@@ -33,6 +34,12 @@ impl Handshake {
     /// `None` if the authentication layer decides about the request as it is: it asks for no
     /// WebSocket, or for one of another vendor or path, or presents a credential, or is malformed.
     pub(super) fn of<B>(dialect: Dialect, request: &Request<B>) -> Option<Self> {
+        let extensions = request.extensions();
+        // A client with a certificate has its credential.
+        if extensions.get::<RefuseAs>().is_some() || extensions.get::<ClientCertificate>().is_some()
+        {
+            return None;
+        }
         let dialect = dialect.of_credential_in_message(request)?;
         let format = credential_format(dialect)?;
         let headers = request.headers();

@@ -31,7 +31,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Layer, Service};
-use voxgate::{Dialect, PeerAddr};
+use voxgate::{ClientAddr, Dialect};
 
 use self::handshake::Handshake;
 pub(crate) use self::held::HeldClient;
@@ -75,20 +75,14 @@ impl FirstMessages {
 pub(crate) struct FirstMessageLayer {
     first_messages: Option<FirstMessages>,
     activity: Activity,
-    peer: PeerAddr,
 }
 
 impl FirstMessageLayer {
     /// Without `first_messages`, every request passes as it is.
-    pub(crate) fn new(
-        first_messages: Option<FirstMessages>,
-        activity: Activity,
-        peer: PeerAddr,
-    ) -> Self {
+    pub(crate) fn new(first_messages: Option<FirstMessages>, activity: Activity) -> Self {
         Self {
             first_messages,
             activity,
-            peer,
         }
     }
 }
@@ -174,7 +168,10 @@ where
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let waiting = first_messages.waiting.acquire(layer.peer.0.ip());
+    let client = request.extensions().get::<ClientAddr>();
+    let waiting = first_messages
+        .waiting
+        .acquire(client.map(|client| client.0));
     let Ok(Some(place)) = timeout(PLACE_WITHIN, waiting).await else {
         return inner.call(request).await.map(own_body);
     };

@@ -19,9 +19,9 @@ type Decided = Arc<Mutex<Vec<Option<HeaderValue>>>>;
 
 /// A client after its handshake, in front of a layer that refuses every request.
 async fn open(waiting: &ConnectionLimiter, stop: &CancellationToken) -> (DuplexStream, Decided) {
-    let peer = PeerAddr(([192, 0, 2, 1], 1).into());
+    let client = ClientAddr([192, 0, 2, 1].into());
     let connections = ConnectionLimiter::new(1, 1);
-    let permit = connections.try_acquire(peer.0.ip()).expect("room");
+    let permit = connections.try_acquire(Some(client.0)).expect("room");
     let first_messages = FirstMessages::new(
         Dialect::Rime,
         waiting.clone(),
@@ -39,10 +39,13 @@ async fn open(waiting: &ConnectionLimiter, stop: &CancellationToken) -> (DuplexS
     });
     let service = ServiceBuilder::new()
         .map_request(|request| RequestBody::wrap(request, None))
+        .map_request(move |mut request: Request<RequestBody>| {
+            request.extensions_mut().insert(client);
+            request
+        })
         .layer(FirstMessageLayer::new(
             Some(first_messages),
             Activity::new(permit),
-            peer,
         ))
         .service(refuse);
     let (mut client, near) = duplex(4096);

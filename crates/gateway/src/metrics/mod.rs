@@ -347,7 +347,7 @@ impl Metrics {
         };
         let is_used = matches!(
             decision.auth_method,
-            Some(AuthMethod::ApiKey | AuthMethod::Jwt)
+            Some(AuthMethod::ApiKey | AuthMethod::Jwt | AuthMethod::Certificate)
         );
         self.count(labels, is_used.then_some(decision.time));
         self.limits.decided(decision);

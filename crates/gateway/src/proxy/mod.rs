@@ -29,7 +29,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 use voxgate::gateway::is_grpc;
-use voxgate::{AuthMethod, DenialKind, PeerAddr, Secret};
+use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret};
+use voxgate_client_address::ForwardedFields;
 use voxgate_upstream::{AnswerBody, Callers, Client, SendContext, SendError, SendErrorKind};
 
 use self::accepted::{Accepted, abandoned, plain};
@@ -226,10 +227,9 @@ fn prepare<B>(
     proxy_fields: &ProxyFields,
     scheme: &'static str,
 ) -> Request<B> {
-    let peer = request
-        .extensions()
-        .get::<PeerAddr>()
-        .map(|peer| peer.0.ip());
+    let client = request.extensions().get::<ClientAddr>();
+    let client = client.map(|client| client.0);
+    let fields = request.extensions_mut().remove::<ForwardedFields>();
     let host = request.headers().get(HOST).cloned().or_else(|| {
         let authority = request.uri().authority()?;
         HeaderValue::from_str(authority.as_str()).ok()
@@ -239,7 +239,8 @@ fn prepare<B>(
     let uri = request.uri().clone();
     let identity = Identity {
         caller: &accepted.caller,
-        peer,
+        client,
+        fields,
         host,
         dialect: accepted.dialect,
         path: uri.path(),

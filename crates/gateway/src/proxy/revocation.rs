@@ -47,7 +47,7 @@ impl Revocations {
             .map(|token| token.expires() + LEEWAY);
         // The subject of another issuer has no key here.
         let has_key = match caller.auth_method() {
-            AuthMethod::ApiKey => true,
+            AuthMethod::ApiKey | AuthMethod::Certificate => true,
             AuthMethod::Jwt => caller.principal().credential().is_some(),
             _ => false,
         };

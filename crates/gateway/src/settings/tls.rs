@@ -4,13 +4,16 @@ use std::path::PathBuf;
 
 use voxgate::Problem;
 use voxgate::env::Environment;
-use voxgate_tls::{CertificateFiles, MinVersion, ServerTls};
+use voxgate_tls::{CertificateFiles, ClientAuth, MinVersion, ServerTls};
 
 use super::{Setting, default_of};
 
 pub(crate) const CERT_FILE: &str = "VOXGATE_TLS_CERT_FILE";
 pub(crate) const KEY_FILE: &str = "VOXGATE_TLS_KEY_FILE";
 pub(crate) const MIN_VERSION: &str = "VOXGATE_TLS_MIN_VERSION";
+pub(crate) const CLIENT_CA_FILE: &str = "VOXGATE_TLS_CLIENT_CA_FILE";
+pub(crate) const CLIENT_CRL_FILE: &str = "VOXGATE_TLS_CLIENT_CRL_FILE";
+pub(crate) const CLIENT_AUTH: &str = "VOXGATE_TLS_CLIENT_AUTH";
 
 const GROUP: &str = "TLS";
 
@@ -36,7 +39,71 @@ pub(super) const TLS: &[Setting] = &[
         "Oldest version of TLS that is accepted: `1.2` or `1.3`",
     )
     .with_default("1.2"),
+    Setting::new(
+        GROUP,
+        CLIENT_CA_FILE,
+        "PATH",
+        "Certificate authorities of clients, in PEM. Clients then present certificates, and a key of the \
+         keys file can name one: `certificate = \"spiffe://…\"`",
+    ),
+    Setting::new(
+        GROUP,
+        CLIENT_CRL_FILE,
+        "PATH",
+        "Revocation lists (CRL) of these authorities, in PEM. A list that is out of date lets no \
+         client in",
+    ),
+    Setting::new(
+        GROUP,
+        CLIENT_AUTH,
+        "WHETHER",
+        "Whether clients must present a certificate: `required`, or `optional` (a client without one \
+         presents another credential)",
+    )
+    .with_default("required"),
 ];
+
+/// Reads the settings about certificates of clients. `has_tls` says whether the listener speaks TLS.
+fn client_auth(
+    environment: &Environment,
+    has_tls: bool,
+    problems: &mut Vec<Problem>,
+) -> Option<ClientAuth> {
+    let path = |variable| {
+        environment
+            .get(variable)
+            .map(|path| PathBuf::from(path.trim()))
+    };
+    let ca = path(CLIENT_CA_FILE);
+    let needs = |variable, needed: &str, problems: &mut Vec<Problem>| {
+        let message = format!("has no effect without {needed}; set that, or remove this setting");
+        problems.push(Problem::new(variable, message));
+    };
+    if ca.is_some() && !has_tls {
+        needs(CLIENT_CA_FILE, CERT_FILE, problems);
+    }
+    if ca.is_none() {
+        for variable in [CLIENT_CRL_FILE, CLIENT_AUTH] {
+            if environment.get(variable).is_some() {
+                needs(variable, CLIENT_CA_FILE, problems);
+            }
+        }
+    }
+    let given = environment.get(CLIENT_AUTH);
+    let required = match given.unwrap_or_else(|| default_of(CLIENT_AUTH)).trim() {
+        "required" => true,
+        "optional" => false,
+        _ => {
+            problems.push(Problem::new(
+                CLIENT_AUTH,
+                "must be `required` or `optional`",
+            ));
+            true
+        }
+    };
+    let crl = path(CLIENT_CRL_FILE);
+    ca.map(|ca| ClientAuth { ca, crl, required })
+}
 
 /// Reads the settings and loads the certificates. `None` without TLS.
 pub(crate) fn read(environment: &Environment, problems: &mut Vec<Problem>) -> Option<ServerTls> {
@@ -54,6 +121,8 @@ pub(crate) fn read(environment: &Environment, problems: &mut Vec<Problem>) -> Op
             return None;
         }
     };
+    let has_tls = environment.get(CERT_FILE).is_some();
+    let client_auth = client_auth(environment, has_tls, problems);
     let (certificates, keys) = match (paths(CERT_FILE), paths(KEY_FILE)) {
         (None, None) => {
             if given.is_some() {
@@ -87,7 +156,7 @@ pub(crate) fn read(environment: &Environment, problems: &mut Vec<Problem>) -> Op
     }
     let files = certificates.into_iter().zip(keys);
     let files = files.map(|(certificate, key)| CertificateFiles { certificate, key });
-    match ServerTls::load(files.collect(), min_version) {
+    match ServerTls::load(files.collect(), min_version, client_auth) {
         Ok(tls) => Some(tls),
         Err(error) => {
             problems.extend(error.into_problems());

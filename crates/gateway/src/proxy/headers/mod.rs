@@ -18,6 +18,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use voxgate::gateway::X_REQUEST_ID;
 use voxgate::{Caller, Dialect, RequestId, Secret};
+use voxgate_client_address::ForwardedFields;
 use voxgate_upstream::Upstream;
 
 pub(crate) use self::allowed::{ALLOWED, BY_DIALECT, ForwardedHeaders, has_another_meaning};
@@ -30,6 +31,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_VOXGATE_KEY_ID: HeaderName = HeaderName::from_static("x-voxgate-key-id");
 
@@ -113,7 +115,9 @@ pub(super) fn set_websocket(headers: &mut HeaderMap) {
 /// What the upstream is told about a request besides its own headers.
 pub(super) struct Identity<'a> {
     pub(super) caller: &'a Caller,
-    pub(super) peer: Option<IpAddr>,
+    pub(super) client: Option<IpAddr>,
+    /// What trusted proxies say about the client.
+    pub(super) fields: Option<ForwardedFields>,
     /// The authority that the client named, in `Host` or `:authority`.
     pub(super) host: Option<HeaderValue>,
     pub(super) dialect: Dialect,
@@ -150,20 +154,30 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
             .dialect
             .add_deployment_key_for(identity.path, key, headers);
     }
-    if let Some(peer) = identity
-        .peer
-        .and_then(|peer| header_value(&peer.to_string()))
-    {
-        headers.insert(X_FORWARDED_FOR, peer);
-    }
-    let host = identity.host;
+    let client = identity.client;
+    let (chain, proto, host, port) = match identity.fields {
+        Some(fields) => (Some(fields.chain), fields.proto, fields.host, fields.port),
+        None => {
+            let client = client.and_then(|client| header_value(&client.to_string()));
+            (client, None, None, None)
+        }
+    };
+    let host = host.or(identity.host);
+    let proto = proto.unwrap_or(HeaderValue::from_static(identity.scheme));
+    let scheme = proto.to_str().unwrap_or(identity.scheme);
     let proxy_fields = identity.proxy_fields;
-    proxy_fields.add_forwarded(headers, identity.peer, host.as_ref(), identity.scheme);
+    proxy_fields.add_forwarded(headers, client, host.as_ref(), scheme);
     proxy_fields.add_via(headers, identity.version);
-    if let Some(host) = host {
-        headers.insert(X_FORWARDED_HOST, host);
+    for (name, value) in [
+        (X_FORWARDED_FOR, chain),
+        (X_FORWARDED_HOST, host),
+        (X_FORWARDED_PORT, port),
+        (X_FORWARDED_PROTO, Some(proto)),
+    ] {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(identity.scheme));
     headers.insert(X_REQUEST_ID, identity.caller.request_id().to_header_value());
     if let Some(id) = header_value(identity.caller.key_id()) {
         headers.insert(X_VOXGATE_KEY_ID, id);

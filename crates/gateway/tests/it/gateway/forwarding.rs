@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::harness::{DEPLOYMENT_KEY, KEY, Program, client, client_h2, send_raw, serve, serve_raw};
 
 /// A server that answers with what it saw.
-async fn mirror() -> std::net::SocketAddr {
+pub(super) async fn mirror() -> std::net::SocketAddr {
     async fn reflect(request: Request<Body>) -> impl IntoResponse {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -44,7 +44,7 @@ async fn mirror() -> std::net::SocketAddr {
     serve(Router::new().fallback(any(reflect))).await
 }
 
-fn saw(body: &str) -> Value {
+pub(super) fn saw(body: &str) -> Value {
     serde_json::from_str(body).unwrap()
 }
 
