@@ -129,6 +129,14 @@ that the default values do not pass. */}}
 {{- fail (printf "upstream.host (or a host in upstream.routes) is %s, but in mode %s the TTS server is in the same pod, at 127.0.0.1. Leave the host empty." . $.Values.mode) -}}
 {{- end -}}
 {{- end -}}
+{{- $schemes := list -}}
+{{- range .routes | default (list (dict)) -}}{{- $schemes = append $schemes (.scheme | default $.Values.upstream.scheme) -}}{{- end -}}
+{{- $tls := .tls -}}
+{{- range list "caConfigMap" "crlConfigMap" "serverName" "existingSecret" -}}
+{{- if and (get $tls .) (not (has "https" $schemes)) -}}
+{{- include "voxgate.refuse" (printf "upstream.tls.%s is set, but no TTS server has the scheme https. Set upstream.scheme to https, or leave upstream.tls.%s empty." . .) -}}
+{{- end -}}
+{{- end -}}
 {{- $prefixes := list -}}
 {{- range .routes -}}
 {{- if has .prefix $prefixes -}}{{- fail (printf "upstream.routes has the prefix %s twice. Remove one of the two entries." .prefix) -}}{{- end -}}

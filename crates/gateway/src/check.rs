@@ -22,6 +22,7 @@ impl fmt::Display for Description<'_> {
             tls,
             admin_listen,
             upstreams,
+            upstream_tls,
             timeouts,
             audit,
             minting,
@@ -42,6 +43,17 @@ impl fmt::Display for Description<'_> {
                 certificate.file.display(),
                 humantime::format_rfc3339_seconds(certificate.not_after)
             )?;
+        }
+        if let Some(tls) = upstream_tls {
+            match tls.certificate() {
+                Some(own) => writeln!(
+                    f,
+                    "To https:// upstreams, it presents the certificate in {}, which is valid until {}.",
+                    own.file.display(),
+                    humantime::format_rfc3339_seconds(own.not_after)
+                )?,
+                None => f.write_str("To https:// upstreams, it presents no certificate.\n")?,
+            }
         }
         match auth.mode() {
             Mode::Validate => writeln!(

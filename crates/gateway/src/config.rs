@@ -8,7 +8,7 @@ use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation, SpeechOptions};
 use voxgate_browsers::BrowserLayer;
 use voxgate_limits_redis::RedisSettings;
-use voxgate_tls::ServerTls;
+use voxgate_tls::{ClientTls, ServerTls};
 use voxgate_upstream::{HealthCheck, InvalidHealthCheck};
 
 use super::auditing::Audit;
@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) browsers: BrowserLayer,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
+    /// TLS to the upstreams; `None` if none has an `https://` URL.
+    pub(crate) upstream_tls: Option<ClientTls>,
     /// How requests are sent to the upstreams.
     pub(crate) forwarding: voxgate_upstream::Settings,
     pub(crate) timeouts: Timeouts,
@@ -144,6 +146,11 @@ impl Config {
         let clients = settings::clients::read(&environment, &mut read.problems);
         let browsers = settings::browsers::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
+        // If the URLs cannot be read, it is not known whether TLS is needed.
+        let upstream_tls = upstreams.as_ref().and_then(|upstreams| {
+            let problems = &mut read.problems;
+            settings::upstream_tls::read(&environment, upstreams.need_tls(), problems)
+        });
         for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
             let is_own = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
             if upstreams.as_ref().is_some_and(is_own) {
@@ -213,6 +220,7 @@ impl Config {
                 browsers,
                 admin_listen,
                 upstreams,
+                upstream_tls,
                 forwarding,
                 timeouts,
                 request_validation,

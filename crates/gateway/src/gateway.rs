@@ -253,6 +253,11 @@ impl Gateway {
                 .map_err(cannot("cannot follow the TLS certificates"))?;
             metrics.observe_certificates(tls.clone());
         }
+        if let Some(tls) = &config.upstream_tls {
+            tls.follow()
+                .map_err(cannot("cannot follow the TLS files of the upstream"))?;
+            metrics.observe_client_certificate(tls.clone());
+        }
         let rejections = Arc::new(Rejections::new(
             Arc::clone(&sink) as Arc<dyn AuditSink>,
             metrics.rejections().clone(),
@@ -262,9 +267,10 @@ impl Gateway {
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
         let permits = Arc::new(Semaphore::new(most));
+        let tls = config.upstream_tls.as_ref();
         let routes = config
             .upstreams
-            .routes(config.forwarding, workers, &permits);
+            .routes(config.forwarding, tls, workers, &permits);
         metrics.observe_upstreams(routes.clone());
         // In preconfigured mode, the gateway reads no caller's credential.
         let first_messages = (keys.is_some() && config.first_message_connections > 0).then(|| {

@@ -9,6 +9,7 @@ mod last_start;
 mod serving;
 pub(crate) mod tls;
 mod tokens;
+pub(crate) mod upstream_tls;
 mod usage;
 mod vars;
 
@@ -30,6 +31,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
     iter::empty()
         .chain(SERVING)
         .chain(tls::TLS)
+        .chain(upstream_tls::UPSTREAM_TLS)
         .chain(clients::CLIENTS)
         .chain(browsers::BROWSERS)
         .chain(SETTINGS)

@@ -49,7 +49,10 @@ impl<B: RequestBody> Sender<B> {
     pub(crate) fn with(settings: Settings, protocol: Protocol, addresses: &[SocketAddr]) -> Self {
         let server =
             |address: &SocketAddr| Server::new(address.to_string().parse().unwrap(), protocol);
-        let servers = addresses.iter().filter_map(server).collect();
+        Self::to(settings, addresses.iter().filter_map(server).collect())
+    }
+
+    pub(crate) fn to(settings: Settings, servers: Vec<Server>) -> Self {
         let permits = Arc::new(Semaphore::new(1_000));
         Self {
             upstream: Arc::new(Upstream::new(servers, Arc::new(settings), 1, permits)),
@@ -59,9 +62,13 @@ impl<B: RequestBody> Sender<B> {
     }
 
     pub(crate) async fn send(&self, request: Request<B>) -> Answer<B> {
+        self.send_with(request, false).await
+    }
+
+    pub(crate) async fn send_with(&self, request: Request<B>, http2: bool) -> Answer<B> {
         let turn = Turn::default();
         let context = SendContext {
-            http2: false,
+            http2,
             callers: &self.callers,
             caller: "caller",
             turn: &turn,

@@ -36,5 +36,6 @@ mod tls;
 mod tokens;
 mod tunnels;
 mod upstream_failures;
+mod upstream_tls;
 mod upstreams;
 mod usage;
