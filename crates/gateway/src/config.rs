@@ -8,6 +8,7 @@ use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation, SpeechOptions};
 use voxgate_browsers::BrowserLayer;
 use voxgate_limits_redis::RedisSettings;
+use voxgate_request_tracing::TraceContextLayer;
 use voxgate_tls::{ClientTls, ServerTls};
 use voxgate_upstream::{HealthCheck, InvalidHealthCheck};
 
@@ -43,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) clients: ClientAddresses,
     /// What pages of other origins may do.
     pub(crate) browsers: BrowserLayer,
+    /// Which traces of callers are continued.
+    pub(crate) traces: TraceContextLayer,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
     /// TLS to the upstreams; `None` if none has an `https://` URL.
@@ -145,6 +148,7 @@ impl Config {
         let tls = settings::tls::read(&environment, &mut read.problems);
         let clients = settings::clients::read(&environment, &mut read.problems);
         let browsers = settings::browsers::read(&environment, &mut read.problems);
+        let traces = settings::tracing::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
         // If the URLs cannot be read, it is not known whether TLS is needed.
         let upstream_tls = upstreams.as_ref().and_then(|upstreams| {
@@ -218,6 +222,7 @@ impl Config {
                 tls,
                 clients,
                 browsers,
+                traces,
                 admin_listen,
                 upstreams,
                 upstream_tls,

@@ -287,6 +287,7 @@ impl Gateway {
             tls: config.tls,
             clients: config.clients,
             browsers: config.browsers,
+            traces: config.traces,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
             proxy_fields: config.proxy_fields,

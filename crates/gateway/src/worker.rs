@@ -13,6 +13,7 @@ use voxgate::{Dialect, Secret, SpeechAuthLayer};
 use voxgate_browsers::BrowserLayer;
 use voxgate_lists::FilterListsLayer;
 use voxgate_mint::MintLayer;
+use voxgate_request_tracing::TraceContextLayer;
 use voxgate_tls::ServerTls;
 use voxgate_upstream::Client;
 
@@ -40,6 +41,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) tls: Option<ServerTls>,
     pub(crate) clients: ClientAddresses,
     pub(crate) browsers: BrowserLayer,
+    pub(crate) traces: TraceContextLayer,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
@@ -123,6 +125,7 @@ impl Worker {
             tls,
             clients,
             browsers,
+            traces,
             deployment_key,
             forwarded_headers,
             proxy_fields,
@@ -168,6 +171,7 @@ impl Worker {
             tls,
             clients,
             browsers,
+            traces,
             write_stall: connection::WRITE_STALL,
             rejections,
             first_messages,

@@ -28,8 +28,9 @@ use http_body_util::{Either, Full};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tower::Service;
+use tracing::field::display;
 use voxgate::gateway::is_grpc;
-use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret};
+use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret, TraceContext};
 use voxgate_client_address::ForwardedFields;
 use voxgate_upstream::{AnswerBody, Callers, Client, SendContext, SendError, SendErrorKind};
 
@@ -43,6 +44,7 @@ pub(crate) use self::message_credentials::{RIME_BINARY, credential_format, heade
 pub(crate) use self::request_body::{ForwardedBody, RequestBody};
 pub(crate) use self::revocation::Revocations;
 use self::upgrade::Upgrade;
+use self::upstream_failures::FailedRequest;
 pub(crate) use self::upstream_failures::UpstreamFailures;
 use super::upstreams::Routes;
 
@@ -152,16 +154,19 @@ impl Forwarding {
             () = until(deadline) => Err(SendError::timeout()),
         };
         let request_id = accepted.request_id();
+        let trace_id = accepted.caller.trace_id().map(display);
         let response =
             sent.map_err(
                 |failure| match denial(&failure).filter(|_| !turn.is_broken_off()) {
                     Some(kind) => {
                         let key_id = accepted.caller.key_id();
-                        self.failures.failed(upstream, request_id, key_id, &failure);
+                        let trace_id = accepted.caller.trace_id();
+                        let request = FailedRequest { request_id, trace_id, key_id };
+                        self.failures.failed(upstream, request, &failure);
                         accepted.refuse(kind)
                     }
                     None => {
-                        tracing::debug!(%request_id, ?upstream, "the client broke off: {failure}");
+                        tracing::debug!(%request_id, trace_id, ?upstream, "the client broke off: {failure}");
                         abandoned()
                     }
                 },
@@ -183,7 +188,7 @@ impl Forwarding {
                 Ok(upgrade.switch(response, context, revoked, idle, &self.tunnels))
             }
             _ => {
-                tracing::warn!(%request_id, ?upstream, "the upstream switched protocols in another way than the client asked for");
+                tracing::warn!(%request_id, trace_id, ?upstream, "the upstream switched protocols in another way than the client asked for");
                 Err(accepted.refuse(DenialKind::UpstreamUnreachable))
             }
         }
@@ -234,6 +239,7 @@ fn prepare<B>(
         let authority = request.uri().authority()?;
         HeaderValue::from_str(authority.as_str()).ok()
     });
+    let trace = request.extensions().get::<TraceContext>().copied();
     let public = accepted.caller.auth_method() == AuthMethod::Public;
     accepted.dialect.strip_credential(&mut request);
     let uri = request.uri().clone();
@@ -243,6 +249,7 @@ fn prepare<B>(
         fields,
         host,
         dialect: accepted.dialect,
+        trace,
         path: uri.path(),
         deployment_key: deployment_key.filter(|_| !public),
         forwarded,

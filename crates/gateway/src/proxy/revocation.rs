@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::sleep;
+use tracing::field::display;
 use voxgate::token::LEEWAY;
 use voxgate::{AuthMethod, Caller, SharedKeyRing};
 
@@ -68,7 +69,8 @@ impl Revocations {
                 () = revoked => {}
                 () = expired(ends) => {
                     let (request_id, key_id) = (caller.request_id(), caller.key_id());
-                    tracing::info!(%request_id, key_id, "closing a stream: its token has expired");
+                    let trace_id = caller.trace_id().map(display);
+                    tracing::info!(%request_id, trace_id, key_id, "closing a stream: its token has expired");
                 }
             }
         })
@@ -89,7 +91,8 @@ impl WatchedKeys {
                 Ok(expires) => expires,
                 Err(reason) => {
                     let (request_id, key_id) = (caller.request_id(), caller.key_id());
-                    tracing::info!(%request_id, key_id, reason, "closing a stream: its key is no longer valid");
+                    let trace_id = caller.trace_id().map(display);
+                    tracing::info!(%request_id, trace_id, key_id, reason, "closing a stream: its key is no longer valid");
                     return;
                 }
             };

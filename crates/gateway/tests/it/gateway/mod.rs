@@ -34,6 +34,7 @@ mod soak;
 mod speech;
 mod tls;
 mod tokens;
+mod traces;
 mod tunnels;
 mod upstream_failures;
 mod upstream_tls;
