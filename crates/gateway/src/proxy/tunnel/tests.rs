@@ -75,7 +75,11 @@ where
         let mut progress = TunnelProgress::default();
         let revoked = async { revoked.await.unwrap() };
         let client = (client, Vec::new());
-        relay(client, upstream, inspection, revoked, None, &mut progress).await;
+        let readers = Readers {
+            inspection,
+            usage: None,
+        };
+        relay(client, upstream, readers, revoked, None, &mut progress).await;
         progress
     });
     let [client, upstream] = far;
@@ -309,7 +313,7 @@ async fn two_sides_that_take_everything_and_never_stop_sending_are_cut() {
     relayed.key.revoke().await.unwrap();
     for side in sides {
         let mut frames = frames::Frames::default();
-        frames.advance(&side.await.unwrap());
+        frames.advance(&side.await.unwrap(), None);
         assert!(frames.at_boundary() && frames.closed());
     }
 }
@@ -460,7 +464,7 @@ async fn a_key_that_is_revoked_before_the_tunnel_has_begun_ends_it_in_time_and_o
             tunnel,
             ClientEnd::Answered(client_end),
             upstream_end,
-            None,
+            Readers::default(),
             revoked,
             None,
         );
