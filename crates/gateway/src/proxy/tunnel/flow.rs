@@ -9,6 +9,8 @@ use std::task::{Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::io::poll_read_buf;
 
+use voxgate_usage::TunnelReader;
+
 use super::frames::Frames;
 use super::inspection::{Inspection, Refusal};
 
@@ -58,6 +60,8 @@ pub(super) struct Flow<'a, R, W> {
     unflushed: bool,
     /// Of what was written.
     frames: Frames,
+    /// Reads the messages that were written.
+    listener: Option<TunnelReader>,
     carried: &'a AtomicU64,
 }
 
@@ -80,6 +84,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
             end: 0,
             unflushed: false,
             frames: Frames::default(),
+            listener: None,
             carried,
         }
     }
@@ -88,6 +93,11 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
     pub(super) fn inspect(&mut self, inspection: Inspection) {
         let bytes = Vec::new();
         self.inspection = Some(Box::new(Inspected { inspection, bytes }));
+    }
+
+    /// Tells the listener the messages that are written from now on.
+    pub(super) fn listen(&mut self, listener: Option<TunnelReader>) {
+        self.listener = listener;
     }
 
     /// Of what was written.
@@ -205,7 +215,8 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
             Ok(written @ 1..) => written,
             Ok(0) | Err(_) => return Err(FlowError::Broken(self.side.other())),
         };
-        self.frames.advance(&held[..written]);
+        self.frames
+            .advance(&held[..written], self.listener.as_mut());
         self.carried.fetch_add(written as u64, Ordering::Relaxed);
         self.start += written;
         self.unflushed = true;

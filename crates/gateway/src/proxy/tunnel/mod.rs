@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, split};
 use tokio::time::{sleep, timeout};
 use voxgate::Tunnel;
 use voxgate::audit::Ended;
+use voxgate_usage::TunnelReader;
 
 use self::cut::{Farewell, GRACE, cut};
 use self::flow::{Flow, FlowError, Side};
@@ -30,6 +31,15 @@ pub(super) use self::inspection::{Inspect, Inspection, Refusal};
 /// How long the second direction may outlive the first. A WebSocket closes as a whole
 /// (RFC 6455 §7.1.1), so little is in flight then.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// What reads the messages of the two sides.
+#[derive(Default)]
+pub(super) struct Readers {
+    /// Those of the client, before they go upstream.
+    pub(super) inspection: Option<Inspection>,
+    /// Those of the upstream, in passing.
+    pub(super) usage: Option<TunnelReader>,
+}
 
 /// The client's side of a tunnel.
 pub(super) enum ClientEnd {
@@ -51,7 +61,7 @@ pub(super) fn carry(
     tunnel: Tunnel,
     client: ClientEnd,
     upstream: OnUpgrade,
-    inspection: Option<Inspection>,
+    readers: Readers,
     revoked: impl Future<Output = ()> + Send,
     idle: Option<Duration>,
 ) -> impl Future<Output = ()> + Send {
@@ -60,14 +70,14 @@ pub(super) fn carry(
         tunnel,
         progress: TunnelProgress::default(),
     };
-    carry_upgraded(record, client, upstream, inspection, revoked, idle)
+    carry_upgraded(record, client, upstream, readers, revoked, idle)
 }
 
 async fn carry_upgraded(
     mut record: TunnelRecord,
     client: ClientEnd,
     upstream: OnUpgrade,
-    inspection: Option<Inspection>,
+    readers: Readers,
     revoked: impl Future<Output = ()>,
     idle: Option<Duration>,
 ) {
@@ -92,13 +102,13 @@ async fn carry_upgraded(
         (_, Err(_)) => return progress.ended = Ended::UpstreamAbort,
     };
     let client = (client, unread);
-    relay(client, upstream, inspection, revoked, idle, progress).await;
+    relay(client, upstream, readers, revoked, idle, progress).await;
 }
 
 async fn relay(
     (client, unread): (impl AsyncRead + AsyncWrite, Vec<u8>),
     upstream: impl AsyncRead + AsyncWrite,
-    inspection: Option<Inspection>,
+    readers: Readers,
     revoked: impl Future<Output = ()>,
     idle: Option<Duration>,
     progress: &mut TunnelProgress,
@@ -117,7 +127,8 @@ async fn relay(
         client_write,
         &progress.to_client,
     );
-    if let Some(inspection) = inspection {
+    to_client.listen(readers.usage);
+    if let Some(inspection) = readers.inspection {
         to_upstream.inspect(inspection);
     }
     let (ended, farewell) = tokio::select! {

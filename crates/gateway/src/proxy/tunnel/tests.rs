@@ -81,7 +81,11 @@ where
         let mut progress = TunnelProgress::default();
         let revoked = async { revoked.await.expect("revoked, or held by the test") };
         let client = (client, Vec::new());
-        relay(client, upstream, inspection, revoked, idle, &mut progress).await;
+        let readers = Readers {
+            inspection,
+            usage: None,
+        };
+        relay(client, upstream, readers, revoked, idle, &mut progress).await;
         progress
     });
     let [client, upstream] = far;
@@ -315,7 +319,7 @@ async fn two_sides_that_take_everything_and_never_stop_sending_are_cut() {
     relayed.key.revoke().await.unwrap();
     for side in sides {
         let mut frames = frames::Frames::default();
-        frames.advance(&side.await.unwrap());
+        frames.advance(&side.await.unwrap(), None);
         assert!(frames.at_boundary() && frames.closed());
     }
 }
@@ -466,7 +470,7 @@ async fn a_key_that_is_revoked_before_the_tunnel_has_begun_ends_it_in_time_and_o
             tunnel,
             ClientEnd::Answered(client_end),
             upstream_end,
-            None,
+            Readers::default(),
             revoked,
             None,
         );

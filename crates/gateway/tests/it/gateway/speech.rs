@@ -5,7 +5,8 @@ use std::io::Write as _;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::any;
-use serde_json::Value;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -219,4 +220,148 @@ async fn characters_of_fragmented_messages_in_contexts_are_those_that_the_client
     assert_eq!(completion["characters"], characters);
     assert_eq!(completion["unmetered"], Value::Null);
     assert_eq!(seen.all()[1..], sent);
+}
+
+/// The engine says each message again, so that a client's message can have what a server's has.
+#[tokio::test]
+async fn the_audio_in_the_messages_of_a_server_is_counted() {
+    let (_, upstream) = engine().await;
+    let second = vec![0_u8; 16_000];
+    let audio = BASE64_STANDARD.encode(&second);
+    let seconds = |fields: Value| {
+        let mut message = fields;
+        message["text"] = "ab".into();
+        message["transcript"] = "ab".into();
+        Message::text(message.to_string())
+    };
+    let pcm = json!({"encoding": "pcm_s16le", "sample_rate": 8000});
+    // `WebSocketResponse` of Rime's engine: field 4 has the audio, of 16 000 bytes.
+    let protobuf = [&[0x22, 0x80, 0x7d][..], &second].concat();
+    let usage =
+        json!({"characters": 4, "audio_seconds": 2.0, "cost_cents": 0.5, "currency": "EUR"});
+    for (dialect, path, offer, messages, audio_ms, billed) in [
+        (
+            "cartesia",
+            "/tts/websocket",
+            "",
+            vec![seconds(json!({"data": audio, "output_format": pcm}))],
+            1_000,
+            None,
+        ),
+        (
+            "elevenlabs",
+            "/v1/text-to-speech/v/stream-input?output_format=pcm_16000",
+            "",
+            vec![
+                seconds(json!({"audio": audio})),
+                seconds(json!({"audio": null})),
+            ],
+            500,
+            None,
+        ),
+        (
+            "deepgram",
+            "/v1/speak?model=aura&sample_rate=8000",
+            "",
+            vec![
+                Message::binary(second.clone()),
+                Message::binary(second.clone()),
+                seconds(json!({"billable_character_count": 4})),
+            ],
+            2_000,
+            Some(4),
+        ),
+        (
+            "rime",
+            "/ws3?audioFormat=pcm&samplingRate=8000",
+            "",
+            vec![seconds(
+                json!({"type": "chunk", "data": audio, "contextId": "a"}),
+            )],
+            1_000,
+            None,
+        ),
+        (
+            "rime",
+            "/ws?audioFormat=pcm&samplingRate=8000",
+            "rime.v1.binary",
+            vec![Message::binary(protobuf)],
+            1_000,
+            None,
+        ),
+        (
+            "kugel",
+            "/ws/tts/multi",
+            "",
+            vec![
+                seconds(json!({"audio": audio, "sample_rate": 8000, "context_id": "a"})),
+                seconds(json!({"audio": audio, "context_id": "b"})),
+                seconds(json!({"usage": usage})),
+            ],
+            2_000,
+            Some(4),
+        ),
+        (
+            "inworld",
+            "/tts/v1/voice:streamBidirectional",
+            "",
+            vec![
+                seconds(json!({"create": {"audioConfig":
+                    {"audioEncoding": "MULAW", "sampleRateHertz": 16000}}})),
+                seconds(json!({"result": {"audioChunk": {"audioContent": audio}}})),
+            ],
+            1_000,
+            None,
+        ),
+        (
+            "smallest",
+            "/waves/v1/tts/live",
+            "",
+            vec![seconds(
+                json!({"status": "chunk", "data": {"audio": audio}, "sample_rate": 8000}),
+            )],
+            1_000,
+            None,
+        ),
+    ] {
+        let keys = match dialect {
+            "inworld" => format!("id:{KEY}"),
+            _ => KEY.to_owned(),
+        };
+        let gateway = Program::gateway(upstream)
+            .var("VOXGATE_DIALECT", dialect)
+            .var("VOXGATE_API_KEYS", keys)
+            .var("VOXGATE_METERING", "true")
+            .start();
+        let header = match dialect {
+            "elevenlabs" => ("xi-api-key", KEY.to_owned()),
+            "deepgram" => ("authorization", format!("Token {KEY}")),
+            "inworld" => {
+                let id = BASE64_STANDARD.encode(format!("id:{KEY}"));
+                ("authorization", format!("Basic {id}"))
+            }
+            _ => ("authorization", format!("Bearer {KEY}")),
+        };
+        let mut headers = vec![(header.0, header.1.as_str())];
+        headers.extend(Some(("sec-websocket-protocol", offer)).filter(|_| !offer.is_empty()));
+        let mut socket = open(&gateway, path, &headers).await;
+        for message in messages {
+            let heard = say(&mut socket, message.clone()).await;
+            assert_eq!(heard, message, "{dialect}");
+        }
+        socket.close(None).await.unwrap();
+        drop(socket);
+        let completion = completions(&gateway, 1).await.remove(0);
+        assert_eq!(
+            completion["audio_ms"], audio_ms,
+            "{dialect} {path}: {completion}"
+        );
+        let charged = completion["characters_billed"].as_u64();
+        assert_eq!(charged, billed, "{dialect}: {completion}");
+        if dialect == "kugel" {
+            let cost = (&completion["cost_micros"], &completion["cost_currency"]);
+            assert_eq!(cost, (&json!(5_000), &json!("EUR")));
+            assert_eq!(completion["audio_billed_ms"], 2_000);
+        }
+    }
 }
