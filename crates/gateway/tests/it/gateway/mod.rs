@@ -35,6 +35,7 @@ mod speech;
 mod tls;
 mod tokens;
 mod tunnels;
+mod unix_sockets;
 mod upstream_failures;
 mod upstream_tls;
 mod upstreams;
