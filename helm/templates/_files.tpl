@@ -14,6 +14,8 @@ that changes. */}}
   (dict "name" "deployment-key" "variable" (include "voxgate.deploymentVariable" $) "secret" .deploymentKey.existingSecret "key" .deploymentKey.secretKey)
   (dict "name" "tls-cert" "variable" "VOXGATE_TLS_CERT_FILE" "secret" .tls.existingSecret "key" .tls.certificateKey)
   (dict "name" "tls-key" "variable" "VOXGATE_TLS_KEY_FILE" "secret" .tls.existingSecret "key" .tls.privateKeyKey)
+  (dict "name" "admin-cert" "variable" "VOXGATE_ADMIN_TLS_CERT_FILE" "secret" .tls.admin.existingSecret "key" .tls.admin.certificateKey)
+  (dict "name" "admin-key" "variable" "VOXGATE_ADMIN_TLS_KEY_FILE" "secret" .tls.admin.existingSecret "key" .tls.admin.privateKeyKey)
   (dict "name" "tls-client-ca" "variable" "VOXGATE_TLS_CLIENT_CA_FILE" "configMap" .tls.clientCaConfigMap "key" .tls.clientCaConfigMapKey)
   (dict "name" "tls-client-crl" "variable" "VOXGATE_TLS_CLIENT_CRL_FILE" "configMap" .tls.clientCrlConfigMap "key" .tls.clientCrlConfigMapKey)
   (dict "name" "upstream-ca" "variable" "VOXGATE_UPSTREAM_TLS_CA_FILE" "configMap" .upstream.tls.caConfigMap "key" .upstream.tls.caConfigMapKey)

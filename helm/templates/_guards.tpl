@@ -111,6 +111,9 @@ that the default values do not pass. */}}
 {{- end -}}
 
 {{- define "voxgate.guards.upstream" -}}
+{{- if and .Values.metrics.tlsConfig (not .Values.tls.admin.existingSecret) -}}
+{{- include "voxgate.refuse" "metrics.tlsConfig is set, but the admin listener speaks no TLS. Set tls.admin.existingSecret, or leave metrics.tlsConfig empty." -}}
+{{- end -}}
 {{- with .Values.upstream -}}
 {{- if and (eq $.Values.mode "standalone") (not .host) -}}
 {{- fail "upstream.host is empty. Set it to the name of the TTS server's Service." -}}

@@ -114,7 +114,7 @@ fn write_start(object: &mut Object<'_>, start: &Start) {
     }
     object.word("config", &start.config);
     object.text("public", start.public.as_bytes(), 1024);
-    object.word("listen", start.listen);
+    object.text("listen", start.listen.as_bytes(), 1024);
     object.boolean("exposed", start.exposed);
     if let Some(changed) = &start.changed_settings {
         object.text("changed_settings", changed.as_bytes(), 1024);

@@ -180,7 +180,7 @@ fn other_records_match_the_schema() {
         key_ring: "0123456789ab".to_owned(),
         config: "0123456789ab".to_owned(),
         public: "GET /health".to_owned(),
-        listen: ([127, 0, 0, 1], 80).into(),
+        listen: "127.0.0.1:80".to_owned(),
         exposed: false,
         changed_settings: Some("VOXGATE_LISTEN VOXGATE_LOG".to_owned()),
     }));

@@ -21,6 +21,7 @@ impl fmt::Display for Description<'_> {
             listen,
             tls,
             admin_listen,
+            admin_tls,
             upstreams,
             upstream_tls,
             timeouts,
@@ -78,9 +79,14 @@ impl fmt::Display for Description<'_> {
             keys_out_of_force(f, auth)?;
         }
         policy(f, auth)?;
+        let over_tls = if admin_tls.is_some() {
+            ", over TLS"
+        } else {
+            ""
+        };
         writeln!(
             f,
-            "Health and metrics are on {admin_listen}. At shutdown, requests in flight get up to {}.",
+            "Health and metrics are on {admin_listen}{over_tls}. At shutdown, requests in flight get up to {}.",
             counted(
                 usize::try_from(timeouts.drain.as_secs()).unwrap_or(usize::MAX),
                 "second"
@@ -123,7 +129,7 @@ impl fmt::Display for Description<'_> {
         f.write_str(
             "Not checked: whether the TTS server, Redis and receivers of audit records answer.\n",
         )?;
-        if auth.mode() == Mode::Preconfigured && !listen.ip().is_loopback() {
+        if auth.mode() == Mode::Preconfigured && !listen.is_local() {
             writeln!(
                 f,
                 "warning: {listen} is not a loopback address, and no caller needs a key; make \

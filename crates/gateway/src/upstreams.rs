@@ -13,6 +13,7 @@ use voxgate::Problem;
 use voxgate_tls::ClientTls;
 use voxgate_upstream::{Protocol, Server, Settings, Upstream};
 
+use super::listener::ListenAddress;
 use super::proxy::ForwardedBody;
 use super::settings::UPSTREAM;
 
@@ -146,7 +147,15 @@ impl Upstreams {
     }
 
     /// Whether one of the upstreams is `listener`, so that requests would loop.
-    pub(crate) fn contain(&self, listener: SocketAddr) -> bool {
+    pub(crate) fn contain(&self, listener: &ListenAddress) -> bool {
+        let listener = match listener {
+            ListenAddress::Ip(address) => *address,
+            ListenAddress::Unix(own) => {
+                let is_own =
+                    |url: &UpstreamUrl| matches!(url, UpstreamUrl::Socket(path, _) if path == own);
+                return self.iter().flatten().any(is_own);
+            }
+        };
         let mut addresses = self.iter().flatten().filter_map(UpstreamUrl::address);
         addresses.any(|upstream| {
             let everywhere = listener.ip().is_unspecified() && upstream.ip().is_loopback();
@@ -337,10 +346,14 @@ mod tests {
             ("0.0.0.0:8080", true),
             ("127.0.0.1:8081", false),
             ("10.0.0.1:8080", false),
+            ("unix:/run/a.sock", false),
         ] {
-            let listener = listener.parse().expect("an address");
-            assert_eq!(upstreams.contain(listener), expected, "{listener}");
+            let listener = ListenAddress::parse(listener).expect("an address");
+            assert_eq!(upstreams.contain(&listener), expected, "{listener}");
         }
+        let upstreams = Upstreams::parse("unix:/run/a.sock").expect("a URL");
+        let own = ListenAddress::parse("unix:///run/a.sock").expect("an address");
+        assert!(upstreams.contain(&own));
     }
 
     #[test]

@@ -46,16 +46,19 @@ impl<F: Fn() -> u64 + Send + Sync + 'static> Collector for LostLines<F> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct CertificateMetrics {
     pub(super) server: Arc<OnceLock<ServerTls>>,
+    pub(super) admin: Arc<OnceLock<ServerTls>>,
     /// What is presented to upstreams.
     pub(super) client: Arc<OnceLock<ClientTls>>,
 }
 
 impl Collector for CertificateMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let certificates = self.server.get().map(ServerTls::certificates);
+        let listeners = [self.server.get(), self.admin.get()];
+        let certificates = listeners.into_iter().flatten();
+        let certificates = certificates.flat_map(ServerTls::certificates);
         let own = self.client.get().and_then(ClientTls::certificate);
         let expiries = Family::<FileLabel, Gauge>::default();
-        for certificate in certificates.unwrap_or_default().into_iter().chain(own) {
+        for certificate in certificates.chain(own) {
             let file = certificate.file.display().to_string();
             let not_after = certificate.not_after.duration_since(UNIX_EPOCH);
             let seconds = not_after.unwrap_or_default().as_secs();

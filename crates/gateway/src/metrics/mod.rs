@@ -307,6 +307,11 @@ impl Metrics {
         let _ = self.upstreams.0.set(routes);
     }
 
+    /// Reports the certificate of the admin listener from now on.
+    pub(crate) fn observe_admin_certificate(&self, tls: ServerTls) {
+        let _ = self.certificates.admin.set(tls);
+    }
+
     /// Reports the certificate that is presented to upstreams from now on.
     pub(crate) fn observe_client_certificate(&self, tls: ClientTls) {
         let _ = self.certificates.client.set(tls);

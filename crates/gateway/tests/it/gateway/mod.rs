@@ -37,6 +37,7 @@ mod tls;
 mod tokens;
 mod traces;
 mod tunnels;
+mod unix_sockets;
 mod upstream_failures;
 mod upstream_tls;
 mod upstreams;
