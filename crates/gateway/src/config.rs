@@ -27,6 +27,7 @@ use super::settings::{
     UPSTREAM_CONNECTION_AGE, UPSTREAM_HEALTH, UPSTREAM_IDLE_TIMEOUT, UPSTREAM_RESOLVE,
     UPSTREAM_TIMEOUT, VIA, default_of,
 };
+use super::spans::SpanExport;
 use super::tokens::TokenSettings;
 use super::upstreams::Upstreams;
 use super::usage::UsageSettings;
@@ -46,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) browsers: BrowserLayer,
     /// Which traces of callers are continued.
     pub(crate) traces: TraceContextLayer,
+    /// Where spans are exported to.
+    pub(crate) spans: SpanExport,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) upstreams: Upstreams,
     /// How requests are sent to the upstreams.
@@ -147,6 +150,7 @@ impl Config {
         let clients = settings::clients::read(&environment, &mut read.problems);
         let browsers = settings::browsers::read(&environment, &mut read.problems);
         let traces = settings::tracing::read(&environment, &mut read.problems);
+        let spans = SpanExport::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
         for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
             let is_own = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
@@ -216,6 +220,7 @@ impl Config {
                 clients,
                 browsers,
                 traces,
+                spans,
                 admin_listen,
                 upstreams,
                 forwarding,

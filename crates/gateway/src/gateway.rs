@@ -21,6 +21,7 @@ use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, Problem, SharedKeyRing}
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_lists::FilterListsLayer;
+use voxgate_request_tracing::{RequestLog, SpanSink, UpstreamSpans};
 use voxgate_usage::UsageBook;
 
 use super::admin::{self, Readiness};
@@ -124,7 +125,7 @@ fn cannot_use(
 }
 
 impl Gateway {
-    /// Binds the sockets. Records go to `sink` and to `metrics`.
+    /// Binds the sockets. Records go to `sink` and to `metrics`, and spans to `spans`.
     ///
     /// # Errors
     ///
@@ -134,6 +135,7 @@ impl Gateway {
         sink: impl AuditSink + 'static,
         metrics: Metrics,
         log: LogFilter,
+        spans: Option<Arc<dyn SpanSink>>,
     ) -> Result<Self, StartError> {
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let bind = |setting, address, count| {
@@ -172,10 +174,16 @@ impl Gateway {
                 .as_ref()
                 .and_then(|files| config.digests.changed_since_last_start(&files.directory)),
         };
+        let scheme = if config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let sink = Arc::new(Recorder::new(
             sink,
             metrics.clone(),
             config.audit.addresses.clone(),
+            RequestLog::new(spans.clone(), scheme),
         ));
         let deployment_key = config.auth.deployment_key().cloned();
         let dialect = config.auth.dialect();
@@ -281,7 +289,9 @@ impl Gateway {
             tls: config.tls,
             clients: config.clients,
             browsers: config.browsers,
-            traces: config.traces,
+            traces: config.traces.with_spans(spans.clone()),
+            spans: UpstreamSpans::new(spans),
+            scheme,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
             proxy_fields: config.proxy_fields,
