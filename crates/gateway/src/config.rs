@@ -27,6 +27,7 @@ use super::settings::{
     TUNNEL_IDLE_TIMEOUT, UPSTREAM, UPSTREAM_CONNECTION_AGE, UPSTREAM_HEALTH, UPSTREAM_IDLE_TIMEOUT,
     UPSTREAM_RESOLVE, UPSTREAM_TIMEOUT, VIA, default_of,
 };
+use super::spans::SpanExport;
 use super::tokens::TokenSettings;
 use super::upstreams::Upstreams;
 use super::usage::UsageSettings;
@@ -50,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) browsers: BrowserLayer,
     /// Which traces of callers are continued.
     pub(crate) traces: TraceContextLayer,
+    /// Where spans are exported to.
+    pub(crate) spans: SpanExport,
     pub(crate) admin_listen: ListenAddress,
     pub(crate) upstreams: Upstreams,
     /// TLS to the upstreams; `None` if none has an `https://` URL.
@@ -156,6 +159,7 @@ impl Config {
         let clients = settings::clients::read(&environment, &mut read.problems);
         let browsers = settings::browsers::read(&environment, &mut read.problems);
         let traces = settings::tracing::read(&environment, &mut read.problems);
+        let spans = SpanExport::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
         // If the URLs cannot be read, it is not known whether TLS is needed.
         let upstream_tls = upstreams.as_ref().and_then(|upstreams| {
@@ -241,6 +245,7 @@ impl Config {
                 clients,
                 browsers,
                 traces,
+                spans,
                 admin_listen,
                 upstreams,
                 upstream_tls,

@@ -12,7 +12,7 @@ use voxgate::{Dialect, Secret, SpeechAuthLayer};
 use voxgate_browsers::BrowserLayer;
 use voxgate_lists::FilterListsLayer;
 use voxgate_mint::MintLayer;
-use voxgate_request_tracing::TraceContextLayer;
+use voxgate_request_tracing::{TraceContextLayer, UpstreamSpans};
 use voxgate_tls::ServerTls;
 use voxgate_upstream::Client;
 
@@ -42,6 +42,9 @@ pub(crate) struct WorkerConfig {
     pub(crate) clients: ClientAddresses,
     pub(crate) browsers: BrowserLayer,
     pub(crate) traces: TraceContextLayer,
+    pub(crate) spans: UpstreamSpans,
+    /// The scheme that clients use.
+    pub(crate) scheme: &'static str,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
@@ -126,6 +129,8 @@ impl Worker {
             clients,
             browsers,
             traces,
+            spans,
+            scheme,
             deployment_key,
             forwarded_headers,
             proxy_fields,
@@ -151,7 +156,8 @@ impl Worker {
             deployment_key,
             forwarded_headers,
             proxy_fields,
-            scheme: if tls.is_some() { "https" } else { "http" },
+            scheme,
+            spans,
             upstream_timeout: timeouts.upstream,
             request_timeout: timeouts.request,
             tunnel_idle: timeouts.tunnel_idle,

@@ -8,6 +8,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use voxgate_core::trace::{TRACEPARENT, TRACESTATE, TraceContext, TraceId};
 
+use super::span::SpanSink;
 use super::trace_state;
 
 /// Whose traces are continued.
@@ -43,12 +44,13 @@ impl ContinueTraces {
 /// - `traceparent` itself stays, because the audit record of the request shows what the caller sent. A
 ///   proxy replaces it with [`TraceContext::to_header_value`].
 /// - A trace id that is also in another header or in the URL is not continued: it may be a credential.
-/// - A trace that begins here is marked as sampled. The servers behind decide by themselves how many of
-///   these they record.
+/// - A [`SpanSink`] decides which traces are sampled. Without one, a trace that begins here is marked as
+///   sampled: the servers behind decide by themselves how many of these they record.
 #[derive(Clone, Debug)]
 pub struct TraceContextLayer {
     continued: ContinueTraces,
     is_trusted: fn(&Extensions) -> bool,
+    spans: Option<Arc<dyn SpanSink>>,
 }
 
 impl TraceContextLayer {
@@ -58,7 +60,15 @@ impl TraceContextLayer {
         Self {
             continued,
             is_trusted,
+            spans: None,
         }
+    }
+
+    /// Has each request become a span for this sink, which also decides whether its trace is sampled.
+    #[must_use]
+    pub fn with_spans(mut self, spans: Option<Arc<dyn SpanSink>>) -> Self {
+        self.spans = spans;
+        self
     }
 
     /// Finds the place of a request in a trace, and removes a `tracestate` that does not belong to it.
@@ -74,7 +84,19 @@ impl TraceContextLayer {
         if parent.is_none() || !trace_state::is_valid(request.headers()) {
             request.headers_mut().remove(TRACESTATE);
         }
-        parent.unwrap_or_else(|| TraceContext::new(TraceId::random(), true))
+        let trace_id = parent.map_or_else(TraceId::random, |parent| parent.trace_id());
+        match (&self.spans, parent) {
+            // There is no span here, so that the next server is a part of the caller's.
+            (None, Some(parent)) => parent,
+            (None, None) => TraceContext::new(trace_id, true),
+            (Some(spans), parent) => {
+                let is_sampled = spans.is_sampled(parent.as_ref(), trace_id);
+                match parent {
+                    Some(parent) => parent.child().with_sampled(is_sampled),
+                    None => TraceContext::new(trace_id, is_sampled),
+                }
+            }
+        }
     }
 }
 

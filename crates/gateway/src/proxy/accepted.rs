@@ -9,12 +9,14 @@ use http_body_util::Full;
 use voxgate::audit::Ended;
 use voxgate::dialect::RefusalContext;
 use voxgate::gateway::X_REQUEST_ID;
-use voxgate::{Caller, Denial, DenialKind, Dialect, RequestId, TraceId};
+use voxgate::{Caller, Denial, DenialKind, Dialect, RequestId, TraceContext, TraceId};
 
 /// A request that the authentication layer accepted.
 pub(super) struct Accepted {
     pub(super) caller: Caller,
     pub(super) dialect: Dialect,
+    /// Its place in a trace.
+    pub(super) trace: Option<TraceContext>,
     form: RefusalForm,
 }
 
@@ -26,6 +28,7 @@ impl Accepted {
         Some(Self {
             caller,
             dialect: form.dialect,
+            trace: request.extensions().get().copied(),
             form,
         })
     }

@@ -32,6 +32,7 @@ use tracing::field::display;
 use voxgate::gateway::is_grpc;
 use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret, TraceContext};
 use voxgate_client_address::ForwardedFields;
+use voxgate_request_tracing::UpstreamSpans;
 use voxgate_upstream::{AnswerBody, Callers, Client, SendContext, SendError, SendErrorKind};
 
 use self::accepted::{Accepted, abandoned, plain};
@@ -61,6 +62,8 @@ pub(crate) struct Forwarding {
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
+    /// Makes a span of each request to an upstream.
+    pub(crate) spans: UpstreamSpans,
     /// The scheme that clients use, for `X-Forwarded-Proto`.
     pub(crate) scheme: &'static str,
     /// How long the upstream may have the request without going on. It is checked here and not by
@@ -130,9 +133,18 @@ impl Forwarding {
         let from = request.extensions_mut().remove::<ClientConnection>();
         let from = from.unwrap_or_default();
         let http2 = request.version() == Version::HTTP_2 && is_grpc(request.headers());
+        let request_id = accepted.request_id();
+        let (trace, mut span) = self
+            .spans
+            .begin(accepted.trace, request_id, request.method());
+        if let [server] = upstream.servers() {
+            let authority = server.authority();
+            span.server(authority.host(), authority.port_u16().unwrap_or(80));
+        }
         let request = prepare(
             request,
             &accepted,
+            trace,
             upgrade.as_ref(),
             self.deployment_key.as_ref(),
             &self.forwarded_headers,
@@ -153,8 +165,14 @@ impl Forwarding {
             () = turn.exceeds(self.upstream_timeout) => Err(SendError::timeout()),
             () = until(deadline) => Err(SendError::timeout()),
         };
-        let request_id = accepted.request_id();
         let trace_id = accepted.caller.trace_id().map(display);
+        match &sent {
+            Ok(response) => span.answered(response.status().as_u16()),
+            Err(failure) => {
+                let kind = denial(failure).filter(|_| !turn.is_broken_off());
+                span.failed(kind.map_or("client_abort", DenialKind::as_str));
+            }
+        }
         let response =
             sent.map_err(
                 |failure| match denial(&failure).filter(|_| !turn.is_broken_off()) {
@@ -226,6 +244,7 @@ fn denial(error: &SendError) -> Option<DenialKind> {
 fn prepare<B>(
     mut request: Request<B>,
     accepted: &Accepted,
+    trace: Option<TraceContext>,
     upgrade: Option<&Upgrade>,
     deployment_key: Option<&Secret>,
     forwarded: &ForwardedHeaders,
@@ -239,7 +258,6 @@ fn prepare<B>(
         let authority = request.uri().authority()?;
         HeaderValue::from_str(authority.as_str()).ok()
     });
-    let trace = request.extensions().get::<TraceContext>().copied();
     let public = accepted.caller.auth_method() == AuthMethod::Public;
     accepted.dialect.strip_credential(&mut request);
     let uri = request.uri().clone();
@@ -271,7 +289,7 @@ pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
     let forwarded = ForwardedHeaders::default();
     let fields = ProxyFields::default();
     Some(prepare(
-        request, &accepted, None, None, &forwarded, &fields, "http",
+        request, &accepted, None, None, None, &forwarded, &fields, "http",
     ))
 }
 

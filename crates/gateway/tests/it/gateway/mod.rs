@@ -1,5 +1,6 @@
 //! The real program, over real sockets.
 
+mod access_log;
 mod admin;
 mod admission;
 mod audit_log;
@@ -32,6 +33,8 @@ mod shared_limits;
 mod slow_clients;
 mod smuggling;
 mod soak;
+#[cfg(feature = "otlp")]
+mod spans;
 mod speech;
 mod tls;
 mod tokens;

@@ -105,12 +105,32 @@ async fn each_request_has_a_trace_also_if_it_is_refused() {
 
 #[tokio::test]
 async fn log_lines_about_a_request_have_its_trace() {
-    let nothing = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nothing = nothing.local_addr().unwrap();
+    // Nothing listens on the port when the listener is dropped.
+    let nothing = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let gateway = Program::validating(nothing)
         .var("VOXGATE_TRUSTED_PROXIES", "127.0.0.1")
         .start();
     let sent = format!("Traceparent: {PARENT}\r\n");
     send_from(PROXY, &gateway, KEY, &sent).await;
     gateway.wait_for_log(&format!("\"trace_id\":\"{TRACE}\""));
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn a_build_without_the_export_of_spans_says_so() {
+    let check = Program::new(&["check"])
+        .var("VOXGATE_UPSTREAM", "http://127.0.0.1:9")
+        .var("VOXGATE_LISTEN", "127.0.0.1:0")
+        .var("VOXGATE_ADMIN_LISTEN", "127.0.0.1:0")
+        .var("VOXGATE_API_KEYS", KEY)
+        .var("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317")
+        .var("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let (code, out, _) = check.run();
+    assert_eq!(code, Some(0));
+    let note =
+        "note: OTEL_EXPORTER_OTLP_ENDPOINT: has no effect: this build lacks the feature `otlp`";
+    assert!(out.contains(note), "{out}");
 }
