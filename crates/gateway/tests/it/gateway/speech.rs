@@ -133,7 +133,10 @@ async fn each_message_of_a_websocket_may_name_an_allowed_voice_only() {
     }
     let whole = next(&mut socket).await.into_text().unwrap();
     assert_eq!(whole.as_str(), "{\"text\":\"a\",\"voice_id\":\"cove\"}");
-    let Message::Close(Some(close)) = speak(&mut socket, "other").await else {
+    let error = speak(&mut socket, "other").await.into_text().unwrap();
+    let error: Value = serde_json::from_str(&error).unwrap();
+    assert_eq!(error["status"], "error");
+    let Message::Close(Some(close)) = next(&mut socket).await else {
         panic!("a voice that the key may not use was spoken");
     };
     assert_eq!(
@@ -220,6 +223,132 @@ async fn characters_of_fragmented_messages_in_contexts_are_those_that_the_client
     assert_eq!(completion["characters"], characters);
     assert_eq!(completion["unmetered"], Value::Null);
     assert_eq!(seen.all()[1..], sent);
+}
+
+/// The key in the header of a dialect, and as settings have it.
+fn credential(dialect: &str) -> ((&'static str, String), String) {
+    let bearer = ("authorization", format!("Bearer {KEY}"));
+    match dialect {
+        "elevenlabs" => (("xi-api-key", KEY.to_owned()), KEY.to_owned()),
+        "deepgram" => (("authorization", format!("Token {KEY}")), KEY.to_owned()),
+        "inworld" => {
+            let key = format!("id:{KEY}");
+            let id = BASE64_STANDARD.encode(&key);
+            (("authorization", format!("Basic {id}")), key)
+        }
+        _ => (bearer, KEY.to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn a_message_beyond_a_quota_is_refused_in_the_words_of_the_vendor() {
+    let (seen, upstream) = engine().await;
+    for (dialect, path, message, pointer, word, code) in [
+        (
+            "cartesia",
+            "/tts/websocket",
+            json!({"transcript": CANARY, "context_id": "c-7"}),
+            "/error_code",
+            json!("quota_exceeded"),
+            1008,
+        ),
+        (
+            "inworld",
+            "/tts/v1/voice:streamBidirectional",
+            json!({"send_text": {"text": CANARY}}),
+            "/error/code",
+            json!(8),
+            1008,
+        ),
+        (
+            "smallest",
+            "/waves/v1/tts/live",
+            json!({"text": CANARY}),
+            "/status",
+            json!("error"),
+            1008,
+        ),
+        (
+            "deepgram",
+            "/v2/speak?model=m",
+            json!({"type": "Speak", "text": CANARY}),
+            "/type",
+            json!("Error"),
+            1008,
+        ),
+        (
+            "openai",
+            "/v1/audio/speech/stream",
+            json!({"type": "input.text", "text": CANARY}),
+            "/error/code",
+            json!("insufficient_quota"),
+            1008,
+        ),
+        (
+            "kugel",
+            "/ws/tts",
+            json!({"text": CANARY}),
+            "/error_code",
+            json!("INSUFFICIENT_CREDITS"),
+            4003,
+        ),
+    ] {
+        let (header, secret) = credential(dialect);
+        let mut keys = NamedTempFile::new().unwrap();
+        let quota = "quota = \"3 characters/month\"";
+        write!(
+            keys,
+            "[[key]]\nid = \"ivr\"\nsecret = \"{secret}\"\n{quota}\n"
+        )
+        .unwrap();
+        let gateway = Program::gateway(upstream)
+            .var("VOXGATE_DIALECT", dialect)
+            .var("VOXGATE_KEYS_FILE", keys.path())
+            .start();
+        let mut socket = open(&gateway, path, &[(header.0, &header.1)]).await;
+        let error = say(&mut socket, message.to_string()).await;
+        let error: Value = serde_json::from_str(&error.into_text().unwrap()).unwrap();
+        assert_eq!(error.pointer(pointer), Some(&word), "{dialect}: {error}");
+        if dialect == "cartesia" {
+            assert_eq!(error["context_id"], "c-7");
+        }
+        let Message::Close(Some(close)) = next(&mut socket).await else {
+            panic!("{dialect}: not closed");
+        };
+        let close = (u16::from(close.code), close.reason.to_string());
+        assert_eq!(close, (code, "quota_exhausted".to_owned()), "{dialect}");
+        let completion = completions(&gateway, 1).await.remove(0);
+        assert_eq!(completion["failure"], "quota_exhausted");
+        let records = format!("{:?} {error}", gateway.records());
+        assert!(!records.contains(CANARY), "{dialect}");
+    }
+    assert!(!seen.all().concat().contains(CANARY));
+}
+
+/// Audio is counted while it passes, so that a quota ends a WebSocket that stays open.
+#[tokio::test]
+async fn a_quota_of_audio_ends_a_tunnel_at_its_next_text() {
+    let (_, upstream) = engine().await;
+    let mut keys = NamedTempFile::new().unwrap();
+    let quota = "quota = \"5s audio/day\"";
+    write!(keys, "[[key]]\nid = \"ivr\"\nsecret = \"{KEY}\"\n{quota}\n").unwrap();
+    let gateway = Program::gateway(upstream)
+        .var("VOXGATE_DIALECT", "kugel")
+        .var("VOXGATE_KEYS_FILE", keys.path())
+        .start();
+    let bearer = format!("Bearer {KEY}");
+    let mut socket = open(&gateway, "/ws/tts", &[("authorization", &bearer)]).await;
+    let audio = BASE64_STANDARD.encode(vec![0; 80_000]);
+    let spoken = json!({"text": "a", "sample_rate": 8000, "audio": audio}).to_string();
+    assert!(say(&mut socket, spoken.clone()).await.is_text());
+    let refused = say(&mut socket, spoken).await.into_text().unwrap();
+    assert!(
+        refused.contains("INSUFFICIENT_CREDITS"),
+        "{:.200}",
+        refused.as_str()
+    );
+    let completion = completions(&gateway, 1).await.remove(0);
+    assert_eq!(completion["audio_ms"], 5_000);
 }
 
 /// The engine says each message again, so that a client's message can have what a server's has.
@@ -324,24 +453,12 @@ async fn the_audio_in_the_messages_of_a_server_is_counted() {
             None,
         ),
     ] {
-        let keys = match dialect {
-            "inworld" => format!("id:{KEY}"),
-            _ => KEY.to_owned(),
-        };
+        let (header, keys) = credential(dialect);
         let gateway = Program::gateway(upstream)
             .var("VOXGATE_DIALECT", dialect)
             .var("VOXGATE_API_KEYS", keys)
             .var("VOXGATE_METERING", "true")
             .start();
-        let header = match dialect {
-            "elevenlabs" => ("xi-api-key", KEY.to_owned()),
-            "deepgram" => ("authorization", format!("Token {KEY}")),
-            "inworld" => {
-                let id = BASE64_STANDARD.encode(format!("id:{KEY}"));
-                ("authorization", format!("Basic {id}"))
-            }
-            _ => ("authorization", format!("Bearer {KEY}")),
-        };
         let mut headers = vec![(header.0, header.1.as_str())];
         headers.extend(Some(("sec-websocket-protocol", offer)).filter(|_| !offer.is_empty()));
         let mut socket = open(&gateway, path, &headers).await;
