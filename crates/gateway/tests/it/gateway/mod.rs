@@ -19,6 +19,7 @@ mod dialects;
 mod first_message;
 mod floods;
 mod forwarding;
+mod h2spec;
 pub(crate) mod harness;
 mod keys_reload;
 mod lifecycle;
