@@ -55,6 +55,8 @@
   (list "VOXGATE_TRUSTED_PROXIES" (join "," .proxies.trusted))
   (list "VOXGATE_CLIENT_ADDRESS_HEADER" .proxies.clientAddressHeader)
   (list "VOXGATE_PROXY_PROTOCOL" (join "," .proxies.proxyProtocol))
+  (list "VOXGATE_AUTHORIZE_LISTEN" (ternary (printf "%s:%d" .listenHost (int .authorizer.port)) "" .authorizer.enabled))
+  (list "VOXGATE_AUTHORIZE_UNENFORCED" (ternary .authorizer.unenforced "" .authorizer.enabled))
   (list "VOXGATE_CORS_ORIGINS" (join "," .cors.origins))
   (list "VOXGATE_CORS_PREFLIGHTS" .cors.preflights)
   (list "VOXGATE_PUBLIC" (join ", " .publicRoutes))

@@ -78,6 +78,7 @@ pub(super) struct TokenFacts {
 
 pub(super) struct DecisionFacts {
     pub(super) request_id: RequestId,
+    pub(super) via: Option<&'static str>,
     pub(super) dialect: &'static str,
     pub(super) auth_method: Option<AuthMethod>,
     pub(super) principal: Option<Principal>,
@@ -184,6 +185,7 @@ impl DecisionFacts {
     fn copy(decision: &Decision<'_>, text: &mut Vec<u8>) -> Self {
         let mut facts = Self {
             request_id: decision.request_id,
+            via: decision.via,
             dialect: decision.dialect,
             auth_method: decision.auth_method,
             principal: decision.principal.cloned(),

@@ -198,6 +198,9 @@ fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], 
         .request_id
         .with_text(|id| object.literal("request_id", id));
     write_text(object, "trace_parent", facts, Text::TraceParent, texts, 1);
+    if let Some(via) = facts.via {
+        object.literal("via", via);
+    }
     object.literal("dialect", facts.dialect);
     if let Some(method) = facts.auth_method {
         object.literal("auth_method", method.as_str());

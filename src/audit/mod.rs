@@ -206,6 +206,9 @@ pub struct Decision<'a> {
     pub time: SystemTime,
     /// The request.
     pub request_id: RequestId,
+    /// The proxy that asked for the decision and forwards the request itself. `None` for a request that
+    /// continues to the inner service.
+    pub via: Option<&'static str>,
     /// The dialect of the request.
     pub dialect: &'static str,
     /// How the caller was accepted. `None` if it was refused.
@@ -273,6 +276,8 @@ pub struct Completion<'a> {
     pub time: SystemTime,
     /// The request, as in its [`Decision`].
     pub request_id: RequestId,
+    /// The proxy that asked for the decision, as in the [`Decision`].
+    pub via: Option<&'static str>,
     /// The principal.
     pub principal: &'a Principal,
     /// The status of the response. `None` if there was none.

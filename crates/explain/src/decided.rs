@@ -75,7 +75,8 @@ impl Step {
             | Kind::InvalidScheme
             | Kind::InvalidHeader
             | Kind::InvalidContentLength
-            | Kind::UnsupportedTransferCoding => Self::Request,
+            | Kind::UnsupportedTransferCoding
+            | Kind::UnclearOriginal => Self::Request,
             Kind::UnrecognizedDialect => Self::Dialect,
             Kind::InsufficientScope | Kind::NoRule | Kind::RealtimeOnly => Self::Policy,
             Kind::VoiceNotAllowed
@@ -89,7 +90,10 @@ impl Step {
             | Kind::TokenCannotMint
             | Kind::InvalidTokenRequest
             | Kind::ContentTooLarge => Self::Names,
-            Kind::RateLimited | Kind::QuotaExhausted | Kind::Unavailable => Self::Limits,
+            Kind::RateLimited
+            | Kind::QuotaExhausted
+            | Kind::LimitNotEnforced
+            | Kind::Unavailable => Self::Limits,
             Kind::NoUpstream
             | Kind::UpstreamUnreachable
             | Kind::UpstreamTimeout

@@ -18,6 +18,7 @@ use super::credential_header::CredentialHeader;
 use super::log_filter;
 use super::minting::MintSettings;
 use super::proxy::{ForwardedHeaders, ProxyFields};
+use super::settings::authorizer::{AUTHORIZE_LISTEN, AuthorizerSettings};
 use super::settings::{
     self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CLIENT_IDLE_TIMEOUT, CONNECT_TIMEOUT,
     CONNECTIONS_PER_CLIENT, CREDENTIAL_HEADER, DRAIN, FILTER_LISTS, FIRST_MESSAGE_CONNECTIONS,
@@ -41,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) tls: Option<ServerTls>,
     /// How the address of a client is found.
     pub(crate) clients: ClientAddresses,
+    /// The listener for proxies that only ask.
+    pub(crate) authorizer: Option<AuthorizerSettings>,
     /// What pages of other origins may do.
     pub(crate) browsers: BrowserLayer,
     pub(crate) admin_listen: SocketAddr,
@@ -142,6 +145,21 @@ impl Config {
         }
         let tls = settings::tls::read(&environment, &mut read.problems);
         let clients = settings::clients::read(&environment, &mut read.problems);
+        let authorizer = settings::authorizer::read(
+            &environment,
+            auth.as_ref(),
+            clients.has_proxies(),
+            &mut read.problems,
+        );
+        for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
+            let own = authorizer
+                .map(|own| own.listen)
+                .filter(|own| own.port() != 0);
+            if own.is_some() && own == address {
+                let message = format!("is also the address of {variable}; give it its own port");
+                read.problem(AUTHORIZE_LISTEN, message);
+            }
+        }
         let browsers = settings::browsers::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
         for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
@@ -210,6 +228,7 @@ impl Config {
                 listen,
                 tls,
                 clients,
+                authorizer,
                 browsers,
                 admin_listen,
                 upstreams,

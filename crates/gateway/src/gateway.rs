@@ -12,18 +12,21 @@ use futures_util::future::{join_all, select_all};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
 use voxgate::keys::TokenKeys;
 use voxgate::policy::SharedPolicy;
 use voxgate::token::TokenIssuer;
 use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, Problem, SharedKeyRing};
+use voxgate_authorizer::Options;
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_lists::FilterListsLayer;
 use voxgate_usage::UsageBook;
 
 use super::admin::{self, Readiness};
+use super::authorizing::{self, AuthorizerConfig};
 use super::config::Config;
 use super::connection::ConnectionLimiter;
 use super::control::ControlSettings;
@@ -36,6 +39,7 @@ use super::operations::Operations;
 use super::proxy::Revocations;
 use super::recorder::Recorder;
 use super::rejections::Rejections;
+use super::settings::authorizer::AUTHORIZE_LISTEN;
 use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN, QUOTA_FILE};
 use super::signals::Signals;
 use super::upstreams::Routes;
@@ -48,6 +52,8 @@ const REDIS_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Gateway {
     listeners: Vec<TcpListener>,
     admin: TcpListener,
+    /// For proxies that only ask: none, or one for each worker.
+    authorizers: Vec<TcpListener>,
     addresses: Addresses,
     worker_config: WorkerConfig,
     start: Start,
@@ -70,6 +76,7 @@ pub(crate) struct Gateway {
 pub(crate) struct Addresses {
     pub(crate) data: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) authorizer: Option<SocketAddr>,
 }
 
 /// The gateway could not be started.
@@ -142,6 +149,10 @@ impl Gateway {
         };
         let mut admin = bind(ADMIN_LISTEN, config.admin_listen, 1)?;
         let listeners = bind(LISTEN, config.listen, workers)?;
+        let authorizers = match &config.authorizer {
+            Some(own) => bind(AUTHORIZE_LISTEN, own.listen, workers)?,
+            None => Vec::new(),
+        };
         let address = |listener: Option<&TcpListener>| {
             let address = listener.map(TcpListener::local_addr);
             address
@@ -152,6 +163,10 @@ impl Gateway {
         let addresses = Addresses {
             data: address(listeners.first())?,
             admin: address(admin.first())?,
+            authorizer: match authorizers.first() {
+                Some(listener) => Some(address(Some(listener))?),
+                None => None,
+            },
         };
 
         let operations = Operations::new(&config.digest, config.effective, log);
@@ -257,7 +272,10 @@ impl Gateway {
             Arc::clone(&sink) as Arc<dyn AuditSink>,
             metrics.rejections().clone(),
         ));
-        let most = open_files::connections();
+        let most = open_files::connections(match config.authorizer {
+            Some(_) => authorizing::CONNECTIONS,
+            None => 0,
+        });
         let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
@@ -272,9 +290,33 @@ impl Gateway {
             let waiting = ConnectionLimiter::new(most, most.div_ceil(2));
             (dialect, waiting)
         });
+        let credential_header = config.credential_header.map(|header| (dialect, header));
+        let body_bytes = config.speech.body_bytes();
+        let layer = layer
+            .with_request_validation(config.request_validation)
+            .with_audit_sink(Arc::clone(&sink))
+            .with_speech(config.speech.with_quota(Arc::new(book.clone())));
+        let authorizer = config.authorizer.map(|own| AuthorizerConfig {
+            auth: layer.clone(),
+            usage: usage.clone(),
+            mint: mint.clone(),
+            browsers: config.browsers.clone(),
+            credential_header: credential_header.clone(),
+            deployment_key: deployment_key.clone(),
+            forwarded_headers: config.forwarded_headers.clone(),
+            clients: config.clients.clone(),
+            options: Arc::new(Options::new(
+                config.clients.proxies(),
+                body_bytes,
+                own.accepts_unenforced,
+            )),
+            connections: Arc::new(Semaphore::new(authorizing::CONNECTIONS)),
+            rejections: Arc::clone(&rejections),
+        });
         let worker_config = WorkerConfig {
+            authorizer,
             first_messages,
-            credential_header: config.credential_header.map(|header| (dialect, header)),
+            credential_header,
             rejections: Arc::clone(&rejections),
             routes,
             usage,
@@ -290,14 +332,12 @@ impl Gateway {
             timeouts: config.timeouts,
             connections,
             mint,
-            layer: layer
-                .with_request_validation(config.request_validation)
-                .with_audit_sink(Arc::clone(&sink))
-                .with_speech(config.speech.with_quota(Arc::new(book.clone()))),
+            layer,
         };
         Ok(Self {
             listeners,
             admin: admin.remove(0),
+            authorizers,
             addresses,
             worker_config,
             start,
@@ -334,6 +374,7 @@ impl Gateway {
             );
         }
         self.sink.record(&AuditRecord::Start(self.start));
+        let mut authorizers = self.authorizers.into_iter();
         let workers = self
             .listeners
             .into_iter()
@@ -341,6 +382,7 @@ impl Gateway {
             .map(|(index, listener)| {
                 Worker {
                     listener,
+                    authorizer: authorizers.next(),
                     config: self.worker_config.clone(),
                     stop: stop.clone(),
                 }
@@ -469,8 +511,13 @@ impl Supervisor<'_> {
             tokio::spawn(async move { upstream.maintain().await });
         }
         readiness.set(true);
-        let Addresses { data, admin } = self.addresses;
-        tracing::info!(address = %data, %admin, "listening");
+        let Addresses {
+            data,
+            admin,
+            authorizer,
+        } = self.addresses;
+        let authorizer = authorizer.map(display);
+        tracing::info!(address = %data, %admin, authorizer, "listening");
 
         let one_stopped = select_all(self.workers.iter().map(|worker| worker.finished().boxed()));
         let (why, result) = tokio::select! {

@@ -82,6 +82,7 @@ fn decision(path: &str) -> AuditRecord<'_> {
         time: SystemTime::UNIX_EPOCH,
         request_id: RequestId::new(Duration::ZERO),
         dialect: "rime",
+        via: None,
         auth_method: None,
         principal: None,
         denial: None,
