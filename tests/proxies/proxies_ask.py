@@ -193,6 +193,21 @@ class Asking(harness.unittest.TestCase):
         ends = [line for line in self.gateway.lines[self.before :] if '"complete"' in line]
         self.assertEqual(ends, [])
 
+    def test_no_header_that_can_hold_a_key_passes(self) -> None:
+        # The credential headers of all dialects, as the reference lists them.
+        reference = (ROOT / "docs" / "reference" / "dialects.md").read_text(encoding="utf-8")
+        named = harness.re.findall(r"`([A-Za-z][A-Za-z-]+): [^`]*KEY`", reference)
+        names = {name.lower() for name in named} | {"xi-api-key"}
+        self.assertGreater(len(names), 4, names)
+        # The proxy itself reads some of these, so they are sent without a value that counts.
+        others = {name: "not-a-key" for name in names - {"xi-api-key", "authorization"}}
+        path = "/v1/text-to-speech/allowed"
+        answer = self.send("POST", path, self.keys.speaker, others, TEXT)
+        self.assertEqual(answer.status, 200, answer.text)
+        seen = self.only_seen()
+        left = [name for name in names if seen.header(name) is not None]
+        self.assertEqual(left, [])
+
     def test_refused_in_the_vendors_words(self) -> None:
         answer = self.send("POST", "/v1/text-to-speech/allowed", self.keys.unknown, body=TEXT)
         self.assertEqual(answer.status, 401)

@@ -5,8 +5,8 @@ local url = (os.getenv("VOXGATE_URL") or "http://voxgate:8082") .. "/authorize/h
 
 -- Headers in which a client can send its key: docs/reference/dialects.md lists them.
 local credentials = {
-    "authorization", "x-api-key", "api-key", "xi-api-key", "x-goog-api-key",
-    "ocp-apim-subscription-key",
+    "authorization", "x-api-key", "xi-api-key", "x-goog-api-key", "ocp-apim-subscription-key",
+    "x-vapi-secret", "x-sup-api-key",
 }
 
 -- What a client could send to be somebody else, or to name another request.
