@@ -14,7 +14,7 @@ PACKAGES := --workspace --exclude voxgate-fuzz --exclude voxgate-constant-time
 FEATURES := --all-features
 
 # In this order: checks that fail quickly come first.
-CHECKS := fmt lint clippy features unit doctest docs docs-run clients chart fuzz constant-time deny \
+CHECKS := fmt lint clippy features unit doctest docs docs-run clients proxies chart fuzz constant-time deny \
 	msrv minimal-versions
 
 .DEFAULT_GOAL := help
@@ -85,6 +85,10 @@ reference: ## Generate docs/reference from the code. `make unit` checks that it 
 clients: ## Run the vendors' own clients through the gateway.
 	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
 	scripts/clients.sh
+
+proxies: ## Run nginx, HAProxy, Traefik, Caddy and Envoy, which ask the gateway about each request.
+	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
+	scripts/proxies.sh
 
 chart: ## Test the Helm chart against the Kubernetes schemas and the gateway.
 	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate

@@ -15,6 +15,11 @@ ports:
   - name: voxgate-admin
     containerPort: {{ .Values.ports.admin }}
     protocol: TCP
+  {{- if .Values.authorizer.enabled }}
+  - name: authorizer
+    containerPort: {{ .Values.authorizer.port }}
+    protocol: TCP
+  {{- end }}
 # Liveness does not use /readyz: with a full audit volume the gateway is not ready, and a restart would
 # not free any space.
 startupProbe:

@@ -64,6 +64,8 @@
   (list "OTEL_TRACES_SAMPLER" .traces.sampler)
   (list "OTEL_TRACES_SAMPLER_ARG" .traces.samplerArgument)
   (list "OTEL_SDK_DISABLED" (ternary "true" "" .traces.disabled))
+  (list "VOXGATE_AUTHORIZE_LISTEN" (ternary (printf "%s:%d" .listenHost (int .authorizer.port)) "" .authorizer.enabled))
+  (list "VOXGATE_AUTHORIZE_UNENFORCED" (ternary .authorizer.unenforced "" .authorizer.enabled))
   (list "VOXGATE_CORS_ORIGINS" (join "," .cors.origins))
   (list "VOXGATE_CORS_PREFLIGHTS" .cors.preflights)
   (list "VOXGATE_PUBLIC" (join ", " .publicRoutes))

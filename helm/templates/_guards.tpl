@@ -153,9 +153,18 @@ that the default values do not pass. */}}
 {{- if ne (len (uniq $own)) 2 -}}
 {{- fail "ports.http and ports.admin are the same port. Set ports.admin to another one: clients must not reach metrics." -}}
 {{- end -}}
+{{- if .Values.authorizer.enabled -}}
+{{- if has (int .Values.authorizer.port) $own -}}
+{{- fail "authorizer.port is also ports.http or ports.admin. Set authorizer.port to another one." -}}
+{{- end -}}
+{{- if not .Values.proxies.trusted -}}
+{{- fail "authorizer.enabled needs proxies.trusted. Set it to the networks of the proxies that ask." -}}
+{{- end -}}
+{{- $own = append $own (int .Values.authorizer.port) -}}
+{{- end -}}
 {{- range include "voxgate.upstreamPorts" . | fromYamlArray -}}
 {{- if and (ne $.Values.mode "standalone") (has (int .) $own) -}}
-{{- fail (printf "Port %d is the TTS server's port, and the gateway runs in the same pod. Set ports.http and ports.admin to other ports." (int .)) -}}
+{{- fail (printf "Port %d is the TTS server's port, and the gateway runs in the same pod. Set ports.http, ports.admin and authorizer.port to other ports." (int .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -30,6 +30,9 @@
 {{- $clients = append $clients $test }}
 {{- end }}
 {{- include "voxgate.rule" (list "from" $clients (list .ports.http)) }}
+{{- if .authorizer.enabled }}
+{{- include "voxgate.rule" (list "from" .networkPolicy.authorizerClients (list .authorizer.port)) }}
+{{- end }}
 {{- include "voxgate.rule" (list "from" .networkPolicy.monitoring (list .ports.admin)) }}
 {{- end }}
 {{- end -}}

@@ -80,6 +80,7 @@ pub(super) struct TokenFacts {
 pub(super) struct DecisionFacts {
     pub(super) request_id: RequestId,
     pub(super) trace_id: Option<TraceId>,
+    pub(super) via: Option<&'static str>,
     pub(super) dialect: &'static str,
     pub(super) auth_method: Option<AuthMethod>,
     pub(super) principal: Option<Principal>,
@@ -189,6 +190,7 @@ impl DecisionFacts {
         let mut facts = Self {
             request_id: decision.request_id,
             trace_id: decision.trace.map(|trace| trace.trace_id()),
+            via: decision.via,
             dialect: decision.dialect,
             auth_method: decision.auth_method,
             principal: decision.principal.cloned(),

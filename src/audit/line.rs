@@ -201,6 +201,9 @@ fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], 
         object.word("trace_id", trace_id);
     }
     write_text(object, "trace_parent", facts, Text::TraceParent, texts, 1);
+    if let Some(via) = facts.via {
+        object.literal("via", via);
+    }
     object.literal("dialect", facts.dialect);
     if let Some(method) = facts.auth_method {
         object.literal("auth_method", method.as_str());

@@ -50,6 +50,7 @@ fn decision<'a>(method: &'a Method, path: &'a str) -> Decision<'a> {
         time: SystemTime::UNIX_EPOCH,
         request_id: request_id(),
         trace: None,
+        via: None,
         dialect: "rime",
         auth_method: Some(AuthMethod::ApiKey),
         principal: None,
@@ -83,6 +84,7 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
     let pepper = Pepper::new(b"0123456789abcdef").expect("a pepper");
     let denial = Denial::new(DenialKind::InsufficientScope);
     let record = Decision {
+        via: Some("nginx"),
         auth_method: None,
         principal: Some(&principal),
         denial: Some(&denial),
@@ -115,7 +117,7 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
             "{{\"v\":1,\"seq\":7,\"ts\":\"1970-01-01T00:00:00.000000Z\",\"instance\":\"0123456789abcdef\",\
              \"event\":\"decision\",\"outcome\":\"refused\",\"reason\":\"insufficient_scope\",\"status\":403,\
              \"request_id\":\"ID\",\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"trace_parent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\",\
-             \"dialect\":\"rime\",\"key_id\":\"ivr\",\"account\":\"acme\",\"label\":\"IVR, \\\"production\\\"\",\
+             \"via\":\"nginx\",\"dialect\":\"rime\",\"key_id\":\"ivr\",\"account\":\"acme\",\"label\":\"IVR, \\\"production\\\"\",\
              \"scopes\":\"a b\",\"rule\":\"POST /v1/*\",\"required_scope\":\"tts:synthesize\",\"cred_fp\":\"{fingerprint}\",\"peer\":\"127.0.0.1:80\",\
              \"client\":\"203.0.113.7\",\"client_request_id\":\"theirs \\\"1\\\"\",\
              \"host\":\"tts\",\"method\":\"POST\",\"path\":\"/v1/rime-tts\",\
@@ -132,6 +134,7 @@ fn other_records_match_the_schema() {
         time,
         request_id: request_id(),
         trace: None,
+        via: None,
         principal: &principal,
         status: Some(StatusCode::SERVICE_UNAVAILABLE),
         failure: Some(DenialKind::Unavailable),

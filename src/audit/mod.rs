@@ -209,6 +209,9 @@ pub struct Decision<'a> {
     pub request_id: RequestId,
     /// Its place in a trace, if the server supplies it.
     pub trace: Option<TraceContext>,
+    /// The proxy that asked for the decision and forwards the request itself. `None` for a request that
+    /// continues to the inner service.
+    pub via: Option<&'static str>,
     /// The dialect of the request.
     pub dialect: &'static str,
     /// How the caller was accepted. `None` if it was refused.
@@ -278,6 +281,8 @@ pub struct Completion<'a> {
     pub request_id: RequestId,
     /// Its place in a trace, if the server supplies it.
     pub trace: Option<TraceContext>,
+    /// The proxy that asked for the decision, as in the [`Decision`].
+    pub via: Option<&'static str>,
     /// The principal.
     pub principal: &'a Principal,
     /// The status of the response. `None` if there was none.

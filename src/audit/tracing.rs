@@ -96,6 +96,7 @@ fn emit_decision(decision: &Decision<'_>) {
         reason = decision.reason(),
         limit = decision.limit.map(|limit| limit.as_str()),
         status = decision.status.map(|status| status.as_u16()),
+        via = decision.via,
         dialect = decision.dialect,
         auth_method = decision.auth_method.map(|method| method.as_str()),
         key_id = decision.principal.map(|principal| principal.id()),

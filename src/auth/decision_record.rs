@@ -14,7 +14,7 @@ use crate::rate_limit::Refused;
 
 use super::pipeline::Pipeline;
 use super::record_texts::RecordTexts;
-use super::request_start::ClientAddr;
+use super::request_start::{AskedBy, ClientAddr};
 use super::stages::DecisionContext;
 
 impl<V> Pipeline<V> {
@@ -47,6 +47,10 @@ impl<V> Pipeline<V> {
             time: context.start.time,
             request_id: context.start.request_id,
             trace: context.start.trace,
+            via: request
+                .extensions()
+                .get::<AskedBy>()
+                .map(|asked| asked.proxy),
             dialect: context.dialect.as_str(),
             auth_method: refused.is_none().then_some(context.method),
             principal,

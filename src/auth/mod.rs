@@ -23,7 +23,9 @@ pub use self::body::AuthBody;
 pub use self::future::AuthFuture;
 pub use self::layer::AuthLayer;
 pub use self::request_guard::Tunnel;
-pub use self::request_start::{ClientAddr, ClientCertificate, ClientRequestId, PeerAddr, RefuseAs};
+pub use self::request_start::{
+    AskedBy, ClientAddr, ClientCertificate, ClientRequestId, PeerAddr, RefuseAs,
+};
 pub use self::service::Auth;
 #[cfg(feature = "speech")]
 pub use self::speech::{

@@ -26,6 +26,8 @@ pub(super) struct RequestGuard {
     principal: Principal,
     request_id: RequestId,
     trace: Option<TraceContext>,
+    /// The proxy that asked, and that forwards the request itself.
+    via: Option<&'static str>,
     started: Instant,
     bodiless: bool,
     status: Option<StatusCode>,
@@ -56,6 +58,7 @@ impl RequestGuard {
             principal: principal.clone(),
             request_id: start.request_id,
             trace: start.trace,
+            via: None,
             started: start.instant,
             bodiless: method == Method::HEAD,
             status: None,
@@ -75,6 +78,11 @@ impl RequestGuard {
     /// Sets the meter that the completion record shows.
     pub(super) fn meter(&mut self, meter: SpeechMeter) {
         self.speech = Some(meter);
+    }
+
+    /// A proxy only asked about the request, so that its end is not seen.
+    pub(super) fn only_asked(&mut self, proxy: &'static str) {
+        self.via = Some(proxy);
     }
 
     pub(super) fn answered<R: Body>(&mut self, response: &mut Response<R>) {
@@ -131,14 +139,19 @@ impl Drop for RequestGuard {
         if self.ended == Ended::ClientAbort && std::thread::panicking() {
             self.ended = Ended::UpstreamAbort;
         }
+        let failure = self.failure.or_else(|| self.speech.as_ref()?.denied());
+        if self.via.is_some() && failure.is_none() {
+            return;
+        }
         let (now, time) = clock::now();
         self.sink.record(&AuditRecord::Completion(Completion {
             time,
             request_id: self.request_id,
             trace: self.trace,
+            via: self.via,
             principal: &self.principal,
             status: self.status,
-            failure: self.failure.or_else(|| self.speech.as_ref()?.denied()),
+            failure,
             ended: self.reported_end.unwrap_or(self.ended),
             duration: now.saturating_duration_since(self.started),
             queued: self.permit.queued(),

@@ -10,6 +10,9 @@ use voxgate_core::denial::{Denial, DenialKind};
 use voxgate_core::request_id::RequestId;
 use voxgate_core::trace::TraceContext;
 
+use voxgate_limits::QuotaUnit;
+
+use crate::principal::Principal;
 use crate::verify::{Verdict, Verify};
 
 use super::clock;
@@ -120,6 +123,45 @@ impl ClientCertificate {
             validity.expires = Some(validity.expires.map_or(ends, |expires| expires.min(ends)));
             principal.with_validity(validity)
         }))
+    }
+}
+
+/// The request is only asked about: a proxy asks for the decision, and forwards the request itself. A
+/// server that answers proxies puts it into the request's extensions.
+///
+/// The decision is recorded with the name of the proxy. The end of the request is not seen: there is no
+/// completion record, unless the inner service refuses, and slots are released with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskedBy {
+    /// The name of the proxy in audit records.
+    pub proxy: &'static str,
+    /// Whether the body of the request is the whole body that the proxy will forward.
+    pub has_body: bool,
+    /// Whether a key is accepted although a limit of it needs the request's stream: concurrency, and
+    /// quotas of audio and of text that is not seen.
+    pub accepts_unenforced: bool,
+}
+
+impl AskedBy {
+    /// Whether a limit of this principal cannot be enforced for a proxy.
+    pub(super) fn cannot_enforce(self, principal: &Principal, hides_text: bool) -> bool {
+        if self.accepts_unenforced {
+            return false;
+        }
+        let account = principal.account();
+        let limits = [
+            Some(principal.limits()),
+            account.map(|account| account.limits()),
+        ];
+        let mut limits = limits.into_iter().flatten();
+        let quotas = account.map(|account| account.quotas()).unwrap_or_default();
+        let mut quotas = principal.quotas().iter().chain(quotas);
+        limits.any(|limits| limits.concurrency.is_some())
+            || quotas.any(|quota| match quota.unit() {
+                QuotaUnit::Requests => false,
+                QuotaUnit::Characters => hides_text,
+                _ => true,
+            })
     }
 }
 

@@ -138,6 +138,7 @@ fn refuse(kind: DenialKind, context: RefusalContext) -> Refusal {
         Kind::InsufficientScope
         | Kind::AddressNotAllowed
         | Kind::OriginNotAllowed
+        | Kind::LimitNotEnforced
         | Kind::VoiceNotAllowed
         | Kind::VoiceNotSeen
         | Kind::ModelNotAllowed

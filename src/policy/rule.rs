@@ -234,8 +234,17 @@ impl Rule {
         self.speech.as_ref()
     }
 
+    /// Whether its requests have text outside of their head: in the body, or in messages.
+    pub(crate) fn has_text_beyond_head(&self) -> bool {
+        match self.speech() {
+            Some(profile) => {
+                profile.formats().next().is_some() || profile.message_formats().next().is_some()
+            }
+            None => self.speaks(),
+        }
+    }
+
     /// Whether its requests have text spoken.
-    #[cfg(feature = "speech")]
     pub(crate) fn speaks(&self) -> bool {
         self.speech.is_some() || self.scope() == Some(SPEAKING)
     }

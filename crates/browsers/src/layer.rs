@@ -76,6 +76,28 @@ impl BrowserLayer {
     }
 }
 
+impl BrowserLayer {
+    /// Has the authentication layer refuse a WebSocket of a page that is not allowed, as the layer does.
+    /// For a server that only answers questions about requests, and so answers no preflights.
+    pub fn judge_origin<B>(&self, request: &mut Request<B>) {
+        if let Some(settings) = &self.0 {
+            settings.judge_origin(request);
+        }
+    }
+}
+
+impl Settings {
+    fn judge_origin<B>(&self, request: &mut Request<B>) {
+        let headers = request.headers();
+        let origin = headers.get(ORIGIN);
+        if headers.contains_key(UPGRADE) && origin.is_some_and(|origin| !self.origins.allow(origin))
+        {
+            let refuse = RefuseAs(DenialKind::OriginNotAllowed);
+            request.extensions_mut().insert(refuse);
+        }
+    }
+}
+
 impl<S> Layer<S> for BrowserLayer {
     type Service = Browsers<S>;
 
@@ -115,14 +137,7 @@ where
         let Some(settings) = &self.settings else {
             return Either::Right(self.cors.get_mut().call(request));
         };
-        let headers = request.headers();
-        let origin = headers.get(ORIGIN);
-        if headers.contains_key(UPGRADE)
-            && origin.is_some_and(|origin| !settings.origins.allow(origin))
-        {
-            let refuse = RefuseAs(DenialKind::OriginNotAllowed);
-            request.extensions_mut().insert(refuse);
-        }
+        settings.judge_origin(&mut request);
         let is_options = request.method() == Method::OPTIONS;
         let is_preflight = is_options && is_preflight(request.headers());
         let is_forwarded = is_preflight && settings.preflights == Preflights::Forward;

@@ -60,6 +60,8 @@ pub struct TrustedProxies {
 pub struct Forwarded {
     /// The address of the client.
     pub client: IpAddr,
+    /// Whether a header names the client. Otherwise it is the proxy itself.
+    pub is_named: bool,
     /// The identifier that a proxy gave the request: at most 128 visible ASCII characters.
     pub request_id: Option<HeaderValue>,
     /// What the next server is told.
@@ -154,6 +156,7 @@ impl TrustedProxies {
         };
         Some(Forwarded {
             client: chain.client,
+            is_named: !chain.proxies.is_empty(),
             request_id: request_id(headers),
             fields: ForwardedFields {
                 chain: chain.to_header(),

@@ -195,6 +195,11 @@ pub enum DenialKind {
     AddressNotAllowed,
     /// The WebSocket is of a page whose origin is not allowed.
     OriginNotAllowed,
+    /// A proxy asked about a request, and did not name that request in one way only.
+    UnclearOriginal,
+    /// A proxy asked about a request, and a limit of the key cannot be enforced without the request's
+    /// stream.
+    LimitNotEnforced,
     /// The key is limited, and no rule of the policy names the request.
     NoRule,
     /// A key of the kind `realtime` on a route that is not for realtime sessions.
@@ -266,6 +271,8 @@ impl DenialKind {
         Self::InsufficientScope,
         Self::AddressNotAllowed,
         Self::OriginNotAllowed,
+        Self::UnclearOriginal,
+        Self::LimitNotEnforced,
         Self::NoRule,
         Self::RealtimeOnly,
         Self::VoiceNotAllowed,
@@ -315,6 +322,8 @@ impl DenialKind {
             | Self::ReplayedSignature => "The API key is invalid.",
             Self::AddressNotAllowed => "The API key may not be used from this address.",
             Self::OriginNotAllowed => "Pages of this origin may not connect.",
+            Self::UnclearOriginal => "The proxy in front does not name the request in one way.",
+            Self::LimitNotEnforced => "The API key has limits that this address cannot enforce.",
             Self::InsufficientScope | Self::NoRule | Self::RealtimeOnly => {
                 "The API key does not have access to this resource."
             }
@@ -419,6 +428,8 @@ impl DenialKind {
             Self::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
             Self::AddressNotAllowed => ("address_not_allowed", StatusCode::FORBIDDEN),
             Self::OriginNotAllowed => ("origin_not_allowed", StatusCode::FORBIDDEN),
+            Self::UnclearOriginal => ("unclear_original", StatusCode::BAD_REQUEST),
+            Self::LimitNotEnforced => ("limit_not_enforced", StatusCode::FORBIDDEN),
             Self::NoRule => ("no_rule", StatusCode::FORBIDDEN),
             Self::RealtimeOnly => ("realtime_only", StatusCode::FORBIDDEN),
             Self::VoiceNotAllowed => ("voice_not_allowed", StatusCode::FORBIDDEN),

@@ -75,6 +75,18 @@ pub(crate) fn of(kind: DenialKind, about: Circumstances<'_>) -> Option<Vec<Strin
         Kind::UnsupportedTransferCoding => {
             one("Send the body with Content-Length, or with `Transfer-Encoding: chunked` only.")
         }
+        Kind::UnclearOriginal => one(
+            "Have the proxy in front overwrite the fields in which it names the request, and remove those \
+             of other proxies, as docs/how-to/authorize-for-proxies.md shows.",
+        ),
+        Kind::LimitNotEnforced => Some(vec![
+            format!(
+                "Send requests of {key} through VOXGATE_LISTEN, or remove its concurrency limit and its \
+                 quotas of characters and audio: a proxy that only asks cannot enforce them."
+            ),
+            "Or set VOXGATE_AUTHORIZE_UNENFORCED=accept to accept such keys without these limits."
+                .to_owned(),
+        ]),
         Kind::UnrecognizedDialect => Some(vec![
             "Send the request to a path of the vendor's API, with the key where the vendor's client \
              has it."

@@ -76,7 +76,8 @@ impl Step {
             | Kind::InvalidHeader
             | Kind::InvalidContentLength
             | Kind::UnsupportedTransferCoding
-            | Kind::OriginNotAllowed => Self::Request,
+            | Kind::OriginNotAllowed
+            | Kind::UnclearOriginal => Self::Request,
             Kind::UnrecognizedDialect => Self::Dialect,
             Kind::InsufficientScope | Kind::NoRule | Kind::RealtimeOnly => Self::Policy,
             Kind::VoiceNotAllowed
@@ -90,7 +91,10 @@ impl Step {
             | Kind::TokenCannotMint
             | Kind::InvalidTokenRequest
             | Kind::ContentTooLarge => Self::Names,
-            Kind::RateLimited | Kind::QuotaExhausted | Kind::Unavailable => Self::Limits,
+            Kind::RateLimited
+            | Kind::QuotaExhausted
+            | Kind::LimitNotEnforced
+            | Kind::Unavailable => Self::Limits,
             Kind::NoUpstream
             | Kind::UpstreamUnreachable
             | Kind::UpstreamTimeout

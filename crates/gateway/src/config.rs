@@ -19,6 +19,7 @@ use super::listener::ListenAddress;
 use super::log_filter;
 use super::minting::MintSettings;
 use super::proxy::{ForwardedHeaders, ProxyFields};
+use super::settings::authorizer::{AUTHORIZE_LISTEN, AuthorizerSettings};
 use super::settings::{
     self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CLIENT_IDLE_TIMEOUT, CONNECT_TIMEOUT,
     CONNECTIONS_PER_CLIENT, CREDENTIAL_HEADER, DRAIN, FILTER_LISTS, FIRST_MESSAGE_CONNECTIONS,
@@ -47,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) admin_tls: Option<ServerTls>,
     /// How the address of a client is found.
     pub(crate) clients: ClientAddresses,
+    /// The listener for proxies that only ask.
+    pub(crate) authorizer: Option<AuthorizerSettings>,
     /// What pages of other origins may do.
     pub(crate) browsers: BrowserLayer,
     /// Which traces of callers are continued.
@@ -157,6 +160,22 @@ impl Config {
         let tls = settings::tls::read(&environment, &mut read.problems);
         let admin_tls = settings::tls::read_admin(&environment, &mut read.problems);
         let clients = settings::clients::read(&environment, &mut read.problems);
+        let authorizer = settings::authorizer::read(
+            &environment,
+            auth.as_ref(),
+            clients.has_proxies(),
+            &mut read.problems,
+        );
+        for (variable, address) in [(LISTEN, &listen), (ADMIN_LISTEN, &admin_listen)] {
+            let address = address.as_ref().and_then(ListenAddress::ip);
+            let own = authorizer
+                .map(|own| own.listen)
+                .filter(|own| own.port() != 0);
+            if own.is_some() && own == address {
+                let message = format!("is also the address of {variable}; give it its own port");
+                read.problem(AUTHORIZE_LISTEN, message);
+            }
+        }
         let browsers = settings::browsers::read(&environment, &mut read.problems);
         let traces = settings::tracing::read(&environment, &mut read.problems);
         let spans = SpanExport::read(&environment, &mut read.problems);
@@ -243,6 +262,7 @@ impl Config {
                 tls,
                 admin_tls,
                 clients,
+                authorizer,
                 browsers,
                 traces,
                 spans,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -11,12 +12,14 @@ use futures_util::future::{join_all, select_all};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
 use voxgate::keys::TokenKeys;
 use voxgate::policy::SharedPolicy;
 use voxgate::token::TokenIssuer;
-use voxgate::{AuditRecord, AuditSink, Limiter, Problem, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, Problem, SharedKeyRing};
+use voxgate_authorizer::Options;
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_lists::FilterListsLayer;
@@ -25,6 +28,7 @@ use voxgate_tls::ServerTls;
 use voxgate_usage::UsageBook;
 
 use super::admin::{self, Readiness};
+use super::authorizing::{self, AuthorizerConfig};
 use super::config::Config;
 use super::connection::{ClientListener, ConnectionLimiter};
 use super::control::ControlSettings;
@@ -37,6 +41,7 @@ use super::operations::Operations;
 use super::proxy::Revocations;
 use super::recorder::Recorder;
 use super::rejections::Rejections;
+use super::settings::authorizer::{AUTHORIZE_LISTEN, AuthorizerSettings};
 use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN, QUOTA_FILE};
 use super::signals::Signals;
 use super::upstreams::Routes;
@@ -49,6 +54,8 @@ const REDIS_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Gateway {
     listeners: Vec<BoundListener>,
     admin: BoundListener,
+    /// For proxies that only ask: none, or one for each worker.
+    authorizers: Vec<TcpListener>,
     /// The files of Unix sockets.
     socket_files: SocketFiles,
     /// TLS of the admin listener; `None` if it speaks none.
@@ -75,6 +82,7 @@ pub(crate) struct Gateway {
 pub(crate) struct Addresses {
     pub(crate) data: ListenAddress,
     pub(crate) admin: ListenAddress,
+    pub(crate) authorizer: Option<SocketAddr>,
 }
 
 /// The files of the listeners that are Unix sockets. Each is removed while its socket is still open, so
@@ -155,9 +163,25 @@ impl Gateway {
         };
         let mut admin = bind(ADMIN_LISTEN, &config.admin_listen, 1)?;
         let data = bind(LISTEN, &config.listen, workers)?;
+        let authorizers = match &config.authorizer {
+            Some(AuthorizerSettings { listen, .. }) => listener::bind_tcp(*listen, workers)
+                .map_err(cannot_use(
+                    AUTHORIZE_LISTEN,
+                    format!("cannot listen on {listen}"),
+                ))?,
+            None => Vec::new(),
+        };
         let addresses = Addresses {
             data: data.address,
             admin: admin.address,
+            authorizer: match authorizers.first().map(TcpListener::local_addr) {
+                Some(address) => {
+                    let address =
+                        address.map_err(cannot("cannot read the address of a listener"))?;
+                    Some(PeerAddr(address).canonical())
+                }
+                None => None,
+            },
         };
         let socket_files = SocketFiles {
             data: data.file,
@@ -284,7 +308,10 @@ impl Gateway {
             Arc::clone(&sink) as Arc<dyn AuditSink>,
             metrics.rejections().clone(),
         ));
-        let most = open_files::connections();
+        let most = open_files::connections(match config.authorizer {
+            Some(_) => authorizing::CONNECTIONS,
+            None => 0,
+        });
         let per_client = config.connections_per_client.unwrap_or((most / 2).max(1));
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
@@ -300,9 +327,33 @@ impl Gateway {
             let waiting = ConnectionLimiter::new(most, most.div_ceil(2));
             (dialect, waiting)
         });
+        let credential_header = config.credential_header.map(|header| (dialect, header));
+        let body_bytes = config.speech.body_bytes();
+        let layer = layer
+            .with_request_validation(config.request_validation)
+            .with_audit_sink(Arc::clone(&sink))
+            .with_speech(config.speech.with_quota(Arc::new(book.clone())));
+        let authorizer = config.authorizer.map(|own| AuthorizerConfig {
+            auth: layer.clone(),
+            usage: usage.clone(),
+            mint: mint.clone(),
+            browsers: config.browsers.clone(),
+            credential_header: credential_header.clone(),
+            deployment_key: deployment_key.clone(),
+            forwarded_headers: config.forwarded_headers.clone(),
+            clients: config.clients.clone(),
+            options: Arc::new(Options::new(
+                config.clients.proxies(),
+                body_bytes,
+                own.accepts_unenforced,
+            )),
+            connections: Arc::new(Semaphore::new(authorizing::CONNECTIONS)),
+            rejections: Arc::clone(&rejections),
+        });
         let worker_config = WorkerConfig {
+            authorizer,
             first_messages,
-            credential_header: config.credential_header.map(|header| (dialect, header)),
+            credential_header,
             rejections: Arc::clone(&rejections),
             routes,
             usage,
@@ -321,14 +372,12 @@ impl Gateway {
             timeouts: config.timeouts,
             connections,
             mint,
-            layer: layer
-                .with_request_validation(config.request_validation)
-                .with_audit_sink(Arc::clone(&sink))
-                .with_speech(config.speech.with_quota(Arc::new(book.clone()))),
+            layer,
         };
         Ok(Self {
             listeners: data.listeners,
             admin: admin.listeners.remove(0),
+            authorizers,
             socket_files,
             admin_tls: config.admin_tls,
             addresses,
@@ -367,6 +416,7 @@ impl Gateway {
             );
         }
         self.sink.record(&AuditRecord::Start(self.start));
+        let mut authorizers = self.authorizers.into_iter();
         let workers = self
             .listeners
             .into_iter()
@@ -374,6 +424,7 @@ impl Gateway {
             .map(|(index, listener)| {
                 Worker {
                     listener,
+                    authorizer: authorizers.next(),
                     config: self.worker_config.clone(),
                     stop: stop.clone(),
                 }
@@ -508,8 +559,13 @@ impl Supervisor<'_> {
             tokio::spawn(async move { upstream.maintain().await });
         }
         readiness.set(true);
-        let Addresses { data, admin } = &self.addresses;
-        tracing::info!(address = %data, %admin, "listening");
+        let Addresses {
+            data,
+            admin,
+            authorizer,
+        } = &self.addresses;
+        let authorizer = authorizer.map(display);
+        tracing::info!(address = %data, %admin, authorizer, "listening");
 
         let one_stopped = select_all(self.workers.iter().map(|worker| worker.finished().boxed()));
         let (why, result) = tokio::select! {

@@ -2,6 +2,7 @@
 
 mod admin;
 mod auditing;
+mod authorizing;
 mod check;
 mod cli;
 mod config;

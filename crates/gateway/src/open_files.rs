@@ -21,9 +21,11 @@ pub(crate) fn raise_limit() {
 }
 
 /// How many clients can be connected at a time. The same number of upstream connections can be open.
-pub(crate) fn connections() -> usize {
+/// `others` are files that are needed beside.
+pub(crate) fn connections(others: usize) -> usize {
+    let reserved = RESERVED.saturating_add(others as u64);
     let limit = getrlimit(Resource::Nofile).current;
-    let pairs = limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED) / 2);
+    let pairs = limit.map_or(u64::MAX, |limit| limit.saturating_sub(reserved) / 2);
     usize::try_from(pairs.max(1)).map_or(Semaphore::MAX_PERMITS, |pairs| {
         pairs.min(Semaphore::MAX_PERMITS)
     })

@@ -50,10 +50,12 @@ pub(crate) enum RejectReason {
     /// The connection began without the PROXY protocol header that its network must send, or with one
     /// although its network must not.
     ProxyProtocol,
+    /// A connection to the listener for proxies, from an address that is not one of theirs.
+    UntrustedProxy,
 }
 
 impl RejectReason {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::TlsHandshake,
         Self::PlainHttp,
         Self::Malformed,
@@ -67,6 +69,7 @@ impl RejectReason {
         Self::ConnectionLimit,
         Self::Evicted,
         Self::ProxyProtocol,
+        Self::UntrustedProxy,
     ];
 
     /// The name that stands in audit records and metrics.
@@ -85,6 +88,7 @@ impl RejectReason {
             Self::ConnectionLimit => "connection_limit",
             Self::Evicted => "evicted",
             Self::ProxyProtocol => "proxy_protocol",
+            Self::UntrustedProxy => "untrusted_proxy",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! variables, the flags, the help, and docs/reference/settings.md all come from this table.
 
 mod audit;
+pub(crate) mod authorizer;
 pub(crate) mod browsers;
 pub(crate) mod clients;
 mod effective;
@@ -34,6 +35,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
         .chain(tls::TLS)
         .chain(upstream_tls::UPSTREAM_TLS)
         .chain(clients::CLIENTS)
+        .chain(authorizer::AUTHORIZER)
         .chain(browsers::BROWSERS)
         .chain(SETTINGS)
         .chain(TOKENS)

@@ -1,6 +1,7 @@
 //! A worker: the thread of one core, with its own listener, runtime and upstream connections.
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -18,6 +19,7 @@ use voxgate_upstream::Client;
 
 use voxgate_usage::UsageLayer;
 
+use super::authorizing::AuthorizerConfig;
 use super::config::Timeouts;
 use super::connection::{self, ClientAddresses, ClientListener, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
@@ -61,6 +63,8 @@ pub(crate) struct WorkerConfig {
     /// The limit of WebSockets that wait for their first message, shared by all workers, and the
     /// dialect of the clients. `None` if no credential is read from a message.
     pub(crate) first_messages: Option<(Dialect, ConnectionLimiter)>,
+    /// What proxies that only ask are answered with.
+    pub(crate) authorizer: Option<AuthorizerConfig>,
 }
 
 /// A runtime for one thread.
@@ -71,6 +75,8 @@ pub(crate) fn runtime() -> io::Result<runtime::Runtime> {
 /// A worker that has not started yet.
 pub(crate) struct Worker {
     pub(crate) listener: BoundListener,
+    /// The listener for proxies that only ask.
+    pub(crate) authorizer: Option<TcpListener>,
     pub(crate) config: WorkerConfig,
     /// Tells the worker to accept no more connections, and to end when the last one has ended.
     pub(crate) stop: CancellationToken,
@@ -143,9 +149,15 @@ impl Worker {
             first_messages,
             credential_header,
             usage,
+            authorizer,
         } = self.config;
         let listener = ClientListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
+        if let Some((authorizer, listener)) = authorizer.zip(self.authorizer) {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let (stop, connections) = (self.stop.clone(), tasks.clone());
+            tasks.spawn(authorizer.accept(listener, stop, connections));
+        }
         let client = Arc::new(Client::new(index));
         let upstreams: Vec<_> = routes.iter().map(Arc::clone).collect();
         let sweeper = Arc::clone(&client);

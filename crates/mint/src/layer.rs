@@ -74,6 +74,14 @@ impl MintLayer {
     }
 }
 
+impl MintLayer {
+    /// Whether this layer answers the request, which passed the authentication layer.
+    #[must_use]
+    pub fn answers<B>(&self, request: &Request<B>) -> bool {
+        self.0.is_some() && endpoint_of(request).is_some()
+    }
+}
+
 impl<S> Layer<S> for MintLayer {
     type Service = Mint<S>;
 

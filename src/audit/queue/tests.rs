@@ -83,6 +83,7 @@ fn decision(path: &str) -> AuditRecord<'_> {
         request_id: RequestId::new(Duration::ZERO),
         trace: None,
         dialect: "rime",
+        via: None,
         auth_method: None,
         principal: None,
         denial: None,

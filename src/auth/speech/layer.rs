@@ -45,6 +45,12 @@ impl SpeechOptions {
         self
     }
 
+    /// The largest body in bytes that is read.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        self.body_bytes
+    }
+
     /// Sets the bytes of all bodies that are held at once. When they are used up, requests of
     /// limited keys are refused with 503, and others are forwarded and not counted.
     #[must_use]

@@ -9,6 +9,7 @@ use crate::verify::Verify;
 
 use super::super::pipeline::Pipeline;
 use super::super::request_guard::RequestGuard;
+use super::super::request_start::AskedBy;
 use super::{DecisionContext, Recorded};
 
 /// A request that the limits let begin.
@@ -45,6 +46,9 @@ impl Admitted {
             pipeline.record_decision(request, &context, Ok((&principal, permit.queued())));
         let mut guard =
             RequestGuard::new(&pipeline.sink, &principal, start, request.method(), permit);
+        if let Some(asked) = request.extensions().get::<AskedBy>() {
+            guard.only_asked(asked.proxy);
+        }
         let wants_meter = pipeline.meters || principal.has_quotas();
         let meter = wants_meter.then(SpeechMeter::new);
         #[cfg(feature = "speech")]

@@ -4,10 +4,12 @@ use http::Request;
 use voxgate_core::denial::DenialKind;
 
 use crate::dialect::Dialect;
+use crate::policy::Rule;
 use crate::principal::{AuthMethod, Principal};
 use crate::rate_limit::Permit;
 
 use super::super::pipeline::Pipeline;
+use super::super::request_start::AskedBy;
 use super::{Authorized, DecisionContext, Denied};
 
 /// A request whose sender is known.
@@ -52,12 +54,22 @@ impl Authenticated {
         let judged = match self.context.method {
             AuthMethod::Public => Ok(()),
             _ if !self.principal.allows_from(client) => Err(DenialKind::AddressNotAllowed),
-            _ => policy.authorize(
-                &self.principal,
-                request,
-                self.context.dialect.as_str(),
-                pipeline.reads_bodies(),
-            ),
+            _ => {
+                let dialect = self.context.dialect.as_str();
+                let asked = request.extensions().get::<AskedBy>();
+                let reads_bodies =
+                    pipeline.reads_bodies() && asked.is_none_or(|asked| asked.has_body);
+                let hides_text = || {
+                    let rule = policy.rule_of(request, dialect);
+                    !reads_bodies && rule.is_some_and(Rule::has_text_beyond_head)
+                };
+                match asked {
+                    Some(asked) if asked.cannot_enforce(&self.principal, hides_text()) => {
+                        Err(DenialKind::LimitNotEnforced)
+                    }
+                    _ => policy.authorize(&self.principal, request, dialect, reads_bodies),
+                }
+            }
         };
         match judged {
             Ok(()) => Ok(Authorized::new(

@@ -61,6 +61,7 @@ pub(super) struct Record<'a> {
     pub(super) request_id: Option<Text<'a>>,
     pub(super) trace_id: Option<Text<'a>>,
     pub(super) trace_parent: Option<Text<'a>>,
+    pub(super) via: Option<Text<'a>>,
     pub(super) dialect: Option<Text<'a>>,
     pub(super) auth_method: Option<Text<'a>>,
     pub(super) key_id: Option<Text<'a>>,

@@ -23,6 +23,16 @@ impl ClientAddresses {
         }
     }
 
+    /// Whether there are trusted proxies.
+    pub(crate) fn has_proxies(&self) -> bool {
+        !self.proxies.is_empty()
+    }
+
+    /// The trusted proxies.
+    pub(crate) fn proxies(&self) -> Arc<TrustedProxies> {
+        Arc::clone(&self.proxies)
+    }
+
     /// Whether connections from this address must begin with a PROXY protocol header.
     pub(super) fn begin_with_header(&self, peer: IpAddr) -> bool {
         self.load_balancers

@@ -130,7 +130,7 @@ struct Banner<'a> {
 
 impl Banner<'_> {
     fn print(&self, out: &mut impl Write) -> io::Result<()> {
-        let Addresses { data, admin } = &self.addresses;
+        let Addresses { data, admin, .. } = &self.addresses;
         writeln!(
             out,
             "voxgate demo: a sample TTS server behind the gateway\n"

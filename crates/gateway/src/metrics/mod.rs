@@ -379,7 +379,8 @@ impl Metrics {
                 .get_or_create(&ReasonLabel { reason })
                 .inc();
         }
-        if decision.denial.is_none() {
+        // The end of a request that a proxy forwards is not seen.
+        if decision.denial.is_none() && decision.via.is_none() {
             self.in_flight.inc();
         }
     }
@@ -404,7 +405,9 @@ impl Metrics {
     }
 
     fn completed(&self, completion: &Completion<'_>) {
-        self.in_flight.dec();
+        if completion.via.is_none() {
+            self.in_flight.dec();
+        }
         self.speech.completed(completion);
         if let Some(failure) = completion.failure {
             let labels = ReasonLabel {

@@ -283,6 +283,35 @@ fn prepare<B>(
     request
 }
 
+/// What the server behind must get for a request that the authentication layer accepted and that a proxy
+/// forwards. `None` if the request did not pass that layer.
+pub(crate) fn as_forwarded(
+    request: Request<()>,
+    deployment_key: Option<&Secret>,
+    forwarded: &ForwardedHeaders,
+) -> Option<Request<()>> {
+    let accepted = Accepted::of(&request)?;
+    let fields = ProxyFields::default();
+    Some(prepare(
+        request,
+        &accepted,
+        None,
+        None,
+        deployment_key,
+        forwarded,
+        &fields,
+        "http",
+    ))
+}
+
+/// The refusal of a request that the authentication layer accepted.
+pub(crate) fn refusal<B>(request: &Request<B>, kind: DenialKind) -> Response<Full<Bytes>> {
+    match Accepted::of(request) {
+        Some(accepted) => accepted.refuse(kind),
+        None => plain(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
 /// What is sent upstream for a request that the authentication layer accepted. For fuzzing.
 pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
     let accepted = Accepted::of(&request)?;

@@ -224,6 +224,7 @@ fn response(event: &Event<'_>) -> Value {
 fn unmapped(event: &Event<'_>) -> Value {
     object([
         ("instance", json!(event.record.instance.as_deref())),
+        ("via", json!(event.text(|r| r.via.as_deref()))),
         ("dialect", json!(event.text(|r| r.dialect.as_deref()))),
         ("scopes", json!(event.text(|r| r.scopes.as_deref()))),
         ("rule", json!(event.text(|r| r.rule.as_deref()))),
