@@ -1,6 +1,7 @@
 //! What to change, for each reason.
 
 use voxgate::policy::Rule;
+use voxgate::principal::Network;
 use voxgate::speech::Field;
 use voxgate::{DenialKind, Dialect, Principal};
 
@@ -112,6 +113,27 @@ pub(crate) fn of(kind: DenialKind, about: Circumstances<'_>) -> Option<Vec<Strin
             "Replace the key with `voxgate key rotate {key} --force`, or set a later `expires` in the \
              keys file."
         )]),
+        Kind::AddressNotAllowed => Some(vec![
+            match about.principal.and_then(Principal::allow_from) {
+                Some(networks) => format!(
+                    "Send the request from a network that {key} may be used from ({}), or add the network \
+                     of the client to `allow_from` of {key} in the keys file.",
+                    shown(networks)
+                ),
+                None => format!(
+                    "Add the network of the client to `allow_from` of {key} in the keys file."
+                ),
+            },
+            "If the record names a proxy as the client, name the proxy in VOXGATE_TRUSTED_PROXIES, or the \
+             load balancer in VOXGATE_PROXY_PROTOCOL."
+                .to_owned(),
+        ]),
+        Kind::OriginNotAllowed => Some(vec![
+            "Add the origin of the page, such as `https://app.example`, to VOXGATE_CORS_ORIGINS."
+                .to_owned(),
+            "A client that is no browser must not send the header Origin when it opens a WebSocket."
+                .to_owned(),
+        ]),
         Kind::NotYetValidCredential => Some(vec![format!(
             "Wait until the key is valid, or set an earlier `not_before` of {key} in the keys file."
         )]),
@@ -193,6 +215,12 @@ pub(crate) fn of(kind: DenialKind, about: Circumstances<'_>) -> Option<Vec<Strin
         }
         _ => None,
     }
+}
+
+/// The networks of a key, separated by commas.
+pub(crate) fn shown(networks: &[Network]) -> String {
+    let networks: Vec<String> = networks.iter().map(Network::to_string).collect();
+    networks.join(", ")
 }
 
 /// Where a vendor's clients send their key.
