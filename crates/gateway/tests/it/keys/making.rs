@@ -290,7 +290,7 @@ fn a_key_is_limited_to_networks_also_after_its_rotation() {
     for key in keys.keys() {
         let networks = key.principal().allow_from().expect("networks");
         let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
-        assert_eq!(networks, ["10.0.0.0/8", "::1"], "{}", place.text());
+        assert_eq!(networks, ["10.0.0.0/8", "::1/128"], "{}", place.text());
     }
     let ran = place.run(&["new", "--id=b", "--allow-from=10.0.0.1/8"]);
     assert!(
