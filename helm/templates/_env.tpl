@@ -77,6 +77,7 @@
   (list "VOXGATE_UPSTREAM_RESOLVE_SECONDS" .upstream.resolveSeconds)
   (list "VOXGATE_UPSTREAM_CONNECTION_AGE_SECONDS" .upstream.connectionAgeSeconds)
   (list "VOXGATE_UPSTREAM_HEALTH" .upstream.health)
+  (list "VOXGATE_UPSTREAM_TLS_SERVER_NAME" .upstream.tls.serverName)
   (list "VOXGATE_BODY_INSPECT_KIB" .speech.bodyInspectKiB)
   (list "VOXGATE_BODY_HELD_MIB" .speech.bodyHeldMiB)
   (list "VOXGATE_CONNECTIONS_PER_CLIENT" .limits.connectionsPerClient)

@@ -13,7 +13,7 @@ use voxgate_limits::Limit;
 use super::fingerprint::CredentialFingerprint;
 use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Rejected, Start, Stop};
 use crate::principal::{AuthMethod, Principal};
-use crate::speech::SpeechMeter;
+use crate::speech::{Billed, SpeechMeter};
 
 /// What the tokens that Voxgate makes begin with, and what stands for a name that has one.
 const TOKEN_PREFIX: &str = "vxg_";
@@ -120,6 +120,7 @@ pub(super) struct SpeechFacts {
     pub(super) characters: u64,
     pub(super) unmetered: bool,
     pub(super) audio_ms: Option<u64>,
+    pub(super) billed: Billed,
     pub(super) voice: Option<Arc<str>>,
     pub(super) several_voices: bool,
     pub(super) model: Option<Arc<str>>,
@@ -296,12 +297,14 @@ impl SpeechFacts {
             characters: meter.characters(),
             unmetered: meter.is_unmetered(),
             audio_ms: meter.audio_milliseconds(),
+            billed: meter.billed(),
             voice: meter.voice().map(masked),
             several_voices: meter.has_several_voices(),
             model: meter.model().map(masked),
             language: meter.language().map(masked),
         };
         let spoke = facts.characters > 0 || facts.unmetered || facts.audio_ms.is_some();
+        let spoke = spoke || facts.billed != Billed::default();
         (spoke || facts.voice.is_some() || facts.model.is_some()).then_some(facts)
     }
 }

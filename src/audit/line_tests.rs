@@ -16,7 +16,7 @@ use crate::audit::{
 };
 use crate::principal::{Account, AuthMethod, Scope};
 use crate::secret::RawCredential;
-use crate::speech::SpeechMeter;
+use crate::speech::{AnswerField, SpeechMeter};
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     let schema = include_str!("../../docs/audit.schema.json");
@@ -148,6 +148,10 @@ fn other_records_match_the_schema() {
     meter.add_characters(12);
     meter.mark_unmetered();
     meter.set_audio(Duration::from_millis(3_400));
+    meter.add_billed(AnswerField::Characters, "11.5");
+    meter.add_billed(AnswerField::AudioSeconds, "3.4");
+    meter.add_billed(AnswerField::CostCents, "0.12");
+    meter.add_billed(AnswerField::Currency, "EUR");
     meter.set_voice("first");
     meter.set_voice("vxg_a-token-in-the-wrong-place");
     meter.set_model("mist\"v2");
@@ -157,7 +161,9 @@ fn other_records_match_the_schema() {
         ..completion.clone()
     };
     let shown = line(&AuditRecord::Completion(spoken));
-    let expected = "\"characters\":12,\"unmetered\":true,\"audio_ms\":3400,\"voice\":\"***\",\
+    let expected = "\"characters\":12,\"unmetered\":true,\"audio_ms\":3400,\
+                    \"characters_billed\":12,\"audio_billed_ms\":3400,\"cost_micros\":1200,\
+                    \"cost_currency\":\"EUR\",\"voice\":\"***\",\
                     \"model\":\"mist\\\"v2\",\"language\":\"en\",\"several_voices\":true";
     assert!(shown.contains(expected), "{shown}");
     let silent = SpeechMeter::new();
@@ -174,7 +180,7 @@ fn other_records_match_the_schema() {
         key_ring: "0123456789ab".to_owned(),
         config: "0123456789ab".to_owned(),
         public: "GET /health".to_owned(),
-        listen: ([127, 0, 0, 1], 80).into(),
+        listen: "127.0.0.1:80".to_owned(),
         exposed: false,
         changed_settings: Some("VOXGATE_LISTEN VOXGATE_LOG".to_owned()),
     }));

@@ -117,8 +117,8 @@ pub struct Start {
     pub config: String,
     /// The public methods and paths, separated by commas.
     pub public: String,
-    /// The address of the data listener.
-    pub listen: SocketAddr,
+    /// The address of the data listener, or `unix:` and the path of its socket.
+    pub listen: String,
     /// Whether other machines can send requests without a credential: preconfigured mode on an
     /// address that is not a loopback address.
     pub exposed: bool,

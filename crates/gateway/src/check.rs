@@ -21,7 +21,9 @@ impl fmt::Display for Description<'_> {
             listen,
             tls,
             admin_listen,
+            admin_tls,
             upstreams,
+            upstream_tls,
             timeouts,
             audit,
             minting,
@@ -43,6 +45,17 @@ impl fmt::Display for Description<'_> {
                 certificate.file.display(),
                 humantime::format_rfc3339_seconds(certificate.not_after)
             )?;
+        }
+        if let Some(tls) = upstream_tls {
+            match tls.certificate() {
+                Some(own) => writeln!(
+                    f,
+                    "To https:// upstreams, it presents the certificate in {}, which is valid until {}.",
+                    own.file.display(),
+                    humantime::format_rfc3339_seconds(own.not_after)
+                )?,
+                None => f.write_str("To https:// upstreams, it presents no certificate.\n")?,
+            }
         }
         match auth.mode() {
             Mode::Validate => writeln!(
@@ -67,9 +80,14 @@ impl fmt::Display for Description<'_> {
             keys_out_of_force(f, auth)?;
         }
         policy(f, auth)?;
+        let over_tls = if admin_tls.is_some() {
+            ", over TLS"
+        } else {
+            ""
+        };
         writeln!(
             f,
-            "Health and metrics are on {admin_listen}. At shutdown, requests in flight get up to {}.",
+            "Health and metrics are on {admin_listen}{over_tls}. At shutdown, requests in flight get up to {}.",
             counted(
                 usize::try_from(timeouts.drain.as_secs()).unwrap_or(usize::MAX),
                 "second"
@@ -115,7 +133,7 @@ impl fmt::Display for Description<'_> {
         f.write_str(
             "Not checked: whether the TTS server, Redis and receivers of audit records answer.\n",
         )?;
-        if auth.mode() == Mode::Preconfigured && !listen.ip().is_loopback() {
+        if auth.mode() == Mode::Preconfigured && !listen.is_local() {
             writeln!(
                 f,
                 "warning: {listen} is not a loopback address, and no caller needs a key; make \

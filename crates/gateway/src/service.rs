@@ -139,7 +139,7 @@ mod tests {
     use voxgate::audit::Ended;
     use voxgate::{AuditRecord, AuditSink, AuthLayer, DenialKind, SpeechOptions};
 
-    use crate::connection::{ClientAddresses, ConnectionLimiter, Server, accept};
+    use crate::connection::{ClientAddresses, ClientListener, ConnectionLimiter, Server, accept};
     use crate::minting::keys_alone;
     use crate::rejections::Rejections;
 
@@ -207,7 +207,13 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let limiter = ConnectionLimiter::new(8, 8);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tokio::spawn(accept(listener, server, limiter, stop, tasks));
+        tokio::spawn(accept(
+            ClientListener::Tcp(listener),
+            server,
+            limiter,
+            stop,
+            tasks,
+        ));
         address
     }
 

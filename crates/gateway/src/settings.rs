@@ -10,6 +10,7 @@ mod serving;
 pub(crate) mod tls;
 mod tokens;
 pub(crate) mod tracing;
+pub(crate) mod upstream_tls;
 mod usage;
 mod vars;
 
@@ -31,6 +32,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
     iter::empty()
         .chain(SERVING)
         .chain(tls::TLS)
+        .chain(upstream_tls::UPSTREAM_TLS)
         .chain(clients::CLIENTS)
         .chain(browsers::BROWSERS)
         .chain(SETTINGS)

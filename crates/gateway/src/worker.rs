@@ -1,7 +1,6 @@
 //! A worker: the thread of one core, with its own listener, runtime and upstream connections.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -20,9 +19,10 @@ use voxgate_upstream::Client;
 use voxgate_usage::UsageLayer;
 
 use super::config::Timeouts;
-use super::connection::{self, ClientAddresses, ConnectionLimiter, Server};
+use super::connection::{self, ClientAddresses, ClientListener, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
+use super::listener::BoundListener;
 use super::minting::Verifier;
 use super::proxy::{
     Forward, ForwardedHeaders, Forwarding, ProxyFields, Revocations, UpstreamFailures,
@@ -70,7 +70,7 @@ pub(crate) fn runtime() -> io::Result<runtime::Runtime> {
 
 /// A worker that has not started yet.
 pub(crate) struct Worker {
-    pub(crate) listener: TcpListener,
+    pub(crate) listener: BoundListener,
     pub(crate) config: WorkerConfig,
     /// Tells the worker to accept no more connections, and to end when the last one has ended.
     pub(crate) stop: CancellationToken,
@@ -144,7 +144,7 @@ impl Worker {
             credential_header,
             usage,
         } = self.config;
-        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let listener = ClientListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
         let client = Arc::new(Client::new(index));
         let upstreams: Vec<_> = routes.iter().map(Arc::clone).collect();

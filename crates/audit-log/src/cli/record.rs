@@ -91,6 +91,10 @@ pub(super) struct Record<'a> {
     #[serde(default)]
     pub(super) unmetered: bool,
     pub(super) audio_ms: Option<u64>,
+    pub(super) characters_billed: Option<u64>,
+    pub(super) audio_billed_ms: Option<u64>,
+    pub(super) cost_micros: Option<u64>,
+    pub(super) cost_currency: Option<Text<'a>>,
     pub(super) voice: Option<Text<'a>>,
     pub(super) model: Option<Text<'a>>,
     pub(super) language: Option<Text<'a>>,

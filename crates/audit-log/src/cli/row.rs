@@ -88,6 +88,10 @@ const FIELDS: &[Field] = &[
     Field::Text("voice", |r| r.voice.as_deref()),
     Field::Text("model", |r| r.model.as_deref()),
     Field::Text("language", |r| r.language.as_deref()),
+    Field::Number("characters_billed", |r| r.characters_billed),
+    Field::Number("audio_billed_ms", |r| r.audio_billed_ms),
+    Field::Number("cost_micros", |r| r.cost_micros),
+    Field::Text("cost_currency", |r| r.cost_currency.as_deref()),
 ];
 
 pub(super) fn csv_titles() -> impl Iterator<Item = &'static str> {

@@ -22,7 +22,7 @@ use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::policy::SharedPolicy;
 use voxgate::token::TokenError;
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
-use voxgate_tls::ServerTls;
+use voxgate_tls::{ClientTls, ServerTls};
 use voxgate_usage::UsageBook;
 
 use self::collectors::{
@@ -320,9 +320,19 @@ impl Metrics {
         let _ = self.upstreams.0.set(routes);
     }
 
+    /// Reports the certificate of the admin listener from now on.
+    pub(crate) fn observe_admin_certificate(&self, tls: ServerTls) {
+        let _ = self.certificates.admin.set(tls);
+    }
+
+    /// Reports the certificate that is presented to upstreams from now on.
+    pub(crate) fn observe_client_certificate(&self, tls: ClientTls) {
+        let _ = self.certificates.client.set(tls);
+    }
+
     /// Reports the certificates of this listener from now on.
     pub(crate) fn observe_certificates(&self, tls: ServerTls) {
-        let _ = self.certificates.0.set(tls);
+        let _ = self.certificates.server.set(tls);
     }
 
     /// Reports this policy from now on.

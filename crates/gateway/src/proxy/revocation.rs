@@ -2,6 +2,7 @@
 //! when its token does.
 
 use std::future::{Future, pending};
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
@@ -12,6 +13,9 @@ use voxgate::{AuthMethod, Caller, SharedKeyRing};
 
 /// The clock can be set while a tunnel waits for its key to expire.
 const LOOK_AT_THE_CLOCK_EVERY: Duration = Duration::from_secs(1);
+
+/// Resolves when a caller may go on no longer.
+pub(crate) type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Watches the keys of callers whose requests are in progress.
 #[derive(Clone)]
@@ -41,7 +45,7 @@ impl Revocations {
 
     /// Resolves when the caller's key was revoked or disabled, or has expired, or its token has ended
     /// and tunnels end with their tokens; never for a caller without a key or token.
-    pub(super) fn of(&self, caller: &Caller) -> impl Future<Output = ()> + Send + use<> {
+    pub(super) fn of(&self, caller: &Caller) -> Revoked {
         let token = caller.principal().token();
         let ends = token
             .filter(|_| self.cuts)
@@ -54,7 +58,7 @@ impl Revocations {
         };
         let keys = self.keys.clone().filter(|_| has_key);
         let caller = caller.clone();
-        async move {
+        Box::pin(async move {
             let revoked = async {
                 match keys {
                     Some(keys) => keys.revoked(&caller).await,
@@ -69,7 +73,7 @@ impl Revocations {
                     tracing::info!(%request_id, trace_id, key_id, "closing a stream: its token has expired");
                 }
             }
-        }
+        })
     }
 }
 
