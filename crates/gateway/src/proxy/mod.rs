@@ -32,8 +32,10 @@ use tracing::field::display;
 use voxgate::gateway::is_grpc;
 use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret, TraceContext};
 use voxgate_client_address::ForwardedFields;
-use voxgate_request_tracing::UpstreamSpans;
-use voxgate_upstream::{AnswerBody, Callers, Client, SendContext, SendError, SendErrorKind};
+use voxgate_request_tracing::{UpstreamSpan, UpstreamSpans};
+use voxgate_upstream::{
+    AnswerBody, Callers, Client, Protocol, SendContext, SendError, SendErrorKind, Upstream,
+};
 
 use self::accepted::{Accepted, abandoned, plain};
 pub(crate) use self::catch_panic::CatchPanicLayer;
@@ -137,10 +139,7 @@ impl Forwarding {
         let (trace, mut span) = self
             .spans
             .begin(accepted.trace, request_id, request.method());
-        if let [server] = upstream.servers() {
-            let authority = server.authority();
-            span.server(authority.host(), authority.port_u16().unwrap_or(80));
-        }
+        name_server(&mut span, upstream);
         let request = prepare(
             request,
             &accepted,
@@ -225,6 +224,25 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => pending().await,
+    }
+}
+
+/// Tells a span which server the request is for. With several, the upstream chooses.
+fn name_server(span: &mut UpstreamSpan, upstream: &Upstream<ForwardedBody>) {
+    let [server] = upstream.servers() else { return };
+    if !span.is_recorded() {
+        return;
+    }
+    let (name, authority) = (server.to_string(), server.authority());
+    match name.strip_prefix("unix:") {
+        Some(path) => span.server(path, None),
+        None => {
+            let default = match server.protocol() {
+                Protocol::Negotiated => 443,
+                _ => 80,
+            };
+            span.server(authority.host(), authority.port_u16().or(Some(default)));
+        }
     }
 }
 

@@ -168,10 +168,10 @@ impl UsageReport {
         if let Some(print) = record.cred_fp.as_deref() {
             self.prints.add(print, &record.ts);
         }
-        if failed_to_authenticate(record) {
-            if let Some(address) = record.client_address() {
-                self.peers.add(&address.to_string(), &record.ts);
-            }
+        if failed_to_authenticate(record)
+            && let Some(address) = record.client_address()
+        {
+            self.peers.add(&address.to_string(), &record.ts);
         }
     }
 
