@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::field::display;
 use voxgate::gateway::is_grpc;
-use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret, TraceContext};
+use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret};
 use voxgate_client_address::ForwardedFields;
 use voxgate_request_tracing::{UpstreamSpan, UpstreamSpans};
 use voxgate_upstream::{
@@ -119,7 +119,7 @@ impl Forwarding {
         &self,
         mut request: Request<ForwardedBody>,
     ) -> Result<Response<ResponseBody>, OwnAnswer> {
-        let accepted = Accepted::of(&request).ok_or_else(|| {
+        let mut accepted = Accepted::of(&request).ok_or_else(|| {
             tracing::error!("a request did not pass the authentication layer; it is not forwarded");
             plain(StatusCode::INTERNAL_SERVER_ERROR)
         })?;
@@ -139,11 +139,11 @@ impl Forwarding {
         let (trace, mut span) = self
             .spans
             .begin(accepted.trace, request_id, request.method());
+        accepted.trace = trace;
         name_server(&mut span, upstream);
         let request = prepare(
             request,
             &accepted,
-            trace,
             upgrade.as_ref(),
             self.deployment_key.as_ref(),
             &self.forwarded_headers,
@@ -262,7 +262,6 @@ fn denial(error: &SendError) -> Option<DenialKind> {
 fn prepare<B>(
     mut request: Request<B>,
     accepted: &Accepted,
-    trace: Option<TraceContext>,
     upgrade: Option<&Upgrade>,
     deployment_key: Option<&Secret>,
     forwarded: &ForwardedHeaders,
@@ -285,7 +284,7 @@ fn prepare<B>(
         fields,
         host,
         dialect: accepted.dialect,
-        trace,
+        trace: accepted.trace,
         path: uri.path(),
         deployment_key: deployment_key.filter(|_| !public),
         forwarded,
@@ -307,7 +306,7 @@ pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
     let forwarded = ForwardedHeaders::default();
     let fields = ProxyFields::default();
     Some(prepare(
-        request, &accepted, None, None, None, &forwarded, &fields, "http",
+        request, &accepted, None, None, &forwarded, &fields, "http",
     ))
 }
 
