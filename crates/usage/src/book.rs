@@ -663,6 +663,8 @@ impl UsageBook {
                     period: number,
                     keep_seconds: (left + KEEP_LONGER).as_secs(),
                     contributed: tally.own,
+                    confirmed: tally.confirmed(),
+                    known: tally.used,
                     take_back: std::mem::take(&mut tally.take_back),
                     quotas,
                 });
