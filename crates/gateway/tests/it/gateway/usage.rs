@@ -236,6 +236,41 @@ async fn a_quota_survives_a_kill_a_lost_file_and_a_change() {
     );
 }
 
+/// The metric has the name and the labels of the chart's alert `VoxgateQuotaNearlyUsed`, which
+/// `tests/chart/alerts_test.yaml` tests.
+#[tokio::test]
+async fn a_quota_that_passes_80_percent_is_reported_once() {
+    let setup = Setup::new("[\"100 characters/month\", \"50 requests/day\"]").await;
+    let gateway = setup.gateway().var("VOXGATE_LOG", "info").start();
+    let ratio = "voxgate_quota_used_ratio{scope=\"key\",id=\"ivr\",quota=\"100 characters/month\"}";
+    let lines = || {
+        gateway
+            .printed()
+            .matches("80 % of the quota is used")
+            .count()
+    };
+    for (text, used, reported) in [
+        ("a".repeat(79), 0.79, 0),
+        ("a".to_owned(), 0.8, 1),
+        ("a".to_owned(), 0.81, 1),
+        ("a".repeat(19), 1.0, 1),
+    ] {
+        assert_eq!(speak(&gateway, &text, "").await.status, 200);
+        until_metric(&gateway, ratio, used).await;
+        if reported > 0 {
+            wait_until("the warning", || (lines() > 0).then_some(())).await;
+        }
+        assert_eq!(lines(), reported, "{used}");
+    }
+    assert_eq!(speak(&gateway, "a", "").await.status, 429);
+    assert_eq!(lines(), 1);
+    let printed = gateway.printed();
+    let line = printed.lines().find(|line| line.contains("80 %")).unwrap();
+    for part in ["WARN", "ivr", "100 characters/month"] {
+        assert!(line.contains(part), "{line}");
+    }
+}
+
 /// A process that is killed in the middle of a burst: the state file has each request that was
 /// granted, and what is left is granted exactly.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
