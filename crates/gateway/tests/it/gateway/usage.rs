@@ -150,6 +150,8 @@ async fn what_is_spoken_is_counted_and_its_text_is_nowhere() {
     let csv = voxgate(&["usage", "--by", "voice", "--format", "csv"], &log);
     let row = format!("alloy,1,1,0,{},1.000,48000,", count(CANARY));
     assert!(csv.contains(&row), "{csv}");
+    // The question about usage is no request.
+    assert_eq!(csv.lines().count(), 2, "{csv}");
     let report = voxgate(&["audit", "report"], &log);
     assert!(
         report.contains("CHARACTERS") && report.contains("0:00:01"),
