@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 use voxgate_core::denial::DenialKind;
 use voxgate_core::request_id::RequestId;
+use voxgate_core::trace::TraceId;
 use voxgate_limits::Limit;
 
 use super::fingerprint::CredentialFingerprint;
@@ -78,6 +79,7 @@ pub(super) struct TokenFacts {
 
 pub(super) struct DecisionFacts {
     pub(super) request_id: RequestId,
+    pub(super) trace_id: Option<TraceId>,
     pub(super) dialect: &'static str,
     pub(super) auth_method: Option<AuthMethod>,
     pub(super) principal: Option<Principal>,
@@ -100,6 +102,7 @@ pub(super) struct DecisionFacts {
 
 pub(super) struct CompletionFacts {
     pub(super) request_id: RequestId,
+    pub(super) trace_id: Option<TraceId>,
     pub(super) principal: Principal,
     pub(super) status: Option<u16>,
     pub(super) failure: Option<DenialKind>,
@@ -186,6 +189,7 @@ impl DecisionFacts {
     fn copy(decision: &Decision<'_>, text: &mut Vec<u8>) -> Self {
         let mut facts = Self {
             request_id: decision.request_id,
+            trace_id: decision.trace.map(|trace| trace.trace_id()),
             dialect: decision.dialect,
             auth_method: decision.auth_method,
             principal: decision.principal.cloned(),
@@ -272,6 +276,7 @@ impl CompletionFacts {
     fn copy(completion: &Completion<'_>) -> Self {
         Self {
             request_id: completion.request_id,
+            trace_id: completion.trace.map(|trace| trace.trace_id()),
             principal: completion.principal.clone(),
             status: completion.status.map(|status| status.as_u16()),
             failure: completion.failure,

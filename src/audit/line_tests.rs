@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use voxgate_core::denial::{Denial, DenialKind};
 use voxgate_core::request_id::RequestId;
+use voxgate_core::trace::TraceContext;
 use voxgate_limits::Limits;
 
 use super::*;
@@ -48,6 +49,7 @@ fn decision<'a>(method: &'a Method, path: &'a str) -> Decision<'a> {
     Decision {
         time: SystemTime::UNIX_EPOCH,
         request_id: request_id(),
+        trace: None,
         dialect: "rime",
         auth_method: Some(AuthMethod::ApiKey),
         principal: None,
@@ -91,6 +93,7 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
         user_agent: Some(b"curl"),
         host: Some(b"tts"),
         query: Some(QueryNames::of("speaker=cove&hunter2&api_key=hunter2")),
+        trace: TraceContext::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         trace_parent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         rule: Some(("POST", "/v1/*")),
         required_scope: Some("tts:synthesize"),
@@ -111,7 +114,7 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
         format!(
             "{{\"v\":1,\"seq\":7,\"ts\":\"1970-01-01T00:00:00.000000Z\",\"instance\":\"0123456789abcdef\",\
              \"event\":\"decision\",\"outcome\":\"refused\",\"reason\":\"insufficient_scope\",\"status\":403,\
-             \"request_id\":\"ID\",\"trace_parent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\",\
+             \"request_id\":\"ID\",\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"trace_parent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\",\
              \"dialect\":\"rime\",\"key_id\":\"ivr\",\"account\":\"acme\",\"label\":\"IVR, \\\"production\\\"\",\
              \"scopes\":\"a b\",\"rule\":\"POST /v1/*\",\"required_scope\":\"tts:synthesize\",\"cred_fp\":\"{fingerprint}\",\"peer\":\"127.0.0.1:80\",\
              \"client\":\"203.0.113.7\",\"client_request_id\":\"theirs \\\"1\\\"\",\
@@ -128,6 +131,7 @@ fn other_records_match_the_schema() {
     let completion = Completion {
         time,
         request_id: request_id(),
+        trace: None,
         principal: &principal,
         status: Some(StatusCode::SERVICE_UNAVAILABLE),
         failure: Some(DenialKind::Unavailable),
@@ -177,7 +181,7 @@ fn other_records_match_the_schema() {
         key_ring: "0123456789ab".to_owned(),
         config: "0123456789ab".to_owned(),
         public: "GET /health".to_owned(),
-        listen: ([127, 0, 0, 1], 80).into(),
+        listen: "127.0.0.1:80".to_owned(),
         exposed: false,
         changed_settings: Some("VOXGATE_LISTEN VOXGATE_LOG".to_owned()),
     }));

@@ -1,7 +1,7 @@
 //! Sends requests to the servers behind a gateway.
 //!
-//! An [`Upstream`] is what stands behind one path prefix: one or more [`Server`]s, each of which has
-//! the addresses that its name resolves to. A [`Client`] belongs to one worker thread and sends
+//! An [`Upstream`] has the [`Server`]s of one path prefix, and a server has the addresses that its name
+//! resolves to. A [`Client`] belongs to one worker thread and sends
 //! requests: it chooses an address, takes or opens a connection, and sends the request again if no
 //! server can have processed it.
 //!
@@ -10,6 +10,9 @@
 //!                 (power of two                   connection of this caller, or connect: a race
 //!                  choices)                       of the addresses
 //! ```
+//!
+//! Below HTTP there is TCP, TLS over TCP, or a Unix socket. With TLS, ALPN decides between HTTP/2 and
+//! HTTP/1.1 (RFC 7301); gRPC offers only HTTP/2, and WebSockets only HTTP/1.1.
 //!
 //! Connections are hyper's (`hyper::client::conn`). What its pool in hyper-util did before is done
 //! here, and listed in docs/DESIGN.md.
@@ -28,6 +31,7 @@ mod io;
 mod replay;
 mod resolve;
 mod server;
+mod transport;
 mod turn;
 mod upstream;
 

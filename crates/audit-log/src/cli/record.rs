@@ -59,6 +59,7 @@ pub(super) struct Record<'a> {
     pub(super) limit: Option<Text<'a>>,
     pub(super) status: Option<u16>,
     pub(super) request_id: Option<Text<'a>>,
+    pub(super) trace_id: Option<Text<'a>>,
     pub(super) trace_parent: Option<Text<'a>>,
     pub(super) dialect: Option<Text<'a>>,
     pub(super) auth_method: Option<Text<'a>>,

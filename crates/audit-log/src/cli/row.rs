@@ -81,6 +81,7 @@ const FIELDS: &[Field] = &[
     Field::Text("host", |r| r.host.as_deref()),
     Field::Text("protocol", |r| r.protocol.as_deref()),
     Field::Text("user_agent", |r| r.user_agent.as_deref()),
+    Field::Text("trace_id", |r| r.trace_id.as_deref()),
     Field::Text("trace_parent", |r| r.trace_parent.as_deref()),
     Field::Number("characters", |r| r.characters),
     Field::Number("audio_ms", |r| r.audio_ms),

@@ -562,7 +562,7 @@ mod tests {
         assert_eq!(text, expected);
         let mut out = Vec::new();
         write_json(&mut out, "key", "2026-11", &Clock::default(), &sums).expect("written");
-        let read: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+        let read: Value = serde_json::from_slice(&out).expect("JSON");
         assert_eq!(read["usage"][1]["characters"], 14);
         assert_eq!(read["usage"][0]["characters_billed"], Value::Null);
         assert_eq!(read["usage"][1]["cost_micros"], json!({ "EUR": 3_000_000 }));

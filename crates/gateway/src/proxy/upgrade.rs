@@ -133,7 +133,15 @@ impl Upgrade {
                 .map(|(client, sent)| ClientEnd::Upgraded(client, sent)),
         };
         if let Some(client) = client {
-            let carried = tunnel::carry(self.tunnel, client, upstream, self.readers, revoked, idle);
+            // In a box, because the task would hold it twice: as it was captured, and as it is polled.
+            let carried = Box::pin(tunnel::carry(
+                self.tunnel,
+                client,
+                upstream,
+                self.readers,
+                revoked,
+                idle,
+            ));
             tunnels.spawn(async move {
                 let _in_flight = in_flight;
                 carried.await;

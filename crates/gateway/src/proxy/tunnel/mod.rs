@@ -50,8 +50,8 @@ pub(super) enum ClientEnd {
 }
 
 /// Carries bytes between the two connections until both directions have ended, or until `revoked`
-/// resolves: then the tunnel is cut, and has ended within a second. With `idle`, it also ends when nothing
-/// was carried for so long.
+/// resolves: then the tunnel is cut, and has ended within a second. With `idle`, it is also cut when
+/// nothing was carried for so long.
 ///
 /// # Cancel safety
 ///
@@ -131,21 +131,19 @@ async fn relay(
     if let Some(inspection) = readers.inspection {
         to_upstream.inspect(inspection);
     }
-    let ended = tokio::select! {
+    let (ended, farewell) = tokio::select! {
         // Not one more read for a key that no longer counts.
         biased;
-        () = revoked => None,
-        () = progress.stands_still(idle) => return progress.ended = Ended::Timeout,
-        ended = both(to_upstream.copy(), to_client.copy()) => Some(ended),
+        () = revoked => (Ended::Revoked, Some(Farewell::revoked())),
+        () = progress.stands_still(idle) => (Ended::Timeout, Some(Farewell::idle())),
+        ended = both(to_upstream.copy(), to_client.copy()) => match ended {
+            Ok(()) => (Ended::Ok, None),
+            Err(FlowError::Broken(Side::Client)) => (Ended::ClientAbort, None),
+            Err(FlowError::Broken(Side::Upstream)) => (Ended::UpstreamAbort, None),
+            Err(FlowError::Refused(refusal)) => (Ended::Refused, Some(refusal.into())),
+        },
     };
-    let farewell;
-    (progress.ended, farewell) = match ended {
-        None => (Ended::Revoked, Some(Farewell::revoked())),
-        Some(Ok(())) => (Ended::Ok, None),
-        Some(Err(FlowError::Broken(Side::Client))) => (Ended::ClientAbort, None),
-        Some(Err(FlowError::Broken(Side::Upstream))) => (Ended::UpstreamAbort, None),
-        Some(Err(FlowError::Refused(refusal))) => (Ended::Refused, Some(refusal.into())),
-    };
+    progress.ended = ended;
     if let Some(farewell) = farewell {
         cut(&mut to_upstream, &mut to_client, &farewell).await;
     }

@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_util::sync::CancellationToken;
 
 use super::harness::{KEY, Program, Started, send_raw, serve, wait_until};
 use super::tunnels;
@@ -45,9 +46,13 @@ impl Certificates {
         self.directory.path().join(format!("{name}.{kind}"))
     }
 
-    /// Issues a certificate for `host` into the files of `name`. Each file is replaced by a rename.
+    /// Issues a certificate for `host` into the files of `name`.
     fn issue(&self, name: &str, host: &str) {
-        let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+        self.install(name, &made_for(host));
+    }
+
+    /// Replaces the files of `name`, each by a rename.
+    fn install(&self, name: &str, made: &Made) {
         let key = made.signing_key.serialize_pem();
         for (kind, text) in [("crt", made.cert.pem()), ("key", key)] {
             let new = self.path(name, "new");
@@ -74,6 +79,13 @@ impl Certificates {
     }
 }
 
+type Made = rcgen::CertifiedKey<rcgen::KeyPair>;
+
+fn made_for(host: &str) -> Made {
+    rcgen::generate_simple_self_signed([host.to_owned()]).unwrap()
+}
+
+#[derive(Clone)]
 struct Client {
     roots: RootCertStore,
     versions: Vec<&'static SupportedProtocolVersion>,
@@ -98,6 +110,14 @@ impl Client {
         gateway: &Started,
         name: &str,
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_to(gateway.address, name).await
+    }
+
+    async fn connect_to(
+        &self,
+        address: SocketAddr,
+        name: &str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider);
         let builder = builder.with_protocol_versions(&self.versions).unwrap();
@@ -105,7 +125,7 @@ impl Client {
         let mut config = builder.with_no_client_auth();
         config.alpn_protocols = self.protocols.clone();
         let connector = TlsConnector::from(Arc::new(config));
-        let stream = TcpStream::connect(gateway.address).await?;
+        let stream = TcpStream::connect(address).await?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         connector.connect(name, stream).await
     }
@@ -202,8 +222,42 @@ async fn each_host_has_its_certificate() {
     client.connect(&gateway, "voice.example").await.unwrap_err();
 }
 
-/// New connections get the new certificate; a connection that is open serves on. No request fails.
-#[tokio::test]
+/// Opens connections in HTTP/1.1 and HTTP/2, and sends a request on each, until told to stop. Returns how
+/// many, and fails if one of them fails.
+async fn load(client: Client, address: SocketAddr, stop: CancellationToken) -> usize {
+    let mut answered = 0;
+    while !stop.is_cancelled() {
+        let version = match answered % 2 {
+            0 => http::Version::HTTP_11,
+            _ => http::Version::HTTP_2,
+        };
+        let mut client = client.clone();
+        if version == http::Version::HTTP_2 {
+            client.protocols = vec![b"h2".to_vec()];
+        }
+        let stream = client.connect_to(address, "tts.example").await.unwrap();
+        let stream = TokioIo::new(stream);
+        let answer = if version == http::Version::HTTP_2 {
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request(version)).await.unwrap()
+        } else {
+            let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request(version)).await.unwrap()
+        };
+        assert_eq!(answer.status(), 200);
+        answer.into_body().collect().await.unwrap();
+        answered += 1;
+    }
+    answered
+}
+
+/// New connections get the new certificate; a connection that is open serves on. No request fails, not
+/// even under load.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_exchanged_while_requests_run() {
     let certificates = Certificates::new(&["tts.example"]);
     let gateway = certificates
@@ -213,7 +267,14 @@ async fn a_certificate_is_exchanged_while_requests_run() {
     let stream = old.connect(&gateway, "tts.example").await.unwrap();
     let (mut open, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    certificates.issue("tts.example", "tts.example");
+    let next = made_for("tts.example");
+    let mut both = certificates.client("tts.example");
+    both.roots.add(next.cert.der().clone()).unwrap();
+    let stop = CancellationToken::new();
+    let loads: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(load(both.clone(), gateway.address, stop.clone())))
+        .collect();
+    certificates.install("tts.example", &next);
     let new = certificates.client("tts.example");
     let mut exchanged = false;
     while !exchanged {
@@ -227,6 +288,10 @@ async fn a_certificate_is_exchanged_while_requests_run() {
         assert!(before || exchanged);
     }
     gateway.wait_for_log("new connections use it");
+    stop.cancel();
+    for load in loads {
+        assert!(load.await.unwrap() > 0);
+    }
     let answer = open.send_request(request(http::Version::HTTP_11)).await;
     assert_eq!(answer.unwrap().status(), 200);
 
@@ -283,6 +348,119 @@ async fn clients_that_do_not_fit_are_told_and_recorded() {
     assert!(rest.is_empty());
 }
 
+/// The probe verifies both listeners, each of which has a certificate of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_listener_speaks_tls_and_the_probe_verifies_it() {
+    let names = ["tts.example", "admin.example"];
+    let certificates = Certificates::new(&names);
+    let gateway = certificates
+        .gateway(&["tts.example"], scheme_server().await)
+        .var(
+            "VOXGATE_ADMIN_TLS_CERT_FILE",
+            certificates.list(&["admin.example"], "crt"),
+        )
+        .var(
+            "VOXGATE_ADMIN_TLS_KEY_FILE",
+            certificates.list(&["admin.example"], "key"),
+        )
+        .start();
+    let [data, admin] = [gateway.address, gateway.admin];
+    for (url, expect, certificate, name, code, said) in [
+        (
+            format!("https://{admin}/readyz"),
+            "200",
+            "admin.example",
+            "admin.example",
+            0,
+            "200 OK",
+        ),
+        (
+            format!("https://{admin}/metrics"),
+            "200",
+            "admin.example",
+            "admin.example",
+            0,
+            "200 OK",
+        ),
+        (
+            format!("https://{data}/"),
+            "401",
+            "tts.example",
+            "tts.example",
+            0,
+            "401",
+        ),
+        (
+            format!("https://{admin}/readyz"),
+            "200",
+            "tts.example",
+            "tts.example",
+            1,
+            "not signed by a trusted",
+        ),
+        (
+            format!("https://{admin}/readyz"),
+            "200",
+            "admin.example",
+            "other.example",
+            1,
+            "not valid for other.example",
+        ),
+        (
+            format!("https://{data}/"),
+            "401",
+            "tts.example",
+            "",
+            1,
+            "not valid for 127.0.0.1",
+        ),
+    ] {
+        let ca = certificates.list(&[certificate], "crt");
+        let mut arguments = vec!["probe", "--wait", "0", "--url", &url, "--expect", expect];
+        arguments.extend(["--ca-file", &ca]);
+        if !name.is_empty() {
+            arguments.extend(["--server-name", name]);
+        }
+        let program = Program::new(&arguments);
+        let ran = tokio::task::spawn_blocking(move || program.run()).await;
+        let (ran, out, error) = ran.unwrap();
+        assert_eq!(ran, Some(code), "{arguments:?}: {out}{error}");
+        assert!(out.contains(said) && out.contains(&url), "{said}: {out}");
+    }
+    // Without TLS, the admin listener does not answer, and serves on.
+    let mut plain = TcpStream::connect(gateway.admin).await.unwrap();
+    plain
+        .write_all(b"GET /livez HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    let mut rest = Vec::new();
+    let _ = plain.read_to_end(&mut rest).await;
+    assert!(!String::from_utf8_lossy(&rest).contains("ok"));
+    let metrics = certificates.client("admin.example");
+    let stream = metrics
+        .connect_to(gateway.admin, "admin.example")
+        .await
+        .unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("/metrics").header("host", "admin.example");
+    let answer = sender
+        .send_request(request.body(Empty::<Bytes>::new()).unwrap())
+        .await;
+    let text = answer
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    for name in names {
+        let expiry = format!("{name}.crt\"}} ");
+        assert!(text.contains(&expiry), "{expiry}");
+    }
+}
+
 #[test]
 fn wrong_settings_name_the_setting_and_the_file() {
     let certificates = Certificates::new(&["a.example", "b.example"]);
@@ -297,6 +475,10 @@ fn wrong_settings_name_the_setting_and_the_file() {
         (
             vec![("KEY_FILE", key(&[a]))],
             "VOXGATE_TLS_CERT_FILE: is not set",
+        ),
+        (
+            vec![("CERT_FILE", cert(&[a])), ("KEY_FILE", key(&[a, b]))],
+            "VOXGATE_TLS_KEY_FILE: names 2 keys for 1 certificates",
         ),
         (
             vec![("MIN_VERSION", "1.3".to_owned())],
@@ -347,4 +529,82 @@ fn wrong_settings_name_the_setting_and_the_file() {
         out.contains("It speaks TLS with the certificate of a.example"),
         "{out}"
     );
+}
+
+/// What an auditor looks at with OpenSSL: versions, ALPN, the certificate by name, and stapling.
+#[tokio::test(flavor = "multi_thread")]
+async fn openssl_sees_what_is_documented() {
+    let names = ["tts.example", "voice.example"];
+    let certificates = Certificates::new(&names);
+    // Not a real response: what is stapled is what the file has.
+    let place = |name: &str| certificates.directory.path().join(name);
+    std::fs::write(place("tts.example.crt.ocsp"), b"stapled").unwrap();
+    let gateway = certificates.gateway(&names, scheme_server().await).start();
+    let at = gateway.address.to_string();
+    let s_client = |more: &[&str]| {
+        let mut command = std::process::Command::new("openssl");
+        command.args(["s_client", "-connect", &at]).args(more);
+        command.stdin(std::process::Stdio::null());
+        let output = command.output().expect("openssl");
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+    for (arguments, expected) in [
+        (&["-tls1_3"][..], "Protocol  : TLSv1.3"),
+        (&["-tls1_2"], "Protocol  : TLSv1.2"),
+        (&["-alpn", "h2,http/1.1"], "ALPN protocol: h2"),
+        (&["-alpn", "http/1.1"], "ALPN protocol: http/1.1"),
+        (&["-servername", "voice.example"], "DNS:voice.example"),
+        (&["-servername", "tts.example"], "DNS:tts.example"),
+        (&["-servername", "other.example"], "DNS:tts.example"),
+        (&["-noservername"], "DNS:tts.example"),
+    ] {
+        let (is_connected, text) = s_client(arguments);
+        assert!(is_connected, "{arguments:?}: {text}");
+        let text = match expected.strip_prefix("DNS:") {
+            Some(_) => subject_alternative_name(&text),
+            None => text,
+        };
+        assert!(text.contains(expected), "{arguments:?}: {text}");
+    }
+    // `SECLEVEL=0` has OpenSSL itself offer what the gateway refuses.
+    for arguments in [
+        &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"][..],
+        &["-tls1", "-cipher", "ALL:@SECLEVEL=0"],
+        &["-tls1_2", "-cipher", "AES128-SHA:@SECLEVEL=0"],
+        &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0"],
+        &["-alpn", "spdy/3"],
+    ] {
+        let (is_connected, text) = s_client(arguments);
+        assert!(
+            !is_connected && text.contains("alert"),
+            "{arguments:?}: {text}"
+        );
+    }
+    let (_, text) = s_client(&["-status", "-servername", "tts.example", "-msg"]);
+    assert!(
+        text.contains("CertificateStatus") || text.contains("OCSP response"),
+        "{text}"
+    );
+    let (_, text) = s_client(&["-status", "-servername", "voice.example"]);
+    assert!(text.contains("OCSP response: no response sent"), "{text}");
+}
+
+/// The names of the certificate that OpenSSL printed.
+fn subject_alternative_name(text: &str) -> String {
+    use std::io::Write as _;
+    let mut child = std::process::Command::new("openssl")
+        .args(["x509", "-noout", "-ext", "subjectAltName"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("openssl");
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }
