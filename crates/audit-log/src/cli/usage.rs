@@ -40,8 +40,10 @@ struct Figure {
     /// The member of JSON, and its value.
     json: (&'static str, fn(&Sum) -> Value),
     /// The cells of CSV and of a table, if they are not the value of JSON.
-    cells: Option<[fn(&Sum) -> String; 2]>,
+    cells: Option<[Cell; 2]>,
 }
+
+type Cell = fn(&Sum) -> String;
 
 impl Figure {
     fn cell(&self, sum: &Sum, of_table: bool) -> String {
