@@ -91,6 +91,8 @@ pub(super) struct Record<'a> {
     pub(super) characters: Option<u64>,
     #[serde(default)]
     pub(super) unmetered: bool,
+    #[serde(default)]
+    pub(super) uncounted: bool,
     pub(super) audio_ms: Option<u64>,
     pub(super) characters_billed: Option<u64>,
     pub(super) audio_billed_ms: Option<u64>,
