@@ -27,6 +27,8 @@ that changes. */}}
   (dict "name" "audit-pepper" "variable" "VOXGATE_AUDIT_PEPPER_FILE" "secret" .audit.pepper.existingSecret "key" .audit.pepper.secretKey)
   (dict "name" "audit-token" "variable" "VOXGATE_AUDIT_HTTP_TOKEN_FILE" "secret" .audit.http.existingSecret "key" .audit.http.secretKey)
   (dict "name" "audit-ca" "variable" "VOXGATE_AUDIT_CA_FILE" "configMap" .audit.caConfigMap "key" .audit.caConfigMapKey)
+  (dict "name" "otlp-headers" "variable" "OTEL_EXPORTER_OTLP_HEADERS_FILE" "secret" .traces.otlp.existingSecret "key" .traces.otlp.secretKey)
+  (dict "name" "otlp-ca" "variable" "OTEL_EXPORTER_OTLP_CERTIFICATE" "configMap" .traces.otlp.caConfigMap "key" .traces.otlp.caConfigMapKey)
   (dict "name" "token-signing-key" "variable" "VOXGATE_TOKEN_SIGNING_KEY_FILE" "secret" .tokens.signingKey.existingSecret "key" .tokens.signingKey.secretKey)
   (dict "name" "token-second-key" "variable" "VOXGATE_TOKEN_SECOND_KEY_FILE" "secret" .tokens.secondKey.existingSecret "key" .tokens.secondKey.secretKey)
   (dict "name" "issuers" "variable" "VOXGATE_ISSUERS_FILE" "configMap" .tokens.issuersConfigMap "key" .tokens.issuersConfigMapKey)

@@ -264,6 +264,9 @@ that the default values do not pass. */}}
 {{- if and $closed $copies (not .networkPolicy.auditCopies.peers) (not .networkPolicy.extraEgress) -}}
 {{- fail "The NetworkPolicy would block copies of audit records. Add their receiver to networkPolicy.auditCopies.peers, or a rule to networkPolicy.extraEgress." -}}
 {{- end -}}
+{{- if and $closed .traces.otlp.endpoint (not .traces.disabled) (not .networkPolicy.traces.peers) (not .networkPolicy.extraEgress) -}}
+{{- fail "The NetworkPolicy would block the export of spans. Add the collector to networkPolicy.traces.peers, or a rule to networkPolicy.extraEgress." -}}
+{{- end -}}
 {{- if and $closed (not .upstream.namespace) (not .networkPolicy.upstream.peers) (not .networkPolicy.extraEgress) -}}
 {{- $hosts := list .upstream.host -}}
 {{- range .upstream.routes -}}{{- $hosts = append $hosts (.host | default $.Values.upstream.host) -}}{{- end -}}

@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use http::{Method, StatusCode, Version};
 use voxgate_core::denial::{Denial, DenialKind};
 use voxgate_core::request_id::RequestId;
+use voxgate_core::trace::TraceContext;
 use voxgate_limits::Limit;
 
 use crate::principal::{AuthMethod, Principal};
@@ -206,6 +207,8 @@ pub struct Decision<'a> {
     pub time: SystemTime,
     /// The request.
     pub request_id: RequestId,
+    /// Its place in a trace, if the server supplies it.
+    pub trace: Option<TraceContext>,
     /// The dialect of the request.
     pub dialect: &'static str,
     /// How the caller was accepted. `None` if it was refused.
@@ -273,6 +276,8 @@ pub struct Completion<'a> {
     pub time: SystemTime,
     /// The request, as in its [`Decision`].
     pub request_id: RequestId,
+    /// Its place in a trace, if the server supplies it.
+    pub trace: Option<TraceContext>,
     /// The principal.
     pub principal: &'a Principal,
     /// The status of the response. `None` if there was none.

@@ -46,6 +46,7 @@ impl<V> Pipeline<V> {
         self.sink.commit(&AuditRecord::Decision(Decision {
             time: context.start.time,
             request_id: context.start.request_id,
+            trace: context.start.trace,
             dialect: context.dialect.as_str(),
             auth_method: refused.is_none().then_some(context.method),
             principal,

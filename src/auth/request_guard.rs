@@ -9,6 +9,7 @@ use http::{Method, Response, StatusCode};
 use http_body::Body;
 use voxgate_core::denial::DenialKind;
 use voxgate_core::request_id::RequestId;
+use voxgate_core::trace::TraceContext;
 
 use crate::audit::{AuditRecord, AuditSink, Completion, Ended};
 use crate::principal::Principal;
@@ -24,6 +25,7 @@ pub(super) struct RequestGuard {
     sink: Arc<dyn AuditSink>,
     principal: Principal,
     request_id: RequestId,
+    trace: Option<TraceContext>,
     started: Instant,
     bodiless: bool,
     status: Option<StatusCode>,
@@ -53,6 +55,7 @@ impl RequestGuard {
             sink: Arc::clone(sink),
             principal: principal.clone(),
             request_id: start.request_id,
+            trace: start.trace,
             started: start.instant,
             bodiless: method == Method::HEAD,
             status: None,
@@ -132,6 +135,7 @@ impl Drop for RequestGuard {
         self.sink.record(&AuditRecord::Completion(Completion {
             time,
             request_id: self.request_id,
+            trace: self.trace,
             principal: &self.principal,
             status: self.status,
             failure: self.failure.or_else(|| self.speech.as_ref()?.denied()),

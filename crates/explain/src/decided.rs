@@ -75,7 +75,8 @@ impl Step {
             | Kind::InvalidScheme
             | Kind::InvalidHeader
             | Kind::InvalidContentLength
-            | Kind::UnsupportedTransferCoding => Self::Request,
+            | Kind::UnsupportedTransferCoding
+            | Kind::OriginNotAllowed => Self::Request,
             Kind::UnrecognizedDialect => Self::Dialect,
             Kind::InsufficientScope | Kind::NoRule | Kind::RealtimeOnly => Self::Policy,
             Kind::VoiceNotAllowed

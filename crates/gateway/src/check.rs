@@ -28,6 +28,7 @@ impl fmt::Display for Description<'_> {
             audit,
             minting,
             tokens,
+            spans,
             ..
         } = self.0;
         writeln!(
@@ -126,6 +127,9 @@ impl fmt::Display for Description<'_> {
                 }
             })?;
         }
+        if let Some(url) = spans.url() {
+            writeln!(f, "Spans of requests are exported to {url}.")?;
+        }
         f.write_str(
             "Not checked: whether the TTS server, Redis and receivers of audit records answer.\n",
         )?;
@@ -140,7 +144,7 @@ impl fmt::Display for Description<'_> {
         if !public.is_empty() {
             writeln!(f, "These routes need no key: {}.", public.join(", "))?;
         }
-        for notice in auth.notices() {
+        for notice in auth.notices().iter().chain(&spans.notice()) {
             writeln!(f, "note: {notice}")?;
         }
         Ok(())

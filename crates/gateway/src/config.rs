@@ -7,6 +7,7 @@ use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, Problem, RequestValidation, SpeechOptions};
 use voxgate_browsers::BrowserLayer;
 use voxgate_limits_redis::RedisSettings;
+use voxgate_request_tracing::TraceContextLayer;
 use voxgate_tls::{ClientTls, ServerTls};
 use voxgate_upstream::{HealthCheck, InvalidHealthCheck};
 
@@ -26,6 +27,7 @@ use super::settings::{
     TUNNEL_IDLE_TIMEOUT, UPSTREAM, UPSTREAM_CONNECTION_AGE, UPSTREAM_HEALTH, UPSTREAM_IDLE_TIMEOUT,
     UPSTREAM_RESOLVE, UPSTREAM_TIMEOUT, VIA, default_of,
 };
+use super::spans::SpanExport;
 use super::tokens::TokenSettings;
 use super::upstreams::Upstreams;
 use super::usage::UsageSettings;
@@ -47,6 +49,10 @@ pub(crate) struct Config {
     pub(crate) clients: ClientAddresses,
     /// What pages of other origins may do.
     pub(crate) browsers: BrowserLayer,
+    /// Which traces of callers are continued.
+    pub(crate) traces: TraceContextLayer,
+    /// Where spans are exported to.
+    pub(crate) spans: SpanExport,
     pub(crate) admin_listen: ListenAddress,
     pub(crate) upstreams: Upstreams,
     /// TLS to the upstreams; `None` if none has an `https://` URL.
@@ -152,6 +158,8 @@ impl Config {
         let admin_tls = settings::tls::read_admin(&environment, &mut read.problems);
         let clients = settings::clients::read(&environment, &mut read.problems);
         let browsers = settings::browsers::read(&environment, &mut read.problems);
+        let traces = settings::tracing::read(&environment, &mut read.problems);
+        let spans = SpanExport::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
         // If the URLs cannot be read, it is not known whether TLS is needed.
         let upstream_tls = upstreams.as_ref().and_then(|upstreams| {
@@ -236,6 +244,8 @@ impl Config {
                 admin_tls,
                 clients,
                 browsers,
+                traces,
+                spans,
                 admin_listen,
                 upstreams,
                 upstream_tls,

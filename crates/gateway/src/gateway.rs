@@ -20,6 +20,7 @@ use voxgate::{AuditRecord, AuditSink, Limiter, Problem, SharedKeyRing};
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_lists::FilterListsLayer;
+use voxgate_request_tracing::{RequestLog, SpanSink, UpstreamSpans};
 use voxgate_tls::ServerTls;
 use voxgate_usage::UsageBook;
 
@@ -135,7 +136,7 @@ fn cannot_use(
 }
 
 impl Gateway {
-    /// Binds the sockets. Records go to `sink` and to `metrics`.
+    /// Binds the sockets. Records go to `sink` and to `metrics`, and spans to `spans`.
     ///
     /// # Errors
     ///
@@ -145,6 +146,7 @@ impl Gateway {
         sink: impl AuditSink + 'static,
         metrics: Metrics,
         log: LogFilter,
+        spans: Option<Arc<dyn SpanSink>>,
     ) -> Result<Self, StartError> {
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let bind = |setting, address: &ListenAddress, count| {
@@ -180,10 +182,16 @@ impl Gateway {
                 .as_ref()
                 .and_then(|files| config.digests.changed_since_last_start(&files.directory)),
         };
+        let scheme = if config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let sink = Arc::new(Recorder::new(
             sink,
             metrics.clone(),
             config.audit.addresses.clone(),
+            RequestLog::new(spans.clone(), scheme),
         ));
         let deployment_key = config.auth.deployment_key().cloned();
         let dialect = config.auth.dialect();
@@ -301,6 +309,9 @@ impl Gateway {
             tls: config.tls,
             clients: config.clients,
             browsers: config.browsers,
+            traces: config.traces.with_spans(spans.clone()),
+            spans: UpstreamSpans::new(spans),
+            scheme,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
             proxy_fields: config.proxy_fields,

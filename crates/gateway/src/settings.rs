@@ -9,6 +9,7 @@ mod last_start;
 mod serving;
 pub(crate) mod tls;
 mod tokens;
+pub(crate) mod tracing;
 pub(crate) mod upstream_tls;
 mod usage;
 mod vars;
@@ -39,6 +40,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
         .chain(USAGE)
         .chain(AUDITING)
         .chain(LOGGING)
+        .chain(tracing::TRACES)
 }
 
 /// The settings that decide what each route requires.

@@ -12,6 +12,7 @@ use voxgate::{Dialect, Secret, SpeechAuthLayer};
 use voxgate_browsers::BrowserLayer;
 use voxgate_lists::FilterListsLayer;
 use voxgate_mint::MintLayer;
+use voxgate_request_tracing::{TraceContextLayer, UpstreamSpans};
 use voxgate_tls::ServerTls;
 use voxgate_upstream::Client;
 
@@ -40,6 +41,10 @@ pub(crate) struct WorkerConfig {
     pub(crate) tls: Option<ServerTls>,
     pub(crate) clients: ClientAddresses,
     pub(crate) browsers: BrowserLayer,
+    pub(crate) traces: TraceContextLayer,
+    pub(crate) spans: UpstreamSpans,
+    /// The scheme that clients use.
+    pub(crate) scheme: &'static str,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
@@ -123,6 +128,9 @@ impl Worker {
             tls,
             clients,
             browsers,
+            traces,
+            spans,
+            scheme,
             deployment_key,
             forwarded_headers,
             proxy_fields,
@@ -148,7 +156,8 @@ impl Worker {
             deployment_key,
             forwarded_headers,
             proxy_fields,
-            scheme: if tls.is_some() { "https" } else { "http" },
+            scheme,
+            spans,
             upstream_timeout: timeouts.upstream,
             request_timeout: timeouts.request,
             tunnel_idle: timeouts.tunnel_idle,
@@ -168,6 +177,7 @@ impl Worker {
             tls,
             clients,
             browsers,
+            traces,
             write_stall: connection::WRITE_STALL,
             rejections,
             first_messages,

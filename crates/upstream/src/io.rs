@@ -120,7 +120,7 @@ pub(crate) struct ServerStream {
     notices: Option<NoticeReader>,
     /// What has been read, and is not passed on yet. HTTP/2 only.
     held: Held,
-    /// Why nothing can be written any more, until everything was read. HTTP/2 only.
+    /// Why nothing can be written any more, until everything was read.
     write_error: Option<io::Error>,
     server: Arc<Server>,
     _permit: OwnedSemaphorePermit,
@@ -177,15 +177,16 @@ impl ServerStream {
     }
 
     /// Keeps the error of a write until everything was read. A server may close its connection at once
-    /// after its last answer, and h2 would break that off, unread, because of a window update that the
-    /// server needs no longer.
+    /// after its last answer. hyper would give an answer up that has arrived, because the rest of the
+    /// upload cannot be written (HTTP/1.1, RFC 9112 §9.5), or a window update that the server needs no
+    /// longer (HTTP/2).
     fn after_reading(
         &mut self,
         polled: Poll<io::Result<usize>>,
         length: usize,
     ) -> Poll<io::Result<usize>> {
         match polled {
-            Poll::Ready(Err(error)) if self.notices.is_some() && is_end(&error) => {
+            Poll::Ready(Err(error)) if is_end(&error) => {
                 self.write_error.get_or_insert(error);
                 Poll::Ready(Ok(length))
             }

@@ -35,6 +35,7 @@ use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
 use voxgate::{Dialect, SpeechAuthLayer};
 use voxgate_browsers::BrowserLayer;
+use voxgate_request_tracing::TraceContextLayer;
 use voxgate_tls::ServerTls;
 use voxgate_usage::UsageLayer;
 
@@ -167,6 +168,8 @@ pub(crate) struct Server<S> {
     pub(crate) clients: ClientAddresses,
     /// What pages of other origins may do.
     pub(crate) browsers: BrowserLayer,
+    /// Which traces of callers are continued.
+    pub(crate) traces: TraceContextLayer,
     /// How long the first request of a connection may take, and the header of each.
     pub(crate) header_timeout: Duration,
     /// How long a connection may be without a request in progress.
@@ -262,6 +265,7 @@ where
             clients: self.clients.layer(peer, begun.source),
             certificate: begun.certificate,
             browsers: self.browsers,
+            traces: self.traces,
             activity,
             end,
         };

@@ -104,6 +104,7 @@ async fn streams_whose_client_opens_no_window_end() {
         tls: None,
         clients: ClientAddresses::default(),
         browsers: BrowserLayer::default(),
+        traces: TraceContextLayer::default(),
         proxy,
         usage: crate::usage::in_memory(),
         header_timeout: PATIENCE,

@@ -66,6 +66,7 @@ pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
             Printer,
             Metrics::new(None, AuditSinks::default(), || 0),
             level.clone(),
+            None,
         )
     };
     let gateway = match bind(config(free_or_any(PORT), free_or_any(ADMIN_PORT))?) {

@@ -4,6 +4,7 @@ mod collectors;
 mod keys;
 mod limits;
 mod rejections;
+mod spans;
 mod speech;
 
 use std::fmt;
@@ -31,10 +32,12 @@ use self::collectors::{
 use self::keys::{DecisionLabels, KeyId, KeyLabel, OwnKeys};
 use self::limits::LimitMetrics;
 pub(crate) use self::rejections::RejectionCounts;
+use self::spans::SpanMetrics;
 use self::speech::{QuotaMetrics, SpeechMetrics};
 use super::auditing::{AuditSinks, LogCounters};
 use super::connection::ConnectionLimiter;
 use super::upstreams::Routes;
+use crate::spans::Spans;
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -62,6 +65,7 @@ pub(crate) struct Metrics {
     quotas: QuotaMetrics,
     audit: Option<AuditQueue>,
     audit_log: AuditLogMetrics,
+    spans: SpanMetrics,
 }
 
 /// The reason of a token that was accepted, as in records.
@@ -209,6 +213,8 @@ impl Metrics {
         }
         let audit_log = AuditLogMetrics::default();
         registry.register_collector(Box::new(audit_log.clone()));
+        let spans = SpanMetrics::default();
+        registry.register_collector(Box::new(spans.clone()));
         if sinks.iter().next().is_some() {
             registry.register_collector(Box::new(SinkMetrics(sinks)));
         }
@@ -233,6 +239,7 @@ impl Metrics {
             token_verdicts,
             rejections,
             preconfigured_exposed,
+            spans,
             last_used,
             own_keys: OwnKeys::new(usize::MAX),
             connections,
@@ -289,6 +296,12 @@ impl Metrics {
     pub(crate) fn observe_audit_log(&self, counters: LogCounters) {
         // One process has one audit log.
         let _ = self.audit_log.0.set(counters);
+    }
+
+    /// Reports the export of spans from now on.
+    pub(crate) fn observe_spans(&self, spans: Spans) {
+        // One process has one exporter.
+        let _ = self.spans.0.set(spans);
     }
 
     /// Reports these keys from now on.
