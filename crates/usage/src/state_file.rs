@@ -290,8 +290,8 @@ impl StateFile {
         self.line = line;
     }
 
-    /// Whether most lines of the file are replaced by others, of which `live` count, or it has to be
-    /// written again after a failure.
+    /// Whether the file should be written again: later lines replace most of its lines, except `live` of
+    /// them, or a write failed.
     pub(crate) fn wants_rewrite(&self, live: usize) -> bool {
         self.is_broken || self.lines > FEW_LINES.max(4 * live)
     }
