@@ -313,7 +313,6 @@ pub(crate) fn as_forwarded(
         request,
         &accepted,
         None,
-        None,
         deployment_key,
         forwarded,
         &fields,
