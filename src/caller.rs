@@ -2,6 +2,7 @@
 
 use voxgate_core::principal::Principal;
 use voxgate_core::request_id::RequestId;
+use voxgate_core::trace::{TraceContext, TraceId};
 
 /// The method by which a caller was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +43,21 @@ pub struct Caller {
     principal: Principal,
     method: AuthMethod,
     request_id: RequestId,
+    trace: Option<TraceContext>,
 }
 
 impl Caller {
-    pub(crate) fn new(principal: Principal, method: AuthMethod, request_id: RequestId) -> Self {
+    pub(crate) fn new(
+        principal: Principal,
+        method: AuthMethod,
+        request_id: RequestId,
+        trace: Option<TraceContext>,
+    ) -> Self {
         Self {
             principal,
             method,
             request_id,
+            trace,
         }
     }
 
@@ -60,7 +68,7 @@ impl Caller {
     #[must_use]
     pub fn for_test(principal: Principal) -> Self {
         let request_id = RequestId::new(std::time::Duration::ZERO);
-        Self::new(principal, AuthMethod::ApiKey, request_id)
+        Self::new(principal, AuthMethod::ApiKey, request_id, None)
     }
 
     /// The key id; `deployment` when a deployment key is preconfigured, `public` on a public route.
@@ -85,5 +93,12 @@ impl Caller {
     #[must_use]
     pub fn request_id(&self) -> RequestId {
         self.request_id
+    }
+
+    /// The trace that this request belongs to, if the server put a [`TraceContext`] into the request's
+    /// extensions.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.trace.map(|trace| trace.trace_id())
     }
 }

@@ -102,6 +102,7 @@ pub use voxgate_core::declassify::on_declassify;
 pub use voxgate_core::denial::{Denial, DenialKind};
 pub use voxgate_core::error::{ConfigError, Problem};
 pub use voxgate_core::request_id::RequestId;
+pub use voxgate_core::trace::{TraceContext, TraceId};
 #[cfg(feature = "token")]
 pub use voxgate_token as token;
 

@@ -23,11 +23,11 @@ ports:
 # Liveness does not use /readyz: with a full audit volume the gateway is not ready, and a restart would
 # not free any space.
 startupProbe:
-  {{- include "voxgate.probe" (list "/livez" .Values.startupProbe 1 60) | nindent 2 }}
+  {{- include "voxgate.probe" (list . "/livez" .Values.startupProbe 1 60) | nindent 2 }}
 readinessProbe:
-  {{- include "voxgate.probe" (list "/readyz" .Values.readinessProbe 5 3) | nindent 2 }}
+  {{- include "voxgate.probe" (list . "/readyz" .Values.readinessProbe 5 3) | nindent 2 }}
 livenessProbe:
-  {{- include "voxgate.probe" (list "/livez" .Values.livenessProbe 10 3) | nindent 2 }}
+  {{- include "voxgate.probe" (list . "/livez" .Values.livenessProbe 10 3) | nindent 2 }}
 {{- with .Values.shutdown.preStopSleepSeconds }}
 lifecycle:
   preStop:
@@ -42,10 +42,13 @@ volumeMounts:
   {{- include "voxgate.volumeMounts" . | trim | nindent 2 }}
 {{- end -}}
 
-{{/* Call with (list path fields period failures); the fields are the user's. */}}
+{{/* Call with (list root path fields period failures); the fields are the user's. The kubelet does not
+verify the certificate. */}}
 {{- define "voxgate.probe" -}}
-{{- $probe := dict "httpGet" (dict "path" (index . 0) "port" "voxgate-admin") "timeoutSeconds" 3 "periodSeconds" (index . 2) "failureThreshold" (index . 3) -}}
-{{- merge (deepCopy (index . 1)) $probe | toYaml -}}
+{{- $get := dict "path" (index . 1) "port" "voxgate-admin" -}}
+{{- if (index . 0).Values.tls.admin.existingSecret -}}{{- $_ := set $get "scheme" "HTTPS" -}}{{- end -}}
+{{- $probe := dict "httpGet" $get "timeoutSeconds" 3 "periodSeconds" (index . 3) "failureThreshold" (index . 4) -}}
+{{- merge (deepCopy (index . 2)) $probe | toYaml -}}
 {{- end -}}
 
 {{/* What Pod Security's `restricted` asks of a container, and a read-only root. OpenShift's `restricted-v2`
@@ -167,6 +170,14 @@ args:
   - --key-file
   - /etc/voxgate/key/token
   {{- end }}
+  {{- if $root.Values.tls.existingSecret }}
+  - --server-name
+  - {{ $root.Values.test.tls.serverName | quote }}
+  {{- if $root.Values.test.tls.caConfigMap }}
+  - --ca-file
+  - /etc/voxgate/ca/ca.crt
+  {{- end }}
+  {{- end }}
 resources:
   requests:
     cpu: 10m
@@ -175,10 +186,18 @@ resources:
     memory: 64Mi
 securityContext:
   {{- include "voxgate.securityContext" $root | nindent 2 }}
-{{- if index . 4 }}
+{{- $hasCa := and $root.Values.tls.existingSecret $root.Values.test.tls.caConfigMap }}
+{{- if or (index . 4) $hasCa }}
 volumeMounts:
+  {{- if index . 4 }}
   - name: key
     mountPath: /etc/voxgate/key
     readOnly: true
+  {{- end }}
+  {{- if $hasCa }}
+  - name: ca
+    mountPath: /etc/voxgate/ca
+    readOnly: true
+  {{- end }}
 {{- end }}
 {{- end -}}

@@ -111,6 +111,9 @@ that the default values do not pass. */}}
 {{- end -}}
 
 {{- define "voxgate.guards.upstream" -}}
+{{- if and .Values.metrics.tlsConfig (not .Values.tls.admin.existingSecret) -}}
+{{- include "voxgate.refuse" "metrics.tlsConfig is set, but the admin listener speaks no TLS. Set tls.admin.existingSecret, or leave metrics.tlsConfig empty." -}}
+{{- end -}}
 {{- with .Values.upstream -}}
 {{- if and (eq $.Values.mode "standalone") (not .host) -}}
 {{- fail "upstream.host is empty. Set it to the name of the TTS server's Service." -}}
@@ -127,6 +130,14 @@ that the default values do not pass. */}}
 {{- range $hosts -}}
 {{- if and (ne $.Values.mode "standalone") (not (has . (list "" "127.0.0.1" "[::1]"))) -}}
 {{- fail (printf "upstream.host (or a host in upstream.routes) is %s, but in mode %s the TTS server is in the same pod, at 127.0.0.1. Leave the host empty." . $.Values.mode) -}}
+{{- end -}}
+{{- end -}}
+{{- $schemes := list -}}
+{{- range .routes | default (list (dict)) -}}{{- $schemes = append $schemes (.scheme | default $.Values.upstream.scheme) -}}{{- end -}}
+{{- $tls := .tls -}}
+{{- range list "caConfigMap" "crlConfigMap" "serverName" "existingSecret" -}}
+{{- if and (get $tls .) (not (has "https" $schemes)) -}}
+{{- include "voxgate.refuse" (printf "upstream.tls.%s is set, but no TTS server has the scheme https. Set upstream.scheme to https, or leave upstream.tls.%s empty." . .) -}}
 {{- end -}}
 {{- end -}}
 {{- $prefixes := list -}}
@@ -261,6 +272,9 @@ that the default values do not pass. */}}
 {{- end -}}
 {{- if and $closed $copies (not .networkPolicy.auditCopies.peers) (not .networkPolicy.extraEgress) -}}
 {{- fail "The NetworkPolicy would block copies of audit records. Add their receiver to networkPolicy.auditCopies.peers, or a rule to networkPolicy.extraEgress." -}}
+{{- end -}}
+{{- if and $closed .traces.otlp.endpoint (not .traces.disabled) (not .networkPolicy.traces.peers) (not .networkPolicy.extraEgress) -}}
+{{- fail "The NetworkPolicy would block the export of spans. Add the collector to networkPolicy.traces.peers, or a rule to networkPolicy.extraEgress." -}}
 {{- end -}}
 {{- if and $closed (not .upstream.namespace) (not .networkPolicy.upstream.peers) (not .networkPolicy.extraEgress) -}}
 {{- $hosts := list .upstream.host -}}

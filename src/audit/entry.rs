@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 use voxgate_core::denial::DenialKind;
 use voxgate_core::request_id::RequestId;
+use voxgate_core::trace::TraceId;
 use voxgate_limits::Limit;
 
 use super::fingerprint::CredentialFingerprint;
 use super::{AuditRecord, Completion, Decision, Ended, QueryNames, Rejected, Start, Stop};
 use crate::principal::{AuthMethod, Principal};
-use crate::speech::SpeechMeter;
+use crate::speech::{Billed, SpeechMeter};
 
 /// What the tokens that Voxgate makes begin with, and what stands for a name that has one.
 const TOKEN_PREFIX: &str = "vxg_";
@@ -78,6 +79,7 @@ pub(super) struct TokenFacts {
 
 pub(super) struct DecisionFacts {
     pub(super) request_id: RequestId,
+    pub(super) trace_id: Option<TraceId>,
     pub(super) via: Option<&'static str>,
     pub(super) dialect: &'static str,
     pub(super) auth_method: Option<AuthMethod>,
@@ -101,6 +103,7 @@ pub(super) struct DecisionFacts {
 
 pub(super) struct CompletionFacts {
     pub(super) request_id: RequestId,
+    pub(super) trace_id: Option<TraceId>,
     pub(super) principal: Principal,
     pub(super) status: Option<u16>,
     pub(super) failure: Option<DenialKind>,
@@ -118,6 +121,7 @@ pub(super) struct SpeechFacts {
     pub(super) characters: u64,
     pub(super) unmetered: bool,
     pub(super) audio_ms: Option<u64>,
+    pub(super) billed: Billed,
     pub(super) voice: Option<Arc<str>>,
     pub(super) several_voices: bool,
     pub(super) model: Option<Arc<str>>,
@@ -185,6 +189,7 @@ impl DecisionFacts {
     fn copy(decision: &Decision<'_>, text: &mut Vec<u8>) -> Self {
         let mut facts = Self {
             request_id: decision.request_id,
+            trace_id: decision.trace.map(|trace| trace.trace_id()),
             via: decision.via,
             dialect: decision.dialect,
             auth_method: decision.auth_method,
@@ -272,6 +277,7 @@ impl CompletionFacts {
     fn copy(completion: &Completion<'_>) -> Self {
         Self {
             request_id: completion.request_id,
+            trace_id: completion.trace.map(|trace| trace.trace_id()),
             principal: completion.principal.clone(),
             status: completion.status.map(|status| status.as_u16()),
             failure: completion.failure,
@@ -293,12 +299,14 @@ impl SpeechFacts {
             characters: meter.characters(),
             unmetered: meter.is_unmetered(),
             audio_ms: meter.audio_milliseconds(),
+            billed: meter.billed(),
             voice: meter.voice().map(masked),
             several_voices: meter.has_several_voices(),
             model: meter.model().map(masked),
             language: meter.language().map(masked),
         };
         let spoke = facts.characters > 0 || facts.unmetered || facts.audio_ms.is_some();
+        let spoke = spoke || facts.billed != Billed::default();
         (spoke || facts.voice.is_some() || facts.model.is_some()).then_some(facts)
     }
 }

@@ -114,7 +114,7 @@ fn write_start(object: &mut Object<'_>, start: &Start) {
     }
     object.word("config", &start.config);
     object.text("public", start.public.as_bytes(), 1024);
-    object.word("listen", start.listen);
+    object.text("listen", start.listen.as_bytes(), 1024);
     object.boolean("exposed", start.exposed);
     if let Some(changed) = &start.changed_settings {
         object.text("changed_settings", changed.as_bytes(), 1024);
@@ -197,6 +197,9 @@ fn write_decision(object: &mut Object<'_>, facts: &DecisionFacts, texts: &[u8], 
     facts
         .request_id
         .with_text(|id| object.literal("request_id", id));
+    if let Some(trace_id) = facts.trace_id {
+        object.word("trace_id", trace_id);
+    }
     write_text(object, "trace_parent", facts, Text::TraceParent, texts, 1);
     if let Some(via) = facts.via {
         object.literal("via", via);
@@ -292,6 +295,9 @@ fn write_completion(object: &mut Object<'_>, facts: &CompletionFacts, share: usi
     facts
         .request_id
         .with_text(|id| object.literal("request_id", id));
+    if let Some(trace_id) = facts.trace_id {
+        object.word("trace_id", trace_id);
+    }
     write_principal(object, &facts.principal, share);
     if let Some(status) = facts.status {
         object.number("status", status.into());
@@ -321,6 +327,19 @@ fn write_speech(object: &mut Object<'_>, speech: &SpeechFacts, share: usize) {
     }
     if let Some(audio) = speech.audio_ms {
         object.number("audio_ms", audio);
+    }
+    let billed = &speech.billed;
+    for (name, number) in [
+        ("characters_billed", billed.characters),
+        ("audio_billed_ms", billed.audio_ms),
+        ("cost_micros", billed.cost_micros),
+    ] {
+        if let Some(number) = number {
+            object.number(name, number);
+        }
+    }
+    if let Some(currency) = &billed.currency {
+        object.text("cost_currency", currency.as_bytes(), MAX_NAME_BYTES / share);
     }
     for (name, text) in [
         ("voice", &speech.voice),

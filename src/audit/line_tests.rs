@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use voxgate_core::denial::{Denial, DenialKind};
 use voxgate_core::request_id::RequestId;
+use voxgate_core::trace::TraceContext;
 use voxgate_limits::Limits;
 
 use super::*;
@@ -15,7 +16,7 @@ use crate::audit::{
 };
 use crate::principal::{Account, AuthMethod, Scope};
 use crate::secret::RawCredential;
-use crate::speech::SpeechMeter;
+use crate::speech::{AnswerField, SpeechMeter};
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     let schema = include_str!("../../docs/audit.schema.json");
@@ -48,6 +49,7 @@ fn decision<'a>(method: &'a Method, path: &'a str) -> Decision<'a> {
     Decision {
         time: SystemTime::UNIX_EPOCH,
         request_id: request_id(),
+        trace: None,
         via: None,
         dialect: "rime",
         auth_method: Some(AuthMethod::ApiKey),
@@ -93,6 +95,7 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
         user_agent: Some(b"curl"),
         host: Some(b"tts"),
         query: Some(QueryNames::of("speaker=cove&hunter2&api_key=hunter2")),
+        trace: TraceContext::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         trace_parent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         rule: Some(("POST", "/v1/*")),
         required_scope: Some("tts:synthesize"),
@@ -113,7 +116,7 @@ fn a_decision_has_all_fields_in_a_fixed_order() {
         format!(
             "{{\"v\":1,\"seq\":7,\"ts\":\"1970-01-01T00:00:00.000000Z\",\"instance\":\"0123456789abcdef\",\
              \"event\":\"decision\",\"outcome\":\"refused\",\"reason\":\"insufficient_scope\",\"status\":403,\
-             \"request_id\":\"ID\",\"trace_parent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\",\
+             \"request_id\":\"ID\",\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"trace_parent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\",\
              \"via\":\"nginx\",\"dialect\":\"rime\",\"key_id\":\"ivr\",\"account\":\"acme\",\"label\":\"IVR, \\\"production\\\"\",\
              \"scopes\":\"a b\",\"rule\":\"POST /v1/*\",\"required_scope\":\"tts:synthesize\",\"cred_fp\":\"{fingerprint}\",\"peer\":\"127.0.0.1:80\",\
              \"client\":\"203.0.113.7\",\"client_request_id\":\"theirs \\\"1\\\"\",\
@@ -130,6 +133,7 @@ fn other_records_match_the_schema() {
     let completion = Completion {
         time,
         request_id: request_id(),
+        trace: None,
         via: None,
         principal: &principal,
         status: Some(StatusCode::SERVICE_UNAVAILABLE),
@@ -147,6 +151,10 @@ fn other_records_match_the_schema() {
     meter.add_characters(12);
     meter.mark_unmetered();
     meter.set_audio(Duration::from_millis(3_400));
+    meter.add_billed(AnswerField::Characters, "11.5");
+    meter.add_billed(AnswerField::AudioSeconds, "3.4");
+    meter.add_billed(AnswerField::CostCents, "0.12");
+    meter.add_billed(AnswerField::Currency, "EUR");
     meter.set_voice("first");
     meter.set_voice("vxg_a-token-in-the-wrong-place");
     meter.set_model("mist\"v2");
@@ -156,7 +164,9 @@ fn other_records_match_the_schema() {
         ..completion.clone()
     };
     let shown = line(&AuditRecord::Completion(spoken));
-    let expected = "\"characters\":12,\"unmetered\":true,\"audio_ms\":3400,\"voice\":\"***\",\
+    let expected = "\"characters\":12,\"unmetered\":true,\"audio_ms\":3400,\
+                    \"characters_billed\":12,\"audio_billed_ms\":3400,\"cost_micros\":1200,\
+                    \"cost_currency\":\"EUR\",\"voice\":\"***\",\
                     \"model\":\"mist\\\"v2\",\"language\":\"en\",\"several_voices\":true";
     assert!(shown.contains(expected), "{shown}");
     let silent = SpeechMeter::new();
@@ -173,7 +183,7 @@ fn other_records_match_the_schema() {
         key_ring: "0123456789ab".to_owned(),
         config: "0123456789ab".to_owned(),
         public: "GET /health".to_owned(),
-        listen: ([127, 0, 0, 1], 80).into(),
+        listen: "127.0.0.1:80".to_owned(),
         exposed: false,
         changed_settings: Some("VOXGATE_LISTEN VOXGATE_LOG".to_owned()),
     }));

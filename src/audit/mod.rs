@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use http::{Method, StatusCode, Version};
 use voxgate_core::denial::{Denial, DenialKind};
 use voxgate_core::request_id::RequestId;
+use voxgate_core::trace::TraceContext;
 use voxgate_limits::Limit;
 
 use crate::principal::{AuthMethod, Principal};
@@ -116,8 +117,8 @@ pub struct Start {
     pub config: String,
     /// The public methods and paths, separated by commas.
     pub public: String,
-    /// The address of the data listener.
-    pub listen: SocketAddr,
+    /// The address of the data listener, or `unix:` and the path of its socket.
+    pub listen: String,
     /// Whether other machines can send requests without a credential: preconfigured mode on an
     /// address that is not a loopback address.
     pub exposed: bool,
@@ -206,6 +207,8 @@ pub struct Decision<'a> {
     pub time: SystemTime,
     /// The request.
     pub request_id: RequestId,
+    /// Its place in a trace, if the server supplies it.
+    pub trace: Option<TraceContext>,
     /// The proxy that asked for the decision and forwards the request itself. `None` for a request that
     /// continues to the inner service.
     pub via: Option<&'static str>,
@@ -276,6 +279,8 @@ pub struct Completion<'a> {
     pub time: SystemTime,
     /// The request, as in its [`Decision`].
     pub request_id: RequestId,
+    /// Its place in a trace, if the server supplies it.
+    pub trace: Option<TraceContext>,
     /// The proxy that asked for the decision, as in the [`Decision`].
     pub via: Option<&'static str>,
     /// The principal.

@@ -46,6 +46,7 @@ impl<V> Pipeline<V> {
         self.sink.commit(&AuditRecord::Decision(Decision {
             time: context.start.time,
             request_id: context.start.request_id,
+            trace: context.start.trace,
             via: request
                 .extensions()
                 .get::<AskedBy>()

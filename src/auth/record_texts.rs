@@ -3,16 +3,15 @@
 use std::borrow::Cow;
 
 use http::header::{HOST, USER_AGENT};
-use http::{HeaderName, HeaderValue, Method, Request};
+use http::{HeaderValue, Method, Request};
 use voxgate_core::denial::DenialKind;
+use voxgate_core::trace::{TRACEPARENT, TraceContext};
 
 use crate::audit::QueryNames;
 use crate::dialect::{Dialect, PresentedCredentials, Search, may_be_copied};
 use crate::keys::find_token;
 
 use super::request_start::ClientRequestId;
-
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What a client wrote. A copy of a credential that the request presents, and every token of ours,
 /// is masked.
@@ -74,7 +73,7 @@ impl<'a> RecordTexts<'a> {
             query: uri.query().map(Cow::Borrowed),
             host: bytes(HOST).or_else(authority).map(Cow::Borrowed),
             user_agent: bytes(USER_AGENT).map(Cow::Borrowed),
-            trace_parent: bytes(TRACE_PARENT).and_then(trace_parent),
+            trace_parent: bytes(TRACEPARENT).and_then(trace_parent),
             client_request_id: request
                 .extensions()
                 .get::<ClientRequestId>()
@@ -130,11 +129,11 @@ impl<'a> RecordTexts<'a> {
     }
 }
 
-/// A `traceparent` in the form of W3C Trace Context §3.2: a version and three hexadecimal numbers.
+/// A `traceparent` of the version that is known.
 fn trace_parent(value: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(value).ok()?;
-    let lengths = text.split('-').map(str::len);
-    let digits = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
-    (lengths.eq([2, 32, 16, 2]) && text.bytes().all(digits) && !text.starts_with("ff"))
-        .then_some(text)
+    const LENGTH: usize = 55;
+    TraceContext::parse(value)?;
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|text| text.len() == LENGTH)
 }

@@ -9,6 +9,7 @@ use http::{Method, Response, StatusCode};
 use http_body::Body;
 use voxgate_core::denial::DenialKind;
 use voxgate_core::request_id::RequestId;
+use voxgate_core::trace::TraceContext;
 
 use crate::audit::{AuditRecord, AuditSink, Completion, Ended};
 use crate::principal::Principal;
@@ -24,6 +25,7 @@ pub(super) struct RequestGuard {
     sink: Arc<dyn AuditSink>,
     principal: Principal,
     request_id: RequestId,
+    trace: Option<TraceContext>,
     /// The proxy that asked, and that forwards the request itself.
     via: Option<&'static str>,
     started: Instant,
@@ -55,6 +57,7 @@ impl RequestGuard {
             sink: Arc::clone(sink),
             principal: principal.clone(),
             request_id: start.request_id,
+            trace: start.trace,
             via: None,
             started: start.instant,
             bodiless: method == Method::HEAD,
@@ -144,6 +147,7 @@ impl Drop for RequestGuard {
         self.sink.record(&AuditRecord::Completion(Completion {
             time,
             request_id: self.request_id,
+            trace: self.trace,
             via: self.via,
             principal: &self.principal,
             status: self.status,

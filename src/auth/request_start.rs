@@ -8,6 +8,7 @@ use http::{Extensions, HeaderValue};
 
 use voxgate_core::denial::{Denial, DenialKind};
 use voxgate_core::request_id::RequestId;
+use voxgate_core::trace::TraceContext;
 
 use voxgate_limits::QuotaUnit;
 
@@ -16,19 +17,23 @@ use crate::verify::{Verdict, Verify};
 
 use super::clock;
 
-/// The time at which a request arrived, and its identifier.
+/// The time at which a request arrived, its identifier, and its place in a trace.
 #[derive(Clone, Copy)]
 pub(super) struct RequestStart {
     pub(super) request_id: RequestId,
+    /// If the server supplies it.
+    pub(super) trace: Option<TraceContext>,
     pub(super) time: SystemTime,
     pub(super) instant: Instant,
 }
 
 impl RequestStart {
-    pub(super) fn now() -> Self {
+    /// The start of the request with these extensions.
+    pub(super) fn now(extensions: &Extensions) -> Self {
         let (instant, time) = clock::now();
         Self {
             request_id: RequestId::new(time.duration_since(UNIX_EPOCH).unwrap_or_default()),
+            trace: extensions.get().copied(),
             time,
             instant,
         }

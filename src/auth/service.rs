@@ -48,7 +48,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let start = RequestStart::now();
+        let start = RequestStart::now(request.extensions());
         if let Some(find) = self.pipeline.original_uri {
             InnerUri::exchange(&mut request, find);
         }

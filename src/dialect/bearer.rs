@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
-use crate::speech::{Field, SpeechProfile};
+use crate::speech::{AnswerField, Field, SpeechProfile};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::sentence;
@@ -37,7 +37,8 @@ static RIVA: SpeechProfile = SpeechProfile::new(const { &[
     (Field::SampleRate, proto(&[4])),
     (Field::Voice, proto(&[5])),
     (Field::Fetch, proto(&[6])),
-] });
+] })
+    .with_answers(const { &[(AnswerField::Audio, proto(&[1]))] });
 
 /// <https://docs.nvidia.com/nim/speech/latest/reference/api-references/tts/http-tts.html>: a form.
 static NIM: SpeechProfile = SpeechProfile::new(const { &[

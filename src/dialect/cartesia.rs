@@ -8,7 +8,7 @@ use http::{HeaderName, StatusCode};
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
-use crate::speech::{Field, SpeechProfile, Stickiness};
+use crate::speech::{AnswerField, Field, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence, word};
@@ -45,7 +45,8 @@ static TTS: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Language, json("/language")),
     (Field::Format, json("/output_format/encoding")),
     (Field::SampleRate, json("/output_format/sample_rate")),
-] });
+] })
+    .with_answers(const { &[(AnswerField::Audio, json("/data"))] });
 
 /// Each message names its voice.
 static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
@@ -58,7 +59,8 @@ static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
     (Field::Language, json("/language")),
     (Field::Format, json("/output_format/encoding")),
     (Field::SampleRate, json("/output_format/sample_rate")),
-] });
+] })
+    .with_answers(const { &[(AnswerField::Audio, json("/data"))] });
 
 const ROUTES: &[Route] = &[
     route("POST", "/tts/bytes", SPEAK).speech(&TTS),

@@ -8,11 +8,11 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
-use crate::speech::{Field, SpeechProfile, Stickiness};
+use crate::speech::{AnswerField, Field, Place, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
-use super::route::{READ_MODELS, Route, SPEAK, any_key, json, mint, query, route};
+use super::route::{READ_MODELS, Route, SPEAK, any_key, header, json, mint, query, route};
 use super::subprotocol::Offer;
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
@@ -43,9 +43,10 @@ static TTS: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Text, json("/text")),
     (Field::Fetch, json("/url")),
 ] })
-    .with_cost(&["dg-char-count"]);
+    .with_answers(const { &[(AnswerField::Characters, header("dg-char-count"))] });
 
-/// `Speak` messages.
+/// `Speak` messages. The answers are audio in binary messages, and in version 2 a `SpeechMetadata`
+/// message for each turn (`deepgram-sdk` 7.17.0, `speak/v2/types`).
 static WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Voice, query("model")),
     (Field::Model, query("model")),
@@ -55,7 +56,12 @@ static WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
 ] })
     .with_messages(Stickiness::Session, const { &[
     (Field::Text, json("/text")),
-] });
+] })
+    .with_answers(const { &[
+    (AnswerField::Audio, Place::Raw),
+    (AnswerField::Characters, json("/billable_character_count")),
+] })
+    .with_default_audio("linear16", 24_000);
 
 const ROUTES: &[Route] = &[
     route("POST", "/v1/speak", SPEAK).speech(&TTS),

@@ -6,12 +6,12 @@
 use http::{HeaderName, StatusCode};
 use voxgate_core::denial::DenialKind;
 
-use crate::speech::{Field, SpeechProfile, Stickiness};
+use crate::speech::{AnswerField, Field, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{sentence, word};
 use super::route::{
-    READ_MODELS, READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, json, mint, path, query, route,
+    READ_MODELS, READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, header, json, mint, path, query, route,
 };
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
@@ -40,6 +40,9 @@ pub(super) static PROFILE: Profile = Profile {
     routes: ROUTES,
 };
 
+/// `output_format` of a request without one.
+const DEFAULT_FORMAT: &str = "mp3_44100_128";
+
 /// `previous_text` and `next_text` are not spoken.
 static TTS: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Voice, path("voice_id")),
@@ -48,7 +51,13 @@ static TTS: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Language, json("/language_code")),
     (Field::Format, query("output_format")),
 ] })
-    .with_cost(&["character-cost"]);
+    // Credits, by <https://elevenlabs.io/docs/api-reference/text-to-speech/convert>: characters, times the
+    // factor of the model.
+    .with_answers(const { &[
+        (AnswerField::Characters, header("character-cost")),
+        (AnswerField::Audio, json("/audio_base64")),
+    ] })
+    .with_default_audio(DEFAULT_FORMAT, 44_100);
 
 /// The voice of a socket is in its path.
 static WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
@@ -59,7 +68,9 @@ static WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
 ] })
     .with_messages(Stickiness::Session, const { &[
     (Field::Text, json("/text")),
-] });
+] })
+    .with_answers(const { &[(AnswerField::Audio, json("/audio"))] })
+    .with_default_audio(DEFAULT_FORMAT, 44_100);
 
 /// The WebSockets whose messages may have the members `xi-api-key`, `xi_api_key` or
 /// `authorization`: the first one, and with several contexts the first one of each.

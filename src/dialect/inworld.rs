@@ -10,7 +10,7 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
-use crate::speech::{Field, SpeechProfile, Stickiness};
+use crate::speech::{AnswerField, Field, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::grpc;
@@ -61,6 +61,12 @@ static TTS: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Language, json("/language")),
     (Field::Format, json("/audioConfig/audioEncoding")),
     (Field::SampleRate, json("/audioConfig/sampleRateHertz")),
+] })
+    // A stream repeats its usage in each part, so that it is not read there.
+    .with_answers(const { &[
+    (AnswerField::Audio, json("/audioContent")),
+    (AnswerField::Audio, json("/result/audioContent")),
+    (AnswerField::Characters, json("/usage/processedCharactersCount")),
 ] });
 
 /// `create` names the voice of a context.
@@ -77,7 +83,8 @@ static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
     (Field::Language, json("/create/language")),
     (Field::Format, json("/create/audioConfig/audioEncoding")),
     (Field::SampleRate, json("/create/audioConfig/sampleRateHertz")),
-] });
+] })
+    .with_answers(const { &[(AnswerField::Audio, json("/result/audioChunk/audioContent"))] });
 
 /// A conversation: the server writes the text.
 static REALTIME: SpeechProfile = SpeechProfile::new(&[])

@@ -10,7 +10,7 @@ use http::{HeaderName, StatusCode};
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
-use crate::speech::{Field, SpeechProfile, Stickiness};
+use crate::speech::{AnswerField, Field, Place, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
@@ -50,6 +50,18 @@ static TTS: SpeechProfile = SpeechProfile::new(const { &[
     (Field::SampleRate, json("/sample_rate")),
 ] });
 
+/// Audio is PCM unless the request names another format. `usage` comes once for each request, session
+/// or context (`kugelaudio` 2.7.0, `models.SessionUsage`).
+const ANSWERS: &[(AnswerField, Place)] = &[
+    (AnswerField::Audio, json("/audio")),
+    (AnswerField::Characters, json("/usage/characters")),
+    (AnswerField::AudioSeconds, json("/usage/audio_seconds")),
+    (AnswerField::CostCents, json("/usage/cost_cents")),
+    (AnswerField::Currency, json("/usage/currency")),
+];
+const DEFAULT_FORMAT: &str = "pcm";
+const DEFAULT_RATE: u32 = 24_000;
+
 /// `/ws/tts`: each message is a whole request.
 static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
     .with_messages(Stickiness::Message, const { &[
@@ -60,7 +72,9 @@ static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
     (Field::Language, json("/language")),
     (Field::Format, json("/output_format")),
     (Field::SampleRate, json("/sample_rate")),
-] });
+] })
+    .with_answers(ANSWERS)
+    .with_default_audio(DEFAULT_FORMAT, DEFAULT_RATE);
 
 /// `/ws/tts/stream`: the voice rides on the first message and stays.
 static STREAM: SpeechProfile = SpeechProfile::new(&[])
@@ -72,7 +86,9 @@ static STREAM: SpeechProfile = SpeechProfile::new(&[])
     (Field::Language, json("/language")),
     (Field::Format, json("/output_format")),
     (Field::SampleRate, json("/sample_rate")),
-] });
+] })
+    .with_answers(ANSWERS)
+    .with_default_audio(DEFAULT_FORMAT, DEFAULT_RATE);
 
 /// `/ws/tts/multi`: the first message of a context names the voice.
 static MULTI: SpeechProfile = SpeechProfile::new(&[])
@@ -86,7 +102,9 @@ static MULTI: SpeechProfile = SpeechProfile::new(&[])
     (Field::SampleRate, json("/sample_rate")),
     (Field::Context, json("/context_id")),
     (Field::Voice, json("/voice_settings/voice_id")),
-] });
+] })
+    .with_answers(ANSWERS)
+    .with_default_audio(DEFAULT_FORMAT, DEFAULT_RATE);
 
 /// <https://docs.kugelaudio.com/integrations/vapi>: the voice is in the query.
 static VAPI: SpeechProfile = SpeechProfile::new(const { &[

@@ -7,7 +7,7 @@
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
-use crate::speech::{Field, SpeechProfile, Stickiness};
+use crate::speech::{AnswerField, Field, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{sentence, word};
@@ -47,7 +47,10 @@ static TTS: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Fetch, json("/audio_prompt")),
     (Field::Fetch, json("/audio_prompt_path")),
     (Field::Fetch, json("/speaker_embedding")),
-] });
+] })
+    // `stream_format` `sse`; `pcm` has 24 kHz (<https://platform.openai.com/docs/guides/text-to-speech>).
+    .with_answers(const { &[(AnswerField::Audio, json("/audio"))] })
+    .with_default_audio("mp3", 24_000);
 
 /// vLLM-Omni: the voice of an item replaces that of the batch.
 static BATCH: SpeechProfile = SpeechProfile::new(const { &[

@@ -10,7 +10,7 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
-use crate::speech::{Field, Place, SpeechProfile, Stickiness};
+use crate::speech::{AnswerField, Field, Place, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::route::{READ_VOICES, Route, SPEAK, header, json, proto, query, route};
@@ -71,7 +71,14 @@ static WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Language, proto(&[3, 2])),
     (Field::DefaultVoice, proto(&[2, 3, 3])),
 ] })
-    .with_commands(&["<FLUSH>", "<CLEAR>", "<EOS>"]);
+    .with_commands(&["<FLUSH>", "<CLEAR>", "<EOS>"])
+    // `/ws` answers with audio, `/ws2` and `/ws3` with chunks, and the engine with `WebSocketResponse`.
+    .with_answers(const { &[
+    (AnswerField::Audio, Place::Raw),
+    (AnswerField::Audio, json("/data")),
+    (AnswerField::Audio, json("/audio")),
+    (AnswerField::Audio, proto(&[4])),
+] });
 
 /// `SynthesisRequest` of `rime.TextToSpeech`.
 static GRPC: SpeechProfile = SpeechProfile::new(const { &[
@@ -80,7 +87,8 @@ static GRPC: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Text, proto(&[4])),
     (Field::Format, proto(&[5, 1])),
     (Field::SampleRate, proto(&[5, 2])),
-] });
+] })
+    .with_answers(const { &[(AnswerField::Audio, proto(&[1]))] });
 
 /// `StreamingSynthesisRequest`: a header and chunks of text.
 static GRPC_STREAM: SpeechProfile = SpeechProfile::new(const { &[
@@ -90,7 +98,8 @@ static GRPC_STREAM: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Format, proto(&[1, 5, 1])),
     (Field::SampleRate, proto(&[1, 5, 2])),
     (Field::Text, proto(&[2])),
-] });
+] })
+    .with_answers(const { &[(AnswerField::Audio, proto(&[1]))] });
 
 /// The engine's WebSocket, whose first message may be `{"config":{"authorization":"Api-Key KEY"}}`.
 pub(super) const CREDENTIAL_IN_MESSAGE: &[&str] = &["/ws"];

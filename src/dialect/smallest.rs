@@ -6,7 +6,7 @@
 use http::header::AUTHORIZATION;
 use voxgate_core::denial::DenialKind;
 
-use crate::speech::{Field, SpeechProfile, Stickiness};
+use crate::speech::{AnswerField, Field, Place, SpeechProfile, Stickiness};
 
 use super::credential_location::{CredentialLocation, Case, Form};
 use super::refusal::{reason, sentence};
@@ -36,7 +36,9 @@ static TTS: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Language, json("/language")),
     (Field::Format, json("/output_format")),
     (Field::SampleRate, json("/sample_rate")),
-] });
+] })
+    .with_answers(ANSWERS)
+    .with_default_audio(DEFAULT_FORMAT, DEFAULT_RATE);
 
 /// The older routes name the model in the path.
 static MODEL_IN_PATH: SpeechProfile = SpeechProfile::new(const { &[
@@ -47,7 +49,18 @@ static MODEL_IN_PATH: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Language, json("/language")),
     (Field::Format, json("/output_format")),
     (Field::SampleRate, json("/sample_rate")),
-] });
+] })
+    .with_answers(ANSWERS)
+    .with_default_audio(DEFAULT_FORMAT, DEFAULT_RATE);
+
+/// Events whose data is base64, and messages with `data.audio` (`smallestai` 5.14.0).
+const ANSWERS: &[(AnswerField, Place)] = &[
+    (AnswerField::Audio, json("")),
+    (AnswerField::Audio, json("/audio")),
+    (AnswerField::Audio, json("/data/audio")),
+];
+const DEFAULT_FORMAT: &str = "pcm";
+const DEFAULT_RATE: u32 = 24_000;
 
 /// Each message is a whole request.
 static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
@@ -59,7 +72,9 @@ static WEBSOCKET: SpeechProfile = SpeechProfile::new(&[])
     (Field::Language, json("/language")),
     (Field::Format, json("/output_format")),
     (Field::SampleRate, json("/sample_rate")),
-] });
+] })
+    .with_answers(ANSWERS)
+    .with_default_audio(DEFAULT_FORMAT, DEFAULT_RATE);
 
 /// The older socket.
 static MODEL_IN_PATH_WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
@@ -72,7 +87,9 @@ static MODEL_IN_PATH_WEBSOCKET: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Language, json("/language")),
     (Field::Format, json("/output_format")),
     (Field::SampleRate, json("/sample_rate")),
-] });
+] })
+    .with_answers(ANSWERS)
+    .with_default_audio(DEFAULT_FORMAT, DEFAULT_RATE);
 
 /// The scheme in which a deployment key is sent to this path. That of a self-hosted server is a
 /// licence, and goes up as `Token`.

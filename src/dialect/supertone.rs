@@ -7,11 +7,11 @@
 use http::{HeaderName, StatusCode};
 use voxgate_core::denial::DenialKind;
 
-use crate::speech::{Field, SpeechProfile};
+use crate::speech::{AnswerField, Field, SpeechProfile};
 
 use super::credential_location::{CredentialLocation, Form};
 use super::refusal::{reason, sentence};
-use super::route::{READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, json, path, route};
+use super::route::{READ_USAGE, READ_VOICES, Route, SPEAK, WRITE_VOICES, header, json, path, route};
 use super::{Profile, Refusal, RefusalContext, Retry, as_it_is};
 
 const X_SUP_API_KEY: HeaderName = HeaderName::from_static("x-sup-api-key");
@@ -36,7 +36,9 @@ static TTS: SpeechProfile = SpeechProfile::new(const { &[
     (Field::Model, json("/model")),
     (Field::Language, json("/language")),
     (Field::Format, json("/output_format")),
-] });
+] })
+    // Seconds (<https://docs.supertoneapi.com/en/docs/text-to-speech/create-speech>).
+    .with_answers(const { &[(AnswerField::AudioSeconds, header("x-audio-length"))] });
 
 const ROUTES: &[Route] = &[
     route("POST", "/v1/text-to-speech/{voice_id}", SPEAK).speech(&TTS),

@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use voxgate_core::denial::DenialKind;
+use voxgate_speech::{AnswerField, Reader, SpeechProfile};
+
+use super::Billed;
 
 /// Maximum length in bytes of a name that a meter keeps. Longer names are cut.
 const LONGEST_NAME: usize = 128;
@@ -29,6 +32,8 @@ struct Counts {
     unmetered: AtomicBool,
     several_voices: AtomicBool,
     denied: OnceLock<DenialKind>,
+    /// Where the request and its answers have their fields.
+    reader: OnceLock<Arc<Reader>>,
     names: Mutex<Names>,
 }
 
@@ -41,6 +46,7 @@ impl Default for Counts {
             unmetered: AtomicBool::new(false),
             several_voices: AtomicBool::new(false),
             denied: OnceLock::new(),
+            reader: OnceLock::new(),
             names: Mutex::default(),
         }
     }
@@ -52,6 +58,7 @@ struct Names {
     model: Option<Arc<str>>,
     language: Option<Arc<str>>,
     format: Option<Arc<str>>,
+    billed: Billed,
 }
 
 impl SpeechMeter {
@@ -115,6 +122,29 @@ impl SpeechMeter {
     #[must_use]
     pub fn audio_milliseconds(&self) -> Option<u64> {
         Some(self.0.audio_ms.load(Ordering::Relaxed)).filter(|audio| *audio != NO_AUDIO)
+    }
+
+    /// Adds what the vendor says that it charges, as it stands in an answer.
+    pub fn add_billed(&self, field: AnswerField, text: &str) {
+        self.names().billed.add(field, text);
+    }
+
+    /// What the vendor says that it charges. Quotas do not depend on it.
+    #[must_use]
+    pub fn billed(&self) -> Billed {
+        self.names().billed.clone()
+    }
+
+    /// Sets where the request and its answers have their fields. The first call counts.
+    #[cfg(feature = "speech")]
+    pub(crate) fn set_reader(&self, reader: &Arc<Reader>) {
+        let _ = self.0.reader.set(Arc::clone(reader));
+    }
+
+    /// Where the request and its answers have their fields, if the request is read.
+    #[must_use]
+    pub fn profile(&self) -> Option<&SpeechProfile> {
+        self.0.reader.get().map(|reader| reader.profile())
     }
 
     /// Notes why the request, or a message of it, was refused after it had been accepted. The first

@@ -5,10 +5,12 @@
 //! extensions, if [`AuthLayer::with_speech_meters`](crate::AuthLayer::with_speech_meters) asks for
 //! it. The completion record has the same meter. It holds numbers and names, never the text.
 
+mod billed;
 mod meter;
 mod quota;
 mod rights;
 
+pub use self::billed::Billed;
 pub use self::meter::SpeechMeter;
 pub use self::quota::{Reservation, TextQuota};
 pub(crate) use self::rights::{FETCH, KnownNames, check_names, is_limited_to};
@@ -18,4 +20,4 @@ pub(crate) use self::rights::{require_in_head, require_names};
 
 #[cfg(feature = "speech")]
 pub use voxgate_speech::Message;
-pub use voxgate_speech::{Counting, Field, Place, SpeechProfile, Stickiness};
+pub use voxgate_speech::{AnswerField, Counting, Field, Place, SpeechProfile, Stickiness};

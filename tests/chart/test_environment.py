@@ -128,7 +128,7 @@ def contents(volume: dict, objects: list[dict]) -> dict[str, str]:
                 data = {name: audit_key() for name in data}
             if each["metadata"]["name"] in TOKEN_KEYS:
                 data = {name: token_key(each["metadata"]["name"]) for name in data}
-            if each["metadata"]["name"] == "voxgate-tls":
+            if each["metadata"]["name"] in ("voxgate-tls", "voxgate-client"):
                 data = {path.name: path.read_text() for path in certificate.files()}
             return {item["path"]: data[item["key"]] for item in volume[key]["items"]}
     return {}

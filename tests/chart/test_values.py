@@ -89,6 +89,8 @@ SETTINGS = {
     "upstream.connectionAgeSeconds": ("0", "VOXGATE_UPSTREAM_CONNECTION_AGE_SECONDS"),
     "upstream.health": ("GET /health", "VOXGATE_UPSTREAM_HEALTH"),
     "headers.forwarded": ("on", "VOXGATE_FORWARDED"),
+    "traces.serviceName": ("tts-edge", "OTEL_SERVICE_NAME"),
+    "traces.sampler": ("always_off", "OTEL_TRACES_SAMPLER"),
     "headers.via": ("door", "VOXGATE_VIA"),
     "speech.bodyInspectKiB": ("14", "VOXGATE_BODY_INSPECT_KIB"),
     "speech.bodyHeldMiB": ("15", "VOXGATE_BODY_HELD_MIB"),

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import sys
+from typing import ClassVar
 
 import cartesia
 import httpx
@@ -71,8 +73,13 @@ def options(server: Child, **credential: str) -> dict:
     }
 
 
+# Its quota is less than the text.
+SPENT = secrets.token_hex(16)
+
+
 class Cartesia(HandshakeTest, RetryTest):
     dialect = "cartesia"
+    extra_keys: ClassVar = {"spent": {"secret": SPENT, "quota": "1 characters/month"}}
     voice = VOICE["id"]
     long_wait = STAINLESS
 
@@ -159,10 +166,27 @@ class Cartesia(HandshakeTest, RetryTest):
         self.upstream.take()
         self.refusal(self.gateway, self.other_voice_key, cartesia.PermissionDeniedError, 403)
         # The voice is in the message, so that the socket opens and the message closes it.
-        with self.assertRaises(ConnectionClosed) as caught:
-            self.over_websocket(self.gateway, api_key=self.other_voice_key)
+        self.expect_error(self.other_voice_key, 403, "forbidden", "voice_not_allowed")
+
+    def test_an_exhausted_quota_is_an_error_of_the_context(self) -> None:
+        self.refusal(self.gateway, SPENT, cartesia.APIStatusError, 402)
+        self.expect_error(SPENT, 402, "quota_exceeded", "quota_exhausted")
+
+    def expect_error(self, key: str, status: int, code: str, reason: str) -> None:
+        """The client's own error for a message that is refused, and then the close."""
+        with (
+            cartesia.Cartesia(**options(self.gateway, api_key=key)) as sdk,
+            sdk.tts.websocket_connect() as connection,
+        ):
+            asked = {name: REQUEST[name] for name in ("model_id", "voice", "output_format")}
+            context = connection.context(**asked, timeout=STEP_SECONDS)
+            context.push(TEXT)
+            (error,) = context.receive()
+            self.assertEqual((error.type, error.status_code, error.error_code), ("error", status, code))
+            with self.assertRaises(ConnectionClosed) as caught:
+                connection.recv()
         closed = caught.exception.rcvd
-        self.assertEqual((closed.code, closed.reason), (1008, "voice_not_allowed"))
+        self.assertEqual((closed.code, closed.reason), (1008, reason))
 
     def test_too_many_requests_are_a_rate_limit_error(self) -> None:
         self.refusal(self.busy, self.keys.limited, cartesia.RateLimitError, 429)

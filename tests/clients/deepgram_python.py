@@ -7,13 +7,18 @@ harness.py documents the variables that it needs. The last line printed is "N pa
 from __future__ import annotations
 
 import json
+import secrets
 import sys
+from collections.abc import Callable
+from typing import ClassVar
 
 import httpx
 from aiohttp import web
 from deepgram import AsyncDeepgramClient, DeepgramClient, DeepgramClientEnvironment
 from deepgram.core.api_error import ApiError
 from deepgram.speak.v1.types import SpeakV1Text
+from deepgram.speak.v2.types import SpeakV2Error, SpeakV2Speak
+from websockets.exceptions import ConnectionClosed
 
 import harness
 from handshakes import HandshakeTest, replay
@@ -53,14 +58,44 @@ def options(server: Child, **credential: str) -> dict:
     return {"environment": environment, **credential}
 
 
+# Its quota is less than the text.
+SPENT = secrets.token_hex(16)
+
+
 class Deepgram(HandshakeTest, RetryTest):
     dialect = "deepgram"
+    extra_keys: ClassVar = {"spent": {"secret": SPENT, "quota": "1 characters/month"}}
     voice = MODEL
     long_wait = FERN
 
     @classmethod
     def routes(cls):
-        return [("POST", "/v1/speak", speech), ("GET", "/v1/speak", socket)]
+        return [
+            ("POST", "/v1/speak", speech),
+            ("GET", "/v1/speak", socket),
+            ("GET", "/v2/speak", socket),
+        ]
+
+    def test_an_exhausted_quota_is_402_and_closes_a_websocket(self) -> None:
+        self.refusal(self.gateway, 402, api_key=SPENT)
+        with httpx.Client() as http:
+            sdk = DeepgramClient(**options(self.gateway, api_key=SPENT), httpx_client=http)
+            with sdk.speak.v2.connect(**SOCKET) as speaker:
+                speaker.send_speak(SpeakV2Speak(text=TEXT))
+                error = speaker.recv()
+                self.assertIsInstance(error, SpeakV2Error)
+                self.assertEqual(error.code, "MESSAGE-0000")
+                self.expect_close(speaker.recv)
+            # Version 1 has no message for errors.
+            with sdk.speak.v1.connect(**SOCKET) as speaker:
+                speaker.send_text(SpeakV1Text(text=TEXT))
+                self.expect_close(speaker.recv)
+
+    def expect_close(self, receive: Callable[[], object]) -> None:
+        with self.assertRaises(ConnectionClosed) as caught:
+            receive()
+        closed = caught.exception.rcvd
+        self.assertEqual((closed.code, closed.reason), (1008, "quota_exhausted"))
 
     def over_http(self, server: Child, **credential: str) -> bytes:
         with httpx.Client(timeout=STEP_SECONDS) as http:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import sys
 from collections.abc import Iterator
+from typing import ClassVar
 
 import httpx
 from aiohttp import web
@@ -45,8 +47,13 @@ async def stream_input(request: web.Request) -> web.WebSocketResponse:
     return socket
 
 
+# Its quota is less than the text.
+SPENT = secrets.token_hex(16)
+
+
 class ElevenLabs(HandshakeTest, RetryTest):
     dialect = "elevenlabs"
+    extra_keys: ClassVar = {"spent": {"secret": SPENT, "quota": "1 characters/month"}}
     voice = VOICE
     long_wait = FERN
 
@@ -121,6 +128,18 @@ class ElevenLabs(HandshakeTest, RetryTest):
         )
         self.expect_detail(body, "voice_not_found")
         self.expect_nothing_forwarded()
+
+    def test_an_exhausted_quota_is_an_api_error(self) -> None:
+        detail = self.refusal(self.gateway, SPENT, 401)
+        self.assertEqual(detail["status"], "quota_exceeded")
+        # The text is in messages, so that the socket opens and a message closes it.
+        with self.assertRaises(ApiError) as caught:
+            self.over_websocket(self.gateway, SPENT)
+        body = caught.exception.body
+        # The client notices the close when it sends, or when it has read the error.
+        word = body["error"] if isinstance(body, dict) else body
+        self.assertIn(word, ("quota_exceeded", "quota_exhausted"))
+        self.assertEqual(caught.exception.status_code, 1008)
 
     def test_too_many_requests_are_an_api_error_429(self) -> None:
         detail = self.refusal(self.busy, self.keys.limited, 429)

@@ -15,3 +15,4 @@ pub mod request_id;
 pub mod secret;
 #[doc(hidden)]
 pub mod toml_file;
+pub mod trace;

@@ -168,6 +168,19 @@ pub(crate) fn of(kind: DenialKind, about: Circumstances<'_>) -> Option<Vec<Strin
             "Send the text itself and the name of a voice, instead of a URL, a file or a voice sample; or \
              add the scope `tts:fetch` to {key} in the keys file."
         )]),
+        Kind::AddressNotAllowed => Some(vec![
+            format!(
+                "Send the request from a network in `allow_from` of {key}, or add the client's network to that \
+                 list in the keys file."
+            ),
+            "If the record has the address of a proxy as the client, add the proxy to \
+             VOXGATE_TRUSTED_PROXIES."
+                .to_owned(),
+        ]),
+        Kind::OriginNotAllowed => one(
+            "Add the origin of the page (its scheme, host and port) to VOXGATE_CORS_ORIGINS, if it may use \
+             this gateway.",
+        ),
         Kind::UnreadableBody => {
             one("Send one document in UTF-8, not compressed, with the Content-Type of the route's API.")
         }

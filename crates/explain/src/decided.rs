@@ -76,6 +76,7 @@ impl Step {
             | Kind::InvalidHeader
             | Kind::InvalidContentLength
             | Kind::UnsupportedTransferCoding
+            | Kind::OriginNotAllowed
             | Kind::UnclearOriginal => Self::Request,
             Kind::UnrecognizedDialect => Self::Dialect,
             Kind::InsufficientScope | Kind::NoRule | Kind::RealtimeOnly => Self::Policy,

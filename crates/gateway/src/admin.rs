@@ -18,18 +18,20 @@ use futures_util::TryFutureExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceBuilder;
 use tower::util::MapFutureLayer;
 
 use voxgate::audit::{AuditQueue, DeliveryGuarantee};
 use voxgate::token::TokenIssuer;
+use voxgate_tls::ServerTls;
 
-use super::connection::{ConnectionLimiter, ConnectionPermit};
+use super::connection::{ClientListener, ConnectionLimiter, ConnectionPermit, Socket};
 use super::metrics::Metrics;
 use super::write_limit::WriteLimit;
 
@@ -115,7 +117,7 @@ pub(crate) fn router(
 
 /// Serves `router` until it is dropped. When all places are taken, a connection that waits for its next
 /// request is closed for a new one, so that a probe can always connect.
-pub(crate) async fn serve(listener: TcpListener, router: Router) {
+pub(crate) async fn serve(listener: ClientListener, tls: Option<ServerTls>, router: Router) {
     let limiter = ConnectionLimiter::new(MAX_CONNECTIONS, usize::MAX);
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
@@ -123,12 +125,25 @@ pub(crate) async fn serve(listener: TcpListener, router: Router) {
             continue;
         };
         if let Some(permit) = limiter.acquire(Some(peer.ip())).await {
-            tokio::spawn(serve_connection(stream, permit, router.clone()));
+            tokio::spawn(serve_connection(
+                stream,
+                tls.clone(),
+                permit,
+                router.clone(),
+            ));
         }
     }
 }
 
-async fn serve_connection(stream: TcpStream, permit: ConnectionPermit, router: Router) {
+async fn serve_connection(
+    socket: Socket,
+    tls: Option<ServerTls>,
+    permit: ConnectionPermit,
+    router: Router,
+) {
+    let Some(socket) = begin(socket, tls.as_ref(), &permit).await else {
+        return;
+    };
     let in_use = permit.clone();
     let service = ServiceBuilder::new()
         .layer(MapFutureLayer::new(move |answer| {
@@ -142,7 +157,7 @@ async fn serve_connection(stream: TcpStream, permit: ConnectionPermit, router: R
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_WITHIN);
     let stream = AdminStream {
-        stream,
+        stream: socket,
         limit: WriteLimit::new(WRITE_WITHIN),
     };
     let service = TowerToHyperService::new(service);
@@ -151,6 +166,32 @@ async fn serve_connection(stream: TcpStream, permit: ConnectionPermit, router: R
         // Errors of a connection concern only its client.
         _ = timeout(CONNECTION_WITHIN, connection) => {}
         () = permit.closed() => {}
+    }
+}
+
+/// The handshake of TLS, if there is one. `None` if it fails, takes too long, or its place is needed.
+async fn begin(
+    socket: Socket,
+    tls: Option<&ServerTls>,
+    permit: &ConnectionPermit,
+) -> Option<Socket> {
+    let (tls, stream) = match (tls, socket) {
+        (Some(tls), Socket::Plain(stream)) => (tls, stream),
+        (_, socket) => return Some(socket),
+    };
+    let mut config = ServerConfig::clone(&tls.config());
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let handshake = TlsAcceptor::from(Arc::new(config)).accept(stream);
+    tokio::select! {
+        accepted = timeout(HEADER_WITHIN, handshake) => match accepted {
+            Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream))),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake of the admin listener failed");
+                None
+            }
+            Err(_) => None,
+        },
+        () = permit.closed() => None,
     }
 }
 
@@ -238,7 +279,7 @@ async fn render(State(metrics): State<RenderedMetrics>) -> Response {
 
 /// A socket whose client must read.
 struct AdminStream {
-    stream: TcpStream,
+    stream: Socket,
     limit: WriteLimit,
 }
 

@@ -21,11 +21,14 @@ impl fmt::Display for Description<'_> {
             listen,
             tls,
             admin_listen,
+            admin_tls,
             upstreams,
+            upstream_tls,
             timeouts,
             audit,
             minting,
             tokens,
+            spans,
             ..
         } = self.0;
         writeln!(
@@ -42,6 +45,17 @@ impl fmt::Display for Description<'_> {
                 certificate.file.display(),
                 humantime::format_rfc3339_seconds(certificate.not_after)
             )?;
+        }
+        if let Some(tls) = upstream_tls {
+            match tls.certificate() {
+                Some(own) => writeln!(
+                    f,
+                    "To https:// upstreams, it presents the certificate in {}, which is valid until {}.",
+                    own.file.display(),
+                    humantime::format_rfc3339_seconds(own.not_after)
+                )?,
+                None => f.write_str("To https:// upstreams, it presents no certificate.\n")?,
+            }
         }
         match auth.mode() {
             Mode::Validate => writeln!(
@@ -66,9 +80,14 @@ impl fmt::Display for Description<'_> {
             keys_out_of_force(f, auth)?;
         }
         policy(f, auth)?;
+        let over_tls = if admin_tls.is_some() {
+            ", over TLS"
+        } else {
+            ""
+        };
         writeln!(
             f,
-            "Health and metrics are on {admin_listen}. At shutdown, requests in flight get up to {}.",
+            "Health and metrics are on {admin_listen}{over_tls}. At shutdown, requests in flight get up to {}.",
             counted(
                 usize::try_from(timeouts.drain.as_secs()).unwrap_or(usize::MAX),
                 "second"
@@ -108,10 +127,13 @@ impl fmt::Display for Description<'_> {
                 }
             })?;
         }
+        if let Some(url) = spans.url() {
+            writeln!(f, "Spans of requests are exported to {url}.")?;
+        }
         f.write_str(
             "Not checked: whether the TTS server, Redis and receivers of audit records answer.\n",
         )?;
-        if auth.mode() == Mode::Preconfigured && !listen.ip().is_loopback() {
+        if auth.mode() == Mode::Preconfigured && !listen.is_local() {
             writeln!(
                 f,
                 "warning: {listen} is not a loopback address, and no caller needs a key; make \
@@ -122,7 +144,7 @@ impl fmt::Display for Description<'_> {
         if !public.is_empty() {
             writeln!(f, "These routes need no key: {}.", public.join(", "))?;
         }
-        for notice in auth.notices() {
+        for notice in auth.notices().iter().chain(&spans.notice()) {
             writeln!(f, "note: {notice}")?;
         }
         Ok(())

@@ -1,20 +1,21 @@
 //! The configuration of the program: read once, validated completely, with all problems reported.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use voxgate::env::{Environment, Settings};
-use voxgate::{ConfigError, PeerAddr, Problem, RequestValidation, SpeechOptions};
+use voxgate::{ConfigError, Problem, RequestValidation, SpeechOptions};
 use voxgate_browsers::BrowserLayer;
 use voxgate_limits_redis::RedisSettings;
-use voxgate_tls::ServerTls;
+use voxgate_request_tracing::TraceContextLayer;
+use voxgate_tls::{ClientTls, ServerTls};
 use voxgate_upstream::{HealthCheck, InvalidHealthCheck};
 
 use super::auditing::Audit;
 use super::connection::ClientAddresses;
 use super::control::ControlSettings;
 use super::credential_header::CredentialHeader;
+use super::listener::ListenAddress;
 use super::log_filter;
 use super::minting::MintSettings;
 use super::proxy::{ForwardedHeaders, ProxyFields};
@@ -23,10 +24,11 @@ use super::settings::{
     self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CLIENT_IDLE_TIMEOUT, CONNECT_TIMEOUT,
     CONNECTIONS_PER_CLIENT, CREDENTIAL_HEADER, DRAIN, FILTER_LISTS, FIRST_MESSAGE_CONNECTIONS,
     FORWARD_HEADERS, FORWARD_HEADERS_ALSO, FORWARDED, HEADER_NAMES, HEADER_READ_TIMEOUT, LISTEN,
-    LOG, LOG_FORMAT, METRICS_KEYS, REQUEST_TIMEOUT, SettingDigests, TUNNEL_IDLE_TIMEOUT, UPSTREAM,
-    UPSTREAM_CONNECTION_AGE, UPSTREAM_HEALTH, UPSTREAM_IDLE_TIMEOUT, UPSTREAM_RESOLVE,
-    UPSTREAM_TIMEOUT, VIA, default_of,
+    LISTEN_MODE, LOG, LOG_FORMAT, METRICS_KEYS, REQUEST_TIMEOUT, SettingDigests,
+    TUNNEL_IDLE_TIMEOUT, UPSTREAM, UPSTREAM_CONNECTION_AGE, UPSTREAM_HEALTH, UPSTREAM_IDLE_TIMEOUT,
+    UPSTREAM_RESOLVE, UPSTREAM_TIMEOUT, VIA, default_of,
 };
+use super::spans::SpanExport;
 use super::tokens::TokenSettings;
 use super::upstreams::Upstreams;
 use super::usage::UsageSettings;
@@ -37,17 +39,27 @@ pub(crate) struct Config {
     pub(crate) auth: Settings,
     /// The store in which replicas share their limits.
     pub(crate) redis: Option<RedisSettings>,
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: ListenAddress,
+    /// The permissions of the files of Unix sockets.
+    pub(crate) listen_mode: u32,
     /// TLS of the data listener; `None` if it speaks none.
     pub(crate) tls: Option<ServerTls>,
+    /// TLS of the admin listener; `None` if it speaks none.
+    pub(crate) admin_tls: Option<ServerTls>,
     /// How the address of a client is found.
     pub(crate) clients: ClientAddresses,
     /// The listener for proxies that only ask.
     pub(crate) authorizer: Option<AuthorizerSettings>,
     /// What pages of other origins may do.
     pub(crate) browsers: BrowserLayer,
-    pub(crate) admin_listen: SocketAddr,
+    /// Which traces of callers are continued.
+    pub(crate) traces: TraceContextLayer,
+    /// Where spans are exported to.
+    pub(crate) spans: SpanExport,
+    pub(crate) admin_listen: ListenAddress,
     pub(crate) upstreams: Upstreams,
+    /// TLS to the upstreams; `None` if none has an `https://` URL.
+    pub(crate) upstream_tls: Option<ClientTls>,
     /// How requests are sent to the upstreams.
     pub(crate) forwarding: voxgate_upstream::Settings,
     pub(crate) timeouts: Timeouts,
@@ -139,11 +151,14 @@ impl Config {
         };
         let listen = read.address(LISTEN);
         let admin_listen = read.address(ADMIN_LISTEN);
-        if listen.is_some_and(|listen| listen.port() != 0) && listen == admin_listen {
+        let is_chosen = |address: &ListenAddress| address.ip().is_some_and(|ip| ip.port() == 0);
+        if listen.as_ref().is_some_and(|own| !is_chosen(own)) && listen == admin_listen {
             let message = format!("is also the address of {LISTEN}; give it its own port");
             read.problem(ADMIN_LISTEN, message);
         }
+        let listen_mode = read.listen_mode();
         let tls = settings::tls::read(&environment, &mut read.problems);
+        let admin_tls = settings::tls::read_admin(&environment, &mut read.problems);
         let clients = settings::clients::read(&environment, &mut read.problems);
         let authorizer = settings::authorizer::read(
             &environment,
@@ -151,7 +166,8 @@ impl Config {
             clients.has_proxies(),
             &mut read.problems,
         );
-        for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
+        for (variable, address) in [(LISTEN, &listen), (ADMIN_LISTEN, &admin_listen)] {
+            let address = address.as_ref().and_then(ListenAddress::ip);
             let own = authorizer
                 .map(|own| own.listen)
                 .filter(|own| own.port() != 0);
@@ -161,9 +177,25 @@ impl Config {
             }
         }
         let browsers = settings::browsers::read(&environment, &mut read.problems);
+        let traces = settings::tracing::read(&environment, &mut read.problems);
+        let spans = SpanExport::read(&environment, &mut read.problems);
         let upstreams = read.upstreams();
-        for (variable, address) in [(LISTEN, listen), (ADMIN_LISTEN, admin_listen)] {
-            let is_own = |upstreams: &Upstreams| address.is_some_and(|own| upstreams.contain(own));
+        // If the URLs cannot be read, it is not known whether TLS is needed.
+        let upstream_tls = upstreams.as_ref().and_then(|upstreams| {
+            let problems = &mut read.problems;
+            settings::upstream_tls::read(&environment, upstreams.need_tls(), problems)
+        });
+        for (variable, address, has_tls) in [
+            (LISTEN, &listen, tls.is_some()),
+            (ADMIN_LISTEN, &admin_listen, admin_tls.is_some()),
+        ] {
+            if has_tls && matches!(address, Some(ListenAddress::Unix(_))) {
+                let message = "is a Unix socket, which speaks no TLS; remove the settings of the \
+                               certificate, or name an IP address";
+                read.problem(variable, message);
+            }
+            let is_own =
+                |upstreams: &Upstreams| address.as_ref().is_some_and(|own| upstreams.contain(own));
             if upstreams.as_ref().is_some_and(is_own) {
                 let message = format!(
                     "is the address of {variable}, so the gateway would forward requests to \
@@ -226,12 +258,17 @@ impl Config {
                 auth,
                 redis,
                 listen,
+                listen_mode,
                 tls,
+                admin_tls,
                 clients,
                 authorizer,
                 browsers,
+                traces,
+                spans,
                 admin_listen,
                 upstreams,
+                upstream_tls,
                 forwarding,
                 timeouts,
                 request_validation,
@@ -276,16 +313,25 @@ impl<'a> ConfigReader<'a> {
         given.unwrap_or_else(|| default_of(variable)).trim()
     }
 
-    fn address(&mut self, variable: &str) -> Option<SocketAddr> {
-        let address = self.value(variable).parse().map(PeerAddr).ok();
-        let address = address.map(PeerAddr::canonical);
+    fn address(&mut self, variable: &str) -> Option<ListenAddress> {
+        let address = ListenAddress::parse(self.value(variable));
         if address.is_none() {
             self.problem(
                 variable,
-                "must be an IP address and a port, such as 0.0.0.0:8080 or [::]:8080",
+                "must be an IP address and a port, such as 0.0.0.0:8080 or [::]:8080, or the \
+                 absolute path of a Unix socket, such as unix:/run/voxgate.sock",
             );
         }
         address
+    }
+
+    fn listen_mode(&mut self) -> u32 {
+        let mode = u32::from_str_radix(self.value(LISTEN_MODE), 8).ok();
+        let mode = mode.filter(|mode| *mode <= 0o777);
+        if mode.is_none() {
+            self.problem(LISTEN_MODE, "must be permissions in octal, such as 0660");
+        }
+        mode.unwrap_or_default()
     }
 
     fn upstreams(&mut self) -> Option<Upstreams> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -18,20 +18,22 @@ use voxgate::env::Mode;
 use voxgate::keys::TokenKeys;
 use voxgate::policy::SharedPolicy;
 use voxgate::token::TokenIssuer;
-use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, Problem, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, Limiter, Problem, SharedKeyRing};
 use voxgate_authorizer::Options;
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_lists::FilterListsLayer;
+use voxgate_request_tracing::{RequestLog, SpanSink, UpstreamSpans};
+use voxgate_tls::ServerTls;
 use voxgate_usage::UsageBook;
 
 use super::admin::{self, Readiness};
 use super::authorizing::{self, AuthorizerConfig};
 use super::config::Config;
-use super::connection::ConnectionLimiter;
+use super::connection::{ClientListener, ConnectionLimiter};
 use super::control::ControlSettings;
 use super::key_changes;
-use super::listener;
+use super::listener::{self, BoundListener, ListenAddress, SocketFile};
 use super::log_filter::LogFilter;
 use super::metrics::Metrics;
 use super::open_files;
@@ -50,10 +52,14 @@ const REDIS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A gateway whose sockets are bound, before it accepts the first connection.
 pub(crate) struct Gateway {
-    listeners: Vec<TcpListener>,
-    admin: TcpListener,
+    listeners: Vec<BoundListener>,
+    admin: BoundListener,
+    /// The files of Unix sockets.
+    socket_files: SocketFiles,
+    /// TLS of the admin listener; `None` if it speaks none.
+    admin_tls: Option<ServerTls>,
     /// For proxies that only ask: none, or one for each worker.
-    authorizers: Vec<TcpListener>,
+    authorizers: Vec<BoundListener>,
     addresses: Addresses,
     worker_config: WorkerConfig,
     start: Start,
@@ -72,11 +78,18 @@ pub(crate) struct Gateway {
 }
 
 /// The addresses that a gateway listens on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Addresses {
-    pub(crate) data: SocketAddr,
-    pub(crate) admin: SocketAddr,
+    pub(crate) data: ListenAddress,
+    pub(crate) admin: ListenAddress,
     pub(crate) authorizer: Option<SocketAddr>,
+}
+
+/// The files of the listeners that are Unix sockets. Each is removed while its socket is still open, so
+/// that the file of another process is never taken for it.
+struct SocketFiles {
+    data: Option<SocketFile>,
+    admin: Option<SocketFile>,
 }
 
 /// The gateway could not be started.
@@ -131,7 +144,7 @@ fn cannot_use(
 }
 
 impl Gateway {
-    /// Binds the sockets. Records go to `sink` and to `metrics`.
+    /// Binds the sockets. Records go to `sink` and to `metrics`, and spans to `spans`.
     ///
     /// # Errors
     ///
@@ -141,32 +154,30 @@ impl Gateway {
         sink: impl AuditSink + 'static,
         metrics: Metrics,
         log: LogFilter,
+        spans: Option<Arc<dyn SpanSink>>,
     ) -> Result<Self, StartError> {
         let workers = thread::available_parallelism().map_or(1, usize::from);
-        let bind = |setting, address, count| {
-            let listeners = listener::bind(address, count);
-            listeners.map_err(cannot_use(setting, format!("cannot listen on {address}")))
+        let bind = |setting, address: &ListenAddress, count| {
+            let bound = listener::bind(address, config.listen_mode, count);
+            bound.map_err(cannot_use(setting, format!("cannot listen on {address}")))
         };
-        let mut admin = bind(ADMIN_LISTEN, config.admin_listen, 1)?;
-        let listeners = bind(LISTEN, config.listen, workers)?;
-        let authorizers = match &config.authorizer {
-            Some(own) => bind(AUTHORIZE_LISTEN, own.listen, workers)?,
-            None => Vec::new(),
-        };
-        let address = |listener: Option<&TcpListener>| {
-            let address = listener.map(TcpListener::local_addr);
-            address
-                .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
-                .map(|address| PeerAddr(address).canonical())
-                .map_err(cannot("cannot read the address of a listener"))
-        };
+        let mut admin = bind(ADMIN_LISTEN, &config.admin_listen, 1)?;
+        let data = bind(LISTEN, &config.listen, workers)?;
+        let authorizer = config.authorizer.map(|own| {
+            let address = ListenAddress::Ip(own.listen);
+            bind(AUTHORIZE_LISTEN, &address, workers)
+        });
+        let authorizer = authorizer.transpose()?;
+        let authorizer_address = authorizer.as_ref().and_then(|own| own.address.ip());
+        let authorizers = authorizer.map(|own| own.listeners).unwrap_or_default();
         let addresses = Addresses {
-            data: address(listeners.first())?,
-            admin: address(admin.first())?,
-            authorizer: match authorizers.first() {
-                Some(listener) => Some(address(Some(listener))?),
-                None => None,
-            },
+            data: data.address,
+            admin: admin.address,
+            authorizer: authorizer_address,
+        };
+        let socket_files = SocketFiles {
+            data: data.file,
+            admin: admin.file,
         };
 
         let operations = Operations::new(&config.digest, config.effective, log);
@@ -179,18 +190,24 @@ impl Gateway {
             key_ring: config.auth.key_ring_digest(),
             config: config.digest.clone(),
             public: config.auth.public_routes().join(", "),
-            listen: addresses.data,
-            exposed: mode == Mode::Preconfigured && !addresses.data.ip().is_loopback(),
+            listen: addresses.data.to_string(),
+            exposed: mode == Mode::Preconfigured && !addresses.data.is_local(),
             changed_settings: config
                 .audit
                 .log
                 .as_ref()
                 .and_then(|files| config.digests.changed_since_last_start(&files.directory)),
         };
+        let scheme = if config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let sink = Arc::new(Recorder::new(
             sink,
             metrics.clone(),
             config.audit.addresses.clone(),
+            RequestLog::new(spans.clone(), scheme),
         ));
         let deployment_key = config.auth.deployment_key().cloned();
         let dialect = config.auth.dialect();
@@ -268,6 +285,17 @@ impl Gateway {
                 .map_err(cannot("cannot follow the TLS certificates"))?;
             metrics.observe_certificates(tls.clone());
         }
+        if let Some(tls) = &config.admin_tls {
+            tls.follow().map_err(cannot(
+                "cannot follow the TLS certificate of the admin listener",
+            ))?;
+            metrics.observe_admin_certificate(tls.clone());
+        }
+        if let Some(tls) = &config.upstream_tls {
+            tls.follow()
+                .map_err(cannot("cannot follow the TLS files of the upstream"))?;
+            metrics.observe_client_certificate(tls.clone());
+        }
         let rejections = Arc::new(Rejections::new(
             Arc::clone(&sink) as Arc<dyn AuditSink>,
             metrics.rejections().clone(),
@@ -280,9 +308,10 @@ impl Gateway {
         let connections = ConnectionLimiter::new(most, per_client);
         metrics.observe_connections(connections.clone());
         let permits = Arc::new(Semaphore::new(most));
+        let tls = config.upstream_tls.as_ref();
         let routes = config
             .upstreams
-            .routes(config.forwarding, workers, &permits);
+            .routes(config.forwarding, tls, workers, &permits);
         metrics.observe_upstreams(routes.clone());
         // In preconfigured mode, the gateway reads no caller's credential.
         let first_messages = (keys.is_some() && config.first_message_connections > 0).then(|| {
@@ -323,6 +352,9 @@ impl Gateway {
             tls: config.tls,
             clients: config.clients,
             browsers: config.browsers,
+            traces: config.traces.with_spans(spans.clone()),
+            spans: UpstreamSpans::new(spans),
+            scheme,
             deployment_key,
             forwarded_headers: config.forwarded_headers,
             proxy_fields: config.proxy_fields,
@@ -335,8 +367,10 @@ impl Gateway {
             layer,
         };
         Ok(Self {
-            listeners,
-            admin: admin.remove(0),
+            listeners: data.listeners,
+            admin: admin.listeners.remove(0),
+            socket_files,
+            admin_tls: config.admin_tls,
             authorizers,
             addresses,
             worker_config,
@@ -356,7 +390,7 @@ impl Gateway {
 
     /// The addresses, with the ports that the system chose.
     pub(crate) fn addresses(&self) -> Addresses {
-        self.addresses
+        self.addresses.clone()
     }
 
     /// Serves until SIGTERM or SIGINT, then drains and returns. A second signal ends the drain.
@@ -402,9 +436,12 @@ impl Gateway {
             rejections: Arc::clone(&self.rejections),
             published: self.published,
             routes: self.worker_config.routes.clone(),
+            data_file: self.socket_files.data,
         };
         let runtime = worker::runtime().map_err(cannot("cannot start the runtime"))?;
-        let end = runtime.block_on(supervisor.run(self.admin, self.metrics, self.operations))?;
+        let admin = (self.admin, self.admin_tls);
+        let admin_file = self.socket_files.admin;
+        let end = runtime.block_on(supervisor.run(admin, self.metrics, self.operations))?;
         if !end.drained {
             tracing::warn!("closing the connections that are still in flight");
             self.sink.cut();
@@ -413,6 +450,7 @@ impl Gateway {
             worker.end();
         }
         drop(self.control);
+        drop(admin_file);
         self.book.finish();
         self.limiter.shutdown();
         self.rejections.finish();
@@ -474,6 +512,8 @@ struct Supervisor<'a> {
     rejections: Arc<Rejections>,
     published: Option<TokenIssuer>,
     routes: Routes,
+    /// The file of the data listener, if it is a Unix socket.
+    data_file: Option<SocketFile>,
 }
 
 impl Supervisor<'_> {
@@ -492,17 +532,17 @@ impl Supervisor<'_> {
     /// Serves the admin listener until the gateway has drained.
     async fn run(
         self,
-        admin: TcpListener,
+        (admin, tls): (BoundListener, Option<ServerTls>),
         metrics: Metrics,
         operations: Operations,
     ) -> Result<ServeEnd, StartError> {
         let mut signals = Signals::new().map_err(cannot("cannot listen for signals"))?;
-        let listener = tokio::net::TcpListener::from_std(admin)
-            .map_err(cannot("cannot serve the admin listener"))?;
+        let listener =
+            ClientListener::from_std(admin).map_err(cannot("cannot serve the admin listener"))?;
         let readiness = Readiness::new(metrics.audit().cloned());
         let router = admin::router(readiness.clone(), metrics, self.published.clone());
         let router = router.merge(operations.router());
-        tokio::spawn(admin::serve(listener, router));
+        tokio::spawn(admin::serve(listener, tls, router));
         let rejections = Arc::clone(&self.rejections);
         tokio::spawn(async move { rejections.follow().await });
         let sink = Arc::clone(&self.sink);
@@ -515,7 +555,7 @@ impl Supervisor<'_> {
             data,
             admin,
             authorizer,
-        } = self.addresses;
+        } = &self.addresses;
         let authorizer = authorizer.map(display);
         tracing::info!(address = %data, %admin, authorizer, "listening");
 
@@ -529,6 +569,7 @@ impl Supervisor<'_> {
         };
         tracing::info!(why, seconds = self.drain.as_secs(), "draining");
         readiness.set(false);
+        drop(self.data_file);
         self.stop.cancel();
         let all_finished = join_all(self.workers.iter().map(RunningWorker::finished));
         let drained = tokio::select! {

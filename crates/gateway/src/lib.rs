@@ -36,6 +36,7 @@ mod rejections;
 mod service;
 mod settings;
 mod signals;
+mod spans;
 mod tls;
 mod tokens;
 mod trial_start;
@@ -47,6 +48,7 @@ mod write_limit;
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::thread;
 
 use clap::ArgMatches;
 use voxgate::env::{Environment, Settings};
@@ -141,7 +143,7 @@ fn serve(flags: Flags) -> ExitCode {
         Ok(auditing) => auditing,
         Err(error) => return not_started(error.problem(), &error),
     };
-    for notice in config.auth.notices() {
+    for notice in config.auth.notices().iter().chain(&config.spans.notice()) {
         tracing::warn!("{notice}");
     }
     open_files::raise_limit();
@@ -150,9 +152,18 @@ fn serve(flags: Flags) -> ExitCode {
     if let Some(counters) = auditing.log.clone() {
         metrics.observe_audit_log(counters);
     }
-    let served =
-        Gateway::bind(config, auditing.queue.clone(), metrics, level).and_then(Gateway::run);
-    auditing.finish();
+    let spans = match config.spans.start() {
+        Ok(spans) => spans,
+        Err(error) => return failed(&error),
+    };
+    metrics.observe_spans(spans.clone());
+    let served = Gateway::bind(config, auditing.queue.clone(), metrics, level, spans.sink())
+        .and_then(Gateway::run);
+    // Both take a few seconds at most, and the time until the process is killed is for both.
+    thread::scope(|scope| {
+        scope.spawn(|| spans.finish());
+        auditing.finish();
+    });
     log.finish();
     match served {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_subscriber::{EnvFilter, Registry, reload};
+use voxgate_request_tracing::ACCESS_TARGET;
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
@@ -41,6 +42,16 @@ fn is_near(word: &str, level: &str) -> bool {
     strsim::osa_distance(word, level) == 1
 }
 
+/// Makes the filter. The access log, which is as long as the traffic, is off unless the filter names it.
+pub(crate) fn parse(filter: &str) -> EnvFilter {
+    let parsed = EnvFilter::new(filter);
+    let off = format!("{ACCESS_TARGET}=off").parse();
+    match off {
+        Ok(off) if !filter.contains(ACCESS_TARGET) => parsed.add_directive(off),
+        _ => parsed,
+    }
+}
+
 /// The filter in force, which can be replaced.
 #[derive(Clone)]
 pub(crate) struct LogFilter {
@@ -69,7 +80,7 @@ impl LogFilter {
     /// As [`check`], or if logging has ended.
     pub(crate) fn replace(&self, filter: &str) -> Result<(), String> {
         check(filter)?;
-        let replaced = self.handle.reload(EnvFilter::new(filter));
+        let replaced = self.handle.reload(parse(filter));
         replaced.map_err(|error| format!("cannot be replaced: {error}"))?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         filter.clone_into(&mut current);

@@ -11,10 +11,10 @@ use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, reload};
+use tracing_subscriber::{Layer, reload};
 
 use super::config::Logging;
-use super::log_filter::LogFilter;
+use super::log_filter::{self, LogFilter};
 use super::log_queue::{self, LogGuard};
 
 /// Maximum number of bytes that wait to be written.
@@ -54,7 +54,7 @@ pub(crate) fn start(logging: &Logging) -> Result<(LogGuard, LogFilter), LoggingE
     } else {
         log.boxed()
     };
-    let (filter, handle) = reload::Layer::new(EnvFilter::new(&logging.filter));
+    let (filter, handle) = reload::Layer::new(log_filter::parse(&logging.filter));
     tracing_subscriber::registry()
         .with(log.with_filter(filter.and(filter_fn(has_no_client_text))))
         .try_init()

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use voxgate::audit::{Ended, Receipt};
 use voxgate::{AuditRecord, AuditSink};
+use voxgate_request_tracing::RequestLog;
 
 use super::auditing::RecordedAddresses;
 use super::metrics::Metrics;
@@ -15,6 +16,8 @@ pub(crate) struct Recorder {
     metrics: Metrics,
     refusals: RefusalSummary,
     addresses: RecordedAddresses,
+    /// Makes spans and the access log.
+    requests: RequestLog,
     /// Set when shutdown drops the requests that are still in flight.
     cut: AtomicBool,
 }
@@ -24,12 +27,14 @@ impl Recorder {
         main: impl AuditSink + 'static,
         metrics: Metrics,
         addresses: RecordedAddresses,
+        requests: RequestLog,
     ) -> Self {
         Self {
             main: Box::new(main),
             metrics,
             refusals: RefusalSummary::default(),
             addresses,
+            requests,
             cut: AtomicBool::new(false),
         }
     }
@@ -47,6 +52,7 @@ impl Recorder {
     fn pass(&self, record: &AuditRecord<'_>) {
         self.main.record(record);
         self.metrics.record(record);
+        self.requests.note(record);
     }
 }
 
@@ -79,11 +85,14 @@ impl AuditSink for Recorder {
         };
         self.refusals.note(decision);
         if matches!(self.addresses, RecordedAddresses::Full) {
+            self.requests.note(record);
             return self.main.commit(record);
         }
         let mut decision = decision.clone();
         decision.peer = decision.peer.map(|peer| self.addresses.of(peer));
         decision.client = decision.client.map(|client| self.addresses.of_ip(client));
-        self.main.commit(&AuditRecord::Decision(decision))
+        let record = AuditRecord::Decision(decision);
+        self.requests.note(&record);
+        self.main.commit(&record)
     }
 }

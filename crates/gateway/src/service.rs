@@ -13,6 +13,7 @@ use tower_http::add_extension::AddExtensionLayer;
 use voxgate::{ClientCertificate, Dialect, SpeechAuthLayer};
 use voxgate_browsers::BrowserLayer;
 use voxgate_client_address::ClientAddressLayer;
+use voxgate_request_tracing::TraceContextLayer;
 use voxgate_usage::UsageLayer;
 
 use super::connection::{Activity, ClientEnd};
@@ -29,6 +30,8 @@ pub(crate) struct Connection {
     pub(crate) certificate: Option<ClientCertificate>,
     /// What pages of other origins may do.
     pub(crate) browsers: BrowserLayer,
+    /// Which traces of callers are continued.
+    pub(crate) traces: TraceContextLayer,
     pub(crate) activity: Activity,
     pub(crate) end: ClientEnd,
 }
@@ -69,6 +72,7 @@ where
         clients,
         certificate,
         browsers,
+        traces,
         activity,
         end,
     } = connection;
@@ -86,6 +90,8 @@ where
         })
         // The client's address, for the audit record, for limits and for `X-Forwarded-For`.
         .layer(clients)
+        // The request's place in a trace, for the audit record, the log and the upstream.
+        .layer(traces)
         // Preflights, the fields by which pages may read answers, and the origins of WebSockets.
         .layer(browsers)
         // The connections to HTTP/2 upstreams that this client connection shares with no other.
@@ -133,7 +139,7 @@ mod tests {
     use voxgate::audit::Ended;
     use voxgate::{AuditRecord, AuditSink, AuthLayer, DenialKind, SpeechOptions};
 
-    use crate::connection::{ClientAddresses, ConnectionLimiter, Server, accept};
+    use crate::connection::{ClientAddresses, ClientListener, ConnectionLimiter, Server, accept};
     use crate::minting::keys_alone;
     use crate::rejections::Rejections;
 
@@ -190,6 +196,7 @@ mod tests {
             tls: None,
             clients: ClientAddresses::default(),
             browsers: BrowserLayer::default(),
+            traces: TraceContextLayer::default(),
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             rejections: Arc::new(Rejections::new(Arc::new(ends.clone()), Default::default())),
@@ -200,7 +207,13 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let limiter = ConnectionLimiter::new(8, 8);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tokio::spawn(accept(listener, server, limiter, stop, tasks));
+        tokio::spawn(accept(
+            ClientListener::Tcp(listener),
+            server,
+            limiter,
+            stop,
+            tasks,
+        ));
         address
     }
 

@@ -10,6 +10,8 @@ mod last_start;
 mod serving;
 pub(crate) mod tls;
 mod tokens;
+pub(crate) mod tracing;
+pub(crate) mod upstream_tls;
 mod usage;
 mod vars;
 
@@ -31,6 +33,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
     iter::empty()
         .chain(SERVING)
         .chain(tls::TLS)
+        .chain(upstream_tls::UPSTREAM_TLS)
         .chain(clients::CLIENTS)
         .chain(authorizer::AUTHORIZER)
         .chain(browsers::BROWSERS)
@@ -39,6 +42,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
         .chain(USAGE)
         .chain(AUDITING)
         .chain(LOGGING)
+        .chain(tracing::TRACES)
 }
 
 /// The settings that decide what each route requires.

@@ -19,8 +19,11 @@ use super::settings::{ADMIN_LISTEN, AUDIT_DIR, CONTROL_DIR, LISTEN};
 /// What the system does not permit.
 pub(crate) fn check(config: &Config) -> Result<Vec<Problem>, ConfigError> {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
-    for (setting, address) in [(ADMIN_LISTEN, config.admin_listen), (LISTEN, config.listen)] {
-        match listener::bind(address, 1) {
+    for (setting, address) in [
+        (ADMIN_LISTEN, &config.admin_listen),
+        (LISTEN, &config.listen),
+    ] {
+        match listener::bind(address, config.listen_mode, 1) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 let message = format!(
@@ -30,8 +33,8 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Problem>, ConfigError> {
             }
             Err(error) => {
                 let message = format!(
-                    "cannot listen on {address} ({error}); give an address of this machine, and a port \
-                     that this user may use"
+                    "cannot listen on {address} ({error}); give an address of this machine and a port \
+                     that this user may use, or a path in a directory that this user may write to"
                 );
                 problems.push(Problem::new(setting, message));
             }

@@ -1,23 +1,62 @@
 //! The upstreams, and the route of a request to one of them.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
+use rustls::pki_types::ServerName;
 use tokio::sync::Semaphore;
 use voxgate::Problem;
+use voxgate_tls::ClientTls;
 use voxgate_upstream::{Protocol, Server, Settings, Upstream};
 
+use super::listener::ListenAddress;
 use super::proxy::ForwardedBody;
 use super::settings::UPSTREAM;
 
 /// The URL of one TTS server behind the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UpstreamUrl {
-    authority: Authority,
-    /// `h2c://` means HTTP/2 with prior knowledge.
-    protocol: Protocol,
+pub(crate) enum UpstreamUrl {
+    /// `http://`, or `h2c://` for HTTP/2 with prior knowledge.
+    Plain(Authority, Protocol),
+    /// `https://`
+    Tls(Authority),
+    /// `unix:/path`, or `h2c+unix:/path`.
+    Socket(PathBuf, Protocol),
+}
+
+impl UpstreamUrl {
+    /// The server to send requests to. `tls` is there if one of the URLs is `https://`.
+    fn server(&self, tls: Option<&ClientTls>) -> Option<Server> {
+        match self {
+            Self::Plain(authority, protocol) => Server::new(authority.clone(), *protocol),
+            Self::Tls(authority) => Server::over_tls(authority.clone(), tls?.clone()),
+            Self::Socket(path, protocol) => Server::at_socket(path, *protocol),
+        }
+    }
+
+    /// The address, if the URL names one and not a host name.
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Plain(authority, _) | Self::Tls(authority) => authority.as_str().parse().ok(),
+            Self::Socket(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(authority, Protocol::Http2) => write!(f, "h2c://{authority}"),
+            Self::Plain(authority, _) => write!(f, "http://{authority}"),
+            Self::Tls(authority) => write!(f, "https://{authority}"),
+            Self::Socket(path, Protocol::Http2) => write!(f, "h2c+unix:{}", path.display()),
+            Self::Socket(path, _) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Something for each path prefix. The longest prefix is first.
@@ -85,13 +124,13 @@ impl Upstreams {
     pub(crate) fn routes(
         &self,
         settings: Settings,
+        tls: Option<&ClientTls>,
         workers: usize,
         permits: &Arc<Semaphore>,
     ) -> Routes {
         let settings = Arc::new(settings);
         let upstream = |urls: &Vec<UpstreamUrl>| {
-            let server = |url: &UpstreamUrl| Server::new(url.authority.clone(), url.protocol);
-            let servers = urls.iter().filter_map(server).collect();
+            let servers = urls.iter().filter_map(|url| url.server(tls)).collect();
             Arc::new(Upstream::new(
                 servers,
                 Arc::clone(&settings),
@@ -108,26 +147,32 @@ impl Upstreams {
     }
 
     /// Whether one of the upstreams is `listener`, so that requests would loop.
-    pub(crate) fn contain(&self, listener: SocketAddr) -> bool {
-        let urls = self.iter().flatten();
-        let mut addresses = urls.filter_map(|url| url.authority.as_str().parse().ok());
-        addresses.any(|upstream: SocketAddr| {
+    pub(crate) fn contain(&self, listener: &ListenAddress) -> bool {
+        let listener = match listener {
+            ListenAddress::Ip(address) => *address,
+            ListenAddress::Unix(own) => {
+                let is_own =
+                    |url: &UpstreamUrl| matches!(url, UpstreamUrl::Socket(path, _) if path == own);
+                return self.iter().flatten().any(is_own);
+            }
+        };
+        let mut addresses = self.iter().flatten().filter_map(UpstreamUrl::address);
+        addresses.any(|upstream| {
             let everywhere = listener.ip().is_unspecified() && upstream.ip().is_loopback();
             upstream.port() == listener.port() && (upstream.ip() == listener.ip() || everywhere)
         })
     }
 
+    /// Whether one of the upstreams has an `https://` URL.
+    pub(crate) fn need_tls(&self) -> bool {
+        let mut urls = self.iter().flatten();
+        urls.any(|url| matches!(url, UpstreamUrl::Tls(_)))
+    }
+
     /// Describes the upstreams for people.
     pub(crate) fn describe(&self) -> String {
-        let url = |url: &UpstreamUrl| {
-            let scheme = match url.protocol {
-                Protocol::Http1 => "http",
-                Protocol::Http2 => "h2c",
-            };
-            format!("{scheme}://{}", url.authority)
-        };
         let one = |(prefix, urls): &(String, Vec<UpstreamUrl>)| {
-            let urls: Vec<String> = urls.iter().map(url).collect();
+            let urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
             let urls = urls.join(" ");
             match prefix.as_str() {
                 "/" => urls,
@@ -171,6 +216,11 @@ fn parse_url(url: &str) -> Result<UpstreamUrl, String> {
     // `Uri` would silently drop a fragment. The value is not shown, because a URL can contain a
     // password.
     let wrong = NOT_A_URL;
+    for (scheme, protocol) in [("unix:", Protocol::Http1), ("h2c+unix:", Protocol::Http2)] {
+        if let Some(path) = url.strip_prefix(scheme) {
+            return parse_socket(path, protocol);
+        }
+    }
     let uri = Some(url)
         .filter(|url| !url.contains('#'))
         .and_then(|url| url.parse::<Uri>().ok());
@@ -179,13 +229,7 @@ fn parse_url(url: &str) -> Result<UpstreamUrl, String> {
     let protocol = match uri.scheme().map(Scheme::as_str) {
         Some("http") => Protocol::Http1,
         Some("h2c") => Protocol::Http2,
-        Some("https") => {
-            return Err(
-                "is an https URL, and TLS to the TTS server is not supported yet; \
-                        put the gateway beside it and use http://"
-                    .to_owned(),
-            );
-        }
+        Some("https") => Protocol::Negotiated,
         _ => return Err(wrong.to_owned()),
     };
     if authority.as_str().contains('@') {
@@ -204,10 +248,28 @@ fn parse_url(url: &str) -> Result<UpstreamUrl, String> {
                     give only scheme, host and port"
             .to_owned());
     }
-    Ok(UpstreamUrl {
-        authority,
-        protocol,
-    })
+    let is_name = |host: &str| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        ServerName::try_from(host).is_ok()
+    };
+    match protocol {
+        Protocol::Negotiated if !is_name(authority.host()) => Err(
+            "has a host that no certificate can name; use a DNS name or an IP address".to_owned(),
+        ),
+        Protocol::Negotiated => Ok(UpstreamUrl::Tls(authority)),
+        protocol => Ok(UpstreamUrl::Plain(authority, protocol)),
+    }
+}
+
+/// The path of a Unix socket, also as `unix:///path`. A relative one would depend on where the gateway is started.
+fn parse_socket(path: &str, protocol: Protocol) -> Result<UpstreamUrl, String> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    match path.starts_with('/') && !path.ends_with('/') {
+        true => Ok(UpstreamUrl::Socket(PathBuf::from(path), protocol)),
+        false => Err("must name a Unix socket by its absolute path, such as \
+                      unix:/run/tts/tts.sock"
+            .to_owned()),
+    }
 }
 
 /// Whether request validation accepts this path, in exactly this spelling.
@@ -227,7 +289,8 @@ mod tests {
 
     fn host(upstreams: &Upstreams, path: &str) -> Option<String> {
         let urls = upstreams.route(path)?;
-        Some(urls.first()?.authority.to_string())
+        let url = urls.first()?.to_string();
+        Some(url.split_once("://")?.1.to_owned())
     }
 
     #[test]
@@ -237,7 +300,16 @@ mod tests {
         assert_eq!(one.describe(), "http://127.0.0.1:8000");
         let grpc = Upstreams::parse("h2c://tts:9000").expect("a URL");
         let urls = grpc.route("/").expect("an upstream");
-        assert_eq!(urls[0].protocol, Protocol::Http2);
+        assert!(matches!(urls[0], UpstreamUrl::Plain(_, Protocol::Http2)));
+        let tls = Upstreams::parse("https://tts.example").expect("a URL");
+        assert_eq!(tls.describe(), "https://tts.example");
+        assert!(tls.need_tls() && !grpc.need_tls());
+        let text = "/a=unix:///run/a.sock h2c+unix:/run/b.sock,/=https://[::1]:8443";
+        let sockets = Upstreams::parse(text).expect("sockets");
+        assert_eq!(
+            sockets.describe(),
+            "unix:/run/a.sock h2c+unix:/run/b.sock for /a, https://[::1]:8443"
+        );
         let two = Upstreams::parse("http://a:1  http://b:2").expect("two URLs");
         assert_eq!(two.route("/").expect("an upstream").len(), 2);
         assert_eq!(two.describe(), "http://a:1 http://b:2");
@@ -274,15 +346,19 @@ mod tests {
             ("0.0.0.0:8080", true),
             ("127.0.0.1:8081", false),
             ("10.0.0.1:8080", false),
+            ("unix:/run/a.sock", false),
         ] {
-            let listener = listener.parse().expect("an address");
-            assert_eq!(upstreams.contain(listener), expected, "{listener}");
+            let listener = ListenAddress::parse(listener).expect("an address");
+            assert_eq!(upstreams.contain(&listener), expected, "{listener}");
         }
+        let upstreams = Upstreams::parse("unix:/run/a.sock").expect("a URL");
+        let own = ListenAddress::parse("unix:///run/a.sock").expect("an address");
+        assert!(upstreams.contain(&own));
     }
 
     #[test]
     fn all_wrong_entries_are_named_without_their_value() {
-        let text = "http://a:1,/x=https://b,/y=http://u:hunter2@c,/z=http://d/path,/z2=ftp://e,/w=http://f:99999,/v=http://a,/v=http://b";
+        let text = "http://a:1,/x=https://b_*!,/y=http://u:hunter2@c,/z=http://d/path,/z2=ftp://e,/w=http://f:99999,/v=http://a,/v=http://b";
         let problems = Upstreams::parse(text).expect_err("wrong entries");
         let shown: Vec<_> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(shown.len(), 7, "{shown:#?}");
@@ -301,6 +377,12 @@ mod tests {
             "/a//b=http://a",
             "http://a http://a",
             "/=",
+            "https://a/path",
+            "https://u:p@a",
+            "unix:",
+            "unix:run/tts.sock",
+            "unix:/run/",
+            "unix://run/tts.sock",
         ] {
             assert_eq!(
                 Upstreams::parse(wrong).expect_err("not a URL").len(),

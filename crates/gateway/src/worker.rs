@@ -1,7 +1,6 @@
 //! A worker: the thread of one core, with its own listener, runtime and upstream connections.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -13,6 +12,7 @@ use voxgate::{Dialect, Secret, SpeechAuthLayer};
 use voxgate_browsers::BrowserLayer;
 use voxgate_lists::FilterListsLayer;
 use voxgate_mint::MintLayer;
+use voxgate_request_tracing::{TraceContextLayer, UpstreamSpans};
 use voxgate_tls::ServerTls;
 use voxgate_upstream::Client;
 
@@ -20,9 +20,10 @@ use voxgate_usage::UsageLayer;
 
 use super::authorizing::AuthorizerConfig;
 use super::config::Timeouts;
-use super::connection::{self, ClientAddresses, ConnectionLimiter, Server};
+use super::connection::{self, ClientAddresses, ClientListener, ConnectionLimiter, Server};
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
+use super::listener::BoundListener;
 use super::minting::Verifier;
 use super::proxy::{
     Forward, ForwardedHeaders, Forwarding, ProxyFields, Revocations, UpstreamFailures,
@@ -41,6 +42,10 @@ pub(crate) struct WorkerConfig {
     pub(crate) tls: Option<ServerTls>,
     pub(crate) clients: ClientAddresses,
     pub(crate) browsers: BrowserLayer,
+    pub(crate) traces: TraceContextLayer,
+    pub(crate) spans: UpstreamSpans,
+    /// The scheme that clients use.
+    pub(crate) scheme: &'static str,
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
@@ -68,9 +73,9 @@ pub(crate) fn runtime() -> io::Result<runtime::Runtime> {
 
 /// A worker that has not started yet.
 pub(crate) struct Worker {
-    pub(crate) listener: TcpListener,
+    pub(crate) listener: BoundListener,
     /// The listener for proxies that only ask.
-    pub(crate) authorizer: Option<TcpListener>,
+    pub(crate) authorizer: Option<BoundListener>,
     pub(crate) config: WorkerConfig,
     /// Tells the worker to accept no more connections, and to end when the last one has ended.
     pub(crate) stop: CancellationToken,
@@ -128,6 +133,9 @@ impl Worker {
             tls,
             clients,
             browsers,
+            traces,
+            spans,
+            scheme,
             deployment_key,
             forwarded_headers,
             proxy_fields,
@@ -142,9 +150,9 @@ impl Worker {
             usage,
             authorizer,
         } = self.config;
-        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let listener = ClientListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
-        if let Some((authorizer, listener)) = authorizer.zip(self.authorizer) {
+        if let Some((authorizer, BoundListener::Tcp(listener))) = authorizer.zip(self.authorizer) {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let (stop, connections) = (self.stop.clone(), tasks.clone());
             tasks.spawn(authorizer.accept(listener, stop, connections));
@@ -159,7 +167,8 @@ impl Worker {
             deployment_key,
             forwarded_headers,
             proxy_fields,
-            scheme: if tls.is_some() { "https" } else { "http" },
+            scheme,
+            spans,
             upstream_timeout: timeouts.upstream,
             request_timeout: timeouts.request,
             tunnel_idle: timeouts.tunnel_idle,
@@ -179,6 +188,7 @@ impl Worker {
             tls,
             clients,
             browsers,
+            traces,
             write_stall: connection::WRITE_STALL,
             rejections,
             first_messages,

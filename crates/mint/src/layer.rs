@@ -288,7 +288,8 @@ impl Minting {
         let wish = (endpoint.read)(&call).map_err(NotMade::Problem)?;
         let request = rights::grant(caller.principal(), &wish, endpoint.life, now)?;
         let token = self.issuer.issue(&request).map_err(|error| {
-            tracing::error!(request_id = %caller.request_id(), "cannot sign a token: {error}");
+            let trace_id = caller.trace_id().map(tracing::field::display);
+            tracing::error!(request_id = %caller.request_id(), trace_id, "cannot sign a token: {error}");
             NotMade::Denied(Denial::unavailable(RETRY_AFTER))
         })?;
         let record = AuditRecord::Token(TokenRecord {

@@ -34,7 +34,7 @@ mod ssml;
 mod reading;
 
 pub use self::profile::{
-    BodyFormat, Counting, Field, InvalidPlace, Place, SpeechProfile, Stickiness,
+    AnswerField, BodyFormat, Counting, Field, InvalidPlace, Place, SpeechProfile, Stickiness,
 };
 pub use self::reader::Reader;
 pub use self::reading::{Fault, Reading};

@@ -42,7 +42,23 @@ impl Field {
     }
 }
 
-/// One place in a request.
+/// What a place in an answer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AnswerField {
+    /// A part of the audio: base64 in JSON, bytes in a protobuf message, or a binary message.
+    Audio,
+    /// The characters that the vendor charges.
+    Characters,
+    /// The seconds of audio that the vendor charges.
+    AudioSeconds,
+    /// The price in hundredths of the currency.
+    CostCents,
+    /// The code of the currency (ISO 4217).
+    Currency,
+}
+
+/// One place in a request or an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Place {
@@ -237,7 +253,8 @@ pub struct SpeechProfile {
     stickiness: Stickiness,
     commands: &'static [&'static str],
     unmetered: bool,
-    cost: &'static [&'static str],
+    answers: &'static [(AnswerField, Place)],
+    default_audio: Option<(&'static str, u32)>,
 }
 
 impl SpeechProfile {
@@ -251,7 +268,8 @@ impl SpeechProfile {
             stickiness: Stickiness::Message,
             commands: &[],
             unmetered: false,
-            cost: &[],
+            answers: &[],
+            default_audio: None,
         }
     }
 
@@ -297,10 +315,18 @@ impl SpeechProfile {
         self
     }
 
-    /// Names the headers of an answer that report the characters that the vendor charges.
+    /// Sets the places in answers: headers, bodies, and the WebSocket messages of the server.
     #[must_use]
-    pub const fn with_cost(mut self, headers: &'static [&'static str]) -> Self {
-        self.cost = headers;
+    pub const fn with_answers(mut self, answers: &'static [(AnswerField, Place)]) -> Self {
+        self.answers = answers;
+        self
+    }
+
+    /// Sets the format and the sample rate in hertz of the audio in messages, where the request names
+    /// none.
+    #[must_use]
+    pub const fn with_default_audio(mut self, format: &'static str, hertz: u32) -> Self {
+        self.default_audio = Some((format, hertz));
         self
     }
 
@@ -340,10 +366,17 @@ impl SpeechProfile {
         self.unmetered
     }
 
-    /// The headers of an answer that report the characters that the vendor charges.
+    /// The places in answers.
     #[must_use]
-    pub fn cost_headers(&self) -> &'static [&'static str] {
-        self.cost
+    pub fn answers(&self) -> &'static [(AnswerField, Place)] {
+        self.answers
+    }
+
+    /// The format and the sample rate in hertz of the audio in messages, where the request names
+    /// none.
+    #[must_use]
+    pub fn default_audio(&self) -> Option<(&'static str, u32)> {
+        self.default_audio
     }
 
     /// The formats of a body that the profile can read. Empty if no place is in the body.

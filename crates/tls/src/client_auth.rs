@@ -77,7 +77,7 @@ impl ClientAuth {
     }
 }
 
-fn revocation_lists(
+pub(crate) fn revocation_lists(
     path: &Path,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, Vec<Problem>> {
     let text = read(path).map_err(|problem| vec![problem])?;

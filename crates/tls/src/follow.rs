@@ -1,21 +1,36 @@
 //! Puts changed certificates in force.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use voxgate_core::error::ConfigError;
 use voxgate_core::files::Fingerprint;
 
-use super::server::Shared;
+use super::certificate::CertificateInfo;
 
 /// How often the files are looked at.
 const POLL_EVERY: Duration = Duration::from_secs(2);
 /// How long before its end a certificate is reported.
 const EXPIRES_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// A configuration that files decide about.
+pub(crate) trait Followed: Send + Sync + 'static {
+    /// Every file that the configuration depends on.
+    fn paths(&self) -> Vec<PathBuf>;
+
+    /// Puts the files in force as they are now.
+    ///
+    /// # Errors
+    ///
+    /// All problems of the files. What is in force stays so.
+    fn reload(&self) -> Result<Vec<CertificateInfo>, ConfigError>;
+}
+
 /// Starts the thread, which ends when `shared` is dropped.
-pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<()> {
+pub(crate) fn start<F: Followed>(shared: &Arc<F>) -> io::Result<()> {
     let watcher = Watcher {
         in_force: Fingerprint::now(&shared.paths()),
         last_look: None,
@@ -26,8 +41,8 @@ pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<()> {
     thread.spawn(move || watcher.run()).map(drop)
 }
 
-struct Watcher {
-    shared: Weak<Shared>,
+struct Watcher<F> {
+    shared: Weak<F>,
     /// What the configuration in force is from.
     in_force: Fingerprint,
     last_look: Option<Fingerprint>,
@@ -35,7 +50,7 @@ struct Watcher {
     refused: Option<Fingerprint>,
 }
 
-impl Watcher {
+impl<F: Followed> Watcher<F> {
     fn run(mut self) {
         loop {
             thread::sleep(POLL_EVERY);
@@ -48,7 +63,7 @@ impl Watcher {
 
     /// Looks at the files. A change must look the same twice, because a certificate may be there
     /// before its key. Files that did not fit together are tried again at every look.
-    fn look(&mut self, shared: &Shared) {
+    fn look(&mut self, shared: &F) {
         let now = Fingerprint::now(&shared.paths());
         let settled = self.last_look.replace(now) == Some(now);
         if now == self.in_force {
@@ -61,6 +76,9 @@ impl Watcher {
         match shared.reload() {
             Ok(certificates) => {
                 (self.in_force, self.refused) = (now, None);
+                if certificates.is_empty() {
+                    tracing::info!("TLS files loaded; new connections use them");
+                }
                 for certificate in certificates {
                     let file = certificate.file.display();
                     let names = certificate.names.join(", ");

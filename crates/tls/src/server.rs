@@ -14,7 +14,7 @@ use voxgate_core::error::{ConfigError, Problem};
 
 use super::certificate::{Certificate, CertificateFiles, CertificateInfo};
 use super::client_auth::ClientAuth;
-use super::follow;
+use super::follow::{self, Followed};
 use super::resolver::ByServerName;
 
 /// The oldest version of TLS that is accepted.
@@ -108,9 +108,8 @@ impl ServerTls {
     }
 }
 
-impl Shared {
-    /// Every file that the configuration depends on.
-    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+impl Followed for Shared {
+    fn paths(&self) -> Vec<PathBuf> {
         let each = self.files.iter();
         let own =
             each.flat_map(|files| [files.certificate.clone(), files.key.clone(), files.ocsp()]);
@@ -118,12 +117,7 @@ impl Shared {
         own.chain(of_clients).collect()
     }
 
-    /// Puts the files in force as they are now.
-    ///
-    /// # Errors
-    ///
-    /// All problems of the files. What is in force stays so.
-    pub(crate) fn reload(&self) -> Result<Vec<CertificateInfo>, ConfigError> {
+    fn reload(&self) -> Result<Vec<CertificateInfo>, ConfigError> {
         let client_auth = self.client_auth.as_ref();
         let new = InForce::load(&self.files, self.min_version, client_auth, &self.tickets)?;
         let certificates = new.certificates.clone();

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use crate::RequestBody;
-use crate::connect::connect;
+use crate::connect::{ConnectOptions, Connection, connect};
 use crate::endpoint::{Endpoint, InFlight};
 use crate::error::SendError;
-use crate::http2::{Http2Connection, Http2Handshake, Http2Stream, STREAMS};
+use crate::http1::Http1Connection;
+use crate::http2::{Http2Connection, Http2Stream, STREAMS};
 use crate::upstream::Upstream;
 
 /// The most callers that have connections of their own on one client connection. A proxy in front can
@@ -34,16 +35,23 @@ struct Opening<B> {
     endpoint: Arc<Endpoint<B>>,
     /// How many requests count on it.
     requests: usize,
-    opened: watch::Receiver<Opened<B>>,
+    opened: watch::Receiver<Awaited<B>>,
 }
 
-type Opened<B> = Option<Arc<Http2Connection<B>>>;
+type Awaited<B> = Option<Arc<Http2Connection<B>>>;
 
 /// How a request comes by its stream.
 enum Next<B> {
     Stream(Http2Stream<B>),
-    Wait(watch::Receiver<Opened<B>>),
-    Open(watch::Sender<Opened<B>>),
+    Wait(watch::Receiver<Awaited<B>>),
+    Open(watch::Sender<Awaited<B>>),
+}
+
+/// What a request can be sent on.
+pub(crate) enum Opened<B> {
+    Http2(InFlight<B>, Http2Stream<B>),
+    /// The server chose HTTP/1.1.
+    Http1(InFlight<B>, Http1Connection<B>),
 }
 
 impl<B: RequestBody> Callers<B> {
@@ -54,27 +62,32 @@ impl<B: RequestBody> Callers<B> {
         caller: &str,
         upstream: &Upstream<B>,
         mut chosen: InFlight<B>,
+        options: ConnectOptions,
         is_retry: bool,
-    ) -> Result<(InFlight<B>, Http2Stream<B>), SendError> {
+    ) -> Result<Opened<B>, SendError> {
         loop {
             let next = match is_retry {
                 true => Next::Open(watch::Sender::new(None)),
                 false => self.next(caller, chosen.endpoint()),
             };
             match next {
-                Next::Stream(stream) => return Ok((chosen, stream)),
+                Next::Stream(stream) => return Ok(Opened::Http2(chosen, stream)),
                 Next::Wait(mut opened) => {
                     // It also ends when the request that opens the connection fails.
                     let _ = opened.wait_for(Option::is_some).await;
                 }
                 Next::Open(opened) => {
-                    let (connected, connection) =
-                        connect(upstream, chosen, &Http2Handshake).await?;
+                    let (connected, connection) = match connect(upstream, chosen, options).await? {
+                        (connected, Connection::Http2(connection)) => (connected, connection),
+                        (connected, Connection::Http1(connection)) => {
+                            return Ok(Opened::Http1(connected, connection));
+                        }
+                    };
                     let stream = connection.stream();
                     self.add(caller, &connection, &opened);
                     opened.send_replace(Some(connection));
                     match stream {
-                        Some(stream) => return Ok((connected, stream)),
+                        Some(stream) => return Ok(Opened::Http2(connected, stream)),
                         // The server allows no stream yet, or is already going away.
                         None => chosen = connected,
                     }
@@ -86,18 +99,7 @@ impl<B: RequestBody> Callers<B> {
 
     fn next(&self, caller: &str, endpoint: &Arc<Endpoint<B>>) -> Next<B> {
         let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !callers.contains_key(caller) {
-            // Requests in flight keep their connections.
-            if callers.len() >= MAX_CALLERS {
-                callers.clear();
-            }
-            let none = Connections {
-                open: Vec::new(),
-                opening: Vec::new(),
-            };
-            callers.insert(caller.into(), none);
-        }
-        let Some(own) = callers.get_mut(caller) else {
+        let Some(own) = own(&mut callers, caller) else {
             return Next::Open(watch::Sender::new(None));
         };
         own.open.retain(|connection| !connection.is_over());
@@ -123,12 +125,20 @@ impl<B: RequestBody> Callers<B> {
         Next::Open(open)
     }
 
+    /// Adds a connection that was opened before it was known that it is one of HTTP/2.
+    pub(crate) fn adopt(&self, caller: &str, connection: &Arc<Http2Connection<B>>) {
+        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = own(&mut callers, caller) {
+            own.open.push(Arc::clone(connection));
+        }
+    }
+
     /// Adds a connection that was opened.
     fn add(
         &self,
         caller: &str,
         connection: &Arc<Http2Connection<B>>,
-        opened: &watch::Sender<Opened<B>>,
+        opened: &watch::Sender<Awaited<B>>,
     ) {
         let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = callers.get_mut(caller) {
@@ -137,6 +147,25 @@ impl<B: RequestBody> Callers<B> {
             own.open.push(Arc::clone(connection));
         }
     }
+}
+
+/// The connections of one caller.
+fn own<'a, B>(
+    callers: &'a mut HashMap<Box<str>, Connections<B>>,
+    caller: &str,
+) -> Option<&'a mut Connections<B>> {
+    if !callers.contains_key(caller) {
+        // Requests in flight keep their connections.
+        if callers.len() >= MAX_CALLERS {
+            callers.clear();
+        }
+        let none = Connections {
+            open: Vec::new(),
+            opening: Vec::new(),
+        };
+        callers.insert(caller.into(), none);
+    }
+    callers.get_mut(caller)
 }
 
 impl<B> Default for Callers<B> {

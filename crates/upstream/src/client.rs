@@ -6,21 +6,23 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HOST;
+use http::header::{HOST, UPGRADE};
 use http::request::Parts;
-use http::uri::{self, PathAndQuery, Scheme, Uri};
+use http::uri::{self, PathAndQuery, Uri};
 use http::{Request, Response, Version};
 use tokio::time::{Instant, interval};
+use voxgate_tls::Alpn;
 
 use crate::RequestBody;
 use crate::answer::{AnswerBody, HeldConnection};
-use crate::callers::Callers;
-use crate::connect::connect;
+use crate::callers::{Callers, Opened};
+use crate::connect::{ConnectOptions, Connection, connect};
 use crate::endpoint::InFlight;
 use crate::error::{SendError, was_not_processed};
-use crate::http1::{Http1Connection, Http1Handshake};
+use crate::http1::Http1Connection;
+use crate::http2::Http2Stream;
 use crate::replay::Replay;
-use crate::server::{Protocol, Server};
+use crate::server::Server;
 use crate::turn::Turn;
 use crate::upstream::Upstream;
 
@@ -40,7 +42,7 @@ pub struct Client<B> {
 /// What belongs to a request besides itself.
 #[derive(Debug)]
 pub struct SendContext<'a, B> {
-    /// HTTP/2 is used, also when the upstream's URL says HTTP/1.1: gRPC needs it.
+    /// Only HTTP/2 is used, also when the upstream's URL says HTTP/1.1: gRPC needs it.
     pub http2: bool,
     /// The HTTP/2 connections of the client connection that the request came on.
     pub callers: &'a Callers<B>,
@@ -96,27 +98,73 @@ impl<B: RequestBody> Client<B> {
         context: SendContext<'_, B>,
     ) -> Result<Response<AnswerBody<B>>, SendError> {
         let chosen = upstream.choose(None).await?;
-        let protocol = chosen.endpoint().server().protocol();
-        if context.http2 || protocol == Protocol::Http2 {
-            self.send_http2(upstream, chosen, request, context).await
-        } else {
-            self.send_http1(upstream, chosen, request, context).await
+        let is_upgrade = request.headers().contains_key(UPGRADE);
+        let server = chosen.endpoint().server();
+        let alpn = server.alpn(context.http2, is_upgrade);
+        match self.open(upstream, chosen, alpn, &context).await? {
+            First::Http1(in_flight, connection, is_reused) => {
+                let first = (in_flight, connection, is_reused);
+                self.send_http1(upstream, first, request, context).await
+            }
+            First::Http2(in_flight, stream) => {
+                let first = (in_flight, stream);
+                self.send_http2(upstream, first, request, context).await
+            }
+        }
+    }
+
+    /// What the request is sent on. If the server chooses the protocol, the connection is tried first
+    /// that it chose before.
+    async fn open(
+        &self,
+        upstream: &Upstream<B>,
+        chosen: InFlight<B>,
+        alpn: Alpn,
+        context: &SendContext<'_, B>,
+    ) -> Result<First<B>, SendError> {
+        let SendContext {
+            callers, caller, ..
+        } = *context;
+        let server = chosen.endpoint().server();
+        let options = self.options(alpn);
+        if alpn == Alpn::Http2 || (alpn == Alpn::Either && server.negotiates_http2()) {
+            let opened = callers.stream(caller, upstream, chosen, options, false);
+            return Ok(opened.await?.into());
+        }
+        if let Some(idle) = chosen.endpoint().take_idle(self.worker) {
+            return Ok(First::Http1(chosen, idle, true));
+        }
+        match connect(upstream, chosen, options).await? {
+            (in_flight, Connection::Http1(connection)) => {
+                Ok(First::Http1(in_flight, connection, false))
+            }
+            (in_flight, Connection::Http2(connection)) => {
+                callers.adopt(caller, &connection);
+                let opened = callers.stream(caller, upstream, in_flight, options, false);
+                Ok(opened.await?.into())
+            }
+        }
+    }
+
+    fn options(&self, alpn: Alpn) -> ConnectOptions {
+        ConnectOptions {
+            alpn,
+            worker: self.worker,
         }
     }
 
     async fn send_http1(
         &self,
         upstream: &Upstream<B>,
-        mut chosen: InFlight<B>,
+        first: (InFlight<B>, Http1Connection<B>, bool),
         mut request: Request<B>,
         context: SendContext<'_, B>,
     ) -> Result<Response<AnswerBody<B>>, SendError> {
         to_origin_form(request.uri_mut());
         *request.version_mut() = Version::HTTP_11;
-        let mut is_retry = false;
-        for _ in 0..UNSENT {
-            let (in_flight, mut connection, is_reused) =
-                self.http1_connection(upstream, chosen, is_retry).await?;
+        let (mut in_flight, mut connection, mut is_reused) = first;
+        let mut left = UNSENT;
+        loop {
             let server = Arc::clone(in_flight.endpoint().server());
             request.headers_mut().insert(HOST, server.host_header());
             let copy = (is_reused && is_repeatable(&request)).then(|| copy(&request));
@@ -132,37 +180,25 @@ impl<B: RequestBody> Client<B> {
                 Ok(request) => request,
                 Err(error) => return Err(SendError::http1(error)),
             };
+            left -= 1;
+            if left == 0 {
+                return Err(SendError::not_sent());
+            }
             server.counters.retries.increment();
-            chosen = upstream.choose(Some(in_flight.endpoint())).await?;
-            is_retry = true;
+            // A new connection: the other idle ones may be closed as well.
+            let chosen = upstream.choose(Some(in_flight.endpoint())).await?;
+            let opened = connect(upstream, chosen, self.options(Alpn::Http1)).await?;
+            (in_flight, connection, is_reused) = match opened {
+                (in_flight, Connection::Http1(connection)) => (in_flight, connection, false),
+                (_, Connection::Http2(_)) => return Err(SendError::not_sent()),
+            };
         }
-        Err(SendError::connect(
-            std::io::ErrorKind::ConnectionReset.into(),
-        ))
-    }
-
-    /// A connection, and whether it was used before. A request that is sent again gets a new one: the
-    /// other idle connections may be closed as well.
-    async fn http1_connection(
-        &self,
-        upstream: &Upstream<B>,
-        chosen: InFlight<B>,
-        is_retry: bool,
-    ) -> Result<(InFlight<B>, Http1Connection<B>, bool), SendError> {
-        if !is_retry && let Some(idle) = chosen.endpoint().take_idle(self.worker) {
-            return Ok((chosen, idle, true));
-        }
-        let handshake = Http1Handshake {
-            worker: self.worker,
-        };
-        let (in_flight, connection) = connect(upstream, chosen, &handshake).await?;
-        Ok((in_flight, connection, false))
     }
 
     async fn send_http2(
         &self,
         upstream: &Upstream<B>,
-        mut chosen: InFlight<B>,
+        first: (InFlight<B>, Http2Stream<B>),
         request: Request<B>,
         context: SendContext<'_, B>,
     ) -> Result<Response<AnswerBody<B>>, SendError> {
@@ -171,12 +207,9 @@ impl<B: RequestBody> Client<B> {
         head.headers.remove(HOST);
         let mut body = Replay::new(body);
         let source = body.source();
-        let mut is_resent = false;
-        for _ in 0..UNSENT {
-            let callers = context.callers;
-            let (in_flight, stream) = callers
-                .stream(context.caller, upstream, chosen, is_resent)
-                .await?;
+        let (mut in_flight, mut stream) = first;
+        let mut left = UNSENT;
+        loop {
             let server = Arc::clone(in_flight.endpoint().server());
             let request = Request::from_parts(for_server(&head, &server), body);
             let mut error = match stream.sender().try_send_request(request).await {
@@ -197,13 +230,38 @@ impl<B: RequestBody> Client<B> {
                     }
                 }
             };
+            left -= 1;
+            if left == 0 {
+                return Err(SendError::not_sent());
+            }
             server.counters.retries.increment();
-            is_resent = true;
-            chosen = upstream.choose(Some(in_flight.endpoint())).await?;
+            let chosen = upstream.choose(Some(in_flight.endpoint())).await?;
+            let SendContext {
+                callers, caller, ..
+            } = context;
+            let options = self.options(Alpn::Http2);
+            let opened = callers.stream(caller, upstream, chosen, options, true);
+            (in_flight, stream) = match opened.await? {
+                Opened::Http2(in_flight, stream) => (in_flight, stream),
+                Opened::Http1(..) => return Err(SendError::not_sent()),
+            };
         }
-        Err(SendError::connect(
-            std::io::ErrorKind::ConnectionReset.into(),
-        ))
+    }
+}
+
+/// What a request is sent on at first.
+enum First<B> {
+    /// A connection, and whether it was used before.
+    Http1(InFlight<B>, Http1Connection<B>, bool),
+    Http2(InFlight<B>, Http2Stream<B>),
+}
+
+impl<B> From<Opened<B>> for First<B> {
+    fn from(opened: Opened<B>) -> Self {
+        match opened {
+            Opened::Http1(in_flight, connection) => Self::Http1(in_flight, connection, false),
+            Opened::Http2(in_flight, stream) => Self::Http2(in_flight, stream),
+        }
     }
 }
 
@@ -266,7 +324,7 @@ fn path_and_query(uri: &Uri) -> PathAndQuery {
 fn for_server(head: &Parts, server: &Server) -> Parts {
     let mut head = head.clone();
     let mut target = uri::Parts::default();
-    target.scheme = Some(Scheme::HTTP);
+    target.scheme = Some(server.scheme());
     target.authority = Some(server.authority().clone());
     target.path_and_query = Some(path_and_query(&head.uri));
     // All three parts are there, so that it cannot fail.

@@ -6,37 +6,35 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
+use voxgate_tls::Alpn;
 
 use crate::RequestBody;
 use crate::endpoint::{Endpoint, InFlight};
 use crate::error::SendError;
-use crate::io::{ConnectionState, ServerStream};
+use crate::http1::{self, Http1Connection};
+use crate::http2::{self, Http2Connection};
+use crate::io::ServerStream;
+use crate::transport::{HttpVersion, Transport};
 use crate::upstream::{Settings, Upstream};
 
 /// How long one address has alone before the next is tried as well (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
-const KEEPALIVE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// A kind of connection: how HTTP begins on it, and what happens to one that no request waits for.
-pub(crate) trait Handshake<B>: Clone + Send + Sync + 'static {
-    /// The open connection.
-    type Connection: Send + 'static;
-    const IS_HTTP2: bool;
+/// How connections are opened for a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectOptions {
+    /// The protocols that the request can be sent in.
+    pub(crate) alpn: Alpn,
+    /// The worker that keeps an HTTP/1.1 connection that no request waits for.
+    pub(crate) worker: usize,
+}
 
-    fn handshake(
-        &self,
-        endpoint: &Arc<Endpoint<B>>,
-        stream: ServerStream,
-        state: Arc<ConnectionState>,
-        settings: &Settings,
-    ) -> impl Future<Output = io::Result<Self::Connection>> + Send;
-
-    /// A connection that was opened too late for its request.
-    fn keep(&self, endpoint: &Arc<Endpoint<B>>, connection: Self::Connection);
+/// An open connection.
+pub(crate) enum Connection<B> {
+    Http1(Http1Connection<B>),
+    Http2(Arc<Http2Connection<B>>),
 }
 
 /// Connects to `first`. While it does not answer, and when it fails, the other addresses are tried as
@@ -46,17 +44,17 @@ pub(crate) trait Handshake<B>: Clone + Send + Sync + 'static {
 ///
 /// When it is dropped, attempts go on until the connect timeout. Their results count, and connections
 /// are kept if the protocol allows it.
-pub(crate) async fn connect<B: RequestBody, H: Handshake<B>>(
+pub(crate) async fn connect<B: RequestBody>(
     upstream: &Upstream<B>,
     first: InFlight<B>,
-    handshake: &H,
-) -> Result<(InFlight<B>, H::Connection), SendError> {
+    options: ConnectOptions,
+) -> Result<(InFlight<B>, Connection<B>), SendError> {
     let settings = upstream.settings();
     let permits = Arc::clone(upstream.permits());
     let permit = permit(&permits, settings.connect_timeout).await?;
     let mut tried = vec![Arc::clone(first.endpoint())];
     let mut attempts = FuturesUnordered::new();
-    attempts.push(attempt(first, handshake.clone(), settings, permit));
+    attempts.push(attempt(first, options, settings, permit));
     let mut last = None;
     loop {
         let next = match attempts.is_empty() {
@@ -77,7 +75,7 @@ pub(crate) async fn connect<B: RequestBody, H: Handshake<B>>(
                 Ok(permit) => {
                     tried.push(Arc::clone(&other));
                     let in_flight = InFlight::new(other);
-                    attempts.push(attempt(in_flight, handshake.clone(), settings, permit));
+                    attempts.push(attempt(in_flight, options, settings, permit));
                 }
                 Err(_) if attempts.is_empty() => return Err(SendError::no_permit()),
                 Err(_) => {}
@@ -106,31 +104,28 @@ async fn permit(
 }
 
 /// Connects to one address in a task of its own, so that the result counts when nothing waits for it.
-async fn attempt<B: RequestBody, H: Handshake<B>>(
+async fn attempt<B: RequestBody>(
     in_flight: InFlight<B>,
-    handshake: H,
+    options: ConnectOptions,
     settings: &Arc<Settings>,
     permit: OwnedSemaphorePermit,
-) -> io::Result<(InFlight<B>, H::Connection)> {
+) -> io::Result<(InFlight<B>, Connection<B>)> {
     let (send, receive) = oneshot::channel();
     let endpoint = Arc::clone(in_flight.endpoint());
     let settings = Arc::clone(settings);
     tokio::spawn(async move {
         let limit = settings.connect_timeout;
-        let opening = open(&endpoint, &handshake, &settings, permit);
         let late = || io::Error::from(io::ErrorKind::TimedOut);
-        let opened = timeout(limit, opening)
+        let opened = timeout(limit, open(&endpoint, options.alpn, &settings, permit))
             .await
             .unwrap_or_else(|_| Err(late()));
         match &opened {
             Ok(_) => endpoint.connected(),
-            Err(error) => {
-                let timed_out = error.kind() == io::ErrorKind::TimedOut;
-                endpoint.connect_failed(timed_out, limit);
-            }
+            Err(error) => endpoint.connect_failed(error, limit),
         }
-        if let Err(Ok(unused)) = send.send(opened) {
-            handshake.keep(&endpoint, unused);
+        // An HTTP/2 connection belongs to one caller, who has another one by now.
+        if let Err(Ok(Connection::Http1(unused))) = send.send(opened) {
+            endpoint.put_back(options.worker, unused);
         }
     });
     let opened = receive.await;
@@ -138,28 +133,22 @@ async fn attempt<B: RequestBody, H: Handshake<B>>(
     opened.map(|connection| (in_flight, connection))
 }
 
-/// Opens a connection to one address. TLS belongs between the TCP connection and the handshake of
-/// HTTP, where ALPN decides which handshake it is.
-async fn open<B: RequestBody, H: Handshake<B>>(
+/// Opens a connection to one address.
+async fn open<B: RequestBody>(
     endpoint: &Arc<Endpoint<B>>,
-    handshake: &H,
+    alpn: Alpn,
     settings: &Settings,
     permit: OwnedSemaphorePermit,
-) -> io::Result<H::Connection> {
-    let stream = TcpStream::connect(endpoint.address()).await?;
-    prepare(&stream);
+) -> io::Result<Connection<B>> {
     let server = Arc::clone(endpoint.server());
-    let (stream, state) = ServerStream::new(stream, server, H::IS_HTTP2, permit);
-    handshake.handshake(endpoint, stream, state, settings).await
-}
-
-fn prepare(stream: &TcpStream) {
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE_INTERVAL);
-    // The connection also works without these options.
-    let _ = stream.set_nodelay(true);
-    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    let (stream, version) = Transport::open(endpoint.address(), &server, alpn).await?;
+    let (stream, state) = ServerStream::new(stream, server, version, permit);
+    Ok(match version {
+        HttpVersion::Http1 => Connection::Http1(http1::begin(stream, state, settings).await?),
+        HttpVersion::Http2 => {
+            Connection::Http2(http2::begin(endpoint, stream, state, settings).await?)
+        }
+    })
 }
 
 #[cfg(test)]

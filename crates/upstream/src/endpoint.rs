@@ -1,7 +1,7 @@
 //! One address of a server: its requests in flight, its health and its idle connections.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio::time::{Instant, interval};
 
 use crate::http1::IdleConnections;
 use crate::server::Server;
+use crate::transport::{Address, Transport};
 
 /// So many attempts to connect fail in a row until the address gets no more requests. An attempt that
 /// was not answered in time counts for all of them.
@@ -21,7 +22,7 @@ const FAILURES: u32 = 3;
 /// failure with what it sends, and could take the servers out for everyone.
 pub(crate) struct Endpoint<B> {
     server: Arc<Server>,
-    address: SocketAddr,
+    address: Address,
     /// It is used when no address of the server's first family can be (RFC 8305 §4): a name often has
     /// addresses of both families and a server that listens on one of them.
     is_fallback: AtomicBool,
@@ -36,7 +37,7 @@ pub(crate) struct Endpoint<B> {
 }
 
 impl<B> Endpoint<B> {
-    pub(crate) fn new(server: Arc<Server>, address: SocketAddr, workers: usize) -> Self {
+    pub(crate) fn new(server: Arc<Server>, address: Address, workers: usize) -> Self {
         Self {
             server,
             address,
@@ -54,8 +55,8 @@ impl<B> Endpoint<B> {
         &self.server
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -98,7 +99,7 @@ impl<B> Endpoint<B> {
     /// Counts a health check.
     pub(crate) fn checked(&self, failure: Option<&str>) {
         use crate::health::FAILURES;
-        let (server, address) = (&self.server, self.address);
+        let (server, address) = (&self.server, &self.address);
         match failure {
             None => {
                 if self.failed_checks.swap(0, Ordering::Relaxed) >= FAILURES {
@@ -119,23 +120,26 @@ impl<B> Endpoint<B> {
 impl<B: Send + 'static> Endpoint<B> {
     /// An attempt to connect failed. After a few, the address is out until `probe_every` later a
     /// connection succeeds.
-    pub(crate) fn connect_failed(self: &Arc<Self>, timed_out: bool, limit: Duration) {
+    pub(crate) fn connect_failed(self: &Arc<Self>, error: &io::Error, limit: Duration) {
         self.server.counters.connect_failures.increment();
-        let by = if timed_out { FAILURES } else { 1 };
+        let by = match error.kind() {
+            io::ErrorKind::TimedOut => FAILURES,
+            _ => 1,
+        };
         let failures = self.connect_failures.fetch_add(by, Ordering::Relaxed) + by;
         if failures < FAILURES || self.is_ejected.swap(true, Ordering::Relaxed) {
             return;
         }
         self.server.counters.ejections.increment();
-        let (server, address) = (&self.server, self.address);
-        tracing::warn!(%server, %address, "connections to the address fail; it gets no requests until one succeeds");
+        let (server, address) = (&self.server, &self.address);
+        tracing::warn!(%server, %address, %error, "connections to the address fail; it gets no requests until one succeeds");
         tokio::spawn(probe(Arc::downgrade(self), limit));
     }
 
     fn readmit(&self) {
         self.connect_failures.store(0, Ordering::Relaxed);
         self.is_ejected.store(false, Ordering::Relaxed);
-        let (server, address) = (&self.server, self.address);
+        let (server, address) = (&self.server, &self.address);
         tracing::info!(%server, %address, "the address accepts connections again");
     }
 }
@@ -146,14 +150,14 @@ async fn probe<B: Send + 'static>(endpoint: std::sync::Weak<Endpoint<B>>, limit:
     every.tick().await;
     loop {
         every.tick().await;
-        let Some(address) = endpoint
+        let Some((address, server)) = endpoint
             .upgrade()
             .filter(|endpoint| !endpoint.is_removed())
-            .map(|endpoint| endpoint.address)
+            .map(|endpoint| (endpoint.address.clone(), Arc::clone(&endpoint.server)))
         else {
             return;
         };
-        let connecting = tokio::net::TcpStream::connect(address);
+        let connecting = Transport::open(&address, &server, server.alpn(false, false));
         if let Ok(Ok(_)) = tokio::time::timeout(limit, connecting).await {
             if let Some(endpoint) = endpoint.upgrade() {
                 endpoint.readmit();

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::transport::tls_cause;
+
 /// No server gave an answer.
 #[derive(Debug)]
 pub struct SendError(Cause);
@@ -52,6 +54,11 @@ impl SendError {
 
     pub(crate) fn connect(error: io::Error) -> Self {
         Self(Cause::Connect(error))
+    }
+
+    /// No connection stayed open for long enough to take the request.
+    pub(crate) fn not_sent() -> Self {
+        Self(Cause::Connect(io::ErrorKind::ConnectionReset.into()))
     }
 
     pub(crate) fn http1(error: hyper::Error) -> Self {
@@ -145,7 +152,10 @@ impl fmt::Display for SendError {
             Cause::Http1(error) | Cause::Http2(error) => {
                 f.write_str("the upstream failed")?;
                 for cause in causes(error) {
-                    write!(f, ": {cause}")?;
+                    match cause.downcast_ref().and_then(tls_cause) {
+                        Some(tls) => write!(f, ": {}", voxgate_tls::describe(tls))?,
+                        None => write!(f, ": {cause}")?,
+                    }
                 }
                 Ok(())
             }

@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, USER_AGENT};
-use http::uri::{self, PathAndQuery, Scheme, Uri};
+use http::uri::{self, PathAndQuery, Uri};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::Empty;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use crate::RequestBody;
 use crate::endpoint::Endpoint;
-use crate::server::Protocol;
+use crate::transport::{HttpVersion, Transport};
 use crate::upstream::Upstream;
 
 /// So many checks fail in a row until the address gets no more requests. One that passes ends that.
@@ -96,15 +95,16 @@ impl HealthCheck {
     /// Asks one address, on a connection of its own.
     async fn run<B>(&self, endpoint: &Endpoint<B>) -> Result<(), String> {
         let failed = |error: &dyn fmt::Display| error.to_string();
-        let stream = TcpStream::connect(endpoint.address()).await;
-        let io = TokioIo::new(stream.map_err(|error| failed(&error))?);
         let server = endpoint.server();
+        let opened = Transport::open(endpoint.address(), server, server.alpn(false, false)).await;
+        let (stream, version) = opened.map_err(|error| failed(&error))?;
+        let io = TokioIo::new(stream);
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.method_mut() = self.method.clone();
         let agent = HeaderValue::from_static("voxgate-health-check");
         request.headers_mut().insert(USER_AGENT, agent);
-        let answer = match server.protocol() {
-            Protocol::Http1 => {
+        let answer = match version {
+            HttpVersion::Http1 => {
                 *request.uri_mut() = Uri::from(self.path.clone());
                 request.headers_mut().insert(HOST, server.host_header());
                 let begun = http1::handshake(io).await;
@@ -114,9 +114,9 @@ impl HealthCheck {
                     _ = connection => return Err("the connection ended".to_owned()),
                 }
             }
-            Protocol::Http2 => {
+            HttpVersion::Http2 => {
                 let mut target = uri::Parts::default();
-                target.scheme = Some(Scheme::HTTP);
+                target.scheme = Some(server.scheme());
                 target.authority = Some(server.authority().clone());
                 target.path_and_query = Some(self.path.clone());
                 *request.uri_mut() = Uri::from_parts(target).unwrap_or_default();

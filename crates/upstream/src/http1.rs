@@ -9,7 +9,6 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use crate::RequestBody;
-use crate::connect::Handshake;
 use crate::endpoint::{Age, Endpoint};
 use crate::io::{ConnectionState, ServerStream};
 use crate::upstream::Settings;
@@ -100,41 +99,25 @@ impl<B: RequestBody> Endpoint<B> {
     }
 }
 
-/// Begins HTTP/1.1 on a connection. The worker keeps what no request waits for.
-#[derive(Clone, Copy)]
-pub(crate) struct Http1Handshake {
-    pub(crate) worker: usize,
-}
-
-impl<B: RequestBody> Handshake<B> for Http1Handshake {
-    type Connection = Http1Connection<B>;
-    const IS_HTTP2: bool = false;
-
-    async fn handshake(
-        &self,
-        _: &Arc<Endpoint<B>>,
-        stream: ServerStream,
-        state: Arc<ConnectionState>,
-        settings: &Settings,
-    ) -> io::Result<Http1Connection<B>> {
-        let begun = http1::Builder::new()
-            .max_headers(MAX_HEADERS)
-            .handshake(TokioIo::new(stream))
-            .await;
-        let (sender, connection) = begun.map_err(io::Error::other)?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "a connection to the upstream failed");
-            }
-        });
-        Ok(Http1Connection {
-            sender,
-            state,
-            age: Age::new(settings.longest_connection_age),
-        })
-    }
-
-    fn keep(&self, endpoint: &Arc<Endpoint<B>>, connection: Http1Connection<B>) {
-        endpoint.put_back(self.worker, connection);
-    }
+/// Begins HTTP/1.1 on a connection.
+pub(crate) async fn begin<B: RequestBody>(
+    stream: ServerStream,
+    state: Arc<ConnectionState>,
+    settings: &Settings,
+) -> io::Result<Http1Connection<B>> {
+    let begun = http1::Builder::new()
+        .max_headers(MAX_HEADERS)
+        .handshake(TokioIo::new(stream))
+        .await;
+    let (sender, connection) = begun.map_err(io::Error::other)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to the upstream failed");
+        }
+    });
+    Ok(Http1Connection {
+        sender,
+        state,
+        age: Age::new(settings.longest_connection_age),
+    })
 }

@@ -14,7 +14,6 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use crate::RequestBody;
-use crate::connect::Handshake;
 use crate::endpoint::{Age, Endpoint};
 use crate::io::{ConnectionState, ServerStream};
 use crate::replay::Replay;
@@ -85,50 +84,38 @@ impl<B> Drop for Http2Stream<B> {
     }
 }
 
-/// Begins HTTP/2 on a connection, with prior knowledge.
-#[derive(Clone, Copy)]
-pub(crate) struct Http2Handshake;
-
-impl<B: RequestBody> Handshake<B> for Http2Handshake {
-    type Connection = Arc<Http2Connection<B>>;
-    const IS_HTTP2: bool = true;
-
-    async fn handshake(
-        &self,
-        endpoint: &Arc<Endpoint<B>>,
-        stream: ServerStream,
-        state: Arc<ConnectionState>,
-        settings: &Settings,
-    ) -> io::Result<Self::Connection> {
-        let begun = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .initial_max_send_streams(STREAMS)
-            .max_send_buf_size(SEND_BUFFER)
-            .max_header_list_size(MAX_HEADER_LIST)
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_ANSWER_WITHIN)
-            .keep_alive_while_idle(false)
-            .handshake(TokioIo::new(stream))
-            .await;
-        let (sender, connection) = begun.map_err(io::Error::other)?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the upstream failed");
-            }
-        });
-        // They tell how many streams there may be, and that the server speaks HTTP/2 at all.
-        state.settled().await?;
-        Ok(Arc::new(Http2Connection {
-            sender,
-            endpoint: Arc::clone(endpoint),
-            state,
-            streams: AtomicUsize::new(0),
-            age: Age::new(settings.longest_connection_age),
-        }))
-    }
-
-    /// It belongs to one caller, who has another one by now.
-    fn keep(&self, _: &Arc<Endpoint<B>>, _: Self::Connection) {}
+/// Begins HTTP/2 on a connection.
+pub(crate) async fn begin<B: RequestBody>(
+    endpoint: &Arc<Endpoint<B>>,
+    stream: ServerStream,
+    state: Arc<ConnectionState>,
+    settings: &Settings,
+) -> io::Result<Arc<Http2Connection<B>>> {
+    let begun = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(STREAMS)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER_WITHIN)
+        .keep_alive_while_idle(false)
+        .handshake(TokioIo::new(stream))
+        .await;
+    let (sender, connection) = begun.map_err(io::Error::other)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to the upstream failed");
+        }
+    });
+    // They tell how many streams there may be, and that the server speaks HTTP/2 at all.
+    state.settled().await?;
+    Ok(Arc::new(Http2Connection {
+        sender,
+        endpoint: Arc::clone(endpoint),
+        state,
+        streams: AtomicUsize::new(0),
+        age: Age::new(settings.longest_connection_age),
+    }))
 }

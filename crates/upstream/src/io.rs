@@ -2,16 +2,16 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::frames::{Notice, NoticeReader, WITHHELD};
 use crate::server::Server;
+use crate::transport::{HttpVersion, Transport, tls_cause};
 
 /// What the bytes of a connection have shown so far.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(crate) struct ConnectionState {
     /// The server takes no new streams. HTTP/2 only.
     is_going_away: AtomicBool,
     is_closed: AtomicBool,
+    /// Why TLS ended the connection: a server refuses a client certificate after the handshake.
+    tls_failure: OnceLock<String>,
     changed: Notify,
 }
 
@@ -68,6 +70,7 @@ impl ConnectionState {
             }
             if self.is_closed() {
                 let message = "the server does not speak HTTP/2, or closed the connection";
+                let message = self.tls_failure.get().map_or(message, String::as_str);
                 return Err(io::Error::new(io::ErrorKind::ConnectionReset, message));
             }
             changed.await;
@@ -111,13 +114,13 @@ impl Held {
 
 /// A connection to a server. It returns its permit when it is closed.
 pub(crate) struct ServerStream {
-    stream: TcpStream,
+    stream: Transport,
     state: Arc<ConnectionState>,
     /// Of HTTP/2.
     notices: Option<NoticeReader>,
     /// What has been read, and is not passed on yet. HTTP/2 only.
     held: Held,
-    /// Why nothing can be written any more, until everything was read. HTTP/2 only.
+    /// Why nothing can be written any more, until everything was read.
     write_error: Option<io::Error>,
     server: Arc<Server>,
     _permit: OwnedSemaphorePermit,
@@ -125,9 +128,9 @@ pub(crate) struct ServerStream {
 
 impl ServerStream {
     pub(crate) fn new(
-        stream: TcpStream,
+        stream: Transport,
         server: Arc<Server>,
-        is_http2: bool,
+        version: HttpVersion,
         permit: OwnedSemaphorePermit,
     ) -> (Self, Arc<ConnectionState>) {
         server.counters.connections.fetch_add(1, Ordering::Relaxed);
@@ -135,7 +138,7 @@ impl ServerStream {
         let stream = Self {
             stream,
             state: Arc::clone(&state),
-            notices: is_http2.then(NoticeReader::default),
+            notices: (version == HttpVersion::Http2).then(NoticeReader::default),
             held: Held::default(),
             write_error: None,
             server,
@@ -153,6 +156,11 @@ impl ServerStream {
             self.state.has_read.store(true, Ordering::Relaxed);
             return Poll::Ready(Ok(()));
         }
+        if let Err(error) = &read
+            && let Some(cause) = tls_cause(error)
+        {
+            let _ = self.state.tls_failure.set(voxgate_tls::describe(cause));
+        }
         let is_last = self.held.bytes.is_empty() || read.is_err();
         match self.write_error.take_if(|_| is_last) {
             Some(error) => Poll::Ready(Err(error)),
@@ -169,15 +177,16 @@ impl ServerStream {
     }
 
     /// Keeps the error of a write until everything was read. A server may close its connection at once
-    /// after its last answer, and h2 would break that off, unread, because of a window update that the
-    /// server needs no longer.
+    /// after its last answer. hyper would give an answer up that has arrived, because the rest of the
+    /// upload cannot be written (HTTP/1.1, RFC 9112 §9.5), or a window update that the server needs no
+    /// longer (HTTP/2).
     fn after_reading(
         &mut self,
         polled: Poll<io::Result<usize>>,
         length: usize,
     ) -> Poll<io::Result<usize>> {
         match polled {
-            Poll::Ready(Err(error)) if self.notices.is_some() && is_end(&error) => {
+            Poll::Ready(Err(error)) if is_end(&error) => {
                 self.write_error.get_or_insert(error);
                 Poll::Ready(Ok(length))
             }

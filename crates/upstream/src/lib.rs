@@ -11,6 +11,9 @@
 //!                  choices)                       of the addresses
 //! ```
 //!
+//! Below HTTP there is TCP, TLS over TCP, or a Unix socket. With TLS, ALPN decides between HTTP/2 and
+//! HTTP/1.1 (RFC 7301); gRPC offers only HTTP/2, and WebSockets only HTTP/1.1.
+//!
 //! Connections are hyper's (`hyper::client::conn`). What its pool in hyper-util did before is done
 //! here, and listed in docs/DESIGN.md.
 
@@ -28,6 +31,7 @@ mod io;
 mod replay;
 mod resolve;
 mod server;
+mod transport;
 mod turn;
 mod upstream;
 

@@ -1,13 +1,13 @@
 //! Resolves the names of servers, again and again.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::{sleep, timeout};
 
 use crate::RequestBody;
 use crate::server::Server;
+use crate::transport::Address;
 use crate::upstream::{PROBE_EVERY, Upstream};
 
 impl<B: RequestBody> Upstream<B> {
@@ -61,11 +61,11 @@ impl<B: RequestBody> Upstream<B> {
         let mut found = Vec::new();
         let mut failure = None;
         for server in self.servers() {
-            let before: Vec<SocketAddr> = self
+            let before: Vec<Address> = self
                 .endpoints()
                 .iter()
                 .filter(|endpoint| Arc::ptr_eq(endpoint.server(), server))
-                .map(|endpoint| endpoint.address())
+                .map(|endpoint| endpoint.address().clone())
                 .collect();
             let addresses = match look_up(server).await {
                 Ok(addresses) => addresses,
@@ -86,12 +86,13 @@ impl<B: RequestBody> Upstream<B> {
     }
 }
 
-async fn look_up(server: &Server) -> io::Result<Vec<SocketAddr>> {
+async fn look_up(server: &Server) -> io::Result<Vec<Address>> {
     if let Some(address) = server.literal_address() {
         return Ok(vec![address]);
     }
     let mut addresses = Vec::new();
     for address in tokio::net::lookup_host((server.host(), server.port())).await? {
+        let address = Address::from(address);
         if !addresses.contains(&address) {
             addresses.push(address);
         }

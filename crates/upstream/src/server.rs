@@ -2,10 +2,15 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use http::HeaderValue;
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
+use voxgate_tls::{Alpn, ClientTls};
+
+use crate::transport::{Address, HttpVersion, ServerTls};
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,19 +19,29 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 over TCP, with prior knowledge (`h2c://`, RFC 9113 §3.3).
     Http2,
+    /// HTTP over TLS (`https://`): the server chooses HTTP/2 or HTTP/1.1 by ALPN (RFC 7301). gRPC uses
+    /// HTTP/2, and an upgrade uses HTTP/1.1.
+    Negotiated,
 }
 
 /// One URL of an upstream. Its name can have several addresses.
 #[derive(Debug)]
 pub struct Server {
+    /// How the server is named to people.
+    name: String,
     authority: Authority,
     protocol: Protocol,
     host: HeaderValue,
+    tls: Option<ServerTls>,
+    socket: Option<Arc<Path>>,
+    /// The server chose HTTP/2 when it was asked last.
+    negotiates_http2: AtomicBool,
     pub(crate) counters: Counters,
 }
 
 impl Server {
-    /// The server with this host and port. The port is 80 if none is given (RFC 9110 §4.2.1).
+    /// The server with this host and port, without TLS. The port is 80 if none is given (RFC 9110
+    /// §4.2.1).
     ///
     /// Returns `None` when the authority contains a user name, or a character that is not allowed in a
     /// `Host` header.
@@ -35,10 +50,40 @@ impl Server {
         let host = HeaderValue::from_str(authority.as_str()).ok()?;
         let is_plain = !authority.as_str().contains('@');
         is_plain.then(|| Self {
+            name: authority.to_string(),
             authority,
             protocol,
             host,
+            tls: None,
+            socket: None,
+            negotiates_http2: AtomicBool::new(false),
             counters: Counters::default(),
+        })
+    }
+
+    /// The server with this host and port, over TLS. The port is 443 if none is given (RFC 9110
+    /// §4.2.2).
+    ///
+    /// Returns `None` as [`new`](Self::new) does, and when the host is neither a DNS name nor an IP
+    /// address, so that there is no name to verify.
+    #[must_use]
+    pub fn over_tls(authority: Authority, tls: ClientTls) -> Option<Self> {
+        let server = Self::new(authority, Protocol::Negotiated)?;
+        let tls = ServerTls::new(tls, server.host())?;
+        Some(Self {
+            tls: Some(tls),
+            ..server
+        })
+    }
+
+    /// The server that listens on a Unix socket. Its `Host` is `localhost`.
+    #[must_use]
+    pub fn at_socket(path: &Path, protocol: Protocol) -> Option<Self> {
+        let server = Self::new(Authority::from_static("localhost"), protocol)?;
+        Some(Self {
+            name: format!("unix:{}", path.display()),
+            socket: Some(Arc::from(path)),
+            ..server
         })
     }
 
@@ -66,13 +111,67 @@ impl Server {
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.authority.port_u16().unwrap_or(80)
+        self.authority.port_u16().unwrap_or(self.default_port())
+    }
+
+    fn default_port(&self) -> u16 {
+        if self.tls.is_some() { 443 } else { 80 }
+    }
+
+    pub(crate) fn scheme(&self) -> Scheme {
+        match self.tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        }
+    }
+
+    pub(crate) fn tls(&self) -> Option<&ServerTls> {
+        self.tls.as_ref()
+    }
+
+    /// Whether host and port in a URL are those of the server. Case does not matter, and the default
+    /// port need not be named.
+    pub(crate) fn is_named(&self, authority: &str) -> bool {
+        let host_and_port = |authority: &str| {
+            let authority: Authority = authority.trim_end_matches(':').parse().ok()?;
+            let port = authority.port_u16().unwrap_or(self.default_port());
+            Some((authority.host().to_ascii_lowercase(), port))
+        };
+        let named = host_and_port(authority);
+        named.is_some()
+            && self.socket.is_none()
+            && named == Some((self.authority.host().to_ascii_lowercase(), self.port()))
+    }
+
+    /// The protocols in which a request can be sent.
+    pub(crate) fn alpn(&self, needs_http2: bool, is_upgrade: bool) -> Alpn {
+        match self.protocol {
+            Protocol::Http2 => Alpn::Http2,
+            _ if needs_http2 => Alpn::Http2,
+            Protocol::Http1 => Alpn::Http1,
+            Protocol::Negotiated if is_upgrade => Alpn::Http1,
+            Protocol::Negotiated => Alpn::Either,
+        }
+    }
+
+    /// Remembers what the server chose.
+    pub(crate) fn negotiated(&self, version: HttpVersion) {
+        let is_http2 = version == HttpVersion::Http2;
+        self.negotiates_http2.store(is_http2, Ordering::Relaxed);
+    }
+
+    /// Whether the server chose HTTP/2 when it was asked last.
+    pub(crate) fn negotiates_http2(&self) -> bool {
+        self.negotiates_http2.load(Ordering::Relaxed)
     }
 
     /// The address, if the URL names one and not a host name.
-    pub(crate) fn literal_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn literal_address(&self) -> Option<Address> {
+        if let Some(path) = &self.socket {
+            return Some(Address::Socket(Arc::clone(path)));
+        }
         let address: IpAddr = self.host().parse().ok()?;
-        Some(SocketAddr::new(address, self.port()))
+        Some(SocketAddr::new(address, self.port()).into())
     }
 }
 
@@ -106,7 +205,7 @@ impl Counter {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerStatus {
-    /// Host and port, as the URL names them.
+    /// Host and port as the URL names them, or the path of the Unix socket.
     pub server: String,
     /// Addresses that the name resolves to.
     pub addresses: usize,
@@ -151,7 +250,7 @@ impl Server {
     pub(crate) fn status(&self, addresses: usize, out: usize, in_flight: usize) -> ServerStatus {
         let counters = &self.counters;
         ServerStatus {
-            server: self.authority.to_string(),
+            server: self.name.clone(),
             addresses,
             addresses_out: out,
             in_flight,
@@ -168,6 +267,6 @@ impl Server {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.authority.fmt(f)
+        self.name.fmt(f)
     }
 }

@@ -13,6 +13,7 @@ use crate::endpoint::{Endpoint, InFlight};
 use crate::error::SendError;
 use crate::health::HealthCheck;
 use crate::server::{Server, ServerStatus};
+use crate::transport::Address;
 
 /// How often an address that is out is tried.
 pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -101,26 +102,14 @@ impl<B> Upstream<B> {
     }
 
     /// Whether host and port in a URL are those of one of the servers: as its own URL names it, or as
-    /// an address that its name resolves to. Case does not matter, and port 80 need not be named.
+    /// an address that its name resolves to. Case does not
+    /// matter, and the default port need not be named.
     #[must_use]
     pub fn is_named(&self, authority: &str) -> bool {
-        let full = |authority: &str| match authority.rsplit_once(':') {
-            Some((_, port))
-                if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
-            {
-                authority.to_ascii_lowercase()
-            }
-            _ => format!(
-                "{}:80",
-                authority.trim_end_matches(':').to_ascii_lowercase()
-            ),
-        };
-        let asked = full(authority);
-        self.servers
-            .iter()
-            .any(|own| full(own.authority().as_str()) == asked)
-            || asked.parse().is_ok_and(|asked: SocketAddr| {
-                self.endpoints().iter().any(|own| own.address() == asked)
+        self.servers.iter().any(|own| own.is_named(authority))
+            || authority.parse().is_ok_and(|asked: SocketAddr| {
+                let asked = Address::from(asked);
+                self.endpoints().iter().any(|own| *own.address() == asked)
             })
     }
 
@@ -145,20 +134,23 @@ impl<B> Upstream<B> {
 
     /// Replaces the addresses. Those that stay keep what is known about them; idle connections to the
     /// others are closed, and their requests in flight end as they would.
-    pub(crate) fn set_addresses(&self, found: &[(Arc<Server>, Vec<SocketAddr>)]) {
+    pub(crate) fn set_addresses(&self, found: &[(Arc<Server>, Vec<Address>)]) {
         let before = self.endpoints.load_full();
         let mut endpoints = Vec::new();
         for (server, addresses) in found {
-            let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
             for address in addresses {
                 let is_same = |endpoint: &&Arc<Endpoint<B>>| {
-                    Arc::ptr_eq(endpoint.server(), server) && endpoint.address() == *address
+                    Arc::ptr_eq(endpoint.server(), server) && endpoint.address() == address
                 };
                 let endpoint = match before.iter().find(is_same) {
                     Some(endpoint) => Arc::clone(endpoint),
-                    None => Arc::new(Endpoint::new(Arc::clone(server), *address, self.workers)),
+                    None => Arc::new(Endpoint::new(
+                        Arc::clone(server),
+                        address.clone(),
+                        self.workers,
+                    )),
                 };
-                endpoint.set_fallback(address.is_ipv4() != first_is_v4);
+                endpoint.set_fallback(!address.has_family_of(&addresses[0]));
                 endpoints.push(endpoint);
             }
         }
@@ -266,7 +258,7 @@ fn two_choices<B>(
 impl<B> fmt::Debug for Upstream<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.servers.iter().map(|server| server.authority()))
+            .entries(self.servers.iter().map(ToString::to_string))
             .finish()
     }
 }
@@ -300,7 +292,8 @@ mod tests {
     }
 
     fn set(upstream: &Upstream<Body>, server: &Arc<Server>, addresses: &[&str]) {
-        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let address = |text: &&str| Address::from(text.parse::<SocketAddr>().unwrap());
+        let addresses = addresses.iter().map(address).collect();
         upstream.set_addresses(&[(Arc::clone(server), addresses)]);
     }
 
@@ -364,7 +357,8 @@ mod tests {
         }
         let first = Arc::clone(&upstream.endpoints()[0]);
         for _ in 0..3 {
-            first.connect_failed(false, Duration::from_secs(1));
+            let error = std::io::ErrorKind::ConnectionRefused.into();
+            first.connect_failed(&error, Duration::from_secs(1));
         }
         assert_eq!(address(&chosen(&upstream).await), "127.0.0.1:1");
     }
@@ -378,7 +372,8 @@ mod tests {
             assert_ne!(address(&other), address(&first));
         }
         for endpoint in upstream.endpoints().iter() {
-            endpoint.connect_failed(true, Duration::from_secs(1));
+            let error = std::io::ErrorKind::TimedOut.into();
+            endpoint.connect_failed(&error, Duration::from_secs(1));
         }
         let error = upstream.choose(None).await.unwrap_err();
         assert_eq!(error.kind(), crate::SendErrorKind::AllOut);

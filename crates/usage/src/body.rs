@@ -5,89 +5,87 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use voxgate::Principal;
 use voxgate::speech::SpeechMeter;
 
-use crate::audio::AudioMeter;
+use crate::audio::{AudioHints, AudioMeter};
+use crate::audio_account::AudioAccount;
 use crate::book::UsageBook;
+use crate::spoken::SpokenBody;
 
 pin_project! {
     /// The inner service's body, or the bytes of an answer of the layer. Nothing is kept of it.
     pub struct UsageBody<R> {
         #[pin]
-        kind: Kind<R>,
+        inner: Option<R>,
+        audio: Option<Box<AudioTail>>,
+        own: Option<Bytes>,
     }
 }
 
-pin_project! {
-    #[project = Projected]
-    enum Kind<R> {
-        Inner {
-            #[pin]
-            body: R,
-            audio: Option<Box<AudioTail>>,
-        },
-        Own { bytes: Option<Bytes> },
-    }
-}
-
-/// Measures the audio of an answer, and counts it when the answer ends.
-pub(crate) struct AudioTail {
-    audio: AudioMeter,
-    meter: Option<SpeechMeter>,
-    book: UsageBook,
-    principal: Principal,
+/// Measures the audio of an answer, and counts it until the answer ends.
+pub(crate) enum AudioTail {
+    /// The body is audio.
+    Audio(AudioMeter, AudioAccount),
+    /// The audio is in the body.
+    Spoken(SpokenBody),
 }
 
 impl AudioTail {
+    /// `None` if nothing is known of the audio in an answer with these header fields.
     pub(crate) fn new(
-        audio: AudioMeter,
+        headers: &HeaderMap,
         meter: Option<SpeechMeter>,
         book: UsageBook,
         principal: Principal,
-    ) -> Self {
-        Self {
-            audio,
-            meter,
-            book,
-            principal,
+    ) -> Option<Self> {
+        let format = meter.as_ref().and_then(SpeechMeter::format);
+        let hints = AudioHints {
+            format: format.as_deref(),
+            sample_rate: meter.as_ref().and_then(SpeechMeter::sample_rate),
+        };
+        let account = || AudioAccount::new(meter.clone(), book, principal);
+        if let Some(audio) = AudioMeter::new(headers, hints) {
+            return Some(Self::Audio(audio, account()));
         }
+        let spoken = SpokenBody::new(headers, meter.as_ref()?, account)?;
+        Some(Self::Spoken(spoken))
     }
 
     fn read(&mut self, data: &impl Buf) {
         // Data in several parts can only be read by taking it.
-        if data.chunk().len() == data.remaining() {
-            self.audio.read(data.chunk());
+        if data.chunk().len() < data.remaining() {
+            return;
         }
-        if let (Some(meter), Some(duration)) = (&self.meter, self.audio.duration()) {
-            meter.set_audio(duration);
-        }
-    }
-}
-
-impl Drop for AudioTail {
-    fn drop(&mut self) {
-        if let Some(duration) = self.audio.duration() {
-            let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-            self.book.add_audio(&self.principal, milliseconds);
+        match self {
+            Self::Audio(audio, account) => {
+                audio.read(data.chunk());
+                if let Some(duration) = audio.duration() {
+                    account.heard(duration);
+                }
+            }
+            Self::Spoken(spoken) => spoken.read(data.chunk()),
         }
     }
 }
 
 impl<R> UsageBody<R> {
     pub(crate) fn own(bytes: Bytes) -> Self {
-        let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
         Self {
-            kind: Kind::Own { bytes },
+            inner: None,
+            audio: None,
+            own: Some(bytes).filter(|bytes| !bytes.is_empty()),
         }
     }
 
     pub(crate) fn inner(body: R, audio: Option<AudioTail>) -> Self {
-        let audio = audio.map(Box::new);
         Self {
-            kind: Kind::Inner { body, audio },
+            inner: Some(body),
+            audio: audio.map(Box::new),
+            own: None,
         }
     }
 }
@@ -104,41 +102,35 @@ where
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<R::Data>, R::Error>>> {
-        match self.project().kind.project() {
-            Projected::Own { bytes } => {
-                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
-            }
-            Projected::Inner { body, audio } => {
-                let polled = ready!(body.poll_frame(context));
-                if let Some(tail) = audio {
-                    match &polled {
-                        Some(Ok(frame)) => {
-                            if let Some(data) = frame.data_ref() {
-                                tail.read(data);
-                            }
-                        }
-                        Some(Err(_)) | None => *audio = None,
-                    }
+        let this = self.project();
+        let Some(body) = this.inner.as_pin_mut() else {
+            let own = this.own.take();
+            return Poll::Ready(own.map(|bytes| Ok(Frame::data(bytes.into()))));
+        };
+        let polled = ready!(body.poll_frame(context));
+        match (&polled, &mut *this.audio) {
+            (Some(Ok(frame)), Some(tail)) => {
+                if let Some(data) = frame.data_ref() {
+                    tail.read(data);
                 }
-                Poll::Ready(polled)
             }
+            (Some(Ok(_)), None) => {}
+            (Some(Err(_)) | None, audio) => *audio = None,
         }
+        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Own { bytes } => bytes.is_none(),
-            Kind::Inner { body, .. } => body.is_end_stream(),
+        match &self.inner {
+            Some(body) => body.is_end_stream(),
+            None => self.own.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Own { bytes } => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Kind::Inner { body, .. } => body.size_hint(),
-        }
+        let own = self.own.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let inner = self.inner.as_ref().map(Body::size_hint);
+        inner.unwrap_or_else(|| SizeHint::with_exact(own))
     }
 }
 

@@ -14,12 +14,12 @@ use tower_layer::Layer;
 use tower_service::Service;
 use voxgate::dialect::RefusalContext;
 use voxgate::speech::SpeechMeter;
-use voxgate::{Caller, Denial, DenialKind, Dialect, Principal};
+use voxgate::{Caller, Denial, DenialKind, Dialect, Principal, Tunnel};
 
 use crate::answers;
-use crate::audio::{AudioHints, AudioMeter};
 use crate::body::{AudioTail, UsageBody};
 use crate::book::{PendingTake, Taken, UsageBook};
+use crate::spoken::{TunnelUsage, note_charges};
 
 /// Counts requests and the audio of their answers, checks the quotas of requests and audio, gives
 /// back what was taken for a request that failed, and answers questions about usage.
@@ -91,7 +91,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let UsageLayer { book, answers } = &self.layer;
         let extensions = request.extensions();
         let Some(caller) = extensions.get::<Caller>() else {
@@ -112,7 +112,14 @@ where
             meter,
             taken_at: book.now(),
         };
-        match book.take(principal, [0, 1, 0]) {
+        if let Some(meter) = &tail.meter
+            && request.extensions().get::<Tunnel>().is_some()
+        {
+            let usage = TunnelUsage::new(meter.clone(), book.clone(), tail.principal.clone());
+            request.extensions_mut().insert(usage);
+        }
+        let taken = book.take(&tail.principal, [0, 1, 0]);
+        match taken {
             Taken::Now(Ok(())) => UsageFuture::serving(self.inner.call(request), Some(tail)),
             Taken::Now(Err(denial)) => {
                 UsageFuture::answered(tail.refuse(&request, dialect, &denial))
@@ -181,18 +188,13 @@ impl Tail {
         }
         self.write_fields(&mut response);
         let has_body = !is_failed && response.status() != StatusCode::SWITCHING_PROTOCOLS;
-        let audio = has_body.then(|| self.audio(&response)).flatten();
+        if let Some(meter) = self.meter.as_ref().filter(|_| !is_failed) {
+            note_charges(meter, response.headers());
+        }
+        let audio = has_body
+            .then(|| AudioTail::new(response.headers(), self.meter, self.book, self.principal))
+            .flatten();
         response.map(|body| UsageBody::inner(body, audio))
-    }
-
-    fn audio<R>(self, response: &Response<R>) -> Option<AudioTail> {
-        let format = self.meter.as_ref().and_then(SpeechMeter::format);
-        let hints = AudioHints {
-            format: format.as_deref(),
-            sample_rate: self.meter.as_ref().and_then(SpeechMeter::sample_rate),
-        };
-        let audio = AudioMeter::new(response.headers(), hints)?;
-        Some(AudioTail::new(audio, self.meter, self.book, self.principal))
     }
 
     /// Reports the quotas in `RateLimit-Policy` and `RateLimit`.

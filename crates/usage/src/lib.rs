@@ -5,6 +5,7 @@
 //! - [`UsageBook`]: what keys and accounts use in each day and month, and their quotas. It survives
 //!   restarts in a state file ([`BookBuilder::with_state_file`]), and replicas share it through a
 //!   [`QuotaStore`](voxgate::rate_limit::QuotaStore).
+//! - [`TunnelUsage`]: the audio in the messages of WebSockets.
 //! - [`UsageLayer`]: counts requests and the audio of answers. It goes inside the authentication
 //!   layer, and outside of the layer that reads texts.
 //!
@@ -13,11 +14,13 @@
 
 mod answers;
 pub mod audio;
+mod audio_account;
 mod body;
 mod book;
 mod calendar;
 mod layer;
 mod owner;
+mod spoken;
 mod state_file;
 mod tally;
 mod text_quota;
@@ -27,4 +30,5 @@ pub use self::body::UsageBody;
 pub use self::book::{BookBuilder, Exhausted, OwnerUsage, QuotaUse, Taken, UsageBook};
 pub use self::calendar::{Calendar, Today};
 pub use self::layer::{Usage, UsageFuture, UsageLayer};
+pub use self::spoken::{MessageForm, TunnelReader, TunnelUsage};
 pub use self::state_file::StateError;

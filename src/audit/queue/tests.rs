@@ -81,6 +81,7 @@ fn decision(path: &str) -> AuditRecord<'_> {
     AuditRecord::Decision(Decision {
         time: SystemTime::UNIX_EPOCH,
         request_id: RequestId::new(Duration::ZERO),
+        trace: None,
         dialect: "rime",
         via: None,
         auth_method: None,

@@ -68,6 +68,7 @@ impl Inspecting {
         }
         let head = rule.read_head(reader, request);
         let meter = meter.cloned().unwrap_or_default();
+        meter.set_reader(reader);
         note_names(&meter, &head);
         Some(Inspection {
             head_characters: head.characters,

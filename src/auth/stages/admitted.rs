@@ -69,7 +69,7 @@ impl Admitted {
             request.extensions_mut().insert(meter.clone());
             guard.meter(meter);
         }
-        let caller = Caller::new(principal, context.method, start.request_id);
+        let caller = Caller::new(principal, context.method, start.request_id, start.trace);
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(context.dialect);
         Recorded::accepted(receipt, guard, context.dialect)

@@ -59,6 +59,7 @@ pub(super) struct Record<'a> {
     pub(super) limit: Option<Text<'a>>,
     pub(super) status: Option<u16>,
     pub(super) request_id: Option<Text<'a>>,
+    pub(super) trace_id: Option<Text<'a>>,
     pub(super) trace_parent: Option<Text<'a>>,
     pub(super) via: Option<Text<'a>>,
     pub(super) dialect: Option<Text<'a>>,
@@ -87,6 +88,10 @@ pub(super) struct Record<'a> {
     #[serde(default)]
     pub(super) unmetered: bool,
     pub(super) audio_ms: Option<u64>,
+    pub(super) characters_billed: Option<u64>,
+    pub(super) audio_billed_ms: Option<u64>,
+    pub(super) cost_micros: Option<u64>,
+    pub(super) cost_currency: Option<Text<'a>>,
     pub(super) voice: Option<Text<'a>>,
     pub(super) model: Option<Text<'a>>,
     pub(super) language: Option<Text<'a>>,

@@ -81,12 +81,17 @@ const FIELDS: &[Field] = &[
     Field::Text("host", |r| r.host.as_deref()),
     Field::Text("protocol", |r| r.protocol.as_deref()),
     Field::Text("user_agent", |r| r.user_agent.as_deref()),
+    Field::Text("trace_id", |r| r.trace_id.as_deref()),
     Field::Text("trace_parent", |r| r.trace_parent.as_deref()),
     Field::Number("characters", |r| r.characters),
     Field::Number("audio_ms", |r| r.audio_ms),
     Field::Text("voice", |r| r.voice.as_deref()),
     Field::Text("model", |r| r.model.as_deref()),
     Field::Text("language", |r| r.language.as_deref()),
+    Field::Number("characters_billed", |r| r.characters_billed),
+    Field::Number("audio_billed_ms", |r| r.audio_billed_ms),
+    Field::Number("cost_micros", |r| r.cost_micros),
+    Field::Text("cost_currency", |r| r.cost_currency.as_deref()),
 ];
 
 pub(super) fn csv_titles() -> impl Iterator<Item = &'static str> {

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
-use serde_json::json;
+use serde_json::{Value, json};
 use voxgate_terminal::table::{ABSENT, Column, Table};
 use voxgate_terminal::text::{Charset, escape_json, printable};
 
@@ -27,18 +27,113 @@ Examples:
   voxgate usage --month 2026-11 --by account --format csv /var/log/voxgate
 
 Usage is counted from the records of finished requests. A request whose answer was an error is \
-counted as failed, and its text is not. Give --tz the time zone of the quotas. To check that no \
+counted as failed, and its text is not. BILLED, AUDIO BILLED and COST are what the vendor's answers \
+report; the other figures are counted by the gateway. Give --tz the time zone of the quotas. To check that no \
 record is missing, run `voxgate audit report`.";
 
-const COLUMNS: [&str; 7] = [
-    "requests",
-    "failed",
-    "unmetered",
-    "characters",
-    "audio_seconds",
-    "bytes_sent",
-    "first_byte_ms",
+/// One figure of a row, in each format.
+struct Figure {
+    /// The column of CSV.
+    csv: &'static str,
+    /// The column of a table.
+    column: fn() -> Column,
+    /// The member of JSON, and its value.
+    json: (&'static str, fn(&Sum) -> Value),
+    /// The cells of CSV and of a table, if they are not the value of JSON.
+    cells: Option<[fn(&Sum) -> String; 2]>,
+}
+
+impl Figure {
+    fn cell(&self, sum: &Sum, of_table: bool) -> String {
+        match self.cells {
+            Some(cells) => cells[usize::from(of_table)](sum),
+            None => (self.json.1)(sum).to_string(),
+        }
+    }
+}
+
+/// What a row has. New figures come last: scripts read CSV by position.
+const FIGURES: [Figure; 10] = [
+    Figure {
+        csv: "requests",
+        column: || Column::number("REQUESTS"),
+        json: ("requests", |sum| sum.requests.into()),
+        cells: None,
+    },
+    Figure {
+        csv: "failed",
+        column: || Column::number("FAILED").optional(),
+        json: ("failed", |sum| sum.failed.into()),
+        cells: None,
+    },
+    Figure {
+        csv: "unmetered",
+        column: || Column::number("UNMETERED").optional(),
+        json: ("unmetered", |sum| sum.unmetered.into()),
+        cells: None,
+    },
+    Figure {
+        csv: "characters",
+        column: || Column::number("CHARACTERS"),
+        json: ("characters", |sum| sum.characters.into()),
+        cells: None,
+    },
+    Figure {
+        csv: "audio_seconds",
+        column: || Column::number("AUDIO"),
+        json: ("audio_ms", |sum| sum.audio_ms.into()),
+        cells: Some([|sum| seconds(sum.audio_ms), |sum| hours(sum.audio_ms)]),
+    },
+    Figure {
+        csv: "bytes_sent",
+        column: || Column::number("SENT").optional(),
+        json: ("bytes_sent", |sum| sum.bytes.into()),
+        cells: Some([|sum| sum.bytes.to_string(), |sum| bytes(sum.bytes)]),
+    },
+    Figure {
+        csv: "first_byte_ms",
+        column: || Column::number("FIRST BYTE").optional(),
+        json: ("first_byte_ms", |sum| sum.first_byte_ms().into()),
+        cells: Some([
+            |sum| or_nothing(sum.first_byte_ms()),
+            |sum| or_absent(sum.first_byte_ms().map(|it| format!("{it} ms"))),
+        ]),
+    },
+    Figure {
+        csv: "characters_billed",
+        column: || Column::number("BILLED").optional(),
+        json: ("characters_billed", |sum| sum.characters_billed.into()),
+        cells: Some([
+            |sum| or_nothing(sum.characters_billed),
+            |sum| or_absent(sum.characters_billed),
+        ]),
+    },
+    Figure {
+        csv: "audio_billed_seconds",
+        column: || Column::number("AUDIO BILLED").optional(),
+        json: ("audio_billed_ms", |sum| sum.audio_billed_ms.into()),
+        cells: Some([
+            |sum| or_nothing(sum.audio_billed_ms.map(seconds)),
+            |sum| or_absent(sum.audio_billed_ms.map(hours)),
+        ]),
+    },
+    Figure {
+        csv: "cost",
+        column: || Column::number("COST").optional(),
+        json: ("cost_micros", |sum| json!(sum.cost)),
+        cells: Some([Sum::cost, |sum| {
+            or_absent(Some(sum.cost()).filter(|cost| !cost.is_empty()))
+        }]),
+    },
 ];
+
+fn or_nothing(figure: Option<impl ToString>) -> String {
+    figure.map_or_else(String::new, |it| it.to_string())
+}
+
+fn or_absent(figure: Option<impl ToString>) -> String {
+    figure.map_or_else(|| ABSENT.to_owned(), |it| it.to_string())
+}
 
 /// The command `usage`.
 pub(super) fn command() -> Command {
@@ -210,6 +305,11 @@ struct Sum {
     first_byte_us: u128,
     /// Answers with a body.
     first_bytes: u64,
+    /// What the vendor's answers say is charged, if they say it.
+    characters_billed: Option<u64>,
+    audio_billed_ms: Option<u64>,
+    /// Millionths of each currency.
+    cost: BTreeMap<String, u64>,
 }
 
 impl Sum {
@@ -220,10 +320,20 @@ impl Sum {
         }
         self.requests += 1;
         self.unmetered += u64::from(record.unmetered);
-        let count = |sum: &mut u64, more: Option<u64>| *sum = sum.saturating_add(more.unwrap_or(0));
-        count(&mut self.characters, record.characters);
-        count(&mut self.audio_ms, record.audio_ms);
-        count(&mut self.bytes, record.bytes_sent);
+        for (sum, more) in [
+            (&mut self.characters, record.characters),
+            (&mut self.audio_ms, record.audio_ms),
+            (&mut self.bytes, record.bytes_sent),
+        ] {
+            *sum = sum.saturating_add(more.unwrap_or(0));
+        }
+        add_known(&mut self.characters_billed, record.characters_billed);
+        add_known(&mut self.audio_billed_ms, record.audio_billed_ms);
+        if let Some(cost) = record.cost_micros {
+            let currency = record.cost_currency.as_deref().unwrap_or_default();
+            let sum = self.cost.entry(currency.to_owned()).or_default();
+            *sum = sum.saturating_add(cost);
+        }
         if let Some(first_byte) = record.first_byte_us {
             self.first_byte_us += u128::from(first_byte);
             self.first_bytes += 1;
@@ -239,6 +349,12 @@ impl Sum {
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.first_byte_us += other.first_byte_us;
         self.first_bytes += other.first_bytes;
+        add_known(&mut self.characters_billed, other.characters_billed);
+        add_known(&mut self.audio_billed_ms, other.audio_billed_ms);
+        for (currency, cost) in &other.cost {
+            let sum = self.cost.entry(currency.clone()).or_default();
+            *sum = sum.saturating_add(*cost);
+        }
     }
 
     /// The average time to the first byte in milliseconds.
@@ -247,17 +363,21 @@ impl Sum {
         u64::try_from(average / 1000).ok()
     }
 
-    fn cells(&self) -> [String; COLUMNS.len()] {
-        let first_byte = self.first_byte_ms().map(|it| it.to_string());
-        [
-            self.requests.to_string(),
-            self.failed.to_string(),
-            self.unmetered.to_string(),
-            self.characters.to_string(),
-            seconds(self.audio_ms),
-            self.bytes.to_string(),
-            first_byte.unwrap_or_default(),
-        ]
+    /// The price in each currency, such as `12.345600 EUR`.
+    fn cost(&self) -> String {
+        let amounts = self.cost.iter().map(|(currency, micros)| {
+            let (whole, rest) = (micros / 1_000_000, micros % 1_000_000);
+            format!("{whole}.{rest:06} {currency}")
+                .trim_end()
+                .to_owned()
+        });
+        amounts.collect::<Vec<_>>().join(" + ")
+    }
+}
+
+fn add_known(sum: &mut Option<u64>, more: Option<u64>) {
+    if let Some(more) = more {
+        *sum = Some(sum.unwrap_or(0).saturating_add(more));
     }
 }
 
@@ -277,9 +397,13 @@ fn write_csv(
     by: &str,
     sums: &BTreeMap<String, Sum>,
 ) -> Result<(), CommandError> {
-    csv::write(out, [by].into_iter().chain(COLUMNS))?;
+    let titles = FIGURES.iter().map(|figure| figure.csv);
+    csv::write(out, [by].into_iter().chain(titles))?;
     for (name, sum) in sums {
-        let cells = sum.cells();
+        let cells: Vec<String> = FIGURES
+            .iter()
+            .map(|figure| figure.cell(sum, false))
+            .collect();
         let cells = cells.iter().map(String::as_str);
         csv::write(out, [name.as_str()].into_iter().chain(cells))?;
     }
@@ -294,17 +418,15 @@ fn write_json(
     sums: &BTreeMap<String, Sum>,
 ) -> Result<(), CommandError> {
     let rows = sums.iter().map(|(name, sum)| {
-        let name = Some(name).filter(|name| !name.is_empty());
-        json!({
-            by: name,
-            "requests": sum.requests,
-            "failed": sum.failed,
-            "unmetered": sum.unmetered,
-            "characters": sum.characters,
-            "audio_ms": sum.audio_ms,
-            "bytes_sent": sum.bytes,
-            "first_byte_ms": sum.first_byte_ms(),
-        })
+        let mut row = json!({ by: Some(name).filter(|name| !name.is_empty()) });
+        for Figure {
+            json: (name, value),
+            ..
+        } in &FIGURES
+        {
+            row[name] = value(sum);
+        }
+        row
     });
     let rows: Vec<_> = rows.collect();
     let all = json!({ "month": month, "time_zone": clock.name(), "usage": rows });
@@ -321,16 +443,15 @@ fn write_table(
 ) -> Result<(), CommandError> {
     let charset = Charset::from_locale();
     writeln!(out, "Usage in {month}, {}\n", clock.name())?;
-    let columns = vec![
-        Column::long("").titled(by.to_uppercase()),
-        Column::number("REQUESTS"),
-        Column::number("FAILED").optional(),
-        Column::number("UNMETERED").optional(),
-        Column::number("CHARACTERS"),
-        Column::number("AUDIO"),
-        Column::number("SENT").optional(),
-        Column::number("FIRST BYTE").optional(),
-    ];
+    let mut columns = vec![Column::long("").titled(by.to_uppercase())];
+    // What no row has is left out.
+    let shown: Vec<&Figure> = FIGURES
+        .iter()
+        .filter(|figure| {
+            sums.is_empty() || sums.values().any(|sum| figure.cell(sum, true) != ABSENT)
+        })
+        .collect();
+    columns.extend(shown.iter().map(|figure| (figure.column)()));
     let mut table = Table::new(columns, charset, output::terminal_width());
     let mut total = Sum::default();
     for (name, sum) in sums {
@@ -339,25 +460,16 @@ fn write_table(
             "" => "(none)".to_owned(),
             name => printable(name, charset),
         };
-        table.row(out, table_row(name, sum))?;
+        table.row(out, table_row(name, &shown, sum))?;
     }
-    table.row(out, table_row("total".to_owned(), &total))?;
+    table.row(out, table_row("total".to_owned(), &shown, &total))?;
     table.settle(out)?;
     Ok(())
 }
 
-fn table_row(name: String, sum: &Sum) -> Vec<String> {
-    let average = sum.first_byte_ms().map(|it| format!("{it} ms"));
-    vec![
-        name,
-        sum.requests.to_string(),
-        sum.failed.to_string(),
-        sum.unmetered.to_string(),
-        sum.characters.to_string(),
-        hours(sum.audio_ms),
-        bytes(sum.bytes),
-        average.unwrap_or_else(|| ABSENT.to_owned()),
-    ]
+fn table_row(name: String, figures: &[&Figure], sum: &Sum) -> Vec<String> {
+    let cells = figures.iter().map(|figure| figure.cell(sum, true));
+    [name].into_iter().chain(cells).collect()
 }
 
 #[cfg(test)]
@@ -373,7 +485,8 @@ mod tests {
 
     fn log() -> String {
         let good = "\"status\":200,\"bytes_sent\":10,\"first_byte_us\":4000,\"characters\":7,\
-                    \"audio_ms\":1500,\"model\":\"m\",\"voice\":\"v\"";
+                    \"audio_ms\":1500,\"characters_billed\":8,\"cost_micros\":1500000,\
+                    \"cost_currency\":\"EUR\",\"model\":\"m\",\"voice\":\"v\"";
         let failed = "\"status\":502,\"failure\":\"upstream_unreachable\",\"bytes_sent\":1,\
                       \"characters\":9";
         let quiet = "\"status\":200,\"bytes_sent\":3,\"characters\":0,\"unmetered\":true";
@@ -438,12 +551,15 @@ mod tests {
         write_csv(&mut out, "key", &sums).expect("written");
         let text = String::from_utf8(out).expect("text");
         let expected = "key,requests,failed,unmetered,characters,audio_seconds,bytes_sent,\
-                        first_byte_ms\r\n'=b,1,0,1,0,0.000,3,\r\na,2,1,0,14,3.000,20,4\r\n";
+                        first_byte_ms,characters_billed,audio_billed_seconds,cost\r\n'=b,1,0,1,0,0.000,3,,,,\r\n\
+                        a,2,1,0,14,3.000,20,4,16,,3.000000 EUR\r\n";
         assert_eq!(text, expected);
         let mut out = Vec::new();
         write_json(&mut out, "key", "2026-11", &Clock::default(), &sums).expect("written");
-        let read: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+        let read: Value = serde_json::from_slice(&out).expect("JSON");
         assert_eq!(read["usage"][1]["characters"], 14);
+        assert_eq!(read["usage"][0]["characters_billed"], Value::Null);
+        assert_eq!(read["usage"][1]["cost_micros"], json!({ "EUR": 3_000_000 }));
         let mut out = Vec::new();
         write_table(&mut out, "key", "2026-11", &Clock::default(), &sums).expect("written");
         let text = String::from_utf8(out).expect("text");

@@ -16,7 +16,7 @@ mod streams;
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,14 +28,14 @@ use http_body::Body;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
-use voxgate::{Dialect, PeerAddr, SpeechAuthLayer};
+use voxgate::{Dialect, SpeechAuthLayer};
 use voxgate_browsers::BrowserLayer;
+use voxgate_request_tracing::TraceContextLayer;
 use voxgate_tls::ServerTls;
 use voxgate_usage::UsageLayer;
 
@@ -45,7 +45,7 @@ pub(crate) use self::half_close::ClientEnd;
 pub(crate) use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use self::network::network;
 use self::preamble::{Begun, Preamble};
-use self::socket::Socket;
+pub(crate) use self::socket::{ClientListener, Socket};
 use self::stream::ClientStream;
 use self::streams::StreamExecutor;
 use super::credential_header::CredentialHeader;
@@ -84,7 +84,7 @@ const SEND_BUFFER: usize = 128 * 1024;
 /// Accepts connections until told to stop, and serves each in a task of `tasks`. At most as many are
 /// open as `limiter` allows; further ones wait in the listen queue of the system.
 pub(crate) async fn accept<S, B>(
-    listener: TcpListener,
+    listener: ClientListener,
     server: Server<S>,
     limiter: ConnectionLimiter,
     stop: CancellationToken,
@@ -98,19 +98,17 @@ pub(crate) async fn accept<S, B>(
     let mut errors = AcceptErrorLog::default();
     loop {
         let next = async {
-            let (stream, peer) = listener.accept().await?;
-            // A listener for IPv4 and IPv6 sees IPv4 addresses in the form of IPv6.
-            let peer = PeerAddr(peer).canonical();
+            let (socket, peer) = listener.accept().await?;
             // The permit comes second: a worker without clients must not hold the last permit.
-            let permit = limiter.acquire(server.clients.counted(peer.ip())).await;
-            Ok((stream, peer, permit))
+            let permit = limiter.acquire(server.counted(&socket, peer)).await;
+            Ok((socket, peer, permit))
         };
         let accepted = tokio::select! {
             accepted = next => accepted,
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer, Some(permit))) => server.spawn(stream, peer, permit, &stop, &tasks),
+            Ok((socket, peer, Some(permit))) => server.spawn(socket, peer, permit, &stop, &tasks),
             Ok((_, peer, None)) => {
                 server
                     .rejections
@@ -124,12 +122,11 @@ pub(crate) async fn accept<S, B>(
         }
     }
     // Connections in the listen queue would be reset when the listener closes.
-    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        let peer = PeerAddr(peer).canonical();
-        let Some(permit) = limiter.try_acquire(server.clients.counted(peer.ip())) else {
+    while let Some(Ok((socket, peer))) = listener.accept().now_or_never() {
+        let Some(permit) = limiter.try_acquire(server.counted(&socket, peer)) else {
             break;
         };
-        server.spawn(stream, peer, permit, &stop, &tasks);
+        server.spawn(socket, peer, permit, &stop, &tasks);
     }
 }
 
@@ -171,6 +168,8 @@ pub(crate) struct Server<S> {
     pub(crate) clients: ClientAddresses,
     /// What pages of other origins may do.
     pub(crate) browsers: BrowserLayer,
+    /// Which traces of callers are continued.
+    pub(crate) traces: TraceContextLayer,
     /// How long the first request of a connection may take, and the header of each.
     pub(crate) header_timeout: Duration,
     /// How long a connection may be without a request in progress.
@@ -191,15 +190,23 @@ where
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    /// The client that a connection counts for. Those of a Unix socket cannot be told apart.
+    fn counted(&self, socket: &Socket, peer: SocketAddr) -> Option<IpAddr> {
+        match socket {
+            Socket::Unix(_) => None,
+            _ => self.clients.counted(peer.ip()),
+        }
+    }
+
     fn spawn(
         &self,
-        stream: TcpStream,
+        socket: Socket,
         peer: SocketAddr,
         permit: ConnectionPermit,
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) {
-        prepare(&stream);
+        prepare(&socket);
         let activity = Activity::new(permit.clone());
         let rejections = Arc::clone(&self.rejections);
         let rejections = Arc::new(ConnectionRejections::new(rejections, peer));
@@ -213,14 +220,17 @@ where
         };
         let (server, stop) = (self.clone(), stop.clone());
         let preamble = Preamble::new(&self.clients, self.tls.as_ref(), self.header_timeout, peer);
-        let Some(preamble) = preamble else {
-            let begun = Begun {
-                socket: Socket::Plain(stream),
-                source: peer,
-                certificate: None,
-            };
-            tasks.spawn(server.serve(begun, activity, end, ending, stop));
-            return;
+        let (stream, preamble) = match (socket, preamble) {
+            (Socket::Plain(stream), Some(preamble)) => (stream, preamble),
+            (socket, _) => {
+                let begun = Begun {
+                    socket,
+                    source: peer,
+                    certificate: None,
+                };
+                tasks.spawn(server.serve(begun, activity, end, ending, stop));
+                return;
+            }
         };
         tasks.spawn(async move {
             let begun = Box::pin(preamble.read(stream, &ending, &stop));
@@ -255,6 +265,7 @@ where
             clients: self.clients.layer(peer, begun.source),
             certificate: begun.certificate,
             browsers: self.browsers,
+            traces: self.traces,
             activity,
             end,
         };
@@ -391,7 +402,10 @@ fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
     None
 }
 
-fn prepare(stream: &TcpStream) {
+fn prepare(socket: &Socket) {
+    let Socket::Plain(stream) = socket else {
+        return;
+    };
     let socket = socket2::SockRef::from(stream);
     let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE);
     // The connection also works without these options.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use http::StatusCode;
 use http_body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower::service_fn;
 use voxgate::audit::Ended;
@@ -103,6 +104,7 @@ async fn streams_whose_client_opens_no_window_end() {
         tls: None,
         clients: ClientAddresses::default(),
         browsers: BrowserLayer::default(),
+        traces: TraceContextLayer::default(),
         proxy,
         usage: crate::usage::in_memory(),
         header_timeout: PATIENCE,
@@ -114,7 +116,13 @@ async fn streams_whose_client_opens_no_window_end() {
     let address = listener.local_addr().expect("an address");
     let (limiter, stop) = (ConnectionLimiter::new(8, 8), CancellationToken::new());
     let (limits, tasks) = (limiter.clone(), TaskTracker::new());
-    tokio::spawn(accept(listener, server, limits, stop, tasks));
+    tokio::spawn(accept(
+        ClientListener::Tcp(listener),
+        server,
+        limits,
+        stop,
+        tasks,
+    ));
     // Those of the proxy itself.
     let idle = Arc::strong_count(&alive);
 

@@ -19,9 +19,10 @@ use self::printer::Printer;
 use super::auditing::AuditSinks;
 use super::config::{Config, Logging};
 use super::gateway::{Addresses, Gateway};
+use super::listener::{self, ListenAddress};
+use super::logging;
 use super::metrics::Metrics;
 use super::settings::{ADMIN_LISTEN, DRAIN, LISTEN, UPSTREAM};
-use super::{listener, logging};
 
 /// The usual ports of the demo.
 const PORT: u16 = 8080;
@@ -65,6 +66,7 @@ pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
             Printer,
             Metrics::new(None, AuditSinks::default(), || 0),
             level.clone(),
+            None,
         )
     };
     let gateway = match bind(config(free_or_any(PORT), free_or_any(ADMIN_PORT))?) {
@@ -90,7 +92,7 @@ fn local(port: u16) -> SocketAddr {
 
 /// The address with this port if it is free, otherwise with any free port.
 fn free_or_any(port: u16) -> SocketAddr {
-    match listener::bind(local(port), 1) {
+    match listener::bind(&ListenAddress::Ip(local(port)), 0, 1) {
         Ok(_) => local(port),
         Err(_) => local(0),
     }
@@ -128,7 +130,7 @@ struct Banner<'a> {
 
 impl Banner<'_> {
     fn print(&self, out: &mut impl Write) -> io::Result<()> {
-        let Addresses { data, admin, .. } = self.addresses;
+        let Addresses { data, admin, .. } = &self.addresses;
         writeln!(
             out,
             "voxgate demo: a sample TTS server behind the gateway\n"
@@ -146,11 +148,14 @@ impl Banner<'_> {
             self.upstream
         )?;
         writeln!(out, "  metrics   http://{admin}/metrics")?;
-        if data.port() != PORT {
+        if let Some(other) = data
+            .ip()
+            .map(|data| data.port())
+            .filter(|port| *port != PORT)
+        {
             writeln!(
                 out,
-                "\n  port {PORT} is in use, so the gateway uses port {}",
-                data.port()
+                "\n  port {PORT} is in use, so the gateway uses port {other}"
             )?;
         }
         writeln!(out, "\nIn another terminal:\n")?;

@@ -15,7 +15,7 @@ use voxgate::audit::AuditQueue;
 use voxgate::policy::SharedPolicy;
 use voxgate::rate_limit::StoreStatus;
 use voxgate::{Limiter, SharedKeyRing};
-use voxgate_tls::ServerTls;
+use voxgate_tls::{ClientTls, ServerTls};
 use voxgate_upstream::ServerStatus;
 
 use crate::auditing::{AuditSinks, LogCounters, SinkQueue};
@@ -44,13 +44,21 @@ impl<F: Fn() -> u64 + Send + Sync + 'static> Collector for LostLines<F> {
 
 /// When the certificates in use expire.
 #[derive(Clone, Debug, Default)]
-pub(super) struct CertificateMetrics(pub(super) Arc<OnceLock<ServerTls>>);
+pub(super) struct CertificateMetrics {
+    pub(super) server: Arc<OnceLock<ServerTls>>,
+    pub(super) admin: Arc<OnceLock<ServerTls>>,
+    /// What is presented to upstreams.
+    pub(super) client: Arc<OnceLock<ClientTls>>,
+}
 
 impl Collector for CertificateMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let certificates = self.0.get().map(ServerTls::certificates);
+        let listeners = [self.server.get(), self.admin.get()];
+        let certificates = listeners.into_iter().flatten();
+        let certificates = certificates.flat_map(ServerTls::certificates);
+        let own = self.client.get().and_then(ClientTls::certificate);
         let expiries = Family::<FileLabel, Gauge>::default();
-        for certificate in certificates.unwrap_or_default() {
+        for certificate in certificates.chain(own) {
             let file = certificate.file.display().to_string();
             let not_after = certificate.not_after.duration_since(UNIX_EPOCH);
             let seconds = not_after.unwrap_or_default().as_secs();
@@ -60,7 +68,7 @@ impl Collector for CertificateMetrics {
         write(
             &mut encoder,
             "tls_certificate_expiry_timestamp_seconds",
-            "Time at which the certificate of the data listener expires, in Unix time",
+            "Time at which a certificate that the gateway presents expires, in Unix time",
             &expiries,
         )
     }

@@ -4,6 +4,7 @@ mod collectors;
 mod keys;
 mod limits;
 mod rejections;
+mod spans;
 mod speech;
 
 use std::fmt;
@@ -21,7 +22,7 @@ use voxgate::audit::{AuditQueue, Completion, Decision};
 use voxgate::policy::SharedPolicy;
 use voxgate::token::TokenError;
 use voxgate::{AuditRecord, AuditSink, AuthMethod, DenialKind, Limiter, Principal, SharedKeyRing};
-use voxgate_tls::ServerTls;
+use voxgate_tls::{ClientTls, ServerTls};
 use voxgate_usage::UsageBook;
 
 use self::collectors::{
@@ -31,10 +32,12 @@ use self::collectors::{
 use self::keys::{DecisionLabels, KeyId, KeyLabel, OwnKeys};
 use self::limits::LimitMetrics;
 pub(crate) use self::rejections::RejectionCounts;
+use self::spans::SpanMetrics;
 use self::speech::{QuotaMetrics, SpeechMetrics};
 use super::auditing::{AuditSinks, LogCounters};
 use super::connection::ConnectionLimiter;
 use super::upstreams::Routes;
+use crate::spans::Spans;
 
 /// All metrics. Cloning shares them.
 #[derive(Clone)]
@@ -62,6 +65,7 @@ pub(crate) struct Metrics {
     quotas: QuotaMetrics,
     audit: Option<AuditQueue>,
     audit_log: AuditLogMetrics,
+    spans: SpanMetrics,
 }
 
 /// The reason of a token that was accepted, as in records.
@@ -209,6 +213,8 @@ impl Metrics {
         }
         let audit_log = AuditLogMetrics::default();
         registry.register_collector(Box::new(audit_log.clone()));
+        let spans = SpanMetrics::default();
+        registry.register_collector(Box::new(spans.clone()));
         if sinks.iter().next().is_some() {
             registry.register_collector(Box::new(SinkMetrics(sinks)));
         }
@@ -233,6 +239,7 @@ impl Metrics {
             token_verdicts,
             rejections,
             preconfigured_exposed,
+            spans,
             last_used,
             own_keys: OwnKeys::new(usize::MAX),
             connections,
@@ -291,6 +298,12 @@ impl Metrics {
         let _ = self.audit_log.0.set(counters);
     }
 
+    /// Reports the export of spans from now on.
+    pub(crate) fn observe_spans(&self, spans: Spans) {
+        // One process has one exporter.
+        let _ = self.spans.0.set(spans);
+    }
+
     /// Reports these keys from now on.
     pub(crate) fn observe_keys(&self, keys: SharedKeyRing) {
         // One process has one set of keys; a second would be a second gateway.
@@ -307,9 +320,19 @@ impl Metrics {
         let _ = self.upstreams.0.set(routes);
     }
 
+    /// Reports the certificate of the admin listener from now on.
+    pub(crate) fn observe_admin_certificate(&self, tls: ServerTls) {
+        let _ = self.certificates.admin.set(tls);
+    }
+
+    /// Reports the certificate that is presented to upstreams from now on.
+    pub(crate) fn observe_client_certificate(&self, tls: ClientTls) {
+        let _ = self.certificates.client.set(tls);
+    }
+
     /// Reports the certificates of this listener from now on.
     pub(crate) fn observe_certificates(&self, tls: ServerTls) {
-        let _ = self.certificates.0.set(tls);
+        let _ = self.certificates.server.set(tls);
     }
 
     /// Reports this policy from now on.

@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use http::{Method, Uri};
+use rustls::pki_types::ServerName;
 use voxgate::env::path_to_show;
 use voxgate::secret::MAX_CREDENTIAL_BYTES;
 use voxgate::{Dialect, Secret};
+use voxgate_tls::{ClientFiles, ClientTls};
 
 use self::expected::Expected;
 use self::request::Probe;
@@ -30,8 +32,8 @@ const DIALECT: &str = "VOXGATE_DIALECT";
 const ABOUT: &str = "\
 Sends one request without a body to a gateway, prints the answer in one line, and exits with 0 if \
 the answer is as expected. For `helm test` and health checks, in which only the gateway's own image \
-is available. It supports only http:// URLs: ask the gateway itself, not the proxy that terminates \
-TLS.
+is available. With an https:// URL, the certificate must be valid: for the host in the URL or for \
+--server-name, and signed by a certificate authority of the system or of --ca-file.
 
 With `--expect success`, every answer is a success except 401, 403, 429, 5xx, and a challenge for a \
 key: a caller with a valid key may ask for a path that the TTS server does not have, or that needs a \
@@ -48,6 +50,8 @@ const AFTER: &str = "\
 Examples:
   voxgate probe --url http://voxgate:8080/ --expect 401
   voxgate probe --url http://voxgate:8080/ --key-file /etc/probe/token --expect success
+  voxgate probe --url https://voxgate/ --ca-file ca.crt --server-name tts.example.com --expect 401
+  voxgate probe --url http://localhost/ --unix-socket /run/voxgate.sock --expect 401
   voxgate probe --url http://127.0.0.1:8081/readyz --expect 200 --wait 0";
 
 pub(crate) fn command() -> Command {
@@ -85,6 +89,27 @@ pub(crate) fn command() -> Command {
                 "key-file",
                 "PATH",
                 "File with the key to present; - reads standard input",
+            )
+            .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            text(
+                "ca-file",
+                "PATH",
+                "CA bundle (PEM) that verifies the gateway [default: that of the system]",
+            )
+            .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(text(
+            "server-name",
+            "NAME",
+            "Name that is sent (SNI) and that the certificate must have, in place of the host in the URL",
+        ))
+        .arg(
+            text(
+                "unix-socket",
+                "PATH",
+                "Unix socket to connect to, in place of the host in the URL",
             )
             .value_parser(value_parser!(PathBuf)),
         )
@@ -147,12 +172,42 @@ fn given(matches: &ArgMatches) -> Result<(Probe, Expected), String> {
     };
     let probe = Probe {
         method: method.clone(),
+        tls: tls(matches, &url)?,
+        socket: matches.get_one::<PathBuf>("unix-socket").cloned(),
         url,
         key,
         wait: seconds("wait"),
         timeout: seconds("timeout"),
     };
     Ok((probe, *expected))
+}
+
+/// TLS for an `https://` URL.
+fn tls(matches: &ArgMatches, url: &Uri) -> Result<Option<ClientTls>, String> {
+    let ca = matches.get_one::<PathBuf>("ca-file");
+    let name = matches.get_one::<String>("server-name");
+    if url.scheme_str() != Some("https") {
+        return match (ca, name) {
+            (None, None) => Ok(None),
+            (Some(_), _) => Err("--ca-file has no effect without an https:// URL".to_owned()),
+            (_, Some(_)) => Err("--server-name has no effect without an https:// URL".to_owned()),
+        };
+    }
+    let name = name.map(|name| ServerName::try_from(name.clone()));
+    let name = name.transpose();
+    let name = name.map_err(|_| "--server-name must be a DNS name or an IP address")?;
+    let files = ClientFiles {
+        ca: ca.cloned(),
+        ..ClientFiles::default()
+    };
+    match ClientTls::load(files, name) {
+        Ok(tls) => Ok(Some(tls)),
+        Err(error) => Err(error
+            .problems()
+            .iter()
+            .map(|problem| format!("--ca-file: {problem}"))
+            .collect()),
+    }
 }
 
 fn method(text: &str) -> Result<Method, &'static str> {
@@ -167,12 +222,7 @@ fn url(text: &str) -> Result<Uri, &'static str> {
     let wrong = "must be a URL such as http://voxgate:8080/";
     let url: Uri = text.parse().map_err(|_| wrong)?;
     match url.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(
-                "is an https URL; ask the gateway itself, not the proxy that terminates TLS",
-            );
-        }
+        Some("http" | "https") => {}
         _ => return Err(wrong),
     }
     let authority = url

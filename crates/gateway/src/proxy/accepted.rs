@@ -9,12 +9,14 @@ use http_body_util::Full;
 use voxgate::audit::Ended;
 use voxgate::dialect::RefusalContext;
 use voxgate::gateway::X_REQUEST_ID;
-use voxgate::{Caller, Denial, DenialKind, Dialect, RequestId};
+use voxgate::{Caller, Denial, DenialKind, Dialect, RequestId, TraceContext, TraceId};
 
 /// A request that the authentication layer accepted.
 pub(super) struct Accepted {
     pub(super) caller: Caller,
     pub(super) dialect: Dialect,
+    /// Its place in a trace.
+    pub(super) trace: Option<TraceContext>,
     form: RefusalForm,
 }
 
@@ -26,6 +28,7 @@ impl Accepted {
         Some(Self {
             caller,
             dialect: form.dialect,
+            trace: request.extensions().get().copied(),
             form,
         })
     }
@@ -57,22 +60,30 @@ pub(super) struct RefusalForm {
     dialect: Dialect,
     context: RefusalContext,
     request_id: RequestId,
+    trace_id: Option<TraceId>,
 }
 
 impl RefusalForm {
     /// `None` when the request did not pass the authentication layer.
     pub(super) fn of<B>(request: &Request<B>) -> Option<Self> {
-        let request_id = request.extensions().get::<Caller>()?.request_id();
+        let caller = request.extensions().get::<Caller>()?;
+        let (request_id, trace_id) = (caller.request_id(), caller.trace_id());
         Some(Self {
             dialect: *request.extensions().get::<Dialect>()?,
             context: RefusalContext::of(request, request_id),
             request_id,
+            trace_id,
         })
     }
 
     /// The request's id.
     pub(super) fn request_id(&self) -> RequestId {
         self.request_id
+    }
+
+    /// The trace that the request belongs to.
+    pub(super) fn trace_id(&self) -> Option<TraceId> {
+        self.trace_id
     }
 
     /// The refusal of this kind.

@@ -73,7 +73,8 @@ impl ResponseForPanic for PanicHandler {
             return plain(StatusCode::INTERNAL_SERVER_ERROR);
         };
         let request_id = form.request_id();
-        tracing::error!(%request_id, panic = message, "the proxy panicked; the request is answered with 500");
+        let trace_id = form.trace_id().map(tracing::field::display);
+        tracing::error!(%request_id, trace_id, panic = message, "the proxy panicked; the request is answered with 500");
         let mut response = form.refuse(DenialKind::InternalError);
         response.extensions_mut().insert(Ended::UpstreamAbort);
         response

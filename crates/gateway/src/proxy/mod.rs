@@ -28,9 +28,11 @@ use http_body_util::{Either, Full};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tower::Service;
+use tracing::field::display;
 use voxgate::gateway::is_grpc;
-use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret};
+use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret, TraceContext};
 use voxgate_client_address::ForwardedFields;
+use voxgate_request_tracing::UpstreamSpans;
 use voxgate_upstream::{AnswerBody, Callers, Client, SendContext, SendError, SendErrorKind};
 
 use self::accepted::{Accepted, abandoned, plain};
@@ -43,6 +45,7 @@ pub(crate) use self::message_credentials::{RIME_BINARY, credential_format, heade
 pub(crate) use self::request_body::{ForwardedBody, RequestBody};
 pub(crate) use self::revocation::Revocations;
 use self::upgrade::Upgrade;
+use self::upstream_failures::FailedRequest;
 pub(crate) use self::upstream_failures::UpstreamFailures;
 use super::upstreams::Routes;
 
@@ -59,6 +62,8 @@ pub(crate) struct Forwarding {
     pub(crate) deployment_key: Option<Secret>,
     pub(crate) forwarded_headers: ForwardedHeaders,
     pub(crate) proxy_fields: ProxyFields,
+    /// Makes a span of each request to an upstream.
+    pub(crate) spans: UpstreamSpans,
     /// The scheme that clients use, for `X-Forwarded-Proto`.
     pub(crate) scheme: &'static str,
     /// How long the upstream may have the request without going on. It is checked here and not by
@@ -128,9 +133,18 @@ impl Forwarding {
         let from = request.extensions_mut().remove::<ClientConnection>();
         let from = from.unwrap_or_default();
         let http2 = request.version() == Version::HTTP_2 && is_grpc(request.headers());
+        let request_id = accepted.request_id();
+        let (trace, mut span) = self
+            .spans
+            .begin(accepted.trace, request_id, request.method());
+        if let [server] = upstream.servers() {
+            let authority = server.authority();
+            span.server(authority.host(), authority.port_u16().unwrap_or(80));
+        }
         let request = prepare(
             request,
             &accepted,
+            trace,
             upgrade.as_ref(),
             self.deployment_key.as_ref(),
             &self.forwarded_headers,
@@ -151,17 +165,26 @@ impl Forwarding {
             () = turn.exceeds(self.upstream_timeout) => Err(SendError::timeout()),
             () = until(deadline) => Err(SendError::timeout()),
         };
-        let request_id = accepted.request_id();
+        let trace_id = accepted.caller.trace_id().map(display);
+        match &sent {
+            Ok(response) => span.answered(response.status().as_u16()),
+            Err(failure) => {
+                let kind = denial(failure).filter(|_| !turn.is_broken_off());
+                span.failed(kind.map_or("client_abort", DenialKind::as_str));
+            }
+        }
         let response =
             sent.map_err(
                 |failure| match denial(&failure).filter(|_| !turn.is_broken_off()) {
                     Some(kind) => {
                         let key_id = accepted.caller.key_id();
-                        self.failures.failed(upstream, request_id, key_id, &failure);
+                        let trace_id = accepted.caller.trace_id();
+                        let request = FailedRequest { request_id, trace_id, key_id };
+                        self.failures.failed(upstream, request, &failure);
                         accepted.refuse(kind)
                     }
                     None => {
-                        tracing::debug!(%request_id, ?upstream, "the client broke off: {failure}");
+                        tracing::debug!(%request_id, trace_id, ?upstream, "the client broke off: {failure}");
                         abandoned()
                     }
                 },
@@ -183,7 +206,7 @@ impl Forwarding {
                 Ok(upgrade.switch(response, context, revoked, idle, &self.tunnels))
             }
             _ => {
-                tracing::warn!(%request_id, ?upstream, "the upstream switched protocols in another way than the client asked for");
+                tracing::warn!(%request_id, trace_id, ?upstream, "the upstream switched protocols in another way than the client asked for");
                 Err(accepted.refuse(DenialKind::UpstreamUnreachable))
             }
         }
@@ -221,6 +244,7 @@ fn denial(error: &SendError) -> Option<DenialKind> {
 fn prepare<B>(
     mut request: Request<B>,
     accepted: &Accepted,
+    trace: Option<TraceContext>,
     upgrade: Option<&Upgrade>,
     deployment_key: Option<&Secret>,
     forwarded: &ForwardedHeaders,
@@ -243,6 +267,7 @@ fn prepare<B>(
         fields,
         host,
         dialect: accepted.dialect,
+        trace,
         path: uri.path(),
         deployment_key: deployment_key.filter(|_| !public),
         forwarded,
@@ -271,6 +296,7 @@ pub(crate) fn as_forwarded(
         request,
         &accepted,
         None,
+        None,
         deployment_key,
         forwarded,
         &fields,
@@ -292,7 +318,7 @@ pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
     let forwarded = ForwardedHeaders::default();
     let fields = ProxyFields::default();
     Some(prepare(
-        request, &accepted, None, None, &forwarded, &fields, "http",
+        request, &accepted, None, None, None, &forwarded, &fields, "http",
     ))
 }
 

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use tokio::time::timeout;
 use voxgate::SpeechBody;
 use voxgate_upstream::Turn;
 
+use super::revocation::Revoked;
 use crate::connection::ClientEnd;
 
 /// How much of an unread body is drained, so that the client can read its answer: a connection that
@@ -36,7 +36,7 @@ pub(crate) struct RequestBody {
     /// Of the last request on an HTTP/1.1 connection.
     end: Option<ClientEnd>,
     /// Resolves when the caller's key is no longer valid.
-    revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    revoked: Option<Revoked>,
 }
 
 /// The client's body, as the layer that reads bodies passes it on.
@@ -92,8 +92,8 @@ impl RequestBody {
     }
 
     /// Breaks it off when `revoked` resolves.
-    pub(super) fn break_off_when(&mut self, revoked: impl Future<Output = ()> + Send + 'static) {
-        self.revoked = Some(Box::pin(revoked));
+    pub(super) fn break_off_when(&mut self, revoked: Revoked) {
+        self.revoked = Some(revoked);
     }
 
     /// A handle that measures how long the upstream has kept the request waiting.

@@ -2,15 +2,20 @@
 //! when its token does.
 
 use std::future::{Future, pending};
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::sleep;
+use tracing::field::display;
 use voxgate::token::LEEWAY;
 use voxgate::{AuthMethod, Caller, SharedKeyRing};
 
 /// The clock can be set while a tunnel waits for its key to expire.
 const LOOK_AT_THE_CLOCK_EVERY: Duration = Duration::from_secs(1);
+
+/// Resolves when a caller may go on no longer.
+pub(crate) type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Watches the keys of callers whose requests are in progress.
 #[derive(Clone)]
@@ -40,7 +45,7 @@ impl Revocations {
 
     /// Resolves when the caller's key was revoked or disabled, or has expired, or its token has ended
     /// and tunnels end with their tokens; never for a caller without a key or token.
-    pub(super) fn of(&self, caller: &Caller) -> impl Future<Output = ()> + Send + use<> {
+    pub(super) fn of(&self, caller: &Caller) -> Revoked {
         let token = caller.principal().token();
         let ends = token
             .filter(|_| self.cuts)
@@ -53,7 +58,7 @@ impl Revocations {
         };
         let keys = self.keys.clone().filter(|_| has_key);
         let caller = caller.clone();
-        async move {
+        Box::pin(async move {
             let revoked = async {
                 match keys {
                     Some(keys) => keys.revoked(&caller).await,
@@ -64,10 +69,11 @@ impl Revocations {
                 () = revoked => {}
                 () = expired(ends) => {
                     let (request_id, key_id) = (caller.request_id(), caller.key_id());
-                    tracing::info!(%request_id, key_id, "closing a stream: its token has expired");
+                    let trace_id = caller.trace_id().map(display);
+                    tracing::info!(%request_id, trace_id, key_id, "closing a stream: its token has expired");
                 }
             }
-        }
+        })
     }
 }
 
@@ -85,7 +91,8 @@ impl WatchedKeys {
                 Ok(expires) => expires,
                 Err(reason) => {
                     let (request_id, key_id) = (caller.request_id(), caller.key_id());
-                    tracing::info!(%request_id, key_id, reason, "closing a stream: its key is no longer valid");
+                    let trace_id = caller.trace_id().map(display);
+                    tracing::info!(%request_id, trace_id, key_id, reason, "closing a stream: its key is no longer valid");
                     return;
                 }
             };

@@ -11,12 +11,13 @@ use tokio_util::task::TaskTracker;
 use voxgate::gateway::{asks_for_websocket, upgrades_to_websocket};
 use voxgate::{AuthMethod, Dialect, Tunnel};
 use voxgate_upstream::AnswerBody;
+use voxgate_usage::{MessageForm, TunnelUsage};
 
 use super::accepted::Accepted;
 use super::headers::AnswerContext;
-use super::message_credentials::MessageCredentials;
+use super::message_credentials::{MessageCredentials, answers_in_binary};
 use super::spoken_messages::SpokenMessages;
-use super::tunnel::{ClientEnd, Inspection};
+use super::tunnel::{ClientEnd, Inspection, Readers};
 use super::{ForwardedBody, ResponseBody, headers, pass_on, tunnel};
 use crate::first_message::HeldClient;
 
@@ -26,7 +27,7 @@ pub(super) struct Upgrade {
     tunnel: Tunnel,
     /// The subprotocol to agree on, when the client offered its credential as one.
     subprotocol: Option<HeaderValue>,
-    inspection: Option<Inspection>,
+    readers: Readers,
 }
 
 enum Client {
@@ -63,6 +64,17 @@ impl Upgrade {
             }
             inspection
         });
+        let binary = match answers_in_binary(request) {
+            true => MessageForm::Protobuf,
+            false => MessageForm::Audio,
+        };
+        // Without an inspection, messages may be compressed.
+        let usage = request.extensions_mut().remove::<TunnelUsage>();
+        let usage = usage.filter(|_| is_read);
+        let readers = Readers {
+            inspection,
+            usage: usage.and_then(|usage| usage.reader(binary)),
+        };
         Some(Self {
             client: match held {
                 Some(held) => Client::Held(held),
@@ -74,14 +86,14 @@ impl Upgrade {
                 .subprotocol(request.headers())
                 .map(HeaderValue::from_static)
                 .or_else(|| only_token(request, accepted)),
-            inspection,
+            readers,
         })
     }
 
     /// Prepares the handshake with the upstream. Messages that are read must not be compressed.
     pub(super) fn prepare(&self, headers: &mut HeaderMap) {
         headers::set_websocket(headers);
-        if self.inspection.is_some() {
+        if self.readers.inspection.is_some() {
             headers.remove(SEC_WEBSOCKET_EXTENSIONS);
         }
     }
@@ -89,7 +101,7 @@ impl Upgrade {
     /// Whether the upstream's answer agrees to the websocket, as the client was or will be told.
     pub(super) fn is_agreed(&self, headers: &HeaderMap) -> bool {
         let is_uncompressed =
-            self.inspection.is_none() || !headers.contains_key(SEC_WEBSOCKET_EXTENSIONS);
+            self.readers.inspection.is_none() || !headers.contains_key(SEC_WEBSOCKET_EXTENSIONS);
         let is_as_told = match &self.client {
             Client::Waiting(_) => true,
             Client::Held(held) => held.was_told(
@@ -121,14 +133,15 @@ impl Upgrade {
                 .map(|(client, sent)| ClientEnd::Upgraded(client, sent)),
         };
         if let Some(client) = client {
-            let carried = tunnel::carry(
+            // In a box, because the task would hold it twice: as it was captured, and as it is polled.
+            let carried = Box::pin(tunnel::carry(
                 self.tunnel,
                 client,
                 upstream,
-                self.inspection,
+                self.readers,
                 revoked,
                 idle,
-            );
+            ));
             tunnels.spawn(async move {
                 let _in_flight = in_flight;
                 carried.await;

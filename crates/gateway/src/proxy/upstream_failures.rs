@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use voxgate::RequestId;
+use tracing::field::display;
+use voxgate::{RequestId, TraceId};
 
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
@@ -28,19 +29,31 @@ struct Failing {
     unsaid: u64,
 }
 
+/// What a log line says about a request that failed.
+pub(super) struct FailedRequest<'a> {
+    pub(super) request_id: RequestId,
+    pub(super) trace_id: Option<TraceId>,
+    pub(super) key_id: &'a str,
+}
+
 impl UpstreamFailures {
     /// A request to this upstream failed.
     pub(super) fn failed(
         &self,
         upstream: &impl Debug,
-        request_id: RequestId,
-        key_id: &str,
+        request: FailedRequest<'_>,
         failure: &dyn Display,
     ) {
+        let FailedRequest {
+            request_id, key_id, ..
+        } = request;
+        let trace_id = request.trace_id.map(display);
         let upstream = format!("{upstream:?}");
         match self.count(&upstream, Instant::now()) {
-            Some(failures) => tracing::warn!(%request_id, key_id, upstream, failures, "{failure}"),
-            None => tracing::debug!(%request_id, key_id, upstream, "{failure}"),
+            Some(failures) => {
+                tracing::warn!(%request_id, trace_id, key_id, upstream, failures, "{failure}")
+            }
+            None => tracing::debug!(%request_id, trace_id, key_id, upstream, "{failure}"),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::Setting;
 
 pub(crate) const LISTEN: &str = "VOXGATE_LISTEN";
+pub(crate) const LISTEN_MODE: &str = "VOXGATE_LISTEN_MODE";
 pub(crate) const ADMIN_LISTEN: &str = "VOXGATE_ADMIN_LISTEN";
 pub(crate) const UPSTREAM: &str = "VOXGATE_UPSTREAM";
 pub(crate) const CONNECT_TIMEOUT: &str = "VOXGATE_CONNECT_TIMEOUT_SECONDS";
@@ -38,18 +39,31 @@ pub(super) const SERVING: &[Setting] = &[
         UPSTREAM,
         "URL",
         "TTS server to forward to; several servers of the same API, separated by spaces; for several \
-         path prefixes, a comma-separated list of `prefix=URLs`",
+         path prefixes, a comma-separated list of `prefix=URLs`. A URL is `http://`, `https://`, \
+         `h2c://` (HTTP/2 without TLS), or `unix:` and the path of a Unix socket",
     )
     .with_default("required"),
-    Setting::new(GROUP, LISTEN, "ADDRESS", "Address on which clients connect")
-        .with_default("127.0.0.1:8080"),
+    Setting::new(
+        GROUP,
+        LISTEN,
+        "ADDRESS",
+        "Address on which clients connect, or `unix:` and the path of a Unix socket",
+    )
+    .with_default("127.0.0.1:8080"),
     Setting::new(
         GROUP,
         ADMIN_LISTEN,
         "ADDRESS",
-        "Address of `/livez`, `/readyz` and `/metrics`",
+        "Address of `/livez`, `/readyz` and `/metrics`, or `unix:` and the path of a Unix socket",
     )
     .with_default("127.0.0.1:8081"),
+    Setting::new(
+        GROUP,
+        LISTEN_MODE,
+        "MODE",
+        "Permissions of the files of Unix sockets on which the gateway listens, in octal",
+    )
+    .with_default("0660"),
     Setting::new(
         GROUP,
         CONTROL_DIR,

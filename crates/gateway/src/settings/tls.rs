@@ -11,6 +11,8 @@ use super::{Setting, default_of};
 pub(crate) const CERT_FILE: &str = "VOXGATE_TLS_CERT_FILE";
 pub(crate) const KEY_FILE: &str = "VOXGATE_TLS_KEY_FILE";
 pub(crate) const MIN_VERSION: &str = "VOXGATE_TLS_MIN_VERSION";
+pub(crate) const ADMIN_CERT_FILE: &str = "VOXGATE_ADMIN_TLS_CERT_FILE";
+pub(crate) const ADMIN_KEY_FILE: &str = "VOXGATE_ADMIN_TLS_KEY_FILE";
 pub(crate) const CLIENT_CA_FILE: &str = "VOXGATE_TLS_CLIENT_CA_FILE";
 pub(crate) const CLIENT_CRL_FILE: &str = "VOXGATE_TLS_CLIENT_CRL_FILE";
 pub(crate) const CLIENT_AUTH: &str = "VOXGATE_TLS_CLIENT_AUTH";
@@ -61,6 +63,20 @@ pub(super) const TLS: &[Setting] = &[
          presents another credential)",
     )
     .with_default("required"),
+    Setting::new(
+        GROUP,
+        ADMIN_CERT_FILE,
+        "PATH",
+        "Certificate of the admin listener with its intermediate certificates, in PEM; it may be that of \
+         the data listener. Without it, the admin listener speaks no TLS",
+    ),
+    Setting::new(
+        GROUP,
+        ADMIN_KEY_FILE,
+        "PATH",
+        "Private key of the certificate of the admin listener, in PEM",
+    )
+    .with_secret_file(),
 ];
 
 /// Reads the settings about certificates of clients. `has_tls` says whether the listener speaks TLS.
@@ -107,11 +123,6 @@ fn client_auth(
 
 /// Reads the settings and loads the certificates. `None` without TLS.
 pub(crate) fn read(environment: &Environment, problems: &mut Vec<Problem>) -> Option<ServerTls> {
-    let paths = |variable| {
-        let given = environment.get(variable)?;
-        let paths = given.split(',').map(|path| PathBuf::from(path.trim()));
-        Some(paths.collect::<Vec<PathBuf>>())
-    };
     let given = environment.get(MIN_VERSION);
     let min_version = match given.unwrap_or_else(|| default_of(MIN_VERSION)).trim() {
         "1.2" => MinVersion::Tls12,
@@ -123,25 +134,48 @@ pub(crate) fn read(environment: &Environment, problems: &mut Vec<Problem>) -> Op
     };
     let has_tls = environment.get(CERT_FILE).is_some();
     let client_auth = client_auth(environment, has_tls, problems);
-    let (certificates, keys) = match (paths(CERT_FILE), paths(KEY_FILE)) {
-        (None, None) => {
-            if given.is_some() {
-                let message =
-                    format!("has no effect without {CERT_FILE}; set that, or remove this setting");
-                problems.push(Problem::new(MIN_VERSION, message));
-            }
-            return None;
-        }
+    if !has_tls && environment.get(KEY_FILE).is_none() && given.is_some() {
+        let message =
+            format!("has no effect without {CERT_FILE}; set that, or remove this setting");
+        problems.push(Problem::new(MIN_VERSION, message));
+    }
+    let files = files(environment, CERT_FILE, KEY_FILE, problems)?;
+    load(files, min_version, client_auth, problems)
+}
+
+/// Reads the settings of the admin listener and loads its certificate. `None` without TLS.
+pub(crate) fn read_admin(
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+) -> Option<ServerTls> {
+    let files = files(environment, ADMIN_CERT_FILE, ADMIN_KEY_FILE, problems)?;
+    load(files, MinVersion::Tls12, None, problems)
+}
+
+/// The certificates and keys that two settings name. `None` if neither is set, or with a problem.
+fn files(
+    environment: &Environment,
+    cert_file: &'static str,
+    key_file: &'static str,
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<CertificateFiles>> {
+    let paths = |variable| {
+        let given = environment.get(variable)?;
+        let paths = given.split(',').map(|path| PathBuf::from(path.trim()));
+        Some(paths.collect::<Vec<PathBuf>>())
+    };
+    let (certificates, keys) = match (paths(cert_file), paths(key_file)) {
+        (None, None) => return None,
         (Some(certificates), Some(keys)) => (certificates, keys),
         (Some(_), None) => {
             let message =
-                format!("is not set; set it to the key of the certificate in {CERT_FILE}");
-            problems.push(Problem::new(KEY_FILE, message));
+                format!("is not set; set it to the key of the certificate in {cert_file}");
+            problems.push(Problem::new(key_file, message));
             return None;
         }
         (None, Some(_)) => {
-            let message = format!("is not set; set it to the certificate of the key in {KEY_FILE}");
-            problems.push(Problem::new(CERT_FILE, message));
+            let message = format!("is not set; set it to the certificate of the key in {key_file}");
+            problems.push(Problem::new(cert_file, message));
             return None;
         }
     };
@@ -151,12 +185,21 @@ pub(crate) fn read(environment: &Environment, problems: &mut Vec<Problem>) -> Op
             keys.len(),
             certificates.len()
         );
-        problems.push(Problem::new(KEY_FILE, message));
+        problems.push(Problem::new(key_file, message));
         return None;
     }
     let files = certificates.into_iter().zip(keys);
     let files = files.map(|(certificate, key)| CertificateFiles { certificate, key });
-    match ServerTls::load(files.collect(), min_version, client_auth) {
+    Some(files.collect())
+}
+
+fn load(
+    files: Vec<CertificateFiles>,
+    min_version: MinVersion,
+    client_auth: Option<ClientAuth>,
+    problems: &mut Vec<Problem>,
+) -> Option<ServerTls> {
+    match ServerTls::load(files, min_version, client_auth) {
         Ok(tls) => Some(tls),
         Err(error) => {
             problems.extend(error.into_problems());

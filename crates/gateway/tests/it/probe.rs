@@ -267,9 +267,26 @@ async fn wrong_usage_exits_with_64_and_shows_no_value() {
             "`success`",
         ),
         (
-            vec!["--url", "https://voxgate/", "--expect", "401"],
+            with(&["--ca-file", "/nonexistent"]),
             "",
-            "an https URL",
+            "--ca-file has no effect without an https:// URL",
+        ),
+        (
+            with(&["--server-name", "voxgate"]),
+            "",
+            "--server-name has no effect",
+        ),
+        (
+            vec![
+                "--url",
+                "https://voxgate/",
+                "--expect",
+                "401",
+                "--ca-file",
+                "/nonexistent/ca.crt",
+            ],
+            "",
+            "--ca-file: /nonexistent/ca.crt: cannot be read",
         ),
         (
             vec!["--url", "http://hunter2@voxgate/", "--expect", "401"],

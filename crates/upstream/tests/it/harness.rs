@@ -13,11 +13,12 @@ use http_body_util::Full;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use voxgate_upstream::{
-    AnswerBody, Callers, Client, Protocol, SendContext, SendError, Server, Settings, Turn, Upstream,
+    AnswerBody, Callers, Client, Protocol, RequestBody, SendContext, SendError, Server, Settings,
+    Turn, Upstream,
 };
 
 pub(crate) type Body = Full<Bytes>;
-pub(crate) type Answer = Result<Response<AnswerBody<Body>>, SendError>;
+pub(crate) type Answer<B = Body> = Result<Response<AnswerBody<B>>, SendError>;
 
 /// Longest wait for anything. Only a failing test waits for so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,13 +35,13 @@ pub(crate) fn settings() -> Settings {
 
 /// An upstream, and the client of one worker.
 #[derive(Clone)]
-pub(crate) struct Sender {
-    pub(crate) upstream: Arc<Upstream<Body>>,
-    client: Arc<Client<Body>>,
-    callers: Callers<Body>,
+pub(crate) struct Sender<B: RequestBody = Body> {
+    pub(crate) upstream: Arc<Upstream<B>>,
+    client: Arc<Client<B>>,
+    callers: Callers<B>,
 }
 
-impl Sender {
+impl<B: RequestBody> Sender<B> {
     pub(crate) fn new(protocol: Protocol, addresses: &[SocketAddr]) -> Self {
         Self::with(settings(), protocol, addresses)
     }
@@ -48,7 +49,10 @@ impl Sender {
     pub(crate) fn with(settings: Settings, protocol: Protocol, addresses: &[SocketAddr]) -> Self {
         let server =
             |address: &SocketAddr| Server::new(address.to_string().parse().unwrap(), protocol);
-        let servers = addresses.iter().filter_map(server).collect();
+        Self::to(settings, addresses.iter().filter_map(server).collect())
+    }
+
+    pub(crate) fn to(settings: Settings, servers: Vec<Server>) -> Self {
         let permits = Arc::new(Semaphore::new(1_000));
         Self {
             upstream: Arc::new(Upstream::new(servers, Arc::new(settings), 1, permits)),
@@ -57,10 +61,14 @@ impl Sender {
         }
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<B>) -> Answer<B> {
+        self.send_with(request, false).await
+    }
+
+    pub(crate) async fn send_with(&self, request: Request<B>, http2: bool) -> Answer<B> {
         let turn = Turn::default();
         let context = SendContext {
-            http2: false,
+            http2,
             callers: &self.callers,
             caller: "caller",
             turn: &turn,
@@ -69,6 +77,13 @@ impl Sender {
         self.client.send(&self.upstream, request, context).await
     }
 
+    /// The sum over all servers.
+    pub(crate) fn sum(&self, of: impl Fn(&voxgate_upstream::ServerStatus) -> u64) -> u64 {
+        self.upstream.status().iter().map(of).sum()
+    }
+}
+
+impl Sender {
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path).body(Full::default()).unwrap())
             .await
@@ -77,11 +92,6 @@ impl Sender {
     pub(crate) async fn post(&self, path: &str, text: &'static str) -> Answer {
         self.send(Request::post(path).body(Full::from(text)).unwrap())
             .await
-    }
-
-    /// The sum over all servers.
-    pub(crate) fn sum(&self, of: impl Fn(&voxgate_upstream::ServerStatus) -> u64) -> u64 {
-        self.upstream.status().iter().map(of).sum()
     }
 }
 

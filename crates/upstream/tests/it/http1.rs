@@ -1,16 +1,22 @@
 //! HTTP/1.1: reuse of connections, and what is sent again.
 
+use std::convert::Infallible;
+use std::io::{Read as _, Write as _};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, StatusCode};
+use http_body::Frame;
 use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use voxgate_upstream::{AnswerError, Protocol, SendErrorKind, Settings};
 
-use super::harness::{Sender, serve_raw, settings, until};
+use super::harness::{PATIENCE, Sender, serve_raw, settings, until};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -191,4 +197,120 @@ async fn an_old_connection_is_not_used_again() {
     }
     assert_eq!(sender.sum(|own| own.connects), 3);
     until("closed", || sender.sum(|own| own.connections as u64) == 0).await;
+}
+
+/// Servers that refuse an upload when they have read its head. Many close the connection at once, so that
+/// it is reset while the upload is still being written.
+#[tokio::test]
+async fn an_answer_that_comes_before_the_upload_has_ended_arrives() {
+    const REFUSED: &[u8] =
+        b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 9\r\nConnection: close\r\n\r\ntoo large";
+    /// What the server does after its answer.
+    #[derive(Clone, Copy, Debug)]
+    enum Then {
+        Closes,
+        HalfCloses,
+        StaysOpen,
+        Drains,
+    }
+    for then in [
+        Then::Closes,
+        Then::HalfCloses,
+        Then::StaysOpen,
+        Then::Drains,
+    ] {
+        let address = serve_raw(move |mut stream, _| async move {
+            // The head, and not the body.
+            head(&mut stream).await;
+            stream.write_all(REFUSED).await.unwrap();
+            match then {
+                Then::Closes => {}
+                Then::HalfCloses => {
+                    stream.shutdown().await.unwrap();
+                    std::future::pending().await
+                }
+                Then::StaysOpen => std::future::pending().await,
+                Then::Drains => {
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                }
+            }
+        })
+        .await;
+        let sender = Sender::new(Protocol::Http1, &[address]);
+        for _ in 0..20 {
+            let body = Full::from(vec![7; 16 * 1024 * 1024]);
+            let request = Request::post("/").body(body).unwrap();
+            let answer = sender.send(request).await;
+            assert_eq!(answer.as_ref().unwrap().status(), 413, "{then:?}");
+            assert_eq!(text(answer).await, "too large", "{then:?}");
+        }
+    }
+}
+
+/// A body whose second part is only there when the server has closed the connection.
+#[derive(Default)]
+struct UntilClosed {
+    polls: usize,
+    server: Option<(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>)>,
+}
+
+impl http_body::Body for UntilClosed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.polls += 1;
+        match self.polls {
+            // The first part is written meanwhile.
+            2 => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            // On this thread, so that nothing is read before the next part is written.
+            3 => {
+                let (close, closed) = self.server.as_ref().expect("a server");
+                close.send(()).expect("a server");
+                closed.recv_timeout(PATIENCE).expect("a closed connection");
+            }
+            _ => {}
+        }
+        let part = Bytes::from_static(&[7; 1024]);
+        Poll::Ready((self.polls <= 64).then(|| Ok(Frame::data(part))))
+    }
+}
+
+/// The write of a part fails before the answer is read, which has arrived in time.
+#[tokio::test]
+async fn an_answer_is_read_although_the_upload_cannot_be_written_any_more() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (close, may_close) = std::sync::mpsc::channel();
+    let (has_closed, closed) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut byte = [0];
+        // The first byte of the body is read, and more of it is not.
+        while byte != [7] {
+            stream.read_exact(&mut byte).unwrap();
+        }
+        may_close.recv_timeout(PATIENCE).unwrap();
+        let answer = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno";
+        stream.write_all(answer).unwrap();
+        drop(stream);
+        has_closed.send(()).unwrap();
+    });
+    let sender = Sender::<UntilClosed>::new(Protocol::Http1, &[address]);
+    let body = UntilClosed {
+        polls: 0,
+        server: Some((close, closed)),
+    };
+    let answer = sender.send(Request::post("/").body(body).unwrap()).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.status(), 413);
+    let body = answer.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "no");
+    server.join().unwrap();
 }

@@ -9,3 +9,4 @@ mod addresses;
 mod harness;
 mod http1;
 mod http2;
+mod tls;

@@ -47,7 +47,7 @@ enum Format {
 }
 
 /// Bytes that tell a format.
-const MAGIC: usize = 4;
+pub(crate) const MAGIC: usize = 4;
 const DEFAULT_RATE: u32 = 8_000;
 
 impl AudioMeter {
@@ -61,6 +61,37 @@ impl AudioMeter {
         }
         let media_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok())?;
         Self::of_type(media_type, hints).map(Self)
+    }
+
+    /// A meter for audio in messages, which have no media type. `default_rate` is the sample rate in
+    /// hertz of a request that names none.
+    pub(crate) fn of_messages(hints: AudioHints<'_>, default_rate: Option<u32>) -> Self {
+        let Some(format) = hints.format.map(str::to_ascii_lowercase) else {
+            return Self(Format::Unknown(Vec::new()));
+        };
+        let raw = |bytes_per_second| Format::Raw {
+            bytes: 0,
+            bytes_per_second,
+        };
+        let named = rate_in_name(&format).or(hints.sample_rate);
+        let named = named.filter(|rate| *rate > 0);
+        let format = if let Some(kilobits) = mp3_kilobits(&format) {
+            // Parts of several contexts can be mixed, so frames may not follow each other.
+            Some(raw(kilobits * 1_000 / 8))
+        } else if is_law(&format) || RIVA_LAWS.contains(&&*format) {
+            Some(raw(named.unwrap_or(DEFAULT_RATE).into()))
+        } else {
+            sample_width(&format).map(|width| match named.or(default_rate) {
+                Some(rate) => raw(u64::from(rate) * width),
+                None => Format::None,
+            })
+        };
+        Self(format.unwrap_or_else(|| Format::Unknown(Vec::new())))
+    }
+
+    /// A meter for a WAV file.
+    pub(crate) fn wav() -> Self {
+        Self(Format::Wav(Scanner::default()))
     }
 
     /// Measures the next bytes.
@@ -180,6 +211,33 @@ fn is_law(format: &str) -> bool {
     ["ulaw", "mulaw", "alaw", "mu-law", "a-law"]
         .iter()
         .any(|law| format.contains(law))
+}
+
+/// μ-law and A-law, as numbers of `nvidia.riva.AudioEncoding`. No other vendor has numbers.
+const RIVA_LAWS: [&str; 2] = ["3", "20"];
+/// `LINEAR_PCM`.
+const RIVA_PCM: &str = "1";
+
+/// The bytes of a sample, if a vendor's word in lower case means samples of a fixed size.
+fn sample_width(format: &str) -> Option<u64> {
+    let is_raw = ["pcm", "linear", "l16"]
+        .iter()
+        .any(|raw| format.contains(raw));
+    if !(is_raw || format == "raw" || format == RIVA_PCM) {
+        return None;
+    }
+    let widths = [("f32", 4), ("s32", 4), ("s24", 3), ("24le", 3), ("u8", 1)];
+    let width = widths.iter().find(|(word, _)| format.contains(word));
+    Some(width.map_or(2, |(_, width)| *width))
+}
+
+/// The bit rate in ElevenLabs' words, such as `mp3_44100_128`.
+fn mp3_kilobits(format: &str) -> Option<u64> {
+    let (_, kilobits) = format.strip_prefix("mp3_")?.split_once('_')?;
+    kilobits
+        .parse()
+        .ok()
+        .filter(|kilobits| (8..=320).contains(kilobits))
 }
 
 /// The sample rate in a vendor's word: `pcm_16000`, `ulaw_8000`, `raw-16khz-16bit-mono-pcm`.

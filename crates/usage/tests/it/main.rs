@@ -6,3 +6,4 @@
 mod audio;
 mod books;
 mod layers;
+mod spoken;

@@ -29,10 +29,12 @@ pub(super) fn line(event: &Event<'_>) -> Value {
     };
     let protocol = event.text(|r| r.protocol.as_deref());
     let protocol = protocol.map(|protocol| protocol.trim_start_matches("HTTP/"));
-    let trace = event.text(|r| r.trace_parent.as_deref());
-    let trace: Vec<&str> = trace
-        .map(|trace| trace.split('-').collect())
-        .unwrap_or_default();
+    // Records of older versions have only what the client sent.
+    let of_client = || {
+        let parent = event.text(|r| r.trace_parent.as_deref());
+        parent.and_then(|parent| parent.split('-').nth(1))
+    };
+    let trace = event.text(|r| r.trace_id.as_deref()).or_else(of_client);
     object([
         ("@timestamp", json!(&*record.ts)),
         ("ecs.version", json!(VERSION)),
@@ -95,7 +97,7 @@ pub(super) fn line(event: &Event<'_>) -> Value {
             "user_agent.original",
             json!(event.text(|r| r.user_agent.as_deref())),
         ),
-        ("trace.id", json!(trace.get(1))),
+        ("trace.id", json!(trace)),
         ("labels", labels(event)),
     ])
 }

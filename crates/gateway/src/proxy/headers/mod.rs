@@ -16,8 +16,8 @@ use http::header::{
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
-use voxgate::gateway::X_REQUEST_ID;
-use voxgate::{Caller, Dialect, RequestId, Secret};
+use voxgate::gateway::{TRACEPARENT, X_REQUEST_ID};
+use voxgate::{Caller, Dialect, RequestId, Secret, TraceContext};
 use voxgate_client_address::ForwardedFields;
 use voxgate_upstream::Upstream;
 
@@ -121,6 +121,8 @@ pub(super) struct Identity<'a> {
     /// The authority that the client named, in `Host` or `:authority`.
     pub(super) host: Option<HeaderValue>,
     pub(super) dialect: Dialect,
+    /// The request's place in a trace, as the upstream is told.
+    pub(super) trace: Option<TraceContext>,
     /// The path of the request, which can decide the form of the deployment key.
     pub(super) path: &'a str,
     pub(super) deployment_key: Option<&'a Secret>,
@@ -177,6 +179,9 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, identity: Identity<'_>) {
         if let Some(value) = value {
             headers.insert(name, value);
         }
+    }
+    if let Some(trace) = identity.trace {
+        headers.insert(TRACEPARENT, trace.to_header_value());
     }
     headers.insert(X_REQUEST_ID, identity.caller.request_id().to_header_value());
     if let Some(id) = header_value(identity.caller.key_id()) {

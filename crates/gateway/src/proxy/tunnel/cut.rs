@@ -1,4 +1,5 @@
-//! Closes a tunnel whose key is no longer valid, or whose client sent what it may not send.
+//! Closes a tunnel whose key is no longer valid, whose client sent what it may not send, or that carried
+//! nothing for too long.
 
 use std::time::Duration;
 
@@ -28,6 +29,15 @@ impl Farewell {
             message: None,
             // Policy violation (RFC 6455 §7.4.1).
             close: ControlFrame::close(1008, "key no longer valid"),
+        }
+    }
+
+    /// To both sides of a tunnel that carried nothing for too long.
+    pub(super) fn idle() -> Self {
+        Self {
+            message: None,
+            // Going away (RFC 6455 §7.4.1). Clients that distinguish it connect again.
+            close: ControlFrame::close(1001, "idle for too long"),
         }
     }
 }

@@ -6,12 +6,15 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio_util::io::poll_read_buf;
+
+use voxgate_usage::TunnelReader;
 
 use super::frames::Frames;
 use super::inspection::{Inspection, Refusal};
 
-/// How much is read at a time. Each tunnel has two of these buffers.
+/// How much is read at a time.
 const BUFFER: usize = 8 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +51,8 @@ pub(super) struct Flow<'a, R, W> {
     from: R,
     to: W,
     side: Side,
-    buffer: Box<[u8]>,
+    /// What was read. It has no memory while the direction waits for more: most tunnels are idle.
+    buffer: Vec<u8>,
     inspection: Option<Box<Inspected>>,
     /// The part of the buffer, or of what was inspected, that is not yet written.
     start: usize,
@@ -56,6 +60,8 @@ pub(super) struct Flow<'a, R, W> {
     unflushed: bool,
     /// Of what was written.
     frames: Frames,
+    /// Reads the messages that were written.
+    listener: Option<TunnelReader>,
     carried: &'a AtomicU64,
 }
 
@@ -72,12 +78,13 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
             from,
             to,
             side,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            buffer: Vec::new(),
             inspection: None,
             start: 0,
             end: 0,
             unflushed: false,
             frames: Frames::default(),
+            listener: None,
             carried,
         }
     }
@@ -86,6 +93,11 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
     pub(super) fn inspect(&mut self, inspection: Inspection) {
         let bytes = Vec::new();
         self.inspection = Some(Box::new(Inspected { inspection, bytes }));
+    }
+
+    /// Tells the listener the messages that are written from now on.
+    pub(super) fn listen(&mut self, listener: Option<TunnelReader>) {
+        self.listener = listener;
     }
 
     /// Of what was written.
@@ -134,7 +146,13 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
     /// Reads to the end and drops all data, including the buffer.
     pub(super) async fn discard(&mut self) {
         (self.start, self.end) = (0, 0);
-        while let Ok(1..) = self.from.read(&mut self.buffer).await {}
+        loop {
+            self.buffer.clear();
+            self.buffer.reserve(BUFFER);
+            let Ok(1..) = self.from.read_buf(&mut self.buffer).await else {
+                return;
+            };
+        }
     }
 
     /// What is not yet written and stands before `end`.
@@ -149,13 +167,14 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
     /// what was written: the other side may answer only to that. `Ok(0)` is the end.
     async fn read(&mut self) -> Result<usize, FlowError> {
         (self.start, self.end) = (0, 0);
+        self.buffer.clear();
         let read = self.read_raw().await.map_err(FlowError::Broken)?;
         self.end = match &mut self.inspection {
             None => read,
             Some(inspected) => {
                 let Inspected { inspection, bytes } = &mut **inspected;
                 bytes.clear();
-                let passed = inspection.pass(&self.buffer[..read], bytes);
+                let passed = inspection.pass(&self.buffer, bytes);
                 passed.map_err(|refusal| FlowError::Refused(Box::new(refusal)))?;
                 bytes.len()
             }
@@ -165,11 +184,14 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
 
     async fn read_raw(&mut self) -> Result<usize, Side> {
         poll_fn(|cx| {
-            let mut buffer = ReadBuf::new(&mut self.buffer);
-            match Pin::new(&mut self.from).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().len())),
-                Poll::Ready(Err(_)) => Poll::Ready(Err(self.side)),
+            self.buffer.reserve(BUFFER);
+            match poll_read_buf(Pin::new(&mut self.from), cx, &mut self.buffer) {
+                Poll::Ready(read) => Poll::Ready(read.map_err(|_| self.side)),
                 Poll::Pending => {
+                    self.buffer = Vec::new();
+                    if let Some(inspected) = &mut self.inspection {
+                        inspected.bytes = Vec::new();
+                    }
                     if self.unflushed {
                         let flushed = ready!(Pin::new(&mut self.to).poll_flush(cx));
                         flushed.map_err(|_| self.side.other())?;
@@ -193,7 +215,8 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Flow<'a, R, W> {
             Ok(written @ 1..) => written,
             Ok(0) | Err(_) => return Err(FlowError::Broken(self.side.other())),
         };
-        self.frames.advance(&held[..written]);
+        self.frames
+            .advance(&held[..written], self.listener.as_mut());
         self.carried.fetch_add(written as u64, Ordering::Relaxed);
         self.start += written;
         self.unflushed = true;

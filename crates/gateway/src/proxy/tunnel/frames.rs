@@ -1,9 +1,13 @@
 //! Where WebSocket frames begin and end.
 
+use voxgate_usage::TunnelReader;
+
 const FINAL: u8 = 0x80;
 const OPCODE: u8 = 0x0f;
 /// The bit that the opcodes of control frames have, and others not.
 const CONTROL: u8 = 0x08;
+const CONTINUATION: u8 = 0x00;
+const TEXT: u8 = 0x01;
 const CLOSE: u8 = 0x08;
 const MASKED: u8 = 0x80;
 /// The longest header, without its mask.
@@ -39,21 +43,21 @@ impl Frames {
         self.closed
     }
 
-    /// Follows all of `bytes`.
-    pub(super) fn advance(&mut self, mut bytes: &[u8]) {
+    /// Follows all of `bytes`, and tells the listener the messages in them.
+    pub(super) fn advance(&mut self, mut bytes: &[u8], mut listener: Option<&mut TunnelReader>) {
         while !bytes.is_empty() {
-            let of_frame = self.advance_frame(bytes);
+            let of_frame = self.advance_frame(bytes, listener.as_deref_mut());
             bytes = &bytes[of_frame..];
         }
     }
 
     /// How many of `bytes` belong to the frame that the first of them belongs to.
     pub(super) fn of_frame(mut self, bytes: &[u8]) -> usize {
-        self.advance_frame(bytes)
+        self.advance_frame(bytes, None)
     }
 
     /// Follows `bytes` up to the end of a frame, and tells how many they were.
-    fn advance_frame(&mut self, bytes: &[u8]) -> usize {
+    fn advance_frame(&mut self, bytes: &[u8], mut listener: Option<&mut TunnelReader>) -> usize {
         let mut rest = bytes;
         while let Some((&byte, after)) = rest.split_first() {
             if self.left == 0 {
@@ -69,17 +73,43 @@ impl Frames {
                 }
                 self.held = 0;
                 self.left = left;
+                if let Some(listener) = self.listens(&mut listener) {
+                    match self.header[0] & OPCODE {
+                        CONTINUATION => {}
+                        opcode => listener.begin(opcode == TEXT),
+                    }
+                }
             } else {
                 let now =
                     usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
+                if let Some(listener) = self.listens(&mut listener) {
+                    listener.read(&rest[..now]);
+                }
                 self.left -= now as u64;
                 rest = &rest[now..];
             }
             if self.left == 0 {
+                if self.header[0] & FINAL != 0
+                    && let Some(listener) = self.listens(&mut listener)
+                {
+                    listener.end();
+                }
                 break;
             }
         }
         bytes.len() - rest.len()
+    }
+}
+
+impl Frames {
+    /// The listener, if the current frame is one of a message. A server does not mask its frames
+    /// (§5.1).
+    fn listens<'a>(
+        &self,
+        listener: &'a mut Option<&mut TunnelReader>,
+    ) -> Option<&'a mut TunnelReader> {
+        let is_message = self.header[0] & CONTROL == 0 && self.header[1] & MASKED == 0;
+        listener.as_deref_mut().filter(|_| is_message)
     }
 }
 
@@ -168,7 +198,7 @@ mod tests {
                 if let Some(end) = ends.iter().find(|end| **end > at) {
                     prop_assert_eq!(frames.of_frame(piece), piece.len().min(end - at));
                 }
-                frames.advance(piece);
+                frames.advance(piece, None);
                 at = cut;
                 prop_assert_eq!(frames.at_boundary(), at == 0 || ends.contains(&at), "at {}", at);
                 prop_assert_eq!(frames.closed(), close_header.is_some_and(|end| end <= at));
@@ -188,7 +218,7 @@ mod tests {
                         at == 0,
                         "{payload} {longer} {mask:?} {at}"
                     );
-                    frames.advance(&[*byte]);
+                    frames.advance(&[*byte], None);
                 }
                 assert!(frames.at_boundary(), "{payload} {longer} {mask:?}");
             }
@@ -198,8 +228,8 @@ mod tests {
     #[test]
     fn a_length_that_is_not_allowed_has_no_end() {
         let mut frames = Frames::default();
-        frames.advance(&[0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255]);
-        frames.advance(&[0; 4096]);
+        frames.advance(&[0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255], None);
+        frames.advance(&[0; 4096], None);
         assert!(!frames.at_boundary());
     }
 
@@ -214,7 +244,7 @@ mod tests {
             (0x80, false),
             (0x88, false),
         ] {
-            frames.advance(&frame(first, 3, 0, None));
+            frames.advance(&frame(first, 3, 0, None), None);
             assert_eq!(frames.in_message(), expected, "{first:x}");
         }
     }

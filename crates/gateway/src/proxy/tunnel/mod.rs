@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, split};
 use tokio::time::{sleep, timeout};
 use voxgate::Tunnel;
 use voxgate::audit::Ended;
+use voxgate_usage::TunnelReader;
 
 use self::cut::{Farewell, GRACE, cut};
 use self::flow::{Flow, FlowError, Side};
@@ -30,6 +31,15 @@ pub(super) use self::inspection::{Inspect, Inspection, Refusal};
 /// How long the second direction may outlive the first. A WebSocket closes as a whole
 /// (RFC 6455 §7.1.1), so little is in flight then.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// What reads the messages of the two sides.
+#[derive(Default)]
+pub(super) struct Readers {
+    /// Those of the client, before they go upstream.
+    pub(super) inspection: Option<Inspection>,
+    /// Those of the upstream, in passing.
+    pub(super) usage: Option<TunnelReader>,
+}
 
 /// The client's side of a tunnel.
 pub(super) enum ClientEnd {
@@ -40,8 +50,8 @@ pub(super) enum ClientEnd {
 }
 
 /// Carries bytes between the two connections until both directions have ended, or until `revoked`
-/// resolves: then the tunnel is cut, and has ended within a second. With `idle`, it also ends when nothing
-/// was carried for so long.
+/// resolves: then the tunnel is cut, and has ended within a second. With `idle`, it is also cut when
+/// nothing was carried for so long.
 ///
 /// # Cancel safety
 ///
@@ -51,7 +61,7 @@ pub(super) fn carry(
     tunnel: Tunnel,
     client: ClientEnd,
     upstream: OnUpgrade,
-    inspection: Option<Inspection>,
+    readers: Readers,
     revoked: impl Future<Output = ()> + Send,
     idle: Option<Duration>,
 ) -> impl Future<Output = ()> + Send {
@@ -60,14 +70,14 @@ pub(super) fn carry(
         tunnel,
         progress: TunnelProgress::default(),
     };
-    carry_upgraded(record, client, upstream, inspection, revoked, idle)
+    carry_upgraded(record, client, upstream, readers, revoked, idle)
 }
 
 async fn carry_upgraded(
     mut record: TunnelRecord,
     client: ClientEnd,
     upstream: OnUpgrade,
-    inspection: Option<Inspection>,
+    readers: Readers,
     revoked: impl Future<Output = ()>,
     idle: Option<Duration>,
 ) {
@@ -92,13 +102,13 @@ async fn carry_upgraded(
         (_, Err(_)) => return progress.ended = Ended::UpstreamAbort,
     };
     let client = (client, unread);
-    relay(client, upstream, inspection, revoked, idle, progress).await;
+    relay(client, upstream, readers, revoked, idle, progress).await;
 }
 
 async fn relay(
     (client, unread): (impl AsyncRead + AsyncWrite, Vec<u8>),
     upstream: impl AsyncRead + AsyncWrite,
-    inspection: Option<Inspection>,
+    readers: Readers,
     revoked: impl Future<Output = ()>,
     idle: Option<Duration>,
     progress: &mut TunnelProgress,
@@ -117,24 +127,23 @@ async fn relay(
         client_write,
         &progress.to_client,
     );
-    if let Some(inspection) = inspection {
+    to_client.listen(readers.usage);
+    if let Some(inspection) = readers.inspection {
         to_upstream.inspect(inspection);
     }
-    let ended = tokio::select! {
+    let (ended, farewell) = tokio::select! {
         // Not one more read for a key that no longer counts.
         biased;
-        () = revoked => None,
-        () = progress.stands_still(idle) => return progress.ended = Ended::Timeout,
-        ended = both(to_upstream.copy(), to_client.copy()) => Some(ended),
+        () = revoked => (Ended::Revoked, Some(Farewell::revoked())),
+        () = progress.stands_still(idle) => (Ended::Timeout, Some(Farewell::idle())),
+        ended = both(to_upstream.copy(), to_client.copy()) => match ended {
+            Ok(()) => (Ended::Ok, None),
+            Err(FlowError::Broken(Side::Client)) => (Ended::ClientAbort, None),
+            Err(FlowError::Broken(Side::Upstream)) => (Ended::UpstreamAbort, None),
+            Err(FlowError::Refused(refusal)) => (Ended::Refused, Some(refusal.into())),
+        },
     };
-    let farewell;
-    (progress.ended, farewell) = match ended {
-        None => (Ended::Revoked, Some(Farewell::revoked())),
-        Some(Ok(())) => (Ended::Ok, None),
-        Some(Err(FlowError::Broken(Side::Client))) => (Ended::ClientAbort, None),
-        Some(Err(FlowError::Broken(Side::Upstream))) => (Ended::UpstreamAbort, None),
-        Some(Err(FlowError::Refused(refusal))) => (Ended::Refused, Some(refusal.into())),
-    };
+    progress.ended = ended;
     if let Some(farewell) = farewell {
         cut(&mut to_upstream, &mut to_client, &farewell).await;
     }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, yield_now};
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -62,20 +63,29 @@ fn between<S>(near: [S; 2], far: [S; 2]) -> Relayed<S>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    between_inspected(near, far, None)
+    between_inspected(near, far, None, None)
 }
 
-fn between_inspected<S>(near: [S; 2], far: [S; 2], inspection: Option<Inspection>) -> Relayed<S>
+fn between_inspected<S>(
+    near: [S; 2],
+    far: [S; 2],
+    inspection: Option<Inspection>,
+    idle: Option<Duration>,
+) -> Relayed<S>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let [client, upstream] = near;
     let (revoke, revoked) = oneshot::channel::<()>();
-    let ended = tokio::spawn(async {
+    let ended = tokio::spawn(async move {
         let mut progress = TunnelProgress::default();
-        let revoked = async { revoked.await.unwrap() };
+        let revoked = async { revoked.await.expect("revoked, or held by the test") };
         let client = (client, Vec::new());
-        relay(client, upstream, inspection, revoked, None, &mut progress).await;
+        let readers = Readers {
+            inspection,
+            usage: None,
+        };
+        relay(client, upstream, readers, revoked, idle, &mut progress).await;
         progress
     });
     let [client, upstream] = far;
@@ -309,7 +319,7 @@ async fn two_sides_that_take_everything_and_never_stop_sending_are_cut() {
     relayed.key.revoke().await.unwrap();
     for side in sides {
         let mut frames = frames::Frames::default();
-        frames.advance(&side.await.unwrap());
+        frames.advance(&side.await.unwrap(), None);
         assert!(frames.at_boundary() && frames.closed());
     }
 }
@@ -460,7 +470,7 @@ async fn a_key_that_is_revoked_before_the_tunnel_has_begun_ends_it_in_time_and_o
             tunnel,
             ClientEnd::Answered(client_end),
             upstream_end,
-            None,
+            Readers::default(),
             revoked,
             None,
         );
@@ -476,6 +486,40 @@ async fn a_key_that_is_revoked_before_the_tunnel_has_begun_ends_it_in_time_and_o
         let ends = ends.0.lock().unwrap();
         assert_eq!(*ends, [(Ended::Revoked, 0, Some(0))], "{reads}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_carries_nothing_is_closed_as_going_away_and_one_in_use_is_not() {
+    let idle = Duration::from_secs(60);
+    let (client, client_end) = duplex(ROOM);
+    let (upstream, upstream_end) = duplex(ROOM);
+    let near = [client, upstream];
+    let mut relayed = between_inspected(near, [client_end, upstream_end], None, Some(idle));
+    let going_away = |mask| {
+        let mut close = Vec::new();
+        Farewell::idle().close.write(mask, &mut close);
+        close
+    };
+    // One byte in each direction in turn, each before the limit.
+    for _ in 0..4 {
+        sleep(idle - Duration::from_secs(1)).await;
+        relayed.upstream.write_all(&frame(8)).await.unwrap();
+        assert_eq!(read(&mut relayed.client, 8).await, frame(8));
+        sleep(idle - Duration::from_secs(1)).await;
+        relayed.client.write_all(&frame(9)).await.unwrap();
+        assert_eq!(read(&mut relayed.upstream, 9).await, frame(9));
+    }
+    let used = Instant::now();
+    let told = read(&mut relayed.client, going_away(None).len()).await;
+    assert_eq!(told, going_away(None));
+    assert_eq!(&told[2..4], 1001u16.to_be_bytes());
+    assert!(used.elapsed() >= idle && used.elapsed() <= idle * 3 / 2);
+    let masked = read(&mut relayed.upstream, told.len() + 4).await;
+    let mask = masked[2..6].try_into().unwrap();
+    assert_eq!(masked, going_away(Some(mask)));
+    let progress = timeout(WITHIN, relayed.key.ended).await.unwrap().unwrap();
+    assert_eq!(progress.ended, Ended::Timeout);
+    assert_eq!(progress.to_client.into_inner(), 4 * 8);
 }
 
 /// Refuses a message that says so, and changes all others.
@@ -508,6 +552,7 @@ async fn inspected() -> (
         [client, upstream],
         [client_end, upstream_end],
         Some(inspection),
+        None,
     );
     let client = WebSocketStream::from_raw_socket(relayed.client, Role::Client, None).await;
     // The key stays in force.
@@ -607,6 +652,7 @@ async fn no_message_is_put_between_the_fragments_of_the_upstreams() {
         [client, upstream],
         [client_end, upstream_end],
         Some(inspection),
+        None,
     );
     let fragment = [0x01, 1, b'a'];
     relayed.upstream.write_all(&fragment).await.unwrap();

@@ -72,6 +72,7 @@ async fn the_upstream_sees_our_headers_and_none_that_the_client_forged() {
     let mut headers = saw["headers"].as_object().unwrap().clone();
     let request_id = headers.remove("x-request-id").unwrap();
     assert_ne!(request_id, json!(["mine"]));
+    assert!(headers.remove("traceparent").is_some());
     let host = headers.remove("host").unwrap();
     assert!(
         host[0].as_str().unwrap().starts_with("127.0.0.1:"),

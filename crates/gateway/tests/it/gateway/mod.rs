@@ -1,5 +1,6 @@
 //! The real program, over real sockets.
 
+mod access_log;
 mod admin;
 mod admission;
 mod audit_log;
@@ -19,6 +20,7 @@ mod dialects;
 mod first_message;
 mod floods;
 mod forwarding;
+mod grpc;
 pub(crate) mod harness;
 mod keys_reload;
 mod lifecycle;
@@ -31,10 +33,15 @@ mod shared_limits;
 mod slow_clients;
 mod smuggling;
 mod soak;
+#[cfg(feature = "otlp")]
+mod spans;
 mod speech;
 mod tls;
 mod tokens;
+mod traces;
 mod tunnels;
+mod unix_sockets;
 mod upstream_failures;
+mod upstream_tls;
 mod upstreams;
 mod usage;

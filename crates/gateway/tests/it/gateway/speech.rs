@@ -5,7 +5,8 @@ use std::io::Write as _;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::any;
-use serde_json::Value;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -132,7 +133,10 @@ async fn each_message_of_a_websocket_may_name_an_allowed_voice_only() {
     }
     let whole = next(&mut socket).await.into_text().unwrap();
     assert_eq!(whole.as_str(), "{\"text\":\"a\",\"voice_id\":\"cove\"}");
-    let Message::Close(Some(close)) = speak(&mut socket, "other").await else {
+    let error = speak(&mut socket, "other").await.into_text().unwrap();
+    let error: Value = serde_json::from_str(&error).unwrap();
+    assert_eq!(error["status"], "error");
+    let Message::Close(Some(close)) = next(&mut socket).await else {
         panic!("a voice that the key may not use was spoken");
     };
     assert_eq!(
@@ -219,4 +223,262 @@ async fn characters_of_fragmented_messages_in_contexts_are_those_that_the_client
     assert_eq!(completion["characters"], characters);
     assert_eq!(completion["unmetered"], Value::Null);
     assert_eq!(seen.all()[1..], sent);
+}
+
+/// The key in the header of a dialect, and as settings have it.
+fn credential(dialect: &str) -> ((&'static str, String), String) {
+    let bearer = ("authorization", format!("Bearer {KEY}"));
+    match dialect {
+        "elevenlabs" => (("xi-api-key", KEY.to_owned()), KEY.to_owned()),
+        "deepgram" => (("authorization", format!("Token {KEY}")), KEY.to_owned()),
+        "inworld" => {
+            let key = format!("id:{KEY}");
+            let id = BASE64_STANDARD.encode(&key);
+            (("authorization", format!("Basic {id}")), key)
+        }
+        _ => (bearer, KEY.to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn a_message_beyond_a_quota_is_refused_in_the_words_of_the_vendor() {
+    let (seen, upstream) = engine().await;
+    for (dialect, path, message, pointer, word, code) in [
+        (
+            "cartesia",
+            "/tts/websocket",
+            json!({"transcript": CANARY, "context_id": "c-7"}),
+            "/error_code",
+            json!("quota_exceeded"),
+            1008,
+        ),
+        (
+            "inworld",
+            "/tts/v1/voice:streamBidirectional",
+            json!({"send_text": {"text": CANARY}}),
+            "/error/code",
+            json!(8),
+            1008,
+        ),
+        (
+            "smallest",
+            "/waves/v1/tts/live",
+            json!({"text": CANARY}),
+            "/status",
+            json!("error"),
+            1008,
+        ),
+        (
+            "deepgram",
+            "/v2/speak?model=m",
+            json!({"type": "Speak", "text": CANARY}),
+            "/type",
+            json!("Error"),
+            1008,
+        ),
+        (
+            "openai",
+            "/v1/audio/speech/stream",
+            json!({"type": "input.text", "text": CANARY}),
+            "/error/code",
+            json!("insufficient_quota"),
+            1008,
+        ),
+        (
+            "kugel",
+            "/ws/tts",
+            json!({"text": CANARY}),
+            "/error_code",
+            json!("INSUFFICIENT_CREDITS"),
+            4003,
+        ),
+    ] {
+        let (header, secret) = credential(dialect);
+        let mut keys = NamedTempFile::new().unwrap();
+        let quota = "quota = \"3 characters/month\"";
+        write!(
+            keys,
+            "[[key]]\nid = \"ivr\"\nsecret = \"{secret}\"\n{quota}\n"
+        )
+        .unwrap();
+        let gateway = Program::gateway(upstream)
+            .var("VOXGATE_DIALECT", dialect)
+            .var("VOXGATE_KEYS_FILE", keys.path())
+            .start();
+        let mut socket = open(&gateway, path, &[(header.0, &header.1)]).await;
+        let error = say(&mut socket, message.to_string()).await;
+        let error: Value = serde_json::from_str(&error.into_text().unwrap()).unwrap();
+        assert_eq!(error.pointer(pointer), Some(&word), "{dialect}: {error}");
+        if dialect == "cartesia" {
+            assert_eq!(error["context_id"], "c-7");
+        }
+        let Message::Close(Some(close)) = next(&mut socket).await else {
+            panic!("{dialect}: not closed");
+        };
+        let close = (u16::from(close.code), close.reason.to_string());
+        assert_eq!(close, (code, "quota_exhausted".to_owned()), "{dialect}");
+        let completion = completions(&gateway, 1).await.remove(0);
+        assert_eq!(completion["failure"], "quota_exhausted");
+        let records = format!("{:?} {error}", gateway.records());
+        assert!(!records.contains(CANARY), "{dialect}");
+    }
+    assert!(!seen.all().concat().contains(CANARY));
+}
+
+/// Audio is counted while it passes, so that a quota ends a WebSocket that stays open.
+#[tokio::test]
+async fn a_quota_of_audio_ends_a_tunnel_at_its_next_text() {
+    let (_, upstream) = engine().await;
+    let mut keys = NamedTempFile::new().unwrap();
+    let quota = "quota = \"5s audio/day\"";
+    write!(keys, "[[key]]\nid = \"ivr\"\nsecret = \"{KEY}\"\n{quota}\n").unwrap();
+    let gateway = Program::gateway(upstream)
+        .var("VOXGATE_DIALECT", "kugel")
+        .var("VOXGATE_KEYS_FILE", keys.path())
+        .start();
+    let bearer = format!("Bearer {KEY}");
+    let mut socket = open(&gateway, "/ws/tts", &[("authorization", &bearer)]).await;
+    let audio = BASE64_STANDARD.encode(vec![0; 80_000]);
+    let spoken = json!({"text": "a", "sample_rate": 8000, "audio": audio}).to_string();
+    assert!(say(&mut socket, spoken.clone()).await.is_text());
+    let refused = say(&mut socket, spoken).await.into_text().unwrap();
+    assert!(
+        refused.contains("INSUFFICIENT_CREDITS"),
+        "{:.200}",
+        refused.as_str()
+    );
+    let completion = completions(&gateway, 1).await.remove(0);
+    assert_eq!(completion["audio_ms"], 5_000);
+}
+
+/// The engine says each message again, so that a client's message can have what a server's has.
+#[tokio::test]
+async fn the_audio_in_the_messages_of_a_server_is_counted() {
+    let (_, upstream) = engine().await;
+    let second = vec![0_u8; 16_000];
+    let audio = BASE64_STANDARD.encode(&second);
+    let seconds = |fields: Value| {
+        let mut message = fields;
+        message["text"] = "ab".into();
+        message["transcript"] = "ab".into();
+        Message::text(message.to_string())
+    };
+    let pcm = json!({"encoding": "pcm_s16le", "sample_rate": 8000});
+    // `WebSocketResponse` of Rime's engine: field 4 has the audio, of 16 000 bytes.
+    let protobuf = [&[0x22, 0x80, 0x7d][..], &second].concat();
+    let usage =
+        json!({"characters": 4, "audio_seconds": 2.0, "cost_cents": 0.5, "currency": "EUR"});
+    for (dialect, path, offer, messages, audio_ms, billed) in [
+        (
+            "cartesia",
+            "/tts/websocket",
+            "",
+            vec![seconds(json!({"data": audio, "output_format": pcm}))],
+            1_000,
+            None,
+        ),
+        (
+            "elevenlabs",
+            "/v1/text-to-speech/v/stream-input?output_format=pcm_16000",
+            "",
+            vec![
+                seconds(json!({"audio": audio})),
+                seconds(json!({"audio": null})),
+            ],
+            500,
+            None,
+        ),
+        (
+            "deepgram",
+            "/v1/speak?model=aura&sample_rate=8000",
+            "",
+            vec![
+                Message::binary(second.clone()),
+                Message::binary(second.clone()),
+                seconds(json!({"billable_character_count": 4})),
+            ],
+            2_000,
+            Some(4),
+        ),
+        (
+            "rime",
+            "/ws3?audioFormat=pcm&samplingRate=8000",
+            "",
+            vec![seconds(
+                json!({"type": "chunk", "data": audio, "contextId": "a"}),
+            )],
+            1_000,
+            None,
+        ),
+        (
+            "rime",
+            "/ws?audioFormat=pcm&samplingRate=8000",
+            "rime.v1.binary",
+            vec![Message::binary(protobuf)],
+            1_000,
+            None,
+        ),
+        (
+            "kugel",
+            "/ws/tts/multi",
+            "",
+            vec![
+                seconds(json!({"audio": audio, "sample_rate": 8000, "context_id": "a"})),
+                seconds(json!({"audio": audio, "context_id": "b"})),
+                seconds(json!({"usage": usage})),
+            ],
+            2_000,
+            Some(4),
+        ),
+        (
+            "inworld",
+            "/tts/v1/voice:streamBidirectional",
+            "",
+            vec![
+                seconds(json!({"create": {"audioConfig":
+                    {"audioEncoding": "MULAW", "sampleRateHertz": 16000}}})),
+                seconds(json!({"result": {"audioChunk": {"audioContent": audio}}})),
+            ],
+            1_000,
+            None,
+        ),
+        (
+            "smallest",
+            "/waves/v1/tts/live",
+            "",
+            vec![seconds(
+                json!({"status": "chunk", "data": {"audio": audio}, "sample_rate": 8000}),
+            )],
+            1_000,
+            None,
+        ),
+    ] {
+        let (header, keys) = credential(dialect);
+        let gateway = Program::gateway(upstream)
+            .var("VOXGATE_DIALECT", dialect)
+            .var("VOXGATE_API_KEYS", keys)
+            .var("VOXGATE_METERING", "true")
+            .start();
+        let mut headers = vec![(header.0, header.1.as_str())];
+        headers.extend(Some(("sec-websocket-protocol", offer)).filter(|_| !offer.is_empty()));
+        let mut socket = open(&gateway, path, &headers).await;
+        for message in messages {
+            let heard = say(&mut socket, message.clone()).await;
+            assert_eq!(heard, message, "{dialect}");
+        }
+        socket.close(None).await.unwrap();
+        drop(socket);
+        let completion = completions(&gateway, 1).await.remove(0);
+        assert_eq!(
+            completion["audio_ms"], audio_ms,
+            "{dialect} {path}: {completion}"
+        );
+        let charged = completion["characters_billed"].as_u64();
+        assert_eq!(charged, billed, "{dialect}: {completion}");
+        if dialect == "kugel" {
+            let cost = (&completion["cost_micros"], &completion["cost_currency"]);
+            assert_eq!(cost, (&json!(5_000), &json!("EUR")));
+            assert_eq!(completion["audio_billed_ms"], 2_000);
+        }
+    }
 }

@@ -98,6 +98,14 @@ impl Client {
         gateway: &Started,
         name: &str,
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_to(gateway.address, name).await
+    }
+
+    async fn connect_to(
+        &self,
+        address: SocketAddr,
+        name: &str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider);
         let builder = builder.with_protocol_versions(&self.versions).unwrap();
@@ -105,7 +113,7 @@ impl Client {
         let mut config = builder.with_no_client_auth();
         config.alpn_protocols = self.protocols.clone();
         let connector = TlsConnector::from(Arc::new(config));
-        let stream = TcpStream::connect(gateway.address).await?;
+        let stream = TcpStream::connect(address).await?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         connector.connect(name, stream).await
     }
@@ -283,6 +291,119 @@ async fn clients_that_do_not_fit_are_told_and_recorded() {
     assert!(rest.is_empty());
 }
 
+/// The probe verifies both listeners, each of which has a certificate of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_listener_speaks_tls_and_the_probe_verifies_it() {
+    let names = ["tts.example", "admin.example"];
+    let certificates = Certificates::new(&names);
+    let gateway = certificates
+        .gateway(&["tts.example"], scheme_server().await)
+        .var(
+            "VOXGATE_ADMIN_TLS_CERT_FILE",
+            certificates.list(&["admin.example"], "crt"),
+        )
+        .var(
+            "VOXGATE_ADMIN_TLS_KEY_FILE",
+            certificates.list(&["admin.example"], "key"),
+        )
+        .start();
+    let [data, admin] = [gateway.address, gateway.admin];
+    for (url, expect, certificate, name, code, said) in [
+        (
+            format!("https://{admin}/readyz"),
+            "200",
+            "admin.example",
+            "admin.example",
+            0,
+            "200 OK",
+        ),
+        (
+            format!("https://{admin}/metrics"),
+            "200",
+            "admin.example",
+            "admin.example",
+            0,
+            "200 OK",
+        ),
+        (
+            format!("https://{data}/"),
+            "401",
+            "tts.example",
+            "tts.example",
+            0,
+            "401",
+        ),
+        (
+            format!("https://{admin}/readyz"),
+            "200",
+            "tts.example",
+            "tts.example",
+            1,
+            "not signed by a trusted",
+        ),
+        (
+            format!("https://{admin}/readyz"),
+            "200",
+            "admin.example",
+            "other.example",
+            1,
+            "not valid for other.example",
+        ),
+        (
+            format!("https://{data}/"),
+            "401",
+            "tts.example",
+            "",
+            1,
+            "not valid for 127.0.0.1",
+        ),
+    ] {
+        let ca = certificates.list(&[certificate], "crt");
+        let mut arguments = vec!["probe", "--wait", "0", "--url", &url, "--expect", expect];
+        arguments.extend(["--ca-file", &ca]);
+        if !name.is_empty() {
+            arguments.extend(["--server-name", name]);
+        }
+        let program = Program::new(&arguments);
+        let ran = tokio::task::spawn_blocking(move || program.run()).await;
+        let (ran, out, error) = ran.unwrap();
+        assert_eq!(ran, Some(code), "{arguments:?}: {out}{error}");
+        assert!(out.contains(said) && out.contains(&url), "{said}: {out}");
+    }
+    // Without TLS, the admin listener does not answer, and serves on.
+    let mut plain = TcpStream::connect(gateway.admin).await.unwrap();
+    plain
+        .write_all(b"GET /livez HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    let mut rest = Vec::new();
+    let _ = plain.read_to_end(&mut rest).await;
+    assert!(!String::from_utf8_lossy(&rest).contains("ok"));
+    let metrics = certificates.client("admin.example");
+    let stream = metrics
+        .connect_to(gateway.admin, "admin.example")
+        .await
+        .unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("/metrics").header("host", "admin.example");
+    let answer = sender
+        .send_request(request.body(Empty::<Bytes>::new()).unwrap())
+        .await;
+    let text = answer
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    for name in names {
+        let expiry = format!("{name}.crt\"}} ");
+        assert!(text.contains(&expiry), "{expiry}");
+    }
+}
+
 #[test]
 fn wrong_settings_name_the_setting_and_the_file() {
     let certificates = Certificates::new(&["a.example", "b.example"]);
@@ -297,6 +418,10 @@ fn wrong_settings_name_the_setting_and_the_file() {
         (
             vec![("KEY_FILE", key(&[a]))],
             "VOXGATE_TLS_CERT_FILE: is not set",
+        ),
+        (
+            vec![("CERT_FILE", cert(&[a])), ("KEY_FILE", key(&[a, b]))],
+            "VOXGATE_TLS_KEY_FILE: names 2 keys for 1 certificates",
         ),
         (
             vec![("MIN_VERSION", "1.3".to_owned())],

@@ -186,10 +186,14 @@ impl Program {
     }
 }
 
-/// The two addresses, if this line of the log says them.
+/// The two addresses, if this line of the log says them. A Unix socket has the address on record of
+/// its clients.
 fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let line: Value = serde_json::from_str(line).ok()?;
-    let address = |field: &str| line[field].as_str().unwrap().parse().unwrap();
+    let address = |field: &str| match line[field].as_str().unwrap() {
+        socket if socket.starts_with("unix:/") => SocketAddr::from(([127, 0, 0, 1], 0)),
+        address => address.parse().unwrap(),
+    };
     (line["message"] == "listening").then(|| (address("address"), address("admin")))
 }
 

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
+use voxgate::TraceContext;
 
 use super::super::harness::{KEY, serve_raw};
 use super::TOKEN;
@@ -301,7 +302,12 @@ fn written(method: &Method, target: &str, headers: &HeaderMap, body: &[u8]) -> S
     }
     assert_eq!(headers.get_all("x-request-id").iter().count(), 1);
     assert!(headers.get_all("x-forwarded-host").iter().count() <= 1);
-    for name in ["x-request-id", "x-forwarded-host", "host"] {
+    let trace = headers.get_all("traceparent").iter();
+    let traces: Vec<_> = trace
+        .map(|value| TraceContext::parse(value.as_bytes()).expect("valid"))
+        .collect();
+    assert_eq!(traces.len(), 1);
+    for name in ["x-request-id", "x-forwarded-host", "traceparent", "host"] {
         headers.remove(name);
     }
     let mut lines: Vec<String> = headers
