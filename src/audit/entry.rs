@@ -120,6 +120,7 @@ pub(super) struct CompletionFacts {
 pub(super) struct SpeechFacts {
     pub(super) characters: u64,
     pub(super) unmetered: bool,
+    pub(super) uncounted: bool,
     pub(super) audio_ms: Option<u64>,
     pub(super) billed: Billed,
     pub(super) voice: Option<Arc<str>>,
@@ -298,6 +299,7 @@ impl SpeechFacts {
         let facts = Self {
             characters: meter.characters(),
             unmetered: meter.is_unmetered(),
+            uncounted: meter.is_uncounted(),
             audio_ms: meter.audio_milliseconds(),
             billed: meter.billed(),
             voice: meter.voice().map(masked),
@@ -306,7 +308,7 @@ impl SpeechFacts {
             language: meter.language().map(masked),
         };
         let spoke = facts.characters > 0 || facts.unmetered || facts.audio_ms.is_some();
-        let spoke = spoke || facts.billed != Billed::default();
+        let spoke = spoke || facts.uncounted || facts.billed != Billed::default();
         (spoke || facts.voice.is_some() || facts.model.is_some()).then_some(facts)
     }
 }

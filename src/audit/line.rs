@@ -325,6 +325,9 @@ fn write_speech(object: &mut Object<'_>, speech: &SpeechFacts, share: usize) {
     if speech.unmetered {
         object.boolean("unmetered", true);
     }
+    if speech.uncounted {
+        object.boolean("uncounted", true);
+    }
     if let Some(audio) = speech.audio_ms {
         object.number("audio_ms", audio);
     }

@@ -150,6 +150,7 @@ fn other_records_match_the_schema() {
     let meter = SpeechMeter::new();
     meter.add_characters(12);
     meter.mark_unmetered();
+    meter.mark_uncounted();
     meter.set_audio(Duration::from_millis(3_400));
     meter.add_billed(AnswerField::Characters, "11.5");
     meter.add_billed(AnswerField::AudioSeconds, "3.4");
@@ -164,7 +165,7 @@ fn other_records_match_the_schema() {
         ..completion.clone()
     };
     let shown = line(&AuditRecord::Completion(spoken));
-    let expected = "\"characters\":12,\"unmetered\":true,\"audio_ms\":3400,\
+    let expected = "\"characters\":12,\"unmetered\":true,\"uncounted\":true,\"audio_ms\":3400,\
                     \"characters_billed\":12,\"audio_billed_ms\":3400,\"cost_micros\":1200,\
                     \"cost_currency\":\"EUR\",\"voice\":\"***\",\
                     \"model\":\"mist\\\"v2\",\"language\":\"en\",\"several_voices\":true";

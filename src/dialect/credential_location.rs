@@ -13,6 +13,7 @@ use crate::websocket::asks_for_websocket;
 
 use super::Dialect;
 use super::basic;
+use super::grpc::is_grpc;
 use super::query;
 use super::subprotocol::Offer;
 
@@ -74,7 +75,7 @@ impl Credential<'_> {
 
 /// Reads the one credential that the request presents, as `canonical` has it. The same one on two
 /// credential locations counts once; two of one credential location are refused whatever they hold, because servers
-/// differ in which of them they read.
+/// differ in which of them they read. The same value twice in a header of a gRPC call counts once.
 pub(super) fn read<'a, B>(
     credential_locations: &[CredentialLocation],
     canonical: Canonical,
@@ -104,6 +105,14 @@ pub(super) fn read<'a, B>(
         found = Some(credential);
     }
     found.ok_or(DenialKind::MissingCredential)
+}
+
+/// Whether a second value of a header is a copy of the first that a gRPC client made. NVIDIA's client
+/// for Riva sends its metadata twice over TLS: as credentials of the channel, and with each call
+/// (`riva/client/auth.py`).
+fn is_copy_of_grpc(value: &HeaderValue, other: &HeaderValue, headers: &HeaderMap) -> bool {
+    let digest = |value: &HeaderValue| RawCredential::new(value.as_bytes()).digest();
+    is_grpc(headers) && digest(value).matches(&digest(other))
 }
 
 /// The names of the headers that are a credential location of any dialect.
@@ -153,15 +162,17 @@ impl CredentialLocation {
         match self {
             Self::Header(name, forms) => {
                 let mut values = request.headers().get_all(name).iter();
-                match (values.next(), values.next()) {
-                    (None, _) => Ok(None),
-                    (Some(value), None) => forms
-                        .iter()
-                        .find_map(|form| form.parse(value.as_bytes(), request.uri().path()))
-                        .ok_or(DenialKind::MalformedCredential)
-                        .map(Some),
-                    (Some(_), Some(_)) => Err(DenialKind::ConflictingCredentials),
+                let Some(value) = values.next() else {
+                    return Ok(None);
+                };
+                if !values.all(|other| is_copy_of_grpc(value, other, request.headers())) {
+                    return Err(DenialKind::ConflictingCredentials);
                 }
+                forms
+                    .iter()
+                    .find_map(|form| form.parse(value.as_bytes(), request.uri().path()))
+                    .ok_or(DenialKind::MalformedCredential)
+                    .map(Some)
             }
             Self::AnyQuery(name) => query::value(request.uri().query(), name),
             Self::Query(name) if upgrade => query::value(request.uri().query(), name),

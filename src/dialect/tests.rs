@@ -513,6 +513,34 @@ fn an_sdk_without_a_bound_is_told_not_to_retry_when_the_wait_is_long() {
 }
 
 #[test]
+fn a_copy_of_a_header_counts_once_in_a_grpc_call_alone() {
+    let key = ("authorization", "Bearer one");
+    let grpc = ("content-type", "application/grpc");
+    let read = |headers: &[(&'static str, &'static str)]| {
+        let request = request("/nvidia.riva.tts.RivaSpeechSynthesis/Synthesize", headers);
+        let found = Dialect::Bearer.credential(&request);
+        found.map(|found| found.presented().digest().matches(&Digest::of(b"one")))
+    };
+    assert_eq!(read(&[key, grpc]), Ok(true));
+    assert_eq!(read(&[key, key, grpc]), Ok(true));
+    assert_eq!(read(&[key, key, key, grpc]), Ok(true));
+    let conflict = Err(DenialKind::ConflictingCredentials);
+    assert_eq!(read(&[key, key]), conflict);
+    for other in ["Bearer two", "bearer one", "Bearer one ", ""] {
+        assert_eq!(
+            read(&[key, ("authorization", other), grpc]),
+            conflict,
+            "{other}"
+        );
+        assert_eq!(
+            read(&[key, key, ("authorization", other), grpc]),
+            conflict,
+            "{other}"
+        );
+    }
+}
+
+#[test]
 fn a_grpc_call_is_refused_in_the_form_of_grpc_in_every_dialect() {
     let mut call = request("/tts.Speech/Say", &[("content-type", "application/grpc")]);
     let in_http_1 = RefusalContext::of(&call, RequestId::new(Duration::ZERO));

@@ -30,6 +30,7 @@ struct Counts {
     /// Hertz; 0 if the request names none.
     sample_rate: AtomicU32,
     unmetered: AtomicBool,
+    uncounted: AtomicBool,
     several_voices: AtomicBool,
     denied: OnceLock<DenialKind>,
     /// Where the request and its answers have their fields.
@@ -44,6 +45,7 @@ impl Default for Counts {
             audio_ms: AtomicU64::new(NO_AUDIO),
             sample_rate: AtomicU32::new(0),
             unmetered: AtomicBool::new(false),
+            uncounted: AtomicBool::new(false),
             several_voices: AtomicBool::new(false),
             denied: OnceLock::new(),
             reader: OnceLock::new(),
@@ -108,6 +110,17 @@ impl SpeechMeter {
     /// characters are then a lower bound.
     pub fn mark_unmetered(&self) {
         self.0.unmetered.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the request counts for no quota, because it only asks about usage.
+    pub fn mark_uncounted(&self) {
+        self.0.uncounted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the request counts for no quota.
+    #[must_use]
+    pub fn is_uncounted(&self) -> bool {
+        self.0.uncounted.load(Ordering::Relaxed)
     }
 
     /// Sets the duration of the audio that the answer has so far. Parts of a millisecond are

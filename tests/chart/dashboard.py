@@ -163,6 +163,7 @@ def told(folder: Path) -> str:
         "VOXGATE_TLS_KEY_FILE": str(key),
         "VOXGATE_AUDIT_DIR": str(folder / "audit"),
         "VOXGATE_AUDIT_HTTP": f"http://{unused}/",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{unused}/",
         "VOXGATE_LIMIT_UPSTREAM_CONCURRENCY": "1",
         "VOXGATE_LIMIT_QUEUE": "1",
         "VOXGATE_LIMIT_QUEUE_TIMEOUT_SECONDS": str(PATIENCE),

@@ -20,7 +20,7 @@ from retries import RetryTest
 class Script:
     """A running script. Some clients take seconds to load, so it serves all calls of a test file."""
 
-    def __init__(self, test_file: str) -> None:
+    def __init__(self, test_file: str, environment: dict[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             ["node", str(Path(test_file).with_suffix(".mjs"))],
             stdin=subprocess.PIPE,
@@ -30,6 +30,7 @@ class Script:
             env={
                 "PATH": os.environ["PATH"],
                 "VOXGATE_NODE_MODULES": os.environ["VOXGATE_NODE_MODULES"],
+                **(environment or {}),
             },
         )
 

@@ -1,6 +1,7 @@
 //! What to change, for each reason.
 
 use voxgate::policy::Rule;
+use voxgate::principal::Network;
 use voxgate::speech::Field;
 use voxgate::{DenialKind, Dialect, Principal};
 
@@ -124,6 +125,27 @@ pub(crate) fn of(kind: DenialKind, about: Circumstances<'_>) -> Option<Vec<Strin
             "Replace the key with `voxgate key rotate {key} --force`, or set a later `expires` in the \
              keys file."
         )]),
+        Kind::AddressNotAllowed => Some(vec![
+            match about.principal.and_then(Principal::allow_from) {
+                Some(networks) => format!(
+                    "Send the request from a network that {key} may be used from ({}), or add the network \
+                     of the client to `allow_from` of {key} in the keys file.",
+                    shown(networks)
+                ),
+                None => format!(
+                    "Add the network of the client to `allow_from` of {key} in the keys file."
+                ),
+            },
+            "If the record names a proxy as the client, name the proxy in VOXGATE_TRUSTED_PROXIES, or the \
+             load balancer in VOXGATE_PROXY_PROTOCOL."
+                .to_owned(),
+        ]),
+        Kind::OriginNotAllowed => Some(vec![
+            "Add the origin of the page, such as `https://app.example`, to VOXGATE_CORS_ORIGINS."
+                .to_owned(),
+            "A client that is no browser must not send the header Origin when it opens a WebSocket."
+                .to_owned(),
+        ]),
         Kind::NotYetValidCredential => Some(vec![format!(
             "Wait until the key is valid, or set an earlier `not_before` of {key} in the keys file."
         )]),
@@ -168,19 +190,6 @@ pub(crate) fn of(kind: DenialKind, about: Circumstances<'_>) -> Option<Vec<Strin
             "Send the text itself and the name of a voice, instead of a URL, a file or a voice sample; or \
              add the scope `tts:fetch` to {key} in the keys file."
         )]),
-        Kind::AddressNotAllowed => Some(vec![
-            format!(
-                "Send the request from a network in `allow_from` of {key}, or add the client's network to that \
-                 list in the keys file."
-            ),
-            "If the record has the address of a proxy as the client, add the proxy to \
-             VOXGATE_TRUSTED_PROXIES."
-                .to_owned(),
-        ]),
-        Kind::OriginNotAllowed => one(
-            "Add the origin of the page (its scheme, host and port) to VOXGATE_CORS_ORIGINS, if it may use \
-             this gateway.",
-        ),
         Kind::UnreadableBody => {
             one("Send one document in UTF-8, not compressed, with the Content-Type of the route's API.")
         }
@@ -218,6 +227,12 @@ pub(crate) fn of(kind: DenialKind, about: Circumstances<'_>) -> Option<Vec<Strin
         }
         _ => None,
     }
+}
+
+/// The networks of a key, separated by commas.
+pub(crate) fn shown(networks: &[Network]) -> String {
+    let networks: Vec<String> = networks.iter().map(Network::to_string).collect();
+    networks.join(", ")
 }
 
 /// Where a vendor's clients send their key.

@@ -1,5 +1,6 @@
 //! The command line of `voxgate explain`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, value_parser};
@@ -14,6 +15,7 @@ have the id in the header X-Request-Id of their response.
 Examples:
   voxgate explain POST /v1/rime-tts --key ivr-prod --body request.json
   voxgate explain GET '/ws2?speaker=cove' --key ivr-prod --websocket
+  voxgate explain GET /v1/voices --key ivr-prod --client 203.0.113.7
   voxgate explain --request-id 0198c0de-0000-7000-8000-000000000000";
 
 /// The command `explain`. The program adds a flag for each setting.
@@ -60,6 +62,14 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .conflicts_with("body")
                 .help("The request opens a WebSocket"),
+        )
+        .arg(
+            Arg::new("client")
+                .long("client")
+                .value_name("ADDRESS")
+                .value_parser(value_parser!(IpAddr))
+                .default_value("127.0.0.1")
+                .help("Address of the client, which decides for keys with `allow_from`"),
         )
         .arg(
             Arg::new("request-id")

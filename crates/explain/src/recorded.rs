@@ -88,8 +88,12 @@ pub(crate) fn read(lines: &[String]) -> Option<Decided> {
                 };
                 let when = text("ts").unwrap_or_default();
                 let peer = text("peer").map(|peer| format!(", from {peer}"));
-                read.notes
-                    .push(format!("At {when}{}.", peer.unwrap_or_default()));
+                let client = text("client").map(|client| format!(" (the client: {client})"));
+                read.notes.push(format!(
+                    "At {when}{}{}.",
+                    peer.unwrap_or_default(),
+                    client.unwrap_or_default()
+                ));
                 if read.denial.is_none() && reason != "ok" {
                     read.notes.push(format!(
                         "This version of voxgate does not know the reason {reason}."

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use clap::ArgMatches;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use http_body_util::Full;
-use voxgate::{Dialect, Secret};
+use voxgate::{ClientAddr, Dialect, Secret};
 
 use super::failure::ExplainError;
 
@@ -24,6 +25,8 @@ pub(crate) struct RequestSpec {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Option<Bytes>,
     pub(crate) websocket: bool,
+    /// The address of the client.
+    pub(crate) client: Option<IpAddr>,
 }
 
 impl RequestSpec {
@@ -37,6 +40,7 @@ impl RequestSpec {
             headers: headers.map(|text| header(text)).collect::<Result<_, _>>()?,
             body: body.map(|path| read(path)).transpose()?,
             websocket: matches.get_flag("websocket"),
+            client: matches.get_one("client").copied(),
         })
     }
 
@@ -48,6 +52,7 @@ impl RequestSpec {
             headers: Vec::new(),
             body: None,
             websocket: false,
+            client: None,
         })
     }
 
@@ -56,6 +61,9 @@ impl RequestSpec {
         let mut request = Request::new(Full::new(self.body.clone().unwrap_or_default()));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
+        if let Some(client) = self.client {
+            request.extensions_mut().insert(ClientAddr(client));
+        }
         let headers = request.headers_mut();
         headers.insert(HOST, HeaderValue::from_static("localhost"));
         if self.body.is_some() {

@@ -121,6 +121,15 @@ impl Report<'_> {
             DenialKind::MistypedCredential => "the checksum of the token is wrong".to_owned(),
             DenialKind::DisabledCredential => format!("{key} is disabled or revoked"),
             DenialKind::ExpiredCredential => format!("{key} has expired{}", self.since(true)),
+            DenialKind::AddressNotAllowed => {
+                let networks = self.principal.and_then(Principal::allow_from);
+                match networks {
+                    Some(networks) => {
+                        format!("{key} may be used from {} only", advice::shown(networks))
+                    }
+                    None => format!("{key} may not be used from this address"),
+                }
+            }
             DenialKind::NotYetValidCredential => {
                 format!("{key} is not valid yet{}", self.since(false))
             }

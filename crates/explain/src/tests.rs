@@ -32,12 +32,8 @@ fn environment(settings: &[(&str, &str)]) -> Environment {
     let vars = settings
         .iter()
         .map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    let known = [voxgate::env::Setting::new(
-        "Audit",
-        "VOXGATE_AUDIT_DIR",
-        "PATH",
-        "",
-    )];
+    let known = ["VOXGATE_AUDIT_DIR", "VOXGATE_CORS_ORIGINS"]
+        .map(|variable| voxgate::env::Setting::new("Program", variable, "TEXT", ""));
     let known: &'static [_] = Box::leak(Box::new(known));
     Environment::new(vars, voxgate::env::SETTINGS.iter().chain(known))
 }
@@ -58,6 +54,7 @@ const KEYS: &str = "
     [[key]]\nid = \"cove\"\nsecret = \"id:a-key-with-one-voice-0007\"\nvoices = [\"cove\"]
     [[key]]\nid = \"mist\"\nsecret = \"id:a-key-with-one-model-0008\"\nmodels = [\"mist\"]
     [[key]]\nid = \"eng\"\nsecret = \"id:a-key-with-a-language-009\"\nlanguages = [\"eng\"]
+    [[key]]\nid = \"near\"\nsecret = \"id:a-key-for-one-network-011\"\nallow_from = [\"10.0.0.0/8\"]
     [[key]]\nid = \"fetch\"\nsecret = \"id:a-key-that-may-speak-0010\"\nscopes = [\"tts:synthesize\"]
 ";
 
@@ -263,6 +260,49 @@ fn the_library_refuses_for_each_reason_in_each_dialect() {
             text.contains("The request is accepted."),
             "{dialect}: {text}"
         );
+    }
+}
+
+#[test]
+fn the_address_of_the_client_decides_for_a_key_with_networks() {
+    let keys = file(KEYS);
+    let settings = [("VOXGATE_KEYS_FILE", keys.path().to_str().expect("text"))];
+    let request = ["POST", "/v1/rime-tts", "--key", "near"];
+    let ask_from = |client| ask(&[&request[..], &["--client", client]].concat(), &settings);
+    for client in ["10.1.2.3", "::ffff:10.1.2.3"] {
+        let text = ask_from(client);
+        assert!(text.contains("The request is accepted."), "{text}");
+    }
+    for text in [ask_from("203.0.113.7"), ask(&request, &settings)] {
+        for said in [
+            "Refused with the reason address_not_allowed",
+            "near may be used from 10.0.0.0/8 only",
+            "to `allow_from` of near",
+            "VOXGATE_TRUSTED_PROXIES",
+        ] {
+            assert!(text.contains(said), "no {said}: {text}");
+        }
+    }
+}
+
+#[test]
+fn the_origin_of_a_page_decides_about_its_websockets() {
+    let keys = file(KEYS);
+    let settings = [
+        ("VOXGATE_KEYS_FILE", keys.path().to_str().expect("text")),
+        ("VOXGATE_CORS_ORIGINS", "https://app.example"),
+    ];
+    let request = ["GET", "/ws2", "--key", "all", "--websocket", "--header"];
+    let ask_from = |origin| ask(&[&request[..], &[origin]].concat(), &settings);
+    let text = ask_from("Origin: https://app.example");
+    assert!(text.contains("The request is accepted."), "{text}");
+    let text = ask_from("Origin: https://evil.example");
+    for said in [
+        "Refused with the reason origin_not_allowed",
+        "to VOXGATE_CORS_ORIGINS",
+        "must not send the header Origin",
+    ] {
+        assert!(text.contains(said), "no {said}: {text}");
     }
 }
 

@@ -14,6 +14,8 @@ use voxgate::{
     RequestValidation, SpeechBody, SpeechOptions, Verdict, Verify, VerifyOutcome,
 };
 
+use voxgate_browsers::{BrowserLayer, Origins, Preflights};
+
 use super::decided::Decided;
 use super::failure::ExplainError;
 use super::request::RequestSpec;
@@ -49,6 +51,7 @@ pub(crate) struct Laboratory<'a> {
     key: Option<&'a Principal>,
     validation: RequestValidation,
     speech: SpeechOptions,
+    browsers: BrowserLayer,
 }
 
 impl<'a> Laboratory<'a> {
@@ -69,11 +72,15 @@ impl<'a> Laboratory<'a> {
             Some(kib) => speech.with_body_bytes(kib.saturating_mul(1024)),
             None => speech,
         };
+        let origins = environment.get("VOXGATE_CORS_ORIGINS");
+        let origins = origins.and_then(|origins| Origins::parse(origins).ok());
+        let browsers = origins.map(|origins| BrowserLayer::new(origins, Preflights::Answer));
         Self {
             settings,
             key,
             validation,
             speech,
+            browsers: browsers.unwrap_or_default(),
         }
     }
 
@@ -142,7 +149,7 @@ impl<'a> Laboratory<'a> {
             .with_request_validation(self.validation)
             .with_audit_sink(notes.clone())
             .with_speech(self.speech.clone());
-        let service = layer.layer(service_fn(upstream));
+        let service = self.browsers.layer(layer.layer(service_fn(upstream)));
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.map_err(|error| {
             ExplainError::Failed(format!("cannot start a runtime ({error}); try again"))

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ use voxgate::env::Mode;
 use voxgate::keys::TokenKeys;
 use voxgate::policy::SharedPolicy;
 use voxgate::token::TokenIssuer;
-use voxgate::{AuditRecord, AuditSink, Limiter, Problem, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, Problem, SharedKeyRing};
 use voxgate_authorizer::Options;
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
@@ -41,7 +41,7 @@ use super::operations::Operations;
 use super::proxy::Revocations;
 use super::recorder::Recorder;
 use super::rejections::Rejections;
-use super::settings::authorizer::AUTHORIZE_LISTEN;
+use super::settings::authorizer::{AUTHORIZE_LISTEN, AuthorizerSettings};
 use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN, QUOTA_FILE};
 use super::signals::Signals;
 use super::upstreams::Routes;
@@ -54,12 +54,12 @@ const REDIS_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Gateway {
     listeners: Vec<BoundListener>,
     admin: BoundListener,
+    /// For proxies that only ask: none, or one for each worker.
+    authorizers: Vec<TcpListener>,
     /// The files of Unix sockets.
     socket_files: SocketFiles,
     /// TLS of the admin listener; `None` if it speaks none.
     admin_tls: Option<ServerTls>,
-    /// For proxies that only ask: none, or one for each worker.
-    authorizers: Vec<BoundListener>,
     addresses: Addresses,
     worker_config: WorkerConfig,
     start: Start,
@@ -163,17 +163,25 @@ impl Gateway {
         };
         let mut admin = bind(ADMIN_LISTEN, &config.admin_listen, 1)?;
         let data = bind(LISTEN, &config.listen, workers)?;
-        let authorizer = config.authorizer.map(|own| {
-            let address = ListenAddress::Ip(own.listen);
-            bind(AUTHORIZE_LISTEN, &address, workers)
-        });
-        let authorizer = authorizer.transpose()?;
-        let authorizer_address = authorizer.as_ref().and_then(|own| own.address.ip());
-        let authorizers = authorizer.map(|own| own.listeners).unwrap_or_default();
+        let authorizers = match &config.authorizer {
+            Some(AuthorizerSettings { listen, .. }) => listener::bind_tcp(*listen, workers)
+                .map_err(cannot_use(
+                    AUTHORIZE_LISTEN,
+                    format!("cannot listen on {listen}"),
+                ))?,
+            None => Vec::new(),
+        };
         let addresses = Addresses {
             data: data.address,
             admin: admin.address,
-            authorizer: authorizer_address,
+            authorizer: match authorizers.first().map(TcpListener::local_addr) {
+                Some(address) => {
+                    let address =
+                        address.map_err(cannot("cannot read the address of a listener"))?;
+                    Some(PeerAddr(address).canonical())
+                }
+                None => None,
+            },
         };
         let socket_files = SocketFiles {
             data: data.file,
@@ -369,9 +377,9 @@ impl Gateway {
         Ok(Self {
             listeners: data.listeners,
             admin: admin.listeners.remove(0),
+            authorizers,
             socket_files,
             admin_tls: config.admin_tls,
-            authorizers,
             addresses,
             worker_config,
             start,

@@ -182,7 +182,8 @@ fn remove_dead_socket(path: &Path) -> io::Result<()> {
     }
 }
 
-fn bind_tcp(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+/// Binds `count` sockets to an IP address, as [`bind`] does.
+pub(crate) fn bind_tcp(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     // With SO_REUSEPORT a second process of the same user could share the port without an error, and
     // each would get half of the connections. So the port is first bound without it.
     let probe = open(address, false)?;

@@ -61,7 +61,12 @@ pub(crate) fn concerns_limits(setting: &Setting) -> bool {
 
 /// The settings that decide about a request, and those by which its record is found.
 pub(crate) fn concerns_decisions(setting: &Setting) -> bool {
-    let others = [HEADER_NAMES, BODY_INSPECT, AUDIT_DIR];
+    let others = [
+        HEADER_NAMES,
+        BODY_INSPECT,
+        AUDIT_DIR,
+        browsers::CORS_ORIGINS,
+    ];
     concerns_policy(setting) || concerns_limits(setting) || others.contains(&setting.variable)
 }
 

@@ -1,6 +1,7 @@
 //! A worker: the thread of one core, with its own listener, runtime and upstream connections.
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -75,7 +76,7 @@ pub(crate) fn runtime() -> io::Result<runtime::Runtime> {
 pub(crate) struct Worker {
     pub(crate) listener: BoundListener,
     /// The listener for proxies that only ask.
-    pub(crate) authorizer: Option<BoundListener>,
+    pub(crate) authorizer: Option<TcpListener>,
     pub(crate) config: WorkerConfig,
     /// Tells the worker to accept no more connections, and to end when the last one has ended.
     pub(crate) stop: CancellationToken,
@@ -152,7 +153,7 @@ impl Worker {
         } = self.config;
         let listener = ClientListener::from_std(self.listener)?;
         let tasks = TaskTracker::new();
-        if let Some((authorizer, BoundListener::Tcp(listener))) = authorizer.zip(self.authorizer) {
+        if let Some((authorizer, listener)) = authorizer.zip(self.authorizer) {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let (stop, connections) = (self.stop.clone(), tasks.clone());
             tasks.spawn(authorizer.accept(listener, stop, connections));

@@ -14,7 +14,7 @@ use super::store::FileState;
 use super::target::{MissingFile, Source, Target};
 
 /// The first words of the library's messages about a field, and the flag that sets the field.
-const FLAGS: [(&str, &str); 13] = [
+const FLAGS: [(&str, &str); 15] = [
     ("changed_reason ", "--reason"),
     ("id ", "--id"),
     ("account ", "--account"),
@@ -22,6 +22,8 @@ const FLAGS: [(&str, &str); 13] = [
     ("voices ", "--voice"),
     ("models ", "--model"),
     ("languages ", "--language"),
+    ("allow_from ", "--allow-from"),
+    ("certificate ", "--certificate"),
     ("rate ", "--rate"),
     ("burst ", "--burst"),
     ("quota ", "--quota"),

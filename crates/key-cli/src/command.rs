@@ -259,6 +259,20 @@ fn with_rights(command: Command) -> Command {
         )
         .arg(
             text(
+                "allow-from",
+                "NETWORK",
+                "Limit the key to clients in a network such as 10.0.0.0/8, or to an address; may be repeated",
+            )
+            .action(ArgAction::Append),
+        )
+        .arg(text(
+            "certificate",
+            "NAME",
+            "Make the client certificate with this name the credential, instead of a token: a URI such as \
+             spiffe://example.org/ivr, or a DNS name in lower case",
+        ))
+        .arg(
+            text(
                 "kind",
                 "KIND",
                 "Kind of key; `realtime` allows only realtime sessions",

@@ -12,13 +12,14 @@ use super::failure::KeyCommandError;
 use super::{actor, moment};
 
 /// The fields that a new key takes over from the key it replaces.
-const RIGHTS: [&str; 12] = [
+const RIGHTS: [&str; 13] = [
     "label",
     "kind",
     "scopes",
     "voices",
     "models",
     "languages",
+    "allow_from",
     "account",
     "rate",
     "burst",
@@ -36,6 +37,15 @@ pub(super) struct KeyLifetime {
     pub(super) created: Option<SystemTime>,
     pub(super) not_before: Option<SystemTime>,
     pub(super) expires: Option<SystemTime>,
+}
+
+/// What a caller proves to have.
+#[derive(Clone, Copy)]
+pub(super) enum Proof<'a> {
+    /// The token with this digest.
+    Digest(&'a Digest),
+    /// A client certificate with this name.
+    Certificate(&'a str),
 }
 
 /// The rights of a new key, from flags or from an older key.
@@ -72,6 +82,7 @@ impl Rights {
             ("voice", "voices"),
             ("model", "models"),
             ("language", "languages"),
+            ("allow-from", "allow_from"),
         ] {
             if let Some(values) = matches.get_many::<String>(flag) {
                 let values: Array = values.map(String::as_str).collect();
@@ -123,9 +134,9 @@ impl Rights {
         }
     }
 
-    /// The fields of a key with these rights. The digest comes last, so that a truncated file has
-    /// no key with more rights than intended.
-    pub(super) fn fields(&self, id: &str, digest: &Digest, lifetime: KeyLifetime) -> Table {
+    /// The fields of a key with these rights. What identifies it comes last, so that a truncated file
+    /// has no key with more rights than intended.
+    pub(super) fn fields(&self, id: &str, proof: Proof<'_>, lifetime: KeyLifetime) -> Table {
         let mut fields = Table::new();
         fields.insert("id", Item::Value(id.into()));
         for field in RIGHTS {
@@ -148,7 +159,11 @@ impl Rights {
                 .unwrap_or_else(|_| text.as_str().into());
             fields.insert(field, Item::Value(value.decorated(" ", "")));
         }
-        fields.insert("sha256", Item::Value(digest.to_hex().into()));
+        let (field, value) = match proof {
+            Proof::Digest(digest) => ("sha256", digest.to_hex().into()),
+            Proof::Certificate(name) => ("certificate", name.into()),
+        };
+        fields.insert(field, Item::Value(value));
         fields
     }
 }

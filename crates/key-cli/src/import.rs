@@ -14,7 +14,7 @@ use voxgate::{
 
 use super::change::{self, Change};
 use super::edit::{KeysText, TextBuilder};
-use super::entry::{self, Rights};
+use super::entry::{self, Proof, Rights};
 use super::failure::KeyCommandError;
 use super::target::MissingFile;
 use super::{find, ids, moment, store};
@@ -45,7 +45,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
             let (mut added, mut said) = (Vec::new(), Vec::new());
             for line in &plain {
                 let id = line.id.map_or_else(|| ids.next(), str::to_owned);
-                let begins = text.append(&rights.fields(&id, &line.digest, lifetime));
+                let begins = text.append(&rights.fields(&id, Proof::Digest(&line.digest), lifetime));
                 added.push((begins, line.place()));
                 let fingerprint = Key::from_digest(line.digest, Principal::new(&id)).fingerprint();
                 said.push(format!("key {id}: fingerprint {fingerprint}"));

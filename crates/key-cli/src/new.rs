@@ -7,7 +7,7 @@ use voxgate::{Dialect, Key, Principal};
 
 use super::change::{self, Change, NewToken};
 use super::edit::TextBuilder;
-use super::entry::{self, KeyLifetime, Rights};
+use super::entry::{self, KeyLifetime, Proof, Rights};
 use super::failure::KeyCommandError;
 use super::find;
 use super::moment;
@@ -27,7 +27,10 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
         MissingFile::CountsAsEmpty,
         |file, dialect| {
             find::unused(file, "--id", id)?;
-            add(file.text, id, &rights, lifetime, dialect)
+            match matches.get_one::<String>("certificate") {
+                Some(name) => Ok(add_certificate(file.text, id, name, &rights, lifetime)),
+                None => add(file.text, id, &rights, lifetime, dialect),
+            }
         },
     )
     .map(drop)
@@ -48,13 +51,9 @@ pub(super) fn add(
         .issue(id, &token)
         .map_err(|error| KeyCommandError::wrong("--id", format!("{error}; choose another")))?;
     let mut text = TextBuilder::new(text);
-    let line = text.append(&rights.fields(id, &issued.digest, lifetime));
+    let line = text.append(&rights.fields(id, Proof::Digest(&issued.digest), lifetime));
     let fingerprint = Key::from_digest(issued.digest, Principal::new(id)).fingerprint();
-    let until = lifetime
-        .expires
-        .map_or("never expires".to_owned(), |expires| {
-            format!("expires {}", moment::written(expires))
-        });
+    let until = until(lifetime);
     let mut said = vec![format!("key {id}: fingerprint {fingerprint}, {until}")];
     if dialect == Dialect::Auto {
         said.push(
@@ -72,5 +71,32 @@ pub(super) fn add(
             secret: issued.secret,
             fingerprint,
         }),
+    })
+}
+
+/// The text with one more key whose credential is the client certificate with this name. There is no
+/// token.
+fn add_certificate(
+    text: &str,
+    id: &str,
+    name: &str,
+    rights: &Rights,
+    lifetime: KeyLifetime,
+) -> Change {
+    let mut text = TextBuilder::new(text);
+    let line = text.append(&rights.fields(id, Proof::Certificate(name), lifetime));
+    let until = until(lifetime);
+    Change {
+        text: Some(text.finish()),
+        added: vec![(line, String::new())],
+        said: vec![format!("key {id}: the certificate {name}, {until}")],
+        issued: None,
+    }
+}
+
+fn until(lifetime: KeyLifetime) -> String {
+    let expires = lifetime.expires.map(moment::written);
+    expires.map_or("never expires".to_owned(), |expires| {
+        format!("expires {expires}")
     })
 }

@@ -34,6 +34,11 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
             if !matches.get_flag("force") {
                 check_counts(old, now)?;
             }
+            if file.fields(old)?.contains_key("certificate") {
+                let message = "its credential is a certificate, which is rotated where it is issued: a new \
+                               one with the same name needs no change here";
+                return Err(KeyCommandError::wrong(format!("key {id}"), message));
+            }
             let given = matches.get_one::<String>("new-id").cloned();
             let new_id = given.unwrap_or_else(|| counted_up(file, id));
             find::unused(file, "--new-id", &new_id)?;

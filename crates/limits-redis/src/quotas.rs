@@ -100,6 +100,8 @@ async fn take_back(
     for counter in &mut command.counters {
         counter.take_back = command.add;
         counter.quotas = [0; 3];
+        // Whatever the store has by now, this only takes back.
+        counter.confirmed = [0; 3];
     }
     command.add = [0; 3];
     // Without the connection, the amounts stay counted: that is the safe side.
@@ -116,7 +118,13 @@ pub(crate) fn arguments(command: &QuotaCommand) -> Vec<String> {
     arguments.extend(command.add.map(number));
     for counter in &command.counters {
         arguments.push(number(counter.keep_seconds.max(1)));
-        let amounts = [counter.contributed, counter.take_back, counter.quotas];
+        let amounts = [
+            counter.contributed,
+            counter.take_back,
+            counter.quotas,
+            counter.confirmed,
+            counter.known,
+        ];
         arguments.extend(amounts.into_iter().flatten().map(number));
     }
     arguments

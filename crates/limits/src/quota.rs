@@ -260,6 +260,11 @@ pub struct QuotaCounter {
     pub keep_seconds: u64,
     /// What this replica has contributed so far. The store corrects a lower number.
     pub contributed: Amounts,
+    /// What of it the store has confirmed. A store that has less has lost data.
+    pub confirmed: Amounts,
+    /// What all replicas have used, as far as this one knows. It counts if the store has lost data,
+    /// until the other replicas have put back theirs.
+    pub known: Amounts,
     /// What this replica takes back first, because it was counted and not used.
     pub take_back: Amounts,
     /// The quota of each unit. 0 limits nothing.

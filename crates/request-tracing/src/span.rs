@@ -148,12 +148,19 @@ struct Pending {
 }
 
 impl UpstreamSpan {
-    /// The server that the request is sent to.
-    pub fn server(&mut self, host: &str, port: u16) {
+    /// Whether anything that is said about it is kept.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The server that the request is sent to: its host and port, or the path of its Unix socket.
+    pub fn server(&mut self, host: &str, port: Option<u16>) {
         if let Some(pending) = &mut self.0 {
             let host = host.to_owned().into();
             pending.attributes.push(("server.address", host));
-            pending.attributes.push(("server.port", port.into()));
+            let port = port.map(|port| ("server.port", port.into()));
+            pending.attributes.extend(port);
         }
     }
 

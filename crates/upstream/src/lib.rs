@@ -1,7 +1,7 @@
 //! Sends requests to the servers behind a gateway.
 //!
-//! An [`Upstream`] is what stands behind one path prefix: one or more [`Server`]s, each of which has
-//! the addresses that its name resolves to. A [`Client`] belongs to one worker thread and sends
+//! An [`Upstream`] has the [`Server`]s of one path prefix, and a server has the addresses that its name
+//! resolves to. A [`Client`] belongs to one worker thread and sends
 //! requests: it chooses an address, takes or opens a connection, and sends the request again if no
 //! server can have processed it.
 //!

@@ -27,6 +27,7 @@ pin_project! {
 }
 
 /// Measures the audio of an answer, and counts it until the answer ends.
+#[allow(clippy::large_enum_variant, reason = "the body has it in a box")]
 pub(crate) enum AudioTail {
     /// The body is audio.
     Audio(AudioMeter, AudioAccount),

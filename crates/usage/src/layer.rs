@@ -100,6 +100,9 @@ where
         let dialect = extensions.get::<Dialect>().copied().unwrap_or_default();
         let principal = caller.principal();
         if *answers && let Some(answer) = answers::answer(book, dialect, principal, &request) {
+            if let Some(meter) = extensions.get::<SpeechMeter>() {
+                meter.mark_uncounted();
+            }
             return UsageFuture::answered(answer);
         }
         let meter = extensions.get::<SpeechMeter>().cloned();

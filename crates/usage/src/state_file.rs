@@ -8,12 +8,15 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use voxgate::rate_limit::{Amounts, LimitScope};
 
 const VERSION: u64 = 1;
+/// The owner reads and writes: the file has the ids of keys and what they use.
+const MODE: u32 = 0o600;
 /// The longest line, and more than any has.
 const LONGEST_LINE: usize = 1024;
 /// A file with fewer lines is not rewritten.
@@ -158,6 +161,7 @@ pub(crate) fn read(path: &Path) -> Result<(File, Read), StateError> {
     let lock = OpenOptions::new()
         .create(true)
         .append(true)
+        .mode(MODE)
         .open(&lock_path);
     let lock = lock.map_err(|error| StateError::io(&lock_path, "opened", &error))?;
     match lock.try_lock() {
@@ -290,8 +294,8 @@ impl StateFile {
         self.line = line;
     }
 
-    /// Whether most lines of the file are replaced by others, of which `live` count, or it has to be
-    /// written again after a failure.
+    /// Whether the file should be written again: later lines replace most of its lines, except `live` of
+    /// them, or a write failed.
     pub(crate) fn wants_rewrite(&self, live: usize) -> bool {
         self.is_broken || self.lines > FEW_LINES.max(4 * live)
     }
@@ -346,6 +350,7 @@ fn rewrite<'a>(
         .create(true)
         .write(true)
         .truncate(true)
+        .mode(MODE)
         .open(&new)?;
     file.write_all(&text)?;
     file.sync_all()?;
@@ -360,6 +365,8 @@ fn rewrite<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const ROW: Counters<'static> = Counters {
@@ -391,6 +398,8 @@ mod tests {
         let mut text = fs::read(&path).expect("a file");
         text.extend_from_slice(b"{\"key\":\"ivr\",\"per");
         fs::write(&path, &text).expect("torn");
+        let mode = fs::metadata(&path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
         let (_lock, read) = read(&path).expect("a good file");
         assert_eq!(read.replica.as_deref(), Some("0011"));
         let counters: Vec<_> = read.counters().collect();

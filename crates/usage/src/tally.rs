@@ -95,6 +95,15 @@ impl Tally {
         }
     }
 
+    /// What of its own contribution the store has confirmed.
+    pub(crate) fn confirmed(&self) -> Amounts {
+        let mut confirmed = self.own;
+        for (confirmed, unshared) in confirmed.iter_mut().zip(self.unshared) {
+            *confirmed = confirmed.saturating_sub(unshared);
+        }
+        confirmed
+    }
+
     pub(crate) fn used(&self, unit: QuotaUnit) -> u64 {
         self.used[unit as usize]
     }

@@ -59,10 +59,12 @@ def _of_container(container: dict, assigned: bool):
 
 
 def probed(objects: list[dict]) -> list[str]:
-    """Probes use only the admin port."""
+    """Probes use only the admin port, over TLS if it speaks TLS."""
     found = []
     for pod in pods(objects):
         gateway = pod.gateway()
+        names = {each["name"] for each in gateway["env"]} if gateway else set()
+        tls = {"scheme": "HTTPS"} if "VOXGATE_ADMIN_TLS_CERT_FILE" in names else {}
         for kind, path in (
             ("startupProbe", "/livez"),
             ("readinessProbe", "/readyz"),
@@ -71,6 +73,7 @@ def probed(objects: list[dict]) -> list[str]:
             if gateway and gateway.get(kind, {}).get("httpGet") != {
                 "path": path,
                 "port": "voxgate-admin",
+                **tls,
             }:
                 found.append(f"{pod.name}: {kind} does not request {path} on the admin port")
         if gateway:

@@ -328,7 +328,13 @@ fn one(mut found: Vec<String>) -> Result<Option<String>, &'static str> {
 
 fn values<B>(request: &Request<B>, name: &str) -> Vec<String> {
     let values = request.headers().get_all(name).iter();
-    values.map(|value| latin(value.as_bytes())).collect()
+    let mut values: Vec<String> = values.map(|value| latin(value.as_bytes())).collect();
+    // NVIDIA's gRPC client sends its metadata twice.
+    let kind = request.headers().get("content-type");
+    if kind.is_some_and(|kind| kind == "application/grpc") {
+        values.dedup();
+    }
+    values
 }
 
 pub(crate) fn latin(bytes: &[u8]) -> String {

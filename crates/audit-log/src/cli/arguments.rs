@@ -108,6 +108,11 @@ pub(super) fn with_filters(command: Command, reasons: &[&'static str]) -> Comman
                 .action(ArgAction::Append)
                 .help("Only requests from this address or network, such as 10.0.0.0/8; may be repeated"),
         )
+        .arg(
+            text("client", "NETWORK")
+                .action(ArgAction::Append)
+                .help("Only requests of clients in this network; behind proxies, the client is not the peer; may be repeated"),
+        )
         .arg(text("request-id", "ID").help("Only the request with this id"))
         .arg(text("event", "EVENT").help("Only records of this kind, such as key or gap"))
         .arg(
@@ -141,11 +146,11 @@ pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, CommandError> {
         },
     };
     let globs = |name: &str| many(name).into_iter().map(Glob).collect();
-    let mut peers = Vec::new();
-    for peer in many("peer") {
+    let networks = |name: &str| -> Result<Vec<Network>, CommandError> {
         let hint = "an address or a network such as 10.0.0.0/8";
-        peers.push(Network::parse(&peer).ok_or_else(|| wrong("peer", &peer, hint))?);
-    }
+        let network = |text: String| Network::parse(&text).ok_or_else(|| wrong(name, &text, hint));
+        many(name).into_iter().map(network).collect()
+    };
     let status = match one("status") {
         None => None,
         Some(text) => {
@@ -161,7 +166,8 @@ pub(super) fn filter(matches: &ArgMatches) -> Result<Filter, CommandError> {
         status,
         path: one("path").cloned().map(|path| Pattern(Glob(path))),
         method: one("method").cloned(),
-        peers,
+        peers: networks("peer")?,
+        clients: networks("client")?,
         request_id: one("request-id").cloned(),
         event: one("event").cloned(),
         since: time("since", End::Since)?,

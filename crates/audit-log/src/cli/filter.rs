@@ -1,5 +1,7 @@
 //! Selects records and requests.
 
+use std::net::IpAddr;
+
 use super::glob::Glob;
 use super::peer::{self, Network};
 use super::record::Record;
@@ -22,6 +24,8 @@ pub(super) struct Filter {
     pub(super) method: Option<String>,
     /// Networks. The peer must be in one of them, unless the list is empty.
     pub(super) peers: Vec<Network>,
+    /// Networks. The client must be in one of them, unless the list is empty.
+    pub(super) clients: Vec<Network>,
     pub(super) request_id: Option<String>,
     pub(super) event: Option<String>,
     /// The start of the period, inclusive.
@@ -95,6 +99,7 @@ impl Filter {
         self.path.is_some()
             || self.method.is_some()
             || !self.peers.is_empty()
+            || !self.clients.is_empty()
             || !self.accounts.is_empty()
     }
 
@@ -146,7 +151,6 @@ impl Filter {
         };
         let implied = |found: Option<&'static str>| found.filter(|_| last.is_completion());
         let key = decision.key_id.as_deref();
-        let peer = || decision.peer.as_deref().and_then(peer::address);
         let path = |pattern: &Pattern| {
             decision
                 .path
@@ -170,9 +174,17 @@ impl Filter {
             && is(&self.method, decision.method.as_deref())
             && is(&self.request_id, decision.request_id.as_deref())
             && self.path.as_ref().is_none_or(path)
-            && (self.peers.is_empty()
-                || peer().is_some_and(|peer| self.peers.iter().any(|wanted| wanted.contains(peer))))
+            && is_in(&self.peers, || {
+                decision.peer.as_deref().and_then(peer::address)
+            })
+            && is_in(&self.clients, || decision.client_address())
     }
+}
+
+/// Whether an address is in one of the networks, unless there are none.
+fn is_in(networks: &[Network], address: impl FnOnce() -> Option<IpAddr>) -> bool {
+    networks.is_empty()
+        || address().is_some_and(|address| networks.iter().any(|wanted| wanted.contains(address)))
 }
 
 /// Whether JSON encoders usually write a text without escapes.
@@ -272,6 +284,16 @@ mod tests {
                 filter(|f| f.peers = vec![Network::parse("10.0.0.0/8").expect("one")]),
                 [true, false, true, true],
             ),
+            (
+                "client, which is the peer",
+                filter(|f| f.clients = vec![Network::parse("10.0.0.0/8").expect("one")]),
+                [true, false, true, true],
+            ),
+            (
+                "other client",
+                filter(|f| f.clients = vec![Network::parse("203.0.113.0/24").expect("one")]),
+                [false; 4],
+            ),
             ("request", filter(|f| f.request_id = text("r1")), [true; 4]),
             (
                 "event",
@@ -290,6 +312,21 @@ mod tests {
             ),
         ] {
             assert_eq!(wants(&change), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn behind_a_proxy_the_client_is_not_the_peer() {
+        let line = DECISION.replace("\"method\"", "\"client\":\"203.0.113.7\",\"method\"");
+        let decision = Record::read(&line).expect("a record");
+        let networks = |text| vec![Network::parse(text).expect("one")];
+        for (network, of_peer, of_client) in
+            [("10.0.0.0/8", true, false), ("203.0.113.0/24", false, true)]
+        {
+            let by_peer = filter(|f| f.peers = networks(network));
+            let by_client = filter(|f| f.clients = networks(network));
+            let found = [by_peer, by_client].map(|filter| filter.wants(&decision, None));
+            assert_eq!(found, [of_peer, of_client], "{network}");
         }
     }
 

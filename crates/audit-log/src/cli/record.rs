@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::Deref;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde_json::{Map, Value};
+
+use super::peer;
 
 /// The version of records that these commands read.
 const VERSION: u64 = 1;
@@ -72,6 +75,7 @@ pub(super) struct Record<'a> {
     pub(super) required_scope: Option<Text<'a>>,
     pub(super) cred_fp: Option<Text<'a>>,
     pub(super) peer: Option<Text<'a>>,
+    pub(super) client: Option<Text<'a>>,
     pub(super) host: Option<Text<'a>>,
     pub(super) method: Option<Text<'a>>,
     pub(super) path: Option<Text<'a>>,
@@ -87,6 +91,8 @@ pub(super) struct Record<'a> {
     pub(super) characters: Option<u64>,
     #[serde(default)]
     pub(super) unmetered: bool,
+    #[serde(default)]
+    pub(super) uncounted: bool,
     pub(super) audio_ms: Option<u64>,
     pub(super) characters_billed: Option<u64>,
     pub(super) audio_billed_ms: Option<u64>,
@@ -114,6 +120,12 @@ struct Head<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// The address of the client. In a record that names none, it is that of the peer.
+    pub(super) fn client_address(&self) -> Option<IpAddr> {
+        let address = self.client.as_deref().or(self.peer.as_deref());
+        address.and_then(peer::address)
+    }
+
     /// Parses a line. Returns `None` if it is not a record.
     pub(super) fn read(line: &'a str) -> Option<Self> {
         let record = serde_json::from_str(line).ok().or_else(|| other(line))?;

@@ -1,7 +1,6 @@
 //! Formats results as rows of a table.
 
 use super::clock::Clock;
-use super::peer;
 use super::record::{Record, details};
 use super::search::{Found, Seen};
 use voxgate_terminal::table::{ABSENT, Column};
@@ -72,6 +71,7 @@ const FIELDS: &[Field] = &[
     Field::Number("bytes_sent", |r| r.bytes_sent),
     Field::Number("bytes_received", |r| r.bytes_received),
     Field::Text("peer", |r| r.peer.as_deref()),
+    Field::Text("client", |r| r.client.as_deref()),
     Field::Text("cred_fp", |r| r.cred_fp.as_deref()),
     Field::Text("auth_method", |r| r.auth_method.as_deref()),
     Field::Text("scopes", |r| r.scopes.as_deref()),
@@ -164,14 +164,12 @@ pub(super) fn request(found: Found<'_>, clock: &Clock, charset: Charset) -> Vec<
     ]
 }
 
-/// The address of the other end of the connection, without its port.
+/// The address of the client.
 fn address(record: &Record<'_>, charset: Charset) -> String {
-    let Some(peer) = record.peer.as_deref() else {
-        return ABSENT.to_owned();
-    };
-    match peer::address(peer) {
-        Some(address) => address.to_string(),
-        None => printable(peer, charset),
+    match (record.client_address(), record.peer.as_deref()) {
+        (Some(address), _) => address.to_string(),
+        (None, Some(peer)) => printable(peer, charset),
+        (None, None) => ABSENT.to_owned(),
     }
 }
 

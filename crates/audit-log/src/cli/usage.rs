@@ -40,8 +40,10 @@ struct Figure {
     /// The member of JSON, and its value.
     json: (&'static str, fn(&Sum) -> Value),
     /// The cells of CSV and of a table, if they are not the value of JSON.
-    cells: Option<[fn(&Sum) -> String; 2]>,
+    cells: Option<[Cell; 2]>,
 }
+
+type Cell = fn(&Sum) -> String;
 
 impl Figure {
     fn cell(&self, sum: &Sum, of_table: bool) -> String {
@@ -193,7 +195,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
     let reading = log::read(&arguments::sources(matches)?, is_completion, |_, record| {
         let is_inside = *record.ts >= *since && *record.ts < *until;
-        if record.is_completion() && is_inside {
+        if record.is_completion() && !record.uncounted && is_inside {
             let name = name(by, record, &clock);
             sums.entry(name).or_default().add(record);
         }
@@ -275,9 +277,10 @@ fn is_month(text: &str) -> bool {
     text.len() == 7 && text.as_bytes()[4] == b'-'
 }
 
-/// Whether a request succeeded, so that its text counts.
+/// Whether a request succeeded, so that it and its text count.
 pub(super) fn is_charged(record: &Record<'_>) -> bool {
     record.is_completion()
+        && !record.uncounted
         && record.failure.is_none()
         && record.status.is_some_and(|status| status < 400)
 }
@@ -495,6 +498,11 @@ mod tests {
             line("2026-10-31T23:00:00.000000Z", "a", good),
             line("2026-11-15T10:00:00.000000Z", "a", failed),
             line("2026-11-15T10:00:00.000000Z", "=b", quiet),
+            line(
+                "2026-11-30T22:59:59.999999Z",
+                "a",
+                "\"status\":200,\"characters\":0,\"uncounted\":true",
+            ),
             line("2026-11-30T22:59:59.999999Z", "a", good),
             line("2026-11-30T23:00:00.000000Z", "a", good),
         ]
@@ -515,7 +523,7 @@ mod tests {
         let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
         let sources = segments::find(&[path]).expect("a file");
         log::read(&sources, is_completion, |_, record| {
-            if *record.ts >= *since && *record.ts < *until {
+            if !record.uncounted && *record.ts >= *since && *record.ts < *until {
                 sums.entry(name(&by, record, &clock))
                     .or_default()
                     .add(record);
@@ -578,6 +586,7 @@ mod tests {
             *sum = 0;
             charges(directory.path(), since, |charge| {
                 assert_eq!((charge.key, charge.account), ("a", Some("acme")));
+                assert_eq!(charge.characters % 7, 0);
                 *sum += charge.characters;
             })
         };

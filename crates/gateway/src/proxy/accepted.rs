@@ -15,7 +15,7 @@ use voxgate::{Caller, Denial, DenialKind, Dialect, RequestId, TraceContext, Trac
 pub(super) struct Accepted {
     pub(super) caller: Caller,
     pub(super) dialect: Dialect,
-    /// Its place in a trace.
+    /// Its place in a trace, as the upstream is told.
     pub(super) trace: Option<TraceContext>,
     form: RefusalForm,
 }

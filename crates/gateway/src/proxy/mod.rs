@@ -30,10 +30,12 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::field::display;
 use voxgate::gateway::is_grpc;
-use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret, TraceContext};
+use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret};
 use voxgate_client_address::ForwardedFields;
-use voxgate_request_tracing::UpstreamSpans;
-use voxgate_upstream::{AnswerBody, Callers, Client, SendContext, SendError, SendErrorKind};
+use voxgate_request_tracing::{UpstreamSpan, UpstreamSpans};
+use voxgate_upstream::{
+    AnswerBody, Callers, Client, Protocol, SendContext, SendError, SendErrorKind, Upstream,
+};
 
 use self::accepted::{Accepted, abandoned, plain};
 pub(crate) use self::catch_panic::CatchPanicLayer;
@@ -117,7 +119,7 @@ impl Forwarding {
         &self,
         mut request: Request<ForwardedBody>,
     ) -> Result<Response<ResponseBody>, OwnAnswer> {
-        let accepted = Accepted::of(&request).ok_or_else(|| {
+        let mut accepted = Accepted::of(&request).ok_or_else(|| {
             tracing::error!("a request did not pass the authentication layer; it is not forwarded");
             plain(StatusCode::INTERNAL_SERVER_ERROR)
         })?;
@@ -137,14 +139,11 @@ impl Forwarding {
         let (trace, mut span) = self
             .spans
             .begin(accepted.trace, request_id, request.method());
-        if let [server] = upstream.servers() {
-            let authority = server.authority();
-            span.server(authority.host(), authority.port_u16().unwrap_or(80));
-        }
+        accepted.trace = trace;
+        name_server(&mut span, upstream);
         let request = prepare(
             request,
             &accepted,
-            trace,
             upgrade.as_ref(),
             self.deployment_key.as_ref(),
             &self.forwarded_headers,
@@ -228,6 +227,25 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
+/// Tells a span which server the request is for. With several, the upstream chooses.
+fn name_server(span: &mut UpstreamSpan, upstream: &Upstream<ForwardedBody>) {
+    let [server] = upstream.servers() else { return };
+    if !span.is_recorded() {
+        return;
+    }
+    let (name, authority) = (server.to_string(), server.authority());
+    match name.strip_prefix("unix:") {
+        Some(path) => span.server(path, None),
+        None => {
+            let default = match server.protocol() {
+                Protocol::Negotiated => 443,
+                _ => 80,
+            };
+            span.server(authority.host(), authority.port_u16().or(Some(default)));
+        }
+    }
+}
+
 /// The kind for the audit record; `None` when the client broke off.
 fn denial(error: &SendError) -> Option<DenialKind> {
     match error.kind() {
@@ -244,7 +262,6 @@ fn denial(error: &SendError) -> Option<DenialKind> {
 fn prepare<B>(
     mut request: Request<B>,
     accepted: &Accepted,
-    trace: Option<TraceContext>,
     upgrade: Option<&Upgrade>,
     deployment_key: Option<&Secret>,
     forwarded: &ForwardedHeaders,
@@ -267,7 +284,7 @@ fn prepare<B>(
         fields,
         host,
         dialect: accepted.dialect,
-        trace,
+        trace: accepted.trace,
         path: uri.path(),
         deployment_key: deployment_key.filter(|_| !public),
         forwarded,
@@ -318,7 +335,7 @@ pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
     let forwarded = ForwardedHeaders::default();
     let fields = ProxyFields::default();
     Some(prepare(
-        request, &accepted, None, None, None, &forwarded, &fields, "http",
+        request, &accepted, None, None, &forwarded, &fields, "http",
     ))
 }
 

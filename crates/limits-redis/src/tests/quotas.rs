@@ -23,6 +23,8 @@ fn command(replica: &str, contributed: u64, add: Amounts, quota: u64) -> QuotaCo
             period: MONTH,
             keep_seconds: 3600,
             contributed: [contributed, 0, 0],
+            confirmed: [0; 3],
+            known: [0; 3],
             take_back: [0; 3],
             quotas: [quota, 0, 0],
         }],
@@ -97,6 +99,48 @@ fn lost_data_is_put_back_and_what_failed_is_taken_back() {
     );
     let huge = used(command("one", 2, [u64::MAX, 0, 0], 0));
     assert!(huge.is_some_and(|used| used[0] >= 1 << 53), "{huge:?}");
+}
+
+/// A replica that asks first after a loss does not get what another one has used and not yet put back.
+#[test]
+fn after_a_loss_what_a_replica_knows_counts_until_the_others_have_put_back_theirs() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let store = started(&server);
+    let ask = |replica, [contributed, confirmed, known]: [u64; 3], add: u64, back: u64| {
+        let mut command = command(replica, contributed, [add, 0, 0], 100);
+        command.counters[0].confirmed = [confirmed, 0, 0];
+        command.counters[0].known = [known, 0, 0];
+        command.counters[0].take_back = [back, 0, 0];
+        let answer = count(&store, command).expect("an answer");
+        (answer.refused.is_none(), answer.used[0][0])
+    };
+    assert_eq!(ask("one", [0, 0, 0], 30, 0), (true, 30));
+    assert_eq!(ask("two", [0, 0, 0], 60, 0), (true, 90));
+    assert_eq!(ask("one", [30, 30, 30], 5, 0), (true, 95));
+    let _: String = server.run("FLUSHALL");
+    // It knows of the 60 of the other.
+    assert_eq!(ask("one", [35, 35, 95], 6, 0), (false, 95));
+    assert_eq!(ask("one", [35, 35, 95], 2, 0), (true, 97));
+    // What the other gives back is there, although its own count is missing.
+    assert_eq!(ask("three", [0, 0, 0], 0, 10), (true, 87));
+    assert_eq!(ask("three", [0, 0, 0], 5, 0), (true, 92));
+    // The other puts back 60, which is the whole sum: 37 and 60 and 5.
+    assert_eq!(ask("two", [60, 60, 90], 0, 0), (true, 102));
+    assert_eq!(
+        ask("two", [60, 60, 102], 0, 20),
+        (true, 102),
+        "contributed is not lower"
+    );
+    assert_eq!(ask("two", [40, 40, 82], 0, 20), (true, 82));
+    let fields: Vec<String> = server.run("HKEYS {voxgate}:quota:20261100:key:ivr");
+    assert!(
+        !fields.iter().any(|field| field.starts_with("floor")),
+        "{fields:?}"
+    );
+    // A replica that worked without the store has lost nothing.
+    assert_eq!(ask("one", [47, 37, 999], 0, 0), (true, 92));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use voxgate_upstream::{Protocol, SendErrorKind};
 
 use super::harness::{PATIENCE, Sender, serve_h2, serve_raw, until};
@@ -117,6 +117,7 @@ const HEADERS: u8 = 1;
 const DATA: u8 = 0;
 const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -329,4 +330,51 @@ async fn a_server_that_does_not_speak_http2_is_no_connection() {
     let answer = timeout(PATIENCE, sender.get("/")).await.unwrap();
     assert_eq!(answer.unwrap_err().kind(), SendErrorKind::Unreachable);
     assert_eq!(sender.sum(|own| own.connects), 0);
+}
+
+/// gRPC servers end a connection with `too_many_pings` that is pinged more than once in five minutes
+/// without data (gRPC A8).
+#[tokio::test(start_paused = true)]
+async fn a_silent_call_is_pinged_no_more_than_servers_allow_and_an_idle_connection_never() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let pings = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&pings);
+    let address = serve_raw(move |mut stream, _| {
+        let seen = Arc::clone(&seen);
+        async move {
+            greet(&mut stream).await;
+            let mut head = [0; 9];
+            while stream.read_exact(&mut head).await.is_ok() {
+                let [a, b, c, kind, flags, id @ ..] = head;
+                let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+                stream.read_exact(&mut payload).await.unwrap();
+                let reply = match kind {
+                    SETTINGS if flags & ACK == 0 => frame(SETTINGS, ACK, 0, &[]),
+                    PING if flags & ACK == 0 => {
+                        seen.lock().unwrap().push(Instant::now());
+                        frame(PING, ACK, 0, &payload)
+                    }
+                    // The answer begins, and goes on for as long as the caller likes.
+                    HEADERS => frame(HEADERS, END_HEADERS, u32::from_be_bytes(id), &[0x88]),
+                    _ => continue,
+                };
+                stream.write_all(&reply).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let sender = Sender::new(Protocol::Http2, &[address]);
+    let answer = sender.post("/", "text").await.unwrap();
+    sleep(HOUR).await;
+    let times = std::mem::take(&mut *pings.lock().unwrap());
+    assert!(times.len() >= 10, "a peer that is gone would not be found");
+    for pair in times.windows(2) {
+        let apart = pair[1] - pair[0];
+        assert!(apart >= Duration::from_secs(300), "{apart:?}");
+    }
+    drop(answer);
+    sleep(Duration::from_secs(1)).await;
+    pings.lock().unwrap().clear();
+    sleep(HOUR).await;
+    assert_eq!(pings.lock().unwrap().len(), 0);
 }

@@ -29,6 +29,7 @@ pub(super) fn line(event: &Event<'_>) -> Value {
     };
     let protocol = event.text(|r| r.protocol.as_deref());
     let protocol = protocol.map(|protocol| protocol.trim_start_matches("HTTP/"));
+    let client = event.text(|r| r.client.as_deref()).and_then(peer::address);
     // Records of older versions have only what the client sent.
     let of_client = || {
         let parent = event.text(|r| r.trace_parent.as_deref());
@@ -67,6 +68,7 @@ pub(super) fn line(event: &Event<'_>) -> Value {
         ("service.node.name", json!(record.instance.as_deref())),
         ("source.ip", json!(peer.and_then(peer::address))),
         ("source.port", json!(peer.and_then(peer::port))),
+        ("client.ip", json!(client)),
         ("source.bytes", json!(record.bytes_received)),
         ("user.id", json!(key)),
         ("user.name", json!(event.text(|r| r.label.as_deref()))),

@@ -236,6 +236,7 @@ fn unmapped(event: &Event<'_>) -> Value {
             "query_names",
             json!(event.text(|r| r.query_names.as_deref())),
         ),
+        ("client", json!(event.text(|r| r.client.as_deref()))),
         ("trace_id", json!(event.text(|r| r.trace_id.as_deref()))),
         (
             "trace_parent",

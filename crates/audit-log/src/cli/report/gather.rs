@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::super::filter::Filter;
-use super::super::peer;
 use super::super::record::Record;
 use super::super::usage::is_charged;
 use super::sequence::Sequence;
@@ -169,12 +168,10 @@ impl UsageReport {
         if let Some(print) = record.cred_fp.as_deref() {
             self.prints.add(print, &record.ts);
         }
-        if failed_to_authenticate(record) {
-            // Without the port, which differs for each connection.
-            let address = record.peer.as_deref().and_then(peer::address);
-            if let Some(address) = address {
-                self.peers.add(&address.to_string(), &record.ts);
-            }
+        if failed_to_authenticate(record)
+            && let Some(address) = record.client_address()
+        {
+            self.peers.add(&address.to_string(), &record.ts);
         }
     }
 

@@ -171,6 +171,8 @@ async fn queries_show_what_the_gateway_did() {
         (&["--path", "/v1/say", "--status", "200"], 1),
         (&["--method", "POST"], 0),
         (&["--peer", "127.0.0.0/8"], 5),
+        (&["--client", "127.0.0.0/8"], 5),
+        (&["--client", "203.0.113.0/24"], 0),
         (&["--peer", "10.0.0.0/8", "--peer", "::1"], 0),
         (&["--since", "1h"], 5),
         (&["--until", "1h"], 0),

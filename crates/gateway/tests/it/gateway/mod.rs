@@ -22,6 +22,7 @@ mod first_message;
 mod floods;
 mod forwarding;
 mod grpc;
+mod h2spec;
 pub(crate) mod harness;
 mod keys_reload;
 mod lifecycle;

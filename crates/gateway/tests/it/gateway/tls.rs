@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_util::sync::CancellationToken;
 
 use super::harness::{KEY, Program, Started, send_raw, serve, wait_until};
 use super::tunnels;
@@ -45,9 +46,13 @@ impl Certificates {
         self.directory.path().join(format!("{name}.{kind}"))
     }
 
-    /// Issues a certificate for `host` into the files of `name`. Each file is replaced by a rename.
+    /// Issues a certificate for `host` into the files of `name`.
     fn issue(&self, name: &str, host: &str) {
-        let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+        self.install(name, &made_for(host));
+    }
+
+    /// Replaces the files of `name`, each by a rename.
+    fn install(&self, name: &str, made: &Made) {
         let key = made.signing_key.serialize_pem();
         for (kind, text) in [("crt", made.cert.pem()), ("key", key)] {
             let new = self.path(name, "new");
@@ -74,6 +79,13 @@ impl Certificates {
     }
 }
 
+type Made = rcgen::CertifiedKey<rcgen::KeyPair>;
+
+fn made_for(host: &str) -> Made {
+    rcgen::generate_simple_self_signed([host.to_owned()]).unwrap()
+}
+
+#[derive(Clone)]
 struct Client {
     roots: RootCertStore,
     versions: Vec<&'static SupportedProtocolVersion>,
@@ -210,8 +222,42 @@ async fn each_host_has_its_certificate() {
     client.connect(&gateway, "voice.example").await.unwrap_err();
 }
 
-/// New connections get the new certificate; a connection that is open serves on. No request fails.
-#[tokio::test]
+/// Opens connections in HTTP/1.1 and HTTP/2, and sends a request on each, until told to stop. Returns how
+/// many, and fails if one of them fails.
+async fn load(client: Client, address: SocketAddr, stop: CancellationToken) -> usize {
+    let mut answered = 0;
+    while !stop.is_cancelled() {
+        let version = match answered % 2 {
+            0 => http::Version::HTTP_11,
+            _ => http::Version::HTTP_2,
+        };
+        let mut client = client.clone();
+        if version == http::Version::HTTP_2 {
+            client.protocols = vec![b"h2".to_vec()];
+        }
+        let stream = client.connect_to(address, "tts.example").await.unwrap();
+        let stream = TokioIo::new(stream);
+        let answer = if version == http::Version::HTTP_2 {
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request(version)).await.unwrap()
+        } else {
+            let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request(version)).await.unwrap()
+        };
+        assert_eq!(answer.status(), 200);
+        answer.into_body().collect().await.unwrap();
+        answered += 1;
+    }
+    answered
+}
+
+/// New connections get the new certificate; a connection that is open serves on. No request fails, not
+/// even under load.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_exchanged_while_requests_run() {
     let certificates = Certificates::new(&["tts.example"]);
     let gateway = certificates
@@ -221,7 +267,14 @@ async fn a_certificate_is_exchanged_while_requests_run() {
     let stream = old.connect(&gateway, "tts.example").await.unwrap();
     let (mut open, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    certificates.issue("tts.example", "tts.example");
+    let next = made_for("tts.example");
+    let mut both = certificates.client("tts.example");
+    both.roots.add(next.cert.der().clone()).unwrap();
+    let stop = CancellationToken::new();
+    let loads: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(load(both.clone(), gateway.address, stop.clone())))
+        .collect();
+    certificates.install("tts.example", &next);
     let new = certificates.client("tts.example");
     let mut exchanged = false;
     while !exchanged {
@@ -235,6 +288,10 @@ async fn a_certificate_is_exchanged_while_requests_run() {
         assert!(before || exchanged);
     }
     gateway.wait_for_log("new connections use it");
+    stop.cancel();
+    for load in loads {
+        assert!(load.await.unwrap() > 0);
+    }
     let answer = open.send_request(request(http::Version::HTTP_11)).await;
     assert_eq!(answer.unwrap().status(), 200);
 
@@ -472,4 +529,82 @@ fn wrong_settings_name_the_setting_and_the_file() {
         out.contains("It speaks TLS with the certificate of a.example"),
         "{out}"
     );
+}
+
+/// What an auditor looks at with OpenSSL: versions, ALPN, the certificate by name, and stapling.
+#[tokio::test(flavor = "multi_thread")]
+async fn openssl_sees_what_is_documented() {
+    let names = ["tts.example", "voice.example"];
+    let certificates = Certificates::new(&names);
+    // Not a real response: what is stapled is what the file has.
+    let place = |name: &str| certificates.directory.path().join(name);
+    std::fs::write(place("tts.example.crt.ocsp"), b"stapled").unwrap();
+    let gateway = certificates.gateway(&names, scheme_server().await).start();
+    let at = gateway.address.to_string();
+    let s_client = |more: &[&str]| {
+        let mut command = std::process::Command::new("openssl");
+        command.args(["s_client", "-connect", &at]).args(more);
+        command.stdin(std::process::Stdio::null());
+        let output = command.output().expect("openssl");
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+    for (arguments, expected) in [
+        (&["-tls1_3"][..], "Protocol  : TLSv1.3"),
+        (&["-tls1_2"], "Protocol  : TLSv1.2"),
+        (&["-alpn", "h2,http/1.1"], "ALPN protocol: h2"),
+        (&["-alpn", "http/1.1"], "ALPN protocol: http/1.1"),
+        (&["-servername", "voice.example"], "DNS:voice.example"),
+        (&["-servername", "tts.example"], "DNS:tts.example"),
+        (&["-servername", "other.example"], "DNS:tts.example"),
+        (&["-noservername"], "DNS:tts.example"),
+    ] {
+        let (is_connected, text) = s_client(arguments);
+        assert!(is_connected, "{arguments:?}: {text}");
+        let text = match expected.strip_prefix("DNS:") {
+            Some(_) => subject_alternative_name(&text),
+            None => text,
+        };
+        assert!(text.contains(expected), "{arguments:?}: {text}");
+    }
+    // `SECLEVEL=0` has OpenSSL itself offer what the gateway refuses.
+    for arguments in [
+        &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"][..],
+        &["-tls1", "-cipher", "ALL:@SECLEVEL=0"],
+        &["-tls1_2", "-cipher", "AES128-SHA:@SECLEVEL=0"],
+        &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0"],
+        &["-alpn", "spdy/3"],
+    ] {
+        let (is_connected, text) = s_client(arguments);
+        assert!(
+            !is_connected && text.contains("alert"),
+            "{arguments:?}: {text}"
+        );
+    }
+    let (_, text) = s_client(&["-status", "-servername", "tts.example", "-msg"]);
+    assert!(
+        text.contains("CertificateStatus") || text.contains("OCSP response"),
+        "{text}"
+    );
+    let (_, text) = s_client(&["-status", "-servername", "voice.example"]);
+    assert!(text.contains("OCSP response: no response sent"), "{text}");
+}
+
+/// The names of the certificate that OpenSSL printed.
+fn subject_alternative_name(text: &str) -> String {
+    use std::io::Write as _;
+    let mut child = std::process::Command::new("openssl")
+        .args(["x509", "-noout", "-ext", "subjectAltName"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("openssl");
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }

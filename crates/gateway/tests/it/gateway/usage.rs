@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
@@ -11,6 +12,7 @@ use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use voxgate::Digest;
 
 use super::harness::redis_server::Server;
@@ -148,6 +150,8 @@ async fn what_is_spoken_is_counted_and_its_text_is_nowhere() {
     let csv = voxgate(&["usage", "--by", "voice", "--format", "csv"], &log);
     let row = format!("alloy,1,1,0,{},1.000,48000,", count(CANARY));
     assert!(csv.contains(&row), "{csv}");
+    // The question about usage is no request.
+    assert_eq!(csv.lines().count(), 2, "{csv}");
     let report = voxgate(&["audit", "report"], &log);
     assert!(
         report.contains("CHARACTERS") && report.contains("0:00:01"),
@@ -232,6 +236,41 @@ async fn a_quota_survives_a_kill_a_lost_file_and_a_change() {
         said.contains(&path) && said.contains("move this one away"),
         "{said}"
     );
+}
+
+/// The metric has the name and the labels of the chart's alert `VoxgateQuotaNearlyUsed`, which
+/// `tests/chart/alerts_test.yaml` tests.
+#[tokio::test]
+async fn a_quota_that_passes_80_percent_is_reported_once() {
+    let setup = Setup::new("[\"100 characters/month\", \"50 requests/day\"]").await;
+    let gateway = setup.gateway().var("VOXGATE_LOG", "info").start();
+    let ratio = "voxgate_quota_used_ratio{scope=\"key\",id=\"ivr\",quota=\"100 characters/month\"}";
+    let lines = || {
+        gateway
+            .printed()
+            .matches("80 % of the quota is used")
+            .count()
+    };
+    for (text, used, reported) in [
+        ("a".repeat(79), 0.79, 0),
+        ("a".to_owned(), 0.8, 1),
+        ("a".to_owned(), 0.81, 1),
+        ("a".repeat(19), 1.0, 1),
+    ] {
+        assert_eq!(speak(&gateway, &text, "").await.status, 200);
+        until_metric(&gateway, ratio, used).await;
+        if reported > 0 {
+            wait_until("the warning", || (lines() > 0).then_some(())).await;
+        }
+        assert_eq!(lines(), reported, "{used}");
+    }
+    assert_eq!(speak(&gateway, "a", "").await.status, 429);
+    assert_eq!(lines(), 1);
+    let printed = gateway.printed();
+    let line = printed.lines().find(|line| line.contains("80 %")).unwrap();
+    for part in ["WARN", "ivr", "100 characters/month"] {
+        assert!(line.contains(part), "{line}");
+    }
 }
 
 /// A process that is killed in the middle of a burst: the state file has each request that was
@@ -354,4 +393,147 @@ async fn two_gateways_share_a_quota_exactly() {
     until_metric(&next, "voxgate_limit_shared_up", 1.0).await;
     let reply = speak(&next, "0123456789012345678901", "").await;
     assert!([429, 503].contains(&reply.status), "{}", reply.status);
+}
+
+/// The statuses of a burst at each of these gateways. `disturb` is called in the middle of it, when a
+/// few requests are answered.
+async fn burst(addresses: &[std::net::SocketAddr], disturb: impl FnOnce()) -> Vec<Vec<u16>> {
+    const BEFORE: usize = 12;
+    let ended = Arc::new(Semaphore::new(0));
+    let client = |address: std::net::SocketAddr| {
+        let ended = Arc::clone(&ended);
+        tokio::spawn(async move {
+            let mut statuses = Vec::new();
+            for _ in 0..20 {
+                statuses.push(answered(address).await);
+                ended.add_permits(1);
+            }
+            statuses
+        })
+    };
+    let bursts: Vec<Vec<_>> = addresses
+        .iter()
+        .map(|address| (0..4).map(|_| client(*address)).collect())
+        .collect();
+    drop(ended.acquire_many(BEFORE as u32).await.unwrap());
+    disturb();
+    let mut statuses = Vec::new();
+    for burst in bursts {
+        let burst = join_all(burst).await;
+        statuses.push(burst.into_iter().flat_map(|it| it.unwrap()).collect());
+    }
+    statuses
+}
+
+fn count_of(statuses: &[Vec<u16>], status: u16) -> u64 {
+    statuses
+        .iter()
+        .flatten()
+        .filter(|it| **it == status)
+        .count() as u64
+}
+
+/// Uses up what is left at these gateways in turn, and returns how many requests were granted.
+async fn use_up(gateways: &[&Started]) -> u64 {
+    let (mut granted, mut refused) = (0, 0);
+    // What was taken for an answer that came too late is given back meanwhile.
+    for gateway in gateways.iter().cycle().take(3_000) {
+        match speak(gateway, "0123456789", "").await.status {
+            200 => (granted, refused) = (granted + 1, 0),
+            429 => refused += 1,
+            status => {
+                assert_eq!(status, 503);
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+        if refused == 4 * gateways.len() {
+            return granted;
+        }
+    }
+    panic!("the quota is never used up");
+}
+
+/// One of two gateways is killed in the middle of a burst at both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_quota_is_exact_after_a_kill_of_a_gateway_in_a_burst() {
+    let Some(redis) = Server::start(&[]) else {
+        return;
+    };
+    let setup = Setup::new("\"1000 characters/month\"").await;
+    let start = || {
+        setup
+            .gateway()
+            .var("VOXGATE_REDIS_URL", redis.url())
+            .var("VOXGATE_LIMIT_ON_FAILURE", "deny")
+            .start()
+    };
+    let [killed, other] = [start(), start()];
+    for gateway in [&killed, &other] {
+        until_metric(gateway, "voxgate_limit_shared_up", 1.0).await;
+    }
+    let addresses = [killed.address, other.address];
+    let statuses = burst(&addresses, || killed.signal(Signal::KILL)).await;
+    assert_eq!(count_of(&statuses[1..], 0), 0, "the other gateway answers");
+    assert!(count_of(&statuses[..1], 0) > 0, "the kill was in the burst");
+    let granted = count_of(&statuses, 200) + use_up(&[&other]).await;
+    // What the killed gateway has taken for requests that it did not answer stays taken.
+    let lost = count_of(&statuses[..1], 0);
+    assert!(
+        (100_u64.saturating_sub(lost)..=100).contains(&granted),
+        "{granted} granted, {lost} lost"
+    );
+    // No other request is missing: all of the quota is on the book.
+    assert_eq!(characters(&other).await, 1_000);
+}
+
+/// Redis is killed in the middle of a burst, and has lost its data when it is there again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_quota_is_exact_after_a_kill_of_redis_in_a_burst() {
+    let setup = Setup::new("\"1000 characters/month\"").await;
+    for mode in ["deny", "local"] {
+        let Some(mut redis) = Server::start(&[]) else {
+            return;
+        };
+        let url = redis.url();
+        let start = || {
+            setup
+                .gateway()
+                .var("VOXGATE_REDIS_URL", &url)
+                .var("VOXGATE_LIMIT_ON_FAILURE", mode)
+                .start()
+        };
+        let gateways = [start(), start()];
+        for gateway in &gateways {
+            until_metric(gateway, "voxgate_limit_shared_up", 1.0).await;
+            until_metric(gateway, "voxgate_limit_replicas", 2.0).await;
+        }
+        let addresses = [gateways[0].address, gateways[1].address];
+        let statuses = burst(&addresses, || redis.kill()).await;
+        assert_eq!(count_of(&statuses, 0), 0, "{mode}");
+        if mode == "deny" {
+            assert!(count_of(&statuses, 503) > 0, "the kill was in the burst");
+        } else {
+            assert_eq!(count_of(&statuses, 503), 0, "each has its share");
+        }
+        redis.start_again();
+        for gateway in &gateways {
+            until_metric(gateway, "voxgate_limit_shared_up", 1.0).await;
+        }
+        let granted = count_of(&statuses, 200) + use_up(&[&gateways[0], &gateways[1]]).await;
+        // With `deny`, at most one request is missing. With `local`, what a gateway knows can lack the
+        // requests that were under way at the other, and half of them is granted beyond the quota.
+        let most = if mode == "deny" { 100 } else { 108 };
+        assert!((99..=most).contains(&granted), "{mode}: {granted}");
+        // Lost again when all is used: the gateway that asks first gets nothing.
+        redis.kill();
+        redis.start_again();
+        for gateway in &gateways {
+            until_metric(gateway, "voxgate_limit_shared_up", 1.0).await;
+        }
+        let more = use_up(&[&gateways[0]]).await;
+        assert!(
+            more <= 100_u64.saturating_sub(granted),
+            "{mode}: {granted} and {more}"
+        );
+    }
 }

@@ -273,3 +273,68 @@ fn a_revoked_id_is_not_given_to_a_new_key() {
     place.run(&["rotate", "a"]).done();
     assert!(place.text().contains("id = \"a-3\""), "{}", place.text());
 }
+
+#[test]
+fn a_key_is_limited_to_networks_also_after_its_rotation() {
+    let place = Place::new();
+    let flags = [
+        "new",
+        "--id=a",
+        "--allow-from=10.0.0.0/8",
+        "--allow-from=::1",
+    ];
+    place.run(&flags).token();
+    place.run(&["rotate", "a"]).token();
+    let keys = place.keys();
+    assert_eq!(keys.keys().len(), 2);
+    for key in keys.keys() {
+        let networks = key.principal().allow_from().expect("networks");
+        let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["10.0.0.0/8", "::1/128"], "{}", place.text());
+    }
+    let ran = place.run(&["new", "--id=b", "--allow-from=10.0.0.1/8"]);
+    assert!(
+        ran.code == Some(64) && ran.error.contains("--allow-from"),
+        "{}",
+        ran.error
+    );
+}
+
+#[test]
+fn a_certificate_is_a_credential_without_a_token() {
+    let place = Place::new();
+    let name = "spiffe://example.org/ivr";
+    let flag = format!("--certificate={name}");
+    let ran = place
+        .run(&["new", "--id=ivr", "--voice=cove", &flag])
+        .done();
+    assert!(
+        ran.error.contains(name) && ran.out.is_empty(),
+        "{}",
+        ran.error
+    );
+    let ring = place.keys().into_ring().unwrap();
+    let verdict = ring.verify_certificate(name, SystemTime::now()).unwrap();
+    assert_eq!(verdict.unwrap().id(), "ivr");
+    for (arguments, wanted) in [
+        (
+            &["new", "--id=b", "--certificate=CN=a"][..],
+            "--certificate",
+        ),
+        (&["rotate", "ivr"], "its credential is a certificate"),
+    ] {
+        let ran = place.run(arguments);
+        assert!(
+            ran.code == Some(64) && ran.error.contains(wanted),
+            "{arguments:?}: {}",
+            ran.error
+        );
+    }
+    place.run(&["revoke", "ivr"]).done();
+    let ring = place.keys().into_ring().unwrap();
+    assert!(
+        ring.verify_certificate(name, SystemTime::now())
+            .unwrap()
+            .is_err()
+    );
+}
