@@ -22,8 +22,8 @@ const HANDLED: [HeaderName; 8] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
-/// Headers of the proxy itself begin with one of these.
-const OF_PROXIES: [&str; 2] = ["x-forwarded-", "x-envoy-"];
+/// Headers of the proxy itself begin with one of these. It is the proxy whose span the server continues.
+const OF_PROXIES: [&str; 4] = ["x-forwarded-", "x-envoy-", "traceparent", "tracestate"];
 
 /// The difference between the client's request and the one that the server behind must get. In the
 /// extensions of an answer, it says that the request was accepted.

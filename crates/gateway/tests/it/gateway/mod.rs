@@ -8,6 +8,7 @@ mod audit_loss;
 mod audit_queries;
 mod audit_sinks;
 mod audit_time_stamps;
+mod authorizer;
 mod bodies;
 mod broken_streams;
 mod browsers;

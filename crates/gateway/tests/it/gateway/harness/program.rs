@@ -231,6 +231,17 @@ impl Started {
         Self::new(child, addresses, audit, log)
     }
 
+    /// The address of the listener for proxies that ask.
+    pub(crate) fn authorizer(&self) -> SocketAddr {
+        let own = |line: &String| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            line["authorizer"].as_str()?.parse().ok()
+        };
+        self.log.wait_for("address of the authorizer", |lines| {
+            lines.iter().find_map(own)
+        })
+    }
+
     /// All audit records so far.
     pub(crate) fn records(&self) -> Vec<Value> {
         let lines = self.audit.all();
