@@ -271,9 +271,9 @@ impl http_body::Body for UntilClosed {
             }
             // On this thread, so that nothing is read before the next part is written.
             3 => {
-                let (close, closed) = self.server.as_ref().expect("a server");
-                close.send(()).expect("a server");
-                closed.recv_timeout(PATIENCE).expect("a closed connection");
+                let (close, closed) = self.server.as_ref().unwrap();
+                close.send(()).unwrap();
+                closed.recv_timeout(PATIENCE).unwrap();
             }
             _ => {}
         }
