@@ -553,8 +553,8 @@ async fn openssl_sees_what_is_documented() {
         )
     };
     for (arguments, expected) in [
-        (&["-tls1_3"][..], "Protocol  : TLSv1.3"),
-        (&["-tls1_2"], "Protocol  : TLSv1.2"),
+        (&["-tls1_3"][..], "New, TLSv1.3, Cipher is"),
+        (&["-tls1_2"], "New, TLSv1.2, Cipher is"),
         (&["-alpn", "h2,http/1.1"], "ALPN protocol: h2"),
         (&["-alpn", "http/1.1"], "ALPN protocol: http/1.1"),
         (&["-servername", "voice.example"], "DNS:voice.example"),
