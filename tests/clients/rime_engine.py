@@ -6,6 +6,7 @@ The fake of the engine reads each message with the same package, so that it sees
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from aiohttp import web
@@ -90,10 +91,12 @@ class Engine(ClientTest):
         with connect(f"{server.ws_url}/ws", subprotocols=offers, proxy=None) as socket:
             self.assertEqual(socket.subprotocol, offer)
             try:
-                for message in messages:
-                    binary = form == "binary"
-                    text = json_format.MessageToJson
-                    socket.send(message.SerializeToString() if binary else text(message))
+                # A refusal can come before everything has been sent. It is read below.
+                with contextlib.suppress(ConnectionClosed):
+                    for message in messages:
+                        binary = form == "binary"
+                        text = json_format.MessageToJson
+                        socket.send(message.SerializeToString() if binary else text(message))
                 while not answers or answers[-1].WhichOneof("payload") not in ("done", "error"):
                     answer = socket.recv(timeout=STEP_SECONDS)
                     self.assertEqual(isinstance(answer, bytes), offer == "rime.v1.binary")
