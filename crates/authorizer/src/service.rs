@@ -205,7 +205,7 @@ impl<S> Authorizer<S> {
         Ok(request)
     }
 
-    /// A request of which nothing is known, for the record of its refusal.
+    /// An empty request, so that the refusal of an unclear question is on record.
     fn unclear(&self) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = Uri::from_static("/");

@@ -73,7 +73,7 @@ impl ProtobufScanner {
         }
     }
 
-    /// A part of a field, of which `left` bytes have yet to come.
+    /// A field that began. `left` bytes of it are still to come.
     fn content(&mut self, content: &[u8], left: u64, findings: &mut impl Findings) {
         self.position += content.len() as u64;
         self.state = match self.state {

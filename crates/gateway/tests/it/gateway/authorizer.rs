@@ -73,12 +73,12 @@ async fn a_request_that_is_not_named_in_one_way_is_refused() {
         assert_eq!(answer.header("x-voxgate-status"), Some("400"), "{wrong}");
     }
     gateway.wait_for_log("X-Original-URI occurs more than once");
-    let nobody = format!(
+    let without_client = format!(
         "GET /authorize/nginx HTTP/1.1\r\nHost: voxgate\r\nX-Original-Method: POST\r\n\
          X-Original-URI: /v1/rime-tts\r\nX-Original-Host: tts.example\r\n{key}Connection: close\r\n\r\n"
     );
     assert_eq!(
-        send_raw(gateway.authorizer(), nobody).await.status,
+        send_raw(gateway.authorizer(), without_client).await.status,
         403,
         "no client is named"
     );

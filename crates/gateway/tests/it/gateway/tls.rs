@@ -348,7 +348,7 @@ async fn clients_that_do_not_fit_are_told_and_recorded() {
     assert!(rest.is_empty());
 }
 
-/// The probe verifies both listeners, each of which has a certificate of its own.
+/// The probe verifies both listeners. Each has its own certificate.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_listener_speaks_tls_and_the_probe_verifies_it() {
     let names = ["tts.example", "admin.example"];

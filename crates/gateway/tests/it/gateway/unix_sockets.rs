@@ -75,7 +75,7 @@ async fn both_listeners_and_the_server_may_be_unix_sockets() {
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     assert_eq!(ask(&path("data.sock"), "/v1/say", None).await.0, 401);
-    // Nobody is trusted with the address of the client, unless it is named.
+    // Without trusted proxies, no caller may name the address of the client.
     let (status, body) = ask(&path("data.sock"), "/v1/say", Some(KEY)).await;
     assert_eq!(status, 200);
     assert!(!body.contains("192.0.2.7"), "{body}");
