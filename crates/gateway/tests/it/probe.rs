@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::spawn_blocking;
 use voxgate::Dialect;
 
-use crate::gateway::harness::{KEY, Program, Started, serve, serve_raw};
+use crate::gateway::harness::{KEY, Program, Started, nowhere, serve, serve_raw};
 
 /// A key in a form that every dialect accepts: Inworld's clients need two parts.
 const TWO_PARTS: &str = "caller:key-that-is-long-enough";
@@ -188,9 +188,7 @@ async fn a_server_error_fails_and_a_redirect_is_not_followed() {
     )
     .await;
 
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = nobody.local_addr().unwrap();
-    drop(nobody);
+    let (_socket, address) = nowhere();
     let gateway = Program::validating(address).start();
     let url = format!("http://{}/", gateway.address);
     let said = "502 Bad Gateway instead of success: the server could not serve the request";

@@ -1,11 +1,12 @@
 //! Requests while Redis fails.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use redis::Value;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use super::*;
@@ -317,14 +318,14 @@ fn with_tls() -> Option<(Server, String, std::path::PathBuf)> {
         fs::write(directory.path().join(name), text).expect("written");
     }
     let ca_file = directory.path().join("ca.pem");
-    // The system does not give a port that was just in use to another process.
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener
-        .local_addr()
-        .expect("an address")
-        .port()
-        .to_string();
-    drop(listener);
+    // No other process gets the port while this socket has it. Redis reuses its address.
+    let reserved = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    reserved.set_reuse_address(true).expect("reused");
+    reserved
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .expect("a port");
+    let own = reserved.local_addr().expect("an address");
+    let port = own.as_socket().expect("an address").port().to_string();
     let server = Server::start_in(
         directory,
         &[

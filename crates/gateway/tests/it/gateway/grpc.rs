@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -20,7 +19,7 @@ use tonic_health::pb::health_check_response::ServingStatus as Answer;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::HealthReporter;
 
-use super::harness::{KEY, Program};
+use super::harness::{ANY, KEY, Program, listen};
 
 /// Sends the caller's key with each call.
 #[derive(Clone)]
@@ -49,8 +48,8 @@ fn about(service: &str) -> HealthCheckRequest {
 }
 
 /// A server that ends in good order when the sender is used: it sends `GOAWAY` and finishes its calls.
-async fn serve(address: &str) -> (SocketAddr, HealthReporter, oneshot::Sender<()>) {
-    let listener = TcpListener::bind(address).await.unwrap();
+async fn serve(address: SocketAddr) -> (SocketAddr, HealthReporter, oneshot::Sender<()>) {
+    let listener = listen(address).await;
     let address = listener.local_addr().unwrap();
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter
@@ -69,7 +68,7 @@ async fn serve(address: &str) -> (SocketAddr, HealthReporter, oneshot::Sender<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_and_streams_of_tonic_pass_and_more_than_one_connection_allows() {
-    let (upstream, reporter, _stop) = serve("127.0.0.1:0").await;
+    let (upstream, reporter, _stop) = serve(ANY).await;
     let gateway = Program::validating(upstream).start();
     let calls = client(gateway.address, KEY).await;
 
@@ -111,7 +110,7 @@ async fn calls_and_streams_of_tonic_pass_and_more_than_one_connection_allows() {
 
 #[tokio::test]
 async fn tonic_reads_a_refusal_as_its_status() {
-    let (upstream, _, _stop) = serve("127.0.0.1:0").await;
+    let (upstream, _, _stop) = serve(ANY).await;
     let gateway = Program::validating(upstream).start();
     let mut stranger = client(gateway.address, "wrong").await;
     let refused = stranger.check(about("speech")).await.unwrap_err();
@@ -123,7 +122,7 @@ async fn tonic_reads_a_refusal_as_its_status() {
 /// A rolling restart: one of two servers ends while the other one serves.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_fails_while_servers_are_replaced_in_good_order() {
-    let (first, second) = (serve("127.0.0.1:0").await, serve("127.0.0.1:0").await);
+    let (first, second) = (serve(ANY).await, serve(ANY).await);
     let addresses = [first.0, second.0];
     let mut running = [Some(first.2), Some(second.2)];
     let gateway = Program::validating(addresses[0])
@@ -150,16 +149,7 @@ async fn no_call_fails_while_servers_are_replaced_in_good_order() {
     for turn in 0..6 {
         let (address, stop) = (addresses[turn % 2], &mut running[turn % 2]);
         stop.take().unwrap().send(()).unwrap();
-        // The address is free as soon as the listener is closed.
-        *stop = loop {
-            match std::net::TcpListener::bind(address) {
-                Ok(free) => {
-                    drop(free);
-                    break Some(serve(&address.to_string()).await.2);
-                }
-                Err(_) => tokio::task::yield_now().await,
-            }
-        };
+        *stop = Some(serve(address).await.2);
         // Until the server that was replaced gets requests again.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -19,7 +19,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error;
 use voxgate::Digest;
 
-use super::harness::{DEPLOYMENT_KEY, KEY, Program, Reply, Started, client, send_raw, serve};
+use super::harness::{
+    DEPLOYMENT_KEY, KEY, Program, Reply, Started, client, nowhere, send_raw, serve,
+};
 use super::lifecycle::{admin, begin, dictated};
 use super::tunnels::{connect, echo, say};
 
@@ -435,9 +437,7 @@ async fn under_a_load_that_aborts_half_of_its_requests_no_slot_is_lost() {
 
 #[tokio::test]
 async fn an_upstream_that_fails_costs_no_slot() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = nobody.local_addr().unwrap();
-    drop(nobody);
+    let (_socket, address) = nowhere();
     let down = Program::validating(address)
         .var("VOXGATE_LIMIT_CONCURRENCY", "1")
         .start();

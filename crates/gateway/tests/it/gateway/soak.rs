@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, tungstenite};
 
-use super::harness::{KEY, Program, Started, client, client_h2, wait_until};
+use super::harness::{KEY, Program, Started, client, client_h2, listen, wait_until};
 use super::lifecycle::admin;
 use crate::skip::skip;
 
@@ -71,7 +71,7 @@ struct Server {
 
 impl Server {
     async fn start(address: SocketAddr) -> (Self, SocketAddr) {
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let listener = listen(address).await;
         let address = listener.local_addr().unwrap();
         let (stop, stopping) = watch::channel(false);
         let stopped = tokio::spawn(serve(listener, stopping));

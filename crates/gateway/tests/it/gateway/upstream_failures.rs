@@ -1,13 +1,10 @@
 //! An upstream that is down, silent, slow or rude.
 
-use std::net::SocketAddr;
-
 use http_body_util::{BodyExt as _, Full};
-use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::harness::{KEY, Program, Started, client, send_raw, serve_raw, wait_until};
+use super::harness::{KEY, Program, Started, client, nowhere, send_raw, serve_raw, wait_until};
 use super::lifecycle::admin;
 
 /// Sends a request that is let in: the status, the body and the completion record.
@@ -33,15 +30,6 @@ async fn metric(gateway: &Started, line: &str) -> bool {
 
 const UNREACHABLE: &str = "bad gateway: the TTS server cannot be reached";
 const TIMEOUT: &str = "gateway timeout: the TTS server did not answer in time";
-
-/// An address without a listener. No other program can bind it while the socket exists.
-fn nowhere() -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&any.into()).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, address)
-}
 
 #[tokio::test]
 async fn an_upstream_that_is_down_is_502() {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::harness::{KEY, Program, Started, send_raw, serve, serve_raw};
+use super::harness::{KEY, Program, Started, nowhere, send_raw, serve, serve_raw};
 use super::lifecycle::admin;
 
 fn request(path: &str, more: &str) -> String {
@@ -116,9 +116,7 @@ async fn several_servers_share_the_requests_and_are_in_the_metrics() {
 
 #[tokio::test]
 async fn when_all_servers_are_out_the_answer_is_503_with_a_time() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = closed.local_addr().unwrap();
-    drop(closed);
+    let (_socket, address) = nowhere();
     let gateway = Program::validating(address).start();
     let mut last = ask(&gateway, "/").await;
     for _ in 0..200 {

@@ -12,7 +12,7 @@ mod upstream;
 pub(crate) use self::http::{Reply, client, client_h2, send_raw};
 pub(crate) use self::program::{Program, Started, record, wait_until};
 pub(crate) use self::receivers::{Certificate, Collector, Syslog};
-pub(crate) use self::upstream::{serve, serve_raw};
+pub(crate) use self::upstream::{ANY, listen, nowhere, serve, serve_raw};
 
 /// Waits until it is so.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
