@@ -1,5 +1,6 @@
 //! Output of the `voxgate` commands: text from callers, made safe for a terminal ([`text`]), and
-//! tables ([`table`]).
+//! tables ([`table`]). Who runs a command ([`actor`]).
 
+pub mod actor;
 pub mod table;
 pub mod text;
