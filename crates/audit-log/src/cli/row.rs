@@ -38,17 +38,17 @@ fn time(clock: &Clock) -> Column {
 }
 
 /// Returns a field of a record.
-type Get = for<'a> fn(&'a Record<'_>) -> Option<&'a str>;
-type Count = fn(&Record<'_>) -> Option<u64>;
+pub(super) type Get = for<'a> fn(&'a Record<'_>) -> Option<&'a str>;
+pub(super) type Count = fn(&Record<'_>) -> Option<u64>;
 
 /// A string or a number of a record, with its name in the schema.
-enum Field {
+pub(super) enum Field {
     Text(&'static str, Get),
     Number(&'static str, Count),
 }
 
-/// The columns of a CSV file.
-const FIELDS: &[Field] = &[
+/// The columns of CSV and Parquet files.
+pub(super) const FIELDS: &[Field] = &[
     Field::Text("ts", |r| Some(&r.ts)),
     Field::Text("event", |r| Some(&r.event)),
     Field::Text("instance", |r| r.instance.as_deref()),
