@@ -33,13 +33,15 @@ const OF_ADDRESS: [&str; 8] = [
 ];
 
 /// What, besides, tells whose key it is.
-const OF_KEY: [&str; 6] = [
+const OF_KEY: [&str; 8] = [
     "key_id",
     "label",
     "token_issuer",
     "token_id",
     "jti",
     "changed_reason",
+    "rights_before",
+    "rights",
 ];
 
 pub(super) fn command() -> Command {

@@ -9,7 +9,7 @@ use crate::fields::{Fields, Value, unescape};
 ///
 /// `request_id` and `trace_id` are replaced by other random ones, the same in all records of a
 /// request, so that these still belong together.
-pub const REDACTABLE_FIELDS: [&str; 19] = [
+pub const REDACTABLE_FIELDS: [&str; 21] = [
     "request_id",
     "trace_id",
     "trace_parent",
@@ -26,6 +26,8 @@ pub const REDACTABLE_FIELDS: [&str; 19] = [
     "jti",
     "changed_by",
     "changed_reason",
+    "rights_before",
+    "rights",
     "host",
     "path",
     "query_names",

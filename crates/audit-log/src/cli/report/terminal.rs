@@ -10,7 +10,7 @@ use super::basis::Basis;
 use super::gather::{Usage, UsageReport};
 use super::sums;
 use super::top::Top;
-use voxgate_terminal::table::{Column, Table};
+use voxgate_terminal::table::{ABSENT, Column, Table};
 use voxgate_terminal::text::{Charset, printable, truncate, width};
 
 const USAGE: &[Column] = &[
@@ -36,6 +36,14 @@ const TOP: &[Column] = &[
     Column::number("TIMES"),
     Column::text("FIRST"),
     Column::text("LAST"),
+];
+const CHANGES: &[Column] = &[
+    Column::text("TIME"),
+    Column::long("WHAT"),
+    Column::text("CHANGE"),
+    Column::long("BY").optional(),
+    Column::long("BEFORE"),
+    Column::long("NOW"),
 ];
 /// Maximum number of keys in the chart, and of entries in a list.
 const KEYS: usize = 20;
@@ -98,6 +106,7 @@ pub(super) fn write(
     ] {
         write_top(out, title, top, charset, limit)?;
     }
+    write_changes(out, report, charset, limit)?;
     write_chart(out, report, charset, limit)
 }
 
@@ -166,6 +175,41 @@ fn write_top(
             Clock::default().moment(&entry.last),
         ];
         table.row(out, cells)?;
+    }
+    table.settle(out)
+}
+
+fn write_changes(
+    out: &mut impl Write,
+    report: &UsageReport,
+    charset: Charset,
+    limit: Option<usize>,
+) -> io::Result<()> {
+    let changes = &report.changes;
+    if changes.count == 0 {
+        return Ok(());
+    }
+    let hidden = changes.latest().len().saturating_sub(KEYS);
+    let shown = changes.latest().len() - hidden;
+    match changes.count > shown as u64 {
+        true => writeln!(out, "\nChanges ({shown} latest of {}):", changes.count)?,
+        false => writeln!(out, "\nChanges:")?,
+    }
+    let mut table = Table::new(CHANGES, charset, limit);
+    for change in changes.latest().skip(hidden) {
+        let texts = [
+            &change.what,
+            &change.change,
+            &change.by,
+            &change.before,
+            &change.now,
+        ];
+        let texts = texts.into_iter().map(|text| match text.is_empty() {
+            true => ABSENT.to_owned(),
+            false => printable(text, charset),
+        });
+        let time = Clock::default().moment(&change.ts);
+        table.row(out, [time].into_iter().chain(texts).collect())?;
     }
     table.settle(out)
 }
