@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::record::{Record, details};
 use super::search::{Found, Seen};
+use voxgate_terminal::color::Tone;
 use voxgate_terminal::table::{ABSENT, Column};
 use voxgate_terminal::text::{Charset, printable};
 
@@ -14,8 +15,8 @@ pub(super) fn requests(clock: &Clock) -> Vec<Column> {
         Column::long("ACCOUNT").optional(),
         Column::long("ADDRESS").at_least(15),
         Column::long("REQUEST").at_least(12),
-        Column::long("DECISION"),
-        Column::number("STATUS"),
+        Column::long("DECISION").toned(Tone::of_state),
+        Column::number("STATUS").toned(Tone::of_status),
         Column::long("LIMIT").optional(),
         Column::text("ENDED").optional(),
         Column::number("DURATION").optional(),
@@ -29,7 +30,7 @@ pub(super) fn records(clock: &Clock) -> Vec<Column> {
         time(clock),
         Column::text("EVENT").at_least(12),
         Column::long("KEY").at_least(10),
-        Column::long("DETAILS"),
+        Column::long("DETAILS").toned(Tone::of_state),
     ]
 }
 

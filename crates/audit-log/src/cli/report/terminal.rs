@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::super::clock::Clock;
 use super::super::log::InvalidLines;
+use super::super::output;
 use super::super::row::bytes;
 use super::super::usage::hours;
 use super::basis::Basis;
@@ -90,7 +91,7 @@ pub(super) fn write(
         let indent = if findings.complete { 4 } else { 12 };
         writeln!(out, "{mark:indent$}{sentence}")?;
     }
-    let mut table = Table::new(USAGE, charset, limit);
+    let mut table = Table::new(USAGE, charset, limit).colored(output::colors());
     writeln!(out)?;
     for ((period, key), usage) in &report.usage {
         let key = printable(sums::key_name(key.as_deref()), charset);
@@ -135,7 +136,7 @@ fn write_reasons(
     charset: Charset,
     limit: Option<usize>,
 ) -> io::Result<()> {
-    let mut table = Table::new(REASONS, charset, limit);
+    let mut table = Table::new(REASONS, charset, limit).colored(output::colors());
     let mut any = false;
     for ((period, key), usage) in &report.usage {
         for (reason, count) in &usage.reasons {
@@ -166,7 +167,7 @@ fn write_top(
         return Ok(());
     }
     writeln!(out, "\n{title}")?;
-    let mut table = Table::new(TOP, charset, limit);
+    let mut table = Table::new(TOP, charset, limit).colored(output::colors());
     for (name, entry) in most {
         let cells = vec![
             printable(name, charset),
@@ -195,7 +196,7 @@ fn write_changes(
         true => writeln!(out, "\nChanges ({shown} latest of {}):", changes.count)?,
         false => writeln!(out, "\nChanges:")?,
     }
-    let mut table = Table::new(CHANGES, charset, limit);
+    let mut table = Table::new(CHANGES, charset, limit).colored(output::colors());
     for change in changes.latest().skip(hidden) {
         let texts = [
             &change.what,
