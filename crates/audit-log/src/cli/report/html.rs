@@ -102,6 +102,10 @@ fn changes(report: &UsageReport) -> String {
     if report.changes.count == 0 {
         return String::new();
     }
+    let heads = Heads(
+        &["Time (UTC)", "What", "Change", "By", "Before", "Now"],
+        &[],
+    );
     let rows: String = report
         .changes
         .latest()
@@ -115,11 +119,10 @@ fn changes(report: &UsageReport) -> String {
                 &change.before,
                 &change.now,
             ];
-            row(&texts.map(String::as_str), &[])
+            row(heads, &texts.map(String::as_str), &[])
         })
         .collect();
-    let heads = ["Time (UTC)", "What", "Change", "By", "Before", "Now"];
-    section("Changes", "", &table(&heads, &[], &rows, ""))
+    section("Changes", "", &table(heads, &rows, ""))
 }
 
 fn periods(report: &UsageReport) -> String {
@@ -133,10 +136,10 @@ fn periods(report: &UsageReport) -> String {
         .collect();
     let title = format!("Requests by {}", report.period.title().to_lowercase());
     let plot = plot::bars("periods", &title, &bars);
+    let heads = [report.period.title()];
     let rows = sums
         .iter()
-        .map(|(period, usage)| usage_row(&[period], usage));
-    let heads = [report.period.title()];
+        .map(|(period, usage)| usage_row(&heads, &[period], usage));
     section(&title, &plot, &usage_table(&heads, rows.collect(), report))
 }
 
@@ -170,11 +173,10 @@ fn keys(report: &UsageReport) -> String {
         .map(|(name, (_, usage))| requests_bar(name, usage))
         .collect();
     let plot = plot::bars("keys", "Requests by key", &bars);
-    let rows = report
-        .usage
-        .iter()
-        .map(|((period, key), usage)| usage_row(&[sums::key_name(key.as_deref()), period], usage));
     let heads = ["Key", report.period.title()];
+    let rows = report.usage.iter().map(|((period, key), usage)| {
+        usage_row(&heads, &[sums::key_name(key.as_deref()), period], usage)
+    });
     section(
         "Requests by key",
         &plot,
@@ -211,20 +213,17 @@ fn refusals(report: &UsageReport) -> String {
         })
         .collect();
     let plot = plot::bars("reasons", "Refusals by reason", &bars);
+    let heads = ["Key", report.period.title(), "Reason"];
+    let heads = Heads(&heads, &["Refused"]);
     let mut rows = String::new();
     for ((period, key), usage) in &report.usage {
         for (reason, count) in &usage.reasons {
             let texts = [sums::key_name(key.as_deref()), period, reason];
-            rows.push_str(&row(&texts, &[count.to_string()]));
+            rows.push_str(&row(heads, &texts, &[count.to_string()]));
         }
     }
-    let heads = ["Key", report.period.title(), "Reason"];
-    let foot = row(&["Total", "", ""], &[total.refused.to_string()]);
-    section(
-        "Refusals by reason",
-        &plot,
-        &table(&heads, &["Refused"], &rows, &foot),
-    )
+    let foot = row(heads, &["Total", "", ""], &[total.refused.to_string()]);
+    section("Refusals by reason", &plot, &table(heads, &rows, &foot))
 }
 
 fn top(title: &str, head: &str, top: &Top) -> String {
@@ -232,6 +231,8 @@ fn top(title: &str, head: &str, top: &Top) -> String {
     if most.is_empty() {
         return String::new();
     }
+    let heads = [head];
+    let heads = Heads(&heads, &["Times", "First (UTC)", "Last (UTC)"]);
     let rows: String = most
         .iter()
         .map(|(name, entry)| {
@@ -240,14 +241,10 @@ fn top(title: &str, head: &str, top: &Top) -> String {
                 Clock::default().moment(&entry.first),
                 Clock::default().moment(&entry.last),
             ];
-            row(&[name], &figures)
+            row(heads, &[name], &figures)
         })
         .collect();
-    section(
-        title,
-        "",
-        &table(&[head], &["Times", "First (UTC)", "Last (UTC)"], &rows, ""),
-    )
+    section(title, "", &table(heads, &rows, ""))
 }
 
 const FIGURES: [&str; 8] = [
@@ -264,11 +261,11 @@ const FIGURES: [&str; 8] = [
 fn usage_table(heads: &[&str], rows: String, report: &UsageReport) -> String {
     let mut texts = vec![""; heads.len()];
     texts[0] = "Total";
-    let foot = usage_row(&texts, &sums::total(report));
-    table(heads, &FIGURES, &rows, &foot)
+    let foot = usage_row(heads, &texts, &sums::total(report));
+    table(Heads(heads, &FIGURES), &rows, &foot)
 }
 
-fn usage_row(texts: &[&str], usage: &Usage) -> String {
+fn usage_row(heads: &[&str], texts: &[&str], usage: &Usage) -> String {
     let time = |ts: &Option<String>| {
         ts.as_deref()
             .map_or("–".to_owned(), |ts| Clock::default().moment(ts))
@@ -283,22 +280,44 @@ fn usage_row(texts: &[&str], usage: &Usage) -> String {
         time(&usage.first),
         time(&usage.last),
     ];
-    row(texts, &figures)
+    row(Heads(heads, &FIGURES), texts, &figures)
 }
 
-fn row(texts: &[&str], figures: &[String]) -> String {
+/// The titles of a table's columns: texts, and figures.
+#[derive(Clone, Copy)]
+struct Heads<'a>(&'a [&'a str], &'a [&'a str]);
+
+/// A row. Each cell has the title of its column, which narrow screens show beside it.
+fn row(heads: Heads<'_>, texts: &[&str], figures: &[String]) -> String {
+    let Heads(text_heads, figure_heads) = heads;
     let mut row = "<tr>".to_owned();
-    for text in texts {
+    let mut cell = |head: &str, class: &str, text: String| {
+        let class = match text.is_empty() {
+            true => format!("{class} empty"),
+            false => class.to_owned(),
+        };
         // Writing to a string does not fail.
-        let _ = write!(row, "<td class=\"key\">{}</td>", visible(text));
+        let _ = write!(
+            row,
+            "<td class=\"{class}\" data-head=\"{}\"><span>{text}</span></td>",
+            escape(head)
+        );
+    };
+    for (head, text) in text_heads.iter().zip(texts) {
+        let is_short = text.len() <= SHORT;
+        cell(head, if is_short { "short" } else { "key" }, visible(text));
     }
-    for figure in figures {
-        let _ = write!(row, "<td class=\"number\">{}</td>", escape(figure));
+    for (head, figure) in figure_heads.iter().zip(figures) {
+        cell(head, "number", escape(figure));
     }
     row + "</tr>\n"
 }
 
-fn table(heads: &[&str], figures: &[&str], rows: &str, foot: &str) -> String {
+/// A text of so many bytes is not wrapped.
+const SHORT: usize = 16;
+
+fn table(heads: Heads<'_>, rows: &str, foot: &str) -> String {
+    let Heads(heads, figures) = heads;
     let mut table = "<div class=\"scroll\"><table><thead><tr>".to_owned();
     for head in heads {
         let _ = write!(table, "<th scope=\"col\">{}</th>", escape(head));
