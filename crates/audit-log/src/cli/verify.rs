@@ -261,6 +261,9 @@ pub(super) fn verdict(report: &VerifyReport, options: &VerifyOptions) -> String 
 fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
     let proven = report.proven.as_ref().map_or(0, |(lines, _)| *lines);
     let mut text = verdict(report, options) + "\n";
+    if report.lines == 0 && matches!(report.outcome, VerifyOutcome::Unreadable(_)) {
+        return text;
+    }
     let VerifyReport {
         lines,
         events,
