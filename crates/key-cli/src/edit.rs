@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use toml_edit::{ArrayOfTables, Document, DocumentMut, Table};
+use toml_edit::{ArrayOfTables, Document, DocumentMut, Table, Value};
 use voxgate::keys::KeysFile;
 use voxgate::{Key, Problem};
 
