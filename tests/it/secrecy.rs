@@ -220,7 +220,7 @@ fn requests_leave_no_secret() {
         evidence.holds_no_secret(&[
             "voxgate::audit",
             "\"event\":\"decision\"",
-            "\"event\":\"completion\"",
+            "\"event\":\"complete\"",
             "accepted",
             "missing_credential",
             "malformed_credential",
