@@ -78,25 +78,33 @@ that the default values do not pass. */}}
 {{/* The chart never guesses whether callers need a key. */}}
 {{- define "voxgate.guards.keys" -}}
 {{- with .Values -}}
-{{- $callers := or .keys.existingSecret .keys.inline -}}
+{{- $callers := include "voxgate.callersKeys" $ -}}
+{{- $deployment := or .deploymentKey.existingSecret .deploymentKey.file -}}
 {{- if and .keys.existingSecret .keys.inline -}}
 {{- fail "keys.inline and keys.existingSecret are both set. Keep keys.existingSecret, and leave keys.inline empty." -}}
 {{- end -}}
-{{- if not (or $callers .deploymentKey.existingSecret) -}}
+{{- if and .keys.file (or .keys.existingSecret .keys.inline) -}}
+{{- include "voxgate.refuse" "keys.file is set, and keys.existingSecret or keys.inline as well. Keep one, and leave the others empty." -}}
+{{- end -}}
+{{- if and .deploymentKey.file .deploymentKey.existingSecret -}}
+{{- include "voxgate.refuse" "deploymentKey.file and deploymentKey.existingSecret are both set. Keep one, and leave the other empty." -}}
+{{- end -}}
+{{- if not (or $callers $deployment) -}}
 {{- fail "No keys are set, so every request would be refused. Set keys.existingSecret to the Secret with the callers' keys, or deploymentKey.existingSecret to the Secret with the deployment key." -}}
 {{- end -}}
-{{- if and $callers .deploymentKey.existingSecret (not .auth.mode) -}}
+{{- if and $callers $deployment (not .auth.mode) -}}
 {{- fail "auth.mode is empty, but callers' keys and a deployment key are both set. Set auth.mode to validate (callers need a key) or preconfigured (callers need no key)." -}}
 {{- end -}}
 {{- if and (eq .auth.mode "validate") (not $callers) -}}
 {{- fail "auth.mode is validate, but no callers' keys are set. Set keys.existingSecret to the Secret with the callers' keys." -}}
 {{- end -}}
-{{- if and (eq .auth.mode "preconfigured") (not .deploymentKey.existingSecret) -}}
+{{- if and (eq .auth.mode "preconfigured") (not $deployment) -}}
 {{- include "voxgate.refuse" "auth.mode is preconfigured, but deploymentKey.existingSecret is empty. Set it to the Secret with the key for the TTS server." -}}
 {{- end -}}
 {{- $vendors := list "rime" "supertone" "smallest" "kugel" "inworld" -}}
-{{- if and .deploymentKey.existingSecret (not (has .dialect $vendors)) -}}
-{{- include "voxgate.refuse" (printf "deploymentKey.existingSecret is set, but dialect %s has no deployment key. Leave it empty, or set dialect to one of: %s." .dialect (join ", " $vendors)) -}}
+{{- if and $deployment (not (has .dialect $vendors)) -}}
+{{- $value := ternary "deploymentKey.existingSecret" "deploymentKey.file" (empty .deploymentKey.file) -}}
+{{- include "voxgate.refuse" (printf "%s is set, but dialect %s has no deployment key. Leave it empty, or set dialect to one of: %s." $value .dialect (join ", " $vendors)) -}}
 {{- end -}}
 {{- if and .policy.inline .policy.existingConfigMap -}}
 {{- include "voxgate.refuse" "policy.inline and policy.existingConfigMap are both set. Keep one, and leave the other empty." -}}
@@ -247,6 +255,16 @@ that the default values do not pass. */}}
 {{- if and .redis.caConfigMap (not .redis.existingSecret) -}}
 {{- include "voxgate.refuse" "redis.caConfigMap is set, but redis.existingSecret is empty. Set redis.existingSecret to the Secret with the URL of Redis, or leave redis.caConfigMap empty." -}}
 {{- end -}}
+{{- if and .limits.perReplica .redis.existingSecret -}}
+{{- include "voxgate.refuse" "limits.perReplica is true, but redis.existingSecret is set, so replicas share their limits. Set limits.perReplica to false, or leave redis.existingSecret empty." -}}
+{{- end -}}
+{{- if and (not .redis.existingSecret) (not .limits.perReplica) (include "voxgate.severalReplicas" $) -}}
+{{- range $name := list "rate" "concurrency" "upstreamConcurrency" -}}
+{{- if get $.Values.limits $name -}}
+{{- include "voxgate.refuse" (printf "limits.%s is set, but without Redis each replica applies it for itself: together they allow a multiple. Set redis.existingSecret to share the limit, or limits.perReplica to true if each replica may allow as much." $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .limits.burst (not .limits.rate) -}}
 {{- include "voxgate.refuse" "limits.burst is set, but limits.rate is empty. Set limits.rate, such as 50/s, or leave limits.burst empty." -}}
 {{- end -}}
@@ -300,15 +318,24 @@ that the default values do not pass. */}}
 {{- $own = append $own (printf "app.kubernetes.io/%s" .) -}}
 {{- end -}}
 {{- with .Values -}}
-{{- range $value, $labels := dict "commonLabels" .commonLabels "podLabels" .podLabels "metrics.labels" .metrics.labels "alerts.labels" .alerts.labels "dashboard.labels" .dashboard.labels -}}
+{{- range $value, $labels := dict "test.labels" .test.labels "commonLabels" .commonLabels "podLabels" .podLabels "metrics.labels" .metrics.labels "alerts.labels" .alerts.labels "dashboard.labels" .dashboard.labels -}}
 {{- range $label, $_ := $labels -}}
 {{- if has $label $own -}}
 {{- fail (printf "%s sets %s, which the chart sets itself. Use another label." $value $label) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if hasKey .podAnnotations "checksum/voxgate-config" -}}
-{{- fail "podAnnotations sets checksum/voxgate-config, which the chart sets itself to restart pods when the configuration changes. Remove it." -}}
+{{- range $value, $annotations := dict "podAnnotations" .podAnnotations "commonAnnotations" .commonAnnotations -}}
+{{- if hasKey $annotations "checksum/voxgate-config" -}}
+{{- fail (printf "%s sets checksum/voxgate-config, which the chart sets itself to restart pods when the configuration changes. Remove it." $value) -}}
+{{- end -}}
+{{- end -}}
+{{- range $value, $annotations := dict "test.annotations" .test.annotations "commonAnnotations" .commonAnnotations -}}
+{{- range $name, $_ := $annotations -}}
+{{- if hasPrefix "helm.sh/" $name -}}
+{{- include "voxgate.refuse" (printf "%s sets %s, which is for Helm: the chart sets it where it is needed. Remove it." $value $name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
