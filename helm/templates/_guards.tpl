@@ -2,6 +2,7 @@
 checks each value alone, and runs first. */}}
 {{- define "voxgate.guards" -}}
 {{- include "voxgate.guards.renamed" . -}}
+{{- include "voxgate.guards.numbers" . -}}
 {{- include "voxgate.guards.names" . -}}
 {{- include "voxgate.guards.keys" . -}}
 {{- include "voxgate.guards.upstream" . -}}
@@ -64,6 +65,47 @@ that the default values do not pass. */}}
 {{- range $old, $new := dict "scaleDownStabilizationSeconds" "stabilizationWindowSeconds" "scaleDownPeriodSeconds" "policies" -}}
 {{- if hasKey $.Values.autoscaling $old -}}
 {{- include "voxgate.refuse" (printf "autoscaling.%s has a new name. Set autoscaling.behavior.scaleDown.%s instead." $old $new) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Numbers that may be empty, with their range. A schema could refuse other text only in words that name
+neither: here is the sentence. */}}
+{{- define "voxgate.guards.numbers" -}}
+{{- range list
+  "upstream.resolveSeconds 1 86400"
+  "upstream.connectionAgeSeconds 0 86400"
+  "traces.otlp.timeoutMilliseconds 1 300000"
+  "timeouts.connectSeconds 1 86400"
+  "timeouts.upstreamSeconds 1 86400"
+  "timeouts.upstreamIdleSeconds 0 86400"
+  "timeouts.tunnelIdleSeconds 0 86400"
+  "timeouts.requestSeconds 0 86400"
+  "timeouts.headerReadSeconds 1 86400"
+  "timeouts.clientIdleSeconds 1 86400"
+  "speech.bodyInspectKiB 1 10000000"
+  "speech.bodyHeldMiB 1 10000000"
+  "tokens.singleUseMax 1 10000000"
+  "limits.burst 1 4294967295"
+  "limits.concurrency 1 4294967295"
+  "limits.upstreamConcurrency 1 4294967295"
+  "limits.queue 0 100000"
+  "limits.queueTimeoutSeconds 1 3600"
+  "limits.authFailures 0 4294967295"
+  "limits.firstMessageConnections 0 10000000"
+  "limits.connectionsPerClient 1 10000000"
+  "limits.leaseSeconds 1 86400"
+  "revisionHistoryLimit 0 1000"
+  "minReadySeconds 0 3600"
+  "shutdown.gracePeriodSeconds 1 172800"
+  "service.nodePort 1 65535"
+  "metrics.keys 0 10000000"
+-}}
+{{- $number := splitList " " . -}}
+{{- $value := $.Values -}}
+{{- range splitList "." (first $number) -}}{{- $value = get $value . -}}{{- end -}}
+{{- if and (kindIs "string" $value) $value -}}
+{{- include "voxgate.refuse" (printf "%s is %s, but it must be a whole number. Set it to a number from %s to %s, without quotes and without a unit, or leave it empty." (first $number) $value (index $number 1) (index $number 2)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
