@@ -124,16 +124,16 @@ root=$(buildah mount "$(buildah from --pull-never localhost/voxgate-test)")
     echo 'error: the image has a shell' >&2
     exit 1
 }
-# run [NAME=VALUE]... PROGRAM [ARGUMENT]...: in the image's file system, with nothing of this environment.
+# run COMMAND [ARGUMENT]...: of the program in the image, with nothing of this environment.
+chroot=$(command -v chroot)
 run() {
-    env --ignore-environment chroot --userspec=65532:65532 "$root" \
-        "$@"
+    env --ignore-environment "$chroot" --userspec=65532:65532 "$root" /usr/local/bin/voxgate "$@"
 }
 install -m 0400 -o 65532 -g 65532 /dev/null "$root/etc/voxgate/keys/keys"
 echo 'one-key-Wq3cV9sTz1Lm8xRt5' >"$root/etc/voxgate/keys/keys"
 env --ignore-environment VOXGATE_API_KEYS_FILE=/etc/voxgate/keys/keys VOXGATE_UPSTREAM=http://127.0.0.1:1 \
     VOXGATE_AUDIT_DIR=/var/lib/voxgate/audit VOXGATE_LISTEN=127.0.0.1:0 VOXGATE_ADMIN_LISTEN=127.0.0.1:0 \
-    chroot --userspec=65532:65532 "$root" /usr/local/bin/voxgate serve >"$folder/serve.log" 2>&1 &
+    "$chroot" --userspec=65532:65532 "$root" /usr/local/bin/voxgate serve >"$folder/serve.log" 2>&1 &
 serve=$!
 for _ in $(seq 100); do
     admin=$(sed -n 's/.*"message":"listening".*"admin":"\([^"]*\)".*/\1/p' "$folder/serve.log")
@@ -151,10 +151,10 @@ done
     echo 'error: the program does not run as 65532' >&2
     exit 1
 }
-run /usr/local/bin/voxgate probe --url "http://$admin/readyz" --expect 200
-run /usr/local/bin/voxgate probe --url "http://$address/v1/rime-tts" --expect 401
+run probe --url "http://$admin/readyz" --expect 200
+run probe --url "http://$address/v1/rime-tts" --expect 401
 # The TTS server is missing, which only a caller with a key gets to know.
-run /usr/local/bin/voxgate probe --url "http://$address/v1/rime-tts" --expect 502 \
+run probe --url "http://$address/v1/rime-tts" --expect 502 \
     --key-file /etc/voxgate/keys/keys
 kill "$serve"
 wait "$serve"

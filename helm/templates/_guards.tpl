@@ -56,6 +56,37 @@ that the default values do not pass. */}}
 
 {{/* Old names. The schema lets them pass, so that the message can name the new one. */}}
 {{- define "voxgate.guards.renamed" -}}
+{{- range list
+  "keys.secretKey keys.existingSecret"
+  "deploymentKey.secretKey deploymentKey.existingSecret"
+  "policy.configMapKey policy.existingConfigMap"
+  "upstream.tls.caConfigMapKey upstream.tls.caConfigMap"
+  "upstream.tls.crlConfigMapKey upstream.tls.crlConfigMap"
+  "tls.clientCaConfigMapKey tls.clientCaConfigMap"
+  "tls.clientCrlConfigMapKey tls.clientCrlConfigMap"
+  "traces.otlp.secretKey traces.otlp.existingSecret"
+  "traces.otlp.caConfigMapKey traces.otlp.caConfigMap"
+  "tokens.signingKey.secretKey tokens.signingKey.existingSecret"
+  "tokens.secondKey.secretKey tokens.secondKey.existingSecret"
+  "tokens.issuersConfigMapKey tokens.issuersConfigMap"
+  "redis.secretKey redis.existingSecret"
+  "redis.caConfigMapKey redis.caConfigMap"
+  "audit.signingKey.secretKey audit.signingKey.existingSecret"
+  "audit.pepper.secretKey audit.pepper.existingSecret"
+  "audit.http.secretKey audit.http.existingSecret"
+  "audit.caConfigMapKey audit.caConfigMap"
+  "test.tls.caConfigMapKey test.tls.caConfigMap"
+  "test.key.secretKey test.key.existingSecret"
+-}}
+{{- $names := splitList " " . -}}
+{{- $old := $.Values -}}
+{{- range splitList "." (first $names) -}}{{- $old = get $old . -}}{{- end -}}
+{{- $reference := $.Values -}}
+{{- range splitList "." (last $names) -}}{{- $reference = get $reference . -}}{{- end -}}
+{{- if $old -}}
+{{- include "voxgate.refuse" (printf "%s has a new form. Set %s to %s/%s instead, and remove %s." (first $names) (last $names) ($reference | default "NAME") (toString $old) (first $names)) -}}
+{{- end -}}
+{{- end -}}
 {{- if hasKey .Values "serviceAccountName" -}}
 {{- include "voxgate.refuse" "serviceAccountName has a new name. Set serviceAccount.name instead." -}}
 {{- end -}}
