@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod gateway;
 mod http_client;
 mod key_changes;
+mod key_watch;
 mod limits_table;
 mod listener;
 mod log_filter;
