@@ -5,8 +5,8 @@ that changes. */}}
 {{- define "voxgate.files" -}}
 {{- $files := list -}}
 {{- with .Values -}}
-{{- if eq (include "voxgate.authMode" $) "validate" -}}
-{{- $variable := ternary "VOXGATE_KEYS_FILE" "VOXGATE_API_KEYS_FILE" (eq .keys.format "toml") -}}
+{{- if and (eq (include "voxgate.authMode" $) "validate") (not .keys.file) -}}
+{{- $variable := include "voxgate.keysVariable" $ -}}
 {{- $secret := .keys.existingSecret | default (printf "%s-keys" (include "voxgate.fullname" $)) -}}
 {{- $files = append $files (dict "name" "keys" "variable" $variable "secret" $secret "key" .keys.secretKey) -}}
 {{- end -}}
@@ -40,6 +40,10 @@ that changes. */}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $files -}}
+{{- end -}}
+
+{{- define "voxgate.keysVariable" -}}
+{{- ternary "VOXGATE_KEYS_FILE" "VOXGATE_API_KEYS_FILE" (eq .Values.keys.format "toml") -}}
 {{- end -}}
 
 {{/* Where `voxgate key revoke --now` reaches the gateway: a mounted Secret is read-only. Only a keys file
