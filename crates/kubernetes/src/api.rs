@@ -203,6 +203,31 @@ impl Api {
         })
     }
 
+    /// One Secret, if it exists.
+    pub(crate) async fn get_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Secret>, ApiError> {
+        let request = Request::builder()
+            .uri(format!("/api/v1/namespaces/{namespace}/secrets/{name}"))
+            .header(header::ACCEPT, "application/json")
+            .body(Body::empty());
+        let request = request.map_err(|_| ApiError::Config("the name is not valid".to_owned()))?;
+        let answer = match self.send(request).await {
+            Ok(answer) => answer,
+            Err(ApiError::Refused(404, _)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let body = timeout(ANSWER_WITHIN, read_all(answer.into_body(), MAX_EVENT_BYTES)).await;
+        let body =
+            body.map_err(|_| ApiError::Unreachable("the answer ends too late".to_owned()))??;
+        let secret = serde_json::from_slice(&body);
+        secret
+            .map(Some)
+            .map_err(|_| ApiError::Malformed("it is not a Secret"))
+    }
+
     /// Writes an object by server-side apply.
     pub(crate) async fn apply(
         &self,

@@ -5,6 +5,7 @@ use std::{error, fmt};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use tokio::runtime;
 
 use super::api::{Api, ApiError};
@@ -13,23 +14,19 @@ use super::wire::{Status, StatusCause};
 /// The field manager of what Voxgate writes.
 const FIELD_MANAGER: &str = "voxgate";
 
-/// A Secret with one part to write.
-pub struct ApplySecret<'a> {
-    /// The name of the Secret.
-    pub name: &'a str,
-    /// Its namespace; `None` for that of the kubeconfig's context, or of the pod.
-    pub namespace: Option<&'a str>,
-    /// The name of the part.
-    pub part: &'a str,
-    /// The content of the part.
-    pub text: &'a str,
-    /// Takes the part over from other field managers.
-    pub force: bool,
+/// One part of a Secret in the cluster, as it was read.
+pub struct SecretPart {
+    name: String,
+    namespace: String,
+    part: String,
+    text: Option<String>,
+    /// The version of the Secret; `None` if there is none yet.
+    version: Option<String>,
 }
 
-impl fmt::Debug for ApplySecret<'_> {
+impl fmt::Debug for SecretPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApplySecret")
+        f.debug_struct("SecretPart")
             .field("name", &self.name)
             .field("namespace", &self.namespace)
             .field("part", &self.part)
@@ -37,11 +34,13 @@ impl fmt::Debug for ApplySecret<'_> {
     }
 }
 
-/// A Secret could not be written. It shows nothing of the Secret's content.
+/// A Secret could not be read or written. It shows nothing of the Secret's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApplyError {
     /// Other field managers own the part: each with its name.
     Conflict(Vec<String>),
+    /// The Secret was changed since it was read.
+    Changed,
     /// The API server could not be asked, or refused, for this reason.
     Failed(String),
 }
@@ -51,8 +50,13 @@ impl fmt::Display for ApplyError {
         match self {
             Self::Conflict(managers) => write!(
                 f,
-                "the Secret is also written by {}; change the keys there, or take the Secret over",
+                "nothing was written, because the keys belong to {}; change them there, or run the command \
+                 without --apply and take the keys over with `kubectl apply --server-side \
+                 --force-conflicts -f -`",
                 managers.join(", ")
+            ),
+            Self::Changed => f.write_str(
+                "nothing was written, because the Secret was changed at the same time; run the command again",
             ),
             Self::Failed(why) => f.write_str(why),
         }
@@ -61,58 +65,127 @@ impl fmt::Display for ApplyError {
 
 impl error::Error for ApplyError {}
 
-/// Writes one part of a Secret, which is made if it does not exist. Returns the namespace. It blocks
-/// until the API server has answered, ten seconds at most.
-///
-/// # Errors
-///
-/// When there is no configuration of a client, when the API server does not answer or refuses, and when
-/// another field manager owns the part.
-pub fn apply(secret: &ApplySecret<'_>) -> Result<String, ApplyError> {
-    let failed = |error: ApiError| ApplyError::Failed(error.to_string());
-    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| ApplyError::Failed(error.to_string()))?;
-    runtime.block_on(async {
-        let config = Api::config().await.map_err(failed)?;
-        let namespace = secret.namespace.unwrap_or(&config.default_namespace);
-        let namespace = namespace.to_owned();
-        let api = Api::new(config).map_err(failed)?;
-        let object = serde_json::json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": { "name": secret.name, "namespace": namespace },
-            // The field manager would not own `stringData`, which is written only.
-            "data": { secret.part: STANDARD.encode(secret.text) },
-        });
-        let force = if secret.force { "&force=true" } else { "" };
-        let query = format!("fieldManager={FIELD_MANAGER}{force}");
-        let applied = api.apply(&namespace, secret.name, &query, object.to_string());
-        match applied.await {
-            Ok(()) => Ok(namespace),
-            Err((ApiError::Refused(409, _), status)) => {
-                Err(ApplyError::Conflict(managers(&status)))
-            }
-            Err((error, _)) if error.is_forbidden() => Err(ApplyError::Failed(format!(
-                "{error}; the account of this kubeconfig needs the verbs `create` and `patch` on \
-                 `secrets` in the namespace `{namespace}`"
-            ))),
-            Err((error, _)) => Err(failed(error)),
-        }
-    })
+impl From<ApiError> for ApplyError {
+    fn from(error: ApiError) -> Self {
+        Self::Failed(error.to_string())
+    }
 }
 
-/// The field managers of a conflict. Only their names are taken from the messages, such as `conflict
-/// with "kubectl-client-side-apply" using v1`.
-fn managers(status: &Status) -> Vec<String> {
+/// Runs one request on a runtime of its own.
+fn block_on<T>(request: impl Future<Output = Result<T, ApplyError>>) -> Result<T, ApplyError> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| ApplyError::Failed(error.to_string()))?;
+    runtime.block_on(request)
+}
+
+/// What the account of the client lacks.
+fn forbidden(error: &ApiError, verbs: &str, namespace: &str) -> ApplyError {
+    ApplyError::Failed(format!(
+        "{error}; this account needs {verbs} on `secrets` in the namespace `{namespace}`"
+    ))
+}
+
+impl SecretPart {
+    /// Reads a part of a Secret, which need not exist. The namespace is that of the kubeconfig's context,
+    /// or of the pod, unless one is given. It blocks until the API server has answered, ten seconds at
+    /// most.
+    ///
+    /// # Errors
+    ///
+    /// When there is no configuration of a client, and when the API server does not answer or refuses.
+    pub fn read(name: &str, namespace: Option<&str>, part: &str) -> Result<Self, ApplyError> {
+        block_on(async {
+            let config = Api::config().await?;
+            let namespace = namespace.unwrap_or(&config.default_namespace).to_owned();
+            let found = Api::new(config)?.get_secret(&namespace, name).await;
+            let found = found.map_err(|error| match error.is_forbidden() {
+                true => forbidden(&error, "the verb `get`", &namespace),
+                false => error.into(),
+            })?;
+            let text = match &found {
+                Some(secret) => decoded(&secret.data[part]).map_err(|()| {
+                    ApplyError::Failed(format!(
+                        "{part} of the Secret {namespace}/{name} is not text; correct it first"
+                    ))
+                })?,
+                None => None,
+            };
+            Ok(Self {
+                name: name.to_owned(),
+                namespace,
+                part: part.to_owned(),
+                text,
+                version: found.map(|secret| secret.metadata.resource_version),
+            })
+        })
+    }
+
+    /// The text of the part; `None` if it or its Secret does not exist.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// The namespace and the name of the Secret.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Writes the part, unless the Secret was changed since it was read. A Secret that does not exist is
+    /// made. It blocks as [`read`](Self::read) does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read), and when another field manager owns the part.
+    pub fn apply(&self, text: &str) -> Result<(), ApplyError> {
+        block_on(async {
+            let api = Api::new(Api::config().await?)?;
+            let mut metadata = json!({ "name": self.name, "namespace": self.namespace });
+            if let Some(version) = &self.version {
+                metadata["resourceVersion"] = json!(version);
+            }
+            let object = json!({
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": metadata,
+                // The field manager would not own `stringData`, which is written only.
+                "data": { &self.part: STANDARD.encode(text) },
+            });
+            let query = format!("fieldManager={FIELD_MANAGER}");
+            let applied = api.apply(&self.namespace, &self.name, &query, object.to_string());
+            applied.await.map_err(|(error, status)| match error {
+                ApiError::Refused(409, _) => conflict(&status),
+                error if error.is_forbidden() => {
+                    forbidden(&error, "the verbs `create` and `patch`", &self.namespace)
+                }
+                error => error.into(),
+            })
+        })
+    }
+}
+
+/// The text of a part, if there is one.
+fn decoded(part: &Value) -> Result<Option<String>, ()> {
+    let Some(text) = part.as_str() else {
+        return Ok(None);
+    };
+    let bytes = STANDARD.decode(text).map_err(|_| ())?;
+    String::from_utf8(bytes).map(Some).map_err(|_| ())
+}
+
+/// Why the API server reports a conflict. Of the messages, such as `conflict with
+/// "kubectl-client-side-apply" using v1`, only the names of field managers are taken.
+fn conflict(status: &Status) -> ApplyError {
     let conflicts = status.details.causes.iter();
     let conflicts = conflicts.filter(|cause| cause.reason == "FieldManagerConflict");
     let mut managers: Vec<String> = conflicts.map(manager).collect();
     managers.sort_unstable();
     managers.dedup();
-    if managers.is_empty() {
-        managers.push("another field manager".to_owned());
+    match managers.is_empty() {
+        true => ApplyError::Changed,
+        false => ApplyError::Conflict(managers),
     }
-    managers
 }
 
 fn manager(cause: &StatusCause) -> String {

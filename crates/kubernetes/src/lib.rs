@@ -13,5 +13,5 @@ mod parts;
 mod watch;
 mod wire;
 
-pub use self::apply::{ApplyError, ApplySecret, apply};
+pub use self::apply::{ApplyError, SecretPart};
 pub use self::watch::{KeyWatch, WatchSettings, WatchedSecrets};

@@ -12,7 +12,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, patch};
+use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream::unfold;
@@ -55,6 +55,8 @@ struct Objects {
     forbidden: Option<&'static str>,
     /// Another field manager of the part.
     manager: Option<&'static str>,
+    /// Whether another client writes before the next apply.
+    changes_meanwhile: bool,
     requests: Vec<String>,
 }
 
@@ -65,7 +67,7 @@ pub(super) struct ApiServer {
     pub(super) folder: TempDir,
 }
 
-type Shared = (Arc<Mutex<Objects>>, watch::Receiver<u64>);
+type Shared = (Arc<Mutex<Objects>>, watch::Sender<u64>);
 
 impl ApiServer {
     pub(super) async fn start() -> Self {
@@ -73,7 +75,7 @@ impl ApiServer {
             version: 100,
             ..Objects::default()
         }));
-        let (changed, receiver) = watch::channel(0);
+        let changed = watch::Sender::new(0);
         let listener = listen(ANY).await;
         let folder = tempfile::tempdir().unwrap();
         let this = Self {
@@ -86,9 +88,9 @@ impl ApiServer {
             .route("/api/v1/namespaces/{namespace}/secrets", get(read))
             .route(
                 "/api/v1/namespaces/{namespace}/secrets/{name}",
-                patch(apply),
+                get(one).patch(apply),
             )
-            .with_state((Arc::clone(&this.objects), receiver));
+            .with_state((Arc::clone(&this.objects), this.changed.clone()));
         tokio::spawn(accept(listener, router, Arc::clone(&this.objects)));
         this
     }
@@ -119,29 +121,7 @@ impl ApiServer {
 
     /// Makes or changes a Secret.
     pub(super) fn set(&self, name: &str, parts: &[(&str, &str)]) {
-        {
-            let mut objects = self.objects();
-            objects.version += 1;
-            let version = objects.version;
-            let data = parts.iter();
-            let data = data.map(|(part, text)| ((*part).to_owned(), json!(STANDARD.encode(text))));
-            let data: serde_json::Map<String, Value> = data.collect();
-            let old = objects.secrets.get(name);
-            let uid = old.map_or(json!(format!("uid-{version}")), |old| {
-                old["metadata"]["uid"].clone()
-            });
-            let r#type = if old.is_some() { "MODIFIED" } else { "ADDED" };
-            let secret = json!({
-                "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": data,
-                "metadata": {
-                    "name": name, "namespace": NAMESPACE, "uid": uid, "resourceVersion": version.to_string(),
-                    "creationTimestamp": "2026-11-28T00:00:00Z", "labels": {"voxgate.dev/keys": "true"},
-                },
-            });
-            objects.secrets.insert(name.to_owned(), secret.clone());
-            let event = json!({"type": r#type, "object": secret});
-            objects.events.push((version, event));
-        }
+        store(&self.objects, name, parts);
         self.tell();
     }
 
@@ -212,8 +192,16 @@ impl ApiServer {
         self.objects().token = Some(token);
     }
 
+    pub(super) fn change_before_next_apply(&self) {
+        self.objects().changes_meanwhile = true;
+    }
+
     pub(super) fn own_part(&self, manager: &'static str) {
         self.objects().manager = Some(manager);
+    }
+
+    pub(super) fn disown_part(&self) {
+        self.objects().manager = None;
     }
 
     /// The requests so far: the verb and the query.
@@ -233,6 +221,31 @@ impl ApiServer {
             .to_owned();
         Some(String::from_utf8(STANDARD.decode(text).unwrap()).unwrap())
     }
+}
+
+/// Makes or changes a Secret.
+fn store(objects: &Mutex<Objects>, name: &str, parts: &[(&str, &str)]) {
+    let mut objects = objects.lock().unwrap();
+    objects.version += 1;
+    let version = objects.version;
+    let data = parts.iter();
+    let data = data.map(|(part, text)| ((*part).to_owned(), json!(STANDARD.encode(text))));
+    let data: serde_json::Map<String, Value> = data.collect();
+    let old = objects.secrets.get(name);
+    let uid = old.map_or(json!(format!("uid-{version}")), |old| {
+        old["metadata"]["uid"].clone()
+    });
+    let r#type = if old.is_some() { "MODIFIED" } else { "ADDED" };
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": data,
+        "metadata": {
+            "name": name, "namespace": NAMESPACE, "uid": uid, "resourceVersion": version.to_string(),
+            "creationTimestamp": "2026-11-28T00:00:00Z", "labels": {"voxgate.dev/keys": "true"},
+        },
+    });
+    objects.secrets.insert(name.to_owned(), secret.clone());
+    let event = json!({"type": r#type, "object": secret});
+    objects.events.push((version, event));
 }
 
 async fn accept(listener: TcpListener, router: Router, objects: Arc<Mutex<Objects>>) {
@@ -338,7 +351,7 @@ async fn read(
     drop(state);
     let start = Stream {
         objects,
-        changed,
+        changed: changed.subscribe(),
         query,
         from,
         epoch,
@@ -421,9 +434,24 @@ fn http_query(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
+async fn one(
+    State((objects, _)): State<Shared>,
+    Path((_, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let state = objects.lock().unwrap();
+    if let Some(refusal) = refusal(&state, "get", &headers) {
+        return refusal;
+    }
+    match state.secrets.get(&name) {
+        Some(secret) => secret.to_string().into_response(),
+        None => status(StatusCode::NOT_FOUND, "NotFound", json!({})),
+    }
+}
+
 /// Server-side apply, as far as one part is concerned.
 async fn apply(
-    State((objects, _)): State<Shared>,
+    State((objects, changed)): State<Shared>,
     Path((namespace, name)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -451,6 +479,19 @@ async fn apply(
             json!({"causes": [cause]}),
         ));
     }
-    state.secrets.insert(name, secret);
+    let version = |secret: &Value| {
+        secret["metadata"]["resourceVersion"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    let before = state.secrets.get(&name).and_then(version);
+    if std::mem::take(&mut state.changes_meanwhile) || version(&secret) != before {
+        return Ok(status(StatusCode::CONFLICT, "Conflict", json!({})));
+    }
+    drop(state);
+    let part = secret["data"]["keys.toml"].as_str().unwrap();
+    let text = String::from_utf8(STANDARD.decode(part).unwrap()).unwrap();
+    store(&objects, &name, &[("keys.toml", &text)]);
+    changed.send_modify(|count| *count += 1);
     Ok(body.into_response())
 }

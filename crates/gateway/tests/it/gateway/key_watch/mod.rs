@@ -338,3 +338,64 @@ async fn a_token_that_was_replaced_is_read_again() {
     becomes(&gateway, &b, 200).await;
     assert_eq!(ask(&gateway, &a).await, 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_made_and_revoked_in_the_cluster() {
+    let api = ApiServer::start().await;
+    let run = |arguments: &[&str]| {
+        let target = ["--kubernetes-secret", "voxgate-keys", "--apply"];
+        let arguments = [&["key"], arguments, &target].concat();
+        let command = Program::new(&arguments).var("KUBECONFIG", api.kubeconfig());
+        command.var("VOXGATE_DIALECT", "bearer").run()
+    };
+    // The Secret does not exist yet.
+    let (code, token, said) = run(&["new", "--id", "ka"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("applied the Secret voice/voxgate-keys"),
+        "{said}"
+    );
+    let a = Token {
+        id: "ka",
+        text: token.trim().to_owned(),
+    };
+    assert!(
+        api.part("voxgate-keys", "keys.toml")
+            .unwrap()
+            .contains(&a.digest())
+    );
+    let gateway = client(&api)
+        .await
+        .var("VOXGATE_KEYS_KUBERNETES_SECRET", "voxgate-keys")
+        .start();
+    assert_eq!(ask(&gateway, &a).await, 200);
+    // What another field manager owns is not overwritten, and it is named.
+    api.own_part("argocd");
+    let (code, printed, said) = run(&["revoke", "ka"]);
+    assert_eq!((code, printed.as_str()), (Some(1), ""), "{said}");
+    assert!(
+        said.contains("the field manager `argocd` (.data.keys.toml)"),
+        "{said}"
+    );
+    assert!(
+        said.contains("--force-conflicts") && !said.contains("hunter2"),
+        "{said}"
+    );
+    api.change_before_next_apply();
+    api.disown_part();
+    let (code, _, said) = run(&["new", "--id", "kb"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("run the command again"), "{said}");
+    api.forbid(Some("patch"));
+    let (_, _, said) = run(&["revoke", "ka"]);
+    assert!(
+        said.contains("the verbs `create` and `patch` on `secrets` in the namespace `voice`"),
+        "{said}"
+    );
+    api.forbid(None);
+    assert_eq!(ask(&gateway, &a).await, 200);
+    let (code, _, said) = run(&["revoke", "ka"]);
+    assert_eq!(code, Some(0), "{said}");
+    becomes(&gateway, &a, 401).await;
+    is_silent(&gateway, &[&a]).await;
+}
