@@ -20,6 +20,7 @@ use voxgate::policy::SharedPolicy;
 use voxgate::token::TokenIssuer;
 use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, Problem, SharedKeyRing};
 use voxgate_authorizer::Options;
+use voxgate_forwarding::HeaderRules;
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_lists::FilterListsLayer;
@@ -209,16 +210,11 @@ impl Gateway {
                 .as_ref()
                 .and_then(|files| config.digests.changed_since_last_start(&files.directory)),
         };
-        let scheme = if config.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
         let sink = Arc::new(Recorder::new(
             sink,
             metrics.clone(),
             config.audit.addresses.clone(),
-            RequestLog::new(spans.clone(), scheme),
+            RequestLog::new(spans.clone(), config.headers.scheme),
         ));
         let deployment_key = config.auth.deployment_key().cloned();
         let dialect = config.auth.dialect();
@@ -355,7 +351,11 @@ impl Gateway {
             browsers: config.browsers.clone(),
             credential_header: credential_header.clone(),
             deployment_key: deployment_key.clone(),
-            forwarded_headers: config.forwarded_headers.clone(),
+            // The proxy that asks tells the server of itself.
+            headers: HeaderRules {
+                forwarded: config.headers.forwarded.clone(),
+                ..HeaderRules::default()
+            },
             clients: config.clients.clone(),
             options: Arc::new(Options::new(
                 config.clients.proxies(),
@@ -377,10 +377,8 @@ impl Gateway {
             browsers: config.browsers,
             traces: config.traces.with_spans(spans.clone()),
             spans: UpstreamSpans::new(spans),
-            scheme,
             deployment_key,
-            forwarded_headers: config.forwarded_headers,
-            proxy_fields: config.proxy_fields,
+            headers: config.headers,
             lists: FilterListsLayer::new(config.filters_lists),
             revocations: Revocations::new(keys.clone(), cuts_tunnels),
             failures: Arc::default(),

@@ -216,10 +216,8 @@ mod tests {
             {"reason":"FieldManagerConflict","message":"conflict with \"argocd\" using v1","field":".data.keys.toml"},
             {"reason":"Other","message":"\"hunter2\"","field":"x"}]}}"#;
         let status: Status = serde_json::from_str(json).expect("a status");
-        assert_eq!(
-            managers(&status),
-            ["the field manager `argocd` (.data.keys.toml)"]
-        );
-        assert_eq!(managers(&Status::default()), ["another field manager"]);
+        let expected = "the field manager `argocd` (.data.keys.toml)".to_owned();
+        assert_eq!(conflict(&status), ApplyError::Conflict(vec![expected]));
+        assert_eq!(conflict(&Status::default()), ApplyError::Changed);
     }
 }
