@@ -21,7 +21,7 @@ COPY src src
 # Downloads and build results stay in caches and do not become part of a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked -p voxgate-gateway --features otlp \
+    cargo build --release --locked -p voxgate-gateway --features otlp,kubernetes \
     && install -D target/release/voxgate /out/voxgate \
     && install -d -m 0750 /out/keys /out/audit
 

@@ -22,4 +22,4 @@ CFLAGS="${CFLAGS-} -ffile-prefix-map=$home=/cargo -ffile-prefix-map=$target=/vox
 export CARGO_ENCODED_RUSTFLAGS CFLAGS
 
 exec "${CARGO:-cargo}" build --profile "${PROFILE:-release}" --locked --package voxgate-gateway \
-    --features otlp --bin voxgate "$@"
+    --features otlp,kubernetes --bin voxgate "$@"

@@ -7,7 +7,7 @@
 
 {{/* Not empty where callers' keys are set, wherever they are. */}}
 {{- define "voxgate.callersKeys" -}}
-{{- if or .Values.keys.existingSecret .Values.keys.inline .Values.keys.file -}}yes{{- end -}}
+{{- if or .Values.keys.existingSecret .Values.keys.inline .Values.keys.file (eq .Values.keys.source "watch") -}}yes{{- end -}}
 {{- end -}}
 
 {{- define "voxgate.deploymentVariable" -}}
@@ -53,6 +53,9 @@
   (list "VOXGATE_MODE" (include "voxgate.authMode" $))
   (list "VOXGATE_DIALECT" .dialect)
   (list (include "voxgate.keysVariable" $) (ternary .keys.file "" (eq (include "voxgate.authMode" $) "validate")))
+  (list "VOXGATE_KEYS_KUBERNETES_SECRET" (include "voxgate.watchedSecret" $))
+  (list "VOXGATE_KEYS_KUBERNETES_SELECTOR" (include "voxgate.watchedLabels" $))
+  (list "VOXGATE_KEYS_KUBERNETES_NAMESPACE" (ternary "" $.Release.Namespace (empty (include "voxgate.keyWatch" $))))
   (list (include "voxgate.deploymentVariable" $) .deploymentKey.file)
   (list "VOXGATE_UPSTREAM" (include "voxgate.upstream" $))
   (list "VOXGATE_LISTEN" (printf "%s:%d" .listenHost (int .ports.http)))

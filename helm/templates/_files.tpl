@@ -5,7 +5,7 @@ that changes. */}}
 {{- define "voxgate.files" -}}
 {{- $files := list -}}
 {{- with .Values -}}
-{{- if and (eq (include "voxgate.authMode" $) "validate") (not .keys.file) -}}
+{{- if and (eq (include "voxgate.authMode" $) "validate") (not .keys.file) (not (include "voxgate.watchedLabels" $)) -}}
 {{- $variable := include "voxgate.keysVariable" $ -}}
 {{- $secret := .keys.existingSecret | default (printf "%s-keys" (include "voxgate.fullname" $)) -}}
 {{- $files = append $files (dict "name" "keys" "variable" $variable "secret" $secret "key" "keys.toml") -}}
@@ -59,7 +59,7 @@ that changes. */}}
 {{/* Where `voxgate key revoke --now` reaches the gateway: a mounted Secret is read-only. Only a keys file
 has a control socket. */}}
 {{- define "voxgate.controlDirectory" -}}
-{{- if and (eq (include "voxgate.authMode" .) "validate") (eq .Values.keys.format "toml") -}}
+{{- if and (eq (include "voxgate.authMode" .) "validate") (eq .Values.keys.format "toml") (not (include "voxgate.watchedLabels" .)) -}}
 /run/voxgate
 {{- end -}}
 {{- end -}}
@@ -102,6 +102,9 @@ has a control socket. */}}
 - name: voxgate-no-token
   mountPath: /var/run/secrets/kubernetes.io/serviceaccount
   readOnly: true
+{{- end }}
+{{- if include "voxgate.keyWatch" . }}
+{{ include "voxgate.keyWatchMount" . }}
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
@@ -147,6 +150,9 @@ has a control socket. */}}
 - name: voxgate-no-token
   emptyDir:
     sizeLimit: 1Mi
+{{- end }}
+{{- if include "voxgate.keyWatch" . }}
+{{ include "voxgate.keyWatchVolume" . }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

@@ -5,6 +5,7 @@ checks each value alone, and runs first. */}}
 {{- include "voxgate.guards.numbers" . -}}
 {{- include "voxgate.guards.names" . -}}
 {{- include "voxgate.guards.keys" . -}}
+{{- include "voxgate.guards.keyWatch" . -}}
 {{- include "voxgate.guards.upstream" . -}}
 {{- include "voxgate.guards.ports" . -}}
 {{- include "voxgate.guards.audit" . -}}

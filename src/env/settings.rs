@@ -34,6 +34,8 @@ pub struct Settings {
     policy_file: Option<PolicyFile>,
     limits: LimitSettings,
     deployment_key: Option<Secret>,
+    /// Whether the program puts the callers' keys in force itself.
+    keys_from_elsewhere: bool,
     notices: Vec<Problem>,
 }
 
@@ -54,6 +56,21 @@ impl Settings {
     ///
     /// All problems, each with the name of its variable. No value is shown.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        Self::read(environment, false)
+    }
+
+    /// The same for a program that puts the callers' keys in force itself, through the
+    /// [`SharedKeyRing`] that is the verifier of the layer. The layer begins without keys, and refuses
+    /// every caller. The settings of keys are neither needed nor read.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_environment`](Self::from_environment).
+    pub fn with_keys_from_elsewhere(environment: &Environment) -> Result<Self, ConfigError> {
+        Self::read(environment, true)
+    }
+
+    fn read(environment: &Environment, keys_from_elsewhere: bool) -> Result<Self, ConfigError> {
         let mut problems = environment.problems().to_vec();
         let mut notices = environment.notices();
         let raw: Raw = environment.fill("VOXGATE_")?;
@@ -69,9 +86,12 @@ impl Settings {
             }
         };
         let callers = Callers::find(environment, &mut problems);
-        let has_callers = callers.is_set();
+        let has_callers = keys_from_elsewhere || callers.is_set();
         // An unknown dialect is already a problem. Continue with a default to find other problems.
-        let source = callers.source(dialect.unwrap_or_default());
+        let source = match keys_from_elsewhere {
+            true => Source::none(),
+            false => callers.source(dialect.unwrap_or_default()),
+        };
         let (loaded, seen) = source.load();
         let keys = match loaded {
             Ok((ring, of_keys)) => {
@@ -122,7 +142,8 @@ impl Settings {
         );
         let limits = LimitSettings::read(environment, &mut problems)?;
         // Later, a file without keys is not put in force either.
-        if mode == Some(Mode::Validate) && keys.as_ref().is_some_and(KeyRing::is_empty) {
+        let has_no_keys = !keys_from_elsewhere && keys.as_ref().is_some_and(KeyRing::is_empty);
+        if mode == Some(Mode::Validate) && has_no_keys {
             problems.extend(callers::no_keys(environment));
         }
         if let Some(keys) = keys.as_ref().filter(|keys| !keys.is_empty()) {
@@ -139,6 +160,7 @@ impl Settings {
                 policy_file,
                 limits,
                 deployment_key: deployment.value(),
+                keys_from_elsewhere,
                 notices,
             }),
             _ => None,
@@ -197,10 +219,10 @@ impl Settings {
         principals
     }
 
-    /// Whether a key or an account has a quota.
+    /// Whether a key or an account has a quota, or may get one that is not known yet.
     #[must_use]
     pub fn has_quotas(&self) -> bool {
-        self.keys.principals().any(Principal::has_quotas)
+        self.keys_from_elsewhere || self.keys.principals().any(Principal::has_quotas)
     }
 
     /// The limits in addition to those of keys and accounts.

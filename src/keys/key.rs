@@ -8,6 +8,7 @@ use voxgate_core::error::Problem;
 use crate::principal::Principal;
 use crate::secret::{Digest, Secret};
 
+use super::file::Takeaways;
 use super::revocation::{InvalidRevocation, Revocation};
 use super::signing::SigningFile;
 
@@ -103,8 +104,19 @@ impl Key {
         self.created
     }
 
+    /// Whether its requests may be signed, with the secret in a file that it names.
+    #[must_use]
+    pub fn signs(&self) -> bool {
+        self.signing.is_some()
+    }
+
+    pub(super) fn is_refused_by(&self, takeaways: &Takeaways) -> bool {
+        let mut digests = self.digests();
+        digests.any(|digest| takeaways.name(&self.principal.clone().known_by(digest)))
+    }
+
     /// The digests under which it is known, in the order in which a ring holds them.
-    pub(crate) fn digests(&self) -> impl Iterator<Item = Digest> + use<> {
+    pub fn digests(&self) -> impl Iterator<Item = Digest> + use<> {
         std::iter::once(self.digest).chain(self.more.clone())
     }
 

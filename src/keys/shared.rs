@@ -223,15 +223,20 @@ impl SharedKeyRing {
         reload.as_ref().map(|reload| reload()).is_some()
     }
 
-    pub(super) fn set_reload(&self, reload: Box<dyn Fn() + Send + Sync>) {
-        *lock(&self.0.reload) = Some(reload);
+    /// Sets what [`reload`](Self::reload) calls: what looks again where the keys come from. It must not
+    /// block.
+    pub fn on_reload(&self, reload: impl Fn() + Send + Sync + 'static) {
+        *lock(&self.0.reload) = Some(Box::new(reload));
     }
 
-    pub(super) fn confirm(&self) {
+    /// Notes that the keys in force are still those of the place that they come from, which
+    /// [`since_load`](Self::since_load) counts from.
+    pub fn confirm(&self) {
         *lock(&self.0.loaded) = Instant::now();
     }
 
-    pub(super) fn fail(&self) {
+    /// Notes that keys could not be loaded, which [`failed_loads`](Self::failed_loads) counts.
+    pub fn fail(&self) {
         self.0.failed_loads.fetch_add(1, Ordering::Relaxed);
     }
 

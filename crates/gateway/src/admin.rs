@@ -32,6 +32,7 @@ use voxgate::token::TokenIssuer;
 use voxgate_tls::ServerTls;
 
 use super::connection::{ClientListener, ConnectionLimiter, ConnectionPermit, Socket};
+use super::key_watch::KeyWatch;
 use super::metrics::Metrics;
 use super::write_limit::WriteLimit;
 
@@ -55,6 +56,8 @@ pub(crate) struct Readiness {
     state: Arc<AtomicU8>,
     /// The audit queue, when requests wait for their records.
     audit: Option<AuditQueue>,
+    /// What follows the Secrets with keys, if they are watched.
+    keys: Option<KeyWatch>,
 }
 
 /// The name of each readiness check, and its problem.
@@ -62,11 +65,12 @@ type Check = (&'static str, Result<(), &'static str>);
 
 impl Readiness {
     /// Ready once it is [set](Self::set), except while audit records that requests wait for cannot be
-    /// written.
-    pub(crate) fn new(audit: Option<AuditQueue>) -> Self {
+    /// written, and while there are no keys yet because watched Secrets were not listed.
+    pub(crate) fn new(audit: Option<AuditQueue>, keys: Option<KeyWatch>) -> Self {
         Self {
             state: Arc::new(AtomicU8::new(STARTING)),
             audit: audit.filter(|audit| audit.delivery_guarantee() != DeliveryGuarantee::Counted),
+            keys,
         }
     }
 
@@ -76,7 +80,7 @@ impl Readiness {
     }
 
     /// All checks, in a fixed order.
-    fn checks(&self) -> [Check; 2] {
+    fn checks(&self) -> Vec<Check> {
         let serving = match self.state.load(Ordering::Relaxed) {
             STARTING => Err("starting"),
             SERVING => Ok(()),
@@ -87,7 +91,15 @@ impl Readiness {
             true => Err("audit records cannot be written"),
             false => Ok(()),
         };
-        [("serving", serving), ("audit", audit)]
+        let mut checks = vec![("serving", serving), ("audit", audit)];
+        checks.extend(self.keys.as_ref().map(|keys| {
+            let listed = match keys.is_ready() {
+                true => Ok(()),
+                false => Err("the Secrets with keys are not listed yet"),
+            };
+            ("keys", listed)
+        }));
+        checks
     }
 }
 
@@ -333,7 +345,7 @@ mod tests {
 
     #[tokio::test]
     async fn readiness_names_each_check() {
-        let readiness = Readiness::new(None);
+        let readiness = Readiness::new(None, None);
         let ask = async |query: Option<&str>| {
             let query = RawQuery(query.map(str::to_owned));
             let (status, text) = readyz(State(readiness.clone()), query).await;

@@ -18,6 +18,7 @@ impl fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Config {
             auth,
+            key_watch,
             listen,
             tls,
             admin_listen,
@@ -57,7 +58,16 @@ impl fmt::Display for Description<'_> {
                 None => f.write_str("To https:// upstreams, it presents no certificate.\n")?,
             }
         }
+        if let (Mode::Validate, Some(watch)) = (auth.mode(), key_watch) {
+            writeln!(
+                f,
+                "Every request needs a key of {}, which it would watch through the Kubernetes API; the \
+                 keys are not checked here.",
+                watch.describe()
+            )?;
+        }
         match auth.mode() {
+            Mode::Validate if key_watch.is_some() => {}
             Mode::Validate => writeln!(
                 f,
                 "Every request needs {}; {}.",

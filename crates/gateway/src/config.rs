@@ -16,6 +16,7 @@ use super::auditing::Audit;
 use super::connection::ClientAddresses;
 use super::control::ControlSettings;
 use super::credential_header::CredentialHeader;
+use super::key_watch::KeyWatchSettings;
 use super::listener::ListenAddress;
 use super::log_filter;
 use super::minting::MintSettings;
@@ -37,6 +38,8 @@ use super::usage::UsageSettings;
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) auth: Settings,
+    /// Which Secrets hold the callers' keys, if they are watched.
+    pub(crate) key_watch: Option<KeyWatchSettings>,
     /// The store in which replicas share their limits.
     pub(crate) redis: Option<RedisSettings>,
     pub(crate) listen: ListenAddress,
@@ -136,7 +139,12 @@ impl Config {
         let (effective, digests) = (settings::effective(&vars), SettingDigests::of(&vars));
         let environment = Environment::new(vars, settings::settings());
         let mut problems = Vec::new();
-        let auth = match Settings::from_environment(&environment) {
+        let key_watch = KeyWatchSettings::read(&environment, &mut problems);
+        let auth = match key_watch {
+            Some(_) => Settings::with_keys_from_elsewhere(&environment),
+            None => Settings::from_environment(&environment),
+        };
+        let auth = match auth {
             Ok(settings) => Some(settings),
             Err(error) => {
                 problems.extend(error.into_problems());
@@ -258,6 +266,7 @@ impl Config {
                 Some(usage),
             ) => Some(Self {
                 auth,
+                key_watch,
                 redis,
                 listen,
                 listen_mode,

@@ -34,6 +34,7 @@ use super::config::Config;
 use super::connection::{ClientListener, ConnectionLimiter};
 use super::control::ControlSettings;
 use super::key_changes;
+use super::key_watch::KeyWatch;
 use super::listener::{self, BoundListener, ListenAddress, SocketFile};
 use super::log_filter::LogFilter;
 use super::metrics::Metrics;
@@ -67,6 +68,8 @@ pub(crate) struct Gateway {
     sink: Arc<Recorder>,
     metrics: Metrics,
     keys: Option<SharedKeyRing>,
+    /// Follows the Secrets with keys, if they are watched.
+    key_watch: Option<KeyWatch>,
     policy: SharedPolicy,
     limiter: Limiter,
     book: UsageBook,
@@ -191,7 +194,7 @@ impl Gateway {
 
         let operations = Operations::new(&config.digest, config.effective, log);
         let mode = config.auth.mode();
-        let start = Start {
+        let mut start = Start {
             time: SystemTime::now(),
             mode: mode.as_str(),
             dialect: config.auth.dialect().as_str(),
@@ -246,6 +249,18 @@ impl Gateway {
             Arc::clone(&sink) as Arc<dyn AuditSink>,
         );
         let (keys, policy) = (layer.verifier().cloned(), layer.policy().clone());
+        let key_watch = match (&keys, config.key_watch) {
+            (Some(keys), Some(settings)) => {
+                let watch = settings.start(keys, dialect);
+                Some(watch.map_err(cannot("cannot watch the Secrets with keys"))?)
+            }
+            _ => None,
+        };
+        if let (Some(keys), Some(watch)) = (&keys, &key_watch) {
+            let ring = keys.ring();
+            (start.keys, start.key_ring) = (ring.len(), ring.digest());
+            metrics.observe_key_watch(watch.clone());
+        }
         metrics.observe_policy(policy.clone());
         let shared = config.tokens.shared_store(config.redis.as_ref());
         let shared = shared.map_err(cannot("cannot share tokens with other replicas"))?;
@@ -391,6 +406,7 @@ impl Gateway {
             sink,
             metrics,
             keys,
+            key_watch,
             policy,
             limiter,
             book,
@@ -444,6 +460,7 @@ impl Gateway {
             drain,
             addresses: self.addresses,
             keys: self.keys,
+            key_watch: self.key_watch,
             policy: self.policy,
             sink: Arc::clone(&self.sink),
             rejections: Arc::clone(&self.rejections),
@@ -520,6 +537,7 @@ struct Supervisor<'a> {
     drain: Duration,
     addresses: Addresses,
     keys: Option<SharedKeyRing>,
+    key_watch: Option<KeyWatch>,
     policy: SharedPolicy,
     sink: Arc<Recorder>,
     rejections: Arc<Rejections>,
@@ -552,7 +570,7 @@ impl Supervisor<'_> {
         let mut signals = Signals::new().map_err(cannot("cannot listen for signals"))?;
         let listener =
             ClientListener::from_std(admin).map_err(cannot("cannot serve the admin listener"))?;
-        let readiness = Readiness::new(metrics.audit().cloned());
+        let readiness = Readiness::new(metrics.audit().cloned(), self.key_watch.clone());
         let router = admin::router(readiness.clone(), metrics, self.published.clone());
         let router = router.merge(operations.router());
         tokio::spawn(admin::serve(listener, tls, router));

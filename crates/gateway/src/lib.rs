@@ -14,6 +14,7 @@ mod first_message;
 mod gateway;
 mod http_client;
 mod key_changes;
+mod key_watch;
 mod limits_table;
 mod listener;
 mod log_filter;

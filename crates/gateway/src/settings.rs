@@ -6,6 +6,7 @@ pub(crate) mod authorizer;
 pub(crate) mod browsers;
 pub(crate) mod clients;
 mod effective;
+pub(crate) mod kubernetes;
 mod last_start;
 mod serving;
 pub(crate) mod tls;
@@ -38,6 +39,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
         .chain(authorizer::AUTHORIZER)
         .chain(browsers::BROWSERS)
         .chain(SETTINGS)
+        .chain(kubernetes::KUBERNETES)
         .chain(TOKENS)
         .chain(USAGE)
         .chain(AUDITING)
@@ -56,6 +58,7 @@ pub(crate) fn concerns_limits(setting: &Setting) -> bool {
     group.starts_with("Limits")
         || group == USAGE_GROUP
         || group == "Callers and keys"
+        || group == kubernetes::GROUP
         || group == "Deployment key"
 }
 

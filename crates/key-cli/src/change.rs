@@ -106,6 +106,14 @@ pub(super) fn apply_or(
                 let unmet = key.map(|key| source.unmet(key.principal()));
                 change.said.extend(unmet.unwrap_or_default());
             }
+            if let Target::Applied(secret) = &target {
+                secret.apply(new)?;
+                change.said.push(format!(
+                    "applied the Secret {}; gateways that watch it have the change within a second, those \
+                     that mount it when the kubelet has synced it",
+                    secret.place()
+                ));
+            }
             if let Target::File(store) = &target {
                 if !store.replace(&read, new)? {
                     continue;
@@ -154,7 +162,7 @@ fn finish(
             (manifest.render(text, keys, issued)?, None)
         }
         // This releases the lock, so that other processes do not wait until the pipe is read.
-        Target::File(_) => {
+        Target::File(_) | Target::Applied(_) => {
             let token = issued.map(|issued| format!("{}\n", issued.secret.expose()));
             (token.unwrap_or_default(), issued)
         }

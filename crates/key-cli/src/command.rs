@@ -331,7 +331,7 @@ fn with_new_target(command: Command) -> Command {
         .long("empty")
         .action(ArgAction::SetTrue)
         .requires("kubernetes-secret")
-        .conflicts_with_all(["from-secret", "file"])
+        .conflicts_with_all(["from-secret", "file", "apply"])
         .help("Start with no keys, for a Secret that does not exist yet");
     with_target(command).arg(empty)
 }
@@ -363,8 +363,20 @@ fn with_target(command: Command) -> Command {
             .conflicts_with("file"),
         )
         .arg(
-            text("namespace", "NAMESPACE", "Namespace in the manifest")
+            text("namespace", "NAMESPACE", "Namespace of the Secret")
                 .requires("kubernetes-secret"),
+        )
+        .arg(
+            Arg::new("apply")
+                .long("apply")
+                .action(ArgAction::SetTrue)
+                .requires("kubernetes-secret")
+                .conflicts_with_all(["from-secret", "file"])
+                .help(
+                    "Change the Secret in the cluster instead of printing a manifest: read it, and write \
+                    it by server-side apply as the field manager `voxgate`. Uses KUBECONFIG, \
+                    ~/.kube/config or the ServiceAccount of the pod. A new token is printed",
+                ),
         )
 }
 

@@ -63,6 +63,11 @@ fn write(
                 Err(KeyCommandError::failed(&source.name, message))
             }
         },
+        Target::Applied(_) if read.text.as_deref() == Some(new) => Ok("the entry is disabled"),
+        Target::Applied(secret) => {
+            secret.apply(new)?;
+            Ok("the entry is disabled in the Secret")
+        }
         Target::Manifest(manifest, _) => {
             let printed = io::stdout().write_all(manifest.render_keys(new).as_bytes());
             printed.map_err(|error| KeyCommandError::failed("standard output", error))?;

@@ -1,6 +1,7 @@
 //! The commands of `voxgate key`: they make and manage the keys of callers in a keys file.
 
 mod actor;
+mod applied;
 mod change;
 mod cluster;
 mod command;

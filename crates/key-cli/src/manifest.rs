@@ -34,6 +34,16 @@ impl Manifest {
         })
     }
 
+    /// The name of the Secret.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its namespace, if one is given.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// The next version of an existing Secret, with the same name and namespace.
     pub(super) fn following(mut self, secret: &Secret) -> Result<Self, Problem> {
         if self.name != secret.name {

@@ -46,6 +46,15 @@ impl FileState {
         }
     }
 
+    /// No text yet.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn missing() -> Self {
+        Self {
+            metadata: None,
+            text: None,
+        }
+    }
+
     fn is(&self, other: &Self) -> bool {
         let of = |read: &Self| {
             let metadata = read.metadata.as_ref();

@@ -8,6 +8,7 @@ use voxgate::env::{Environment, Settings, unmet_restrictions};
 use voxgate::keys::KeysFile;
 use voxgate::{Dialect, Policy, Principal, Problem};
 
+use super::applied::AppliedSecret;
 use super::cluster;
 use super::failure::KeyCommandError;
 use super::listed::ListedKeys;
@@ -100,6 +101,8 @@ pub(super) enum Target {
     File(Store),
     /// A manifest of a Secret, with the current content from the file or the cluster.
     Manifest(Manifest, String),
+    /// A Secret in the cluster.
+    Applied(AppliedSecret),
 }
 
 impl Target {
@@ -112,6 +115,12 @@ impl Target {
             return Ok(Self::File(store));
         };
         let manifest = Manifest::new(name, text("namespace"))?;
+        if flag(matches, "apply") {
+            let secret = AppliedSecret::read(&manifest)?;
+            source.name = format!("keys.toml of the Secret {}", secret.place());
+            source.path = None;
+            return Ok(Self::Applied(secret));
+        }
         if let Some(path) = matches.get_one::<PathBuf>("from-secret") {
             let secret = cluster::read(path)?;
             source.name = format!("keys.toml of the Secret {name}");
@@ -145,6 +154,7 @@ impl Target {
         let read = match self {
             Self::File(store) => store.read()?,
             Self::Manifest(_, text) => FileState::of(text.clone()),
+            Self::Applied(secret) => secret.state(),
         };
         match (&read.text, absent) {
             (None, MissingFile::IsWrong) => {

@@ -99,6 +99,26 @@ impl KeysFile {
         KeyRing::new(self.keys)
     }
 
+    /// Disables those of `keys` that the text of a keys file refuses explicitly, although it may be
+    /// wrong in other places: `disabled = true`, `expires` in the past, or an id in `[revoked]`.
+    /// Returns the ids of the keys that counted until now.
+    pub fn disable_refused(text: &str, dialect: Dialect, keys: &mut [Key]) -> Vec<String> {
+        let now = SystemTime::now();
+        let takeaways = Takeaways::read(text, dialect, now);
+        let mut refused = Vec::new();
+        for key in keys {
+            let counts = matches!(
+                key.principal.state(now),
+                KeyState::Active | KeyState::NotYetValid
+            );
+            if counts && key.is_refused_by(&takeaways) {
+                refused.push(key.principal.id().to_owned());
+                key.principal = key.principal.clone().disabled(true);
+            }
+        }
+        refused
+    }
+
     pub(crate) fn into_parts(self) -> (Vec<Key>, Vec<Problem>) {
         (self.keys, self.notices)
     }

@@ -79,6 +79,11 @@ impl Source {
         }
     }
 
+    /// No keys, and nothing to read again.
+    pub(crate) fn none() -> Self {
+        Self::new(Vec::new(), None, |_| Ok((KeyRing::new([])?, Vec::new())))
+    }
+
     pub(super) fn keys_file(path: &Path, dialect: Dialect) -> Self {
         let file = path.to_owned();
         let keys_file = Some((0, dialect));
@@ -132,7 +137,7 @@ impl Source {
         // Not on the other thread: who writes once this has returned is heard.
         let directories = directories::watch(&self.paths, tell.clone());
         let asked = tell.clone();
-        ring.set_reload(Box::new(move || _ = asked.try_send(News::Asked)));
+        ring.on_reload(move || _ = asked.try_send(News::Asked));
         let place = self.paths[0].display().to_string();
         let watcher = Watcher {
             ring: ring.downgrade(),

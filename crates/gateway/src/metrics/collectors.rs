@@ -20,6 +20,7 @@ use voxgate_upstream::ServerStatus;
 
 use crate::auditing::{AuditSinks, LogCounters, SinkQueue};
 use crate::connection::ConnectionLimiter;
+use crate::key_watch::KeyWatch;
 use crate::upstreams::Routes;
 
 /// A counter of lost lines.
@@ -406,7 +407,11 @@ struct WithinLabel {
 
 /// The keys in force. Preconfigured mode has none.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KeyRingMetrics(pub(super) Arc<OnceLock<SharedKeyRing>>);
+pub(super) struct KeyRingMetrics(
+    pub(super) Arc<OnceLock<SharedKeyRing>>,
+    /// The watch of the Secrets that the keys come from.
+    pub(super) Arc<OnceLock<KeyWatch>>,
+);
 
 impl Collector for KeyRingMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -415,6 +420,21 @@ impl Collector for KeyRingMetrics {
         };
         let ring = keys.ring();
         let encoder = &mut encoder;
+        if let Some(watch) = self.1.get() {
+            write(
+                encoder,
+                "key_watch_connected",
+                "Whether a watch of the Secrets with keys is open (1) or not (0)",
+                &ConstGauge::new(i64::from(watch.is_connected())),
+            )?;
+            let refused = i64::try_from(watch.refused_secrets()).unwrap_or(i64::MAX);
+            write(
+                encoder,
+                "key_watch_refused_secrets",
+                "Watched Secrets that are wrong; their last good keys stay in force",
+                &ConstGauge::new(refused),
+            )?;
+        }
         let count = i64::try_from(ring.len()).unwrap_or(i64::MAX);
         write(
             encoder,

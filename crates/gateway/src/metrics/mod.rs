@@ -36,6 +36,7 @@ use self::spans::SpanMetrics;
 use self::speech::{QuotaMetrics, SpeechMetrics};
 use super::auditing::{AuditSinks, LogCounters};
 use super::connection::ConnectionLimiter;
+use super::key_watch::KeyWatch;
 use super::upstreams::Routes;
 use crate::spans::Spans;
 
@@ -308,6 +309,11 @@ impl Metrics {
     pub(crate) fn observe_keys(&self, keys: SharedKeyRing) {
         // One process has one set of keys; a second would be a second gateway.
         let _ = self.keys.0.set(keys);
+    }
+
+    /// Reports this watch of keys from now on.
+    pub(crate) fn observe_key_watch(&self, watch: KeyWatch) {
+        let _ = self.keys.1.set(watch);
     }
 
     /// Reports the connections of this listener from now on.

@@ -24,6 +24,8 @@ mod forwarding;
 mod grpc;
 mod h2spec;
 pub(crate) mod harness;
+#[cfg(feature = "kubernetes")]
+mod key_watch;
 mod keys_reload;
 mod lifecycle;
 mod limits;
