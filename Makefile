@@ -18,8 +18,8 @@ CHECKS := fmt lint clippy features unit doctest docs docs-run clients proxies ch
 	msrv minimal-versions
 
 .DEFAULT_GOAL := help
-.PHONY: help build test begin reference soak bench bench-proxies dudect image \
-	reproducible clean $(CHECKS)
+.PHONY: help build test begin reference screenshots soak bench bench-proxies dudect image reproducible \
+	clean $(CHECKS)
 # The steps share one target directory and one list of skipped checks.
 .NOTPARALLEL:
 
@@ -109,6 +109,9 @@ msrv: ## Check the code with the oldest supported Rust version.
 
 minimal-versions: ## Check the libraries with the oldest dependencies that Cargo.toml allows.
 	scripts/minimal-versions.sh
+
+screenshots: ## Make screenshots of the audit report with Chromium.
+	scripts/screenshots.sh
 
 soak: ## Run all kinds of requests for ten minutes, with restarts. `make unit` does it for one minute.
 	VOXGATE_SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test $(LOCKED) --package voxgate-gateway \

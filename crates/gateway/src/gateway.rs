@@ -198,6 +198,12 @@ impl Gateway {
             keys: config.auth.key_count(),
             key_ring: config.auth.key_ring_digest(),
             config: config.digest.clone(),
+            policy: config
+                .auth
+                .policy()
+                .file_digest()
+                .unwrap_or_default()
+                .to_owned(),
             public: config.auth.public_routes().join(", "),
             listen: addresses.data.to_string(),
             exposed: mode == Mode::Preconfigured && !addresses.data.is_local(),
@@ -279,6 +285,7 @@ impl Gateway {
             metrics.observe_keys(keys.clone());
             key_changes::follow(keys, Arc::clone(&sink), metrics.clone());
         }
+        key_changes::follow_policy(&policy, Arc::clone(&sink));
         let control = control(
             config.control.as_ref(),
             config.redis.as_ref(),

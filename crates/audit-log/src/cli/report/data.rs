@@ -86,6 +86,14 @@ pub(super) fn json(
         "usage": rows.collect::<Vec<_>>(),
         "unknown_credentials": entries(&report.prints),
         "failed_authentications": entries(&report.peers),
+        "changes": report.changes.latest().map(|change| json!({
+            "ts": change.ts,
+            "what": change.what,
+            "change": change.change,
+            "by": change.by,
+            "before": change.before,
+            "now": change.now,
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -122,6 +130,8 @@ mod tests {
             r#""seq":2,"ts":"2026-03-14T10:11:13.000000Z","event":"complete","request_id":"a","key_id":"=ivr","status":200,"ended":"ok","bytes_sent":7,"characters":11,"audio_ms":250"#,
             r#""seq":3,"ts":"2026-03-14T10:11:14.000000Z","event":"decision","outcome":"refused","reason":"missing_credential","status":401,"request_id":"b","peer":"[::1]:9""#,
             r#""seq":4,"ts":"2026-03-14T10:11:15.000000Z","event":"decision","outcome":"refused","reason":"insufficient_scope","status":403,"request_id":"c","key_id":"x","peer":"10.0.0.1:9""#,
+            r#""seq":5,"ts":"2026-03-14T10:11:16.000000Z","event":"key","change":"changed","key_id":"x","changed_by":"ann@host","changed_reason":"ticket","rights_before":"scopes=a b","rights":"scopes=a""#,
+            r#""seq":6,"ts":"2026-03-14T10:11:17.000000Z","event":"policy_changed","rules_before":3,"rules":4,"policy":"01234567890123""#,
         ]);
         let mut text = Vec::new();
         csv(&mut text, &report).expect("in memory");
@@ -149,5 +159,13 @@ mod tests {
         let failed = json["failed_authentications"].as_array().expect("a list");
         assert_eq!(failed.len(), 1, "{json}");
         assert_eq!(failed[0]["name"], "::1");
+        let changes = json["changes"].as_array().expect("a list");
+        assert_eq!(changes.len(), 2, "{json}");
+        assert_eq!(changes[0]["what"], "key x");
+        assert_eq!(changes[0]["by"], "ann@host: ticket");
+        assert_eq!(changes[0]["before"], "scopes=a b");
+        assert_eq!(changes[0]["now"], "scopes=a");
+        assert_eq!(changes[1]["before"], "3 rules, file none");
+        assert_eq!(changes[1]["now"], "4 rules, file 012345678901");
     }
 }
