@@ -21,19 +21,16 @@ why() {
 command -v apt-get >/dev/null || why 'not installed, and apt-get is not available'
 [ "$(id -u)" -eq 0 ] || why 'not installed, and only root can install it'
 
-# dpkg runs the scripts of packages with this PATH.
-without_services() {
+# apt replaces PATH by DPkg::Path before it runs dpkg, which runs the scripts of packages.
+install() {
     services=target/no-services
     mkdir -p "$services"
     for tool in deb-systemd-helper deb-systemd-invoke invoke-rc.d service systemctl update-rc.d; do
         printf '#!/bin/sh\nexit 0\n' >"$services/$tool"
         chmod +x "$services/$tool"
     done
-    PATH=$PWD/$services:$PATH "$@"
-}
-
-install() {
-    DEBIAN_FRONTEND=noninteractive without_services apt-get --quiet --yes -o DPkg::Lock::Timeout=120 \
+    DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes -o DPkg::Lock::Timeout=120 \
+        -o "DPkg::Path=$PWD/$services:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
         install --no-install-recommends "$package"
 }
 

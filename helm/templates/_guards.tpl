@@ -163,6 +163,10 @@ neither: here is the sentence. */}}
 {{- if and .deploymentKey.file .deploymentKey.existingSecret -}}
 {{- include "voxgate.refuse" "deploymentKey.file and deploymentKey.existingSecret are both set. Keep one, and leave the other empty." -}}
 {{- end -}}
+{{- /* A watch reads each keys file of the Secret, and needs its plain name. */}}
+{{- if and (eq (.keys.source | default "mount") "watch") (contains "/" .keys.existingSecret) -}}
+{{- include "voxgate.refuse" (printf "keys.existingSecret is %s, but keys.source watch reads every keys file in the Secret. Set keys.existingSecret to %s." .keys.existingSecret (splitList "/" .keys.existingSecret | first)) -}}
+{{- end -}}
 {{- if not (or $callers $deployment) -}}
 {{- fail "No keys are set, so every request would be refused. Set keys.existingSecret to the Secret with the callers' keys, or deploymentKey.existingSecret to the Secret with the deployment key." -}}
 {{- end -}}

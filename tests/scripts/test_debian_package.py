@@ -11,10 +11,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "debian-package.sh"
 
-# What the scripts of packages with a service do after they are unpacked (debhelper's own snippets).
+# What apt does with PATH, then what the scripts of packages with a service do after they are unpacked (debhelper's
+# own snippets).
 POSTINST = """#!/bin/sh
 set -e
 echo "$@" >>"$LOG.apt"
+PATH=
+for argument in "$@"; do
+    case $argument in DPkg::Path=*) PATH=${argument#DPkg::Path=} ;; esac
+done
+# The managers of this test take the place of the system's.
+PATH=${PATH%%:/usr*}:$MANAGERS
 if deb-systemd-helper --quiet was-enabled demo.service; then
     deb-systemd-helper enable demo.service
 fi
@@ -45,7 +52,7 @@ class DebianPackage(unittest.TestCase):
 
     def install(self, **more: str) -> subprocess.CompletedProcess[str]:
         path = f"{self.folder}:{os.environ['PATH']}"
-        environment = {"PATH": path, "LOG": str(self.log), "HOME": str(self.folder), **more}
+        environment = {"PATH": path, "LOG": str(self.log), "MANAGERS": str(self.folder), **more}
         return subprocess.run(
             [str(SCRIPT), "voxgate-test-demo"],
             env=environment, capture_output=True, text=True, check=False, timeout=60,
@@ -64,7 +71,7 @@ class DebianPackage(unittest.TestCase):
     def test_the_scripts_of_the_test_would_start_services(self) -> None:
         """Without the script, every manager is called."""
         path = f"{self.folder}:{os.environ['PATH']}"
-        environment = {"PATH": path, "LOG": str(self.log)}
+        environment = {"PATH": path, "LOG": str(self.log), "MANAGERS": str(self.folder)}
         subprocess.run([str(self.folder / "apt-get")], env=environment, check=True, timeout=60)
         called = {line.split()[0] for line in self.log.read_text().splitlines()}
         self.assertEqual(called, set(MANAGERS))
