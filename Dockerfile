@@ -1,8 +1,10 @@
 # syntax=docker/dockerfile:1
 # Builds an image that contains only the program. It has no shell and does not run as root.
 #
-# distroless publishes no version tags. For a reproducible build, name the base image by its digest:
-# --build-arg BASE=gcr.io/distroless/cc-debian12@sha256:…
+# A tag can name another image tomorrow. For a reproducible build, pin both bases by digest, as the release
+# workflow does, which records the digests with the release:
+#   docker buildx imagetools inspect gcr.io/distroless/cc-debian12:nonroot --format '{{.Manifest.Digest}}'
+#   docker build --build-arg BASE=gcr.io/distroless/cc-debian12:nonroot@sha256:… --build-arg RUST=…@sha256:… .
 ARG RUST=rust:1.95.0-slim-bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
 
@@ -25,10 +27,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM ${BASE}
 ARG VERSION=0.1.0
+# The value from above `FROM`.
+ARG BASE
 LABEL org.opencontainers.image.title="Voxgate" \
       org.opencontainers.image.description="Authenticating gateway for self-hosted text-to-speech" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}"
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.base.name="${BASE}"
 COPY --from=build /out/voxgate /usr/local/bin/voxgate
 # A new volume that is mounted here gets the owner of the directory.
 COPY --from=build --chown=65532:65532 /out/keys /etc/voxgate/keys

@@ -18,7 +18,8 @@ CHECKS := fmt lint clippy features unit doctest docs docs-run clients proxies ch
 	msrv minimal-versions
 
 .DEFAULT_GOAL := help
-.PHONY: help build test begin reference soak bench bench-proxies dudect clean $(CHECKS)
+.PHONY: help build test begin reference screenshots soak bench bench-proxies dudect image reproducible \
+	clean $(CHECKS)
 # The steps share one target directory and one list of skipped checks.
 .NOTPARALLEL:
 
@@ -30,8 +31,8 @@ help: ## Print this list.
 build: ## Build the program in release mode.
 	$(CARGO) build --release $(LOCKED) --bin voxgate
 
-test: begin $(CHECKS) ## Run every check below, then list the skipped checks.
-	@scripts/skipped.sh report
+test: begin $(CHECKS) ## Run every check below, then list the skipped checks and what passed.
+	@scripts/skipped.sh report $(CHECKS)
 
 begin:
 	@scripts/skipped.sh reset
@@ -109,6 +110,9 @@ msrv: ## Check the code with the oldest supported Rust version.
 minimal-versions: ## Check the libraries with the oldest dependencies that Cargo.toml allows.
 	scripts/minimal-versions.sh
 
+screenshots: ## Make screenshots of the audit report with Chromium.
+	scripts/screenshots.sh
+
 soak: ## Run all kinds of requests for ten minutes, with restarts. `make unit` does it for one minute.
 	VOXGATE_SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test $(LOCKED) --package voxgate-gateway \
 		$(FEATURES) --test it -- --nocapture gateway::soak
@@ -122,6 +126,12 @@ bench-proxies: ## Compare with nginx, HAProxy, Envoy and bare hyper. Needs a qui
 
 dudect: ## Measure constant time statistically. Needs an idle machine; not part of `make test`.
 	scripts/dudect.sh
+
+image: ## Build the image without a registry and probe its program. Needs root; not part of `make test`.
+	scripts/image.sh
+
+reproducible: ## Build the program twice, in two folders, and compare. Not part of `make test`.
+	scripts/reproducible.sh
 
 clean: ## Remove everything that was built or downloaded.
 	$(CARGO) clean

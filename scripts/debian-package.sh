@@ -3,6 +3,9 @@
 #
 # Usage: debian-package.sh PACKAGE
 #
+# The tests start servers themselves, so no service of the package is enabled or started: its scripts find
+# programs that do nothing in place of those that manage services.
+#
 # On failure, it prints the reason to standard output, in one line.
 set -eu
 cd -- "$(dirname -- "$0")/.."
@@ -18,8 +21,19 @@ why() {
 command -v apt-get >/dev/null || why 'not installed, and apt-get is not available'
 [ "$(id -u)" -eq 0 ] || why 'not installed, and only root can install it'
 
+# dpkg runs the scripts of packages with this PATH.
+without_services() {
+    services=target/no-services
+    mkdir -p "$services"
+    for tool in deb-systemd-helper deb-systemd-invoke invoke-rc.d service systemctl update-rc.d; do
+        printf '#!/bin/sh\nexit 0\n' >"$services/$tool"
+        chmod +x "$services/$tool"
+    done
+    PATH=$PWD/$services:$PATH "$@"
+}
+
 install() {
-    DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes -o DPkg::Lock::Timeout=120 \
+    DEBIAN_FRONTEND=noninteractive without_services apt-get --quiet --yes -o DPkg::Lock::Timeout=120 \
         install --no-install-recommends "$package"
 }
 

@@ -13,7 +13,7 @@ for argument; do
     previous=$argument
 done
 case $name in
-voxgate | base64 | percent_encoding)
+voxgate | voxgate_client_address | voxgate_forwarding | voxgate_speech | voxgate_token | base64 | percent_encoding)
     exec "$@" \
         -Cpasses=sancov-module \
         -Cllvm-args=-sanitizer-coverage-level=4 \

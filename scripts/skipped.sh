@@ -1,7 +1,9 @@
 #!/bin/sh
 # Keeps the list of checks that `make test` skipped.
 #
-# Usage: skipped.sh reset | add CHECK REASON | report
+# Usage: skipped.sh reset | add CHECK REASON | report [STEP]...
+#
+# `report` lists them. With steps, which have all passed, its last line names them.
 #
 # In CI (CI=true), a skipped check is an error, unless the file SKIPPED_ALLOWED lists it (default:
 # scripts/skipped.allowed). `add` fails at once; `report` fails if the list has such a check.
@@ -12,7 +14,7 @@ list=${SKIPPED_LIST:-target/skipped}
 allowed=${SKIPPED_ALLOWED:-scripts/skipped.allowed}
 
 usage() {
-    echo "usage: $0 reset | add CHECK REASON | report" >&2
+    echo "usage: $0 reset | add CHECK REASON | report [STEP]..." >&2
     exit 64
 }
 
@@ -46,10 +48,17 @@ add)
     }
     ;;
 report)
-    [ $# -eq 1 ] || usage
+    shift
     echo
+    # passed SKIPPED STEP...: one line for all steps.
+    passed() {
+        skipped=$1
+        shift
+        [ $# -eq 0 ] || echo "passed: $* ($# steps, $skipped)"
+    }
     if [ ! -s "$list" ]; then
         echo 'no check was skipped'
+        passed 'no check skipped' "$@"
         exit 0
     fi
     echo 'skipped checks:'
@@ -65,6 +74,7 @@ report)
     done <<END
 $checks
 END
+    [ "$status" -ne 0 ] || passed "skipped: $(printf '%s\n' "$checks" | paste -s -d , - | sed 's/,/, /g')" "$@"
     exit "$status"
     ;;
 *)

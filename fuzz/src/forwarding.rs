@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use tower::{Layer, ServiceExt, service_fn};
-use voxgate::{AuthLayer, Dialect, Key, KeyRing, Principal, RequestValidation, Secret};
-use voxgate_gateway::fuzzing;
+use voxgate::{AuthLayer, Caller, Dialect, Key, KeyRing, Principal, RequestValidation, Secret};
+use voxgate_forwarding::{HeaderRules, Identity};
 
 use crate::door::KEY;
 
@@ -134,12 +134,26 @@ fn request(input: &[u8]) -> Option<Request<()>> {
     Some(request)
 }
 
+/// What is forwarded for a request that the authentication layer accepted.
+fn as_forwarded(mut request: Request<()>) -> Request<()> {
+    let extensions = request.extensions();
+    let caller = extensions.get::<Caller>().expect("a caller").clone();
+    let identity = Identity {
+        caller: &caller,
+        dialect: *extensions.get().expect("a dialect"),
+        trace: None,
+        deployment_key: None,
+    };
+    HeaderRules::default().to_upstream(&mut request, identity);
+    request
+}
+
 /// What the gateway sends upstream, if it accepts the request.
 fn forward(request: Request<()>) -> Option<Request<()>> {
     let forwarded = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&forwarded);
     let server = service_fn(move |request: Request<()>| {
-        *keep.lock().expect("no panic") = fuzzing::forwarded(request);
+        *keep.lock().expect("no panic") = Some(as_forwarded(request));
         async { Ok::<_, Infallible>(Response::new(String::new())) }
     });
     let answer = pin!(LAYER.layer(server).oneshot(request));

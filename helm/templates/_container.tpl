@@ -137,6 +137,17 @@ if an upgrade removed the field, the API server would set one replica. */}}
 {{- end -}}
 {{- end -}}
 
+{{/* Not empty where the Deployment may have several pods. In other modes, each TTS server has its own gateway. */}}
+{{- define "voxgate.severalReplicas" -}}
+{{- with .Values -}}
+{{- if ne .mode "standalone" -}}
+{{- else if .autoscaling.enabled -}}
+{{- if gt (int .autoscaling.maxReplicas) 1 -}}yes{{- end -}}
+{{- else if or (kindIs "invalid" .replicaCount) (gt (int .replicaCount) 1) -}}yes
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Restarts pods when the configuration changes. Keys are no part of it: they are followed. */}}
 {{- define "voxgate.configAnnotations" -}}
 checksum/voxgate-config: {{ list (include "voxgate.env" .) (include "voxgate.policyText" .) | toJson | sha256sum }}
@@ -179,11 +190,7 @@ args:
   {{- end }}
   {{- end }}
 resources:
-  requests:
-    cpu: 10m
-    memory: 32Mi
-  limits:
-    memory: 64Mi
+  {{- toYaml $root.Values.test.resources | nindent 2 }}
 securityContext:
   {{- include "voxgate.securityContext" $root | nindent 2 }}
 {{- $hasCa := and $root.Values.tls.existingSecret $root.Values.test.tls.caConfigMap }}

@@ -2,7 +2,12 @@
 
 {{/* How callers are let in, once the guards have let it through. */}}
 {{- define "voxgate.authMode" -}}
-{{- .Values.auth.mode | default (ternary "validate" "preconfigured" (not (not (or .Values.keys.existingSecret .Values.keys.inline)))) -}}
+{{- .Values.auth.mode | default (ternary "validate" "preconfigured" (not (empty (include "voxgate.callersKeys" .)))) -}}
+{{- end -}}
+
+{{/* Not empty where callers' keys are set, wherever they are. */}}
+{{- define "voxgate.callersKeys" -}}
+{{- if or .Values.keys.existingSecret .Values.keys.inline .Values.keys.file -}}yes{{- end -}}
 {{- end -}}
 
 {{- define "voxgate.deploymentVariable" -}}
@@ -47,6 +52,8 @@
 {{- toYaml (list
   (list "VOXGATE_MODE" (include "voxgate.authMode" $))
   (list "VOXGATE_DIALECT" .dialect)
+  (list (include "voxgate.keysVariable" $) (ternary .keys.file "" (eq (include "voxgate.authMode" $) "validate")))
+  (list (include "voxgate.deploymentVariable" $) .deploymentKey.file)
   (list "VOXGATE_UPSTREAM" (include "voxgate.upstream" $))
   (list "VOXGATE_LISTEN" (printf "%s:%d" .listenHost (int .ports.http)))
   (list "VOXGATE_ADMIN_LISTEN" (printf "%s:%d" .listenHost (int .ports.admin)))

@@ -5,41 +5,55 @@ that changes. */}}
 {{- define "voxgate.files" -}}
 {{- $files := list -}}
 {{- with .Values -}}
-{{- if eq (include "voxgate.authMode" $) "validate" -}}
-{{- $variable := ternary "VOXGATE_KEYS_FILE" "VOXGATE_API_KEYS_FILE" (eq .keys.format "toml") -}}
+{{- if and (eq (include "voxgate.authMode" $) "validate") (not .keys.file) -}}
+{{- $variable := include "voxgate.keysVariable" $ -}}
 {{- $secret := .keys.existingSecret | default (printf "%s-keys" (include "voxgate.fullname" $)) -}}
-{{- $files = append $files (dict "name" "keys" "variable" $variable "secret" $secret "key" .keys.secretKey) -}}
+{{- $files = append $files (dict "name" "keys" "variable" $variable "secret" $secret "key" "keys.toml") -}}
 {{- end -}}
 {{- $optional := list
-  (dict "name" "deployment-key" "variable" (include "voxgate.deploymentVariable" $) "secret" .deploymentKey.existingSecret "key" .deploymentKey.secretKey)
+  (dict "name" "deployment-key" "variable" (include "voxgate.deploymentVariable" $) "secret" .deploymentKey.existingSecret "key" "api-key")
   (dict "name" "tls-cert" "variable" "VOXGATE_TLS_CERT_FILE" "secret" .tls.existingSecret "key" .tls.certificateKey)
   (dict "name" "tls-key" "variable" "VOXGATE_TLS_KEY_FILE" "secret" .tls.existingSecret "key" .tls.privateKeyKey)
   (dict "name" "admin-cert" "variable" "VOXGATE_ADMIN_TLS_CERT_FILE" "secret" .tls.admin.existingSecret "key" .tls.admin.certificateKey)
   (dict "name" "admin-key" "variable" "VOXGATE_ADMIN_TLS_KEY_FILE" "secret" .tls.admin.existingSecret "key" .tls.admin.privateKeyKey)
-  (dict "name" "tls-client-ca" "variable" "VOXGATE_TLS_CLIENT_CA_FILE" "configMap" .tls.clientCaConfigMap "key" .tls.clientCaConfigMapKey)
-  (dict "name" "tls-client-crl" "variable" "VOXGATE_TLS_CLIENT_CRL_FILE" "configMap" .tls.clientCrlConfigMap "key" .tls.clientCrlConfigMapKey)
-  (dict "name" "upstream-ca" "variable" "VOXGATE_UPSTREAM_TLS_CA_FILE" "configMap" .upstream.tls.caConfigMap "key" .upstream.tls.caConfigMapKey)
-  (dict "name" "upstream-crl" "variable" "VOXGATE_UPSTREAM_TLS_CRL_FILE" "configMap" .upstream.tls.crlConfigMap "key" .upstream.tls.crlConfigMapKey)
+  (dict "name" "tls-client-ca" "variable" "VOXGATE_TLS_CLIENT_CA_FILE" "configMap" .tls.clientCaConfigMap "key" "ca.crt")
+  (dict "name" "tls-client-crl" "variable" "VOXGATE_TLS_CLIENT_CRL_FILE" "configMap" .tls.clientCrlConfigMap "key" "ca.crl")
+  (dict "name" "upstream-ca" "variable" "VOXGATE_UPSTREAM_TLS_CA_FILE" "configMap" .upstream.tls.caConfigMap "key" "ca.crt")
+  (dict "name" "upstream-crl" "variable" "VOXGATE_UPSTREAM_TLS_CRL_FILE" "configMap" .upstream.tls.crlConfigMap "key" "ca.crl")
   (dict "name" "upstream-cert" "variable" "VOXGATE_UPSTREAM_TLS_CERT_FILE" "secret" .upstream.tls.existingSecret "key" .upstream.tls.certificateKey)
   (dict "name" "upstream-key" "variable" "VOXGATE_UPSTREAM_TLS_KEY_FILE" "secret" .upstream.tls.existingSecret "key" .upstream.tls.privateKeyKey)
-  (dict "name" "policy" "variable" "VOXGATE_POLICY_FILE" "configMap" (include "voxgate.policyConfigMap" $) "key" .policy.configMapKey)
-  (dict "name" "audit-key" "variable" "VOXGATE_AUDIT_SIGNING_KEY_FILE" "secret" .audit.signingKey.existingSecret "key" .audit.signingKey.secretKey)
-  (dict "name" "audit-pepper" "variable" "VOXGATE_AUDIT_PEPPER_FILE" "secret" .audit.pepper.existingSecret "key" .audit.pepper.secretKey)
-  (dict "name" "audit-token" "variable" "VOXGATE_AUDIT_HTTP_TOKEN_FILE" "secret" .audit.http.existingSecret "key" .audit.http.secretKey)
-  (dict "name" "audit-ca" "variable" "VOXGATE_AUDIT_CA_FILE" "configMap" .audit.caConfigMap "key" .audit.caConfigMapKey)
-  (dict "name" "otlp-headers" "variable" "OTEL_EXPORTER_OTLP_HEADERS_FILE" "secret" .traces.otlp.existingSecret "key" .traces.otlp.secretKey)
-  (dict "name" "otlp-ca" "variable" "OTEL_EXPORTER_OTLP_CERTIFICATE" "configMap" .traces.otlp.caConfigMap "key" .traces.otlp.caConfigMapKey)
-  (dict "name" "token-signing-key" "variable" "VOXGATE_TOKEN_SIGNING_KEY_FILE" "secret" .tokens.signingKey.existingSecret "key" .tokens.signingKey.secretKey)
-  (dict "name" "token-second-key" "variable" "VOXGATE_TOKEN_SECOND_KEY_FILE" "secret" .tokens.secondKey.existingSecret "key" .tokens.secondKey.secretKey)
-  (dict "name" "issuers" "variable" "VOXGATE_ISSUERS_FILE" "configMap" .tokens.issuersConfigMap "key" .tokens.issuersConfigMapKey)
-  (dict "name" "redis" "variable" "VOXGATE_REDIS_URL_FILE" "secret" .redis.existingSecret "key" .redis.secretKey)
-  (dict "name" "redis-ca" "variable" "VOXGATE_REDIS_CA_FILE" "configMap" .redis.caConfigMap "key" .redis.caConfigMapKey)
+  (dict "name" "policy" "variable" "VOXGATE_POLICY_FILE" "configMap" (include "voxgate.policyConfigMap" $) "key" "policy.toml")
+  (dict "name" "audit-key" "variable" "VOXGATE_AUDIT_SIGNING_KEY_FILE" "secret" .audit.signingKey.existingSecret "key" "audit.key")
+  (dict "name" "audit-pepper" "variable" "VOXGATE_AUDIT_PEPPER_FILE" "secret" .audit.pepper.existingSecret "key" "pepper")
+  (dict "name" "audit-token" "variable" "VOXGATE_AUDIT_HTTP_TOKEN_FILE" "secret" .audit.http.existingSecret "key" "token")
+  (dict "name" "audit-ca" "variable" "VOXGATE_AUDIT_CA_FILE" "configMap" .audit.caConfigMap "key" "ca.crt")
+  (dict "name" "otlp-headers" "variable" "OTEL_EXPORTER_OTLP_HEADERS_FILE" "secret" .traces.otlp.existingSecret "key" "headers")
+  (dict "name" "otlp-ca" "variable" "OTEL_EXPORTER_OTLP_CERTIFICATE" "configMap" .traces.otlp.caConfigMap "key" "ca.crt")
+  (dict "name" "token-signing-key" "variable" "VOXGATE_TOKEN_SIGNING_KEY_FILE" "secret" .tokens.signingKey.existingSecret "key" "token.pem")
+  (dict "name" "token-second-key" "variable" "VOXGATE_TOKEN_SECOND_KEY_FILE" "secret" .tokens.secondKey.existingSecret "key" "token.pem")
+  (dict "name" "issuers" "variable" "VOXGATE_ISSUERS_FILE" "configMap" .tokens.issuersConfigMap "key" "issuers.toml")
+  (dict "name" "redis" "variable" "VOXGATE_REDIS_URL_FILE" "secret" .redis.existingSecret "key" "url")
+  (dict "name" "redis-ca" "variable" "VOXGATE_REDIS_CA_FILE" "configMap" .redis.caConfigMap "key" "ca.crt")
 -}}
 {{- range $optional -}}
 {{- if or .secret .configMap -}}{{- $files = append $files . -}}{{- end -}}
 {{- end -}}
 {{- end -}}
+{{- /* What the values say is NAME, or NAME/KEY. */}}
+{{- range $file := $files -}}
+{{- range $kind := list "secret" "configMap" -}}
+{{- with get $file $kind -}}
+{{- $reference := splitn "/" 2 . -}}
+{{- $_ := set $file $kind $reference._0 -}}
+{{- $_ := set $file "key" ($reference._1 | default $file.key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- toYaml $files -}}
+{{- end -}}
+
+{{- define "voxgate.keysVariable" -}}
+{{- ternary "VOXGATE_KEYS_FILE" "VOXGATE_API_KEYS_FILE" (eq .Values.keys.format "toml") -}}
 {{- end -}}
 
 {{/* Where `voxgate key revoke --now` reaches the gateway: a mounted Secret is read-only. Only a keys file

@@ -2,6 +2,7 @@
 checks each value alone, and runs first. */}}
 {{- define "voxgate.guards" -}}
 {{- include "voxgate.guards.renamed" . -}}
+{{- include "voxgate.guards.numbers" . -}}
 {{- include "voxgate.guards.names" . -}}
 {{- include "voxgate.guards.keys" . -}}
 {{- include "voxgate.guards.upstream" . -}}
@@ -55,6 +56,37 @@ that the default values do not pass. */}}
 
 {{/* Old names. The schema lets them pass, so that the message can name the new one. */}}
 {{- define "voxgate.guards.renamed" -}}
+{{- range list
+  "keys.secretKey keys.existingSecret"
+  "deploymentKey.secretKey deploymentKey.existingSecret"
+  "policy.configMapKey policy.existingConfigMap"
+  "upstream.tls.caConfigMapKey upstream.tls.caConfigMap"
+  "upstream.tls.crlConfigMapKey upstream.tls.crlConfigMap"
+  "tls.clientCaConfigMapKey tls.clientCaConfigMap"
+  "tls.clientCrlConfigMapKey tls.clientCrlConfigMap"
+  "traces.otlp.secretKey traces.otlp.existingSecret"
+  "traces.otlp.caConfigMapKey traces.otlp.caConfigMap"
+  "tokens.signingKey.secretKey tokens.signingKey.existingSecret"
+  "tokens.secondKey.secretKey tokens.secondKey.existingSecret"
+  "tokens.issuersConfigMapKey tokens.issuersConfigMap"
+  "redis.secretKey redis.existingSecret"
+  "redis.caConfigMapKey redis.caConfigMap"
+  "audit.signingKey.secretKey audit.signingKey.existingSecret"
+  "audit.pepper.secretKey audit.pepper.existingSecret"
+  "audit.http.secretKey audit.http.existingSecret"
+  "audit.caConfigMapKey audit.caConfigMap"
+  "test.tls.caConfigMapKey test.tls.caConfigMap"
+  "test.key.secretKey test.key.existingSecret"
+-}}
+{{- $names := splitList " " . -}}
+{{- $old := $.Values -}}
+{{- range splitList "." (first $names) -}}{{- $old = get $old . -}}{{- end -}}
+{{- $reference := $.Values -}}
+{{- range splitList "." (last $names) -}}{{- $reference = get $reference . -}}{{- end -}}
+{{- if $old -}}
+{{- include "voxgate.refuse" (printf "%s has a new form. Set %s to %s/%s instead, and remove %s." (first $names) (last $names) ($reference | default "NAME") (toString $old) (first $names)) -}}
+{{- end -}}
+{{- end -}}
 {{- if hasKey .Values "serviceAccountName" -}}
 {{- include "voxgate.refuse" "serviceAccountName has a new name. Set serviceAccount.name instead." -}}
 {{- end -}}
@@ -64,6 +96,47 @@ that the default values do not pass. */}}
 {{- range $old, $new := dict "scaleDownStabilizationSeconds" "stabilizationWindowSeconds" "scaleDownPeriodSeconds" "policies" -}}
 {{- if hasKey $.Values.autoscaling $old -}}
 {{- include "voxgate.refuse" (printf "autoscaling.%s has a new name. Set autoscaling.behavior.scaleDown.%s instead." $old $new) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Numbers that may be empty, with their range. A schema could refuse other text only in words that name
+neither: here is the sentence. */}}
+{{- define "voxgate.guards.numbers" -}}
+{{- range list
+  "upstream.resolveSeconds 1 86400"
+  "upstream.connectionAgeSeconds 0 86400"
+  "traces.otlp.timeoutMilliseconds 1 300000"
+  "timeouts.connectSeconds 1 86400"
+  "timeouts.upstreamSeconds 1 86400"
+  "timeouts.upstreamIdleSeconds 0 86400"
+  "timeouts.tunnelIdleSeconds 0 86400"
+  "timeouts.requestSeconds 0 86400"
+  "timeouts.headerReadSeconds 1 86400"
+  "timeouts.clientIdleSeconds 1 86400"
+  "speech.bodyInspectKiB 1 10000000"
+  "speech.bodyHeldMiB 1 10000000"
+  "tokens.singleUseMax 1 10000000"
+  "limits.burst 1 4294967295"
+  "limits.concurrency 1 4294967295"
+  "limits.upstreamConcurrency 1 4294967295"
+  "limits.queue 0 100000"
+  "limits.queueTimeoutSeconds 1 3600"
+  "limits.authFailures 0 4294967295"
+  "limits.firstMessageConnections 0 10000000"
+  "limits.connectionsPerClient 1 10000000"
+  "limits.leaseSeconds 1 86400"
+  "revisionHistoryLimit 0 1000"
+  "minReadySeconds 0 3600"
+  "shutdown.gracePeriodSeconds 1 172800"
+  "service.nodePort 1 65535"
+  "metrics.keys 0 10000000"
+-}}
+{{- $number := splitList " " . -}}
+{{- $value := $.Values -}}
+{{- range splitList "." (first $number) -}}{{- $value = get $value . -}}{{- end -}}
+{{- if and (kindIs "string" $value) $value -}}
+{{- include "voxgate.refuse" (printf "%s is %s, but it must be a whole number. Set it to a number from %s to %s, without quotes and without a unit, or leave it empty." (first $number) $value (index $number 1) (index $number 2)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -78,25 +151,33 @@ that the default values do not pass. */}}
 {{/* The chart never guesses whether callers need a key. */}}
 {{- define "voxgate.guards.keys" -}}
 {{- with .Values -}}
-{{- $callers := or .keys.existingSecret .keys.inline -}}
+{{- $callers := include "voxgate.callersKeys" $ -}}
+{{- $deployment := or .deploymentKey.existingSecret .deploymentKey.file -}}
 {{- if and .keys.existingSecret .keys.inline -}}
 {{- fail "keys.inline and keys.existingSecret are both set. Keep keys.existingSecret, and leave keys.inline empty." -}}
 {{- end -}}
-{{- if not (or $callers .deploymentKey.existingSecret) -}}
+{{- if and .keys.file (or .keys.existingSecret .keys.inline) -}}
+{{- include "voxgate.refuse" "keys.file is set, and keys.existingSecret or keys.inline as well. Keep one, and leave the others empty." -}}
+{{- end -}}
+{{- if and .deploymentKey.file .deploymentKey.existingSecret -}}
+{{- include "voxgate.refuse" "deploymentKey.file and deploymentKey.existingSecret are both set. Keep one, and leave the other empty." -}}
+{{- end -}}
+{{- if not (or $callers $deployment) -}}
 {{- fail "No keys are set, so every request would be refused. Set keys.existingSecret to the Secret with the callers' keys, or deploymentKey.existingSecret to the Secret with the deployment key." -}}
 {{- end -}}
-{{- if and $callers .deploymentKey.existingSecret (not .auth.mode) -}}
+{{- if and $callers $deployment (not .auth.mode) -}}
 {{- fail "auth.mode is empty, but callers' keys and a deployment key are both set. Set auth.mode to validate (callers need a key) or preconfigured (callers need no key)." -}}
 {{- end -}}
 {{- if and (eq .auth.mode "validate") (not $callers) -}}
 {{- fail "auth.mode is validate, but no callers' keys are set. Set keys.existingSecret to the Secret with the callers' keys." -}}
 {{- end -}}
-{{- if and (eq .auth.mode "preconfigured") (not .deploymentKey.existingSecret) -}}
+{{- if and (eq .auth.mode "preconfigured") (not $deployment) -}}
 {{- include "voxgate.refuse" "auth.mode is preconfigured, but deploymentKey.existingSecret is empty. Set it to the Secret with the key for the TTS server." -}}
 {{- end -}}
 {{- $vendors := list "rime" "supertone" "smallest" "kugel" "inworld" -}}
-{{- if and .deploymentKey.existingSecret (not (has .dialect $vendors)) -}}
-{{- include "voxgate.refuse" (printf "deploymentKey.existingSecret is set, but dialect %s has no deployment key. Leave it empty, or set dialect to one of: %s." .dialect (join ", " $vendors)) -}}
+{{- if and $deployment (not (has .dialect $vendors)) -}}
+{{- $value := ternary "deploymentKey.existingSecret" "deploymentKey.file" (empty .deploymentKey.file) -}}
+{{- include "voxgate.refuse" (printf "%s is set, but dialect %s has no deployment key. Leave it empty, or set dialect to one of: %s." $value .dialect (join ", " $vendors)) -}}
 {{- end -}}
 {{- if and .policy.inline .policy.existingConfigMap -}}
 {{- include "voxgate.refuse" "policy.inline and policy.existingConfigMap are both set. Keep one, and leave the other empty." -}}
@@ -247,6 +328,16 @@ that the default values do not pass. */}}
 {{- if and .redis.caConfigMap (not .redis.existingSecret) -}}
 {{- include "voxgate.refuse" "redis.caConfigMap is set, but redis.existingSecret is empty. Set redis.existingSecret to the Secret with the URL of Redis, or leave redis.caConfigMap empty." -}}
 {{- end -}}
+{{- if and .limits.perReplica .redis.existingSecret -}}
+{{- include "voxgate.refuse" "limits.perReplica is true, but redis.existingSecret is set, so replicas share their limits. Set limits.perReplica to false, or leave redis.existingSecret empty." -}}
+{{- end -}}
+{{- if and (not .redis.existingSecret) (not .limits.perReplica) (include "voxgate.severalReplicas" $) -}}
+{{- range $name := list "rate" "concurrency" "upstreamConcurrency" -}}
+{{- if get $.Values.limits $name -}}
+{{- include "voxgate.refuse" (printf "limits.%s is set, but without Redis each replica applies it for itself: together they allow a multiple. Set redis.existingSecret to share the limit, or limits.perReplica to true if each replica may allow as much." $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .limits.burst (not .limits.rate) -}}
 {{- include "voxgate.refuse" "limits.burst is set, but limits.rate is empty. Set limits.rate, such as 50/s, or leave limits.burst empty." -}}
 {{- end -}}
@@ -300,15 +391,24 @@ that the default values do not pass. */}}
 {{- $own = append $own (printf "app.kubernetes.io/%s" .) -}}
 {{- end -}}
 {{- with .Values -}}
-{{- range $value, $labels := dict "commonLabels" .commonLabels "podLabels" .podLabels "metrics.labels" .metrics.labels "alerts.labels" .alerts.labels "dashboard.labels" .dashboard.labels -}}
+{{- range $value, $labels := dict "test.labels" .test.labels "commonLabels" .commonLabels "podLabels" .podLabels "metrics.labels" .metrics.labels "alerts.labels" .alerts.labels "dashboard.labels" .dashboard.labels -}}
 {{- range $label, $_ := $labels -}}
 {{- if has $label $own -}}
 {{- fail (printf "%s sets %s, which the chart sets itself. Use another label." $value $label) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if hasKey .podAnnotations "checksum/voxgate-config" -}}
-{{- fail "podAnnotations sets checksum/voxgate-config, which the chart sets itself to restart pods when the configuration changes. Remove it." -}}
+{{- range $value, $annotations := dict "podAnnotations" .podAnnotations "commonAnnotations" .commonAnnotations -}}
+{{- if hasKey $annotations "checksum/voxgate-config" -}}
+{{- fail (printf "%s sets checksum/voxgate-config, which the chart sets itself to restart pods when the configuration changes. Remove it." $value) -}}
+{{- end -}}
+{{- end -}}
+{{- range $value, $annotations := dict "test.annotations" .test.annotations "commonAnnotations" .commonAnnotations -}}
+{{- range $name, $_ := $annotations -}}
+{{- if hasPrefix "helm.sh/" $name -}}
+{{- include "voxgate.refuse" (printf "%s sets %s, which is for Helm: the chart sets it where it is needed. Remove it." $value $name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -30,20 +30,26 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
-{{/* Name, namespace and labels of an object; call with (list . "suffix"), and labels that it alone has,
-which come before those of all objects. */}}
+{{/* Name, namespace, labels and annotations of an object; call with (list . "suffix"), then labels and
+annotations that it alone has, which come before those of all objects. */}}
 {{- define "voxgate.metadata" -}}
 {{- $root := index . 0 -}}
+{{- $own := concat . (list dict dict) -}}
 name: {{ printf "%s%s" (include "voxgate.fullname" $root) (index . 1) | quote }}
 namespace: {{ $root.Release.Namespace | quote }}
-{{ include "voxgate.objectLabels" (list $root (gt (len .) 2 | ternary (last .) dict)) }}
+{{ include "voxgate.objectMetadata" (list $root (index $own 2) (index $own 3)) }}
 {{- end -}}
 
-{{/* No label twice; call with (list . labels). */}}
-{{- define "voxgate.objectLabels" -}}
+{{/* Labels and annotations, none twice; call with (list .), then labels and annotations as above. */}}
+{{- define "voxgate.objectMetadata" -}}
 {{- $root := index . 0 -}}
+{{- $own := concat . (list dict dict) -}}
 labels:
-  {{- merge (include "voxgate.labels" $root | fromYaml) (index . 1) $root.Values.commonLabels | toYaml | nindent 2 }}
+  {{- merge (include "voxgate.labels" $root | fromYaml) (index $own 1) $root.Values.commonLabels | toYaml | nindent 2 }}
+{{- with merge dict (index $own 2) $root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* Labels of the pods that the gateway runs in, whichever mode put it there. */}}

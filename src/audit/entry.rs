@@ -51,6 +51,7 @@ pub(super) enum Facts {
     Rejected(Box<Rejected>),
     Keys(Box<KeysFacts>),
     Key(Box<KeyFacts>),
+    PolicyChanged(Box<PolicyFacts>),
     Token(Box<TokenFacts>),
     Decision(DecisionFacts),
     Completion(CompletionFacts),
@@ -67,6 +68,15 @@ pub(super) struct KeyFacts {
     pub(super) generation: u64,
     pub(super) change: &'static str,
     pub(super) principal: Principal,
+    pub(super) rights: Option<String>,
+    pub(super) rights_before: Option<String>,
+}
+
+pub(super) struct PolicyFacts {
+    pub(super) rules: usize,
+    pub(super) rules_before: usize,
+    pub(super) policy: Option<Box<str>>,
+    pub(super) policy_before: Option<Box<str>>,
 }
 
 pub(super) struct TokenFacts {
@@ -149,12 +159,24 @@ impl Entry {
                 (keys.time, Facts::Keys(Box::new(facts)))
             }
             AuditRecord::Key(key) => {
+                let (rights_before, rights) = key.rights();
                 let facts = KeyFacts {
                     generation: key.generation,
                     change: key.change,
                     principal: key.principal.clone(),
+                    rights,
+                    rights_before,
                 };
                 (key.time, Facts::Key(Box::new(facts)))
+            }
+            AuditRecord::PolicyChanged(changed) => {
+                let facts = PolicyFacts {
+                    rules: changed.rules,
+                    rules_before: changed.rules_before,
+                    policy: changed.policy.map(Into::into),
+                    policy_before: changed.policy_before.map(Into::into),
+                };
+                (changed.time, Facts::PolicyChanged(Box::new(facts)))
             }
             AuditRecord::Token(token) => {
                 let facts = TokenFacts {

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 
 use super::entry::{
-    CompletionFacts, DecisionFacts, Entry, Facts, KeyFacts, KeysFacts, LIMITS, SpeechFacts, Text,
-    TokenFacts,
+    CompletionFacts, DecisionFacts, Entry, Facts, KeyFacts, KeysFacts, LIMITS, PolicyFacts,
+    SpeechFacts, Text, TokenFacts,
 };
 use super::json::Object;
 use super::{Rejected, Start, Stop};
@@ -24,6 +24,7 @@ const MAX_ID_BYTES: usize = 320;
 const MAX_TOKEN_BYTES: usize = 128;
 const MAX_LABEL_BYTES: usize = 256;
 const MAX_SCOPES_BYTES: usize = 512;
+const MAX_RIGHTS_BYTES: usize = 768;
 /// A voice, a model or a language.
 const MAX_NAME_BYTES: usize = 128;
 
@@ -85,6 +86,7 @@ impl LineWriter {
             Facts::Rejected(_) => "rejected",
             Facts::Keys(_) => "keys",
             Facts::Key(_) => "key",
+            Facts::PolicyChanged(_) => "policy_changed",
             Facts::Token(_) => "token",
             Facts::Decision(_) => "decision",
             Facts::Completion(_) => "complete",
@@ -96,6 +98,7 @@ impl LineWriter {
             Facts::Rejected(rejected) => write_rejected(&mut object, rejected),
             Facts::Keys(keys) => write_keys(&mut object, keys),
             Facts::Key(key) => write_key(&mut object, key, entry.time, share),
+            Facts::PolicyChanged(changed) => write_policy_changed(&mut object, changed),
             Facts::Token(token) => write_token(&mut object, token, share),
             Facts::Decision(decision) => write_decision(&mut object, decision, texts, share),
             Facts::Completion(completion) => write_completion(&mut object, completion, share),
@@ -113,6 +116,9 @@ fn write_start(object: &mut Object<'_>, start: &Start) {
         object.word("key_ring", &start.key_ring);
     }
     object.word("config", &start.config);
+    if !start.policy.is_empty() {
+        object.word("policy", &start.policy);
+    }
     object.text("public", start.public.as_bytes(), 1024);
     object.text("listen", start.listen.as_bytes(), 1024);
     object.boolean("exposed", start.exposed);
@@ -163,6 +169,29 @@ fn write_key(object: &mut Object<'_>, facts: &KeyFacts, now: SystemTime, share: 
     for (name, time) in [("not_before", not_before), ("expires", expires)] {
         if let Some(time) = time {
             object.word(name, humantime::format_rfc3339_seconds(time));
+        }
+    }
+    let rights = [
+        ("rights_before", &facts.rights_before),
+        ("rights", &facts.rights),
+    ];
+    for (name, rights) in rights {
+        if let Some(rights) = rights {
+            object.text(name, rights.as_bytes(), MAX_RIGHTS_BYTES / share);
+        }
+    }
+}
+
+fn write_policy_changed(object: &mut Object<'_>, facts: &PolicyFacts) {
+    object.number("rules_before", facts.rules_before as u64);
+    object.number("rules", facts.rules as u64);
+    let digests = [
+        ("policy_before", &facts.policy_before),
+        ("policy", &facts.policy),
+    ];
+    for (name, digest) in digests {
+        if let Some(digest) = digest {
+            object.word(name, digest);
         }
     }
 }

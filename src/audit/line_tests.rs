@@ -11,8 +11,8 @@ use voxgate_limits::Limits;
 
 use super::*;
 use crate::audit::{
-    AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, QueryNames, Rejected,
-    TokenRecord,
+    AuditRecord, Completion, Decision, Ended, KeyRecord, Keys, Pepper, PolicyChanged, QueryNames,
+    Rejected, TokenRecord,
 };
 use crate::principal::{Account, AuthMethod, Scope};
 use crate::secret::RawCredential;
@@ -183,6 +183,7 @@ fn other_records_match_the_schema() {
         keys: 3,
         key_ring: "0123456789ab".to_owned(),
         config: "0123456789ab".to_owned(),
+        policy: "ab".repeat(32),
         public: "GET /health".to_owned(),
         listen: "127.0.0.1:80".to_owned(),
         exposed: false,
@@ -224,7 +225,46 @@ fn other_records_match_the_schema() {
         generation: 2,
         change: "added",
         principal: &principal.clone().with_validity(validity),
+        before: None,
     }));
+    let shown = |before: Option<&Principal>, change| {
+        line(&AuditRecord::Key(KeyRecord {
+            time,
+            generation: 2,
+            change,
+            principal: &Principal::new("ivr")
+                .with_scopes(["a"])
+                .with_voices(["cove"]),
+            before,
+        }))
+    };
+    let before = Principal::new("ivr").with_scopes(["a", "b"]);
+    let told = shown(Some(&before.with_voices(["cove"])), "changed");
+    let rights = ",\"rights_before\":\"scopes=a b\",\"rights\":\"scopes=a\"}";
+    assert!(told.ends_with(rights), "{told}");
+    let told = shown(None, "added");
+    assert!(
+        told.ends_with(",\"rights\":\"scopes=a; voices=cove\"}"),
+        "{told}"
+    );
+    let told = shown(Some(&Principal::new("ivr")), "removed");
+    assert!(told.ends_with(",\"rights_before\":\"unset\"}"), "{told}");
+    let many = Principal::new("ivr").with_voices((0..500).map(|at| format!("\u{e9}{at}")));
+    let told = shown(Some(&many), "changed");
+    assert!(told.ends_with("\"truncated\":true}"), "{told}");
+    let shown = line(&AuditRecord::PolicyChanged(PolicyChanged {
+        time,
+        rules: 4,
+        rules_before: 3,
+        policy: Some(&"ab".repeat(32)),
+        policy_before: None,
+    }));
+    assert!(
+        shown.contains(
+            "\"event\":\"policy_changed\",\"rules_before\":3,\"rules\":4,\"policy\":\"abab"
+        ),
+        "{shown}"
+    );
     let noted = principal
         .clone()
         .with_change_note(Some("ann@host"), Some("ticket \"17\""));
@@ -235,6 +275,7 @@ fn other_records_match_the_schema() {
             generation: 2,
             change,
             principal: &noted,
+            before: None,
         }));
         assert_eq!(shown.contains(note), has_note, "{shown}");
     }

@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode, Version};
 use voxgate_core::denial::{Denial, DenialKind};
+use voxgate_core::principal::{changed_rights, rights};
 use voxgate_core::request_id::RequestId;
 use voxgate_core::trace::TraceContext;
 use voxgate_limits::Limit;
@@ -92,6 +93,8 @@ pub enum AuditRecord<'a> {
     Keys(Keys<'a>),
     /// A change of one key in a new key ring.
     Key(KeyRecord<'a>),
+    /// The policy was replaced.
+    PolicyChanged(PolicyChanged<'a>),
     /// A token was made for a caller.
     Token(TokenRecord<'a>),
     /// A server rejected something before it was a request.
@@ -115,6 +118,8 @@ pub struct Start {
     pub key_ring: String,
     /// The digest of the configuration, without secrets.
     pub config: String,
+    /// The SHA-256 of the policy file; empty without one.
+    pub policy: String,
     /// The public methods and paths, separated by commas.
     pub public: String,
     /// The address of the data listener, or `unix:` and the path of its socket.
@@ -153,6 +158,39 @@ pub struct KeyRecord<'a> {
     pub change: &'static str,
     /// The principal of the key. For a removed key, its last state.
     pub principal: &'a Principal,
+    /// The key before the change. `None` for an added key, or if it is not known.
+    pub before: Option<&'a Principal>,
+}
+
+impl KeyRecord<'_> {
+    /// The rights before and now, in words. For a changed key, those that differ; otherwise all that
+    /// it has.
+    fn rights(&self) -> (Option<String>, Option<String>) {
+        match self.before {
+            None => (None, Some(rights(self.principal))),
+            Some(before) if self.change == "removed" => (Some(rights(before)), None),
+            Some(before) => {
+                let (old, new) = changed_rights(before, self.principal);
+                let told = |text: String| Some(text).filter(|text| !text.is_empty());
+                (told(old), told(new))
+            }
+        }
+    }
+}
+
+/// The policy was replaced: its file has changed.
+#[derive(Clone, Debug)]
+pub struct PolicyChanged<'a> {
+    /// The time.
+    pub time: SystemTime,
+    /// The number of rules, with those of the dialect.
+    pub rules: usize,
+    /// Their number before.
+    pub rules_before: usize,
+    /// The SHA-256 of the policy file, in hexadecimal digits.
+    pub policy: Option<&'a str>,
+    /// That of the file before.
+    pub policy_before: Option<&'a str>,
 }
 
 /// A token was made for a caller, with the key of that caller. The token itself is not part of it.

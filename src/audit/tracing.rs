@@ -16,7 +16,8 @@ const MAX_TOKEN_BYTES: usize = 128;
 const MAX_USER_AGENT_BYTES: usize = 256;
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Emits each record as one event on [`AUDIT_TARGET`], with one field per fact.
+/// Emits each record as one event on [`AUDIT_TARGET`], with one field per fact, which has its name in the
+/// audit log.
 ///
 /// Text that the caller controls is pure printable ASCII (everything else is escaped as in a Rust
 /// byte string) and cut: paths at 512 bytes, user agents at 256, with `...` behind them. One
@@ -33,28 +34,35 @@ impl AuditSink for TracingSink {
             AuditRecord::Decision(decision) => emit_decision(decision),
             AuditRecord::Completion(completion) => emit_completion(completion),
             AuditRecord::Keys(keys) => {
-                let (time, digest) = (timestamp(keys.time), keys.digest);
+                let (ts, key_ring) = (timestamp(keys.time), keys.digest);
                 let (generation, keys, changes) = (keys.generation, keys.keys, keys.changes);
-                info!(target: AUDIT_TARGET, event = "keys", time, generation, keys, changes, digest);
+                info!(target: AUDIT_TARGET, event = "keys", ts, generation, keys, changes, key_ring);
             }
             AuditRecord::Token(token) => {
-                let (time, expires) = (timestamp(token.time), timestamp(token.expires));
+                let (ts, expires) = (timestamp(token.time), timestamp(token.expires));
                 let key_id = token.principal.id();
                 let (jti, single_use) = (token.token_id, token.single_use);
-                info!(target: AUDIT_TARGET, event = "token", time, request_id = %token.request_id, key_id, jti, expires, single_use);
+                info!(target: AUDIT_TARGET, event = "token", ts, request_id = %token.request_id, key_id, jti, expires, single_use);
             }
             AuditRecord::Key(key) => {
-                let (time, key_id) = (timestamp(key.time), key.principal.id());
+                let (ts, key_id) = (timestamp(key.time), key.principal.id());
                 let (generation, change) = (key.generation, key.change);
                 let note = key.principal.change_note();
                 let changed_by = note.and_then(|note| note.by.as_deref());
                 let changed_reason = note.and_then(|note| note.reason.as_deref());
-                info!(target: AUDIT_TARGET, event = "key", time, generation, change, key_id, changed_by, changed_reason);
+                let (rights_before, rights) = key.rights();
+                info!(target: AUDIT_TARGET, event = "key", ts, generation, change, key_id, changed_by, changed_reason, rights_before, rights);
+            }
+            AuditRecord::PolicyChanged(changed) => {
+                let ts = timestamp(changed.time);
+                let (rules_before, rules) = (changed.rules_before, changed.rules);
+                let (policy_before, policy) = (changed.policy_before, changed.policy);
+                info!(target: AUDIT_TARGET, event = "policy_changed", ts, rules_before, rules, policy_before, policy);
             }
             AuditRecord::Rejected(rejected) => emit_rejected(rejected),
             AuditRecord::Stop(stop) => {
-                let (time, why) = (timestamp(stop.time), stop.why);
-                info!(target: AUDIT_TARGET, event = "stop", time, why);
+                let (ts, why) = (timestamp(stop.time), stop.why);
+                info!(target: AUDIT_TARGET, event = "stop", ts, why);
             }
         }
     }
@@ -71,15 +79,15 @@ fn emit_start(start: &Start) {
         exposed,
         ..
     } = start;
-    let time = timestamp(*time);
+    let ts = timestamp(*time);
     if *exposed {
         warn!(
             target: AUDIT_TARGET,
-            event = "start", time, mode, dialect, keys, public, %listen, exposed,
+            event = "start", ts, mode, dialect, keys, public, %listen, exposed,
             warning = "preconfigured mode on a non-loopback address: every client that can reach it is served without a credential"
         );
     } else {
-        info!(target: AUDIT_TARGET, event = "start", time, mode, dialect, keys, public, %listen, exposed);
+        info!(target: AUDIT_TARGET, event = "start", ts, mode, dialect, keys, public, %listen, exposed);
     }
 }
 
@@ -89,7 +97,7 @@ fn emit_decision(decision: &Decision<'_>) {
     info!(
         target: AUDIT_TARGET,
         event = "decision",
-        time = timestamp(decision.time),
+        ts = timestamp(decision.time),
         request_id = %decision.request_id,
         trace_id = decision.trace.map(|trace| display(trace.trace_id())),
         outcome = decision.outcome(),
@@ -104,12 +112,12 @@ fn emit_decision(decision: &Decision<'_>) {
         token_issuer = token.map(|token| untrusted(token.issuer().as_bytes(), MAX_TOKEN_BYTES)),
         token_id = token_id.map(|id| untrusted(id.as_bytes(), MAX_TOKEN_BYTES)),
         token_error = decision.denial.and_then(|denial| denial.token_error()),
-        http_method = %decision.http_method,
+        method = %decision.http_method,
         path = untrusted(decision.path.as_bytes(), MAX_PATH_BYTES),
         peer = decision.peer.map(display),
         client = decision.client.map(display),
         client_request_id = decision.client_request_id.map(|bytes| untrusted(bytes, MAX_REQUEST_ID_BYTES)),
-        credential = decision.credential.map(display),
+        cred_fp = decision.credential.map(display),
         user_agent = decision.user_agent.map(|bytes| untrusted(bytes, MAX_USER_AGENT_BYTES)),
     );
 }
@@ -117,8 +125,8 @@ fn emit_decision(decision: &Decision<'_>) {
 fn emit_completion(completion: &Completion<'_>) {
     info!(
         target: AUDIT_TARGET,
-        event = "completion",
-        time = timestamp(completion.time),
+        event = "complete",
+        ts = timestamp(completion.time),
         request_id = %completion.request_id,
         trace_id = completion.trace.map(|trace| display(trace.trace_id())),
         key_id = completion.principal.id(),
@@ -133,7 +141,7 @@ fn emit_completion(completion: &Completion<'_>) {
 }
 
 fn emit_rejected(rejected: &Rejected) {
-    let time = timestamp(rejected.time);
+    let ts = timestamp(rejected.time);
     let Rejected {
         peer,
         client,
@@ -142,7 +150,7 @@ fn emit_rejected(rejected: &Rejected) {
         omitted,
         ..
     } = rejected;
-    info!(target: AUDIT_TARGET, event = "rejected", time, reason, %peer, client = client.map(display), bytes_received, omitted);
+    info!(target: AUDIT_TARGET, event = "rejected", ts, reason, %peer, client = client.map(display), bytes_received, omitted);
 }
 
 fn microseconds(duration: Duration) -> u64 {

@@ -1,6 +1,6 @@
 //! The environment variables of Voxgate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub struct Environment {
     values: BTreeMap<String, String>,
     problems: Vec<Problem>,
     /// The settings whose values are paths of files with secrets.
-    secret_files: Vec<&'static str>,
+    secret_files: BTreeSet<&'static str>,
 }
 
 impl Environment {

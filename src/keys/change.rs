@@ -15,8 +15,20 @@ pub struct RingChange {
     pub digest: String,
     /// How many keys it has.
     pub keys: usize,
-    /// What became of the keys that are not as they were.
-    pub changes: Vec<(KeyChange, Principal)>,
+    /// The keys that are not as they were.
+    pub changes: Vec<ChangedKey>,
+}
+
+/// A key that is not as it was.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChangedKey {
+    /// What became of it.
+    pub change: KeyChange,
+    /// The key now; a removed one as it was.
+    pub principal: Principal,
+    /// The key as it was. `None` for an added one.
+    pub before: Option<Principal>,
 }
 
 /// What became of a key.
@@ -62,7 +74,7 @@ impl RingChange {
 }
 
 /// The keys of `new` that are not as in `old`, and those that are only there.
-fn changes(old: &KeyRing, new: &KeyRing) -> Vec<(KeyChange, Principal)> {
+fn changes(old: &KeyRing, new: &KeyRing) -> Vec<ChangedKey> {
     let mut before: HashMap<&str, &Principal> =
         old.principals().map(|key| (key.id(), key)).collect();
     let mut changes = Vec::new();
@@ -72,7 +84,8 @@ fn changes(old: &KeyRing, new: &KeyRing) -> Vec<(KeyChange, Principal)> {
         if last.replace(key.id()) == Some(key.id()) {
             continue;
         }
-        let change = match before.remove(key.id()) {
+        let known = before.remove(key.id());
+        let change = match known {
             None => KeyChange::Added,
             Some(before) if !has_its_secret(before, new) => KeyChange::SecretChanged,
             Some(before) if before.has_rights_of(key) => continue,
@@ -81,11 +94,17 @@ fn changes(old: &KeyRing, new: &KeyRing) -> Vec<(KeyChange, Principal)> {
             }
             Some(_) => KeyChange::Changed,
         };
-        changes.push((change, key.clone()));
+        changes.push(ChangedKey {
+            change,
+            principal: key.clone(),
+            before: known.cloned(),
+        });
     }
-    let removed = before
-        .into_values()
-        .map(|key| (KeyChange::Removed, key.clone()));
+    let removed = before.into_values().map(|key| ChangedKey {
+        change: KeyChange::Removed,
+        principal: key.clone(),
+        before: Some(key.clone()),
+    });
     changes.extend(removed);
     changes
 }

@@ -20,7 +20,7 @@ mod token;
 mod token_keys;
 mod version;
 
-pub use self::change::{KeyChange, RingChange};
+pub use self::change::{ChangedKey, KeyChange, RingChange};
 pub use self::file::KeysFile;
 pub use self::key::Key;
 pub(crate) use self::plain::is_quoted;

@@ -206,7 +206,7 @@ fn what_became_of_each_key_is_told() {
     let told = change
         .changes
         .iter()
-        .map(|(change, key)| (*change, key.id()));
+        .map(|key| (key.change, key.principal.id()));
     let expected = [
         (KeyChange::SecretChanged, "secret"),
         (KeyChange::Changed, "off"),

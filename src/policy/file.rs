@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use voxgate_core::error::ConfigError;
+use voxgate_core::secret::Digest;
 use voxgate_core::toml_file::{TomlFile, unknown_field};
 
 use super::pattern::has_parameter;
@@ -20,11 +21,15 @@ pub(super) struct PolicyFile {
     pub(super) rules: Vec<Rule>,
     /// For requests that no rule names. It comes after all other rules.
     pub(super) rest: Option<Rule>,
+    /// The SHA-256 of the file, in hexadecimal digits.
+    pub(super) sha256: String,
 }
 
 pub(super) fn load(path: &Path) -> Result<PolicyFile, ConfigError> {
     let mut policy = PolicyFile::default();
-    let problems = TomlFile::load(path, "policy file", |file, table| {
+    let text = TomlFile::read(path, "policy file")?;
+    policy.sha256 = Digest::of(text.as_bytes()).to_hex();
+    let problems = TomlFile::parse(&text, &path.display().to_string(), |file, table| {
         for (at, _, fields) in file.tables(table, &["rule"], &["rest"]) {
             policy.rules.extend(rule(file, at, fields));
         }
@@ -211,6 +216,7 @@ mod tests {
         let expected = PolicyFile {
             rules: expected.into(),
             rest: Some(rest),
+            sha256: Digest::of(text.as_bytes()).to_hex(),
         };
         assert_eq!(load_text(text).expect("a good file"), expected);
     }

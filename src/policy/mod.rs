@@ -15,7 +15,7 @@ use crate::principal::Principal;
 
 pub(crate) use self::pattern::Specificity;
 pub use self::rule::{InvalidRule, Rule};
-pub use self::shared::SharedPolicy;
+pub use self::shared::{PolicyChange, SharedPolicy};
 pub(crate) use self::shared::{PolicyInForce, seen, with_rules_of};
 pub use voxgate_speech::Place;
 
@@ -45,6 +45,8 @@ pub struct Policy {
     /// Where in `rules` those are that require a scope of every principal.
     explicit: Vec<usize>,
     public: Vec<(Box<str>, Box<str>)>,
+    /// The SHA-256 of the file that was loaded last.
+    file: Option<Box<str>>,
 }
 
 impl Policy {
@@ -120,7 +122,12 @@ impl Policy {
     ///
     /// All problems of the file, each with its line.
     pub fn load(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let file::PolicyFile { mut rules, rest } = file::load(path.as_ref())?;
+        let file::PolicyFile {
+            mut rules,
+            rest,
+            sha256,
+        } = file::load(path.as_ref())?;
+        self.file = Some(sha256.into());
         rules.append(&mut self.rules);
         rules.extend(rest);
         self.rules = rules;
@@ -141,6 +148,12 @@ impl Policy {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// The SHA-256 of the policy file that was [loaded](Self::load) last, in hexadecimal digits.
+    #[must_use]
+    pub fn file_digest(&self) -> Option<&str> {
+        self.file.as_deref()
     }
 
     /// The public methods and paths.

@@ -33,6 +33,19 @@ struct Shared {
     first: Mutex<Vec<Rule>>,
     reload: Mutex<Option<SyncSender<()>>>,
     failed_loads: AtomicU64,
+    observers: Mutex<Vec<Observer>>,
+}
+
+type Observer = Box<dyn Fn(&PolicyChange) + Send + Sync>;
+
+/// One policy after another.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PolicyChange {
+    /// The policy that was in force.
+    pub before: Arc<Policy>,
+    /// The policy in force.
+    pub now: Arc<Policy>,
 }
 
 impl SharedPolicy {
@@ -44,6 +57,7 @@ impl SharedPolicy {
             first: Mutex::default(),
             reload: Mutex::new(None),
             failed_loads: AtomicU64::new(0),
+            observers: Mutex::default(),
         }))
     }
 
@@ -107,7 +121,20 @@ impl SharedPolicy {
         first
             .iter()
             .for_each(|rule| policy.insert_first(rule.clone()));
-        self.0.current.store(Arc::new(policy));
+        let now = Arc::new(policy);
+        let before = self.0.current.swap(Arc::clone(&now));
+        let change = PolicyChange { before, now };
+        let observers = &self.0.observers;
+        let observers = observers.lock().unwrap_or_else(PoisonError::into_inner);
+        observers.iter().for_each(|observe| observe(&change));
+    }
+
+    /// Calls `observe` after each [replacement](Self::replace), on the thread that did it. It must not
+    /// block.
+    pub fn on_replace(&self, observe: impl Fn(&PolicyChange) + Send + Sync + 'static) {
+        let observers = &self.0.observers;
+        let mut observers = observers.lock().unwrap_or_else(PoisonError::into_inner);
+        observers.push(Box::new(observe));
     }
 
     /// Adds a rule before the rules of this policy, and of every policy that replaces it.
@@ -251,6 +278,13 @@ mod tests {
         write(&rule("/a"));
         let base = Policy::default().route("GET", "/base", "x");
         let shared = SharedPolicy::watch(file.path(), base.clone()).expect("a good file");
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let observed = Arc::clone(&told);
+        shared.on_replace(move |change| {
+            let digest = |policy: &Policy| policy.file_digest().map(str::to_owned);
+            let mut told = observed.lock().expect("a lock");
+            told.push((digest(&change.before), digest(&change.now)));
+        });
         let names = |path: &str| shared.policy().find(&Method::POST, path).is_some();
         assert!(names("/a") && !names("/b"));
         write(&rule("/b"));
@@ -273,6 +307,13 @@ mod tests {
         write(&rule("/c"));
         wait("the corrected file", || names("/c"));
         assert!(is_first(), "a rule of the program stays");
+        // Each change is told once, by what `sha256sum` says of the files; a wrong file is none.
+        let digest = |path| {
+            let digest = voxgate_core::secret::Digest::of(rule(path).as_bytes());
+            Some(digest.to_hex())
+        };
+        let [a, b, c] = ["/a", "/b", "/c"].map(digest);
+        assert_eq!(*told.lock().expect("a lock"), [(a, b.clone()), (b, c)]);
         assert!(SharedPolicy::watch("/no/such/file", base).is_err());
         assert!(
             !SharedPolicy::new(Policy::default()).reload(),

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import chart
+from objects import of_kind
 from test_dashboard import rules
 
 RUNBOOK = (chart.ROOT / "docs" / "RUNBOOK.md").read_text()
@@ -50,6 +51,21 @@ def test_every_alert_has_a_severity_and_a_runbook_section() -> None:
         section = sections.pop(rule["alert"])
         assert "**Means:**" in section or "**Look and do:**" in section, rule["alert"]
     assert sections == {}
+
+
+def test_values_set_severities_and_labels() -> None:
+    def severities(name: str) -> dict[str, str]:
+        [found] = of_kind(chart.objects(chart.ci(name)), "PrometheusRule")
+        given = [rule for group in found["spec"]["groups"] for rule in group["rules"]]
+        assert all(("team" in rule["labels"]) == (name == "annotations") for rule in given)
+        return {rule["alert"]: rule["labels"]["severity"] for rule in given}
+
+    before, after = severities("alerts"), severities("annotations")
+    assert after["VoxgateKeysExpire"] == "ticket" and after["VoxgateReplicaDown"] == "page"
+    others = before.keys() - {"VoxgateKeysExpire", "VoxgateReplicaDown"}
+    for alert in others:
+        assert after[alert] == {"critical": "page"}.get(before[alert], before[alert]), alert
+    assert {"critical", "warning", "info"} == {before[alert] for alert in others}
 
 
 def test_the_runbook_url_is_set_by_the_values() -> None:

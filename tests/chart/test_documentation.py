@@ -101,6 +101,34 @@ def is_strict(schema: dict) -> bool:
     return more is False if "properties" in schema else isinstance(more, dict)
 
 
+def test_no_value_has_a_conditional_schema() -> None:
+    """Helm's messages for these name neither the mistake nor the fix: the templates refuse such values."""
+    words = {"anyOf", "oneOf", "not", "if", "then", "else", "dependencies"}
+
+    def conditions(schema: object, path: str = "") -> Iterator[str]:
+        if isinstance(schema, dict):
+            yield from (path for key in schema if key in words)
+            for key, each in schema.items():
+                yield from conditions(each, f"{path}/{key}")
+
+    # A name, or an object with it, as in other charts.
+    assert set(conditions(SCHEMA)) == {"/properties/global/properties/imagePullSecrets/items"}
+
+
+def numbers(schema: dict, prefix: str = "") -> Iterator[str]:
+    for key, each in schema.get("properties", {}).items():
+        if each.get("type") == ["integer", "string"] and "pattern" not in each:
+            yield f"{prefix}{key} {each['minimum']} {each['maximum']}"
+        yield from numbers(each, f"{prefix}{key}.")
+
+
+def test_the_template_knows_every_number_that_may_be_empty() -> None:
+    guards = (chart.CHART / "templates" / "_guards.tpl").read_text()
+    listed = re.findall(r'^  "(\S+ \d+ \d+)"$', guards, re.MULTILINE)
+    assert listed == list(numbers(SCHEMA))
+    assert len(listed) > 25
+
+
 def test_the_documented_snippet_for_other_charts_is_tested() -> None:
     """Each line of the README's example is in the parent chart of the tests."""
     [example] = re.findall(r"```yaml\n# templates/deployment\.yaml.*?\n(.*?)```", README, re.DOTALL)

@@ -112,7 +112,10 @@ def container_environment(pod: Pod, objects: list[dict], root: Path) -> dict[str
 
 
 def contents(volume: dict, objects: list[dict]) -> dict[str, str]:
-    """The files of a volume: the items that it selects from an object."""
+    """The files of a volume: the items that it selects from an object, or those of a CSI driver."""
+    if "csi" in volume:
+        secrets = {each["metadata"]["name"]: each.get("stringData") for each in chart.existing()}
+        return {**secrets["voxgate-keys"], "rime-key": secrets["rime-key"]["api-key"]}
     for kind, key, field in (
         ("Secret", "secret", "secretName"),
         ("ConfigMap", "configMap", "name"),

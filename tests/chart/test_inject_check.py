@@ -102,7 +102,7 @@ BROKEN: dict[str, tuple[str, Callable[[dict], object]]] = {
         lambda p: p["spec"].update(nodeSelector={"kubernetes.io/os": "windows"}),
     ),
     "a used port": (
-        "has the port 8080 or 8081",
+        "a port of the gateway (8080, 8081)",
         lambda p: p["spec"]["containers"][0].update(ports=[{"containerPort": 8081}]),
     ),
     "no init containers": (
@@ -121,6 +121,19 @@ def test_a_broken_pod_is_refused(fault: str) -> None:
     said = inject.refusals(checks, pod)
     assert len(said) == 1, said
     assert says in said[0]
+
+
+def test_the_port_of_the_authorizer_is_the_gateway_s_as_well() -> None:
+    given = [*chart.arguments(chart.ci("inject")), *chart.ci("inject").cluster]
+    given += ["--set", "authorizer.enabled=true,proxies.trusted={10.0.0.0/8}"]
+    rendered = chart.parse(chart.template("4.2.3", chart.NEWEST, given))
+    [changes] = of_kind(rendered, "MutatingAdmissionPolicy")
+    [checks] = of_kind(rendered, "ValidatingAdmissionPolicy")
+    pod = inject.admit(changes, inject.samples(changes)[0])
+    assert inject.refusals(checks, pod) == []
+    pod["spec"]["containers"][0]["ports"] = [{"containerPort": 8082}]
+    [said] = inject.refusals(checks, pod)
+    assert "ports.http, ports.admin and authorizer.port" in said
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,15 @@ def test_a_warning_names_keys_in_values() -> None:
     assert "only-for-a-trial" not in notes(chart.ci("inline-keys"))
 
 
+def test_a_note_names_limits_of_each_replica() -> None:
+    told = "each replica applies limits and quotas for itself"
+    assert told in notes(chart.ci("standalone"))
+    for settings in ("replicaCount=1", "limits.perReplica=true", "redis.existingSecret=limits-redis"):
+        assert told not in notes(chart.ci("standalone"), "4.2.3", "--set", settings)
+    for name in ("sidecar", "inject"):
+        assert told not in notes(chart.ci(name))
+
+
 def test_a_note_names_access_that_bypasses_the_gateway() -> None:
     assert "without the gateway" in notes(chart.ci("standalone"))
     assert "without the gateway" not in notes(chart.ci("lock-upstream"))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
+import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +27,35 @@ def test_the_package_has_what_users_need_and_no_tests(version: str, tmp_path) ->
     presets = {f"presets/{file.name}" for file in chart.CHART.glob("presets/*.yaml")}
     assert wanted | presets <= names
     given = [package, "--values", chart.ci("standalone").files[0]]
+    rendered = chart.parse(chart.template(version, chart.NEWEST, given))
+    assert rendered == chart.objects(chart.ci("standalone"), version)
+
+
+def packed(version: str, folder: Path, when: str) -> Path:
+    """A package of a copy of the chart, whose files have another time than those of the chart."""
+    copy = folder / "helm"
+    shutil.copytree(chart.CHART, copy)
+    for number, file in enumerate(sorted(copy.rglob("*"))):
+        os.utime(file, (number, 86400 * number))
+    done = subprocess.run(
+        [chart.ROOT / "scripts" / "package-chart.sh", copy, folder / "dist"],
+        env={**os.environ, "HELM": str(chart.helm(version)), "SOURCE_DATE_EPOCH": when},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [package] = (folder / "dist").glob("voxgate-*.tgz")
+    assert done.stdout.strip() == str(package)
+    return package
+
+
+@pytest.mark.parametrize("version", chart.HELMS)
+def test_a_package_is_reproducible(version: str, tmp_path) -> None:
+    one = packed(version, tmp_path / "one", "1700000000")
+    two = packed(version, tmp_path / "two", "1700000000")
+    later = packed(version, tmp_path / "later", "1800000000")
+    digests = [hashlib.sha256(each.read_bytes()).hexdigest() for each in (one, two, later)]
+    assert digests[0] == digests[1] != digests[2]
+    given = [one, "--values", chart.ci("standalone").files[0]]
     rendered = chart.parse(chart.template(version, chart.NEWEST, given))
     assert rendered == chart.objects(chart.ci("standalone"), version)
 

@@ -13,6 +13,7 @@ import pytest
 
 import chart
 from chart import HELMS, NEWEST, Refused
+from objects import pods
 
 WRONG = sorted((chart.HERE / "wrong").glob("*.yaml"))
 LINTED = [file for file in WRONG if "# lint: refuses\n" in file.read_text()]
@@ -41,9 +42,47 @@ def test_lint_refuses_them_as_well(file: Path, version: str) -> None:
     assert says in done.stdout, done.stdout + done.stderr
 
 
+OLD = re.findall(
+    r'^  "(\S+Key) (\S+)"$',
+    (chart.CHART / "templates" / "_guards.tpl").read_text(),
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(("old", "new"), OLD)
+def test_the_key_of_an_object_is_part_of_its_name(old: str, new: str) -> None:
+    """The message has the new value, complete. The new value selects the key."""
+    given = [*chart.arguments(chart.ci("standalone")), "--set", "auth.mode=validate"]
+    # What a single value needs besides.
+    given += ["--set", "upstream.scheme=https,tls.existingSecret=a,test.tls.serverName=a"]
+    given += ["--set", "audit.volume.type=emptyDir,audit.retention=1d,redis.existingSecret=a"]
+    given += ["--set", "audit.syslog=tls://a:1,audit.http.url=https://a,networkPolicy.enabled=false"]
+    # With client certificates, there is no test pod.
+    given += ["--set", "tls.clientCaConfigMap=a"] if new.startswith("tls.client") else []
+    given += ["--set", f"{new}=object"]
+    with pytest.raises(Refused) as refused:
+        chart.template("4.2.3", NEWEST, [*given, "--set", f"{old}=my.key"])
+    assert f"{old} has a new form. Set {new} to object/my.key instead" in str(refused.value)
+    rendered = chart.parse(
+        chart.template("4.2.3", NEWEST, [*given, "--set", f"{new}=object/my.key"])
+    )
+    sources = [
+        volume.get("secret") or volume.get("configMap") or {}
+        for pod in pods(rendered)
+        for volume in pod.spec.get("volumes", [])
+    ]
+    named = [
+        [item["key"] for item in each["items"]]
+        for each in sources
+        if each.get("secretName", each.get("name")) == "object"
+    ]
+    assert named == [["my.key"]]
+
+
 def test_there_are_enough_cases() -> None:
     assert len(WRONG) >= 15
     assert len(LINTED) >= 15
+    assert len(OLD) == 20
 
 
 @pytest.mark.parametrize("version", HELMS)

@@ -125,6 +125,77 @@ def test_a_value_sets_the_setting_of_its_name(version: str) -> None:
     }
 
 
+def test_every_object_has_the_common_annotations_and_pods_do_not() -> None:
+    objects = chart.objects(ci("annotations"))
+    assert len({each["kind"] for each in objects}) >= 14
+    for each in objects:
+        found = each["metadata"]["annotations"]
+        assert found["company.example/owner"] == "voice", each["kind"]
+        # Those of a single object come first.
+        assert found["company.example/note"] == (
+            "of the Deployment" if each["kind"] == "Deployment" else 'a "quoted" note'
+        )
+    by_kind = {each["kind"]: each["metadata"]["annotations"] for each in objects}
+    assert by_kind["PersistentVolumeClaim"]["helm.sh/resource-policy"] == "keep"
+    assert by_kind["ServiceAccount"]["company.example/role"] == "gateway"
+    assert by_kind["Ingress"]["cert-manager.io/issuer"] == "letsencrypt"
+    assert by_kind["Gateway"]["cert-manager.io/issuer"] == "letsencrypt"
+    assert by_kind["Pod"]["helm.sh/hook"] == "test"
+    [pod] = gateways(objects)
+    assert "company.example/owner" not in pod.metadata["annotations"]
+    given = [*chart.arguments(ci("inject")), *ci("inject").cluster]
+    given += ["--set", "commonAnnotations.company\\.example/owner=voice"]
+    for each in chart.parse(chart.template("4.2.3", chart.NEWEST, given)):
+        assert each["metadata"]["annotations"]["company.example/owner"] == "voice", each["kind"]
+
+
+def test_the_test_pod_has_its_annotations_labels_and_resources() -> None:
+    values = chart.read(ci("annotations").files[0])["test"]
+    [pod] = of_kind(chart.objects(ci("annotations")), "Pod")
+    assert pod["metadata"]["annotations"]["linkerd.io/inject"] == "disabled"
+    assert pod["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
+    assert pod["metadata"]["labels"]["app.kubernetes.io/component"] == "test"
+    for container in pod["spec"]["containers"]:
+        assert container["resources"] == values["resources"]
+
+
+def test_files_of_other_systems_replace_secrets() -> None:
+    objects = chart.objects(ci("keys-file"))
+    [pod] = gateways(objects)
+    found = env(pod.gateway())
+    assert found["VOXGATE_KEYS_FILE"] == "/mnt/keys/keys.toml"
+    assert found["RIME_API_KEY_FILE"] == "/mnt/keys/rime-key"
+    assert not any("secret" in each for each in pod.spec["volumes"])
+    # A list of keys has another setting; a gateway that asks for no key gets no keys.
+    for given, expected in (
+        ("keys.format=list", {"VOXGATE_API_KEYS_FILE": "/mnt/keys/keys.toml"}),
+        ("auth.mode=preconfigured", {}),
+    ):
+        values = [*chart.arguments(ci("keys-file")), "--set", given]
+        [pod] = gateways(chart.parse(chart.template("4.2.3", chart.NEWEST, values)))
+        keys = {name: text for name, text in env(pod.gateway()).items() if "KEYS_FILE" in name}
+        assert keys == expected
+
+
+@pytest.mark.parametrize(
+    "settings",
+    (
+        "replicaCount=1",
+        "autoscaling.enabled=true,autoscaling.minReplicas=1,autoscaling.maxReplicas=1",
+        "limits.perReplica=true",
+        "redis.existingSecret=limits-redis",
+        "mode=inject",
+    ),
+)
+def test_limits_of_one_replica_and_shared_limits_are_accepted(settings: str) -> None:
+    """wrong/ has those that are refused."""
+    limits = "limits.rate=5/s,limits.concurrency=3,limits.upstreamConcurrency=4"
+    base = ci("inject") if settings == "mode=inject" else ci("standalone")
+    given = [*chart.arguments(base), *base.cluster, "--set", f"{limits},{settings}"]
+    [pod, *_] = gateways(chart.parse(chart.template("4.2.3", chart.NEWEST, given)))
+    assert env(pod.gateway())["VOXGATE_LIMIT_RATE"] == "5/s"
+
+
 def test_a_digest_takes_precedence_over_a_tag() -> None:
     [pod] = gateways(chart.objects(ci("image")))
     values = chart.read(ci("image").files[0])["image"]

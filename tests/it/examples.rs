@@ -224,7 +224,7 @@ async fn axum_tts_serves_callers_with_a_key() {
     let (_, log) = example.stop().await;
     for told in [
         "decision",
-        "completion",
+        "event=\"complete\"",
         "env-1",
         "synthesizing",
         "127.0.0.1",

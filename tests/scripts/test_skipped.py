@@ -84,6 +84,21 @@ class Skipped(unittest.TestCase):
         self.assertEqual(report.returncode, 0)
         self.assertIn("no check was skipped", report.stdout)
 
+    def test_the_last_line_names_what_passed(self) -> None:
+        self.run_script("reset", ci=None)
+        report = self.run_script("report", "fmt", "lint", ci="true")
+        last = report.stdout.splitlines()[-1]
+        self.assertEqual(last, "passed: fmt lint (2 steps, no check skipped)")
+        for check in ("msrv", "valgrind", "msrv"):
+            self.run_script("add", check, "not installed", ci=None)
+        report = self.run_script("report", "fmt", "lint", ci=None)
+        last = report.stdout.splitlines()[-1]
+        self.assertEqual(last, "passed: fmt lint (2 steps, skipped: msrv, valgrind)")
+        # In CI, a check that must not be skipped has not passed.
+        report = self.run_script("report", "fmt", "lint", ci="true")
+        self.assertEqual(report.returncode, 1)
+        self.assertNotIn("passed", report.stdout)
+
     def test_wrong_usage_is_refused(self) -> None:
         two_names = ("add", "a: b", "c")
         for arguments in ((), ("add",), ("add", "a"), two_names, ("reset", "all"), ("list",)):

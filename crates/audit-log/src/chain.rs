@@ -115,6 +115,15 @@ impl Position {
         right.then(|| (body, self.moved(line.len() + 1, chain)))
     }
 
+    /// As [`Position::check`], for a line whose text was removed: its chain must be this one, which
+    /// is that of the text before.
+    pub(super) fn check_redacted(self, line: &[u8], chain: Chain) -> Option<(&[u8], Self)> {
+        let (body, field) = line.split_at(line.len().checked_sub(FIELD)?);
+        let digits = field.strip_prefix(OPENING)?.strip_suffix(CLOSING)?;
+        let right = digits == digits_of(&chain.0);
+        right.then(|| (body, self.moved(line.len() + 1, chain)))
+    }
+
     fn moved(self, bytes: usize, chain: Chain) -> Self {
         Self {
             line: self.line + 1,
@@ -130,6 +139,12 @@ impl Position {
 pub(super) fn unchecked_body(line: &[u8]) -> Option<&[u8]> {
     let (body, field) = line.split_at(line.len().checked_sub(FIELD)?);
     field.starts_with(OPENING).then_some(body)
+}
+
+/// The chain that a line claims to have.
+pub(super) fn claimed_chain(line: &[u8]) -> Option<Chain> {
+    let (_, field) = line.split_at(line.len().checked_sub(FIELD)?);
+    Chain::from_hex(field.strip_prefix(OPENING)?.strip_suffix(CLOSING)?)
 }
 
 /// How many chains are in a line. Two lines that have lost the newline between them have two.

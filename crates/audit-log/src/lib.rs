@@ -73,6 +73,7 @@ mod pending;
 mod reading;
 mod record;
 mod recover;
+mod redaction;
 mod retention;
 mod scan;
 mod segment;
@@ -94,6 +95,9 @@ pub use self::options::{
     OnCheckpoint, OnEvent, Retention,
 };
 pub use self::recover::Recovered;
+pub use self::redaction::{
+    REDACTABLE_FIELDS, RedactError, RedactOptions, RedactReport, Redactable, redact,
+};
 pub use self::time_stamp::{
     CheckTimeStamp, InvalidTimeStamp, MAX_TOKEN_BYTES, RequiredTimeStamps, TimeStamp,
 };
@@ -101,6 +105,7 @@ pub use self::time_stamp::{
 #[cfg_attr(docsrs, doc(cfg(feature = "time-stamp")))]
 pub use self::time_stamp::{TimeStampAuthority, TimeStampRequest};
 pub use self::verify::{
-    VerifyOptions, VerifyOutcome, VerifyProblem, VerifyProgress, VerifyReport, verify,
+    Redacted, Redaction, VerifyOptions, VerifyOutcome, VerifyProblem, VerifyProgress, VerifyReport,
+    verify,
 };
 pub use self::writer::{AppendError, DiskSpace, Log, LogStatus};

@@ -26,6 +26,8 @@ pub(super) struct Event<'a> {
     pub(super) instance: &'a str,
     /// The first and last `seq` that a `gap` says are lost.
     pub(super) lost: Option<(u64, u64)>,
+    /// All that the line says.
+    pub(super) body: &'a [u8],
 }
 
 /// Reads the body of a line whose chain is right.
@@ -72,10 +74,11 @@ fn read_event(body: &[u8]) -> Option<Result<Event<'_>, InvalidLine>> {
         "seq" => (Some(second), None),
         _ => (None, second.plain()),
     };
-    is_event.then(|| event_after(seq, time, fields).unwrap_or(Err(InvalidLine::Malformed)))
+    is_event.then(|| event_after(body, seq, time, fields).unwrap_or(Err(InvalidLine::Malformed)))
 }
 
 fn event_after<'a>(
+    body: &'a [u8],
     seq: Option<Value<'a>>,
     mut time: Option<&'a str>,
     fields: Fields<'a>,
@@ -128,6 +131,7 @@ fn event_after<'a>(
         time,
         instance: instance?,
         lost,
+        body,
     }))
 }
 

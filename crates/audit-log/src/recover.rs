@@ -105,7 +105,7 @@ impl Found {
         let Some(header) = Header::read(&path)?.filter(|it| it.open.segment == number) else {
             return self.without_header(directory, number);
         };
-        let mut scan = Scan::open(&path, header.open.start(), u64::MAX)?;
+        let mut scan = Scan::open_redacted(&path, header.open.start(), u64::MAX)?;
         let ended = loop {
             let time = match scan.next()? {
                 Step::End(end) => break end,

@@ -107,7 +107,7 @@ pub(super) fn last_deletion(directory: &Path, now: SystemTime) -> Option<SystemT
     for number in names::segments(directory).ok()?.into_iter().rev() {
         let path = directory.join(names::segment(number));
         let header = Header::read(&path).ok()??;
-        let mut scan = Scan::open(&path, header.open.start(), u64::MAX).ok()?;
+        let mut scan = Scan::open_redacted(&path, header.open.start(), u64::MAX).ok()?;
         let mut found = None;
         while let Step::Line(line, _) = scan.next().ok()? {
             if let Line::Own {
@@ -267,6 +267,13 @@ impl Log {
         }
         for torn in names::torn_off(directory, segment)? {
             self.disk.remove(&directory.join(torn))?;
+        }
+        let [rest, list] = names::unfinished(segment);
+        for name in [names::redactions(segment), rest, list] {
+            match self.disk.remove(&directory.join(name)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
         Ok(())
     }

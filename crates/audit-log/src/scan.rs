@@ -8,6 +8,7 @@ use super::chain::{Position, fields_in, unchecked_body};
 use super::content;
 use super::reading::{self, Line};
 use super::record::{Follows, Open, Own, Recovery};
+use super::redaction::Redactions;
 
 /// Longer than any line that is written.
 const BUFFER_BYTES: usize = 1024 * 1024;
@@ -17,6 +18,7 @@ pub(super) struct Scan {
     lines: Lines,
     at: Position,
     sealed: bool,
+    redactions: Option<Redactions>,
 }
 
 /// What comes next in a segment.
@@ -47,7 +49,24 @@ impl Scan {
             lines: Lines::open(path, limit)?,
             at: start,
             sealed: false,
+            redactions: None,
         })
+    }
+
+    /// As [`Scan::open`]. Redacted lines are right if the list beside the segment can be read and
+    /// names them.
+    pub(super) fn open_redacted(path: &Path, start: Position, limit: u64) -> io::Result<Self> {
+        let redactions = Redactions::load(path).ok().flatten();
+        Ok(Self::open(path, start, limit)?.with_redactions(redactions))
+    }
+
+    pub(super) fn with_redactions(self, redactions: Option<Redactions>) -> Self {
+        Self { redactions, ..self }
+    }
+
+    /// The redactions of this segment, and how many lines each of them has redacted up to here.
+    pub(super) fn redactions(&self) -> Option<&Redactions> {
+        self.redactions.as_ref()
     }
 
     /// After the last line that was right.
@@ -65,10 +84,11 @@ impl Scan {
         let Some(raw) = self.lines.next()? else {
             return Ok(Step::End(End::Whole));
         };
-        let checked = self
-            .at
-            .check(raw.bytes)
-            .filter(|_| raw.whole && !self.sealed);
+        let is_allowed = raw.whole && !self.sealed;
+        let original = self.at.check(raw.bytes).filter(|_| is_allowed);
+        let is_redacted = original.is_none();
+        let redactions = self.redactions.as_mut().filter(|_| is_allowed);
+        let checked = original.or_else(|| redactions?.check(&self.at, raw.bytes));
         let Some((body, after)) = checked else {
             let is_one = raw.last && fields_in(raw.bytes) < 2;
             let torn = !self.sealed && (is_one || raw.bytes.contains(&0));
@@ -76,7 +96,10 @@ impl Scan {
             let end = if torn { End::Torn } else { End::Damaged };
             return Ok(Step::End(end(seq)));
         };
-        let Some(line) = reading::read(body) else {
+        let line = reading::read(body);
+        // What the log says of itself is never redacted.
+        let is_record = |line: &Line<'_>| matches!(line, Line::Event(it) if it.lost.is_none());
+        let Some(line) = line.filter(|line| !is_redacted || is_record(line)) else {
             return Ok(Step::End(End::Damaged(reading::claimed_seq(body))));
         };
         self.at = after;

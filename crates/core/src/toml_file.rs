@@ -131,6 +131,15 @@ impl<'a> TomlFile<'a> {
         }
     }
 
+    /// The text of the file at `path`, which is a `kind`, for [`parse`](TomlFile::parse).
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is not text.
+    pub fn read(path: &Path, kind: &str) -> Result<String, Problem> {
+        read_text(path).map_err(|error| unreadable(path, kind, &error))
+    }
+
     /// Reads the file that has this name and this text.
     pub fn parse(
         text: &'a str,

@@ -24,13 +24,14 @@ use tower::{Service, ServiceBuilder};
 use voxgate::{DenialKind, Dialect, PeerAddr, Secret, SpeechAuthLayer};
 use voxgate_authorizer::{Authorizer, Changes, Options};
 use voxgate_browsers::BrowserLayer;
+use voxgate_forwarding::HeaderRules;
 use voxgate_mint::MintLayer;
 use voxgate_usage::UsageLayer;
 
 use super::connection::ClientAddresses;
 use super::credential_header::CredentialHeader;
 use super::minting::Verifier;
-use super::proxy::{CatchPanicLayer, ForwardedHeaders, as_forwarded, refusal};
+use super::proxy::{CatchPanicLayer, as_forwarded, refusal};
 use super::rejections::{RejectReason, Rejections};
 
 /// Most connections of proxies at a time, in all workers.
@@ -48,7 +49,7 @@ pub(crate) struct AuthorizerConfig {
     pub(crate) browsers: BrowserLayer,
     pub(crate) credential_header: Option<(Dialect, CredentialHeader)>,
     pub(crate) deployment_key: Option<Secret>,
-    pub(crate) forwarded_headers: ForwardedHeaders,
+    pub(crate) headers: HeaderRules,
     pub(crate) clients: ClientAddresses,
     pub(crate) options: Arc<Options>,
     pub(crate) connections: Arc<Semaphore>,
@@ -100,7 +101,7 @@ impl AuthorizerConfig {
             browsers,
             credential_header,
             deployment_key,
-            forwarded_headers,
+            headers,
             options,
             ..
         } = self;
@@ -118,7 +119,7 @@ impl AuthorizerConfig {
             .service(Allow(Arc::new(Allowing {
                 mint,
                 deployment_key,
-                forwarded_headers,
+                headers,
             })));
         let service = TowerToHyperService::new(Authorizer::new(decided, peer, options));
         let mut builder = Builder::new(TokioExecutor::new());
@@ -154,7 +155,7 @@ struct Allow(Arc<Allowing>);
 struct Allowing {
     mint: MintLayer,
     deployment_key: Option<Secret>,
-    forwarded_headers: ForwardedHeaders,
+    headers: HeaderRules,
 }
 
 impl<B> Service<Request<B>> for Allow
@@ -193,8 +194,7 @@ impl Allowing {
         }
         let (before, ()) = request.clone().into_parts();
         let deployment_key = self.deployment_key.as_ref();
-        let Some(after) = as_forwarded(request.clone(), deployment_key, &self.forwarded_headers)
-        else {
+        let Some(after) = as_forwarded(request.clone(), deployment_key, &self.headers) else {
             return refusal(&request, DenialKind::InternalError);
         };
         let (after, ()) = after.into_parts();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use voxgate::env::{Environment, Settings};
 use voxgate::{ConfigError, Problem, RequestValidation, SpeechOptions};
 use voxgate_browsers::BrowserLayer;
+use voxgate_forwarding::{ForwardedHeaders, HeaderRules, ProxyFields};
 use voxgate_limits_redis::RedisSettings;
 use voxgate_request_tracing::TraceContextLayer;
 use voxgate_tls::{ClientTls, ServerTls};
@@ -18,7 +19,6 @@ use super::credential_header::CredentialHeader;
 use super::listener::ListenAddress;
 use super::log_filter;
 use super::minting::MintSettings;
-use super::proxy::{ForwardedHeaders, ProxyFields};
 use super::settings::authorizer::{AUTHORIZE_LISTEN, AuthorizerSettings};
 use super::settings::{
     self, ADMIN_LISTEN, BODY_HELD, BODY_INSPECT, CLIENT_IDLE_TIMEOUT, CONNECT_TIMEOUT,
@@ -64,8 +64,7 @@ pub(crate) struct Config {
     pub(crate) forwarding: voxgate_upstream::Settings,
     pub(crate) timeouts: Timeouts,
     pub(crate) request_validation: RequestValidation,
-    pub(crate) forwarded_headers: ForwardedHeaders,
-    pub(crate) proxy_fields: ProxyFields,
+    pub(crate) headers: HeaderRules,
     /// Whether lists of voices and models have only those that the key may use.
     pub(crate) filters_lists: bool,
     /// Most connections of one client; `None` for the default.
@@ -221,8 +220,11 @@ impl Config {
         };
         let speech = read.speech();
         let request_validation = read.request_validation();
-        let forwarded_headers = read.forwarded_headers();
-        let proxy_fields = read.proxy_fields();
+        let headers = HeaderRules {
+            forwarded: read.forwarded_headers(),
+            proxy_fields: read.proxy_fields(),
+            scheme: if tls.is_some() { "https" } else { "http" },
+        };
         let filters_lists = read.filters_lists();
         let connections_per_client = match environment.get(CONNECTIONS_PER_CLIENT) {
             Some(_) => read.number(CONNECTIONS_PER_CLIENT, 1),
@@ -272,8 +274,7 @@ impl Config {
                 forwarding,
                 timeouts,
                 request_validation,
-                forwarded_headers,
-                proxy_fields,
+                headers,
                 filters_lists,
                 connections_per_client,
                 credential_header,
@@ -605,7 +606,7 @@ mod tests {
         let good = read("X-Tenant, cookie").expect("two names");
         let names = ["x-tenant", "cookie"].map(|name| name.parse().expect("a name"));
         let expected = ForwardedHeaders::Listed(names.to_vec());
-        assert_eq!(good.forwarded_headers, expected);
+        assert_eq!(good.headers.forwarded, expected);
         for wrong in [
             "x y",
             "x_tenant",

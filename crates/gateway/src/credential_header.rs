@@ -5,8 +5,7 @@
 
 use http::{HeaderName, Request};
 use voxgate::Dialect;
-
-use super::proxy::has_another_meaning;
+use voxgate_forwarding::has_another_meaning;
 
 /// The header, and the dialect of the clients.
 #[derive(Clone, Debug, PartialEq, Eq)]

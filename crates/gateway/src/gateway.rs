@@ -20,6 +20,7 @@ use voxgate::policy::SharedPolicy;
 use voxgate::token::TokenIssuer;
 use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, Problem, SharedKeyRing};
 use voxgate_authorizer::Options;
+use voxgate_forwarding::HeaderRules;
 use voxgate_key_cli::control::ControlServer;
 use voxgate_limits_redis::RedisSettings;
 use voxgate_lists::FilterListsLayer;
@@ -197,6 +198,12 @@ impl Gateway {
             keys: config.auth.key_count(),
             key_ring: config.auth.key_ring_digest(),
             config: config.digest.clone(),
+            policy: config
+                .auth
+                .policy()
+                .file_digest()
+                .unwrap_or_default()
+                .to_owned(),
             public: config.auth.public_routes().join(", "),
             listen: addresses.data.to_string(),
             exposed: mode == Mode::Preconfigured && !addresses.data.is_local(),
@@ -206,16 +213,11 @@ impl Gateway {
                 .as_ref()
                 .and_then(|files| config.digests.changed_since_last_start(&files.directory)),
         };
-        let scheme = if config.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
         let sink = Arc::new(Recorder::new(
             sink,
             metrics.clone(),
             config.audit.addresses.clone(),
-            RequestLog::new(spans.clone(), scheme),
+            RequestLog::new(spans.clone(), config.headers.scheme),
         ));
         let deployment_key = config.auth.deployment_key().cloned();
         let dialect = config.auth.dialect();
@@ -283,6 +285,7 @@ impl Gateway {
             metrics.observe_keys(keys.clone());
             key_changes::follow(keys, Arc::clone(&sink), metrics.clone());
         }
+        key_changes::follow_policy(&policy, Arc::clone(&sink));
         let control = control(
             config.control.as_ref(),
             config.redis.as_ref(),
@@ -340,7 +343,11 @@ impl Gateway {
             browsers: config.browsers.clone(),
             credential_header: credential_header.clone(),
             deployment_key: deployment_key.clone(),
-            forwarded_headers: config.forwarded_headers.clone(),
+            // The proxy that asks tells the server of itself.
+            headers: HeaderRules {
+                forwarded: config.headers.forwarded.clone(),
+                ..HeaderRules::default()
+            },
             clients: config.clients.clone(),
             options: Arc::new(Options::new(
                 config.clients.proxies(),
@@ -362,10 +369,8 @@ impl Gateway {
             browsers: config.browsers,
             traces: config.traces.with_spans(spans.clone()),
             spans: UpstreamSpans::new(spans),
-            scheme,
             deployment_key,
-            forwarded_headers: config.forwarded_headers,
-            proxy_fields: config.proxy_fields,
+            headers: config.headers,
             lists: FilterListsLayer::new(config.filters_lists),
             revocations: Revocations::new(keys.clone(), cuts_tunnels),
             failures: Arc::default(),

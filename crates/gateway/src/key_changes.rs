@@ -1,11 +1,12 @@
-//! Writes audit records of changed keys, and removes the metrics of removed keys.
+//! Writes audit records of changed keys and of a changed policy, and removes the metrics of removed keys.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use voxgate::audit::{KeyRecord, Keys};
+use voxgate::audit::{KeyRecord, Keys, PolicyChanged};
 use voxgate::keys::{KeyChange, RingChange};
+use voxgate::policy::SharedPolicy;
 use voxgate::{AuditRecord, AuditSink, SharedKeyRing};
 
 use super::metrics::Metrics;
@@ -18,12 +19,25 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Records the changes of these keys from now on.
 pub(crate) fn follow(keys: &SharedKeyRing, sink: Arc<Recorder>, metrics: Metrics) {
     keys.on_replace(move |change| {
-        for (what, key) in &change.changes {
-            if *what == KeyChange::Removed {
-                metrics.forget(key);
+        for key in &change.changes {
+            if key.change == KeyChange::Removed {
+                metrics.forget(&key.principal);
             }
         }
         put_on_record(&sink, change);
+    });
+}
+
+/// Records the changes of this policy from now on.
+pub(crate) fn follow_policy(policy: &SharedPolicy, sink: Arc<Recorder>) {
+    policy.on_replace(move |change| {
+        sink.record(&AuditRecord::PolicyChanged(PolicyChanged {
+            time: SystemTime::now(),
+            rules: change.now.rules().len(),
+            rules_before: change.before.rules().len(),
+            policy: change.now.file_digest(),
+            policy_before: change.before.file_digest(),
+        }));
     });
 }
 
@@ -38,7 +52,7 @@ fn put_on_record(sink: &Recorder, change: &RingChange) {
         keys: change.keys,
         changes: change.changes.len(),
     }));
-    for (at, (change, principal)) in change.changes.iter().enumerate() {
+    for (at, key) in change.changes.iter().enumerate() {
         if at % AT_A_TIME == AT_A_TIME - 1 {
             // Leave room in the queue for the records of requests.
             thread::sleep(PAUSE);
@@ -46,8 +60,9 @@ fn put_on_record(sink: &Recorder, change: &RingChange) {
         sink.record(&AuditRecord::Key(KeyRecord {
             time,
             generation,
-            change: change.as_str(),
-            principal,
+            change: key.change.as_str(),
+            principal: &key.principal,
+            before: key.before.as_ref(),
         }));
     }
 }

@@ -11,8 +11,6 @@ mod control;
 mod credential_header;
 mod demo;
 mod first_message;
-#[doc(hidden)]
-pub mod fuzzing;
 mod gateway;
 mod http_client;
 mod key_changes;

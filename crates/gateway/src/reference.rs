@@ -10,9 +10,9 @@ use clap::{Arg, ArgAction, Command};
 use http::Request;
 use voxgate::dialect::RefusalContext;
 use voxgate::{DenialKind, Dialect, RequestId};
+use voxgate_forwarding::{ALLOWED, BY_DIALECT, RESERVED};
 
 use crate::cli;
-use crate::proxy::{ALLOWED, BY_DIALECT, RESERVED};
 use crate::settings::{Setting, flag, settings};
 
 const SETTINGS_HEAD: &str = "\

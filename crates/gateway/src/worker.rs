@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use tower::Layer as _;
 use voxgate::{Dialect, Secret, SpeechAuthLayer};
 use voxgate_browsers::BrowserLayer;
+use voxgate_forwarding::HeaderRules;
 use voxgate_lists::FilterListsLayer;
 use voxgate_mint::MintLayer;
 use voxgate_request_tracing::{TraceContextLayer, UpstreamSpans};
@@ -26,9 +27,7 @@ use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
 use super::listener::BoundListener;
 use super::minting::Verifier;
-use super::proxy::{
-    Forward, ForwardedHeaders, Forwarding, ProxyFields, Revocations, UpstreamFailures,
-};
+use super::proxy::{Forward, Forwarding, Revocations, UpstreamFailures};
 use super::rejections::Rejections;
 use super::upstreams::Routes;
 
@@ -45,11 +44,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) browsers: BrowserLayer,
     pub(crate) traces: TraceContextLayer,
     pub(crate) spans: UpstreamSpans,
-    /// The scheme that clients use.
-    pub(crate) scheme: &'static str,
     pub(crate) deployment_key: Option<Secret>,
-    pub(crate) forwarded_headers: ForwardedHeaders,
-    pub(crate) proxy_fields: ProxyFields,
+    pub(crate) headers: HeaderRules,
     pub(crate) lists: FilterListsLayer,
     pub(crate) revocations: Revocations,
     pub(crate) failures: Arc<UpstreamFailures>,
@@ -136,10 +132,8 @@ impl Worker {
             browsers,
             traces,
             spans,
-            scheme,
             deployment_key,
-            forwarded_headers,
-            proxy_fields,
+            headers,
             lists,
             revocations,
             failures,
@@ -166,9 +160,7 @@ impl Worker {
             routes,
             client,
             deployment_key,
-            forwarded_headers,
-            proxy_fields,
-            scheme,
+            headers,
             spans,
             upstream_timeout: timeouts.upstream,
             request_timeout: timeouts.request,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use toml_edit::{ArrayOfTables, Document, DocumentMut, Table};
+use toml_edit::{ArrayOfTables, Document, DocumentMut, Table, Value};
 use voxgate::keys::KeysFile;
 use voxgate::{Key, Problem};
 
@@ -203,6 +203,26 @@ pub(super) fn disabled_by_text(text: &str, id: &str) -> Option<String> {
         is_found = true;
     }
     is_found.then_some(new)
+}
+
+/// The text with this id in a table `[revoked]` at its end, if an entry has the id but cannot be parsed
+/// itself. A gateway that follows the file reads such a table, whatever stands before it.
+pub(super) fn denied_by_text(text: &str, id: &str) -> Option<String> {
+    let quotes = ['"', '\''];
+    let is_named = quotes
+        .iter()
+        .any(|quote| text.contains(&format!("{quote}{id}{quote}")));
+    if !is_named {
+        return None;
+    }
+    let newline = newline(text);
+    let table = format!("[revoked]{newline}ids = [{}]{newline}", Value::from(id));
+    let is_there = text.ends_with(&table);
+    let end = if text.ends_with('\n') { "" } else { newline };
+    Some(match is_there {
+        true => text.to_owned(),
+        false => format!("{text}{end}{newline}{table}"),
+    })
 }
 
 fn only_key(keys: Option<&ArrayOfTables>) -> Option<&Table> {

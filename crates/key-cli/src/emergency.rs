@@ -10,7 +10,7 @@ use super::store::FileState;
 use super::target::{Source, Target};
 
 /// Disables the key in its entry, which is found by its text because the file cannot be parsed as a
-/// whole. Returns a failure also if this succeeds, because a running gateway takes nothing else from
+/// whole; or lists its id in `[revoked]`, if not even the entry can be parsed. Returns a failure also if this succeeds, because a running gateway takes nothing else from
 /// such a file.
 pub(super) fn revoke(
     target: &Target,
@@ -20,11 +20,18 @@ pub(super) fn revoke(
     problems: Vec<Problem>,
 ) -> KeyCommandError {
     let old = read.text.as_deref().unwrap_or_default();
-    let Some(new) = edit::disabled_by_text(old, id) else {
+    let disabled = edit::disabled_by_text(old, id).map(|new| (new, "the entry is disabled"));
+    let denied = || {
+        Some((
+            edit::denied_by_text(old, id)?,
+            "[revoked] at its end has the id",
+        ))
+    };
+    let Some((new, change)) = disabled.or_else(denied) else {
         return KeyCommandError::Broken(problems);
     };
     let done = match write(target, source, read, &new) {
-        Ok(done) => done,
+        Ok(printed) => format!("{change}{printed}"),
         Err(error) => return error,
     };
     let problems: Vec<String> = problems
@@ -39,7 +46,7 @@ pub(super) fn revoke(
     KeyCommandError::failed(&source.name, message)
 }
 
-/// Returns what was done, for the message.
+/// Returns what has to be said besides.
 fn write(
     target: &Target,
     source: &Source,
@@ -47,9 +54,9 @@ fn write(
     new: &str,
 ) -> Result<&'static str, KeyCommandError> {
     match target {
-        Target::File(_) if read.text.as_deref() == Some(new) => Ok("the entry is disabled"),
+        Target::File(_) if read.text.as_deref() == Some(new) => Ok(""),
         Target::File(store) => match store.replace(read, new)? {
-            true => Ok("the entry is disabled"),
+            true => Ok(""),
             false => {
                 let message =
                     "another process changed the file at the same time; run this command again";
@@ -59,7 +66,7 @@ fn write(
         Target::Manifest(manifest, _) => {
             let printed = io::stdout().write_all(manifest.render_keys(new).as_bytes());
             printed.map_err(|error| KeyCommandError::failed("standard output", error))?;
-            Ok("the printed manifest disables the entry; apply it")
+            Ok(" in the printed manifest; apply it")
         }
     }
 }

@@ -9,7 +9,8 @@ use voxgate::env::Environment;
 use voxgate::keys::KeysFile;
 use voxgate::principal::KeyKind;
 use voxgate::{Key, Principal, Scope};
-use voxgate_terminal::table::{ABSENT, columns};
+use voxgate_terminal::color::Colors;
+use voxgate_terminal::table::{ABSENT, colored_columns};
 use voxgate_terminal::text::{Charset, escape_json, printable};
 
 use super::failure::KeyCommandError;
@@ -62,7 +63,7 @@ fn table(file: &KeysFile, now: SystemTime) -> String {
     if rows.iter().skip(1).all(|row| row[LIMITS] == ABSENT) {
         rows.iter_mut().for_each(|row| drop(row.remove(LIMITS)));
     }
-    columns(&rows)
+    colored_columns(&rows, Colors::of_stdout())
 }
 
 /// The key's own limits; those of its account and of the settings are in `voxgate limits`.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use crate::color::{Colors, Tone};
 use crate::text::{Charset, truncate, width};
 
 /// The number of rows that decide the widths of the columns.
@@ -26,6 +27,8 @@ pub struct Column {
     optional: bool,
     /// Its minimum width.
     least: usize,
+    /// The tone of a cell.
+    tone: Option<fn(&str) -> Option<Tone>>,
 }
 
 impl Column {
@@ -36,6 +39,7 @@ impl Column {
             flexible,
             optional: false,
             least: title.len(),
+            tone: None,
         }
     }
 
@@ -69,6 +73,13 @@ impl Column {
         self
     }
 
+    /// The same column, whose cells have colours if the [table](Table::colored) has.
+    #[must_use]
+    pub const fn toned(mut self, tone: fn(&str) -> Option<Tone>) -> Self {
+        self.tone = Some(tone);
+        self
+    }
+
     /// The same column, which is left out if the terminal is narrow.
     #[must_use]
     pub const fn optional(mut self) -> Self {
@@ -95,6 +106,7 @@ pub struct Table {
     charset: Charset,
     /// The width of the terminal.
     limit: Option<usize>,
+    colors: Colors,
     sample: Vec<Vec<String>>,
     /// The width of each column; `None` for a column that is left out.
     widths: Option<Vec<Option<usize>>>,
@@ -108,9 +120,17 @@ impl Table {
             columns: columns.into(),
             charset,
             limit,
+            colors: Colors::NONE,
             sample: Vec::new(),
             widths: None,
         }
+    }
+
+    /// The same table, with colours.
+    #[must_use]
+    pub fn colored(mut self, colors: Colors) -> Self {
+        self.colors = colors;
+        self
     }
 
     /// Adds a row. Its cells must be safe to print, as [`printable`](crate::text::printable) makes
@@ -143,7 +163,7 @@ impl Table {
         }
         let widths = self.layout();
         let titles: Vec<String> = self.columns.iter().map(|c| c.title.to_string()).collect();
-        self.write_row(out, &widths, &titles)?;
+        self.write_line(out, &widths, &titles, |_, _| Some(Tone::Heading))?;
         for cells in std::mem::take(&mut self.sample) {
             self.write_row(out, &widths, &cells)?;
         }
@@ -213,6 +233,20 @@ impl Table {
         widths: &[Option<usize>],
         cells: &[String],
     ) -> io::Result<()> {
+        let tone = |column: &Column, cell: &str| column.tone.and_then(|tone| tone(cell));
+        self.write_line(out, widths, cells, tone)
+    }
+
+    fn write_line(
+        &self,
+        out: &mut impl Write,
+        widths: &[Option<usize>],
+        cells: &[String],
+        tone: impl Fn(&Column, &str) -> Option<Tone>,
+    ) -> io::Result<()> {
+        // A line that does not fit is cut, which must not cut what makes the colours.
+        let fits = self.limit.is_none_or(|limit| total(widths) <= limit);
+        let colors = if fits { self.colors } else { Colors::NONE };
         let mut line = String::new();
         for ((cell, columns), column) in cells.iter().zip(widths).zip(&self.columns) {
             let Some(columns) = columns else {
@@ -221,20 +255,21 @@ impl Table {
             if !line.is_empty() {
                 line.push_str("  ");
             }
-            let cell = match self.limit {
+            let shown = match self.limit {
                 Some(_) => truncate(cell, *columns, self.charset),
                 None => cell.clone(),
             };
-            let padding = " ".repeat(columns.saturating_sub(width(&cell)));
+            let padding = " ".repeat(columns.saturating_sub(width(&shown)));
+            let shown = colors.paint(tone(column, cell), &shown);
             let parts = if column.right {
-                [&padding, &cell]
+                [&padding, &*shown]
             } else {
-                [&cell, &padding]
+                [&*shown, &padding]
             };
-            line.extend(parts.map(String::as_str));
+            line.extend(parts);
         }
         let line = line.trim_end();
-        match self.limit {
+        match self.limit.filter(|_| !fits) {
             Some(limit) => writeln!(out, "{}", truncate(line, limit, self.charset)),
             None => writeln!(out, "{line}"),
         }
@@ -251,6 +286,15 @@ fn total(widths: &[Option<usize>]) -> usize {
 /// [`printable`](crate::text::printable) makes them.
 #[must_use]
 pub fn columns(rows: &[impl AsRef<[String]>]) -> String {
+    colored_columns(rows, Colors::NONE)
+}
+
+/// As [`columns`], with colours: the first row has the titles, and the states have their tone
+/// ([`Tone::of_state`]) in the column `STATE`.
+#[must_use]
+pub fn colored_columns(rows: &[impl AsRef<[String]>], colors: Colors) -> String {
+    let titles = rows.first().map_or(&[][..], AsRef::as_ref);
+    let state = titles.iter().position(|title| title == "STATE");
     let most = rows.iter().map(|row| row.as_ref().len()).max();
     let mut widths = vec![0; most.unwrap_or_default()];
     for row in rows {
@@ -259,9 +303,17 @@ pub fn columns(rows: &[impl AsRef<[String]>]) -> String {
         }
     }
     let mut table = String::new();
-    for row in rows {
-        let cells = row.as_ref().iter().zip(&widths);
-        let cells = cells.map(|(cell, columns)| cell.clone() + &" ".repeat(columns - width(cell)));
+    for (number, row) in rows.iter().enumerate() {
+        let cells = row.as_ref().iter().zip(&widths).enumerate();
+        let cells = cells.map(|(at, (cell, columns))| {
+            let tone = match number {
+                0 => Some(Tone::Heading),
+                _ if state == Some(at) => Tone::of_state(cell),
+                _ => None,
+            };
+            let padding = " ".repeat(columns - width(cell));
+            colors.paint(tone, cell).into_owned() + &padding
+        });
         let line = cells.collect::<Vec<_>>().join("  ");
         table.push_str(line.trim_end());
         table.push('\n');
@@ -272,6 +324,44 @@ pub fn columns(rows: &[impl AsRef<[String]>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colours_change_no_width_and_are_never_cut() {
+        let columns = || {
+            vec![
+                Column::text("KEY"),
+                Column::long("DECISION").toned(Tone::of_state),
+                Column::number("STATUS").toned(Tone::of_status),
+            ]
+        };
+        let rows = [["a", "accepted", "200"], ["b", "refused: no_rule", "403"]];
+        let shown = |colors, limit| {
+            let mut table = Table::new(columns(), Charset::Ascii, limit).colored(colors);
+            let mut out = Vec::new();
+            for row in rows {
+                let cells = row.map(str::to_owned).to_vec();
+                table.row(&mut out, cells).expect("in memory");
+            }
+            table.settle(&mut out).expect("in memory");
+            String::from_utf8(out).expect("text")
+        };
+        let plain = |text: &str| anstream::adapter::strip_str(text).to_string();
+        for limit in [None, Some(80), Some(24), Some(20), Some(5)] {
+            let without = shown(Colors::NONE, limit);
+            assert!(!without.contains('\u{1b}'), "{without}");
+            assert_eq!(plain(&shown(Colors::ALWAYS, limit)), without, "{limit:?}");
+        }
+        let colored = shown(Colors::ALWAYS, Some(24));
+        assert!(colored.contains("\u{1b}[1mKEY\u{1b}[0m"), "{colored}");
+        assert!(colored.contains("\u{1b}[33m403\u{1b}[0m"), "{colored}");
+        let rows = [["ID", "STATE"], ["a", "disabled"]].map(|row| row.map(str::to_owned));
+        let colored = colored_columns(&rows, Colors::ALWAYS);
+        assert!(
+            colored.ends_with("\u{1b}[31mdisabled\u{1b}[0m\n"),
+            "{colored}"
+        );
+        assert_eq!(plain(&colored), super::columns(&rows));
+    }
 
     const COLUMNS: &[Column] = &[
         Column::text("TIME"),

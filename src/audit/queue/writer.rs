@@ -115,7 +115,7 @@ impl<O: Output> Writer<O> {
             text.push('\n');
             important |= match &entry.facts {
                 Facts::Start(_) | Facts::Stop(_) | Facts::Keys(_) | Facts::Key(_) => true,
-                Facts::Token(_) => true,
+                Facts::Token(_) | Facts::PolicyChanged(_) => true,
                 Facts::Decision(decision) => decision.denial.is_some(),
                 Facts::Completion(_) | Facts::Rejected(_) => false,
             };

@@ -268,6 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_refused_ids_counts_whatever_stands_before_it() {
+        for before in [
+            "garbage [[[",
+            "label = \"x",
+            "label = \"\"\"x",
+            "label = [",
+            "x = '",
+        ] {
+            let entry = format!("[[key]]\nid = \"a\"\nsha256 = \"{A}\"\n{before}");
+            let text = format!("{entry}\n\n[revoked]\nids = [\"a\"]\n");
+            assert_eq!(refused(&text), ["a"], "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_not_said_or_cannot_be_read_does_not_count() {
         for more in [
             "",

@@ -32,7 +32,7 @@ impl Watched {
         let seen = std::sync::Arc::clone(&changes);
         ring.on_replace(move |change| {
             let named = change.changes.iter();
-            let named = named.map(|(change, key)| (*change, key.id().to_owned()));
+            let named = named.map(|key| (key.change, key.principal.id().to_owned()));
             seen.lock().expect("a lock").extend(named);
         });
         Self {

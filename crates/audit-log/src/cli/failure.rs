@@ -18,6 +18,8 @@ pub(super) enum CommandError {
     Nothing { path: PathBuf, fix: &'static str },
     /// A file could not be written.
     File { path: PathBuf, error: io::Error },
+    /// The command could not do its work. The text says why, and what to do.
+    Refused(String),
     /// Standard output could not be written.
     Output(io::Error),
 }
@@ -40,7 +42,7 @@ impl From<io::Error> for CommandError {
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) => f.write_str(text),
+            Self::Usage(text) | Self::Refused(text) => f.write_str(text),
             Self::Read { path, error } => {
                 write!(f, "cannot read {}: {error}", path.display())?;
                 match error.kind() {

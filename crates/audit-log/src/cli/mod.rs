@@ -1,4 +1,4 @@
-//! The commands of `voxgate audit`: they read and verify the audit log.
+//! The commands of `voxgate audit`: they read, verify and redact the audit log.
 
 mod arguments;
 mod clock;
@@ -17,6 +17,7 @@ mod pending_decisions;
 mod progress;
 mod query;
 mod record;
+mod redact;
 mod report;
 mod row;
 mod search;
@@ -53,6 +54,7 @@ pub fn command(reasons: impl IntoIterator<Item = &'static str>) -> Command {
         .subcommand(report::command(&reasons))
         .subcommand(tail::command(&reasons))
         .subcommand(export::command(&reasons))
+        .subcommand(redact::command())
 }
 
 /// The command `usage`, which belongs beside `audit`.
@@ -80,6 +82,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         Some(("report", matches)) => failure::status(report::run(matches)),
         Some(("tail", matches)) => failure::status(tail::run(matches)),
         Some(("export", matches)) => failure::status(export::run(matches)),
+        Some(("redact", matches)) => redact::run(matches),
         _ => ExitCode::FAILURE,
     }
 }

@@ -3,10 +3,16 @@
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock};
 
 use rustix::termios::tcgetwinsize;
+use voxgate_terminal::color::Colors;
 
 /// Buffered standard output. It is written when it is flushed.
 pub(super) fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::with_capacity(64 * 1024, io::stdout().lock())
+}
+
+/// Whether standard output has colours.
+pub(super) fn colors() -> Colors {
+    Colors::of_stdout()
 }
 
 pub(super) fn is_terminal() -> bool {

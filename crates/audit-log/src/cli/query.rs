@@ -219,7 +219,8 @@ impl<W: Write> Printer<W> {
                     false => row::records(&clock),
                 };
                 Style::Table {
-                    table: Table::new(columns, charset, output::terminal_width()),
+                    table: Table::new(columns, charset, output::terminal_width())
+                        .colored(output::colors()),
                     charset,
                     clock,
                     joined,

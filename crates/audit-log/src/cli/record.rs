@@ -103,6 +103,15 @@ pub(super) struct Record<'a> {
     pub(super) language: Option<Text<'a>>,
     pub(super) from: Option<u64>,
     pub(super) to: Option<u64>,
+    pub(super) change: Option<Text<'a>>,
+    pub(super) changed_by: Option<Text<'a>>,
+    pub(super) changed_reason: Option<Text<'a>>,
+    pub(super) rights_before: Option<Text<'a>>,
+    pub(super) rights: Option<Text<'a>>,
+    pub(super) rules_before: Option<u64>,
+    pub(super) rules: Option<u64>,
+    pub(super) policy_before: Option<Text<'a>>,
+    pub(super) policy: Option<Text<'a>>,
     pub(super) first_seq: Option<u64>,
     pub(super) last_seq: Option<u64>,
     #[serde(default)]
@@ -150,7 +159,14 @@ impl<'a> Record<'a> {
 fn other(line: &str) -> Option<Record<'_>> {
     let head: Head<'_> = serde_json::from_str(line).ok()?;
     let known = [
-        "decision", "complete", "gap", "start", "stop", "keys", "key",
+        "decision",
+        "complete",
+        "gap",
+        "start",
+        "stop",
+        "keys",
+        "key",
+        "policy_changed",
     ];
     (!known.contains(&&*head.event)).then(|| Record {
         v: head.v,

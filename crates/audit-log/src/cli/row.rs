@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::record::{Record, details};
 use super::search::{Found, Seen};
+use voxgate_terminal::color::Tone;
 use voxgate_terminal::table::{ABSENT, Column};
 use voxgate_terminal::text::{Charset, printable};
 
@@ -14,8 +15,8 @@ pub(super) fn requests(clock: &Clock) -> Vec<Column> {
         Column::long("ACCOUNT").optional(),
         Column::long("ADDRESS").at_least(15),
         Column::long("REQUEST").at_least(12),
-        Column::long("DECISION"),
-        Column::number("STATUS"),
+        Column::long("DECISION").toned(Tone::of_state),
+        Column::number("STATUS").toned(Tone::of_status),
         Column::long("LIMIT").optional(),
         Column::text("ENDED").optional(),
         Column::number("DURATION").optional(),
@@ -29,7 +30,7 @@ pub(super) fn records(clock: &Clock) -> Vec<Column> {
         time(clock),
         Column::text("EVENT").at_least(12),
         Column::long("KEY").at_least(10),
-        Column::long("DETAILS"),
+        Column::long("DETAILS").toned(Tone::of_state),
     ]
 }
 
@@ -38,17 +39,17 @@ fn time(clock: &Clock) -> Column {
 }
 
 /// Returns a field of a record.
-type Get = for<'a> fn(&'a Record<'_>) -> Option<&'a str>;
-type Count = fn(&Record<'_>) -> Option<u64>;
+pub(super) type Get = for<'a> fn(&'a Record<'_>) -> Option<&'a str>;
+pub(super) type Count = fn(&Record<'_>) -> Option<u64>;
 
 /// A string or a number of a record, with its name in the schema.
-enum Field {
+pub(super) enum Field {
     Text(&'static str, Get),
     Number(&'static str, Count),
 }
 
-/// The columns of a CSV file.
-const FIELDS: &[Field] = &[
+/// The columns of CSV and Parquet files.
+pub(super) const FIELDS: &[Field] = &[
     Field::Text("ts", |r| Some(&r.ts)),
     Field::Text("event", |r| Some(&r.event)),
     Field::Text("instance", |r| r.instance.as_deref()),

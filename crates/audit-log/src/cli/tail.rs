@@ -122,7 +122,10 @@ struct Printer {
 impl Printer {
     fn new(json: bool, clock: Clock) -> Self {
         let charset = Charset::from_locale();
-        let table = || Table::new(row::records(&clock), charset, output::terminal_width());
+        let table = || {
+            Table::new(row::records(&clock), charset, output::terminal_width())
+                .colored(output::colors())
+        };
         Self {
             table: (!json).then(table),
             charset,

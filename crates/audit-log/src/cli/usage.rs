@@ -455,7 +455,8 @@ fn write_table(
         })
         .collect();
     columns.extend(shown.iter().map(|figure| (figure.column)()));
-    let mut table = Table::new(columns, charset, output::terminal_width());
+    let mut table =
+        Table::new(columns, charset, output::terminal_width()).colored(output::colors());
     let mut total = Sum::default();
     for (name, sum) in sums {
         total.merge(sum);

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use crate::timestamp;
 use crate::{
-    Checkpoints, RequiredTimeStamps, TimeStampAuthority, VerifierKey, VerifyOptions, VerifyOutcome,
-    VerifyReport, verify,
+    Checkpoints, Redacted, RequiredTimeStamps, TimeStampAuthority, VerifierKey, VerifyOptions,
+    VerifyOutcome, VerifyReport, verify,
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
@@ -22,6 +22,9 @@ use super::when::{self, End};
 
 /// The log is unchanged, and whether its end is there cannot be known.
 const EXIT_END_NOT_PROVEN: u8 = 6;
+
+/// Lines are redacted, and no key that was given stands for that: they may have been edited.
+const EXIT_REDACTION_NOT_PROVEN: u8 = 7;
 
 /// The log to verify, and the checkpoints and keys to verify it against.
 #[derive(Debug)]
@@ -48,8 +51,8 @@ pub(super) fn command() -> Command {
         .after_help(
             "Exit status: 0 the log is whole, 1 a line was changed, 2 only the last line is torn, \
              3 lines that a checkpoint covers are missing, 4 the log cannot be read, 5 records are \
-             missing, 6 the log is unchanged but its end is not proven, 64 the command line is \
-             wrong.",
+             missing, 6 the log is unchanged but its end is not proven, 7 lines are redacted and no \
+             key of --pubkey has signed that, 64 the command line is wrong.",
         )
         .arg(
             Arg::new("checkpoints")
@@ -214,7 +217,13 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// The exit status. Without checkpoints from another place, an unchanged log is not called whole.
 fn exit_code(report: &VerifyReport, options: &VerifyOptions) -> u8 {
+    let is_unproven = report.redacted.unproven > 0;
     match (&report.outcome, &options.checkpoints) {
+        (VerifyOutcome::Whole | VerifyOutcome::Torn(_) | VerifyOutcome::Gap(_), _)
+            if is_unproven =>
+        {
+            EXIT_REDACTION_NOT_PROVEN
+        }
         (VerifyOutcome::Whole, None) => EXIT_END_NOT_PROVEN,
         (outcome, _) => outcome.exit_code(),
     }
@@ -233,9 +242,18 @@ pub(super) fn verdict(report: &VerifyReport, options: &VerifyOptions) -> String 
         VerifyOutcome::Unreadable(_) => "unreadable",
         VerifyOutcome::Gap(_) => "incomplete",
     };
+    let is_readable = !matches!(
+        &report.outcome,
+        VerifyOutcome::Tampered(_) | VerifyOutcome::Unreadable(_)
+    );
+    let redacted = match &report.redacted {
+        redacted if redacted.lines == 0 || !is_readable => "",
+        redacted if redacted.unproven > 0 => "redacted, which is not proven; otherwise ",
+        _ => "redacted, otherwise ",
+    };
     match report.outcome.problem() {
-        Some(problem) => format!("{name}: {problem}"),
-        None => name.to_owned(),
+        Some(problem) => format!("{redacted}{name}: {problem}"),
+        None => format!("{redacted}{name}"),
     }
 }
 
@@ -243,6 +261,9 @@ pub(super) fn verdict(report: &VerifyReport, options: &VerifyOptions) -> String 
 fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
     let proven = report.proven.as_ref().map_or(0, |(lines, _)| *lines);
     let mut text = verdict(report, options) + "\n";
+    if report.lines == 0 && matches!(report.outcome, VerifyOutcome::Unreadable(_)) {
+        return text;
+    }
     let VerifyReport {
         lines,
         events,
@@ -304,6 +325,7 @@ fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
             ));
         }
     }
+    redactions(&report.redacted, options, &mut say);
     report.notes.iter().cloned().for_each(&mut say);
     if report.live {
         say("the log is being written now".to_owned());
@@ -329,6 +351,51 @@ fn describe(report: &VerifyReport, options: &VerifyOptions) -> String {
         );
     }
     text
+}
+
+/// At most so many redactions are listed, the latest ones.
+const REDACTIONS_SHOWN: usize = 20;
+
+/// The redactions, and what they prove.
+fn redactions(redacted: &Redacted, options: &VerifyOptions, say: &mut impl FnMut(String)) {
+    if redacted.lines == 0 {
+        return;
+    }
+    say(format!(
+        "{} lines are redacted: the chain proves their places, and what was in them can be proven \
+         by a copy of it",
+        redacted.lines
+    ));
+    let hidden = redacted.redactions.len().saturating_sub(REDACTIONS_SHOWN);
+    for redaction in redacted.redactions.iter().skip(hidden) {
+        let mut line = format!(
+            "redaction of {} lines at {}",
+            redaction.lines, redaction.time
+        );
+        for (word, text) in [("by", &redaction.by), ("because of", &redaction.reason)] {
+            if !text.is_empty() {
+                line.push_str(&format!(" {word} {text:?}"));
+            }
+        }
+        match &redaction.signer {
+            Some(signer) => line.push_str(&format!(", signed by {signer}")),
+            None => line.push_str(", signature not checked"),
+        }
+        say(line);
+    }
+    if hidden > 0 {
+        say(format!("and {hidden} earlier redactions"));
+    }
+    if redacted.unproven > 0 {
+        let missing = match options.keys.is_empty() {
+            true => "pass --pubkey",
+            false => "no key that was given has signed it",
+        };
+        say(format!(
+            "{} redacted lines cannot be told from lines that were edited: {missing}",
+            redacted.unproven
+        ));
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod lost;
 mod property;
 mod real_disk;
 mod recovery;
+mod redaction;
 mod retention;
 mod tampering;
 #[cfg(feature = "time-stamp")]

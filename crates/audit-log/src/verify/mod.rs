@@ -4,6 +4,7 @@ mod ends;
 mod holes;
 mod lines;
 mod marks;
+mod redacted;
 mod sequence;
 mod time_stamps;
 mod walk;
@@ -78,6 +79,8 @@ pub struct VerifyReport {
     /// The part of the log that they prove to be there: so many of its lines, counted from its very
     /// first, and the time of the log's own line before its end (RFC 3339).
     pub proven: Option<(u64, String)>,
+    /// Lines whose text was removed.
+    pub redacted: Redacted,
     /// Whether the last segment is sealed. If it is not, the log is being written, or its writer
     /// was killed, or its end is missing.
     pub sealed: bool,
@@ -85,6 +88,38 @@ pub struct VerifyReport {
     pub live: bool,
     /// What the reader of the verdict should know besides.
     pub notes: Vec<String>,
+}
+
+/// Lines whose text was removed. The chain proves that they stand for what was written, and where;
+/// for what is left of them, it takes the word of the key that has signed the redaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Redacted {
+    /// How many lines are redacted.
+    pub lines: u64,
+    /// Those of them whose redaction is not signed by one of the keys. Such a line cannot be told
+    /// from one that was changed.
+    pub unproven: u64,
+    /// Lines that are named as redacted and still have their text: the redaction was interrupted.
+    pub pending: u64,
+    /// The redactions, in the order of their times.
+    pub redactions: Vec<Redaction>,
+}
+
+/// A redaction.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Redaction {
+    /// When it was made (RFC 3339).
+    pub time: String,
+    /// Who made it, and why, as far as that is on record.
+    pub by: String,
+    /// See `by`.
+    pub reason: String,
+    /// The key that has signed it, as `<name>+<key id>`, if it is one of those that were given.
+    pub signer: Option<String>,
+    /// The lines that it redacted, without those that were redacted again later.
+    pub lines: u64,
 }
 
 /// The time of the last line that the log wrote about itself; empty before the first one.

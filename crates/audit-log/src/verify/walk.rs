@@ -9,7 +9,9 @@ use super::holes::Hole;
 use super::marks::Marks;
 use super::sequence::Sequence;
 use super::time_stamps::Stamping;
-use super::{VerifyOptions, VerifyOutcome, VerifyProblem, VerifyProgress, VerifyReport, last_time};
+use super::{
+    Redacted, VerifyOptions, VerifyOutcome, VerifyProblem, VerifyProgress, VerifyReport, last_time,
+};
 use crate::chain::Position;
 use crate::loss::Loss;
 use crate::names;
@@ -86,6 +88,7 @@ impl<'a> Walk<'a> {
                 period: None,
                 compared: 0,
                 proven: None,
+                redacted: Redacted::default(),
                 sealed: false,
                 live: is_locked(directory),
                 notes: Vec::new(),
@@ -116,7 +119,10 @@ impl<'a> Walk<'a> {
 
     pub(super) fn run(mut self) -> VerifyReport {
         let outcome = match self.walk() {
-            Ok(()) => self.conclude(),
+            Ok(()) => {
+                self.redacted_end();
+                self.conclude()
+            }
             // What is missing comes before the line at which the reading ended.
             Err(outcome) => Err(self.missing(false).err().unwrap_or(outcome)),
         };
@@ -217,7 +223,10 @@ impl<'a> Walk<'a> {
                 self.ends.insert(number, self.at);
                 return Ok(());
             }
-            (scan, _) => scan.map_err(|error| self.unreadable(error))?,
+            (scan, _) => {
+                let scan = scan.map_err(|error| self.unreadable(error))?;
+                scan.with_redactions(self.redactions(number)?)
+            }
         };
         let ended = loop {
             let step = scan.next().map_err(|error| self.unreadable(error))?;
@@ -227,6 +236,7 @@ impl<'a> Walk<'a> {
             }
         };
         self.report.sealed = scan.is_sealed();
+        self.redacted(&scan, ended)?;
         match next {
             Some(next) => self.closed(&next, ended, scan.is_sealed())?,
             None if has_later && ended != End::Whole => {

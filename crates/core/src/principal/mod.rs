@@ -2,6 +2,7 @@
 
 mod account;
 mod change_note;
+mod rights;
 mod scope;
 mod speech;
 mod token;
@@ -19,6 +20,8 @@ use voxgate_limits::{Limits, Quota};
 
 pub use self::account::Account;
 pub use self::change_note::ChangeNote;
+#[doc(hidden)]
+pub use self::rights::{changed_rights, rights};
 pub use self::scope::{InvalidScope, Scope};
 pub use self::speech::{SpeechRights, voice_covers};
 pub use self::token::TokenIdentity;

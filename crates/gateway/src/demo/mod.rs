@@ -14,6 +14,7 @@ use std::thread;
 
 use voxgate::Secret;
 use voxgate::keys::generate_key;
+use voxgate_terminal::color::Colors;
 
 use self::printer::Printer;
 use super::auditing::AuditSinks;
@@ -63,7 +64,7 @@ pub(crate) fn run(preconfigured: bool) -> Result<(), Box<dyn Error>> {
     let bind = |config| {
         Gateway::bind(
             config,
-            Printer,
+            Printer(Colors::of_stdout()),
             Metrics::new(None, AuditSinks::default(), || 0),
             level.clone(),
             None,

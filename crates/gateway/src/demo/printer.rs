@@ -6,51 +6,53 @@ use std::time::SystemTime;
 
 use voxgate::audit::{Completion, Decision, Start};
 use voxgate::{AuditRecord, AuditSink, Principal};
+use voxgate_terminal::color::{Colors, Tone};
 
 const MAX_PATH_BYTES: usize = 60;
 
 /// Prints each record to standard output when it is made.
-pub(super) struct Printer;
+pub(super) struct Printer(pub(super) Colors);
 
 impl AuditSink for Printer {
     fn record(&self, record: &AuditRecord<'_>) {
-        let line = match record {
-            AuditRecord::Start(start) => started(start),
-            AuditRecord::Decision(decision) => decided(decision),
-            AuditRecord::Completion(completion) => completed(completion),
+        let (time, word, line) = match record {
+            AuditRecord::Start(start) => (start.time, "started", started(start)),
+            AuditRecord::Decision(decision) => {
+                let word = match decision.status {
+                    None => "accepted",
+                    Some(_) => "refused",
+                };
+                (decision.time, word, decided(decision))
+            }
+            AuditRecord::Completion(completion) => {
+                (completion.time, "ended", completed(completion))
+            }
             _ => return,
         };
+        let (time, Self(colors)) = (Clock(time), self);
+        let padding = " ".repeat("accepted".len() - word.len());
+        let word = colors.paint(Tone::of_state(word), word);
         // A closed terminal is not an error.
-        let _ = writeln!(io::stdout(), "{line}");
+        let _ = writeln!(io::stdout(), "{time}  {word}{padding}  {line}");
     }
 }
 
 fn started(start: &Start) -> String {
-    format!(
-        "{}  started   mode {}, dialect {}",
-        Clock(start.time),
-        start.mode,
-        start.dialect
-    )
+    format!("mode {}, dialect {}", start.mode, start.dialect)
 }
 
 fn decided(decision: &Decision<'_>) -> String {
     let path = decision.path.as_bytes();
     let shown = path[..path.len().min(MAX_PATH_BYTES)].escape_ascii();
     let request = format!("{} {shown}", decision.http_method);
-    let time = Clock(decision.time);
     match (decision.status, decision.principal) {
         (None, principal) => {
             let method = decision.auth_method.map_or("", |method| method.as_str());
             let id = principal.map_or("", Principal::id);
-            format!("{time}  accepted  {request} for {id} ({method})")
+            format!("{request} for {id} ({method})")
         }
         (Some(status), _) => {
-            format!(
-                "{time}  refused   {request} with {}: {}",
-                status.as_u16(),
-                decision.reason()
-            )
+            format!("{request} with {}: {}", status.as_u16(), decision.reason())
         }
     }
 }
@@ -62,8 +64,7 @@ fn completed(completion: &Completion<'_>) -> String {
         None => String::new(),
     };
     format!(
-        "{}  ended     {status} for {}: {} bytes sent{received} in {} ms ({})",
-        Clock(completion.time),
+        "{status} for {}: {} bytes sent{received} in {} ms ({})",
         completion.principal.id(),
         completion.bytes_sent,
         completion.duration.as_millis(),

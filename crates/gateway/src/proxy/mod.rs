@@ -5,7 +5,6 @@
 
 mod accepted;
 mod catch_panic;
-mod headers;
 mod message_credentials;
 mod request_body;
 mod revocation;
@@ -22,16 +21,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::field::display;
 use voxgate::gateway::is_grpc;
-use voxgate::{AuthMethod, ClientAddr, DenialKind, Secret};
-use voxgate_client_address::ForwardedFields;
+use voxgate::{DenialKind, RequestId, Secret};
+use voxgate_forwarding::{HeaderRules, Identity};
 use voxgate_request_tracing::{UpstreamSpan, UpstreamSpans};
 use voxgate_upstream::{
     AnswerBody, Callers, Client, Protocol, SendContext, SendError, SendErrorKind, Upstream,
@@ -39,10 +37,6 @@ use voxgate_upstream::{
 
 use self::accepted::{Accepted, abandoned, plain};
 pub(crate) use self::catch_panic::CatchPanicLayer;
-pub(crate) use self::headers::{
-    ALLOWED, BY_DIALECT, ForwardedHeaders, ProxyFields, RESERVED, has_another_meaning,
-};
-use self::headers::{AnswerContext, Identity};
 pub(crate) use self::message_credentials::{RIME_BINARY, credential_format, header_values};
 pub(crate) use self::request_body::{ForwardedBody, RequestBody};
 pub(crate) use self::revocation::Revocations;
@@ -62,12 +56,9 @@ pub(crate) struct Forwarding {
     pub(crate) routes: Routes,
     pub(crate) client: Arc<Client<ForwardedBody>>,
     pub(crate) deployment_key: Option<Secret>,
-    pub(crate) forwarded_headers: ForwardedHeaders,
-    pub(crate) proxy_fields: ProxyFields,
+    pub(crate) headers: HeaderRules,
     /// Makes a span of each request to an upstream.
     pub(crate) spans: UpstreamSpans,
-    /// The scheme that clients use, for `X-Forwarded-Proto`.
-    pub(crate) scheme: &'static str,
     /// How long the upstream may have the request without going on. It is checked here and not by
     /// a `TimeoutLayer`, which would also count the time that a slow client takes to send.
     pub(crate) upstream_timeout: Duration,
@@ -146,9 +137,7 @@ impl Forwarding {
             &accepted,
             upgrade.as_ref(),
             self.deployment_key.as_ref(),
-            &self.forwarded_headers,
-            &self.proxy_fields,
-            self.scheme,
+            &self.headers,
         );
 
         let deadline = self.request_timeout.map(|limit| Instant::now() + limit);
@@ -193,7 +182,7 @@ impl Forwarding {
         let context = AnswerContext {
             request_id,
             upstream,
-            proxy_fields: &self.proxy_fields,
+            headers: &self.headers,
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(pass_on(response, context).map(Either::Left));
@@ -257,42 +246,21 @@ fn denial(error: &SendError) -> Option<DenialKind> {
     }
 }
 
-/// Turns the client's request into the upstream's. The path stays byte for byte, and so does the
-/// query except for a credential in it.
+/// Turns the client's request into the upstream's.
 fn prepare<B>(
     mut request: Request<B>,
     accepted: &Accepted,
     upgrade: Option<&Upgrade>,
     deployment_key: Option<&Secret>,
-    forwarded: &ForwardedHeaders,
-    proxy_fields: &ProxyFields,
-    scheme: &'static str,
+    headers: &HeaderRules,
 ) -> Request<B> {
-    let client = request.extensions().get::<ClientAddr>();
-    let client = client.map(|client| client.0);
-    let fields = request.extensions_mut().remove::<ForwardedFields>();
-    let host = request.headers().get(HOST).cloned().or_else(|| {
-        let authority = request.uri().authority()?;
-        HeaderValue::from_str(authority.as_str()).ok()
-    });
-    let public = accepted.caller.auth_method() == AuthMethod::Public;
-    accepted.dialect.strip_credential(&mut request);
-    let uri = request.uri().clone();
     let identity = Identity {
         caller: &accepted.caller,
-        client,
-        fields,
-        host,
         dialect: accepted.dialect,
         trace: accepted.trace,
-        path: uri.path(),
-        deployment_key: deployment_key.filter(|_| !public),
-        forwarded,
-        proxy_fields,
-        version: request.version(),
-        scheme,
+        deployment_key,
     };
-    headers::to_upstream(request.headers_mut(), identity);
+    headers.to_upstream(&mut request, identity);
     if let Some(upgrade) = upgrade {
         upgrade.prepare(request.headers_mut());
     }
@@ -305,19 +273,10 @@ fn prepare<B>(
 pub(crate) fn as_forwarded(
     request: Request<()>,
     deployment_key: Option<&Secret>,
-    forwarded: &ForwardedHeaders,
+    headers: &HeaderRules,
 ) -> Option<Request<()>> {
     let accepted = Accepted::of(&request)?;
-    let fields = ProxyFields::default();
-    Some(prepare(
-        request,
-        &accepted,
-        None,
-        deployment_key,
-        forwarded,
-        &fields,
-        "http",
-    ))
+    Some(prepare(request, &accepted, None, deployment_key, headers))
 }
 
 /// The refusal of a request that the authentication layer accepted.
@@ -328,19 +287,20 @@ pub(crate) fn refusal<B>(request: &Request<B>, kind: DenialKind) -> Response<Ful
     }
 }
 
-/// What is sent upstream for a request that the authentication layer accepted. For fuzzing.
-pub(crate) fn forwarded(request: Request<()>) -> Option<Request<()>> {
-    let accepted = Accepted::of(&request)?;
-    let forwarded = ForwardedHeaders::default();
-    let fields = ProxyFields::default();
-    Some(prepare(
-        request, &accepted, None, None, &forwarded, &fields, "http",
-    ))
+/// What the client is told about an answer besides the upstream's own headers.
+#[derive(Clone, Copy)]
+struct AnswerContext<'a> {
+    request_id: RequestId,
+    upstream: &'a Upstream<ForwardedBody>,
+    headers: &'a HeaderRules,
 }
 
 /// Turns the upstream's answer into the client's.
 fn pass_on<B>(mut response: Response<B>, context: AnswerContext<'_>) -> Response<B> {
-    headers::to_client(&mut response, context);
+    let is_upstream = |authority: &str| context.upstream.is_named(authority);
+    context
+        .headers
+        .to_client(&mut response, context.request_id, is_upstream);
     response.extensions_mut().clear();
     *response.version_mut() = Version::default();
     response

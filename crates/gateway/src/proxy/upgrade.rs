@@ -10,15 +10,15 @@ use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 use voxgate::gateway::{asks_for_websocket, upgrades_to_websocket};
 use voxgate::{AuthMethod, Dialect, Tunnel};
+use voxgate_forwarding::set_websocket;
 use voxgate_upstream::AnswerBody;
 use voxgate_usage::{MessageForm, TunnelUsage};
 
 use super::accepted::Accepted;
-use super::headers::AnswerContext;
 use super::message_credentials::{MessageCredentials, answers_in_binary};
 use super::spoken_messages::SpokenMessages;
 use super::tunnel::{ClientEnd, Inspection, Readers};
-use super::{ForwardedBody, ResponseBody, headers, pass_on, tunnel};
+use super::{AnswerContext, ForwardedBody, ResponseBody, pass_on, tunnel};
 use crate::first_message::HeldClient;
 
 /// The client's side of the websocket that a request asks for.
@@ -92,7 +92,7 @@ impl Upgrade {
 
     /// Prepares the handshake with the upstream. Messages that are read must not be compressed.
     pub(super) fn prepare(&self, headers: &mut HeaderMap) {
-        headers::set_websocket(headers);
+        set_websocket(headers);
         if self.readers.inspection.is_some() {
             headers.remove(SEC_WEBSOCKET_EXTENSIONS);
         }
@@ -150,7 +150,7 @@ impl Upgrade {
         let response = Response::from_parts(head, Either::Right(Full::default()));
         let mut response = pass_on(response, context);
         let headers = response.headers_mut();
-        headers::set_websocket(headers);
+        set_websocket(headers);
         // A browser that offered subprotocols gives up when none is agreed on.
         if let Some(name) = self.subprotocol {
             headers.entry(SEC_WEBSOCKET_PROTOCOL).or_insert(name);

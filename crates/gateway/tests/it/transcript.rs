@@ -135,7 +135,7 @@ fn write_log(directory: &Path) {
         0,
         "\"event\":\"key\",\"generation\":2,\"change\":\"changed\",\"key_id\":\"web\",\"account\":\"initech\",\
          \"changed_by\":\"ann@build-1\",\"changed_reason\":\"ticket 17: the laptop was stolen\",\
-         \"state\":\"disabled\"",
+         \"state\":\"disabled\",\"rights_before\":\"disabled=unset\",\"rights\":\"disabled=true\"",
     );
     day.record(50, 0, "\"event\":\"stop\",\"why\":\"SIGTERM\"");
     day.log

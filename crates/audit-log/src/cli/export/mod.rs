@@ -3,6 +3,8 @@
 mod cef;
 mod ecs;
 mod ocsf;
+#[cfg(feature = "parquet")]
+mod parquet;
 
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
@@ -22,11 +24,17 @@ Examples:
   voxgate audit export --format cef /var/log/voxgate | logger --tcp --server siem.example
 
   voxgate audit export --format csv --account acme --since 2026-03 /var/log/voxgate > march.csv
+  voxgate audit export --format parquet /var/log/voxgate > requests.parquet
 
-For Parquet, load the CSV with a tool such as DuckDB. For JSON as it is in the log, use `voxgate audit query --format json`.
+For JSON as it is in the log, use `voxgate audit query --format json`.
 
-Each decision and each completion is one line. A completion includes the address, method and \
+In CSV and Parquet, each request is one row. Otherwise, each decision and each completion is one line; a completion includes the address, method and \
 path of its decision.";
+
+#[cfg(feature = "parquet")]
+const FORMATS: [&str; 5] = ["ocsf", "ecs", "cef", "csv", "parquet"];
+#[cfg(not(feature = "parquet"))]
+const FORMATS: [&str; 4] = ["ocsf", "ecs", "cef", "csv"];
 
 /// A decision, or a completion with its decision.
 struct Event<'a> {
@@ -74,9 +82,9 @@ pub(super) fn command(reasons: &[&'static str]) -> Command {
             Arg::new("format")
                 .long("format")
                 .value_name("FORMAT")
-                .value_parser(PossibleValuesParser::new(["ocsf", "ecs", "cef", "csv"]))
+                .value_parser(PossibleValuesParser::new(FORMATS))
                 .required(true)
-                .help("Output format: OCSF or the Elastic Common Schema (JSON lines), CEF, or CSV with one line for each request"),
+                .help("Output format: OCSF or the Elastic Common Schema (JSON lines), CEF, or CSV or Parquet with one row for each request"),
         );
     arguments::with_paths(arguments::with_filters(command, reasons))
 }
@@ -89,6 +97,13 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CommandError> {
         .is_some_and(|format| format == "csv")
     {
         return query::write_csv(filter, &sources);
+    }
+    #[cfg(feature = "parquet")]
+    if matches
+        .get_one::<String>("format")
+        .is_some_and(|format| format == "parquet")
+    {
+        return parquet::write(filter, &sources);
     }
     let convert = match matches.get_one::<String>("format").map(String::as_str) {
         Some("ecs") => |event: &Event<'_>| ecs::line(event).to_string(),

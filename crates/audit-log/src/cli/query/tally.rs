@@ -79,7 +79,8 @@ pub(super) fn run(
             Column::number("FAILED"),
             Column::number("SENT"),
         ];
-        let mut table = Table::new(columns, Charset::from_locale(), output::terminal_width());
+        let mut table = Table::new(columns, Charset::from_locale(), output::terminal_width())
+            .colored(output::colors());
         for (name, tally) in tallies {
             let counts = [tally.accepted, tally.refused, tally.failed];
             let counts = counts.map(|count| count.to_string());

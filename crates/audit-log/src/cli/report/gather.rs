@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::filter::Filter;
 use super::super::record::Record;
 use super::super::usage::is_charged;
+use super::changes::Changes;
 use super::sequence::Sequence;
 use super::top::Top;
 
@@ -108,6 +109,7 @@ pub(super) struct UsageReport {
     pub(super) prints: Top,
     /// Addresses that failed to authenticate.
     pub(super) peers: Top,
+    pub(super) changes: Changes,
     /// Every instance in the log, including instances without records in the period.
     pub(super) instances: BTreeMap<String, Sequence>,
     pub(super) records: u64,
@@ -123,6 +125,7 @@ impl UsageReport {
             usage: BTreeMap::new(),
             prints: Top::default(),
             peers: Top::default(),
+            changes: Changes::default(),
             instances: BTreeMap::new(),
             records: 0,
             span: None,
@@ -143,6 +146,7 @@ impl UsageReport {
             Some(_) => {}
             None => self.span = Some((record.ts.to_string(), record.ts.to_string())),
         }
+        self.changes.add(record);
         if record.is_decision() {
             self.add_decision(record);
         } else if record.is_completion() {

@@ -1,6 +1,7 @@
 //! `voxgate audit report`: summarizes the use of keys, refusals and missing records.
 
 mod basis;
+mod changes;
 mod data;
 mod gather;
 mod html;

@@ -4,13 +4,14 @@ use std::io::{self, Write};
 
 use super::super::clock::Clock;
 use super::super::log::InvalidLines;
+use super::super::output;
 use super::super::row::bytes;
 use super::super::usage::hours;
 use super::basis::Basis;
 use super::gather::{Usage, UsageReport};
 use super::sums;
 use super::top::Top;
-use voxgate_terminal::table::{Column, Table};
+use voxgate_terminal::table::{ABSENT, Column, Table};
 use voxgate_terminal::text::{Charset, printable, truncate, width};
 
 const USAGE: &[Column] = &[
@@ -36,6 +37,14 @@ const TOP: &[Column] = &[
     Column::number("TIMES"),
     Column::text("FIRST"),
     Column::text("LAST"),
+];
+const CHANGES: &[Column] = &[
+    Column::text("TIME"),
+    Column::long("WHAT"),
+    Column::text("CHANGE"),
+    Column::long("BY").optional(),
+    Column::long("BEFORE"),
+    Column::long("NOW"),
 ];
 /// Maximum number of keys in the chart, and of entries in a list.
 const KEYS: usize = 20;
@@ -82,7 +91,7 @@ pub(super) fn write(
         let indent = if findings.complete { 4 } else { 12 };
         writeln!(out, "{mark:indent$}{sentence}")?;
     }
-    let mut table = Table::new(USAGE, charset, limit);
+    let mut table = Table::new(USAGE, charset, limit).colored(output::colors());
     writeln!(out)?;
     for ((period, key), usage) in &report.usage {
         let key = printable(sums::key_name(key.as_deref()), charset);
@@ -98,6 +107,7 @@ pub(super) fn write(
     ] {
         write_top(out, title, top, charset, limit)?;
     }
+    write_changes(out, report, charset, limit)?;
     write_chart(out, report, charset, limit)
 }
 
@@ -126,7 +136,7 @@ fn write_reasons(
     charset: Charset,
     limit: Option<usize>,
 ) -> io::Result<()> {
-    let mut table = Table::new(REASONS, charset, limit);
+    let mut table = Table::new(REASONS, charset, limit).colored(output::colors());
     let mut any = false;
     for ((period, key), usage) in &report.usage {
         for (reason, count) in &usage.reasons {
@@ -157,7 +167,7 @@ fn write_top(
         return Ok(());
     }
     writeln!(out, "\n{title}")?;
-    let mut table = Table::new(TOP, charset, limit);
+    let mut table = Table::new(TOP, charset, limit).colored(output::colors());
     for (name, entry) in most {
         let cells = vec![
             printable(name, charset),
@@ -166,6 +176,41 @@ fn write_top(
             Clock::default().moment(&entry.last),
         ];
         table.row(out, cells)?;
+    }
+    table.settle(out)
+}
+
+fn write_changes(
+    out: &mut impl Write,
+    report: &UsageReport,
+    charset: Charset,
+    limit: Option<usize>,
+) -> io::Result<()> {
+    let changes = &report.changes;
+    if changes.count == 0 {
+        return Ok(());
+    }
+    let hidden = changes.latest().len().saturating_sub(KEYS);
+    let shown = changes.latest().len() - hidden;
+    match changes.count > shown as u64 {
+        true => writeln!(out, "\nChanges ({shown} latest of {}):", changes.count)?,
+        false => writeln!(out, "\nChanges:")?,
+    }
+    let mut table = Table::new(CHANGES, charset, limit).colored(output::colors());
+    for change in changes.latest().skip(hidden) {
+        let texts = [
+            &change.what,
+            &change.change,
+            &change.by,
+            &change.before,
+            &change.now,
+        ];
+        let texts = texts.into_iter().map(|text| match text.is_empty() {
+            true => ABSENT.to_owned(),
+            false => printable(text, charset),
+        });
+        let time = Clock::default().moment(&change.ts);
+        table.row(out, [time].into_iter().chain(texts).collect())?;
     }
     table.settle(out)
 }

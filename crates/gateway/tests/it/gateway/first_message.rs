@@ -90,6 +90,7 @@ pub(super) async fn open(
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
     let stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     client_async(request, stream).await.expect("accepted").0
 }
 

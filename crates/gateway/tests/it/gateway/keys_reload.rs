@@ -13,6 +13,7 @@ use axum::Router;
 use axum::routing::get;
 use futures_util::StreamExt as _;
 use http_body_util::BodyExt as _;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -99,6 +100,23 @@ async fn an_edited_policy_is_put_in_force_and_a_wrong_one_is_not() {
     gateway.signal(rustix::process::Signal::HUP);
     gateway.wait_for_log("the policy was reloaded");
     assert_eq!(ask("GET /v1/say").await, 200);
+    let sha256 = |scope: &str| {
+        let digest = Digest::of(rule(scope).as_bytes());
+        Value::from(digest.to_hex())
+    };
+    let changed = gateway.wait_for_record("policy", |record| record["event"] == "policy_changed");
+    assert_eq!(
+        changed["policy_before"],
+        sha256("admin:server"),
+        "{changed}"
+    );
+    assert_eq!(changed["policy"], sha256("speak"), "{changed}");
+    assert_eq!(changed["rules"], changed["rules_before"], "{changed}");
+    fs::write(&keys, text.replace("\"speak\"", "\"read\", \"speak\"")).unwrap();
+    gateway.signal(rustix::process::Signal::HUP);
+    let changed = gateway.wait_for_record("the key", |record| record["event"] == "key");
+    assert_eq!(changed["rights_before"], "scopes=speak", "{changed}");
+    assert_eq!(changed["rights"], "scopes=read speak", "{changed}");
     // `HEAD` is public where `GET` is: without a key, the upstream answers that there is nothing.
     for start in ["GET /v1/health", "HEAD /v1/health"] {
         let request = format!("{start} HTTP/1.1\r\nHost: tts\r\nConnection: close\r\n\r\n");

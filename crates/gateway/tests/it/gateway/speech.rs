@@ -1,21 +1,30 @@
 //! Keys that are limited to voices, over HTTP and WebSocket.
 
+use std::convert::Infallible;
 use std::io::Write as _;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::any;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use futures_util::{SinkExt as _, StreamExt as _, stream};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use proptest::arbitrary::any as any_value;
+use proptest::collection::vec;
+use proptest::sample::Index;
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use futures_util::SinkExt as _;
-
 use super::first_message::{Socket, engine, next, open, say};
 use super::harness::{KEY, Program, Started, send_raw, serve, wait_until};
+use super::usage::voxgate;
 
 /// A text that no record and no log may contain.
 const CANARY: &str = "canary-7f3a";
@@ -160,58 +169,73 @@ async fn each_message_of_a_websocket_may_name_an_allowed_voice_only() {
     assert!(speak(&mut socket, "other").await.is_text());
 }
 
-/// Random texts in three contexts of one WebSocket, each message in up to four frames that are cut
-/// anywhere, also within a character: what is counted is what the client sent.
-#[tokio::test]
-async fn characters_of_fragmented_messages_in_contexts_are_those_that_the_client_sent() {
-    use proptest::strategy::{Strategy as _, ValueTree as _};
-    use proptest::test_runner::TestRunner;
+/// A random text, a context and cuts.
+fn texts() -> impl Iterator<Item = (String, usize, Vec<Index>)> {
+    let mut runner = TestRunner::deterministic();
+    let texts = (
+        vec(proptest::char::any(), 0..40),
+        0..3_usize,
+        vec(any_value::<Index>(), 0..4),
+    );
+    std::iter::repeat_with(move || {
+        let (text, context, cuts) = texts.new_tree(&mut runner).unwrap().current();
+        (text.into_iter().collect(), context, cuts)
+    })
+    .take(1_000)
+}
 
-    let (seen, upstream) = engine().await;
+/// The parts of a message that is cut anywhere, also within a character.
+fn parts<'a>(message: &'a str, cuts: &[Index]) -> Vec<&'a [u8]> {
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(message.len())).collect();
+    ends.extend([0, message.len()]);
+    ends.sort_unstable();
+    let parts = ends.windows(2);
+    parts
+        .map(|ends| &message.as_bytes()[ends[0]..ends[1]])
+        .collect()
+}
+
+/// A thousand random texts in three contexts of one WebSocket, each message in up to five frames, and a
+/// thousand in bodies of up to five chunks: the report has what the clients sent.
+#[tokio::test]
+async fn the_report_has_the_characters_that_clients_sent() {
     let mut keys = NamedTempFile::new().unwrap();
     write!(
         keys,
         "[[key]]\nid = \"limited\"\nsecret = \"{KEY}\"\nvoices = [\"1071\"]\n"
     )
     .unwrap();
-    let gateway = Program::gateway(upstream)
-        .var("VOXGATE_DIALECT", "kugel")
-        .var("VOXGATE_KEYS_FILE", keys.path())
-        .start();
+    let log = tempfile::tempdir().unwrap();
+    let start = |upstream| {
+        Program::gateway(upstream)
+            .var("VOXGATE_DIALECT", "kugel")
+            .var("VOXGATE_KEYS_FILE", keys.path())
+            .var("VOXGATE_AUDIT_DIR", log.path())
+            .start()
+    };
     let bearer = format!("Bearer {KEY}");
+    let (seen, upstream) = engine().await;
+    let mut gateway = start(upstream);
     let headers = [("authorization", bearer.as_str())];
     let mut socket = open(&gateway, "/ws/tts/multi", &headers).await;
-    let mut runner = TestRunner::deterministic();
-    let cases = (
-        proptest::collection::vec(proptest::char::any(), 0..40),
-        0..3_usize,
-        proptest::collection::vec(proptest::prelude::any::<proptest::sample::Index>(), 0..4),
-    );
-    let mut characters = 0;
-    let mut sent = Vec::new();
-    for number in 0..300 {
-        let (text, context, cuts) = cases.new_tree(&mut runner).unwrap().current();
-        characters += text.len() as u64;
-        let text: String = text.into_iter().collect();
-        let mut message = serde_json::json!({"text": text, "context_id": context.to_string()});
+    let (mut characters, mut sent) = (0, Vec::new());
+    for (number, (text, context, cuts)) in texts().enumerate() {
+        characters += text.chars().count();
+        let mut message = json!({"text": text, "context_id": context.to_string()});
         if number < 3 {
             // Each context names its voice once.
             message["context_id"] = number.to_string().into();
-            message["voice_settings"] = serde_json::json!({"voice_id": 1071});
+            message["voice_settings"] = json!({"voice_id": 1071});
         }
         let message = message.to_string();
-        let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(message.len())).collect();
-        ends.extend([0, message.len()]);
-        ends.sort_unstable();
-        let last = ends.len() - 2;
-        for (part, ends) in ends.windows(2).enumerate() {
-            let kind = if part == 0 {
-                Data::Text
-            } else {
-                Data::Continue
+        let parts = parts(&message, &cuts);
+        for (number, part) in parts.iter().enumerate() {
+            let kind = match number {
+                0 => Data::Text,
+                _ => Data::Continue,
             };
-            let bytes = message.as_bytes()[ends[0]..ends[1]].to_vec();
-            let frame = Frame::message(bytes, OpCode::Data(kind), part == last);
+            let last = number + 1 == parts.len();
+            let frame = Frame::message(part.to_vec(), OpCode::Data(kind), last);
             socket.send(Message::Frame(frame)).await.unwrap();
         }
         let heard = next(&mut socket).await.into_text().unwrap();
@@ -219,10 +243,43 @@ async fn characters_of_fragmented_messages_in_contexts_are_those_that_the_client
         sent.push(message);
     }
     socket.close(None).await.unwrap();
-    let completion = completions(&gateway, 1).await.remove(0);
-    assert_eq!(completion["characters"], characters);
-    assert_eq!(completion["unmetered"], Value::Null);
+    while socket.next().await.is_some() {}
     assert_eq!(seen.all()[1..], sent);
+    gateway.terminate();
+    gateway.exit_status().await;
+
+    let echo = Router::new().fallback(any(|body: Bytes| async move { body }));
+    let mut gateway = start(serve(echo).await);
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    for (text, _, cuts) in texts() {
+        characters += text.chars().count();
+        let message = json!({"text": text, "voice_id": 1071}).to_string();
+        let chunks = parts(&message, &cuts).into_iter();
+        let frames = chunks.map(|chunk| hyper::body::Frame::data(Bytes::copy_from_slice(chunk)));
+        let frames: Vec<_> = frames.map(Ok::<_, Infallible>).collect();
+        let request = hyper::Request::post(format!("http://{}/v1/tts/generate", gateway.address))
+            .header("authorization", &bearer)
+            .header("content-type", "application/json")
+            .body(StreamBody::new(stream::iter(frames)));
+        let answer = client.request(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let heard = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(heard, message);
+    }
+    gateway.terminate();
+    gateway.exit_status().await;
+
+    let usage = voxgate(&["usage", "--format", "json"], log.path());
+    let usage: Value = serde_json::from_str(&usage).unwrap();
+    assert_eq!(usage["usage"][0]["characters"], characters, "{usage}");
+    let report = voxgate(&["audit", "report", "--format", "csv"], log.path());
+    let [head, row] = report.lines().collect::<Vec<_>>()[..] else {
+        panic!("more than one key: {report}");
+    };
+    let mut cells = head.split(',').zip(row.split(','));
+    let shown = cells.find(|(name, _)| *name == "characters");
+    let expected = characters.to_string();
+    assert_eq!(shown, Some(("characters", expected.as_str())), "{report}");
 }
 
 /// The key in the header of a dialect, and as settings have it.

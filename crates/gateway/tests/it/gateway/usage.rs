@@ -104,7 +104,8 @@ fn count(text: &str) -> u64 {
     text.chars().count() as u64
 }
 
-fn voxgate(arguments: &[&str], log: &Path) -> String {
+/// What the program prints about a log.
+pub(super) fn voxgate(arguments: &[&str], log: &Path) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_voxgate"))
         .args(arguments)
         .arg(log)

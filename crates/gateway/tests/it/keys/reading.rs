@@ -357,6 +357,23 @@ fn a_key_is_revoked_in_a_file_with_other_problems() {
     }
 }
 
+/// Not even its own entry can be parsed: the id is refused by a table of its own.
+#[test]
+fn a_key_is_revoked_whose_own_entry_is_no_toml() {
+    let text = format!("[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\ngarbage [[[");
+    let place = Place::with(&text);
+    let ran = place.run(&["revoke", "a"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+    for said in ["[revoked] at its end has the id", "keys.toml:4"] {
+        assert!(ran.error.contains(said), "{ran:?}");
+    }
+    let expected = format!("{text}\n\n[revoked]\nids = [\"a\"]\n");
+    assert_eq!(place.text(), expected);
+    let again = place.run(&["revoke", "a"]);
+    assert_eq!((again.code, place.text()), (Some(1), expected));
+    place.refuses(64, "", &["revoke", "c"]);
+}
+
 /// Ctrl-C is the usual way to leave a prompt.
 #[cfg(target_os = "linux")]
 #[test]

@@ -6,7 +6,7 @@ use super::reserved::{is_plain, is_reserved};
 
 /// What clients of any dialect need: the content and its negotiation, caching, W3C trace context,
 /// gRPC, and the WebSocket handshake. A `*` at the end stands for any rest.
-pub(crate) const ALLOWED: [&str; 33] = [
+pub const ALLOWED: [&str; 33] = [
     "accept",
     "accept-charset",
     "accept-encoding",
@@ -44,7 +44,7 @@ pub(crate) const ALLOWED: [&str; 33] = [
 ];
 
 /// What the clients of one dialect send besides.
-pub(crate) const BY_DIALECT: [(&str, &[&str]); 8] = [
+pub const BY_DIALECT: [(&str, &[&str]); 8] = [
     (
         "openai",
         &["openai-beta", "openai-organization", "openai-project"],
@@ -82,7 +82,7 @@ const NEVER: [&str; 9] = [
 
 /// Whether a client's header of this name means something to the gateway, or to a server, so that it
 /// cannot be the place of a credential.
-pub(crate) fn has_another_meaning(name: &HeaderName) -> bool {
+pub fn has_another_meaning(name: &HeaderName) -> bool {
     const OTHERS: [&str; 5] = ["cookie*", "forwarded*", "referer", "sec-*", "via"];
     let mut entries = ALLOWED.iter().chain(&NEVER).chain(&OTHERS);
     is_reserved(name) || entries.any(|entry| matches(entry, name.as_str()))
@@ -90,7 +90,7 @@ pub(crate) fn has_another_meaning(name: &HeaderName) -> bool {
 
 /// Which headers of a client are forwarded, besides those that never are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ForwardedHeaders {
+pub enum ForwardedHeaders {
     /// All.
     #[default]
     All,
@@ -104,7 +104,7 @@ impl ForwardedHeaders {
     /// # Errors
     ///
     /// Which name is wrong, and why.
-    pub(crate) fn listed(names: &str) -> Result<Self, String> {
+    pub fn listed(names: &str) -> Result<Self, String> {
         let names = names.split(',').map(|text| {
             let text = text.trim();
             let name: Option<HeaderName> = text.parse().ok().filter(is_plain);

@@ -27,7 +27,7 @@ const COMMON: [HeaderName; 12] = [
 
 /// The names, and who sets or reads them. A `*` at the end stands for any rest. The list is in the
 /// order of its names, and no entry covers another, so that one look-up finds the entry of a name.
-pub(crate) const RESERVED: [(&str, &str); 95] = [
+pub const RESERVED: [(&str, &str); 95] = [
     ("ali-cdn-real-ip", "Alibaba Cloud CDN"),
     ("cdn-src-ip", "Alibaba Cloud and Tencent Cloud CDN"),
     ("cf-*", "Cloudflare, Cloudflare Access"),

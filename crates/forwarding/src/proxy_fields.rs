@@ -7,19 +7,24 @@ use http::{HeaderMap, HeaderValue, Version};
 
 /// Which of these headers are sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ProxyFields {
-    pub(crate) forwarded: bool,
+pub struct ProxyFields {
+    /// `Forwarded` (RFC 7239).
+    pub forwarded: bool,
     /// The gateway's name in `Via`.
-    pub(crate) via: Option<ViaName>,
+    pub via: Option<ViaName>,
 }
 
 /// A pseudonym for `Via` (RFC 9110 §7.6.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ViaName(Box<str>);
+pub struct ViaName(Box<str>);
 
 impl ProxyFields {
     /// Reads the name of this gateway.
-    pub(crate) fn via(text: &str) -> Result<ViaName, String> {
+    ///
+    /// # Errors
+    ///
+    /// The name is not a token (RFC 9110 §5.6.2).
+    pub fn via(text: &str) -> Result<ViaName, String> {
         let name = text.trim();
         let is_token =
             |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
