@@ -30,7 +30,7 @@
 //! | `VOXGATE_LIMIT_HEADERS` | `on` or `off`: whether responses have the headers `RateLimit-Policy` and `RateLimit` | on |
 //! | `VOXGATE_LIMIT_LOAD_REPORT` | `on` or `off`: whether responses report the part of `VOXGATE_LIMIT_UPSTREAM_CONCURRENCY` in use to load balancers (ORCA, `endpoint-load-metrics`) | off |
 //! | `VOXGATE_LIMIT_AUTH_FAILURES` | Failed authentications per minute that one address may cause before its refusals are delayed by half a second; `0` disables this limit | 60 |
-//! | `VOXGATE_REDIS_URL` | Redis or Valkey server that keeps the limits of all replicas, such as `rediss://:password@host:6379/0` | |
+//! | `VOXGATE_REDIS_URL` | Redis or Valkey that keeps the limits of all replicas, such as `rediss://:password@host:6379/0`, `rediss-cluster://:password@host:6379,host:6379` or `rediss-sentinel://:password@host:26379,host:26379/service` | |
 //! | `VOXGATE_REDIS_URL_FILE` | File that contains `VOXGATE_REDIS_URL` | |
 //! | `VOXGATE_REDIS_CA_FILE` | CA bundle (PEM) used to verify Redis | the CA certificates of the system |
 //! | `VOXGATE_LIMIT_ON_FAILURE` | Behaviour while Redis is unavailable: `local` (this replica applies its share of the limits), `deny` (answer 503) or `allow` | local |

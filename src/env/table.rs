@@ -211,7 +211,7 @@ pub const SETTINGS: &[Setting] = &[
         SHARED,
         "VOXGATE_REDIS_URL",
         "URL",
-        "Redis or Valkey server that keeps the limits of all replicas, such as `rediss://:password@host:6379/0`",
+        "Redis or Valkey that keeps the limits of all replicas, such as `rediss://:password@host:6379/0`, `rediss-cluster://:password@host:6379,host:6379` or `rediss-sentinel://:password@host:26379,host:26379/service`",
     )
     .with_secrecy(),
     Setting::new(

@@ -13,17 +13,37 @@ use voxgate::{Problem, Secret};
 use crate::tls;
 
 const DEFAULT_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
 const FORM: &str = "must be redis://[[<user>]:<password>@]<host>[:<port>][/<database>], rediss:// \
-                    for TLS (valkey:// and valkeys:// mean the same), or \
+                    for TLS (valkey:// and valkeys:// mean the same), \
+                    redis-cluster://<host>[:<port>],<host>[:<port>], \
+                    redis-sentinel://<host>[:<port>],<host>[:<port>]/<service>[/<database>], or \
                     unix:///<path>[?db=<database>&user=<user>&pass=<password>]; \
                     write special characters such as / or # in a password as %xx";
 
 /// A parsed URL.
 #[derive(Clone)]
 pub(crate) struct Address {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) servers: Servers,
     pub(crate) login: Option<Login>,
     pub(crate) database: u32,
+}
+
+#[derive(Clone)]
+pub(crate) enum Servers {
+    One(Endpoint),
+    /// Nodes of a cluster, which name all others.
+    Cluster(Vec<Endpoint>),
+    Sentinel(Sentinel),
+}
+
+/// Sentinels, which know the primary of a service.
+#[derive(Clone)]
+pub(crate) struct Sentinel {
+    pub(crate) sentinels: Vec<Endpoint>,
+    /// How to log in to a Sentinel, which has users of its own.
+    pub(crate) login: Option<Login>,
+    pub(crate) service: String,
 }
 
 #[derive(Clone)]
@@ -46,11 +66,24 @@ impl Address {
         ca_file: Option<&Path>,
         problems: &mut Vec<Problem>,
     ) -> Option<Self> {
+        match Several::split(url.expose()) {
+            Some(several) => several.parse(ca_file, problems),
+            None => Self::parse_one(url.expose(), DEFAULT_PORT, ca_file, problems),
+        }
+    }
+
+    /// Parses the URL of one server.
+    fn parse_one(
+        url: &str,
+        default_port: u16,
+        ca_file: Option<&Path>,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
         let mut wrong = |message: &str| {
             problems.push(Problem::new("url", message));
             None
         };
-        let Some(url) = redis::parse_redis_url(url.expose()) else {
+        let Some(url) = redis::parse_redis_url(url) else {
             return wrong(FORM);
         };
         // Such as `#insecure`, which would switch off the check of the certificate.
@@ -106,7 +139,7 @@ impl Address {
                 .trim_start_matches('[')
                 .trim_end_matches(']')
                 .to_owned();
-            let port = url.port().unwrap_or(DEFAULT_PORT);
+            let port = url.port().unwrap_or(default_port);
             if matches!(url.scheme(), "rediss" | "valkeys") {
                 let Ok(name) = ServerName::try_from(host.clone()) else {
                     return wrong(
@@ -125,19 +158,176 @@ impl Address {
             return None;
         }
         Some(Self {
-            endpoint,
+            servers: Servers::One(endpoint),
             login,
             database,
         })
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.servers, Servers::Cluster(_))
+    }
+}
+
+/// A URL with several hosts, taken apart.
+struct Several<'a> {
+    /// The scheme of one such server.
+    scheme: &'a str,
+    is_cluster: bool,
+    /// With the `@`.
+    login: &'a str,
+    hosts: &'a str,
+    path: &'a str,
+    query: &'a str,
+}
+
+impl<'a> Several<'a> {
+    /// `None` if it is a URL of one server.
+    fn split(url: &'a str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let (scheme, kind) = scheme.rsplit_once('-')?;
+        let is_known = matches!(scheme, "redis" | "rediss" | "valkey" | "valkeys");
+        let is_cluster = kind == "cluster";
+        if !is_known || !(is_cluster || kind == "sentinel") {
+            return None;
+        }
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let hosts = authority.rsplit_once('@').map_or(authority, |(_, it)| it);
+        Some(Self {
+            scheme,
+            is_cluster,
+            login: authority.strip_suffix(hosts).unwrap_or_default(),
+            hosts,
+            path,
+            query,
+        })
+    }
+
+    fn parse(&self, ca_file: Option<&Path>, problems: &mut Vec<Problem>) -> Option<Address> {
+        let mut wrong = |message: &str| {
+            problems.push(Problem::new("url", message));
+            None
+        };
+        if self.path.contains('#') || self.query.contains('#') {
+            return wrong("must not have a part after #; write # in a password as %23");
+        }
+        let (service, database) = self.path.split_once('/').unwrap_or((self.path, ""));
+        let mut sentinel_login = "".to_owned();
+        let default_port = if self.is_cluster {
+            if !self.query.is_empty() {
+                return wrong("must not have a part after ?; write ? in a password as %3F");
+            }
+            if !matches!(self.path, "" | "0") {
+                return wrong("must not have a database: a cluster has only the database 0");
+            }
+            DEFAULT_PORT
+        } else {
+            if service.is_empty() {
+                return wrong(
+                    "has no service; add the name under which Sentinel monitors the primary, \
+                     such as /mymaster, after the hosts",
+                );
+            }
+            let (mut user, mut password) = ("", "");
+            for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
+                match pair.split_once('=') {
+                    Some(("sentinel_user", value)) => user = value,
+                    Some(("sentinel_pass", value)) => password = value,
+                    _ => return wrong("may have only sentinel_user and sentinel_pass after the ?"),
+                }
+            }
+            if !user.is_empty() || !password.is_empty() {
+                sentinel_login = format!("{user}:{password}@");
+            }
+            SENTINEL_PORT
+        };
+        let database = if self.is_cluster { "" } else { database };
+        let Ok(service) = percent_decode_str(service).decode_utf8() else {
+            return wrong("has a service that is not UTF-8; correct the %xx in it");
+        };
+        let mut endpoints = Vec::new();
+        let mut first = None;
+        for host in self.hosts.split(',') {
+            let url = format!("{}://{}{host}/{database}", self.scheme, self.login);
+            let one = Address::parse_one(&url, default_port, ca_file, problems)?;
+            if let Servers::One(endpoint) = &one.servers {
+                endpoints.push(endpoint.clone());
+            }
+            first.get_or_insert(one);
+        }
+        let mut address = first?;
+        address.servers = if self.is_cluster {
+            Servers::Cluster(endpoints)
+        } else {
+            let url = format!("{}://{sentinel_login}host", self.scheme);
+            let login = Address::parse_one(&url, default_port, ca_file, problems)?.login;
+            Servers::Sentinel(Sentinel {
+                sentinels: endpoints,
+                login,
+                service: service.into_owned(),
+            })
+        };
+        Some(address)
+    }
+}
+
+impl Endpoint {
+    /// The same kind of endpoint at another host and port. `None` if a certificate cannot have this
+    /// host.
+    pub(crate) fn at(&self, host: &str, port: u16) -> Option<Self> {
+        let host = host.to_owned();
+        Some(match self {
+            Self::Tcp(..) | Self::Unix(_) => Self::Tcp(host, port),
+            Self::Tls(_, _, _, config) => {
+                let name = ServerName::try_from(host.clone()).ok()?;
+                Self::Tls(host, port, name, Arc::clone(config))
+            }
+        })
+    }
+
+    /// The host, or nothing for a socket.
+    pub(crate) fn host(&self) -> &str {
+        match self {
+            Self::Tcp(host, _) | Self::Tls(host, ..) => host,
+            Self::Unix(_) => "",
+        }
+    }
+
+    /// The host and port, as a cluster names its nodes.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Tcp(host, port) | Self::Tls(host, port, ..) => format!("{host}:{port}"),
+            Self::Unix(path) => path.display().to_string(),
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self {
+            Self::Tcp(..) => "redis",
+            Self::Tls(..) => "rediss",
+            Self::Unix(_) => "unix",
+        };
+        write!(f, "{scheme}://{}", self.name())
     }
 }
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.endpoint {
-            Endpoint::Tcp(host, port) => write!(f, "redis://{host}:{port}"),
-            Endpoint::Tls(host, port, ..) => write!(f, "rediss://{host}:{port}"),
-            Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
+        let (kind, endpoints, service) = match &self.servers {
+            Servers::One(endpoint) => return endpoint.fmt(f),
+            Servers::Cluster(endpoints) => ("cluster", endpoints, ""),
+            Servers::Sentinel(sentinel) => ("sentinel", &sentinel.sentinels, &*sentinel.service),
+        };
+        let has_tls = matches!(endpoints.first(), Some(Endpoint::Tls(..)));
+        let scheme = if has_tls { "rediss" } else { "redis" };
+        let names: Vec<_> = endpoints.iter().map(Endpoint::name).collect();
+        write!(f, "{scheme}-{kind}://{}", names.join(","))?;
+        match service {
+            "" => Ok(()),
+            service => write!(f, "/{service}"),
         }
     }
 }

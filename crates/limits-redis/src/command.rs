@@ -14,6 +14,16 @@ const COST: u64 = 1;
 /// A request, encoded for the script.
 #[derive(Debug)]
 pub(crate) struct EncodedCommand {
+    parts: Vec<Part>,
+}
+
+/// The scopes of a request that one script decides. On one server, these are all scopes. In a
+/// cluster, the scopes of the key and its account are the first part, and the upstream's is the
+/// last.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The hash slot of its keys.
+    slot: u16,
     keys: Vec<String>,
     numbers: Vec<u64>,
     scopes: Vec<EncodedScope>,
@@ -32,7 +42,7 @@ struct EncodedScope {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// The limits allow the request. The script has taken its cost, unless it only checked.
-    Granted(Remaining),
+    Granted,
     Refused(Refusal),
 }
 
@@ -46,37 +56,87 @@ pub(crate) struct Refusal {
 
 impl EncodedCommand {
     pub(crate) fn new(keys: &Keys, request: &AcquireRequest) -> Self {
-        let mut command = Self {
-            keys: Vec::new(),
-            numbers: Vec::new(),
-            scopes: Vec::new(),
-        };
+        let mut parts: Vec<Part> = Vec::new();
         for (scope, limits) in request.scopes() {
             let slots = limits.concurrency.map(|_| keys.slots(request, scope));
-            command.keys.extend(slots.clone());
+            let mut of_scope: Vec<String> = slots.clone().into_iter().collect();
             let concurrency = limits.concurrency.map_or(0, |it| it.get().into());
             let (mut drain, mut unit, mut burst) = (0, 0, 0);
             if let Some(rate) = limits.rate {
                 let requests = rate.requests();
                 (drain, unit) = lowest_terms(requests.get().into(), micros(rate.period()));
                 burst = limits.burst.unwrap_or(requests).get().into();
-                command.keys.push(keys.level(request, scope, drain, unit));
+                of_scope.push(keys.level(request, scope, drain, unit));
             }
-            command
-                .numbers
-                .extend([concurrency, drain, unit, burst, COST]);
-            command.scopes.push(EncodedScope {
+            // A burst alone limits nothing.
+            let Some(first) = of_scope.first() else {
+                continue;
+            };
+            let slot = keys.slot(first);
+            let known = parts.iter().position(|part| part.slot == slot);
+            let index = known.unwrap_or_else(|| {
+                parts.push(Part::new(slot));
+                parts.len() - 1
+            });
+            let part = &mut parts[index];
+            part.keys.extend(of_scope);
+            part.numbers.extend([concurrency, drain, unit, burst, COST]);
+            part.scopes.push(EncodedScope {
                 scope,
                 slots,
                 has_rate: limits.rate.is_some(),
             });
         }
-        command
+        Self { parts }
     }
 
     /// Whether the request has no limits in Redis.
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.parts.is_empty()
+    }
+
+    /// The parts, in the order in which they are asked about.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The keys of its leases; none if only rates limit it.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().flat_map(Part::slots)
+    }
+
+    /// The key of this scope's leases.
+    pub(crate) fn slots_of(&self, scope: LimitScope) -> Option<&str> {
+        self.scopes().find(|it| it.scope == scope)?.slots.as_deref()
+    }
+
+    /// The refusal of a request that must queue behind others for these slots.
+    pub(crate) fn refused_by(&self, slots: &str) -> Refusal {
+        let scope = self.scopes().find(|it| it.slots.as_deref() == Some(slots));
+        let scope = scope.map_or(LimitScope::Upstream, |it| it.scope);
+        Refusal {
+            exceeded: LimitExceeded::concurrency(scope),
+            scope,
+        }
+    }
+
+    fn scopes(&self) -> impl Iterator<Item = &EncodedScope> {
+        self.parts.iter().flat_map(|part| &part.scopes)
+    }
+}
+
+impl Part {
+    fn new(slot: u16) -> Self {
+        Self {
+            slot,
+            keys: Vec::new(),
+            numbers: Vec::new(),
+            scopes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn slot(&self) -> u16 {
+        self.slot
     }
 
     pub(crate) fn keys(&self) -> &[String] {
@@ -92,25 +152,8 @@ impl EncodedCommand {
         self.scopes.iter().filter_map(|it| it.slots.as_deref())
     }
 
-    /// The key of this scope's leases.
-    pub(crate) fn slots_of(&self, scope: LimitScope) -> Option<&str> {
-        let mut scopes = self.scopes.iter();
-        scopes.find(|it| it.scope == scope)?.slots.as_deref()
-    }
-
-    /// The refusal of a request that must queue behind others for these slots.
-    pub(crate) fn refused_by(&self, slots: &str) -> Refusal {
-        let mut scopes = self.scopes.iter();
-        let scope = scopes.find(|it| it.slots.as_deref() == Some(slots));
-        let scope = scope.map_or(LimitScope::Upstream, |it| it.scope);
-        Refusal {
-            exceeded: LimitExceeded::concurrency(scope),
-            scope,
-        }
-    }
-
-    /// Parses a reply. `None` if it is not one of the script's.
-    pub(crate) fn parse(&self, reply: &[i64]) -> Option<Reply> {
+    /// Parses a reply, and adds what remains. `None` if it is not one of the script's.
+    pub(crate) fn parse(&self, reply: &[i64], remaining: &mut Remaining) -> Option<Reply> {
         let [outcome, index, wait, ref quotas @ ..] = *reply else {
             return None;
         };
@@ -118,7 +161,6 @@ impl EncodedCommand {
         if quotas.len() != self.scopes.len() || !rest.is_empty() {
             return None;
         }
-        let mut remaining = Remaining::default();
         for (quota, scope) in quotas.iter().zip(&self.scopes) {
             // Only Redis knows how many slots are left.
             let scope_remaining = ScopeRemaining::new(scope.rate_remaining(*quota)?, None);
@@ -134,7 +176,7 @@ impl EncodedCommand {
             }))
         };
         match outcome {
-            0 => Some(Reply::Granted(remaining)),
+            0 => Some(Reply::Granted),
             1 => refused_by(LimitExceeded::rate),
             2 => refused_by(|scope, _| LimitExceeded::concurrency(scope)),
             3 => refused_by(|scope, wait| LimitExceeded::concurrency(scope).and_rate(wait)),

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use redis::aio::{AsyncStream, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult, cmd};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult, Value, cmd};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::address::{Address, Endpoint};
+use crate::address::{Address, Endpoint, Login, Sentinel, Servers};
 use crate::redis_error::RedisError;
 
 /// Timeout of a connection attempt, and of answers to heartbeats and releases.
@@ -20,19 +20,57 @@ const UNWRITTEN: usize = 1024;
 /// A connection that sends commands without waiting for earlier answers.
 pub(crate) struct Connection {
     pub(crate) pipeline: MultiplexedConnection,
+    /// The server.
+    pub(crate) endpoint: Endpoint,
     /// Transfers the bytes. Ends when the connection is lost.
     driver: JoinHandle<()>,
 }
 
 impl Connection {
-    /// Connects and logs in.
+    /// Connects to the server, or to the primary that a Sentinel names, and logs in. In a cluster,
+    /// any node that answers.
     pub(crate) async fn open(address: &Address) -> Result<Self, RedisError> {
-        let opened = timeout(TIMEOUT, Self::connect_and_log_in(address));
-        opened.await.unwrap_or(Err(RedisError::Timeout))
+        match &address.servers {
+            Servers::One(endpoint) => Self::open_at(address, endpoint).await,
+            Servers::Cluster(nodes) => {
+                let mut failed = RedisError::UnknownHost;
+                for endpoint in nodes {
+                    match Self::open_at(address, endpoint).await {
+                        Ok(connection) => return Ok(connection),
+                        Err(error) => failed = error,
+                    }
+                }
+                Err(failed)
+            }
+            Servers::Sentinel(sentinel) => {
+                let endpoint = primary(sentinel).await?;
+                let mut connection = Self::open_at(address, &endpoint).await?;
+                // Sentinels that have not learned of a failover name the old primary.
+                match timeout(TIMEOUT, connection.is_primary()).await {
+                    Ok(true) => Ok(connection),
+                    Ok(false) => Err(RedisError::Server("READONLY".to_owned())),
+                    Err(_) => Err(RedisError::Timeout),
+                }
+            }
+        }
     }
 
-    async fn connect_and_log_in(address: &Address) -> Result<Self, RedisError> {
-        let stream = connect(&address.endpoint).await?;
+    /// Connects to this server, with the login and the database of the address.
+    pub(crate) async fn open_at(
+        address: &Address,
+        endpoint: &Endpoint,
+    ) -> Result<Self, RedisError> {
+        let opened = Self::connect_and_log_in(endpoint, address.login.as_ref(), address.database);
+        let opened = timeout(TIMEOUT, opened).await;
+        opened.unwrap_or(Err(RedisError::Timeout))
+    }
+
+    async fn connect_and_log_in(
+        endpoint: &Endpoint,
+        login: Option<&Login>,
+        database: u32,
+    ) -> Result<Self, RedisError> {
+        let stream = connect(endpoint).await?;
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_connection_timeout(None)
@@ -44,25 +82,37 @@ impl Connection {
             .map_err(|error| RedisError::from_redis(&error))?;
         let mut connection = Self {
             pipeline,
+            endpoint: endpoint.clone(),
             driver: tokio::task::spawn_local(driver),
         };
-        let logged_in = connection.log_in(address).await;
+        let logged_in = connection.log_in(login, database).await;
         logged_in.map_err(|error| RedisError::from_redis(&error))?;
         Ok(connection)
     }
 
-    async fn log_in(&mut self, address: &Address) -> RedisResult<()> {
-        if let Some(login) = &address.login {
+    async fn log_in(&mut self, login: Option<&Login>, database: u32) -> RedisResult<()> {
+        if let Some(login) = login {
             let mut auth = cmd("AUTH");
             auth.arg(&login.user).arg(&login.password);
             auth.exec_async(&mut self.pipeline).await?;
         }
-        if address.database != 0 {
+        if database != 0 {
             let mut select = cmd("SELECT");
-            select.arg(address.database);
+            select.arg(database);
             select.exec_async(&mut self.pipeline).await?;
         }
         Ok(())
+    }
+
+    /// Whether the server accepts writes. One that does not let this user ask is taken for a
+    /// primary: a replica refuses the first script.
+    async fn is_primary(&mut self) -> bool {
+        let role = cmd("ROLE").query_async::<Value>(&mut self.pipeline).await;
+        let role = role.map(|role| match role {
+            Value::Array(parts) => parts.into_iter().next(),
+            _ => None,
+        });
+        !matches!(role, Ok(Some(Value::BulkString(role))) if role != b"master")
     }
 
     /// Waits until the connection is lost.
@@ -76,6 +126,32 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
     }
+}
+
+/// Asks the Sentinels, one after the other, for the primary of their service.
+pub(crate) async fn primary(sentinel: &Sentinel) -> Result<Endpoint, RedisError> {
+    let mut failed = RedisError::UnknownHost;
+    for endpoint in &sentinel.sentinels {
+        match timeout(TIMEOUT, ask_sentinel(sentinel, endpoint)).await {
+            Ok(Ok(primary)) => return Ok(primary),
+            Ok(Err(error)) => failed = error,
+            Err(_) => failed = RedisError::Timeout,
+        }
+    }
+    Err(failed)
+}
+
+async fn ask_sentinel(sentinel: &Sentinel, endpoint: &Endpoint) -> Result<Endpoint, RedisError> {
+    let login = sentinel.login.as_ref();
+    let mut connection = Connection::connect_and_log_in(endpoint, login, 0).await?;
+    let mut ask = cmd("SENTINEL");
+    ask.arg("get-master-addr-by-name").arg(&sentinel.service);
+    let primary = ask.query_async::<Option<(String, u16)>>(&mut connection.pipeline);
+    let primary = primary
+        .await
+        .map_err(|error| RedisError::from_redis(&error))?;
+    let (host, port) = primary.ok_or(RedisError::UnknownService)?;
+    endpoint.at(&host, port).ok_or(RedisError::Unexpected)
 }
 
 type Stream = Box<dyn AsyncStream + Send + Unpin>;

@@ -1,68 +1,101 @@
-//! The task that owns the connection and renews the leases.
+//! The task that owns the connection to a server and renews the leases there.
 
+use std::future::Future;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use redis::cmd;
 use tokio::select;
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::connection::{Connection, TIMEOUT};
+use crate::address::Servers;
+use crate::clock::now;
+use crate::connection::{self, Connection, TIMEOUT};
 use crate::engine::{BATCH, Engine};
+use crate::link::{AskError, Asked, Link};
+use crate::node::Node;
+use crate::redirect::Redirect;
 use crate::redis_error::RedisError;
 use crate::script::Slot;
 
 /// A connection that is lost sooner counts as a failure.
 const LASTING: Duration = Duration::from_secs(1);
+/// How many batches of leases are renewed at once. In a cluster, each account is a batch.
+const BATCHES: usize = 32;
 
-/// Connects to Redis, sends heartbeats, and connects again.
+/// Connects to a server, sends heartbeats, and connects again.
 pub(crate) struct ConnectionTask {
     engine: Rc<Engine>,
+    node: Rc<Node>,
 }
 
 impl ConnectionTask {
-    pub(crate) fn new(engine: Rc<Engine>) -> Self {
-        Self { engine }
+    pub(crate) fn new(engine: Rc<Engine>, node: Rc<Node>) -> Self {
+        Self { engine, node }
     }
 
     /// Keeps a connection for as long as it is polled.
     pub(crate) async fn run(self) {
+        let mut last = None;
         loop {
-            match Connection::open(&self.engine.config.address).await {
-                Ok(connection) => self.use_connection(connection).await,
-                Err(error) => self.engine.health.trip(error),
+            match self.open().await {
+                Ok(connection) => {
+                    let primary = connection.endpoint.name();
+                    let is_other = last.as_ref().is_some_and(|last| *last != primary);
+                    if is_other {
+                        self.engine.count_failovers([&*primary].into_iter());
+                    }
+                    last = Some(primary);
+                    self.use_connection(connection).await;
+                }
+                Err(error) => self.node.health.trip(error),
             }
-            self.engine.set_connection(None);
-            self.engine.health.pause().await;
+            self.node.set_connection(None);
+            self.engine.outdated.notify_one();
+            self.node.health.pause().await;
+        }
+    }
+
+    async fn open(&self) -> Result<Connection, RedisError> {
+        let address = &self.engine.config.address;
+        match &self.node.endpoint {
+            Some(endpoint) => Connection::open_at(address, endpoint).await,
+            None => Connection::open(address).await,
         }
     }
 
     /// Uses a connection until it is lost or fails.
     async fn use_connection(&self, mut connection: Connection) {
-        let (engine, health) = (&self.engine, &self.engine.health);
-        let since = Instant::now();
-        let mut pipeline = connection.pipeline.clone();
+        let (engine, node, health) = (&self.engine, &self.node, &self.node.health);
+        let since = now();
+        let pipeline = connection.pipeline.clone();
         // Restore the leases before any other command is sent.
-        if let Err(error) = self.probe(&mut pipeline).await {
+        if let Err(error) = self.probe(&pipeline).await {
             health.trip(error);
             return;
         }
-        engine.set_connection(Some(pipeline.clone()));
+        node.set_connection(Some(pipeline.clone()));
         health.close();
         let mut heartbeat = interval(engine.config.lease / 3);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
         loop {
             let beaten = select! {
+                biased;
                 () = connection.lost() => {
-                    match since.elapsed() < LASTING {
+                    match now() - since < LASTING {
                         true => health.trip(RedisError::Lost),
                         false => health.fail(RedisError::Lost),
                     }
                     return;
                 }
                 _ = heartbeat.tick() => {
-                    let beaten = self.beat(&mut pipeline).await.map(drop);
+                    let beaten = match self.is_still_primary(&connection).await {
+                        true => self.beat(&pipeline).await.map(drop),
+                        false => Err(RedisError::FailedOver),
+                    };
                     if beaten.is_ok() {
                         health.settle();
                     }
@@ -70,10 +103,11 @@ impl ConnectionTask {
                 }
                 () = health.opened() => {
                     select! {
+                        biased;
                         () = connection.lost() => return,
                         () = health.pause() => {}
                     }
-                    let probed = self.probe(&mut pipeline).await;
+                    let probed = self.probe(&pipeline).await;
                     if probed.is_ok() {
                         health.close();
                         heartbeat.reset();
@@ -88,8 +122,18 @@ impl ConnectionTask {
         }
     }
 
+    /// Whether the Sentinels still name this server: it may be cut off from them, and still answer.
+    /// If no Sentinel answers, it stays.
+    async fn is_still_primary(&self, connection: &Connection) -> bool {
+        let Servers::Sentinel(sentinel) = &self.engine.config.address.servers else {
+            return true;
+        };
+        let named = connection::primary(sentinel).await;
+        named.map_or(true, |named| named.name() == connection.endpoint.name())
+    }
+
     /// A heartbeat that must be answered as fast as a request.
-    async fn probe(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    async fn probe(&self, connection: &MultiplexedConnection) -> Result<(), RedisError> {
         let took = self.beat(connection).await?;
         if took > self.engine.config.deadline {
             return Err(RedisError::Timeout);
@@ -98,49 +142,143 @@ impl ConnectionTask {
     }
 
     /// Registers this gateway as alive, renews its leases, puts back those that Redis has lost, and
-    /// sends pending releases. Returns how long the first of these took.
+    /// sends pending releases. Returns how long the first of these took. In a cluster, each node
+    /// has the leases of its hash slots, and one node the gateways.
     ///
     /// A lease is held when it is renewed, and a later release on the same connection arrives
     /// later: no released lease is put back. A renewal that arrives late, from a lost connection,
     /// finds nothing to renew; a lease that it puts back expires.
-    async fn beat(&self, connection: &mut MultiplexedConnection) -> Result<Duration, RedisError> {
-        let engine = &self.engine;
-        let begun = Instant::now();
-        self.renew(connection, &[], false).await?;
-        let took = begun.elapsed();
-        let leases = engine.leases.borrow().leases();
-        for leases in leases.chunks(BATCH) {
-            let slots = engine.leases.borrow_mut().slots_to_send(leases);
-            let missing = self.renew(connection, &slots, false).await?;
-            let lost = engine.leases.borrow().still_held(slots, &missing);
-            if !lost.is_empty() {
-                self.renew(connection, &lost, true).await?;
+    async fn beat(&self, connection: &MultiplexedConnection) -> Result<Duration, RedisError> {
+        let (engine, node) = (&self.engine, &self.node);
+        let begun = now();
+        self.register(connection).await?;
+        let took = now() - begun;
+        let is_in = |slot| engine.is_owner(node, slot);
+        let leases = engine.leases.borrow().leases_in(is_in);
+        let batches = leases.into_iter().flat_map(|(slot, leases)| {
+            let batches: Vec<_> = leases.chunks(BATCH).map(<[u64]>::to_vec).collect();
+            batches.into_iter().map(move |batch| (slot, batch))
+        });
+        let mut renewals = JoinSet::new();
+        let mut restored = 0;
+        for (slot, batch) in batches {
+            if renewals.len() >= BATCHES
+                && let Some(done) = renewals.join_next().await
+            {
+                restored += done.unwrap_or(Err(RedisError::Lost))?;
             }
+            let (engine, node) = (Rc::clone(engine), Rc::clone(node));
+            let connection = connection.clone();
+            renewals.spawn_local(renew(engine, node, connection, slot, batch));
         }
-        let pending = engine.leases.borrow_mut().take_pending(Instant::now());
-        engine.send_releases(connection, pending).await?;
+        while let Some(done) = renewals.join_next().await {
+            restored += done.unwrap_or(Err(RedisError::Lost))?;
+        }
+        if restored > 0 {
+            engine.overall.gauges().count_restored(restored);
+            tracing::warn!(
+                redis = node.health.redis(),
+                restored,
+                "Redis had lost slots of requests in flight, which are counted again. Until some \
+                 of these requests end, more may be in flight than the limits allow"
+            );
+        }
+        let pending = engine.leases.borrow_mut().take_pending(now(), is_in);
+        engine
+            .send_releases(node, connection.clone(), pending)
+            .await?;
         Ok(took)
     }
 
-    /// Renews these slots. Returns the indices of missing ones.
-    async fn renew(
-        &self,
-        connection: &mut MultiplexedConnection,
-        slots: &[Slot],
-        put_back: bool,
-    ) -> Result<Vec<i64>, RedisError> {
-        let engine = &self.engine;
-        let gateways = engine.config.keys.gateways();
-        let renewed = engine.scripts.renew(connection, &gateways, slots, put_back);
-        let renewed = timeout(TIMEOUT, renewed).await;
-        let mut answer = renewed
-            .map_err(|_| RedisError::Timeout)?
-            .map_err(|error| RedisError::from_redis(&error))?;
-        if answer.is_empty() {
-            return Err(RedisError::Unexpected);
+    /// Registers this gateway, or only asks the node for an answer if it does not have the key.
+    async fn register(&self, connection: &MultiplexedConnection) -> Result<(), RedisError> {
+        let (engine, node) = (&self.engine, &self.node);
+        let keys = &engine.config.keys;
+        let link = Link::Direct(connection.clone());
+        if !engine.is_owner(node, keys.slot(&keys.gateways())) {
+            return answered(link.ask::<String>(0, &cmd("PING")))
+                .await
+                .map(drop);
         }
-        let replicas = u32::try_from(answer.remove(0)).unwrap_or(u32::MAX);
-        engine.health.gauges().set_replicas(replicas);
-        Ok(answer)
+        let registered = timeout(TIMEOUT, engine.scripts.register(&link, keys)).await;
+        let registered = match registered.map_err(|_| RedisError::Timeout)? {
+            Err(error) if redirected(engine, node, &error) => {
+                let link = engine.link(now() + TIMEOUT, &Asked::default());
+                answered(engine.scripts.register(&link, keys)).await?
+            }
+            registered => registered.map_err(|error| error.to_redis_error())?,
+        };
+        let &[replicas] = &*registered else {
+            return Err(RedisError::Unexpected);
+        };
+        let replicas = u32::try_from(replicas).unwrap_or(u32::MAX);
+        engine.overall.gauges().set_replicas(replicas);
+        Ok(())
     }
+}
+
+/// Renews these leases in a hash slot, and puts back missing ones. Returns how many those were.
+async fn renew(
+    engine: Rc<Engine>,
+    node: Rc<Node>,
+    connection: MultiplexedConnection,
+    hash_slot: u16,
+    leases: Vec<u64>,
+) -> Result<usize, RedisError> {
+    let slots = engine.leases.borrow_mut().slots_to_send(hash_slot, &leases);
+    if slots.is_empty() {
+        return Ok(0);
+    }
+    let link = Link::Direct(connection);
+    let scripts = &engine.scripts;
+    let renewed = timeout(TIMEOUT, scripts.renew(&link, hash_slot, &slots, false)).await;
+    let missing = match renewed.map_err(|_| RedisError::Timeout)? {
+        Err(error) if redirected(&engine, &node, &error) => {
+            let engine = Rc::clone(&engine);
+            spawn_local(renew_elsewhere(engine, hash_slot, slots));
+            return Ok(0);
+        }
+        missing => missing.map_err(|error| error.to_redis_error())?,
+    };
+    let lost = engine.leases.borrow().still_held(slots, &missing);
+    if lost.is_empty() {
+        return Ok(0);
+    }
+    answered(scripts.renew(&link, hash_slot, &lost, true)).await?;
+    Ok(lost.len())
+}
+
+/// Renews slots whose hash slot is moving, one by one: a script with several keys would have to
+/// wait until all of them have moved. What fails is tried again with the next heartbeat.
+async fn renew_elsewhere(engine: Rc<Engine>, hash_slot: u16, slots: Vec<Slot>) {
+    let link = engine.link(now() + TIMEOUT, &Asked::default());
+    for slot in slots {
+        let one = std::slice::from_ref(&slot);
+        let renewed = engine.scripts.renew(&link, hash_slot, one, false).await;
+        let Ok(missing) = renewed else {
+            return;
+        };
+        let lost = engine.leases.borrow().still_held(one.to_vec(), &missing);
+        if !lost.is_empty() {
+            let _ = engine.scripts.renew(&link, hash_slot, &lost, true).await;
+        }
+    }
+}
+
+/// Whether a node of the cluster says that another one has the keys.
+fn redirected(engine: &Rc<Engine>, node: &Node, error: &AskError) -> bool {
+    let AskError::Failed(error) = error else {
+        return false;
+    };
+    let redirect = Redirect::of(error, node.host()).filter(|_| engine.is_cluster());
+    if let Some(Redirect::Moved(slot, name)) = &redirect {
+        engine.moved(*slot, name);
+    }
+    redirect.is_some()
+}
+
+async fn answered<T>(asked: impl Future<Output = Result<T, AskError>>) -> Result<T, RedisError> {
+    let answer = timeout(TIMEOUT, asked).await;
+    let answer = answer.map_err(|_| RedisError::Timeout)?;
+    answer.map_err(|error| error.to_redis_error())
 }

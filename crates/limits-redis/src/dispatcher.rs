@@ -5,16 +5,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{timeout, timeout_at};
-use voxgate::rate_limit::{AcquireError, Granted, Lease};
+use voxgate::rate_limit::{AcquireError, Granted, Lease, Remaining};
 
+use crate::clock::now;
 use crate::command::{EncodedCommand, Refusal, Reply};
+use crate::connection::TIMEOUT;
 use crate::engine::Engine;
 use crate::lease::RedisLease;
 use crate::lease_table::PendingRelease;
+use crate::link::{AskError, Asked, Link};
 use crate::message::{Outbox, Request};
 use crate::redis_error::RedisError;
 use crate::wait_queues::Waiter;
@@ -93,48 +95,41 @@ impl Dispatcher {
         attempt: Attempt,
     ) -> Result<Verdict, AcquireError> {
         let deadline = attempt.deadline.into();
-        let timed_out = |_| {
-            self.engine.health.fail(RedisError::Timeout);
-            AcquireError::Unavailable
-        };
-        let connection = timeout_at(deadline, self.engine.connected()).await;
-        let connection = connection
-            .map_err(timed_out)?
-            .ok_or(AcquireError::Unavailable)?;
         let (tell, told) = oneshot::channel();
         let (command, outbox) = (Arc::clone(&waiter.command), waiter.outbox.clone());
-        let round_trip = Rc::clone(self).round_trip(connection, command, outbox, attempt, tell);
-        spawn_local(round_trip);
-        let told = timeout_at(deadline, told).await.map_err(timed_out)?;
+        let asked = Asked::default();
+        let this = Rc::clone(self);
+        spawn_local(this.round_trip(command, outbox, attempt, asked.clone(), tell));
+        let told = timeout_at(deadline, told).await.map_err(|_| {
+            asked.fail(&self.engine, RedisError::Timeout);
+            AcquireError::Unavailable
+        })?;
         told.unwrap_or(Err(AcquireError::Unavailable))
     }
 
     /// One round trip, for as long as it takes. A grant that is too late is given back.
     async fn round_trip(
         self: Rc<Self>,
-        mut connection: MultiplexedConnection,
         command: Arc<EncodedCommand>,
         outbox: Outbox,
         attempt: Attempt,
+        asked: Asked,
         tell: oneshot::Sender<Result<Verdict, AcquireError>>,
     ) {
         let engine = &self.engine;
         let lease = attempt
             .take
             .then(|| engine.leases.borrow_mut().next_lease());
-        let begun = Instant::now();
-        let reply = engine.scripts.admit(&mut connection, &command, lease).await;
-        let reply = reply
-            .map_err(|error| RedisError::from_redis(&error))
-            .and_then(|reply| command.parse(&reply).ok_or(RedisError::Unexpected));
+        let link = engine.link(attempt.deadline, &asked);
+        let mut remaining = Remaining::default();
+        let reply = self.ask(&link, &command, lease, &mut remaining).await;
         let verdict = match reply {
             Ok(reply) => {
-                engine.count_answer(begun.elapsed());
                 if !tell.is_closed() {
-                    engine.health.succeed();
+                    asked.succeed();
                 }
                 Ok(match reply {
-                    Reply::Granted(remaining) => {
+                    Reply::Granted => {
                         let lease = match lease {
                             Some(lease) if command.slots().next().is_some() => {
                                 engine.leases.borrow_mut().hold(lease, command);
@@ -148,23 +143,63 @@ impl Dispatcher {
                 })
             }
             Err(error) => {
-                // A command that Redis refuses takes nothing.
-                let lease = lease.filter(|_| !matches!(error, RedisError::Server(_)));
-                if let Some(lease) = lease {
-                    engine.leases.borrow_mut().add_pending(PendingRelease {
-                        lease,
-                        command,
-                        until: Instant::now() + engine.config.lease,
-                        may_come_late: true,
-                    });
-                }
-                if !tell.is_closed() {
-                    engine.health.fail(error);
+                if !tell.is_closed() && !matches!(error, AskError::NotAsked) {
+                    asked.fail(engine, error.to_redis_error());
                 }
                 Err(AcquireError::Unavailable)
             }
         };
         let _ = tell.send(verdict);
+    }
+
+    /// Asks about the parts of a request in their order: in a cluster first the key and its
+    /// account, then the upstream. What earlier parts took is given back if a later one refuses or
+    /// fails.
+    async fn ask(
+        &self,
+        link: &Link,
+        command: &Arc<EncodedCommand>,
+        lease: Option<u64>,
+        remaining: &mut Remaining,
+    ) -> Result<Reply, AskError> {
+        let engine = &self.engine;
+        for (index, part) in command.parts().iter().enumerate() {
+            let begun = now();
+            let reply = engine.scripts.admit(link, part, lease).await;
+            let reply =
+                reply.and_then(|reply| part.parse(&reply, remaining).ok_or(AskError::Unexpected));
+            if reply.is_ok() {
+                engine.count_answer(now() - begun);
+            }
+            if let Ok(Reply::Granted) = reply {
+                continue;
+            }
+            if let Some(lease) = lease {
+                for taken in 0..index {
+                    let command = Arc::clone(command);
+                    spawn_local(give_back(Rc::clone(engine), command, taken, lease));
+                }
+                if let Err(error) = &reply
+                    && error.may_have_taken()
+                {
+                    self.release_later(command, index, lease);
+                }
+            }
+            return reply;
+        }
+        Ok(Reply::Granted)
+    }
+
+    /// Releases the slots that a part may have taken, or may take later.
+    fn release_later(&self, command: &Arc<EncodedCommand>, part: usize, lease: u64) {
+        let engine = &self.engine;
+        engine.leases.borrow_mut().add_pending(PendingRelease {
+            lease,
+            command: Arc::clone(command),
+            part,
+            until: now() + engine.config.lease,
+            may_come_late: true,
+        });
     }
 
     /// Answers a request, or queues it if it may wait. `from` is its previous queue;
@@ -180,7 +215,7 @@ impl Dispatcher {
             Ok(Verdict::Refused(Refusal { exceeded, scope })) => {
                 let slots = waiter.command.slots_of(scope).map(str::to_owned);
                 if let Some(slots) = slots.filter(|_| exceeded.can_wait())
-                    && waiter.until > Instant::now()
+                    && waiter.until > now()
                 {
                     waiter.exceeded = Some(exceeded);
                     return self.wait(&slots, waiter, from);
@@ -219,11 +254,7 @@ impl Dispatcher {
     /// refused, all others are refused as well.
     async fn serve_queue(self: Rc<Self>, slots: String, wake: Rc<Notify>) {
         loop {
-            let pause = self
-                .engine
-                .queues
-                .borrow_mut()
-                .sweep(&slots, Instant::now());
+            let pause = self.engine.queues.borrow_mut().sweep(&slots, now());
             let Some(pause) = pause else {
                 return;
             };
@@ -231,7 +262,7 @@ impl Dispatcher {
             while let Some(waiter) = self.pop(&slots) {
                 let attempt = Attempt {
                     take: true,
-                    deadline: Instant::now() + self.engine.config.deadline,
+                    deadline: now() + self.engine.config.deadline,
                     _unanswered: None,
                 };
                 let verdict = self.decide(&waiter, attempt).await;
@@ -244,6 +275,28 @@ impl Dispatcher {
 
     fn pop(&self, slots: &str) -> Option<Waiter> {
         let mut queues = self.engine.queues.borrow_mut();
-        queues.pop(slots, Instant::now())
+        queues.pop(slots, now())
+    }
+}
+
+/// Gives back what a part of a request has taken. If that fails, its slots are released later, and
+/// its rates stay used: that is the safe side.
+async fn give_back(engine: Rc<Engine>, command: Arc<EncodedCommand>, part: usize, lease: u64) {
+    let link = engine.link(now() + TIMEOUT, &Asked::default());
+    let given = timeout(
+        TIMEOUT,
+        engine
+            .scripts
+            .give_back(&link, &command.parts()[part], lease),
+    );
+    match given.await {
+        Ok(Ok(())) => engine.queues.borrow().wake(command.parts()[part].slots()),
+        _ => engine.leases.borrow_mut().add_pending(PendingRelease {
+            lease,
+            until: now() + engine.config.lease,
+            part,
+            command,
+            may_come_late: false,
+        }),
     }
 }

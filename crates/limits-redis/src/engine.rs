@@ -1,6 +1,7 @@
 //! The connection thread: its state, and the functions that its tasks share.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -10,23 +11,30 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::pipe;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use voxgate::{ConfigError, Problem};
 
+use crate::address::{Endpoint, Servers};
+use crate::clock::now;
 use crate::command::micros;
 use crate::connection::TIMEOUT;
 use crate::connection_task::ConnectionTask;
 use crate::dispatcher::Dispatcher;
 use crate::gauges::Gauges;
-use crate::health::Health;
+use crate::health::Overall;
 use crate::lease_table::{LeaseTable, PendingRelease};
+use crate::link::{Asked, Link, Routed};
 use crate::message::Message;
+use crate::node::Node;
 use crate::options::Config;
 use crate::quotas;
+use crate::redirect::Redirect;
 use crate::redis_error::RedisError;
 use crate::script::Scripts;
+use crate::slot_map::SlotMap;
+use crate::topology_task;
 use crate::wait_queues::WaitQueues;
 
 /// Maximum number of leases that one command renews or releases. Redis is blocked meanwhile.
@@ -36,11 +44,21 @@ pub(crate) const BATCH: usize = 100;
 pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) scripts: Scripts,
-    pub(crate) health: Health,
+    pub(crate) overall: Rc<Overall>,
     pub(crate) leases: RefCell<LeaseTable>,
     pub(crate) queues: RefCell<WaitQueues>,
-    connection: RefCell<Option<MultiplexedConnection>>,
+    /// The nodes of a cluster by `host:port`, or the one server.
+    nodes: RefCell<BTreeMap<String, Rc<Node>>>,
+    /// Which node of a cluster has which hash slot.
+    slots: RefCell<SlotMap>,
+    /// Notified when the map of the cluster may be out of date.
+    pub(crate) outdated: Notify,
 }
+
+/// The name of the server that is no node of a cluster.
+const ONLY: &str = "";
+/// How long a node that has no hash slots any more may answer earlier commands.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Starts the thread. It runs until all senders of messages are gone.
 pub(crate) fn start(
@@ -58,12 +76,14 @@ pub(crate) fn start(
     let scripts = Scripts::new(format!("{instance:016x}"), micros(config.lease));
     let make = move || {
         Rc::new(Engine {
-            health: Health::new(config.address.clone(), gauges),
+            overall: Overall::new(gauges),
             config,
             scripts,
             leases: RefCell::default(),
             queues: RefCell::default(),
-            connection: RefCell::default(),
+            nodes: RefCell::default(),
+            slots: RefCell::default(),
+            outdated: Notify::new(),
         })
     };
     let thread = thread::Builder::new().name("voxgate-limits".to_owned());
@@ -72,15 +92,29 @@ pub(crate) fn start(
 }
 
 fn run(engine: &Rc<Engine>, runtime: &Runtime, inbox: mpsc::UnboundedReceiver<Message>) {
-    let _closed = CloseOnDrop(Arc::clone(engine.health.gauges()));
-    LocalSet::new().block_on(runtime, async {
-        let connection = spawn_local(ConnectionTask::new(Rc::clone(engine)).run());
-        let _done = receive(engine, inbox).await;
-        // A new task runs after those that still release leases.
-        let deregister = spawn_local(Rc::clone(engine).deregister());
-        let _ = timeout(TIMEOUT, deregister).await;
-        connection.abort();
-    });
+    LocalSet::new().block_on(runtime, serve(engine, inbox));
+}
+
+/// Serves messages until there are no senders any more, or until a shutdown.
+async fn serve(engine: &Rc<Engine>, inbox: mpsc::UnboundedReceiver<Message>) {
+    let _closed = CloseOnDrop(Arc::clone(engine.overall.gauges()));
+    let topology = match engine.is_cluster() {
+        true => Some(spawn_local(topology_task::run(Rc::clone(engine)))),
+        false => {
+            engine.start_node(ONLY, None);
+            None
+        }
+    };
+    let _done = receive(engine, inbox).await;
+    // A new task runs after those that still release leases.
+    let deregister = spawn_local(Rc::clone(engine).deregister());
+    let _ = timeout(TIMEOUT, deregister).await;
+    if let Some(topology) = topology {
+        topology.abort();
+    }
+    for node in engine.nodes.take().into_values() {
+        node.close();
+    }
 }
 
 /// Handles messages until there are no senders any more, or until a shutdown. The caller of the
@@ -116,27 +150,124 @@ impl Drop for CloseOnDrop {
 }
 
 impl Engine {
-    pub(crate) fn set_connection(&self, connection: Option<MultiplexedConnection>) {
-        self.health.gauges().set_connected(connection.is_some());
-        self.connection.replace(connection);
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.config.address.is_cluster()
     }
 
-    /// Waits for a connection. Returns `None` if the breaker is open.
-    pub(crate) async fn connected(&self) -> Option<MultiplexedConnection> {
-        loop {
-            let changed = self.health.changed();
-            if self.health.is_open() {
-                return None;
-            }
-            if let Some(connection) = self.connection.borrow().clone() {
-                return Some(connection);
-            }
-            changed.await;
+    /// The server that has this hash slot, as far as it is known.
+    pub(crate) fn owner(&self, slot: u16) -> Option<Rc<Node>> {
+        let nodes = self.nodes.borrow();
+        match self.is_cluster() {
+            true => nodes.get(self.slots.borrow().primary(slot)?).cloned(),
+            false => nodes.get(ONLY).cloned(),
         }
     }
 
+    /// Whether this server has this hash slot.
+    pub(crate) fn is_owner(&self, node: &Rc<Node>, slot: u16) -> bool {
+        self.owner(slot)
+            .is_some_and(|owner| Rc::ptr_eq(&owner, node))
+    }
+
+    /// A node of the cluster. `None` if its name is not valid.
+    pub(crate) fn node(self: &Rc<Self>, name: &str) -> Option<Rc<Node>> {
+        if let Some(node) = self.nodes.borrow().get(name) {
+            return Some(Rc::clone(node));
+        }
+        let Servers::Cluster(seeds) = &self.config.address.servers else {
+            return None;
+        };
+        let (host, port) = name.rsplit_once(':')?;
+        let endpoint = seeds.first()?.at(host, port.parse().ok()?)?;
+        Some(self.start_node(name, Some(endpoint)))
+    }
+
+    fn start_node(self: &Rc<Self>, name: &str, endpoint: Option<Endpoint>) -> Rc<Node> {
+        let redis = match &endpoint {
+            Some(endpoint) => format!("{endpoint:?}"),
+            None => format!("{:?}", self.config.address),
+        };
+        let node = Rc::new(Node::new(redis, endpoint, &self.overall));
+        let task = spawn_local(ConnectionTask::new(Rc::clone(self), Rc::clone(&node)).run());
+        node.set_task(task.abort_handle());
+        self.nodes
+            .borrow_mut()
+            .insert(name.to_owned(), Rc::clone(&node));
+        node
+    }
+
+    /// All servers that are connected.
+    pub(crate) fn connected_nodes(&self) -> Vec<(Rc<Node>, MultiplexedConnection)> {
+        let nodes = self.nodes.borrow();
+        let connected = |node: &Rc<Node>| Some((Rc::clone(node), node.connection()?));
+        nodes.values().filter_map(connected).collect()
+    }
+
+    /// A node said that another one has this hash slot.
+    pub(crate) fn moved(self: &Rc<Self>, slot: u16, name: &str) {
+        if self.node(name).is_some() {
+            self.slots.borrow_mut().set_moved(slot, name.to_owned());
+        }
+        self.outdated.notify_one();
+    }
+
+    /// Reads the map of the cluster again if this error says that it may be out of date.
+    pub(crate) fn look_again(&self, error: &redis::RedisError) {
+        let is_refusal = matches!(RedisError::from_redis(error), RedisError::Server(code)
+            if !matches!(&*code, "CLUSTERDOWN" | "READONLY" | "MASTERDOWN" | "LOADING"));
+        if !is_refusal {
+            self.outdated.notify_one();
+        }
+    }
+
+    /// Uses this map of the cluster.
+    pub(crate) fn use_map(self: &Rc<Self>, map: SlotMap) {
+        let successors = map.successors(&self.slots.borrow());
+        self.count_failovers(successors.iter().map(String::as_str));
+        for name in map.primaries() {
+            let _ = self.node(name);
+        }
+        let mut nodes = self.nodes.borrow_mut();
+        let (kept, retired) = std::mem::take(&mut *nodes)
+            .into_iter()
+            .partition(|(name, _)| map.primaries().contains(&**name));
+        *nodes = kept;
+        drop(nodes);
+        self.slots.replace(map);
+        for node in retired.into_values() {
+            spawn_local(async move {
+                sleep(LINGER).await;
+                node.close();
+            });
+        }
+        self.overall.set_unreachable(false);
+    }
+
+    pub(crate) fn count_failovers<'a>(&self, primaries: impl Iterator<Item = &'a str>) {
+        let mut count = 0;
+        for primary in primaries {
+            count += 1;
+            tracing::warn!(
+                primary,
+                "a replica of Redis has taken over: what was not replicated is lost. Requests in \
+                 flight are counted again at once; rates and quotas may have let a little more \
+                 through"
+            );
+        }
+        self.overall.gauges().count_failovers(count);
+    }
+
+    /// A link that follows the map of the cluster.
+    pub(crate) fn link(self: &Rc<Self>, deadline: Instant, asked: &Asked) -> Link {
+        Link::Routed(Routed {
+            engine: Rc::clone(self),
+            deadline,
+            asked: asked.clone(),
+        })
+    }
+
     pub(crate) fn count_answer(&self, took: Duration) {
-        self.health.gauges().count_answer(took);
+        self.overall.gauges().count_answer(took);
         #[cfg(test)]
         if let Some(observe) = &self.config.on_round_trip {
             observe(took);
@@ -148,27 +279,27 @@ impl Engine {
         let Some(command) = self.leases.borrow_mut().release(lease) else {
             return;
         };
-        let release = PendingRelease {
-            lease,
-            command,
-            until: Instant::now() + self.config.lease,
-            may_come_late: false,
-        };
-        let Some(mut connection) = self.connection.borrow().clone() else {
-            self.leases.borrow_mut().add_pending(release);
-            return;
-        };
-        let this = Rc::clone(self);
-        spawn_local(async move {
-            // The connection task handles failures of the connection.
-            let _ = this.send_releases(&mut connection, vec![release]).await;
-        });
+        let releases = PendingRelease::all(lease, &command, now() + self.config.lease);
+        for release in releases {
+            let node = self.owner(release.part().slot());
+            let connection = node.and_then(|node| Some((Rc::clone(&node), node.connection()?)));
+            let Some((node, connection)) = connection else {
+                self.leases.borrow_mut().add_pending(release);
+                continue;
+            };
+            let this = Rc::clone(self);
+            spawn_local(async move {
+                // The connection task handles failures of the connection.
+                let _ = this.send_releases(&node, connection, vec![release]).await;
+            });
+        }
     }
 
-    /// Sends releases to Redis. Those that cannot be sent stay pending.
+    /// Sends releases to a server. Those that cannot be sent stay pending.
     pub(crate) async fn send_releases(
-        &self,
-        connection: &mut MultiplexedConnection,
+        self: &Rc<Self>,
+        node: &Rc<Node>,
+        connection: MultiplexedConnection,
         releases: Vec<PendingRelease>,
     ) -> Result<(), RedisError> {
         let mut sent = Ok(());
@@ -176,11 +307,11 @@ impl Engine {
         while releases.peek().is_some() {
             let batch: Vec<PendingRelease> = releases.by_ref().take(BATCH).collect();
             if sent.is_ok() {
-                sent = self.send_batch(connection, &batch).await;
+                sent = self.send_batch(node, connection.clone(), &batch).await;
             }
             for release in batch {
                 if sent.is_ok() {
-                    self.queues.borrow().wake(release.command.slots());
+                    self.queues.borrow().wake(release.part().slots());
                 }
                 if sent.is_err() || release.may_come_late {
                     self.leases.borrow_mut().add_pending(release);
@@ -191,31 +322,56 @@ impl Engine {
     }
 
     async fn send_batch(
-        &self,
-        connection: &mut MultiplexedConnection,
+        self: &Rc<Self>,
+        node: &Rc<Node>,
+        mut connection: MultiplexedConnection,
         releases: &[PendingRelease],
     ) -> Result<(), RedisError> {
+        let mut sent = Vec::new();
         let mut commands = pipe();
         for release in releases {
-            for slots in release.command.slots() {
-                commands.add_command(self.scripts.release(slots, release.lease));
+            for slots in release.part().slots() {
+                let command = self.scripts.release(slots, release.lease);
+                sent.push((release.part().slot(), command.clone()));
+                commands.add_command(command);
             }
         }
-        let sent = timeout(TIMEOUT, commands.query_async::<Vec<i64>>(connection)).await;
-        let sent = sent.map_err(|_| RedisError::Timeout)?;
-        sent.map(drop)
-            .map_err(|error| RedisError::from_redis(&error))
+        let replies = connection.send_packed_commands(&commands, 0, sent.len());
+        let replies = timeout(TIMEOUT, replies).await;
+        let replies = replies
+            .map_err(|_| RedisError::Timeout)?
+            .map_err(|error| RedisError::from_redis(&error))?;
+        for ((slot, command), reply) in sent.into_iter().zip(replies) {
+            let Err(error) = reply.extract_error() else {
+                continue;
+            };
+            if !self.is_cluster() || Redirect::of(&error, node.host()).is_none() {
+                return Err(RedisError::from_redis(&error));
+            }
+            let link = self.link(now() + TIMEOUT, &Asked::default());
+            let released = link.ask::<i64>(slot, &command).await;
+            released.map_err(|error| error.to_redis_error())?;
+        }
+        Ok(())
     }
 
     /// Removes this gateway from the set of gateways, so that the others share its limits.
     async fn deregister(self: Rc<Self>) {
-        let Some(mut connection) = self.connection.borrow().clone() else {
-            return;
-        };
-        let pending = self.leases.borrow_mut().take_pending(Instant::now());
-        let _ = self.send_releases(&mut connection, pending).await;
-        let deregister = self.scripts.deregister(&self.config.keys.gateways());
+        for (node, connection) in self.connected_nodes() {
+            let is_in = |slot| self.is_owner(&node, slot);
+            let pending = self.leases.borrow_mut().take_pending(now(), is_in);
+            let _ = self.send_releases(&node, connection, pending).await;
+        }
+        let gateways = self.config.keys.gateways();
+        let slot = self.config.keys.slot(&gateways);
         // If it fails, the others count this gateway until its lease has expired.
-        let _ = deregister.exec_async(&mut connection).await;
+        if self
+            .owner(slot)
+            .is_some_and(|node| node.connection().is_some())
+        {
+            let link = self.link(now() + TIMEOUT, &Asked::default());
+            let deregister = self.scripts.deregister(&gateways);
+            let _ = link.ask::<i64>(slot, &deregister).await;
+        }
     }
 }

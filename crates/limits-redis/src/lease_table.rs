@@ -1,17 +1,17 @@
 //! The leases of this process, and the releases that Redis has not received yet.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::command::EncodedCommand;
+use crate::command::{EncodedCommand, Part};
 use crate::script::Slot;
 
 /// The leases of this process and its pending releases. Redis is updated from this table.
 #[derive(Default)]
 pub(crate) struct LeaseTable {
     last: u64,
-    leases: HashMap<u64, HeldLease>,
+    leases: BTreeMap<u64, HeldLease>,
     pending_releases: Vec<PendingRelease>,
 }
 
@@ -22,15 +22,36 @@ struct HeldLease {
     sent: bool,
 }
 
-/// A lease that must be released in Redis.
+/// The slots of one part of a lease, which must be released in Redis.
 pub(crate) struct PendingRelease {
     pub(crate) lease: u64,
     pub(crate) command: Arc<EncodedCommand>,
+    /// The index of the part.
+    pub(crate) part: usize,
     /// When the lease expires by itself.
     pub(crate) until: Instant,
     /// Whether Redis may grant the lease after its release: a command on a lost connection can
     /// arrive later than a command on the next connection.
     pub(crate) may_come_late: bool,
+}
+
+impl PendingRelease {
+    pub(crate) fn part(&self) -> &Part {
+        &self.command.parts()[self.part]
+    }
+
+    /// The release of all parts of a lease.
+    pub(crate) fn all(lease: u64, command: &Arc<EncodedCommand>, until: Instant) -> Vec<Self> {
+        let parts = 0..command.parts().len();
+        let release = |part| Self {
+            lease,
+            command: Arc::clone(command),
+            part,
+            until,
+            may_come_late: false,
+        };
+        parts.map(release).collect()
+    }
 }
 
 impl LeaseTable {
@@ -59,12 +80,22 @@ impl LeaseTable {
         held.sent.then_some(held.command)
     }
 
-    pub(crate) fn leases(&self) -> Vec<u64> {
-        self.leases.keys().copied().collect()
+    /// The leases in each hash slot that this predicate selects.
+    pub(crate) fn leases_in(&self, is_in: impl Fn(u16) -> bool) -> BTreeMap<u16, Vec<u64>> {
+        let mut leases: BTreeMap<u16, Vec<u64>> = BTreeMap::new();
+        for (&lease, held) in &self.leases {
+            for part in held.command.parts() {
+                if part.slots().next().is_some() && is_in(part.slot()) {
+                    leases.entry(part.slot()).or_default().push(lease);
+                }
+            }
+        }
+        leases
     }
 
-    /// The slots of those leases that are still held. They are about to be sent to Redis.
-    pub(crate) fn slots_to_send(&mut self, leases: &[u64]) -> Vec<Slot> {
+    /// The slots in this hash slot of those leases that are still held. They are about to be sent
+    /// to Redis.
+    pub(crate) fn slots_to_send(&mut self, hash_slot: u16, leases: &[u64]) -> Vec<Slot> {
         let mut slots = Vec::new();
         for &lease in leases {
             let Some(held) = self.leases.get_mut(&lease) else {
@@ -75,7 +106,9 @@ impl LeaseTable {
                 lease,
                 key: key.to_owned(),
             };
-            slots.extend(held.command.slots().map(slot));
+            let mut parts = held.command.parts().iter();
+            let part = parts.find(|part| part.slot() == hash_slot);
+            slots.extend(part.into_iter().flat_map(|part| part.slots()).map(slot));
         }
         slots
     }
@@ -93,11 +126,18 @@ impl LeaseTable {
         self.pending_releases.push(release);
     }
 
-    /// Takes the pending releases, except those of expired leases.
-    pub(crate) fn take_pending(&mut self, now: Instant) -> Vec<PendingRelease> {
-        let mut pending = std::mem::take(&mut self.pending_releases);
-        pending.retain(|release| release.until > now);
-        pending
+    /// Takes the pending releases in the hash slots that this predicate selects, except those of
+    /// expired leases.
+    pub(crate) fn take_pending(
+        &mut self,
+        now: Instant,
+        is_in: impl Fn(u16) -> bool,
+    ) -> Vec<PendingRelease> {
+        let pending = std::mem::take(&mut self.pending_releases);
+        let pending = pending.into_iter().filter(|release| release.until > now);
+        let (taken, others) = pending.partition(|release| is_in(release.part().slot()));
+        self.pending_releases = others;
+        taken
     }
 }
 
@@ -113,7 +153,7 @@ mod tests {
     fn command(namespace: &str, key: Limits) -> Arc<EncodedCommand> {
         let upstream = NonZeroU32::new(9).expect("a limit");
         let request = AcquireRequest::new("k", key).with_upstream_concurrency(upstream);
-        Arc::new(EncodedCommand::new(&Keys::new(namespace), &request))
+        Arc::new(EncodedCommand::new(&Keys::new(namespace, false), &request))
     }
 
     #[test]
@@ -123,7 +163,7 @@ mod tests {
         table.hold_unsent(1, command());
         assert!(table.release(1).is_none(), "it came and went without Redis");
         table.hold_unsent(2, command());
-        assert_eq!(table.slots_to_send(&[1, 2, 3]).len(), 1);
+        assert_eq!(table.slots_to_send(0, &[1, 2, 3]).len(), 1);
         assert!(table.release(2).is_some(), "a heartbeat has sent it");
         table.hold(3, command());
         assert!(table.release(3).is_some(), "Redis has granted it");
@@ -142,7 +182,9 @@ mod tests {
         for lease in &leases {
             table.hold(*lease, Arc::clone(&command));
         }
-        let slots = table.slots_to_send(&leases);
+        assert_eq!(table.leases_in(|slot| slot == 0)[&0], leases);
+        assert!(table.leases_in(|slot| slot != 0).is_empty());
+        let slots = table.slots_to_send(0, &leases);
         assert_eq!(slots.len(), 8);
         assert!(table.release(leases[1]).is_some());
         assert!(table.release(leases[1]).is_none(), "it is released once");

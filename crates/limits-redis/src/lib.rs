@@ -36,27 +36,35 @@
 
 mod address;
 mod breaker;
+mod clock;
 mod command;
 mod connection;
 mod connection_task;
 mod dispatcher;
 mod engine;
 mod gauges;
+mod hash_slot;
 mod health;
 mod jitter;
 mod keys;
+mod lazy_client;
 mod lease;
 mod lease_table;
+mod link;
 mod message;
+mod node;
 mod options;
 mod quotas;
+mod redirect;
 mod redis_error;
 mod revocations;
 mod script;
 mod settings;
+mod slot_map;
 mod spent;
 mod store;
 mod tls;
+mod topology_task;
 mod wait_queues;
 
 pub use self::options::RedisOptions;

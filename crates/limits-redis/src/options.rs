@@ -24,7 +24,9 @@ pub(crate) type OnRoundTrip = Box<dyn Fn(Duration) + Send>;
 #[non_exhaustive]
 pub struct RedisOptions {
     /// The URL of Redis with the password: `redis://`, `rediss://`, `valkey://`, `valkeys://` or
-    /// `unix://`.
+    /// `unix://`; for a cluster `redis-cluster://host:port,host:port`, and for Sentinel
+    /// `redis-sentinel://host:port,host:port/service`, or the same with `rediss`, `valkey` or
+    /// `valkeys`.
     pub url: Secret,
     /// CA bundle (PEM) used to verify Redis. Without it, the certificate authorities of the system.
     pub ca_file: Option<PathBuf>,
@@ -81,8 +83,8 @@ impl RedisOptions {
             problems.push(Problem::new("deadline", message));
         }
         let settings = address.map(|address| Config {
+            keys: Keys::new(&self.namespace, address.is_cluster()),
             address,
-            keys: Keys::new(&self.namespace),
             lease: self.lease,
             deadline: self.deadline,
             #[cfg(test)]
@@ -117,7 +119,7 @@ pub(crate) struct Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Endpoint;
+    use crate::address::{Endpoint, Servers};
 
     fn with_url(url: &str) -> RedisOptions {
         RedisOptions::new(Secret::new(url).expect("visible ASCII"))
@@ -175,14 +177,76 @@ mod tests {
             let login = login.map(|it| (it.user.as_deref(), it.password.as_str()));
             assert_eq!(login, password.map(|password| (user, password)), "{url}");
             assert_eq!(settings.address.database, database, "{url}");
-            let has_tls = matches!(settings.address.endpoint, Endpoint::Tls(..));
+            let has_tls = matches!(settings.address.servers, Servers::One(Endpoint::Tls(..)));
             assert_eq!(has_tls, place.starts_with("rediss:"), "{url}");
+        }
+    }
+
+    #[test]
+    fn urls_name_several_hosts() {
+        for (url, place, login, database) in [
+            ("redis-cluster://a", "redis-cluster://a:6379", "", 0),
+            (
+                "rediss-cluster://u:p%2C@a,b:1,[::1]:2/",
+                "rediss-cluster://a:6379,b:1,::1:2",
+                "u:p,",
+                0,
+            ),
+            ("valkey-cluster://:p@a/0", "redis-cluster://a:6379", ":p", 0),
+            (
+                "redis-sentinel://a,b:1/main",
+                "redis-sentinel://a:26379,b:1/main",
+                "",
+                0,
+            ),
+            (
+                "valkeys-sentinel://u:p@a/main/3?sentinel_user=v&sentinel_pass=q",
+                "rediss-sentinel://a:26379/main",
+                "u:p v:q",
+                3,
+            ),
+            (
+                "redis-sentinel://a/main?sentinel_pass=q%40",
+                "redis-sentinel://a:26379/main",
+                " :q@",
+                0,
+            ),
+        ] {
+            let address = with_url(url).check().expect(url).address;
+            assert_eq!(format!("{address:?}"), place, "{url}");
+            let show = |login: &Option<crate::address::Login>| match login {
+                Some(it) => format!("{}:{}", it.user.as_deref().unwrap_or_default(), it.password),
+                None => String::new(),
+            };
+            let mut logins = show(&address.login);
+            if let Servers::Sentinel(sentinel) = &address.servers
+                && sentinel.login.is_some()
+            {
+                logins = format!("{logins} {}", show(&sentinel.login));
+            }
+            assert_eq!(logins, login, "{url}");
+            assert_eq!(address.database, database, "{url}");
         }
     }
 
     #[test]
     fn wrong_urls_are_refused_without_being_shown() {
         for url in [
+            "redis-cluster://",
+            "redis-cluster://:s3cret@a,",
+            "redis-cluster://:s3cret@a/1",
+            "redis-cluster://:s3cret@a?db=0",
+            "redis-cluster://:s3cret@a#insecure",
+            "redis-cluster://s3cret@a",
+            "redis-cluster://:s3cret@a:99999",
+            "redis-sentinel://:s3cret@a",
+            "redis-sentinel://:s3cret@a/",
+            "redis-sentinel://:s3cret@a/main/s3cret",
+            "redis-sentinel://:s3cret@a/main?pass=s3cret",
+            "redis-sentinel://:s3cret@a/main?sentinel_user=s3cret",
+            "redis-sentinel://:s3cret@a/main#insecure",
+            "unix-cluster:///s3cret",
+            "redis-other://:s3cret@a",
             "h:6379",
             "s3cret",
             "http://:s3cret@h",

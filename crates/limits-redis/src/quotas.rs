@@ -1,7 +1,6 @@
 //! Quotas that replicas share.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
@@ -11,7 +10,10 @@ use voxgate::rate_limit::{
     QuotaUnit,
 };
 
+use crate::clock::now;
+use crate::connection::TIMEOUT;
 use crate::engine::Engine;
+use crate::link::{AskError, Asked};
 use crate::message::QuotaRequest;
 use crate::redis_error::RedisError;
 use crate::store::RedisStore;
@@ -24,7 +26,7 @@ impl QuotaStore for RedisStore {
         let (answer, answered) = oneshot::channel();
         let sent = self.send_quota(QuotaRequest {
             command,
-            asked: Instant::now(),
+            asked: now(),
             answer,
         });
         Box::pin(async move {
@@ -46,57 +48,46 @@ impl QuotaStore for RedisStore {
 
 /// Decides a request on the connection thread.
 pub(crate) async fn decide(engine: Rc<Engine>, request: QuotaRequest) {
-    let deadline = (request.asked + engine.config.deadline).into();
-    let timed_out = |_| engine.health.fail(RedisError::Timeout);
-    let connection = match timeout_at(deadline, engine.connected()).await {
-        Ok(Some(connection)) => connection,
-        Ok(None) => return,
-        Err(elapsed) => return timed_out(elapsed),
-    };
+    let deadline = request.asked + engine.config.deadline;
     let (tell, told) = oneshot::channel();
     let QuotaRequest {
         command, answer, ..
     } = request;
+    let asked = Asked::default();
     let round_trip = {
-        let engine = Rc::clone(&engine);
+        let (engine, asked) = (Rc::clone(&engine), asked.clone());
         async move {
-            let mut connection = connection;
-            let begun = Instant::now();
-            let reply = engine
-                .scripts
-                .count(&mut connection, &engine.config.keys, &command);
-            let reply = reply.await.map_err(|error| RedisError::from_redis(&error));
-            let reply = reply.and_then(|reply| {
-                parse(&reply, command.counters.len()).ok_or(RedisError::Unexpected)
+            let link = engine.link(deadline, &asked);
+            let begun = now();
+            let reply = engine.scripts.count(&link, &engine.config.keys, &command);
+            let reply = reply.await.and_then(|reply| {
+                parse(&reply, command.counters.len()).ok_or(AskError::Unexpected)
             });
             match reply {
                 Ok(reply) => {
-                    engine.count_answer(begun.elapsed());
-                    engine.health.succeed();
+                    engine.count_answer(now() - begun);
+                    asked.succeed();
                     let is_added = reply.refused.is_none() && command.add != [0; 3];
                     // An answer that is too late was not used: its amounts are taken back.
                     if tell.send(reply).is_err() && is_added {
-                        take_back(&engine, &mut connection, command).await;
+                        take_back(&engine, command).await;
                     }
                 }
-                Err(error) if !tell.is_closed() => engine.health.fail(error),
+                Err(AskError::NotAsked) => {}
+                Err(error) if !tell.is_closed() => asked.fail(&engine, error.to_redis_error()),
                 Err(_) => {}
             }
         }
     };
     spawn_local(round_trip);
-    match timeout_at(deadline, told).await {
+    match timeout_at(deadline.into(), told).await {
         // The sender is dropped when the command failed.
         Ok(told) => _ = answer.send(told.ok()),
-        Err(elapsed) => timed_out(elapsed),
+        Err(_) => asked.fail(&engine, RedisError::Timeout),
     }
 }
 
-async fn take_back(
-    engine: &Engine,
-    connection: &mut redis::aio::MultiplexedConnection,
-    mut command: QuotaCommand,
-) {
+async fn take_back(engine: &Rc<Engine>, mut command: QuotaCommand) {
     for counter in &mut command.counters {
         counter.take_back = command.add;
         counter.quotas = [0; 3];
@@ -104,10 +95,11 @@ async fn take_back(
         counter.confirmed = [0; 3];
     }
     command.add = [0; 3];
+    let link = engine.link(now() + TIMEOUT, &Asked::default());
     // Without the connection, the amounts stay counted: that is the safe side.
     let _ = engine
         .scripts
-        .count(connection, &engine.config.keys, &command)
+        .count(&link, &engine.config.keys, &command)
         .await;
 }
 

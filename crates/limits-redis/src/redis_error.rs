@@ -16,6 +16,10 @@ pub(crate) enum RedisError {
     Lost,
     Io(io::ErrorKind),
     Tls(String),
+    /// The Sentinels do not know the service.
+    UnknownService,
+    /// A Sentinel names another primary.
+    FailedOver,
     /// A reply that the scripts never return.
     Unexpected,
     /// Redis answered with an error, which has this code.
@@ -24,7 +28,7 @@ pub(crate) enum RedisError {
 
 /// Known error codes, with the problem and its fix. In older versions of Redis, the error of a
 /// script can contain the code anywhere in its text.
-const KNOWN: [(&str, &str); 14] = [
+const KNOWN: [(&str, &str); 15] = [
     (
         "NOAUTH",
         "Redis requires a password: add it to the URL, redis://:<password>@<host>",
@@ -36,7 +40,8 @@ const KNOWN: [(&str, &str); 14] = [
     (
         "NOPERM",
         "the user of the URL lacks permissions: \
-         allow +eval +evalsha +@sortedset +@read +@write +time on the keys of the namespace",
+         allow +eval +evalsha +@sortedset +@read +@write +time on the keys of the namespace; \
+         for a cluster also +cluster|slots and +asking, with Sentinel also +role",
     ),
     (
         "LOADING",
@@ -44,7 +49,8 @@ const KNOWN: [(&str, &str); 14] = [
     ),
     (
         "READONLY",
-        "Redis is a read-only replica: change the URL to the primary",
+        "Redis is a read-only replica: change the URL to the primary, or to its Sentinels \
+         (redis-sentinel://)",
     ),
     (
         "OOM",
@@ -60,12 +66,15 @@ const KNOWN: [(&str, &str); 14] = [
     ),
     (
         "MOVED",
-        "Redis is a cluster, and another node has the keys of the namespace: \
-         change the URL to that node",
+        "Redis is a cluster: begin the URL with redis-cluster:// or rediss-cluster://",
     ),
     (
         "ASK",
-        "Redis is a cluster that is moving the keys of the namespace: wait until it has finished",
+        "Redis is a cluster: begin the URL with redis-cluster:// or rediss-cluster://",
+    ),
+    (
+        "TRYAGAIN",
+        "the Redis cluster is moving the keys: wait until it has finished",
     ),
     (
         "CLUSTERDOWN",
@@ -152,6 +161,11 @@ impl fmt::Display for RedisError {
             Self::Tls(error) => {
                 write!(f, "TLS failed ({error}): check the certificate of Redis and the CA file")
             }
+            Self::UnknownService => f.write_str(
+                "the Sentinels do not know the service: correct its name in the URL, \
+                 as in `sentinel monitor <service> …`",
+            ),
+            Self::FailedOver => f.write_str("Sentinel names another primary, which is used now"),
             Self::Unexpected => f.write_str("unexpected reply: check that the URL points to Redis or Valkey"),
             Self::Server(code) => {
                 let known = KNOWN.iter().find(|(known, _)| known == code);

@@ -17,18 +17,17 @@ use std::sync::mpsc as std_mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, cmd};
+use redis::cmd;
 use tokio::runtime::Builder;
 use tokio::select;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
-use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use voxgate::keys::{Revocation, RevocationEffect, WeakKeyRing};
 use voxgate::{ConfigError, Problem, SharedKeyRing};
 
 use crate::address::Address;
-use crate::connection::{Connection, TIMEOUT};
+use crate::lazy_client::LazyClient;
 use crate::options::RedisOptions;
 use crate::redis_error::RedisError;
 
@@ -180,10 +179,7 @@ impl Follower {
     /// Runs until the ring is gone.
     async fn run(mut self) {
         loop {
-            let end = match Connection::open(&self.address).await {
-                Ok(connection) => self.use_connection(connection).await,
-                Err(error) => End::Failed(error),
-            };
+            let end = self.use_client(LazyClient::new(self.address.clone())).await;
             self.is_up.store(false, Ordering::Relaxed);
             match end {
                 End::Done => return,
@@ -223,11 +219,10 @@ impl Follower {
         let _ = publication.published.send(false);
     }
 
-    /// Reads and publishes until the connection is lost.
-    async fn use_connection(&mut self, mut connection: Connection) -> End {
-        let mut pipeline = connection.pipeline.clone();
+    /// Reads and publishes until a command fails.
+    async fn use_client(&mut self, client: LazyClient) -> End {
         let mut synced = Instant::now();
-        if let Err(end) = self.sync(&mut pipeline).await {
+        if let Err(end) = self.sync(&client).await {
             return end;
         }
         self.is_up.store(true, Ordering::Relaxed);
@@ -238,19 +233,18 @@ impl Follower {
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let done = select! {
-                () = connection.lost() => return End::Failed(RedisError::Lost),
                 publication = self.inbox.recv(), if self.is_open => match publication {
-                    Some(publication) => self.publish(&mut pipeline, publication).await,
+                    Some(publication) => self.publish(&client, publication).await,
                     None => {
                         self.is_open = false;
                         Ok(())
                     }
                 },
                 _ = poll.tick() => match synced.elapsed() < SYNC_EVERY {
-                    true => self.read_new(&mut pipeline).await.map(drop),
+                    true => self.read_new(&client).await.map(drop),
                     false => {
                         synced = Instant::now();
-                        self.sync(&mut pipeline).await
+                        self.sync(&client).await
                     }
                 },
             };
@@ -260,12 +254,8 @@ impl Follower {
         }
     }
 
-    async fn publish(
-        &mut self,
-        pipeline: &mut MultiplexedConnection,
-        publication: Publication,
-    ) -> Result<(), End> {
-        match self.add(pipeline, &publication.revocations).await {
+    async fn publish(&mut self, client: &LazyClient, publication: Publication) -> Result<(), End> {
+        match self.add(client, &publication.revocations).await {
             Ok(()) => {
                 // The sender may have lost its patience.
                 let _ = publication.published.send(true);
@@ -278,24 +268,20 @@ impl Follower {
         }
     }
 
-    async fn add(
-        &self,
-        pipeline: &mut MultiplexedConnection,
-        revocations: &[Revocation],
-    ) -> Result<(), RedisError> {
+    async fn add(&self, client: &LazyClient, revocations: &[Revocation]) -> Result<(), RedisError> {
         for revocation in revocations {
             let mut add = cmd("XADD");
             add.arg(&self.stream).arg("*").arg(FIELD);
             add.arg(revocation.to_string());
-            ask::<String>(pipeline, &add).await?;
+            client.ask::<String>(&self.stream, &add).await?;
         }
         Ok(())
     }
 
     /// Reads all entries, adds what is missing, and removes what the keys file has.
-    async fn sync(&mut self, pipeline: &mut MultiplexedConnection) -> Result<(), End> {
+    async fn sync(&mut self, client: &LazyClient) -> Result<(), End> {
         self.next = FIRST;
-        let entries = self.read_new(pipeline).await?;
+        let entries = self.read_new(client).await?;
         let Some(ring) = self.ring.upgrade() else {
             return Err(End::Done);
         };
@@ -305,7 +291,7 @@ impl Follower {
         missing.dedup();
         missing.retain(|revocation| !entries.contains_key(revocation));
         if entries.len() < MAX_ENTRIES {
-            self.add(pipeline, &missing).await?;
+            self.add(client, &missing).await?;
             self.unpublished.clear();
         }
         let known: Vec<Revocation> = entries.keys().cloned().collect();
@@ -317,7 +303,7 @@ impl Follower {
             for id in ids.filter(|id| is_old(**id)) {
                 let mut remove = cmd("XDEL");
                 remove.arg(&self.stream).arg(written(*id));
-                ask::<u64>(pipeline, &remove).await?;
+                client.ask::<u64>(&self.stream, &remove).await?;
             }
         }
         Ok(())
@@ -326,14 +312,14 @@ impl Follower {
     /// Reads the entries that were not read yet, and applies them. Returns them with their ids.
     async fn read_new(
         &mut self,
-        pipeline: &mut MultiplexedConnection,
+        client: &LazyClient,
     ) -> Result<HashMap<Revocation, Vec<EntryId>>, End> {
         let mut entries: HashMap<Revocation, Vec<EntryId>> = HashMap::new();
         loop {
             let mut range = cmd("XRANGE");
             range.arg(&self.stream).arg(written(self.next)).arg("+");
             range.arg("COUNT").arg(PAGE);
-            let page: Vec<(String, Vec<String>)> = ask(pipeline, &range).await?;
+            let page: Vec<(String, Vec<String>)> = client.ask(&self.stream, &range).await?;
             for (id, fields) in &page {
                 let Some(id) = parse(id) else { continue };
                 self.next = (id.0, id.1.saturating_add(1));
@@ -383,13 +369,4 @@ fn is_old((time, _): EntryId) -> bool {
         .ok()
         .and_then(|now| now.checked_sub(Duration::from_millis(time)));
     age.is_some_and(|age| age > KEEP_FOR)
-}
-
-async fn ask<T: FromRedisValue>(
-    pipeline: &mut MultiplexedConnection,
-    command: &Cmd,
-) -> Result<T, RedisError> {
-    let answered = timeout(TIMEOUT, command.query_async(pipeline)).await;
-    let answer = answered.map_err(|_| RedisError::Timeout)?;
-    answer.map_err(|error| RedisError::from_redis(&error))
 }

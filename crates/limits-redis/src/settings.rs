@@ -26,7 +26,7 @@ const FIRST_READ_WITHIN: Duration = Duration::from_secs(2);
 ///
 /// | variable | meaning | default |
 /// |---|---|---|
-/// | `VOXGATE_REDIS_URL` | URL of the Redis or Valkey server in which replicas share their limits | |
+/// | `VOXGATE_REDIS_URL` | URL of the Redis or Valkey in which replicas share their limits: one server, a cluster (`redis-cluster://`) or Sentinels (`redis-sentinel://`) | |
 /// | `VOXGATE_REDIS_URL_FILE` | file with that URL | |
 /// | `VOXGATE_REDIS_CA_FILE` | CA bundle (PEM) used to verify Redis | the system's |
 /// | `VOXGATE_LIMIT_ON_FAILURE` | limits while Redis is unavailable: `local`, `deny` or `allow` ([`OnFailure`]) | `local` |

@@ -11,24 +11,24 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use redis::aio::MultiplexedConnection;
 use redis::cmd;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::timeout;
 use voxgate::token::{SingleUse, SpendToken, Spending, TokenError};
 use voxgate::{ConfigError, Problem};
 
 use crate::address::Address;
-use crate::connection::{Connection, TIMEOUT};
+use crate::clock::now;
 use crate::keys::Keys;
+use crate::lazy_client::LazyClient;
 use crate::options::RedisOptions;
+use crate::redis_error::RedisError;
 
 /// How many requests may wait for Redis. Further ones are refused at once.
 const MAX_WAITING: usize = 1024;
-/// How long to wait before the next connection. Meanwhile, single-use tokens are refused at once.
-const PAUSE: Duration = Duration::from_millis(300);
+/// How often the log says that Redis is unavailable.
+const LOG_EVERY: Duration = Duration::from_millis(300);
 
 /// Single-use tokens, and nonces of signed requests, that all replicas together accept once.
 ///
@@ -98,58 +98,56 @@ impl SpendToken for SharedSpentTokens {
     }
 }
 
+/// What the requests share.
+struct Spender {
+    client: LazyClient,
+    waiting: Cell<usize>,
+    /// When the log said last that Redis is unavailable.
+    logged: Cell<Option<Instant>>,
+}
+
 async fn answer_all(address: Address, mut inbox: mpsc::Receiver<Request>) {
-    let mut connection: Option<(Connection, Rc<Cell<bool>>)> = None;
-    let mut failed: Option<Instant> = None;
+    let spender = Rc::new(Spender {
+        client: LazyClient::new(address),
+        waiting: Cell::default(),
+        logged: Cell::default(),
+    });
     while let Some(request) = inbox.recv().await {
-        if connection
-            .as_ref()
-            .is_some_and(|(_, is_lost)| is_lost.get())
-        {
-            connection = None;
+        if spender.waiting.get() >= MAX_WAITING {
+            _ = request.answer.send(Err(TokenError::StoreUnavailable));
+            continue;
         }
-        let may_connect = failed.is_none_or(|failed| failed.elapsed() >= PAUSE);
-        if connection.is_none() && may_connect {
-            match Connection::open(&address).await {
-                Ok(opened) => {
-                    connection = Some((opened, Rc::default()));
-                    failed = None;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "Redis is unavailable: single-use tokens are refused");
-                    failed = Some(Instant::now());
-                }
-            }
-        }
-        match &connection {
-            Some((connection, is_lost)) => {
-                let (pipeline, is_lost) = (connection.pipeline.clone(), Rc::clone(is_lost));
-                spawn_local(answer(pipeline, is_lost, request));
-            }
-            None => _ = request.answer.send(Err(TokenError::StoreUnavailable)),
-        }
+        spender.waiting.update(|waiting| waiting + 1);
+        spawn_local(Rc::clone(&spender).answer(request));
     }
 }
 
-async fn answer(mut pipeline: MultiplexedConnection, is_lost: Rc<Cell<bool>>, request: Request) {
-    let Request {
-        key,
-        millis,
-        answer,
-    } = request;
-    let mut set = cmd("SET");
-    set.arg(key).arg(1).arg("NX").arg("PX").arg(millis);
-    let reply = set.query_async::<Option<String>>(&mut pipeline);
-    let spent = match timeout(TIMEOUT, reply).await {
-        Ok(Ok(Some(_))) => Ok(()),
-        Ok(Ok(None)) => Err(TokenError::AlreadyUsed),
-        Ok(Err(_)) | Err(_) => {
-            is_lost.set(true);
-            Err(TokenError::StoreUnavailable)
+impl Spender {
+    async fn answer(self: Rc<Self>, request: Request) {
+        let mut set = cmd("SET");
+        set.arg(&request.key).arg(1).arg("NX");
+        set.arg("PX").arg(request.millis);
+        let reply = self.client.ask::<Option<String>>(&request.key, &set).await;
+        self.waiting.update(|waiting| waiting - 1);
+        let spent = match reply {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(TokenError::AlreadyUsed),
+            Err(error) => {
+                self.log(&error);
+                Err(TokenError::StoreUnavailable)
+            }
+        };
+        // The caller may have gone.
+        _ = request.answer.send(spent);
+    }
+
+    fn log(&self, error: &RedisError) {
+        let is_new = |logged: Instant| now() - logged >= LOG_EVERY;
+        if self.logged.get().is_none_or(is_new) {
+            self.logged.set(Some(now()));
+            tracing::warn!(%error, "Redis is unavailable: single-use tokens are refused");
         }
-    };
-    // The caller may have gone.
-    _ = answer.send(spent);
+    }
 }
 
 impl fmt::Debug for SharedSpentTokens {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use voxgate::ConfigError;
@@ -11,6 +11,7 @@ use voxgate::rate_limit::{
     StoreStatus, WaitPermission,
 };
 
+use crate::clock::now;
 use crate::command::EncodedCommand;
 use crate::engine;
 use crate::gauges::Gauges;
@@ -100,7 +101,7 @@ impl LimitStore for RedisStore {
             return unavailable();
         };
         let (answer, answered) = oneshot::channel();
-        let asked = Instant::now();
+        let asked = now();
         let sent = self.outbox.send(Message::Acquire(Request {
             command: Arc::new(command),
             key: request.key().into(),
@@ -117,7 +118,7 @@ impl LimitStore for RedisStore {
         AcquireFuture::pending(async move {
             let result = answered.await.unwrap_or(Err(AcquireError::Unavailable));
             // A request that does not wait is answered within the deadline.
-            let took = Some(asked.elapsed()).filter(|took| *took > deadline);
+            let took = Some(now() - asked).filter(|took| *took > deadline);
             let is_unavailable = matches!(result, Err(AcquireError::Unavailable));
             Decision::new(result).after(took.filter(|_| !is_unavailable))
         })

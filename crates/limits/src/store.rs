@@ -49,6 +49,11 @@ pub struct StoreStatus {
     pub answers: u64,
     /// The time from question to answer, summed over all answers.
     pub answer_time: Duration,
+    /// How often a replica of the store's server took over from its primary, as seen here. What was
+    /// not replicated before is lost.
+    pub failovers: u64,
+    /// How many slots of requests in flight the store had lost, and got back from this process.
+    pub restored: u64,
 }
 
 impl Default for StoreStatus {
@@ -60,6 +65,8 @@ impl Default for StoreStatus {
             failures: 0,
             answers: 0,
             answer_time: Duration::ZERO,
+            failovers: 0,
+            restored: 0,
         }
     }
 }

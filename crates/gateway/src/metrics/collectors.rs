@@ -338,6 +338,18 @@ fn shared(encoder: &mut DescriptorEncoder<'_>, status: &StoreStatus) -> fmt::Res
         "limit_shared_answer_seconds",
         "Total time that Redis took to answer about shared limits",
         &ConstCounter::new(status.answer_time.as_secs_f64()),
+    )?;
+    write(
+        encoder,
+        "limit_shared_failovers",
+        "Times that a replica of Redis took over from its primary",
+        &ConstCounter::new(status.failovers),
+    )?;
+    write(
+        encoder,
+        "limit_shared_restored",
+        "Slots of requests in flight that Redis had lost and this replica put back",
+        &ConstCounter::new(status.restored),
     )
 }
 

@@ -1,5 +1,6 @@
 //! Tests against a real server.
 
+mod cluster;
 mod deciding;
 mod failing;
 mod late;
@@ -7,6 +8,7 @@ mod leases;
 mod logs;
 mod quotas;
 mod revoking;
+mod sentinel;
 mod server;
 mod spending;
 mod waiting;

@@ -138,7 +138,7 @@ fn launch(directory: &Path, arguments: &[String]) -> Option<Child> {
 }
 
 /// Returns the server's program, and installs it if that is allowed.
-fn program() -> Option<&'static str> {
+pub(crate) fn program() -> Option<&'static str> {
     static PROGRAM: OnceLock<Option<&'static str>> = OnceLock::new();
     *PROGRAM.get_or_init(|| {
         let known = || {

@@ -1,0 +1,192 @@
+//! Sends a command to the server of its key, and follows redirections.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, Value, cmd, pipe};
+use tokio::time::{sleep, timeout_at};
+
+use crate::clock::now;
+use crate::engine::Engine;
+use crate::node::Node;
+use crate::redirect::Redirect;
+use crate::redis_error::RedisError;
+
+/// How often a command is sent to another node.
+const MAX_REDIRECTIONS: usize = 16;
+/// The pause before a command is sent again whose keys are moving.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// How to reach the server of a key.
+pub(crate) enum Link {
+    /// On this connection, whatever the key.
+    Direct(MultiplexedConnection),
+    Routed(Routed),
+}
+
+/// By the map of the cluster.
+pub(crate) struct Routed {
+    pub(crate) engine: Rc<Engine>,
+    /// Until when to wait for a connection, and to follow redirections.
+    pub(crate) deadline: Instant,
+    /// The server that was asked last.
+    pub(crate) asked: Asked,
+}
+
+/// The server that a command was sent to last, or waits for.
+#[derive(Clone, Default)]
+pub(crate) struct Asked(Rc<RefCell<Option<Rc<Node>>>>);
+
+impl Asked {
+    /// Counts a failure of that server.
+    pub(crate) fn fail(&self, engine: &Engine, error: RedisError) {
+        match &*self.0.borrow() {
+            Some(node) => node.health.fail(error),
+            None => engine.overall.gauges().count_failure(),
+        }
+    }
+
+    /// Counts an answer in time.
+    pub(crate) fn succeed(&self) {
+        if let Some(node) = &*self.0.borrow() {
+            node.health.succeed();
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum AskError {
+    /// The server is known not to answer, and was not asked.
+    NotAsked,
+    /// Until the deadline, there was no connection, or the servers only redirected the command. No
+    /// server executed it.
+    TooLate,
+    Failed(redis::RedisError),
+    /// A reply that the scripts never return.
+    Unexpected,
+}
+
+impl AskError {
+    pub(crate) fn is_no_script(&self) -> bool {
+        let kind = ErrorKind::Server(ServerErrorKind::NoScript);
+        matches!(self, Self::Failed(error) if error.kind() == kind)
+    }
+
+    pub(crate) fn to_redis_error(&self) -> RedisError {
+        match self {
+            Self::NotAsked | Self::TooLate => RedisError::Timeout,
+            Self::Failed(error) => RedisError::from_redis(error),
+            Self::Unexpected => RedisError::Unexpected,
+        }
+    }
+
+    /// Whether the server may have executed the command, or may execute it later.
+    pub(crate) fn may_have_taken(&self) -> bool {
+        match self {
+            Self::NotAsked | Self::TooLate => false,
+            // A command that Redis refuses takes nothing.
+            Self::Failed(_) => !matches!(self.to_redis_error(), RedisError::Server(_)),
+            Self::Unexpected => true,
+        }
+    }
+}
+
+impl Link {
+    pub(crate) async fn ask<T: FromRedisValue>(
+        &self,
+        slot: u16,
+        command: &Cmd,
+    ) -> Result<T, AskError> {
+        let reply = match self {
+            Self::Direct(connection) => {
+                let mut connection = connection.clone();
+                let reply = connection.send_packed_command(command).await;
+                reply.and_then(Value::extract_error)
+            }
+            Self::Routed(routed) => return routed.ask(slot, command).await,
+        };
+        convert(reply.map_err(AskError::Failed)?)
+    }
+}
+
+impl Routed {
+    async fn ask<T: FromRedisValue>(&self, slot: u16, command: &Cmd) -> Result<T, AskError> {
+        let engine = &self.engine;
+        let mut asking = None;
+        for _ in 0..MAX_REDIRECTIONS {
+            let (node, connection) = match &asking {
+                None => self.connected(|| engine.owner(slot)).await?,
+                Some(node) => self.connected(|| Some(Rc::clone(node))).await?,
+            };
+            let reply = send(connection, command, asking.is_some()).await;
+            let error = match reply {
+                Ok(reply) => return convert(reply),
+                Err(error) => error,
+            };
+            asking = None;
+            match Redirect::of(&error, node.host()).filter(|_| engine.is_cluster()) {
+                Some(Redirect::Moved(slot, name)) => engine.moved(slot, &name),
+                Some(Redirect::Ask(name)) => asking = engine.node(&name),
+                Some(Redirect::TryAgain) => sleep(TRY_AGAIN_AFTER).await,
+                None => {
+                    engine.look_again(&error);
+                    return Err(AskError::Failed(error));
+                }
+            }
+            if now() >= self.deadline {
+                return Err(AskError::TooLate);
+            }
+        }
+        Err(AskError::TooLate)
+    }
+
+    /// Waits for a connection to the server. An open breaker is not waited for.
+    async fn connected(
+        &self,
+        node: impl Fn() -> Option<Rc<Node>>,
+    ) -> Result<(Rc<Node>, MultiplexedConnection), AskError> {
+        let overall = &self.engine.overall;
+        loop {
+            let changed = overall.changed();
+            match node() {
+                Some(node) => {
+                    self.asked.0.replace(Some(Rc::clone(&node)));
+                    if node.health.is_open() {
+                        return Err(AskError::NotAsked);
+                    }
+                    if let Some(connection) = node.connection() {
+                        return Ok((node, connection));
+                    }
+                }
+                None if overall.is_unreachable() => return Err(AskError::NotAsked),
+                None => {}
+            }
+            let changed = timeout_at(self.deadline.into(), changed).await;
+            changed.map_err(|_| AskError::TooLate)?;
+        }
+    }
+}
+
+/// Sends a command, and `ASKING` directly before it if the hash slot is moving to this node.
+pub(crate) async fn send(
+    mut connection: MultiplexedConnection,
+    command: &Cmd,
+    asking: bool,
+) -> RedisResult<Value> {
+    if !asking {
+        let reply = connection.send_packed_command(command).await?;
+        return reply.extract_error();
+    }
+    let mut both = pipe();
+    both.add_command(cmd("ASKING")).add_command(command.clone());
+    let replies = connection.send_packed_commands(&both, 0, 2).await?;
+    let reply = replies.into_iter().next_back().unwrap_or(Value::Nil);
+    reply.extract_error()
+}
+
+fn convert<T: FromRedisValue>(reply: Value) -> Result<T, AskError> {
+    redis::from_redis_value(reply).map_err(|_| AskError::Unexpected)
+}

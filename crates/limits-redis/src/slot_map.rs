@@ -1,0 +1,157 @@
+//! Which node of a cluster has which hash slots.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redis::Value;
+
+/// The primary of each hash slot, as `host:port`.
+#[derive(Debug, Default)]
+pub(crate) struct SlotMap {
+    /// By the first hash slot.
+    ranges: BTreeMap<u16, Range>,
+    /// Hash slots that have moved since the map was read.
+    moved: BTreeMap<u16, String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Range {
+    last: u16,
+    primary: String,
+    replicas: Vec<String>,
+}
+
+impl SlotMap {
+    /// Parses the reply to `CLUSTER SLOTS`. A node that does not know its own host is at `host`,
+    /// which was asked. `None` if the reply is not valid.
+    pub(crate) fn parse(reply: &Value, host: &str) -> Option<Self> {
+        let mut ranges = BTreeMap::new();
+        for range in items(reply)? {
+            let [first, last, primary, replicas @ ..] = items(range)? else {
+                return None;
+            };
+            let node = |it: &Value| node(it, host);
+            let range = Range {
+                last: number(last)?,
+                primary: node(primary)?,
+                replicas: replicas.iter().filter_map(node).collect(),
+            };
+            ranges.insert(number(first)?, range);
+        }
+        let moved = BTreeMap::new();
+        Some(Self { ranges, moved })
+    }
+
+    pub(crate) fn primary(&self, slot: u16) -> Option<&str> {
+        match self.moved.get(&slot) {
+            Some(primary) => Some(primary),
+            None => Some(&self.range(slot)?.primary),
+        }
+    }
+
+    /// Another node has this hash slot.
+    pub(crate) fn set_moved(&mut self, slot: u16, primary: String) {
+        self.moved.insert(slot, primary);
+    }
+
+    pub(crate) fn primaries(&self) -> BTreeSet<&str> {
+        let ranges = self.ranges.values().map(|range| &*range.primary);
+        ranges.chain(self.moved.values().map(|it| &**it)).collect()
+    }
+
+    /// The primaries that took over from a primary: they were its replicas.
+    pub(crate) fn successors(&self, before: &Self) -> BTreeSet<String> {
+        let took_over = self.ranges.iter().filter(|(first, range)| {
+            let earlier = before.range(**first);
+            earlier.is_some_and(|earlier| {
+                earlier.primary != range.primary && earlier.replicas.contains(&range.primary)
+            })
+        });
+        took_over.map(|(_, range)| range.primary.clone()).collect()
+    }
+
+    fn range(&self, slot: u16) -> Option<&Range> {
+        let (_, range) = self.ranges.range(..=slot).next_back()?;
+        Some(range).filter(|range| slot <= range.last)
+    }
+}
+
+fn items(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Array(items) => Some(items),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<u16> {
+    match value {
+        Value::Int(number) => u16::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+fn node(value: &Value, asked: &str) -> Option<String> {
+    let [host, port, ..] = items(value)? else {
+        return None;
+    };
+    let host = match host {
+        Value::BulkString(host) => std::str::from_utf8(host).ok()?,
+        Value::SimpleString(host) => host,
+        Value::Nil => "",
+        _ => return None,
+    };
+    // A node that does not know its address says `?` or nothing.
+    let host = if matches!(host, "" | "?") {
+        asked
+    } else {
+        host
+    };
+    Some(format!("{host}:{}", number(port)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(text: &str) -> SlotMap {
+        let reply = redis::parse_redis_value(text.as_bytes()).expect("a reply");
+        SlotMap::parse(&reply, "asked").expect("a map")
+    }
+
+    const NODE: &str = "*2\r\n$1\r\na\r\n:1\r\n";
+    const OTHER: &str = "*4\r\n$0\r\n\r\n:2\r\n$2\r\nid\r\n*0\r\n";
+
+    #[test]
+    fn each_slot_has_its_primary() {
+        let text = format!("*2\r\n*4\r\n:0\r\n:99\r\n{NODE}{OTHER}*3\r\n:200\r\n:16383\r\n{OTHER}");
+        let mut slots = map(&text);
+        let primary = |slots: &SlotMap, slot| slots.primary(slot).map(str::to_owned);
+        assert_eq!(primary(&slots, 0).as_deref(), Some("a:1"));
+        assert_eq!(primary(&slots, 99).as_deref(), Some("a:1"));
+        assert_eq!(primary(&slots, 100), None, "no node has it");
+        assert_eq!(primary(&slots, 16383).as_deref(), Some("asked:2"));
+        slots.set_moved(99, "c:3".to_owned());
+        assert_eq!(primary(&slots, 99).as_deref(), Some("c:3"));
+        assert_eq!(slots.primaries().len(), 3);
+    }
+
+    #[test]
+    fn a_replica_that_takes_over_is_not_a_slot_that_moves() {
+        let before = map(&format!("*1\r\n*4\r\n:0\r\n:16383\r\n{NODE}{OTHER}"));
+        let failed_over = map(&format!("*1\r\n*3\r\n:0\r\n:16383\r\n{OTHER}"));
+        assert_eq!(failed_over.successors(&before).len(), 1);
+        assert!(before.successors(&failed_over).is_empty());
+        assert!(before.successors(&SlotMap::default()).is_empty());
+    }
+
+    #[test]
+    fn other_replies_are_not_maps() {
+        for text in [
+            "+OK\r\n",
+            "*1\r\n:1\r\n",
+            "*1\r\n*3\r\n:0\r\n:99999\r\n*0\r\n",
+        ] {
+            let reply = redis::parse_redis_value(text.as_bytes()).expect("a reply");
+            assert!(SlotMap::parse(&reply, "h").is_none(), "{text}");
+        }
+    }
+}
