@@ -8,7 +8,8 @@ use voxgate::rate_limit::{LimitScope, QuotaUnit};
 use voxgate::{Limits, Principal};
 use voxgate_usage::{Calendar, QuotaUse, UsageBook};
 
-use voxgate_terminal::table::columns;
+use voxgate_terminal::color::Colors;
+use voxgate_terminal::table::colored_columns;
 
 /// The limits of every key and account, including limits from the settings.
 pub(crate) struct LimitsTable<'a> {
@@ -55,7 +56,7 @@ impl<'a> LimitsTable<'a> {
             rows.into_iter()
                 .map(|((scope, name, quota), used)| [scope.to_owned(), name, quota, used]),
         );
-        format!("\n{}", columns(&table))
+        format!("\n{}", colored_columns(&table, Colors::of_stdout()))
     }
 }
 
@@ -135,7 +136,7 @@ fn keys(principals: &[&Principal], defaults: Limits) -> String {
             marked(concurrency, own.concurrency.is_some()),
         ]
     }));
-    columns(&rows)
+    colored_columns(&rows, Colors::of_stdout())
 }
 
 fn accounts(f: &mut fmt::Formatter<'_>, principals: &[&Principal]) -> fmt::Result {
@@ -154,7 +155,7 @@ fn accounts(f: &mut fmt::Formatter<'_>, principals: &[&Principal]) -> fmt::Resul
         let [rate, burst, concurrency] = cells(limits);
         [id.to_owned(), rate, burst, concurrency]
     }));
-    write!(f, "\n{}", columns(&rows))
+    write!(f, "\n{}", colored_columns(&rows, Colors::of_stdout()))
 }
 
 fn cells(limits: Limits) -> [String; 3] {

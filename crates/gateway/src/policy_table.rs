@@ -4,7 +4,8 @@ use std::fmt;
 
 use voxgate::Policy;
 
-use voxgate_terminal::table::columns;
+use voxgate_terminal::color::Colors;
+use voxgate_terminal::table::colored_columns;
 
 /// The public routes, and the rules in the order in which they are checked.
 pub(crate) struct PolicyTable<'a>(pub(crate) &'a Policy);
@@ -32,7 +33,7 @@ impl fmt::Display for PolicyTable<'_> {
                 voice,
             ]);
         }
-        f.write_str(&columns(&rows))?;
+        f.write_str(&colored_columns(&rows, Colors::of_stdout()))?;
         f.write_str(
             "\nThe first row that matches a request decides. A key without scopes, voices or \
                 kind is not limited.\nA limited key is refused on every request that no row \

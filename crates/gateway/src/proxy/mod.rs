@@ -132,6 +132,7 @@ impl Forwarding {
             .begin(accepted.trace, request_id, request.method());
         accepted.trace = trace;
         name_server(&mut span, upstream);
+        let (method, uri) = (request.method().clone(), request.uri().clone());
         let request = prepare(
             request,
             &accepted,
@@ -167,7 +168,14 @@ impl Forwarding {
                     Some(kind) => {
                         let key_id = accepted.caller.key_id();
                         let trace_id = accepted.caller.trace_id();
-                        let request = FailedRequest { request_id, trace_id, key_id };
+                        let request = FailedRequest {
+                            request_id,
+                            trace_id,
+                            key_id,
+                            dialect: accepted.dialect,
+                            method: &method,
+                            path: uri.path(),
+                        };
                         self.failures.failed(upstream, request, &failure);
                         accepted.refuse(kind)
                     }

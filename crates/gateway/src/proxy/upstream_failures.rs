@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::Method;
 use tracing::field::display;
-use voxgate::{RequestId, TraceId};
+use voxgate::{Dialect, RequestId, TraceId};
 
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
@@ -34,6 +35,18 @@ pub(super) struct FailedRequest<'a> {
     pub(super) request_id: RequestId,
     pub(super) trace_id: Option<TraceId>,
     pub(super) key_id: &'a str,
+    pub(super) dialect: Dialect,
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+}
+
+impl FailedRequest<'_> {
+    /// The vendor's route, such as `/v1/text-to-speech/{voice_id}`. A path itself can contain a key.
+    fn route(&self) -> Option<String> {
+        let policy = self.dialect.policy();
+        let rule = policy.find(self.method, self.path)?;
+        Some(rule.pattern().to_owned())
+    }
 }
 
 impl UpstreamFailures {
@@ -48,12 +61,15 @@ impl UpstreamFailures {
             request_id, key_id, ..
         } = request;
         let trace_id = request.trace_id.map(display);
+        let route = || request.route().map(display);
         let upstream = format!("{upstream:?}");
         match self.count(&upstream, Instant::now()) {
             Some(failures) => {
-                tracing::warn!(%request_id, trace_id, key_id, upstream, failures, "{failure}")
+                tracing::warn!(%request_id, trace_id, key_id, route = route(), upstream, failures, "{failure}")
             }
-            None => tracing::debug!(%request_id, trace_id, key_id, upstream, "{failure}"),
+            None => {
+                tracing::debug!(%request_id, trace_id, key_id, route = route(), upstream, "{failure}")
+            }
         }
     }
 

@@ -53,6 +53,27 @@ async fn an_upstream_that_is_down_is_502() {
 }
 
 #[tokio::test]
+async fn the_line_of_a_failure_names_the_route_and_not_the_path() {
+    let (_socket, nowhere) = nowhere();
+    let gateway = Program::validating(nowhere)
+        .var("VOXGATE_DIALECT", "elevenlabs")
+        .start();
+    let request = format!(
+        "POST /v1/text-to-speech/a-name HTTP/1.1\r\nHost: a\r\nxi-api-key: {KEY}\r\n\
+         Content-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(send_raw(gateway.address, request).await.status, 502);
+    let route = "\"route\":\"/v1/text-to-speech/{voice_id}\"";
+    gateway.wait_for_log(route);
+    let printed = gateway.printed();
+    let line = printed.lines().find(|line| line.contains(route));
+    assert!(
+        line.is_some_and(|line| !line.contains("a-name")),
+        "{line:?}"
+    );
+}
+
+#[tokio::test]
 async fn the_log_says_when_an_upstream_answers_again_and_what_was_refused() {
     let (socket, nowhere) = nowhere();
     let mut gateway = Program::validating(nowhere)
