@@ -13,7 +13,7 @@ use voxgate_speech::{MediaType, Unreadable};
 
 use super::budget::Reservation;
 use super::inspection::Inspection;
-use super::session::{SpeechSession, reserve};
+use super::session::{SpeechSession, judge_body, reserve};
 use super::verdict::Verdict;
 
 /// The next frame of a body, if it can be read.
@@ -227,11 +227,10 @@ impl Tap {
         let Some(inspection) = self.inspection.take() else {
             return;
         };
-        let (reader, meter) = (inspection.reader.clone(), inspection.meter.clone());
-        let read = reader.read_body(&self.media_type, &self.copied);
+        let read = inspection.reader.read_body(&self.media_type, &self.copied);
         // Without a limit, nothing is refused.
-        if let Ok(characters) = SpeechSession::new(inspection).judge_body(read) {
-            meter.add_characters(characters);
+        if let Ok(characters) = judge_body(&inspection, read) {
+            inspection.meter.add_characters(characters);
         }
     }
 }

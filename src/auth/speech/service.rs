@@ -22,12 +22,12 @@ use super::body::{SpeechBody, Stream, Tap};
 use super::budget::{Budget, Reservation};
 use super::inspection::Inspection;
 use super::layer::SpeechOptions;
-use super::session::{SpeechSession, reserve};
+use super::session::{SpeechSession, judge_body, reserve};
 use super::verdict::Verdict;
 use crate::audit::Ended;
 use crate::dialect::{Dialect, RefusalContext};
 use crate::principal::Caller;
-use crate::speech;
+use crate::speech::{self, SpeechMeter};
 use crate::websocket::asks_for_websocket;
 
 /// `Retry-After` when the memory for held bodies is used up.
@@ -230,7 +230,7 @@ impl<S: Clone> Inspect<S> {
         inspection: &Inspection,
         kind: DenialKind,
     ) -> InspectFuture<F, R, E> {
-        let refusal = Refusal::of(request, inspection).answer(&kind.into());
+        let refusal = Refusal::of(request).answer(&inspection.meter, &kind.into());
         reading(std::future::ready(Ok(refusal)))
     }
 
@@ -262,26 +262,25 @@ impl<S: Clone> Inspect<S> {
     }
 }
 
-/// Answers a request in the form of its dialect, also after the request is gone.
+/// Answers a request in the form of its dialect.
+#[derive(Clone, Copy)]
 struct Refusal {
     dialect: Dialect,
     context: Option<RefusalContext>,
-    meter: speech::SpeechMeter,
 }
 
 impl Refusal {
-    fn of<B>(request: &Request<B>, inspection: &Inspection) -> Self {
+    fn of<B>(request: &Request<B>) -> Self {
         let caller = request.extensions().get::<Caller>();
         let dialect = request.extensions().get::<Dialect>().copied();
         Self {
             dialect: dialect.unwrap_or_default().for_refusal(request),
             context: caller.map(|caller| RefusalContext::of(request, caller.request_id())),
-            meter: inspection.meter.clone(),
         }
     }
 
-    fn answer<R>(&self, denial: &Denial) -> Response<AuthBody<R>> {
-        self.meter.deny(denial.kind());
+    fn answer<R>(self, meter: &SpeechMeter, denial: &Denial) -> Response<AuthBody<R>> {
+        meter.deny(denial.kind());
         let response = match self.context {
             Some(context) => self.dialect.refuse(denial, context),
             // Only the authentication layer makes an inspection, and it makes a caller first.
@@ -308,37 +307,47 @@ where
     S: Service<Request<SpeechBody<B>>, Response = Response<R>>,
     B: Body<Data = Bytes> + Unpin,
 {
-    let refusal = Refusal::of(&request, &inspection);
     let (parts, mut body) = request.into_parts();
-    let held = match read_whole(&mut body, most, &mut reservation).await {
-        Ok(held) => held,
+    let refuse = |parts, denial: &Denial| {
+        let refusal = Refusal::of(&Request::from_parts(parts, ()));
+        refusal.answer(&inspection.meter, denial)
+    };
+    let judged = match read_whole(&mut body, most, &mut reservation).await {
+        Ok(held) => judge_held(&inspection, held, media_type),
         Err(NotHeld::Failed) => {
             // The client is gone, or broke the framing. The answer is for the audit record.
-            let mut response = refusal.answer(&DenialKind::UnreadableBody.into());
+            let mut response = refuse(parts, &DenialKind::UnreadableBody.into());
             response.extensions_mut().insert(Ended::ClientAbort);
             return Ok(response);
         }
-        Err(NotHeld::TooLarge(_)) if inspection.limited => {
-            return Ok(refusal.answer(&DenialKind::ContentTooLarge.into()));
-        }
-        Err(NotHeld::NoMemory(_)) if inspection.limited => {
-            return Ok(refusal.answer(&Denial::unavailable(RETRY_AFTER)));
-        }
+        Err(NotHeld::TooLarge(_)) if inspection.limited => Err(DenialKind::ContentTooLarge.into()),
+        Err(NotHeld::NoMemory(_)) if inspection.limited => Err(Denial::unavailable(RETRY_AFTER)),
         Err(NotHeld::TooLarge(part) | NotHeld::NoMemory(part)) => {
             // Only a quota asked for it. It is told that the text is not counted.
             inspection.meter.mark_unmetered();
-            let characters = inspection.head_characters;
-            if let Err(denial) = reserve(&inspection, characters).await {
-                return Ok(refusal.answer(&denial));
-            }
-            let body = SpeechBody::held(part, reservation, body);
-            return service
-                .call(Request::from_parts(parts, body))
-                .await
-                .map(inner);
+            Ok((part, inspection.head_characters))
         }
     };
-    let mut session = SpeechSession::new(inspection.clone());
+    let allowed = match judged {
+        Ok((held, characters)) => reserve(&inspection, characters).await.map(|()| held),
+        Err(denial) => Err(denial),
+    };
+    match allowed {
+        Ok(held) => {
+            let body = SpeechBody::held(held, reservation, body);
+            let request = Request::from_parts(parts, body);
+            service.call(request).await.map(inner)
+        }
+        Err(denial) => Ok(refuse(parts, &denial)),
+    }
+}
+
+/// The body, and its characters, if its key may use what it names.
+fn judge_held(
+    inspection: &Inspection,
+    held: Bytes,
+    media_type: Result<MediaType, Unreadable>,
+) -> Result<(Bytes, u64), Denial> {
     let read = match inspection.reader.profile().formats().next() {
         Some(_) => {
             media_type.and_then(|media_type| inspection.reader.read_body(&media_type, &held))
@@ -346,18 +355,8 @@ where
         // All of it is in the head.
         None => Ok(Reading::default()),
     };
-    let reserved = match session.judge_body(read) {
-        Ok(characters) => reserve(&inspection, characters).await,
-        Err(kind) => Err(kind.into()),
-    };
-    if let Err(denial) = reserved {
-        return Ok(refusal.answer(&denial));
-    }
-    let body = SpeechBody::held(held, reservation, body);
-    service
-        .call(Request::from_parts(parts, body))
-        .await
-        .map(inner)
+    let characters = judge_body(inspection, read)?;
+    Ok((held, characters))
 }
 
 /// Why a body is not held as a whole, with what was read of it.
@@ -422,7 +421,7 @@ where
     S: Service<Request<SpeechBody<B>>, Response = Response<R>>,
     B: Body<Data = Bytes> + Unpin,
 {
-    let refusal = Refusal::of(&request, &inspection);
+    let (refusal, meter) = (Refusal::of(&request), inspection.meter.clone());
     let verdict = Verdict::default();
     let session = SpeechSession::new(inspection);
     let stream = Stream::new(session, verdict.clone(), most, reservation);
@@ -441,7 +440,7 @@ where
     });
     match decided.await {
         Ok(served) => served.map(inner),
-        Err(denial) => Ok(refusal.answer(&denial)),
+        Err(denial) => Ok(refusal.answer(&meter, &denial)),
     }
 }
 

@@ -99,21 +99,6 @@ impl SpeechSession {
         })
     }
 
-    /// Checks the reading of a whole body, and returns its characters.
-    pub(super) fn judge_body(
-        &mut self,
-        read: Result<Reading<'_>, Unreadable>,
-    ) -> Result<u64, DenialKind> {
-        let Some(reading) = readable(&self.inspection, read)? else {
-            return Ok(self.head_characters);
-        };
-        let own = judge(&self.inspection, &reading)?;
-        if self.inspection.limited {
-            speech::require_names(&self.inspection.principal, own.or(self.sticky))?;
-        }
-        Ok(self.head_characters + reading.characters)
-    }
-
     /// Checks the reading of a message of a stream, and returns its characters.
     pub(super) fn judge_part(
         &mut self,
@@ -128,6 +113,21 @@ impl SpeechSession {
         }
         Ok(reading.characters)
     }
+}
+
+/// Checks the reading of a whole body, and returns the characters of the request.
+pub(super) fn judge_body(
+    inspection: &Inspection,
+    read: Result<Reading<'_>, Unreadable>,
+) -> Result<u64, DenialKind> {
+    let Some(reading) = readable(inspection, read)? else {
+        return Ok(inspection.head_characters);
+    };
+    let own = judge(inspection, &reading)?;
+    if inspection.limited {
+        speech::require_names(&inspection.principal, own.or(inspection.head))?;
+    }
+    Ok(inspection.head_characters + reading.characters)
 }
 
 /// Asks the quota, and adds the characters to the meter.
