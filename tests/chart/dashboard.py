@@ -45,6 +45,22 @@ def names(expression: str) -> set[str]:
     return {*re.findall(r"\bvoxgate_\w+", expression), *labels, *matched}
 
 
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: away
+contexts:
+- name: away
+  context: {{cluster: away, user: nobody}}
+clusters:
+- name: away
+  cluster: {{server: "{server}"}}
+users:
+- name: nobody
+  user: {{}}
+"""
+
+
 def free_address() -> str:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"127.0.0.1:{server.getsockname()[1]}"
@@ -154,9 +170,14 @@ def told(folder: Path) -> str:
     keys.write_text(
         f'[[key]]\nid = "shop"\nsha256 = "{digest}"\nquota = "1k characters/day"\n'
     )
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_text(KUBECONFIG.format(server=f"http://{unused}"))
     settings = {
         "VOXGATE_DIALECT": "openai",
         "VOXGATE_KEYS_FILE": str(keys),
+        "VOXGATE_KEYS_KUBERNETES_SECRET": "voxgate-keys",
+        "VOXGATE_KEYS_KUBERNETES_NAMESPACE": "tts",
+        "KUBECONFIG": str(kubeconfig),
         "VOXGATE_METERING": "true",
         "VOXGATE_TOKEN_MINT": "on",
         "VOXGATE_TLS_CERT_FILE": str(cert),

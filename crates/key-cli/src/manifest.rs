@@ -35,11 +35,13 @@ impl Manifest {
     }
 
     /// The name of the Secret.
+    #[cfg(feature = "kubernetes")]
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
     /// Its namespace, if one is given.
+    #[cfg(feature = "kubernetes")]
     pub(super) fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
     }
