@@ -174,23 +174,27 @@ impl KeyWatchSettings {
     }
 }
 
-/// There is no watch in this build.
+/// The watch of a build without the feature. `start` makes none; it would be never ready.
 #[cfg(not(feature = "kubernetes"))]
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum KeyWatch {}
+#[derive(Clone, Debug)]
+pub(crate) struct KeyWatch(());
 
 #[cfg(not(feature = "kubernetes"))]
+#[allow(
+    clippy::unused_self,
+    reason = "the methods are those of the real watch"
+)]
 impl KeyWatch {
     pub(crate) fn is_ready(&self) -> bool {
-        match *self {}
+        false
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        match *self {}
+        false
     }
 
     pub(crate) fn refused_secrets(&self) -> usize {
-        match *self {}
+        0
     }
 }
 
