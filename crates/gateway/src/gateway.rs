@@ -1,24 +1,19 @@
 //! The gateway: binds the listeners, runs the workers, handles signals, and drains.
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use futures_util::FutureExt as _;
-use futures_util::future::{join_all, select_all};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::field::display;
 use voxgate::audit::{Start, Stop};
 use voxgate::env::Mode;
 use voxgate::keys::TokenKeys;
 use voxgate::policy::SharedPolicy;
 use voxgate::token::TokenIssuer;
-use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, Problem, SharedKeyRing};
+use voxgate::{AuditRecord, AuditSink, Limiter, PeerAddr, SharedKeyRing};
 use voxgate_authorizer::Options;
 use voxgate_forwarding::HeaderRules;
 use voxgate_key_cli::control::ControlServer;
@@ -28,10 +23,9 @@ use voxgate_request_tracing::{RequestLog, SpanSink, UpstreamSpans};
 use voxgate_tls::ServerTls;
 use voxgate_usage::UsageBook;
 
-use super::admin::{self, Readiness};
 use super::authorizing::{self, AuthorizerConfig};
 use super::config::Config;
-use super::connection::{ClientListener, ConnectionLimiter};
+use super::connection::ConnectionLimiter;
 use super::control::ControlSettings;
 use super::key_changes;
 use super::key_watch::KeyWatch;
@@ -45,9 +39,9 @@ use super::recorder::Recorder;
 use super::rejections::Rejections;
 use super::settings::authorizer::{AUTHORIZE_LISTEN, AuthorizerSettings};
 use super::settings::{ADMIN_LISTEN, CONTROL_DIR, LISTEN, QUOTA_FILE};
-use super::signals::Signals;
-use super::upstreams::Routes;
-use super::worker::{self, RunningWorker, Worker, WorkerConfig};
+use super::start_error::{StartError, cannot, cannot_use};
+use super::supervisor::Supervisor;
+use super::worker::{self, Worker, WorkerConfig};
 
 /// How long the start waits for the revocations in Redis.
 const REDIS_WITHIN: Duration = Duration::from_secs(2);
@@ -94,57 +88,6 @@ pub(crate) struct Addresses {
 struct SocketFiles {
     data: Option<SocketFile>,
     admin: Option<SocketFile>,
-}
-
-/// The gateway could not be started.
-#[derive(Debug)]
-pub(crate) struct StartError {
-    /// The setting that the system does not permit.
-    setting: Option<&'static str>,
-    what: String,
-    error: io::Error,
-}
-
-impl StartError {
-    /// The problem of the configuration, if it is one.
-    pub(crate) fn problem(&self) -> Option<Problem> {
-        let setting = self.setting?;
-        Some(Problem::new(
-            setting,
-            format!("{}: {}", self.what, self.error),
-        ))
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(setting) = self.setting {
-            write!(f, "{setting}: ")?;
-        }
-        write!(f, "{}: {}", self.what, self.error)
-    }
-}
-
-fn cannot(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
-    let (setting, what) = (None, what.into());
-    move |error| StartError {
-        setting,
-        what,
-        error,
-    }
-}
-
-/// The system does not permit what this setting asks for.
-fn cannot_use(
-    setting: &'static str,
-    what: impl Into<String>,
-) -> impl FnOnce(io::Error) -> StartError {
-    let (setting, what) = (Some(setting), what.into());
-    move |error| StartError {
-        setting,
-        what,
-        error,
-    }
 }
 
 impl Gateway {
@@ -519,101 +462,4 @@ fn control(
     };
     let server = settings.listen(keys.clone(), replicas);
     server.map_err(cannot_use(CONTROL_DIR, "cannot make the control socket"))
-}
-
-/// Why serving ended, and how.
-struct ServeEnd {
-    why: &'static str,
-    /// Whether all requests ended before the drain timeout.
-    drained: bool,
-    /// `Err` when no signal asked for it.
-    result: Result<(), StartError>,
-}
-
-/// Watches the workers and the signals, and serves the admin listener.
-struct Supervisor<'a> {
-    workers: &'a [RunningWorker],
-    stop: CancellationToken,
-    drain: Duration,
-    addresses: Addresses,
-    keys: Option<SharedKeyRing>,
-    key_watch: Option<KeyWatch>,
-    policy: SharedPolicy,
-    sink: Arc<Recorder>,
-    rejections: Arc<Rejections>,
-    published: Option<TokenIssuer>,
-    routes: Routes,
-    /// The file of the data listener, if it is a Unix socket.
-    data_file: Option<SocketFile>,
-}
-
-impl Supervisor<'_> {
-    fn reload(&self) -> bool {
-        let keys = self.keys.as_ref().is_some_and(SharedKeyRing::reload);
-        let policy = self.policy.reload();
-        match (keys, policy) {
-            (true, true) => tracing::info!("SIGHUP: reloading the keys and the policy"),
-            (true, false) => tracing::info!("SIGHUP: reloading the keys"),
-            (false, true) => tracing::info!("SIGHUP: reloading the policy"),
-            (false, false) => {}
-        }
-        keys || policy
-    }
-
-    /// Serves the admin listener until the gateway has drained.
-    async fn run(
-        self,
-        (admin, tls): (BoundListener, Option<ServerTls>),
-        metrics: Metrics,
-        operations: Operations,
-    ) -> Result<ServeEnd, StartError> {
-        let mut signals = Signals::new().map_err(cannot("cannot listen for signals"))?;
-        let listener =
-            ClientListener::from_std(admin).map_err(cannot("cannot serve the admin listener"))?;
-        let readiness = Readiness::new(metrics.audit().cloned(), self.key_watch.clone());
-        let router = admin::router(readiness.clone(), metrics, self.published.clone());
-        let router = router.merge(operations.router());
-        tokio::spawn(admin::serve(listener, tls, router));
-        let rejections = Arc::clone(&self.rejections);
-        tokio::spawn(async move { rejections.follow().await });
-        let sink = Arc::clone(&self.sink);
-        tokio::spawn(async move { sink.refusals().follow().await });
-        for upstream in self.routes.iter().map(Arc::clone) {
-            tokio::spawn(async move { upstream.maintain().await });
-        }
-        readiness.set(true);
-        let Addresses {
-            data,
-            admin,
-            authorizer,
-        } = &self.addresses;
-        let authorizer = authorizer.map(display);
-        tracing::info!(address = %data, %admin, authorizer, "listening");
-
-        let one_stopped = select_all(self.workers.iter().map(|worker| worker.finished().boxed()));
-        let (why, result) = tokio::select! {
-            signal = signals.end(|| self.reload()) => (signal, Ok(())),
-            _ = one_stopped => {
-                let error = io::Error::other("its thread ended unexpectedly");
-                ("a worker stopped", Err(cannot("a worker stopped")(error)))
-            }
-        };
-        tracing::info!(why, seconds = self.drain.as_secs(), "draining");
-        readiness.set(false);
-        drop(self.data_file);
-        self.stop.cancel();
-        let all_finished = join_all(self.workers.iter().map(RunningWorker::finished));
-        let drained = tokio::select! {
-            finished = timeout(self.drain, all_finished) => finished.is_ok(),
-            signal = signals.end(|| true) => {
-                tracing::warn!(signal, "second signal: stopping without waiting for requests in flight");
-                false
-            }
-        };
-        Ok(ServeEnd {
-            why,
-            drained,
-            result,
-        })
-    }
 }

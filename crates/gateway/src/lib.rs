@@ -36,6 +36,8 @@ mod service;
 mod settings;
 mod signals;
 mod spans;
+mod start_error;
+mod supervisor;
 mod tls;
 mod tokens;
 mod trial_start;

@@ -9,9 +9,10 @@ mod api;
 mod apply;
 mod backoff;
 mod collection;
+mod key_watch;
 mod parts;
 mod watch;
 mod wire;
 
 pub use self::apply::{ApplyError, SecretPart};
-pub use self::watch::{KeyWatch, WatchSettings, WatchedSecrets};
+pub use self::key_watch::{KeyWatch, WatchSettings, WatchedSecrets};

@@ -50,6 +50,14 @@ pub(super) fn paths(matches: &ArgMatches) -> Result<Vec<PathBuf>, CommandError> 
     Ok(vec![directory])
 }
 
+/// The argument with the directory of a log.
+pub(super) fn directory() -> Arg {
+    Arg::new("directory")
+        .value_name("DIR")
+        .value_parser(value_parser!(PathBuf))
+        .help(format!("Directory of the audit log [env: {DIRECTORY}]"))
+}
+
 /// The directory of the log that the environment names.
 pub(super) fn directory_from_environment() -> Result<PathBuf, CommandError> {
     let directory = std::env::var_os(DIRECTORY).filter(|directory| !directory.is_empty());

@@ -107,15 +107,7 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Only count the records; change nothing"),
         )
-        .arg(
-            Arg::new("directory")
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help(format!(
-                    "Directory of the audit log [env: {}]",
-                    arguments::DIRECTORY
-                )),
-        )
+        .arg(arguments::directory())
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {

@@ -100,15 +100,7 @@ pub(super) fn command() -> Command {
                      duration before now, or a date",
                 ),
         )
-        .arg(
-            Arg::new("directory")
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help(format!(
-                    "Directory of the audit log [env: {}]",
-                    arguments::DIRECTORY
-                )),
-        )
+        .arg(arguments::directory())
 }
 
 impl Verify {

@@ -1,26 +1,14 @@
 //! Tests against a cluster of three nodes.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use redis::Value;
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 
 use crate::hash_slot::{HASH_SLOTS, hash_slot};
 
+use super::server::reserve;
 use super::*;
-
-/// A port that no other process gets while the socket exists. Redis reuses its address.
-pub(super) fn reserve() -> (Socket, u16) {
-    let reserved = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    reserved.set_reuse_address(true).expect("reused");
-    reserved
-        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-        .expect("a port");
-    let own = reserved.local_addr().expect("an address");
-    let port = own.as_socket().expect("an address").port();
-    (reserved, port)
-}
 
 struct Node {
     server: Server,

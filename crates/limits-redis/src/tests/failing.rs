@@ -1,14 +1,13 @@
 //! Requests while Redis fails.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use redis::Value;
-use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
+use super::server::reserve;
 use super::*;
 
 const SLOTS: &str = "{voxgate}:slots:key:a";
@@ -318,14 +317,8 @@ fn with_tls() -> Option<(Server, String, std::path::PathBuf)> {
         fs::write(directory.path().join(name), text).expect("written");
     }
     let ca_file = directory.path().join("ca.pem");
-    // No other process gets the port while this socket has it. Redis reuses its address.
-    let reserved = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    reserved.set_reuse_address(true).expect("reused");
-    reserved
-        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-        .expect("a port");
-    let own = reserved.local_addr().expect("an address");
-    let port = own.as_socket().expect("an address").port().to_string();
+    let (_reserved, port) = reserve();
+    let port = port.to_string();
     let server = Server::start_in(
         directory,
         &[

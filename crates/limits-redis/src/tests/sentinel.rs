@@ -3,8 +3,7 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
-use super::cluster::reserve;
-use super::server::program;
+use super::server::{program, reserve};
 use super::*;
 
 struct Sentinel(Child);

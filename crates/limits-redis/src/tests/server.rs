@@ -1,11 +1,13 @@
 //! A Redis server for one test.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use redis::{Client, Connection, FromRedisValue};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use super::until;
@@ -119,6 +121,18 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port that no other process gets while the socket exists. Redis reuses its address.
+pub(crate) fn reserve() -> (Socket, u16) {
+    let reserved = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    reserved.set_reuse_address(true).expect("reused");
+    reserved
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .expect("a port");
+    let own = reserved.local_addr().expect("an address");
+    let port = own.as_socket().expect("an address").port();
+    (reserved, port)
 }
 
 fn launch(directory: &Path, arguments: &[String]) -> Option<Child> {

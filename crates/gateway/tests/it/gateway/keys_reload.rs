@@ -22,37 +22,13 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::sync::CancellationToken;
 use voxgate::Digest;
-use voxgate::keys::generate_key;
 
-use super::harness::{Program, Started, send_raw, serve, serve_raw, wait_until};
+use super::harness::{Program, Started, Token, send_raw, serve, serve_raw, wait_until};
 use super::lifecycle::{admin, begin, begin_at, dictated};
 use super::tunnels::{Socket, connect, echo, say};
 
 /// When keys expire that have to be seen in force before, on a machine that may be busy.
 const SOON: Duration = Duration::from_secs(12);
-
-/// A key, and its table in a keys file.
-struct Token {
-    id: &'static str,
-    text: String,
-}
-
-impl Token {
-    fn new(id: &'static str) -> Self {
-        let text = generate_key().unwrap().expose().to_owned();
-        Self { id, text }
-    }
-
-    fn table(&self) -> String {
-        let digest = Digest::of(self.text.as_bytes()).to_hex();
-        format!("[[key]]\nid = \"{}\"\nsha256 = \"{digest}\"\n", self.id)
-    }
-
-    fn expiring(&self, after: Duration) -> String {
-        let time = humantime::format_rfc3339(SystemTime::now() + after);
-        format!("{}expires = {time}\n", self.table())
-    }
-}
 
 #[tokio::test]
 async fn an_edited_policy_is_put_in_force_and_a_wrong_one_is_not() {

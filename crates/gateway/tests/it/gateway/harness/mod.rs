@@ -7,11 +7,13 @@ mod receivers;
 #[allow(dead_code)]
 #[path = "../../../../../limits-redis/src/tests/server.rs"]
 pub(crate) mod redis_server;
+mod token;
 mod upstream;
 
 pub(crate) use self::http::{Reply, client, client_h2, send_raw};
 pub(crate) use self::program::{Program, Started, record, wait_until};
 pub(crate) use self::receivers::{Certificate, Collector, Syslog};
+pub(crate) use self::token::Token;
 pub(crate) use self::upstream::{ANY, listen, nowhere, serve, serve_raw};
 
 /// Waits until it is so.

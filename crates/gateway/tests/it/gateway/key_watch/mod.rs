@@ -8,40 +8,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use tokio::time::{Instant, sleep};
-use voxgate::Digest;
-use voxgate::keys::generate_key;
 
 use self::api_server::{ApiServer, End, NAMESPACE};
-use super::harness::{Program, Started, send_raw, serve};
+use super::harness::{Program, Started, Token, send_raw, serve};
 use super::lifecycle::admin;
 
 /// Bounds every wait, on a machine that may be busy.
 const WITHIN: Duration = Duration::from_secs(30);
-
-/// A caller's token.
-struct Token {
-    id: &'static str,
-    text: String,
-}
-
-impl Token {
-    fn new(id: &'static str) -> Self {
-        let text = generate_key().unwrap().expose().to_owned();
-        Self { id, text }
-    }
-
-    fn digest(&self) -> String {
-        Digest::of(self.text.as_bytes()).to_hex()
-    }
-
-    fn table(&self) -> String {
-        format!(
-            "[[key]]\nid = \"{}\"\nsha256 = \"{}\"\n",
-            self.id,
-            self.digest()
-        )
-    }
-}
 
 async fn program(api: &ApiServer) -> Program {
     client(api)
