@@ -401,6 +401,17 @@ impl Work<'_> {
     }
 }
 
+/// Keeps other redactions away. It is unlocked and not only closed: a process that this one forks
+/// meanwhile has the same lock until it runs its program.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // The end of the process unlocks it otherwise.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Changes the directory.
 struct Files<'a> {
     directory: &'a Path,
@@ -408,13 +419,13 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    fn lock(&mut self) -> Result<File, RedactError> {
+    fn lock(&mut self) -> Result<Lock, RedactError> {
         let path = self.directory.join(LOCK);
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(false).mode(0o600);
         let file = file.open(&path).map_err(RedactError::io("open", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => Ok(Lock(file)),
             Err(fs::TryLockError::WouldBlock) => Err(RedactError::Refused(format!(
                 "another redaction of {} runs; wait for its end",
                 self.directory.display()
