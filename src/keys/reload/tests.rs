@@ -66,7 +66,9 @@ impl Watched {
         holder.is_some_and(|key| known.recheck(key).is_ok())
     }
 
+    /// What observers were told. They are told after the new ring is in force.
     fn take_changes(&self) -> Vec<(KeyChange, String)> {
+        self.until(|_| !self.changes.lock().expect("a lock").is_empty());
         std::mem::take(&mut self.changes.lock().expect("a lock"))
     }
 }
