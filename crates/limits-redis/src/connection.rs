@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::address::{Address, Endpoint, Login, Sentinel, Servers};
 use crate::redis_error::RedisError;
+use crate::several::most;
 
 /// Timeout of a connection attempt, and of answers to heartbeats and releases.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,21 +28,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the server, or to the primary that a Sentinel names, and logs in. In a cluster,
-    /// any node that answers.
+    /// Connects to the server, or to the primary that the Sentinels name, and logs in. The nodes of a
+    /// cluster have endpoints of their own: see [`open_at`](Self::open_at).
     pub(crate) async fn open(address: &Address) -> Result<Self, RedisError> {
         match &address.servers {
             Servers::One(endpoint) => Self::open_at(address, endpoint).await,
-            Servers::Cluster(nodes) => {
-                let mut failed = RedisError::UnknownHost;
-                for endpoint in nodes {
-                    match Self::open_at(address, endpoint).await {
-                        Ok(connection) => return Ok(connection),
-                        Err(error) => failed = error,
-                    }
-                }
-                Err(failed)
-            }
+            Servers::Cluster(_) => Err(RedisError::UnknownHost),
             Servers::Sentinel(sentinel) => {
                 let endpoint = primary(sentinel).await?;
                 let mut connection = Self::open_at(address, &endpoint).await?;
@@ -115,6 +107,11 @@ impl Connection {
         !matches!(role, Ok(Some(Value::BulkString(role))) if role != b"master")
     }
 
+    /// Whether the server has closed the connection.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.driver.is_finished()
+    }
+
     /// Waits until the connection is lost.
     pub(crate) async fn lost(&mut self) {
         let _ = (&mut self.driver).await;
@@ -128,17 +125,21 @@ impl Drop for Connection {
     }
 }
 
-/// Asks the Sentinels, one after the other, for the primary of their service.
+/// Asks the Sentinels for the primary of their service: the one that most of them name. A Sentinel
+/// that is cut off from the others names the old primary after a failover.
 pub(crate) async fn primary(sentinel: &Sentinel) -> Result<Endpoint, RedisError> {
-    let mut failed = RedisError::UnknownHost;
-    for endpoint in &sentinel.sentinels {
-        match timeout(TIMEOUT, ask_sentinel(sentinel, endpoint)).await {
-            Ok(Ok(primary)) => return Ok(primary),
-            Ok(Err(error)) => failed = error,
-            Err(_) => failed = RedisError::Timeout,
+    let asked = sentinel.sentinels.iter().cloned().map(|endpoint| {
+        let sentinel = sentinel.clone();
+        async move {
+            let asked = timeout(TIMEOUT, ask_sentinel(&sentinel, &endpoint)).await;
+            let named = asked.unwrap_or(Err(RedisError::Timeout));
+            named.map_err(|error| match error {
+                RedisError::UnknownService => error,
+                error => RedisError::Sentinel(Box::new(error)),
+            })
         }
-    }
-    Err(failed)
+    });
+    most(asked, |one: &Endpoint, other| one.name() == other.name()).await
 }
 
 async fn ask_sentinel(sentinel: &Sentinel, endpoint: &Endpoint) -> Result<Endpoint, RedisError> {

@@ -43,6 +43,8 @@ impl PendingRelease {
     /// The release of all parts of a lease.
     pub(crate) fn all(lease: u64, command: &Arc<EncodedCommand>, until: Instant) -> Vec<Self> {
         let parts = 0..command.parts().len();
+        // Parts with rates only have nothing to release.
+        let parts = parts.filter(|part| command.parts()[*part].slots().next().is_some());
         let release = |part| Self {
             lease,
             command: Arc::clone(command),
