@@ -60,6 +60,9 @@ mod redis_error;
 mod revocations;
 mod script;
 mod settings;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod slot_map;
 mod spent;
 mod store;
