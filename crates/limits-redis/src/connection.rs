@@ -170,6 +170,11 @@ async fn connect(endpoint: &Endpoint) -> Result<Stream, RedisError> {
             let stream = UnixStream::connect(path).await;
             Box::new(stream.map_err(|error| RedisError::from_io(&error))?)
         }
+        #[cfg(feature = "simulation")]
+        Endpoint::Simulated(host, port, dialer) => {
+            let stream = dialer.dial(host, *port).await;
+            stream.map_err(|error| RedisError::from_io(&error))?
+        }
     })
 }
 

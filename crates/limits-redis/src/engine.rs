@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::pipe;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -73,26 +73,32 @@ pub(crate) fn start(
     let instance = getrandom::u64().map_err(|error| failed("random identifier", &error))?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed("runtime", &error))?;
-    let scripts = Scripts::new(format!("{instance:016x}"), micros(config.lease));
-    let make = move || {
-        Rc::new(Engine {
-            overall: Overall::new(gauges),
-            config,
-            scripts,
-            leases: RefCell::default(),
-            queues: RefCell::default(),
-            nodes: RefCell::default(),
-            slots: RefCell::default(),
-            outdated: Notify::new(),
-        })
-    };
     let thread = thread::Builder::new().name("voxgate-limits".to_owned());
-    let started = thread.spawn(move || run(&make(), &runtime, inbox));
+    let started = thread.spawn(move || {
+        LocalSet::new().block_on(&runtime, run(config, instance, gauges, inbox));
+    });
     started.map(drop).map_err(|error| failed("thread", &error))
 }
 
-fn run(engine: &Rc<Engine>, runtime: &Runtime, inbox: mpsc::UnboundedReceiver<Message>) {
-    LocalSet::new().block_on(runtime, serve(engine, inbox));
+/// Serves messages on a `LocalSet`. The name of the instance is unique among gateways.
+pub(crate) async fn run(
+    config: Config,
+    instance: u64,
+    gauges: Arc<Gauges>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+) {
+    let scripts = Scripts::new(format!("{instance:016x}"), micros(config.lease));
+    let engine = Rc::new(Engine {
+        overall: Overall::new(gauges),
+        config,
+        scripts,
+        leases: RefCell::default(),
+        queues: RefCell::default(),
+        nodes: RefCell::default(),
+        slots: RefCell::default(),
+        outdated: Notify::new(),
+    });
+    serve(&engine, inbox).await;
 }
 
 /// Serves messages until there are no senders any more, or until a shutdown.

@@ -62,6 +62,9 @@ mod revocations;
 mod script;
 mod settings;
 mod several;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod slot_map;
 mod spent;
 mod store;
