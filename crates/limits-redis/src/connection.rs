@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::address::{Address, Endpoint, Login, Sentinel, Servers};
+use crate::address::{Address, Endpoint, Login, Servers};
 use crate::redis_error::RedisError;
-use crate::several::most;
+use crate::sentinel;
 
 /// Timeout of a connection attempt, and of answers to heartbeats and releases.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,8 +34,8 @@ impl Connection {
         match &address.servers {
             Servers::One(endpoint) => Self::open_at(address, endpoint).await,
             Servers::Cluster(_) => Err(RedisError::UnknownHost),
-            Servers::Sentinel(sentinel) => {
-                let endpoint = primary(sentinel).await?;
+            Servers::Sentinel(sentinels) => {
+                let endpoint = sentinel::primary(sentinels).await?;
                 let mut connection = Self::open_at(address, &endpoint).await?;
                 // Sentinels that have not learned of a failover name the old primary.
                 match timeout(TIMEOUT, connection.is_primary()).await {
@@ -57,7 +57,7 @@ impl Connection {
         opened.unwrap_or(Err(RedisError::Timeout))
     }
 
-    async fn connect_and_log_in(
+    pub(crate) async fn connect_and_log_in(
         endpoint: &Endpoint,
         login: Option<&Login>,
         database: u32,
@@ -123,36 +123,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
     }
-}
-
-/// Asks the Sentinels for the primary of their service: the one that most of them name. A Sentinel
-/// that is cut off from the others names the old primary after a failover.
-pub(crate) async fn primary(sentinel: &Sentinel) -> Result<Endpoint, RedisError> {
-    let asked = sentinel.sentinels.iter().cloned().map(|endpoint| {
-        let sentinel = sentinel.clone();
-        async move {
-            let asked = timeout(TIMEOUT, ask_sentinel(&sentinel, &endpoint)).await;
-            let named = asked.unwrap_or(Err(RedisError::Timeout));
-            named.map_err(|error| match error {
-                RedisError::UnknownService => error,
-                error => RedisError::Sentinel(Box::new(error)),
-            })
-        }
-    });
-    most(asked, |one: &Endpoint, other| one.name() == other.name()).await
-}
-
-async fn ask_sentinel(sentinel: &Sentinel, endpoint: &Endpoint) -> Result<Endpoint, RedisError> {
-    let login = sentinel.login.as_ref();
-    let mut connection = Connection::connect_and_log_in(endpoint, login, 0).await?;
-    let mut ask = cmd("SENTINEL");
-    ask.arg("get-master-addr-by-name").arg(&sentinel.service);
-    let primary = ask.query_async::<Option<(String, u16)>>(&mut connection.pipeline);
-    let primary = primary
-        .await
-        .map_err(|error| RedisError::from_redis(&error))?;
-    let (host, port) = primary.ok_or(RedisError::UnknownService)?;
-    endpoint.at(&host, port).ok_or(RedisError::Unexpected)
 }
 
 type Stream = Box<dyn AsyncStream + Send + Unpin>;

@@ -12,13 +12,14 @@ use tokio::{join, select};
 
 use crate::address::Servers;
 use crate::clock::now;
-use crate::connection::{self, Connection, TIMEOUT};
+use crate::connection::{Connection, TIMEOUT};
 use crate::engine::{BATCH, Engine};
 use crate::link::{AskError, Asked, Link};
 use crate::node::Node;
 use crate::redirect::Redirect;
 use crate::redis_error::RedisError;
 use crate::script::Slot;
+use crate::sentinel;
 
 /// A connection that is lost sooner counts as a failure.
 const LASTING: Duration = Duration::from_secs(1);
@@ -131,11 +132,11 @@ impl ConnectionTask {
     /// Whether the Sentinels still name this server: it may be cut off from them, and still answer.
     /// If no Sentinel answers in time, it stays.
     async fn is_still_primary(&self, connection: &Connection) -> bool {
-        let Servers::Sentinel(sentinel) = &self.engine.config.address.servers else {
+        let Servers::Sentinel(sentinels) = &self.engine.config.address.servers else {
             return true;
         };
         let within = TIMEOUT.min(self.engine.config.lease / 3);
-        match timeout(within, connection::primary(sentinel)).await {
+        match timeout(within, sentinel::primary(sentinels)).await {
             Ok(Ok(named)) => named.name() == connection.endpoint.name(),
             Ok(Err(_)) | Err(_) => true,
         }

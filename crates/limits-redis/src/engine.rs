@@ -229,6 +229,25 @@ impl Engine {
         is_node
     }
 
+    /// Puts back the leases in a hash slot that another node has now. It is connected already, and may
+    /// have taken over from one that had not replicated them. They are one command, so that no other
+    /// command for these keys comes before: commands on one connection keep their order.
+    pub(crate) async fn put_back(&self, slot: u16) {
+        let connected = self.owner(slot);
+        let connected = connected.and_then(|node| Some((node.connection()?, node)));
+        let leases = self.leases.borrow().leases_in(|it| it == slot);
+        let (Some((connection, node)), Some(leases)) = (connected, leases.get(&slot)) else {
+            return;
+        };
+        let slots = self.leases.borrow_mut().slots_to_send(slot, leases);
+        let link = Link::Direct(connection);
+        let put_back = self.scripts.renew(&link, slot, &slots, true);
+        // If it fails, the next heartbeat does it.
+        if let Ok(Ok(missing)) = timeout(TIMEOUT, put_back).await {
+            self.count_restored(node.health.redis(), missing.len());
+        }
+    }
+
     /// Reads the map of the cluster again if this error says that it may be out of date.
     pub(crate) fn look_again(&self, error: &redis::RedisError) {
         let is_refusal = matches!(RedisError::from_redis(error), RedisError::Server(code)

@@ -11,12 +11,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::address::{Address, Endpoint, Servers};
 use crate::clock::now;
-use crate::connection::{self, Connection, TIMEOUT};
+use crate::connection::{Connection, TIMEOUT};
 use crate::hash_slot::hash_slot;
 use crate::link::{MAX_REDIRECTIONS, TRY_AGAIN_AFTER, send};
 use crate::redirect::Redirect;
 use crate::redis_error::RedisError;
-use crate::replication::Replication;
+use crate::replication::{Copies, Replication};
+use crate::sentinel;
 use crate::slot_map::SlotMap;
 use crate::topology_task;
 
@@ -28,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 const ASK_SENTINELS_EVERY: Duration = Duration::from_secs(1);
 /// How long they may take. A command waits for it.
 const SENTINELS_WITHIN: Duration = Duration::from_millis(300);
+/// How long a primary without replicas is taken for one that still has none.
+const ALONE_FOR: Duration = Duration::from_secs(1);
 /// The name of the server that is no node of a cluster; in a cluster, of the map of its nodes.
 const ONLY: &str = "";
 
@@ -49,6 +52,8 @@ struct Server {
     replication: Rc<Replication>,
     /// When the Sentinels have named it last.
     named: Cell<Instant>,
+    /// When it had no replica last that could take over.
+    alone: Cell<Option<Instant>>,
 }
 
 /// A reply, and the server that gave it.
@@ -81,7 +86,8 @@ impl LazyClient {
     }
 
     /// Sends a write to the server of its key. If it has written, which its reply says, waits until a
-    /// replica has it as well: see [`Replication::confirm`]. Takes [`LONGEST`] at most.
+    /// replica has it as well. A primary may be alone only if no replica could take over from it.
+    /// Takes [`LONGEST`] at most. Returns whether it has written.
     pub(crate) async fn write(
         &self,
         key: &str,
@@ -92,13 +98,40 @@ impl LazyClient {
             let reply = self.follow(key, command).await?;
             let has_written = has_written(&reply.value);
             if has_written {
-                let confirmed = reply.server.replication.confirm().await;
+                let confirmed = self.confirm(&reply.server, hash_slot(key)).await;
                 confirmed.map_err(|error| self.forget(&reply.name, error))?;
             }
             Ok(has_written)
         };
         let written = timeout(LONGEST, written).await;
         written.unwrap_or(Err(RedisError::Timeout))
+    }
+
+    /// Waits until a replica has what this server has written.
+    async fn confirm(&self, server: &Server, slot: u16) -> Result<(), RedisError> {
+        if server.replication.confirm().await? == Copies::Replica {
+            return Ok(());
+        }
+        let is_known = |since: Instant| now() - since < ALONE_FOR;
+        if server.alone.get().is_some_and(is_known) {
+            return Ok(());
+        }
+        // The primary may have lost its replicas, which can still take over.
+        let has_replicas = match &self.address.servers {
+            Servers::One(_) => false,
+            Servers::Cluster(_) => {
+                let connection = &server.connection;
+                let mut pipeline = connection.pipeline.clone();
+                let map = topology_task::ask(&mut pipeline, connection.endpoint.host()).await?;
+                map.has_replicas(slot)
+            }
+            Servers::Sentinel(sentinels) => sentinel::has_replicas(sentinels).await?,
+        };
+        if has_replicas {
+            return Err(RedisError::NotReplicated);
+        }
+        server.alone.set(Some(now()));
+        Ok(())
     }
 
     /// Sends a command, and follows redirections.
@@ -221,6 +254,7 @@ impl LazyClient {
             replication: Replication::new(connection.pipeline.clone()),
             connection,
             named: Cell::new(now()),
+            alone: Cell::default(),
         });
         let mut servers = self.servers.borrow_mut();
         servers.insert(name.to_owned(), Rc::clone(&server));
@@ -238,13 +272,13 @@ impl LazyClient {
     /// Whether the Sentinels still name this server. If none of them answers in time, it stays. A primary that
     /// is cut off from them may still answer, and knows nothing of what its successor has written.
     async fn is_still_primary(&self, name: &str) -> bool {
-        let Servers::Sentinel(sentinel) = &self.address.servers else {
+        let Servers::Sentinel(sentinels) = &self.address.servers else {
             return false;
         };
         let Some(server) = self.servers.borrow().get(name).cloned() else {
             return false;
         };
-        let named = timeout(SENTINELS_WITHIN, connection::primary(sentinel)).await;
+        let named = timeout(SENTINELS_WITHIN, sentinel::primary(sentinels)).await;
         let is_primary = match named {
             Ok(Ok(named)) => named.name() == server.connection.endpoint.name(),
             Ok(Err(_)) | Err(_) => true,

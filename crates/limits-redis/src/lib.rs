@@ -60,6 +60,7 @@ mod redis_error;
 mod replication;
 mod revocations;
 mod script;
+mod sentinel;
 mod settings;
 mod several;
 #[cfg(feature = "simulation")]

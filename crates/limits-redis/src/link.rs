@@ -143,7 +143,10 @@ impl Routed {
             // Nodes that do not agree yet send a command back and forth.
             let mut is_clear = redirections < 2;
             match redirect {
-                Redirect::Moved(slot, name) => is_clear &= engine.moved(slot, &name),
+                Redirect::Moved(slot, name) => {
+                    is_clear &= engine.moved(slot, &name);
+                    Box::pin(engine.put_back(slot)).await;
+                }
                 Redirect::Ask(name) => {
                     asking = engine.node(&name);
                     is_clear &= asking.is_some();

@@ -21,7 +21,16 @@ use crate::redis_error::RedisError;
 /// How long replicas may take to confirm.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(300);
 
-type Confirmed = oneshot::Sender<Result<(), RedisError>>;
+/// Who has a write, besides the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copies {
+    /// A replica, at least.
+    Replica,
+    /// None: no replica is connected to the primary.
+    None,
+}
+
+type Confirmed = oneshot::Sender<Result<Copies, RedisError>>;
 
 /// The writes of one connection that wait for a replica.
 pub(crate) struct Replication {
@@ -40,13 +49,12 @@ impl Replication {
     }
 
     /// Waits until one replica has every write that was answered on this connection before. Returns
-    /// at once if the primary has no replica that is connected: nothing waits for one that is gone,
-    /// unless `min-replicas-to-write` has Redis refuse the write itself.
+    /// at once if no replica is connected to the primary.
     ///
     /// # Errors
     ///
     /// [`RedisError::NotReplicated`] if there are replicas, and none confirms in time.
-    pub(crate) async fn confirm(self: &Rc<Self>) -> Result<(), RedisError> {
+    pub(crate) async fn confirm(self: &Rc<Self>) -> Result<Copies, RedisError> {
         let (tell, told) = oneshot::channel();
         self.waiting.borrow_mut().push(tell);
         if !self.is_asking.replace(true) {
@@ -71,15 +79,15 @@ impl Replication {
         }
     }
 
-    async fn ask(&self) -> Result<(), RedisError> {
+    async fn ask(&self) -> Result<Copies, RedisError> {
         let mut connection = self.connection.clone();
         let failed = |error: redis::RedisError| RedisError::from_redis(&error);
         let role = cmd("ROLE").query_async::<Value>(&mut connection).await;
         match role.map_err(failed) {
-            Ok(role) if !has_replicas(&role)? => return Ok(()),
+            Ok(role) if !has_replicas(&role)? => return Ok(Copies::None),
             Ok(_) => {}
             // A proxy or a service that hides its replicas does not know the command.
-            Err(RedisError::Server(code)) if code == "ERR" => return Ok(()),
+            Err(RedisError::Server(code)) if code == "ERR" => return Ok(Copies::None),
             Err(error) => return Err(error),
         }
         let mut wait = cmd("WAIT");
@@ -87,7 +95,7 @@ impl Replication {
         let confirmed = wait.query_async::<u64>(&mut connection).await;
         match confirmed.map_err(failed)? {
             0 => Err(RedisError::NotReplicated),
-            _ => Ok(()),
+            _ => Ok(Copies::Replica),
         }
     }
 }

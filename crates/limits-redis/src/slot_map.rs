@@ -53,6 +53,13 @@ impl SlotMap {
         }
     }
 
+    /// Whether the primary of a hash slot has replicas that can take over: the cluster does not list
+    /// those that have failed.
+    pub(crate) fn has_replicas(&self, slot: u16) -> bool {
+        self.range(slot)
+            .is_some_and(|range| !range.replicas.is_empty())
+    }
+
     /// Whether a node has each hash slot.
     pub(crate) fn is_complete(&self) -> bool {
         let mut next = 0;
@@ -205,7 +212,7 @@ mod tests {
             map(&format!("*1\r\n*4\r\n:0\r\n:{last}\r\n{primary}{replica}"))
         };
         let one = of(16383, NODE, OTHER);
-        assert!(one.is_complete());
+        assert!(one.is_complete() && one.has_replicas(7));
         assert!(!of(16382, NODE, OTHER).is_complete());
         assert!(!SlotMap::default().is_complete());
         assert!(one.is_same(&of(16383, NODE, NODE)));

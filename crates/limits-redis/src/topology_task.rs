@@ -93,7 +93,10 @@ pub(crate) async fn read_from_seeds(address: &Address) -> Result<SlotMap, RedisE
 }
 
 /// Asks a node at this host for the map.
-async fn ask(connection: &mut MultiplexedConnection, host: &str) -> Result<SlotMap, RedisError> {
+pub(crate) async fn ask(
+    connection: &mut MultiplexedConnection,
+    host: &str,
+) -> Result<SlotMap, RedisError> {
     let mut slots = cmd("CLUSTER");
     slots.arg("SLOTS");
     let reply = timeout(TIMEOUT, slots.query_async::<Value>(connection)).await;

@@ -3,6 +3,7 @@
 mod cluster;
 mod deciding;
 mod failing;
+mod fake;
 mod late;
 mod leases;
 mod logs;
