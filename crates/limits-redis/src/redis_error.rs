@@ -58,7 +58,7 @@ const KNOWN: [(&str, &str); 18] = [
         "NOPERM",
         "the user of VOXGATE_REDIS_URL lacks permissions: \
          allow +eval +evalsha +@sortedset +@read +@write +time on the keys of the namespace; \
-         for a cluster also +cluster|slots and +asking, with Sentinel also +role, for single-use \
+         for a cluster also +cluster|slots +asking +ping, with Sentinel also +role, for single-use \
          tokens also +role and +wait",
     ),
     (
