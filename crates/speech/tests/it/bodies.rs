@@ -63,7 +63,7 @@ fn a_repeated_member_is_found_whatever_the_size_of_the_profile() {
     let places: Vec<_> = (0..70)
         .map(|number| (Field::Voice, Place::Json(format!("/v{number}").into())))
         .collect();
-    let reader = Reader::new(SpeechProfile::new(&places));
+    let reader = Reader::new(SpeechProfile::of_places(places));
     let json = media("application/json");
     let fault = |body: &str| {
         let reading = reader.read_body(&json, body.as_bytes()).expect("JSON");
