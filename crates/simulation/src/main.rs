@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for argument in std::env::args().skip(1) {
         match argument.split_once('=') {
             _ if argument == "--small" => size = Size::SMALL,
+            _ if argument == "--log" => tracing_subscriber::fmt().with_writer(io::stderr).init(),
             Some(("--seed", number)) => seed = number.parse()?,
             _ => names.push(argument),
         }
