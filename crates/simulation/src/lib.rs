@@ -8,6 +8,7 @@
 
 pub mod callers;
 pub mod cluster;
+pub mod cost;
 pub mod gateway;
 mod hash_slot;
 pub mod keyspace;

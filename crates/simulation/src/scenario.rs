@@ -23,7 +23,7 @@ use crate::network::{Host, Network, Weather};
 use crate::redis_server::{Costs, Server, Usage};
 
 /// The first host with Redis. Gateways come before.
-const REDIS: Host = 100_000;
+pub(crate) const REDIS: Host = 100_000;
 /// The lease of slots: the default of the gateway.
 const LEASE: Duration = Duration::from_secs(30);
 /// Requests that may start at once.
@@ -370,13 +370,13 @@ fn sum_of_answers(gateways: &[Gateway]) -> (u64, u64) {
     })
 }
 
-enum Redis {
+pub(crate) enum Redis {
     One(Server),
     Cluster(Cluster),
 }
 
 impl Redis {
-    fn start(network: &Network, topology: Topology, seed: u64) -> mlua::Result<Self> {
+    pub(crate) fn start(network: &Network, topology: Topology, seed: u64) -> mlua::Result<Self> {
         let costs = Costs {
             script: 20,
             key_nanos: 1000,
@@ -396,7 +396,7 @@ impl Redis {
         })
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self {
             Self::One(server) => format!("redis://{}", server.name()),
             Self::Cluster(cluster) => {
@@ -420,7 +420,7 @@ impl Redis {
         }
     }
 
-    fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         let all = self.servers().iter().map(Server::usage);
         all.fold(Usage::default(), |sum, usage| sum + usage)
     }
