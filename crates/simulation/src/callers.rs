@@ -89,7 +89,7 @@ impl Callers {
                 let next = now + around(&mut self.random, self.load.period);
                 self.calendar.entry(next).or_default().push(caller);
             }
-            if now % TIME_OUT_EVERY == 0 {
+            if now.is_multiple_of(TIME_OUT_EVERY) {
                 self.gateways.borrow().iter().for_each(Gateway::time_out);
             }
         }
@@ -97,7 +97,7 @@ impl Callers {
 
     fn send(&mut self, caller: u32, now: u64) {
         let key = match self.load.flood {
-            Some(one_of) if caller % one_of == 0 => FLOODED,
+            Some(one_of) if caller.is_multiple_of(one_of) => FLOODED,
             _ => caller as usize % self.credentials.len(),
         };
         let mut request = Request::new(());

@@ -24,6 +24,12 @@ use crate::redis_server::{Costs, Server, Usage};
 
 /// The first host with Redis. Gateways come before.
 pub(crate) const REDIS: Host = 100_000;
+/// What commands cost Redis: docs/explanation/scaling.md says how that was measured.
+const COSTS: Costs = Costs {
+    script: 35,
+    key_nanos: 3000,
+    other: 5,
+};
 /// The lease of slots: the default of the gateway.
 const LEASE: Duration = Duration::from_secs(30);
 /// Requests that may start at once.
@@ -298,7 +304,7 @@ impl Scenario {
             url: redis.url(),
             on_failure: self.on_failure,
             upstream: NonZeroU32::new(size.upstream()).filter(|_| self.has_upstream_limit),
-            queue: self.has_queue.then_some((1000, Duration::from_secs(1))),
+            queue: self.has_queue.then_some((20, Duration::from_millis(500))),
             lease: LEASE,
         };
         let gateways = Rc::new(RefCell::new(Vec::new()));
@@ -377,13 +383,8 @@ pub(crate) enum Redis {
 
 impl Redis {
     pub(crate) fn start(network: &Network, topology: Topology, seed: u64) -> mlua::Result<Self> {
-        let costs = Costs {
-            script: 20,
-            key_nanos: 1000,
-            other: 2,
-        };
         Ok(match topology {
-            Topology::One => Self::One(Server::start(network, REDIS, "redis:6379", costs)?),
+            Topology::One => Self::One(Server::start(network, REDIS, "redis:6379", COSTS)?),
             Topology::Cluster => {
                 let settings = cluster::Settings {
                     primaries: 3,
@@ -391,7 +392,7 @@ impl Redis {
                     replication: Duration::from_millis(10),
                     tick: Duration::from_millis(100),
                 };
-                Self::Cluster(Cluster::start(network, REDIS, settings, costs, seed)?)
+                Self::Cluster(Cluster::start(network, REDIS, settings, COSTS, seed)?)
             }
         })
     }
