@@ -1,8 +1,9 @@
 //! The simulation, small enough for every test run.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod real_redis;
+mod scaling;
 mod scenarios;
 #[path = "../../../limits-redis/src/tests/server.rs"]
 #[allow(
