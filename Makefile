@@ -18,7 +18,7 @@ FEATURES := --all-features
 BUILD_PROGRAM = $(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate --examples
 
 # In this order: checks that fail quickly come first.
-CHECKS := fmt lint clippy features unit doctest docs docs-run clients proxies chart fuzz constant-time deny \
+CHECKS := fmt lint clippy features unit valkey doctest docs docs-run clients proxies chart fuzz constant-time deny \
 	msrv minimal-versions
 
 .DEFAULT_GOAL := help
@@ -70,6 +70,9 @@ unit: ## Run the unit tests, the integration tests and the tests of the examples
 	set -x; cores=$$(getconf _NPROCESSORS_ONLN); \
 		RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((cores < 6 ? 6 : cores))} \
 		$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --lib --bins --tests --examples
+
+valkey: ## Run the tests of limits across replicas against Valkey.
+	scripts/valkey.sh $(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --lib --quiet
 
 doctest: ## Run the examples in the Rust documentation.
 	$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --doc
