@@ -13,8 +13,12 @@ LOCKED := --locked
 PACKAGES := --workspace --exclude voxgate-fuzz --exclude voxgate-constant-time
 FEATURES := --all-features
 
+# Builds the program for the checks that run it. With the examples, cargo selects the same features of
+# the dependencies as for the tests, and has nothing left to build after `make unit`.
+BUILD_PROGRAM = $(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate --examples
+
 # In this order: checks that fail quickly come first.
-CHECKS := fmt lint clippy features unit doctest docs docs-run clients proxies chart fuzz constant-time deny \
+CHECKS := fmt lint clippy features unit valkey doctest docs docs-run clients proxies chart fuzz constant-time deny \
 	msrv minimal-versions
 
 .DEFAULT_GOAL := help
@@ -48,9 +52,8 @@ lint: ## Check the spelling, the shell scripts and the GitHub workflows.
 clippy: ## Lint the Rust code; a warning is an error.
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -ex; \
 		$(CARGO) clippy $(LOCKED) $(PACKAGES) --all-targets $(FEATURES) -- -D warnings; \
-		$(CARGO) clippy $(LOCKED) --package voxgate-fuzz --all-targets -- -D warnings; \
-		$(CARGO) clippy $(LOCKED) --package voxgate-constant-time --lib --bin callgrind \
-			-- -D warnings; \
+		$(CARGO) clippy $(LOCKED) --package voxgate-fuzz --package voxgate-constant-time \
+			--all-targets -- -D warnings; \
 	else scripts/skipped.sh add clippy 'not installed (rustup component add clippy)'; fi
 
 features: ## Check every combination of features of each library.
@@ -68,6 +71,9 @@ unit: ## Run the unit tests, the integration tests and the tests of the examples
 		RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((cores < 6 ? 6 : cores))} \
 		$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --lib --bins --tests --examples
 
+valkey: ## Run the tests of limits across replicas against Valkey.
+	scripts/valkey.sh $(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --lib --quiet
+
 doctest: ## Run the examples in the Rust documentation.
 	$(CARGO) test $(LOCKED) $(PACKAGES) $(FEATURES) --doc
 
@@ -76,7 +82,7 @@ docs: ## Build the Rust documentation; a broken link is an error.
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) $(PACKAGES) $(FEATURES) --no-deps --lib
 
 docs-run: ## Run the commands in README.md and docs/.
-	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
+	$(BUILD_PROGRAM)
 	scripts/docs.sh
 
 reference: ## Generate docs/reference from the code. `make unit` checks that it is current.
@@ -84,15 +90,15 @@ reference: ## Generate docs/reference from the code. `make unit` checks that it 
 		--test it reference
 
 clients: ## Run the vendors' own clients through the gateway.
-	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
+	$(BUILD_PROGRAM)
 	scripts/clients.sh
 
 proxies: ## Run nginx, HAProxy, Traefik, Caddy and Envoy, which ask the gateway about each request.
-	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
+	$(BUILD_PROGRAM)
 	scripts/proxies.sh
 
 chart: ## Test the Helm chart against the Kubernetes schemas and the gateway.
-	$(CARGO) build $(LOCKED) $(PACKAGES) $(FEATURES) --bin voxgate
+	$(BUILD_PROGRAM)
 	scripts/chart.sh
 
 fuzz: ## Fuzz each parser of client input for FUZZ_SECONDS (default: 15).

@@ -22,4 +22,4 @@ folder=$("${CARGO:-cargo}" metadata --format-version 1 --no-deps |
 VOXGATE_BIN=$folder/debug/voxgate
 export VOXGATE_BIN VOXGATE_NODE_MODULES
 
-"$python" -m pytest --quiet -p no:cacheprovider tests/chart
+"$python" -m pytest --quiet -p no:cacheprovider --numprocesses "$(getconf _NPROCESSORS_ONLN)" tests/chart

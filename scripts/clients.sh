@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs vendors' own clients through target/debug/voxgate (wherever cargo's target directory is):
-# each of tests/clients/<vendor>_<client>.py, one after the other. Rime's run against the demo.
+# each of tests/clients/<vendor>_<client>.py, one on each core. Rime's run against the demo.
 set -eu
 cd -- "$(dirname -- "$0")/.."
 
@@ -52,32 +52,19 @@ export VOXGATE_BIN VOXGATE_CHROMIUM VOXGATE_NODE_MODULES
 # The test itself lists what it skips.
 command -v nginx /usr/sbin/nginx >/dev/null || scripts/debian-package.sh nginx-light >&2 || true
 
-for test in tests/clients/*_*.py; do
-    case $test in
-    */*_node.py)
-        # Without Node, the list of what was skipped already says why.
-        [ -n "$VOXGATE_NODE_MODULES" ] || continue
-        echo "$test"
-        "$python" "$test"
-        ;;
-    */*_pipecat.py)
-        [ -n "$pipecat" ] || continue
-        echo "$test"
-        "$pipecat" "$test"
-        ;;
-    */supertone_*.py)
-        [ -n "$supertone" ] || continue
-        echo "$test"
-        "$supertone" "$test"
-        ;;
-    */*_browser.py)
-        [ -n "$VOXGATE_CHROMIUM" ] || continue
-        echo "$test"
-        "$python" "$test"
-        ;;
-    *)
-        echo "$test"
-        "$python" "$test"
-        ;;
-    esac
-done
+# tests: prints the interpreter and the path of each test that can run.
+tests() {
+    for test in tests/clients/*_*.py; do
+        interpreter=$python
+        case $test in
+        # Without Node or Chromium, the list of what was skipped already says why.
+        */*_node.py) [ -n "$VOXGATE_NODE_MODULES" ] || continue ;;
+        */*_browser.py) [ -n "$VOXGATE_CHROMIUM" ] || continue ;;
+        */*_pipecat.py) interpreter=$pipecat ;;
+        */supertone_*.py) interpreter=$supertone ;;
+        esac
+        [ -z "$interpreter" ] || printf '%s\0%s\0' "$interpreter" "$test"
+    done
+}
+# xargs runs the other tests as well if one fails, and then fails itself.
+tests | xargs -0 -P "$(getconf _NPROCESSORS_ONLN)" -n 2 scripts/clients-test.sh

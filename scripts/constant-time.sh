@@ -37,7 +37,8 @@ memcheck() {
 }
 
 # Only this program is built with the cfg: it makes the library tell valgrind what is declassified.
-RUSTFLAGS="${RUSTFLAGS-} --cfg voxgate_constant_time" "$cargo" "$@" --features memcheck --bin memcheck
+RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/constant-time-rustc.sh \
+    "$cargo" "$@" --features memcheck --bin memcheck
 memcheck layer
 [ "$status" -eq 0 ] || {
     cat "$work/memcheck-layer.log" >&2

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Fuzzes each parser of client input for FUZZ_SECONDS seconds (default: 15). libFuzzer guides the
-# inputs by coverage. It needs a C++ compiler; without one, the targets run on random inputs.
+# Fuzzes each parser of client input for FUZZ_SECONDS seconds (default: 15), one on each core.
+# libFuzzer guides the inputs by coverage. It needs a C++ compiler; without one, the targets run on
+# random inputs.
 #
 # An input that fails is written to target/fuzz/crashes/TARGET/, and the script prints how to run it
 # again. After the fix, move the input to fuzz/seeds/TARGET/ under a name that describes it.
@@ -38,19 +39,6 @@ else
     programs=$work/release
 fi
 
-for seeds in fuzz/seeds/*/; do
-    target=$(basename "$seeds")
-    corpus=$work/corpus/$target
-    crashes=$work/crashes/$target
-    log=$work/$target.log
-    mkdir -p "$corpus" "$crashes"
-    echo "fuzzing $target for $seconds seconds"
-    if ! "$programs/$target" -max_total_time="$seconds" -max_len=200 \
-        -dict=fuzz/words.dict -artifact_prefix="$crashes/" "$corpus" "$seeds" >"$log" 2>&1; then
-        tail -n 40 "$log" >&2
-        echo "error: the fuzz target $target failed; its input is in $crashes" >&2
-        echo "  To run it again: $programs/$target FILE" >&2
-        exit 1
-    fi
-    tail -n 1 "$log"
-done
+# xargs runs the other targets as well if one fails, and then fails itself.
+find fuzz/seeds -mindepth 1 -maxdepth 1 -type d -exec basename {} \; | sort |
+    xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 scripts/fuzz-target.sh "$programs" "$seconds"

@@ -64,7 +64,7 @@ pub fn speech(input: &[u8]) {
             .get("voice")
             .filter(|voice| voice.is_i64() || voice.is_u64());
         let voice = voice.map(str::to_owned).or(number.map(ToString::to_string));
-        let read: Vec<&str> = reading.voices.iter().map(AsRef::as_ref).collect();
+        let read: Vec<&str> = reading.names(Field::Voice).collect();
         assert_eq!(read, voice.as_deref().into_iter().collect::<Vec<_>>());
     }
     if reading.fault(Field::Text).is_none() {

@@ -132,8 +132,10 @@ impl LimiterBuilder {
         Ok(self.build_with(local))
     }
 
-    /// Builds a limiter with this local store.
-    pub(super) fn build_with(self, local: LocalStore) -> Limiter {
+    /// Builds a limiter with this local store in place of its own. A simulation has one by its own
+    /// clock.
+    #[doc(hidden)]
+    pub fn build_with(self, local: LocalStore) -> Limiter {
         Limiter::new(Parts {
             defaults: self.defaults,
             upstream: self.upstream,

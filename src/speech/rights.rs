@@ -116,18 +116,12 @@ pub(crate) fn check_names(
     }
     let mut known = KnownNames::default();
     for limited in LIMITED {
-        let (names, more, markup) = match limited.field {
-            Field::Voice => (
-                &reading.voices,
-                &reading.default_voices[..],
-                &reading.markup_voices[..],
-            ),
-            Field::Model => (&reading.models, &[][..], &[][..]),
-            _ => (&reading.languages, &[][..], &[][..]),
-        };
+        let is_voice = limited.field == Field::Voice;
+        let markup = is_voice.then_some(&reading.markup_voices[..]);
+        let markup = markup.unwrap_or_default();
         // Voices in markup count only if they speak all of the text.
         let marked = !markup.is_empty() && !reading.has_unvoiced_text;
-        if !names.is_empty() || marked {
+        if reading.names(limited.field).next().is_some() || marked {
             known.set(limited.field);
         }
         if !(limited.applies)(principal) {
@@ -136,8 +130,12 @@ pub(crate) fn check_names(
         if reading.fault(limited.field).is_some() {
             return Err(limited.not_seen);
         }
-        let mut all = names.iter().chain(more).chain(markup);
-        if !all.all(|name| (limited.permits)(principal, name)) {
+        let permits = |name: &str| (limited.permits)(principal, name);
+        let mut defaults = reading.names(Field::DefaultVoice);
+        let permitted = reading.names(limited.field).all(permits)
+            && (!is_voice || defaults.all(permits))
+            && markup.iter().all(|name| permits(name));
+        if !permitted {
             return Err(limited.not_allowed);
         }
     }

@@ -17,7 +17,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm"
 HERE = ROOT / "tests" / "chart"
-WORK = ROOT / "target" / "chart"
+# Each worker of pytest-xdist writes into a folder of its own.
+WORK = ROOT / "target" / "chart" / os.environ.get("PYTEST_XDIST_WORKER", "")
 MODULES = Path(os.environ["VOXGATE_NODE_MODULES"])
 
 RELEASE = "rel"

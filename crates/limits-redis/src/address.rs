@@ -51,6 +51,8 @@ pub(crate) enum Endpoint {
     Tcp(String, u16),
     Tls(String, u16, ServerName<'static>, Arc<ClientConfig>),
     Unix(PathBuf),
+    #[cfg(feature = "simulation")]
+    Simulated(String, u16, crate::simulation::Dialer),
 }
 
 #[derive(Clone)]
@@ -166,6 +168,22 @@ impl Address {
 
     pub(crate) fn is_cluster(&self) -> bool {
         matches!(self.servers, Servers::Cluster(_))
+    }
+
+    /// The same servers, connected through a simulated network.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(mut self, dialer: &crate::simulation::Dialer) -> Self {
+        let endpoints = match &mut self.servers {
+            Servers::One(endpoint) => std::slice::from_mut(endpoint),
+            Servers::Cluster(nodes) => nodes,
+            Servers::Sentinel(sentinel) => &mut sentinel.sentinels,
+        };
+        for endpoint in endpoints {
+            if let Endpoint::Tcp(host, port) | Endpoint::Tls(host, port, ..) = endpoint {
+                *endpoint = Endpoint::Simulated(std::mem::take(host), *port, dialer.clone());
+            }
+        }
+        self
     }
 }
 
@@ -283,6 +301,8 @@ impl Endpoint {
                 let name = ServerName::try_from(host.clone()).ok()?;
                 Self::Tls(host, port, name, Arc::clone(config))
             }
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_, _, dialer) => Self::Simulated(host, port, dialer.clone()),
         })
     }
 
@@ -290,6 +310,8 @@ impl Endpoint {
     pub(crate) fn host(&self) -> &str {
         match self {
             Self::Tcp(host, _) | Self::Tls(host, ..) => host,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(host, ..) => host,
             Self::Unix(_) => "",
         }
     }
@@ -299,6 +321,8 @@ impl Endpoint {
         match self {
             Self::Tcp(host, port) | Self::Tls(host, port, ..) => format!("{host}:{port}"),
             Self::Unix(path) => path.display().to_string(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(host, port, _) => format!("{host}:{port}"),
         }
     }
 }
@@ -309,6 +333,8 @@ impl fmt::Debug for Endpoint {
             Self::Tcp(..) => "redis",
             Self::Tls(..) => "rediss",
             Self::Unix(_) => "unix",
+            #[cfg(feature = "simulation")]
+            Self::Simulated(..) => "redis",
         };
         write!(f, "{scheme}://{}", self.name())
     }

@@ -9,8 +9,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::address::{Address, Endpoint, Login, Sentinel, Servers};
+use crate::address::{Address, Endpoint, Login, Servers};
 use crate::redis_error::RedisError;
+use crate::sentinel;
 
 /// Timeout of a connection attempt, and of answers to heartbeats and releases.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,23 +28,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the server, or to the primary that a Sentinel names, and logs in. In a cluster,
-    /// any node that answers.
+    /// Connects to the server, or to the primary that the Sentinels name, and logs in. The nodes of a
+    /// cluster have endpoints of their own: see [`open_at`](Self::open_at).
     pub(crate) async fn open(address: &Address) -> Result<Self, RedisError> {
         match &address.servers {
             Servers::One(endpoint) => Self::open_at(address, endpoint).await,
-            Servers::Cluster(nodes) => {
-                let mut failed = RedisError::UnknownHost;
-                for endpoint in nodes {
-                    match Self::open_at(address, endpoint).await {
-                        Ok(connection) => return Ok(connection),
-                        Err(error) => failed = error,
-                    }
-                }
-                Err(failed)
-            }
-            Servers::Sentinel(sentinel) => {
-                let endpoint = primary(sentinel).await?;
+            Servers::Cluster(_) => Err(RedisError::UnknownHost),
+            Servers::Sentinel(sentinels) => {
+                let endpoint = sentinel::primary(sentinels).await?;
                 let mut connection = Self::open_at(address, &endpoint).await?;
                 // Sentinels that have not learned of a failover name the old primary.
                 match timeout(TIMEOUT, connection.is_primary()).await {
@@ -65,7 +57,7 @@ impl Connection {
         opened.unwrap_or(Err(RedisError::Timeout))
     }
 
-    async fn connect_and_log_in(
+    pub(crate) async fn connect_and_log_in(
         endpoint: &Endpoint,
         login: Option<&Login>,
         database: u32,
@@ -115,6 +107,11 @@ impl Connection {
         !matches!(role, Ok(Some(Value::BulkString(role))) if role != b"master")
     }
 
+    /// Whether the server has closed the connection.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.driver.is_finished()
+    }
+
     /// Waits until the connection is lost.
     pub(crate) async fn lost(&mut self) {
         let _ = (&mut self.driver).await;
@@ -126,32 +123,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
     }
-}
-
-/// Asks the Sentinels, one after the other, for the primary of their service.
-pub(crate) async fn primary(sentinel: &Sentinel) -> Result<Endpoint, RedisError> {
-    let mut failed = RedisError::UnknownHost;
-    for endpoint in &sentinel.sentinels {
-        match timeout(TIMEOUT, ask_sentinel(sentinel, endpoint)).await {
-            Ok(Ok(primary)) => return Ok(primary),
-            Ok(Err(error)) => failed = error,
-            Err(_) => failed = RedisError::Timeout,
-        }
-    }
-    Err(failed)
-}
-
-async fn ask_sentinel(sentinel: &Sentinel, endpoint: &Endpoint) -> Result<Endpoint, RedisError> {
-    let login = sentinel.login.as_ref();
-    let mut connection = Connection::connect_and_log_in(endpoint, login, 0).await?;
-    let mut ask = cmd("SENTINEL");
-    ask.arg("get-master-addr-by-name").arg(&sentinel.service);
-    let primary = ask.query_async::<Option<(String, u16)>>(&mut connection.pipeline);
-    let primary = primary
-        .await
-        .map_err(|error| RedisError::from_redis(&error))?;
-    let (host, port) = primary.ok_or(RedisError::UnknownService)?;
-    endpoint.at(&host, port).ok_or(RedisError::Unexpected)
 }
 
 type Stream = Box<dyn AsyncStream + Send + Unpin>;
@@ -168,6 +139,11 @@ async fn connect(endpoint: &Endpoint) -> Result<Stream, RedisError> {
         Endpoint::Unix(path) => {
             let stream = UnixStream::connect(path).await;
             Box::new(stream.map_err(|error| RedisError::from_io(&error))?)
+        }
+        #[cfg(feature = "simulation")]
+        Endpoint::Simulated(host, port, dialer) => {
+            let stream = dialer.dial(host, *port).await;
+            stream.map_err(|error| RedisError::from_io(&error))?
         }
     })
 }

@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
-use tokio::select;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::{join, select};
 
 use crate::address::Servers;
 use crate::clock::now;
-use crate::connection::{self, Connection, TIMEOUT};
+use crate::connection::{Connection, TIMEOUT};
 use crate::engine::{BATCH, Engine};
 use crate::link::{AskError, Asked, Link};
 use crate::node::Node;
 use crate::redirect::Redirect;
 use crate::redis_error::RedisError;
 use crate::script::Slot;
+use crate::sentinel;
 
 /// A connection that is lost sooner counts as a failure.
 const LASTING: Duration = Duration::from_secs(1);
@@ -71,12 +72,10 @@ impl ConnectionTask {
         let (engine, node, health) = (&self.engine, &self.node, &self.node.health);
         let since = now();
         let pipeline = connection.pipeline.clone();
-        // Restore the leases before any other command is sent.
-        if let Err(error) = self.probe(&pipeline).await {
+        if let Err(error) = self.restore(&pipeline).await {
             health.trip(error);
             return;
         }
-        node.set_connection(Some(pipeline.clone()));
         health.close();
         let mut heartbeat = interval(engine.config.lease / 3);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -92,14 +91,22 @@ impl ConnectionTask {
                     return;
                 }
                 _ = heartbeat.tick() => {
-                    let beaten = match self.is_still_primary(&connection).await {
-                        true => self.beat(&pipeline).await.map(drop),
+                    // Sentinels that do not answer do not keep leases from being renewed.
+                    let is_primary = self.is_still_primary(&connection);
+                    let (is_primary, beaten) = join!(is_primary, self.beat(&pipeline));
+                    let beaten = beaten.and_then(|_| match is_primary {
+                        true => Ok(()),
                         false => Err(RedisError::FailedOver),
-                    };
+                    });
                     if beaten.is_ok() {
                         health.settle();
                     }
                     beaten
+                }
+                () = node.restoring() => {
+                    let restored = self.restore(&pipeline).await;
+                    heartbeat.reset();
+                    restored
                 }
                 () = health.opened() => {
                     select! {
@@ -107,7 +114,7 @@ impl ConnectionTask {
                         () = connection.lost() => return,
                         () = health.pause() => {}
                     }
-                    let probed = self.probe(&pipeline).await;
+                    let probed = self.restore(&pipeline).await;
                     if probed.is_ok() {
                         health.close();
                         heartbeat.reset();
@@ -123,13 +130,31 @@ impl ConnectionTask {
     }
 
     /// Whether the Sentinels still name this server: it may be cut off from them, and still answer.
-    /// If no Sentinel answers, it stays.
+    /// If no Sentinel answers in time, it stays.
     async fn is_still_primary(&self, connection: &Connection) -> bool {
-        let Servers::Sentinel(sentinel) = &self.engine.config.address.servers else {
+        let Servers::Sentinel(sentinels) = &self.engine.config.address.servers else {
             return true;
         };
-        let named = connection::primary(sentinel).await;
-        named.map_or(true, |named| named.name() == connection.endpoint.name())
+        let within = TIMEOUT.min(self.engine.config.lease / 3);
+        match timeout(within, sentinel::primary(sentinels)).await {
+            Ok(Ok(named)) => named.name() == connection.endpoint.name(),
+            Ok(Err(_)) | Err(_) => true,
+        }
+    }
+
+    /// Restores the leases before any other command is sent on this connection.
+    async fn restore(&self, connection: &MultiplexedConnection) -> Result<(), RedisError> {
+        let node = &self.node;
+        loop {
+            node.take_must_restore();
+            self.probe(connection).await?;
+            // Meanwhile, the node may have got further hash slots.
+            if !node.take_must_restore() {
+                break;
+            }
+        }
+        node.set_connection(Some(connection.clone()));
+        Ok(())
     }
 
     /// A heartbeat that must be answered as fast as a request.
@@ -174,15 +199,7 @@ impl ConnectionTask {
         while let Some(done) = renewals.join_next().await {
             restored += done.unwrap_or(Err(RedisError::Lost))?;
         }
-        if restored > 0 {
-            engine.overall.gauges().count_restored(restored);
-            tracing::warn!(
-                redis = node.health.redis(),
-                restored,
-                "Redis had lost slots of requests in flight, which are counted again. Until some \
-                 of these requests end, more may be in flight than the limits allow"
-            );
-        }
+        engine.count_restored(node.health.redis(), restored);
         let pending = engine.leases.borrow_mut().take_pending(now(), is_in);
         engine
             .send_releases(node, connection.clone(), pending)
@@ -203,18 +220,33 @@ impl ConnectionTask {
         let registered = timeout(TIMEOUT, engine.scripts.register(&link, keys)).await;
         let registered = match registered.map_err(|_| RedisError::Timeout)? {
             Err(error) if redirected(engine, node, &error) => {
-                let link = engine.link(now() + TIMEOUT, &Asked::default());
-                answered(engine.scripts.register(&link, keys)).await?
+                // If that fails, it is not the failure of this node.
+                spawn_local(register_elsewhere(Rc::clone(engine)));
+                return Ok(());
             }
             registered => registered.map_err(|error| error.to_redis_error())?,
         };
-        let &[replicas] = &*registered else {
-            return Err(RedisError::Unexpected);
-        };
-        let replicas = u32::try_from(replicas).unwrap_or(u32::MAX);
-        engine.overall.gauges().set_replicas(replicas);
-        Ok(())
+        registered_with(engine, &registered)
     }
+}
+
+/// Registers this gateway with the node that the key has moved to. If that fails, the next heartbeat
+/// of that node does it.
+async fn register_elsewhere(engine: Rc<Engine>) {
+    let link = engine.link(now() + TIMEOUT, &Asked::default());
+    let registered = engine.scripts.register(&link, &engine.config.keys);
+    if let Ok(registered) = answered(registered).await {
+        let _ = registered_with(&engine, &registered);
+    }
+}
+
+fn registered_with(engine: &Engine, reply: &[i64]) -> Result<(), RedisError> {
+    let &[replicas] = reply else {
+        return Err(RedisError::Unexpected);
+    };
+    let replicas = u32::try_from(replicas).unwrap_or(u32::MAX);
+    engine.overall.gauges().set_replicas(replicas);
+    Ok(())
 }
 
 /// Renews these leases in a hash slot, and puts back missing ones. Returns how many those were.
@@ -234,8 +266,7 @@ async fn renew(
     let renewed = timeout(TIMEOUT, scripts.renew(&link, hash_slot, &slots, false)).await;
     let missing = match renewed.map_err(|_| RedisError::Timeout)? {
         Err(error) if redirected(&engine, &node, &error) => {
-            let engine = Rc::clone(&engine);
-            spawn_local(renew_elsewhere(engine, hash_slot, slots));
+            spawn_local(renew_elsewhere(Rc::clone(&engine), node, hash_slot, slots));
             return Ok(0);
         }
         missing => missing.map_err(|error| error.to_redis_error())?,
@@ -250,19 +281,41 @@ async fn renew(
 
 /// Renews slots whose hash slot is moving, one by one: a script with several keys would have to
 /// wait until all of them have moved. What fails is tried again with the next heartbeat.
-async fn renew_elsewhere(engine: Rc<Engine>, hash_slot: u16, slots: Vec<Slot>) {
-    let link = engine.link(now() + TIMEOUT, &Asked::default());
+async fn renew_elsewhere(engine: Rc<Engine>, from: Rc<Node>, hash_slot: u16, slots: Vec<Slot>) {
+    let mut restored = 0;
     for slot in slots {
-        let one = std::slice::from_ref(&slot);
-        let renewed = engine.scripts.renew(&link, hash_slot, one, false).await;
-        let Ok(missing) = renewed else {
-            return;
-        };
-        let lost = engine.leases.borrow().still_held(one.to_vec(), &missing);
-        if !lost.is_empty() {
-            let _ = engine.scripts.renew(&link, hash_slot, &lost, true).await;
+        match renew_one(&engine, hash_slot, slot).await {
+            Ok(count) => restored += count,
+            Err(_) => break,
         }
     }
+    engine.count_restored(from.health.redis(), restored);
+}
+
+/// Renews a slot wherever it is, and puts it back if it is missing. Returns how often it did.
+async fn renew_one(engine: &Rc<Engine>, hash_slot: u16, slot: Slot) -> Result<usize, RedisError> {
+    let link = engine.link(now() + TIMEOUT, &Asked::default());
+    let scripts = &engine.scripts;
+    let is_lost = |missing: &[i64]| {
+        let held = engine
+            .leases
+            .borrow()
+            .still_held(vec![slot.clone()], missing);
+        !held.is_empty()
+    };
+    let one = std::slice::from_ref(&slot);
+    let missing = answered(scripts.renew(&link, hash_slot, one, false)).await?;
+    if !is_lost(&missing) {
+        return Ok(0);
+    }
+    answered(scripts.renew(&link, hash_slot, one, true)).await?;
+    // On two connections, the release may have come before.
+    if is_lost(&[0]) {
+        return Ok(1);
+    }
+    let release = scripts.release(&slot.key, slot.lease);
+    answered(link.ask::<i64>(hash_slot, &release)).await?;
+    Ok(0)
 }
 
 /// Whether a node of the cluster says that another one has the keys.

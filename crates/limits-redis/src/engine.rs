@@ -1,7 +1,7 @@
 //! The connection thread: its state, and the functions that its tasks share.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::pipe;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -25,7 +25,7 @@ use crate::dispatcher::Dispatcher;
 use crate::gauges::Gauges;
 use crate::health::Overall;
 use crate::lease_table::{LeaseTable, PendingRelease};
-use crate::link::{Asked, Link, Routed};
+use crate::link::{AskError, Asked, Link, Routed};
 use crate::message::Message;
 use crate::node::Node;
 use crate::options::Config;
@@ -73,26 +73,32 @@ pub(crate) fn start(
     let instance = getrandom::u64().map_err(|error| failed("random identifier", &error))?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed("runtime", &error))?;
-    let scripts = Scripts::new(format!("{instance:016x}"), micros(config.lease));
-    let make = move || {
-        Rc::new(Engine {
-            overall: Overall::new(gauges),
-            config,
-            scripts,
-            leases: RefCell::default(),
-            queues: RefCell::default(),
-            nodes: RefCell::default(),
-            slots: RefCell::default(),
-            outdated: Notify::new(),
-        })
-    };
     let thread = thread::Builder::new().name("voxgate-limits".to_owned());
-    let started = thread.spawn(move || run(&make(), &runtime, inbox));
+    let started = thread.spawn(move || {
+        LocalSet::new().block_on(&runtime, run(config, instance, gauges, inbox));
+    });
     started.map(drop).map_err(|error| failed("thread", &error))
 }
 
-fn run(engine: &Rc<Engine>, runtime: &Runtime, inbox: mpsc::UnboundedReceiver<Message>) {
-    LocalSet::new().block_on(runtime, serve(engine, inbox));
+/// Serves messages on a `LocalSet`. The name of the instance is unique among gateways.
+pub(crate) async fn run(
+    config: Config,
+    instance: u64,
+    gauges: Arc<Gauges>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+) {
+    let scripts = Scripts::new(format!("{instance:016x}"), micros(config.lease));
+    let engine = Rc::new(Engine {
+        overall: Overall::new(gauges),
+        config,
+        scripts,
+        leases: RefCell::default(),
+        queues: RefCell::default(),
+        nodes: RefCell::default(),
+        slots: RefCell::default(),
+        outdated: Notify::new(),
+    });
+    serve(&engine, inbox).await;
 }
 
 /// Serves messages until there are no senders any more, or until a shutdown.
@@ -203,12 +209,43 @@ impl Engine {
         nodes.values().filter_map(connected).collect()
     }
 
-    /// A node said that another one has this hash slot.
-    pub(crate) fn moved(self: &Rc<Self>, slot: u16, name: &str) {
-        if self.node(name).is_some() {
+    /// Whether the map of the cluster was read.
+    pub(crate) fn has_map(&self) -> bool {
+        !self.slots.borrow().primaries().is_empty()
+    }
+
+    /// Whether each hash slot of the cluster has a node.
+    pub(crate) fn has_all_slots(&self) -> bool {
+        self.slots.borrow().is_complete()
+    }
+
+    /// A node said that another one has this hash slot. Returns whether that one can be asked.
+    pub(crate) fn moved(self: &Rc<Self>, slot: u16, name: &str) -> bool {
+        let is_node = self.node(name).is_some();
+        if is_node {
             self.slots.borrow_mut().set_moved(slot, name.to_owned());
         }
         self.outdated.notify_one();
+        is_node
+    }
+
+    /// Puts back the leases in a hash slot that another node has now. It is connected already, and may
+    /// have taken over from one that had not replicated them. They are one command, so that no other
+    /// command for these keys comes before: commands on one connection keep their order.
+    pub(crate) async fn put_back(&self, slot: u16) {
+        let connected = self.owner(slot);
+        let connected = connected.and_then(|node| Some((node.connection()?, node)));
+        let leases = self.leases.borrow().leases_in(|it| it == slot);
+        let (Some((connection, node)), Some(leases)) = (connected, leases.get(&slot)) else {
+            return;
+        };
+        let slots = self.leases.borrow_mut().slots_to_send(slot, leases);
+        let link = Link::Direct(connection);
+        let put_back = self.scripts.renew(&link, slot, &slots, true);
+        // If it fails, the next heartbeat does it.
+        if let Ok(Ok(missing)) = timeout(TIMEOUT, put_back).await {
+            self.count_restored(node.health.redis(), missing.len());
+        }
     }
 
     /// Reads the map of the cluster again if this error says that it may be out of date.
@@ -224,8 +261,20 @@ impl Engine {
     pub(crate) fn use_map(self: &Rc<Self>, map: SlotMap) {
         let successors = map.successors(&self.slots.borrow());
         self.count_failovers(successors.iter().map(String::as_str));
+        // Those that a redirection has named before were told of one hash slot only.
+        for successor in &successors {
+            if let Some(node) = self.nodes.borrow().get(successor) {
+                node.restore();
+            }
+        }
         for name in map.primaries() {
-            let _ = self.node(name);
+            if self.node(name).is_none() {
+                tracing::warn!(
+                    node = name,
+                    "the Redis cluster announces a node with a host or port that is not valid: \
+                     correct cluster-announce-ip, -hostname or -port there"
+                );
+            }
         }
         let mut nodes = self.nodes.borrow_mut();
         let (kept, retired) = std::mem::take(&mut *nodes)
@@ -241,6 +290,20 @@ impl Engine {
             });
         }
         self.overall.set_unreachable(false);
+    }
+
+    /// Counts slots of this process that a server had lost, and that were put back.
+    pub(crate) fn count_restored(&self, redis: &str, restored: usize) {
+        if restored == 0 {
+            return;
+        }
+        self.overall.gauges().count_restored(restored);
+        tracing::warn!(
+            redis,
+            restored,
+            "Redis had lost slots of requests in flight, which are counted again. Until some of \
+             these requests end, more may be in flight than the limits allow"
+        );
     }
 
     pub(crate) fn count_failovers<'a>(&self, primaries: impl Iterator<Item = &'a str>) {
@@ -295,7 +358,8 @@ impl Engine {
         }
     }
 
-    /// Sends releases to a server. Those that cannot be sent stay pending.
+    /// Sends releases to a server. Those that cannot be sent stay pending; those whose keys have moved
+    /// follow them.
     pub(crate) async fn send_releases(
         self: &Rc<Self>,
         node: &Rc<Node>,
@@ -306,10 +370,17 @@ impl Engine {
         let mut releases = releases.into_iter().peekable();
         while releases.peek().is_some() {
             let batch: Vec<PendingRelease> = releases.by_ref().take(BATCH).collect();
+            let mut moved = BTreeSet::new();
             if sent.is_ok() {
-                sent = self.send_batch(node, connection.clone(), &batch).await;
+                let answer = self.send_batch(node, connection.clone(), &batch).await;
+                sent = answer.map(|indices| moved = indices);
             }
-            for release in batch {
+            for (index, release) in batch.into_iter().enumerate() {
+                if moved.contains(&index) {
+                    // If that fails, it is not the failure of this server.
+                    spawn_local(Rc::clone(self).release_elsewhere(release));
+                    continue;
+                }
                 if sent.is_ok() {
                     self.queues.borrow().wake(release.part().slots());
                 }
@@ -321,19 +392,19 @@ impl Engine {
         sent
     }
 
+    /// Returns the indices of those whose keys another node has.
     async fn send_batch(
         self: &Rc<Self>,
         node: &Rc<Node>,
         mut connection: MultiplexedConnection,
         releases: &[PendingRelease],
-    ) -> Result<(), RedisError> {
+    ) -> Result<BTreeSet<usize>, RedisError> {
         let mut sent = Vec::new();
         let mut commands = pipe();
-        for release in releases {
+        for (index, release) in releases.iter().enumerate() {
             for slots in release.part().slots() {
-                let command = self.scripts.release(slots, release.lease);
-                sent.push((release.part().slot(), command.clone()));
-                commands.add_command(command);
+                sent.push(index);
+                commands.add_command(self.scripts.release(slots, release.lease));
             }
         }
         let replies = connection.send_packed_commands(&commands, 0, sent.len());
@@ -341,18 +412,36 @@ impl Engine {
         let replies = replies
             .map_err(|_| RedisError::Timeout)?
             .map_err(|error| RedisError::from_redis(&error))?;
-        for ((slot, command), reply) in sent.into_iter().zip(replies) {
+        let mut moved = BTreeSet::new();
+        for (index, reply) in sent.into_iter().zip(replies) {
             let Err(error) = reply.extract_error() else {
                 continue;
             };
             if !self.is_cluster() || Redirect::of(&error, node.host()).is_none() {
                 return Err(RedisError::from_redis(&error));
             }
-            let link = self.link(now() + TIMEOUT, &Asked::default());
-            let released = link.ask::<i64>(slot, &command).await;
-            released.map_err(|error| error.to_redis_error())?;
+            moved.insert(index);
         }
-        Ok(())
+        Ok(moved)
+    }
+
+    /// Sends a release to the node that its keys have moved to. If that fails, it stays pending.
+    async fn release_elsewhere(self: Rc<Self>, release: PendingRelease) {
+        let link = self.link(now() + TIMEOUT, &Asked::default());
+        let released = async {
+            for slots in release.part().slots() {
+                let command = self.scripts.release(slots, release.lease);
+                link.ask::<i64>(release.part().slot(), &command).await?;
+            }
+            Ok::<_, AskError>(())
+        };
+        let is_released = matches!(timeout(TIMEOUT, released).await, Ok(Ok(())));
+        if is_released {
+            self.queues.borrow().wake(release.part().slots());
+        }
+        if !is_released || release.may_come_late {
+            self.leases.borrow_mut().add_pending(release);
+        }
     }
 
     /// Removes this gateway from the set of gateways, so that the others share its limits.

@@ -102,6 +102,11 @@ impl Health {
         &self.redis
     }
 
+    /// Completes at the next change of any server.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.overall.changed()
+    }
+
     /// Whether the breaker is open, so that this server is not asked.
     pub(crate) fn is_open(&self) -> bool {
         self.is_open.get()

@@ -40,9 +40,10 @@ impl PendingRelease {
         &self.command.parts()[self.part]
     }
 
-    /// The release of all parts of a lease.
+    /// The release of all parts of a lease that hold slots.
     pub(crate) fn all(lease: u64, command: &Arc<EncodedCommand>, until: Instant) -> Vec<Self> {
-        let parts = 0..command.parts().len();
+        let holds = |part: &usize| command.parts()[*part].slots().next().is_some();
+        let parts = (0..command.parts().len()).filter(holds);
         let release = |part| Self {
             lease,
             command: Arc::clone(command),
@@ -122,8 +123,11 @@ impl LeaseTable {
         held.map(|(_, slot)| slot).collect()
     }
 
+    /// Keeps a release for the next heartbeat. A part that only rates limit holds nothing.
     pub(crate) fn add_pending(&mut self, release: PendingRelease) {
-        self.pending_releases.push(release);
+        if release.part().slots().next().is_some() {
+            self.pending_releases.push(release);
+        }
     }
 
     /// Takes the pending releases in the hash slots that this predicate selects, except those of
@@ -168,6 +172,33 @@ mod tests {
         table.hold(3, command());
         assert!(table.release(3).is_some(), "Redis has granted it");
         assert!(table.release(3).is_none(), "it is released once");
+    }
+
+    /// In a cluster, a key's rate is a part of its own, next to the upstream's slots.
+    #[test]
+    fn a_part_without_slots_is_not_released() {
+        let limits = Limits {
+            rate: voxgate::Rate::parse("5/s"),
+            ..Limits::default()
+        };
+        let upstream = NonZeroU32::new(9).expect("a limit");
+        let request = AcquireRequest::new("k", limits).with_upstream_concurrency(upstream);
+        let command = Arc::new(EncodedCommand::new(&Keys::new("n", true), &request));
+        assert_eq!(command.parts().len(), 2);
+        let now = Instant::now();
+        let until = now + std::time::Duration::from_secs(1);
+        let releases = PendingRelease::all(1, &command, until);
+        let parts: Vec<_> = releases.iter().map(|release| release.part).collect();
+        assert_eq!(parts, [1], "only the upstream's");
+        let mut table = LeaseTable::default();
+        table.add_pending(PendingRelease {
+            lease: 1,
+            command,
+            part: 0,
+            until,
+            may_come_late: true,
+        });
+        assert!(table.take_pending(now, |_| true).is_empty());
     }
 
     #[test]

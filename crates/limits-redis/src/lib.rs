@@ -57,9 +57,15 @@ mod options;
 mod quotas;
 mod redirect;
 mod redis_error;
+mod replication;
 mod revocations;
 mod script;
+mod sentinel;
 mod settings;
+mod several;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod slot_map;
 mod spent;
 mod store;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, Value, cmd, pipe};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep_until, timeout_at};
 
 use crate::clock::now;
 use crate::engine::Engine;
@@ -15,9 +15,9 @@ use crate::redirect::Redirect;
 use crate::redis_error::RedisError;
 
 /// How often a command is sent to another node.
-const MAX_REDIRECTIONS: usize = 16;
+pub(crate) const MAX_REDIRECTIONS: usize = 16;
 /// The pause before a command is sent again whose keys are moving.
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
+pub(crate) const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// How to reach the server of a key.
 pub(crate) enum Link {
@@ -45,6 +45,14 @@ impl Asked {
         match &*self.0.borrow() {
             Some(node) => node.health.fail(error),
             None => engine.overall.gauges().count_failure(),
+        }
+    }
+
+    /// The server has answered that another one has the key: it is not slow, nor is a server that
+    /// was not asked yet.
+    fn answered(&self) {
+        if let Some(node) = self.0.take() {
+            node.health.succeed();
         }
     }
 
@@ -116,25 +124,41 @@ impl Routed {
     async fn ask<T: FromRedisValue>(&self, slot: u16, command: &Cmd) -> Result<T, AskError> {
         let engine = &self.engine;
         let mut asking = None;
-        for _ in 0..MAX_REDIRECTIONS {
+        for redirections in 0..MAX_REDIRECTIONS {
             let (node, connection) = match &asking {
                 None => self.connected(|| engine.owner(slot)).await?,
                 Some(node) => self.connected(|| Some(Rc::clone(node))).await?,
             };
-            let reply = send(connection, command, asking.is_some()).await;
-            let error = match reply {
+            let error = match send(connection, command, asking.is_some()).await {
                 Ok(reply) => return convert(reply),
                 Err(error) => error,
             };
+            let redirect = Redirect::of(&error, node.host()).filter(|_| engine.is_cluster());
+            let Some(redirect) = redirect else {
+                engine.look_again(&error);
+                return Err(AskError::Failed(error));
+            };
+            self.asked.answered();
             asking = None;
-            match Redirect::of(&error, node.host()).filter(|_| engine.is_cluster()) {
-                Some(Redirect::Moved(slot, name)) => engine.moved(slot, &name),
-                Some(Redirect::Ask(name)) => asking = engine.node(&name),
-                Some(Redirect::TryAgain) => sleep(TRY_AGAIN_AFTER).await,
-                None => {
-                    engine.look_again(&error);
-                    return Err(AskError::Failed(error));
+            // Nodes that do not agree yet send a command back and forth.
+            let mut is_clear = redirections < 2;
+            match redirect {
+                Redirect::Moved(slot, name) => {
+                    is_clear &= engine.moved(slot, &name);
+                    Box::pin(engine.put_back(slot)).await;
                 }
+                Redirect::Ask(name) => {
+                    asking = engine.node(&name);
+                    is_clear &= asking.is_some();
+                }
+                Redirect::TryAgain => is_clear = false,
+                Redirect::Unknown => {
+                    engine.outdated.notify_one();
+                    is_clear = false;
+                }
+            }
+            if !is_clear {
+                sleep_until(self.deadline.min(now() + TRY_AGAIN_AFTER).into()).await;
             }
             if now() >= self.deadline {
                 return Err(AskError::TooLate);
@@ -161,7 +185,10 @@ impl Routed {
                         return Ok((node, connection));
                     }
                 }
-                None if overall.is_unreachable() => return Err(AskError::NotAsked),
+                // No server is known, or no node of the cluster has the hash slot.
+                None if overall.is_unreachable() || self.engine.has_map() => {
+                    return Err(AskError::NotAsked);
+                }
                 None => {}
             }
             let changed = timeout_at(self.deadline.into(), changed).await;
@@ -183,8 +210,12 @@ pub(crate) async fn send(
     let mut both = pipe();
     both.add_command(cmd("ASKING")).add_command(command.clone());
     let replies = connection.send_packed_commands(&both, 0, 2).await?;
-    let reply = replies.into_iter().next_back().unwrap_or(Value::Nil);
-    reply.extract_error()
+    let mut last = Value::Nil;
+    for reply in replies {
+        // If the node refuses `ASKING`, the second reply does not say why.
+        last = reply.extract_error()?;
+    }
+    Ok(last)
 }
 
 fn convert<T: FromRedisValue>(reply: Value) -> Result<T, AskError> {

@@ -1,6 +1,6 @@
 //! One server: a single Redis, the primary behind Sentinels, or a node of a cluster.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use redis::aio::MultiplexedConnection;
@@ -16,6 +16,7 @@ pub(crate) struct Node {
     pub(crate) health: Health,
     connection: RefCell<Option<MultiplexedConnection>>,
     task: RefCell<Option<AbortHandle>>,
+    must_restore: Cell<bool>,
 }
 
 impl Node {
@@ -25,6 +26,7 @@ impl Node {
             health: Health::new(redis, Rc::clone(overall)),
             connection: RefCell::default(),
             task: RefCell::default(),
+            must_restore: Cell::default(),
         }
     }
 
@@ -47,6 +49,29 @@ impl Node {
     /// The connection, once the leases of this process are restored there.
     pub(crate) fn connection(&self) -> Option<MultiplexedConnection> {
         self.connection.borrow().clone()
+    }
+
+    /// Stops the use of the connection until the leases of this process are restored: this server has
+    /// taken over from another one, and may not know them.
+    pub(crate) fn restore(&self) {
+        self.must_restore.set(true);
+        self.set_connection(None);
+    }
+
+    /// Whether leases were to be restored. From now on they are not, unless it is said again.
+    pub(crate) fn take_must_restore(&self) -> bool {
+        self.must_restore.take()
+    }
+
+    /// Waits until the leases are to be restored.
+    pub(crate) async fn restoring(&self) {
+        loop {
+            let changed = self.health.changed();
+            if self.must_restore.get() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub(crate) fn set_connection(&self, connection: Option<MultiplexedConnection>) {

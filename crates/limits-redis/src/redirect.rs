@@ -2,6 +2,8 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use crate::slot_map::UNKNOWN_HOST;
+
 /// Where a command belongs. The node has not executed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Redirect {
@@ -9,8 +11,10 @@ pub(crate) enum Redirect {
     Moved(u16, String),
     /// The hash slot is moving, and another node may have the key already.
     Ask(String),
-    /// The hash slot is moving, and the keys of the command are on two nodes.
+    /// The hash slot is moving, and not all keys of the command are on one node.
     TryAgain,
+    /// Another node has the hash slot, and this one does not know where that node is.
+    Unknown,
 }
 
 impl Redirect {
@@ -20,14 +24,18 @@ impl Redirect {
             let (node, slot) = error.redirect_node()?;
             let (host, port) = node.rsplit_once(':')?;
             let host = if host.is_empty() { asked } else { host };
-            Some((format!("{host}:{port}"), slot))
+            let node = Some(format!("{host}:{port}")).filter(|_| host != UNKNOWN_HOST);
+            Some((node, slot))
         };
         match error.kind() {
             ErrorKind::Server(ServerErrorKind::Moved) => {
                 let (node, slot) = target()?;
-                Some(Self::Moved(slot, node))
+                Some(node.map_or(Self::Unknown, |node| Self::Moved(slot, node)))
             }
-            ErrorKind::Server(ServerErrorKind::Ask) => Some(Self::Ask(target()?.0)),
+            ErrorKind::Server(ServerErrorKind::Ask) => {
+                let (node, _) = target()?;
+                Some(node.map_or(Self::Unknown, Self::Ask))
+            }
             ErrorKind::Server(ServerErrorKind::TryAgain) => Some(Self::TryAgain),
             _ => None,
         }
@@ -54,6 +62,8 @@ mod tests {
                 "-ASK 7 node.example:1",
                 Some(Redirect::Ask("node.example:1".into())),
             ),
+            ("-MOVED 7 ?:6379", Some(Redirect::Unknown)),
+            ("-ASK 7 ?:6379", Some(Redirect::Unknown)),
             ("-TRYAGAIN Multiple keys", Some(Redirect::TryAgain)),
             ("-MOVED", None),
             ("-CLUSTERDOWN Hash slot not served", None),

@@ -18,6 +18,10 @@ pub(crate) enum RedisError {
     Tls(String),
     /// The Sentinels do not know the service.
     UnknownService,
+    /// A Sentinel, and not the primary, said or did this.
+    Sentinel(Box<RedisError>),
+    /// The primary has the command, and no replica has confirmed it.
+    NotReplicated,
     /// A Sentinel names another primary.
     FailedOver,
     /// A reply that the scripts never return.
@@ -28,20 +32,34 @@ pub(crate) enum RedisError {
 
 /// Known error codes, with the problem and its fix. In older versions of Redis, the error of a
 /// script can contain the code anywhere in its text.
-const KNOWN: [(&str, &str); 15] = [
+const KNOWN: [(&str, &str); 18] = [
     (
         "NOAUTH",
-        "Redis requires a password: add it to the URL, redis://:<password>@<host>",
+        "Redis requires a password: add it to VOXGATE_REDIS_URL, redis://:<password>@<host>",
     ),
     (
         "WRONGPASS",
-        "Redis does not accept the user name and password of the URL: correct them",
+        "Redis does not accept the user name and password of VOXGATE_REDIS_URL: correct them",
+    ),
+    (
+        NO_PASSWORD,
+        "Redis has no password, but VOXGATE_REDIS_URL has one: remove it there, or set it in Redis",
+    ),
+    (
+        NO_CLUSTER,
+        "Redis is not a cluster: begin VOXGATE_REDIS_URL with redis:// or rediss://",
+    ),
+    (
+        NO_SENTINEL,
+        "the server is not a Sentinel: correct the hosts and ports of VOXGATE_REDIS_URL (Sentinels \
+         use port 26379), or begin it with redis:// or rediss://",
     ),
     (
         "NOPERM",
-        "the user of the URL lacks permissions: \
+        "the user of VOXGATE_REDIS_URL lacks permissions: \
          allow +eval +evalsha +@sortedset +@read +@write +time on the keys of the namespace; \
-         for a cluster also +cluster|slots and +asking, with Sentinel also +role",
+         for a cluster also +cluster|slots +asking +ping, with Sentinel also +role, for single-use \
+         tokens also +role and +wait",
     ),
     (
         "LOADING",
@@ -49,7 +67,7 @@ const KNOWN: [(&str, &str); 15] = [
     ),
     (
         "READONLY",
-        "Redis is a read-only replica: change the URL to the primary, or to its Sentinels \
+        "Redis is a read-only replica: change VOXGATE_REDIS_URL to the primary, or to its Sentinels \
          (redis-sentinel://)",
     ),
     (
@@ -66,11 +84,11 @@ const KNOWN: [(&str, &str); 15] = [
     ),
     (
         "MOVED",
-        "Redis is a cluster: begin the URL with redis-cluster:// or rediss-cluster://",
+        "Redis is a cluster: begin VOXGATE_REDIS_URL with redis-cluster:// or rediss-cluster://",
     ),
     (
         "ASK",
-        "Redis is a cluster: begin the URL with redis-cluster:// or rediss-cluster://",
+        "Redis is a cluster: begin VOXGATE_REDIS_URL with redis-cluster:// or rediss-cluster://",
     ),
     (
         "TRYAGAIN",
@@ -94,7 +112,26 @@ const KNOWN: [(&str, &str); 15] = [
     ),
 ];
 
+/// Codes for errors that have no code of their own in Redis, and how their texts begin.
+const NO_PASSWORD: &str = "NOPASSWORD";
+const NO_CLUSTER: &str = "NOCLUSTER";
+const NO_SENTINEL: &str = "NOSENTINEL";
+const WITHOUT_CODE: [(&str, &str); 3] = [
+    (NO_PASSWORD, "AUTH <password> called without any password"),
+    (NO_CLUSTER, "This instance has cluster support disabled"),
+    (NO_SENTINEL, "unknown command 'SENTINEL'"),
+];
+
 impl RedisError {
+    /// Whether no server has said anything.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::Sentinel(error) => error.is_silence(),
+            Self::UnknownHost | Self::Refused | Self::Timeout | Self::Lost | Self::Io(_) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn from_io(error: &io::Error) -> Self {
         match error.kind() {
             // A missing Unix socket is treated like one without a listener.
@@ -131,6 +168,9 @@ impl RedisError {
         };
         let said = said.unwrap_or_default();
         let words = || said.split(|it: char| !it.is_ascii_uppercase());
+        if let Some((code, _)) = WITHOUT_CODE.iter().find(|(_, it)| said.starts_with(it)) {
+            return Self::Server((*code).to_owned());
+        }
         let named = KNOWN
             .iter()
             .find(|(known, _)| code == *known || words().any(|word| word == *known));
@@ -146,10 +186,12 @@ impl fmt::Display for RedisError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownHost => {
-                f.write_str("the host name has no address: check the URL and the DNS")
+                f.write_str("the host name has no address: check VOXGATE_REDIS_URL, the DNS, and the names that a \
+                 cluster or Sentinel announces")
             }
             Self::Refused => f.write_str(
-                "connection refused: check that Redis runs, and the host and port of the URL",
+                "connection refused: check that Redis runs, and the host and port of \
+                 VOXGATE_REDIS_URL",
             ),
             Self::Timeout => f.write_str(
                 "no answer in time: check that Redis runs, the network, and the load of Redis",
@@ -159,14 +201,35 @@ impl fmt::Display for RedisError {
             ),
             Self::Io(kind) => write!(f, "Redis cannot be reached ({kind}): check the network"),
             Self::Tls(error) => {
-                write!(f, "TLS failed ({error}): check the certificate of Redis and the CA file")
+                write!(
+                    f,
+                    "TLS failed ({error}): check the certificate of Redis, which must have the host \
+                     of VOXGATE_REDIS_URL, or the one that the cluster or Sentinel announces, and \
+                     VOXGATE_REDIS_CA_FILE"
+                )
             }
             Self::UnknownService => f.write_str(
-                "the Sentinels do not know the service: correct its name in the URL, \
+                "the Sentinels do not know the service: correct its name in VOXGATE_REDIS_URL, \
                  as in `sentinel monitor <service> …`",
             ),
+            Self::Sentinel(error) => match &**error {
+                Self::Server(code) if matches!(&**code, "NOAUTH" | "WRONGPASS" | NO_PASSWORD) => {
+                    write!(
+                        f,
+                        "a Sentinel does not accept the user name and password: correct \
+                         sentinel_user and sentinel_pass in VOXGATE_REDIS_URL ({code})"
+                    )
+                }
+                error => write!(f, "asking a Sentinel: {error}"),
+            },
+            Self::NotReplicated => f.write_str(
+                "no replica has confirmed the write in time: check the replicas of Redis and the \
+                 network between them",
+            ),
             Self::FailedOver => f.write_str("Sentinel names another primary, which is used now"),
-            Self::Unexpected => f.write_str("unexpected reply: check that the URL points to Redis or Valkey"),
+            Self::Unexpected => f.write_str(
+                "unexpected reply: check that VOXGATE_REDIS_URL points to Redis or Valkey",
+            ),
             Self::Server(code) => {
                 let known = KNOWN.iter().find(|(known, _)| known == code);
                 let advice = known.map_or("see the log of Redis", |(_, advice)| advice);
@@ -195,6 +258,22 @@ mod tests {
                 "OOM",
             ),
             ("ERR", "unknown command 'EVALSHA', with args: secret", "ERR"),
+            (
+                "ERR",
+                "unknown command 'SENTINEL', with args beginning with: 'secret'",
+                "NOSENTINEL",
+            ),
+            (
+                "ERR",
+                "This instance has cluster support disabled",
+                "NOCLUSTER",
+            ),
+            (
+                "ERR",
+                "AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?",
+                "NOPASSWORD",
+            ),
             ("ODD=CODE", "secret", "ODDCODE"),
         ] {
             let reply = format!("-{code} {detail}\r\n");

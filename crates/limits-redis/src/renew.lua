@@ -1,8 +1,8 @@
 -- Renews leases.
 --
 -- KEYS: for each lease the slots that it holds. ARGV: the duration of a lease, 1 to put back missing
--- leases or 0 to report them; then the name of the lease for each of the slots. Returns: the indices
--- of missing leases.
+-- leases or 0 to leave them; then the name of the lease for each of the slots. Returns: the indices
+-- of leases that were missing.
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -23,10 +23,12 @@ end
 local answer = {}
 for index, slots in ipairs(KEYS) do
   local lease = ARGV[index + 2]
-  if put_back or redis.call('ZSCORE', slots, lease) then
-    hold(slots, lease)
-  else
+  local is_missing = not redis.call('ZSCORE', slots, lease)
+  if is_missing then
     answer[#answer + 1] = index - 1
+  end
+  if put_back or not is_missing then
+    hold(slots, lease)
   end
 end
 return answer

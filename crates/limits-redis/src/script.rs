@@ -90,8 +90,8 @@ impl Scripts {
         self.register.run(link, slot, arguments).await
     }
 
-    /// Renews these slots, which have one hash slot. Returns the indices of missing ones, unless
-    /// they were put back.
+    /// Renews these slots, which have one hash slot. Returns the indices of those that were missing, and
+    /// puts them back if `put_back` says so.
     pub(crate) async fn renew(
         &self,
         link: &Link,

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redis::Value;
 
+use crate::hash_slot::HASH_SLOTS;
+
 /// The primary of each hash slot, as `host:port`.
 #[derive(Debug, Default)]
 pub(crate) struct SlotMap {
@@ -13,7 +15,10 @@ pub(crate) struct SlotMap {
     moved: BTreeMap<u16, String>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+/// What a cluster that prefers host names says instead of one that it does not know.
+pub(crate) const UNKNOWN_HOST: &str = "?";
+
+#[derive(Debug)]
 struct Range {
     last: u16,
     primary: String,
@@ -46,6 +51,35 @@ impl SlotMap {
             Some(primary) => Some(primary),
             None => Some(&self.range(slot)?.primary),
         }
+    }
+
+    /// Whether the primary of a hash slot has replicas that can take over: the cluster does not list
+    /// those that have failed.
+    pub(crate) fn has_replicas(&self, slot: u16) -> bool {
+        self.range(slot)
+            .is_some_and(|range| !range.replicas.is_empty())
+    }
+
+    /// Whether a node has each hash slot.
+    pub(crate) fn is_complete(&self) -> bool {
+        let mut next = 0;
+        for (first, range) in &self.ranges {
+            if *first > next {
+                break;
+            }
+            next = next.max(range.last.saturating_add(1));
+        }
+        next >= HASH_SLOTS
+    }
+
+    /// Whether each hash slot has the same primary. Nodes list replicas in different orders.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let primaries = |map: &Self| -> Vec<(u16, u16, String)> {
+            let ranges = map.ranges.iter();
+            let primaries = ranges.map(|(first, it)| (*first, it.last, it.primary.clone()));
+            primaries.collect()
+        };
+        primaries(self) == primaries(other)
     }
 
     /// Another node has this hash slot.
@@ -89,23 +123,39 @@ fn number(value: &Value) -> Option<u16> {
     }
 }
 
+/// The `host:port` of a node. The host is the endpoint that the cluster prefers. If a node does not know
+/// its own address, it is where it was asked; if a cluster that prefers host names does not know the
+/// name of a node, that is `?`, and the address is in the further data
+/// (<https://redis.io/docs/latest/commands/cluster-slots/>).
 fn node(value: &Value, asked: &str) -> Option<String> {
-    let [host, port, ..] = items(value)? else {
+    let [host, port, further @ ..] = items(value)? else {
         return None;
     };
     let host = match host {
-        Value::BulkString(host) => std::str::from_utf8(host).ok()?,
-        Value::SimpleString(host) => host,
         Value::Nil => "",
-        _ => return None,
+        host => text(host)?,
     };
-    // A node that does not know its address says `?` or nothing.
-    let host = if matches!(host, "" | "?") {
-        asked
-    } else {
-        host
+    let host = match host {
+        "" => asked,
+        UNKNOWN_HOST => further.get(1).and_then(address).unwrap_or(UNKNOWN_HOST),
+        host => host,
     };
     Some(format!("{host}:{}", number(port)?))
+}
+
+/// The value of `ip` in a list of names and values.
+fn address(further: &Value) -> Option<&str> {
+    let pairs = items(further)?.chunks_exact(2);
+    let mut pairs = pairs.filter(|pair| text(&pair[0]) == Some("ip"));
+    text(&pairs.next()?[1]).filter(|ip| !ip.is_empty())
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +182,42 @@ mod tests {
         slots.set_moved(99, "c:3".to_owned());
         assert_eq!(primary(&slots, 99).as_deref(), Some("c:3"));
         assert_eq!(slots.primaries().len(), 3);
+    }
+
+    /// What Redis 7 answers with `cluster-preferred-endpoint-type hostname`.
+    #[test]
+    fn a_node_without_a_host_name_is_at_its_address() {
+        let node = |host: &str, further: &str| {
+            let id = "*4\r\n";
+            let map = map(&format!(
+                "*1\r\n*3\r\n:0\r\n:16383\r\n{id}{host}:7\r\n$2\r\nid\r\n{further}"
+            ));
+            map.primary(0).map(str::to_owned)
+        };
+        let ip = "*2\r\n$2\r\nip\r\n$3\r\n::1\r\n";
+        for (host, further, expected) in [
+            ("$1\r\n?\r\n", ip, "::1:7"),
+            ("$1\r\n?\r\n", "*0\r\n", "?:7"),
+            ("$-1\r\n", ip, "asked:7"),
+            ("$0\r\n\r\n", "*0\r\n", "asked:7"),
+            ("$1\r\nn\r\n", ip, "n:7"),
+        ] {
+            assert_eq!(node(host, further).as_deref(), Some(expected), "{host:?}");
+        }
+    }
+
+    #[test]
+    fn maps_are_compared_by_their_primaries() {
+        let of = |last: u16, primary: &str, replica: &str| {
+            map(&format!("*1\r\n*4\r\n:0\r\n:{last}\r\n{primary}{replica}"))
+        };
+        let one = of(16383, NODE, OTHER);
+        assert!(one.is_complete() && one.has_replicas(7));
+        assert!(!of(16382, NODE, OTHER).is_complete());
+        assert!(!SlotMap::default().is_complete());
+        assert!(one.is_same(&of(16383, NODE, NODE)));
+        assert!(!one.is_same(&of(16383, OTHER, NODE)));
+        assert!(!one.is_same(&of(16382, NODE, OTHER)));
     }
 
     #[test]

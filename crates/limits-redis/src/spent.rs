@@ -1,8 +1,10 @@
 //! Single-use tokens that one replica accepts, and no other does again.
 //!
 //! A used token is a key in Redis until the token is refused anyway: one `SET … NX PX` decides which
-//! request is the first. If Redis does not answer, the token is refused: `VOXGATE_LIMIT_ON_FAILURE`
-//! is about limits and does not apply.
+//! request is the first. If Redis has replicas, one of them must have the key as well before the token
+//! is accepted, so that a failover does not let it be used again. If Redis does not answer, or no
+//! replica confirms the key, the token is refused: `VOXGATE_LIMIT_ON_FAILURE` is about limits and does
+//! not apply. A token that was refused for this reason may be used up.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,7 +13,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use redis::cmd;
+use redis::{Value, cmd};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
@@ -32,7 +34,12 @@ const LOG_EVERY: Duration = Duration::from_millis(300);
 
 /// Single-use tokens, and nonces of signed requests, that all replicas together accept once.
 ///
-/// A thread talks to Redis. An answer takes two seconds at most: one to connect, one to ask.
+/// A thread talks to Redis. An answer takes two seconds at most.
+///
+/// If the primary has replicas that are connected, one of them confirms each token before it is accepted
+/// (`WAIT 1 300`); otherwise the token is refused. A failover forgets a token only if it promotes a replica
+/// other than the one that confirmed it, or if there was none: have Redis refuse writes then with
+/// `min-replicas-to-write 1`.
 #[derive(Clone)]
 pub struct SharedSpentTokens {
     keys: Keys,
@@ -127,11 +134,12 @@ impl Spender {
         let mut set = cmd("SET");
         set.arg(&request.key).arg(1).arg("NX");
         set.arg("PX").arg(request.millis);
-        let reply = self.client.ask::<Option<String>>(&request.key, &set).await;
+        let is_first = |reply: &Value| !matches!(reply, Value::Nil);
+        let written = self.client.write(&request.key, &set, is_first).await;
         self.waiting.update(|waiting| waiting - 1);
-        let spent = match reply {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(TokenError::AlreadyUsed),
+        let spent = match written {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(TokenError::AlreadyUsed),
             Err(error) => {
                 self.log(&error);
                 Err(TokenError::StoreUnavailable)

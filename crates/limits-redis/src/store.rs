@@ -18,7 +18,7 @@ use crate::gauges::Gauges;
 use crate::keys::Keys;
 use crate::lease::RedisLease;
 use crate::message::{Message, Outbox, QuotaRequest, Request};
-use crate::options::RedisOptions;
+use crate::options::{Config, RedisOptions};
 
 /// Maximum number of unanswered requests, without requests that wait for a slot.
 const UNANSWERED: usize = 4096;
@@ -65,23 +65,32 @@ impl RedisStore {
     /// started.
     pub fn start(options: RedisOptions) -> Result<Self, ConfigError> {
         let config = options.check()?;
-        let address = format!("{:?}", config.address).into();
-        let (keys, deadline) = (config.keys.clone(), config.deadline);
-        let gauges = Arc::new(Gauges::default());
-        let (outbox, inbox) = mpsc::unbounded_channel();
-        engine::start(config, Arc::clone(&gauges), inbox)?;
-        Ok(Self {
-            keys,
-            outbox,
-            unanswered: Arc::new(Semaphore::new(UNANSWERED)),
-            gauges,
-            deadline,
-            address,
-        })
+        let (store, inbox) = Self::new(&config);
+        engine::start(config, Arc::clone(&store.gauges), inbox)?;
+        Ok(store)
     }
 }
 
 impl RedisStore {
+    /// A store whose messages an engine must serve.
+    pub(crate) fn new(config: &Config) -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (outbox, inbox) = mpsc::unbounded_channel();
+        let store = Self {
+            keys: config.keys.clone(),
+            outbox,
+            unanswered: Arc::new(Semaphore::new(UNANSWERED)),
+            gauges: Arc::default(),
+            deadline: config.deadline,
+            address: format!("{:?}", config.address).into(),
+        };
+        (store, inbox)
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn gauges(&self) -> &Arc<Gauges> {
+        &self.gauges
+    }
+
     /// Sends a change of quotas, unless Redis is known to be unavailable.
     pub(crate) fn send_quota(&self, request: QuotaRequest) -> bool {
         !self.gauges.is_open() && self.outbox.send(Message::Quota(request)).is_ok()

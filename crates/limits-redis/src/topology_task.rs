@@ -8,16 +8,17 @@ use redis::{Value, cmd};
 use tokio::select;
 use tokio::time::{sleep, timeout};
 
-use crate::address::Servers;
+use crate::address::{Address, Servers};
 use crate::connection::{Connection, TIMEOUT};
 use crate::engine::Engine;
 use crate::jitter::between;
 use crate::redis_error::RedisError;
+use crate::several::most;
 use crate::slot_map::SlotMap;
 
 /// How often the map is read although nothing says that it is out of date.
 const READ_EVERY: Duration = Duration::from_secs(10);
-/// How often it is read while a node does not answer.
+/// How often it is read while a node does not answer, or a hash slot has no node.
 const FAILING_READ_EVERY: Duration = Duration::from_millis(500);
 /// The least pause between two readings.
 const SHORTEST: Duration = Duration::from_millis(20);
@@ -50,7 +51,7 @@ pub(crate) async fn run(engine: Rc<Engine>) {
             }
         }
         sleep(between(SHORTEST, LONGEST)).await;
-        let pause = match engine.overall.is_up() {
+        let pause = match engine.overall.is_up() && engine.has_all_slots() {
             true => READ_EVERY,
             false => FAILING_READ_EVERY,
         };
@@ -62,29 +63,33 @@ pub(crate) async fn run(engine: Rc<Engine>) {
     }
 }
 
-/// Reads the map from a node that is connected, or from one that the URL names.
+/// Reads the map that most of the connected nodes have. Without any, that of the nodes that the URL
+/// names.
 async fn read(engine: &Engine) -> Result<SlotMap, RedisError> {
-    for (node, mut connection) in engine.connected_nodes() {
-        if let Ok(map) = ask(&mut connection, node.host()).await {
-            return Ok(map);
-        }
+    let nodes = engine.connected_nodes().into_iter();
+    let asked = nodes.map(|(node, mut connection)| async move {
+        let host = node.host().to_owned();
+        ask(&mut connection, &host).await
+    });
+    match most(asked, SlotMap::is_same).await {
+        Ok(map) => Ok(map),
+        Err(_) => read_from_seeds(&engine.config.address).await,
     }
-    let address = &engine.config.address;
+}
+
+/// Reads the map that most of the nodes have that the URL names.
+pub(crate) async fn read_from_seeds(address: &Address) -> Result<SlotMap, RedisError> {
     let Servers::Cluster(seeds) = &address.servers else {
         return Err(RedisError::Unexpected);
     };
-    let mut failed = RedisError::UnknownHost;
-    for seed in seeds {
-        let map = match Connection::open_at(address, seed).await {
-            Ok(mut connection) => ask(&mut connection.pipeline, seed.host()).await,
-            Err(error) => Err(error),
-        };
-        match map {
-            Ok(map) => return Ok(map),
-            Err(error) => failed = error,
+    let asked = seeds.iter().cloned().map(|seed| {
+        let address = address.clone();
+        async move {
+            let mut connection = Connection::open_at(&address, &seed).await?;
+            ask(&mut connection.pipeline, seed.host()).await
         }
-    }
-    Err(failed)
+    });
+    most(asked, SlotMap::is_same).await
 }
 
 /// Asks a node at this host for the map.

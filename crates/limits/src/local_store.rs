@@ -30,6 +30,7 @@ const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 pub struct LocalStore(Arc<Shared>);
 
 struct Shared {
+    clock: fn() -> Instant,
     /// All times are measured from here.
     epoch: Instant,
     state: Mutex<State>,
@@ -61,7 +62,12 @@ impl LocalStore {
     #[must_use]
     pub fn new(takes_rates: bool) -> Self {
         let queue = LocalQueue::new(0);
-        Self(Arc::new(Shared::new(takes_rates, queue, None)))
+        Self(Arc::new(Shared::new(
+            takes_rates,
+            queue,
+            None,
+            Instant::now,
+        )))
     }
 
     /// A store in which at most `places` requests wait, each for at most `longest`.
@@ -74,12 +80,30 @@ impl LocalStore {
         let longest = longest.min(CENTURY);
         let waits = Waits { longest, arrived };
         let queue = LocalQueue::new(places);
-        let shared = Arc::new(Shared::new(takes_rates, queue, Some(waits)));
+        let shared = Arc::new(Shared::new(takes_rates, queue, Some(waits), Instant::now));
         let watched = Arc::downgrade(&shared);
         thread::Builder::new()
             .name("voxgate-queue".to_owned())
             .spawn(move || time_out(&arrivals, &watched))?;
         Ok(Self(shared))
+    }
+
+    /// A store of a simulation: it runs by this clock, and has no timer thread. The simulation calls
+    /// [`time_out`](Self::time_out) in its place.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_clock(
+        takes_rates: bool,
+        queue: Option<(usize, Duration)>,
+        clock: fn() -> Instant,
+    ) -> Self {
+        let places = queue.map_or(0, |(places, _)| places);
+        let waits = queue.map(|(_, longest)| Waits {
+            longest: longest.min(CENTURY),
+            arrived: sync_channel(1).0,
+        });
+        let queue = LocalQueue::new(places);
+        Self(Arc::new(Shared::new(takes_rates, queue, waits, clock)))
     }
 
     /// Starts a request, or puts it into the wait queue, or returns the limit that refuses it.
@@ -140,7 +164,7 @@ impl LocalStore {
     #[must_use]
     pub fn wait_elsewhere(&self, waited: Option<Duration>) -> Option<WaitPermission> {
         let longest = self.0.waits.as_ref()?.longest;
-        let deadline = Instant::now() + longest.saturating_sub(waited.unwrap_or_default());
+        let deadline = (self.0.clock)() + longest.saturating_sub(waited.unwrap_or_default());
         let store = self.clone();
         Some(WaitPermission::new(deadline, move || {
             let reserved = store.0.state().queue.reserve_elsewhere(waited.is_some());
@@ -158,7 +182,8 @@ impl LocalStore {
     /// Refuses requests that have waited too long. All requests may wait equally long, so they time
     /// out in the order of their arrival. Returns the time until the next timeout, or `None` if no
     /// request waits.
-    fn time_out(&self) -> Option<Duration> {
+    #[doc(hidden)]
+    pub fn time_out(&self) -> Option<Duration> {
         let longest = self.0.waits.as_ref()?.longest;
         let now = self.0.now();
         let mut next = None;
@@ -242,10 +267,16 @@ impl LimitStore for LocalStore {
 }
 
 impl Shared {
-    fn new(takes_rates: bool, queue: LocalQueue, waits: Option<Waits>) -> Self {
+    fn new(
+        takes_rates: bool,
+        queue: LocalQueue,
+        waits: Option<Waits>,
+        clock: fn() -> Instant,
+    ) -> Self {
         let counters = Counters::new();
         Self {
-            epoch: Instant::now(),
+            clock,
+            epoch: clock(),
             state: Mutex::new(State { counters, queue }),
             waits,
             takes_rates,
@@ -253,7 +284,7 @@ impl Shared {
     }
 
     fn now(&self) -> Duration {
-        self.epoch.elapsed()
+        (self.clock)().saturating_duration_since(self.epoch)
     }
 
     fn begin(&self, counters: &mut Counters, request: &AcquireRequest, now: Duration) -> Answer {

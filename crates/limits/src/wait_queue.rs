@@ -61,11 +61,12 @@ impl<T> WaitQueue<T> {
         self.get(*self.queues.get(key)?.back()?)
     }
 
-    /// How many items the key with the most items has, and the number of its last one.
+    /// How many items the key with the most items has, and the number of its last one. Of several
+    /// such keys, it is the one whose last item has the highest number.
     #[must_use]
     pub fn longest(&self) -> Option<(usize, u64)> {
-        let longest = self.queues.values().max_by_key(|queue| queue.len())?;
-        Some((longest.len(), *longest.back()?))
+        let last = |queue: &VecDeque<u64>| Some((queue.len(), *queue.back()?));
+        self.queues.values().filter_map(last).max()
     }
 
     /// The item with this number.
@@ -176,6 +177,9 @@ mod tests {
         let mut queue = queue(&[(1, "a"), (2, "a"), (3, "a"), (4, "b"), (5, "c"), (6, "b")]);
         assert_eq!((queue.len(), queue.len_of("a")), (6, 3));
         assert_eq!(queue.longest(), Some((3, 3)));
+        queue.insert(7, "b", "b7".to_owned());
+        assert_eq!(queue.longest(), Some((3, 7)), "the newest of equals");
+        assert_eq!(queue.remove(7).as_deref(), Some("b7"));
         assert_eq!(queue.last_of("b").map(String::as_str), Some("b6"));
         assert_eq!(drain(&mut queue), ["a1", "b4", "c5", "a2", "b6", "a3"]);
         assert!(queue.is_empty() && queue.queues.is_empty() && queue.turns.is_empty());

@@ -77,7 +77,7 @@ impl<'a> Value<'_, '_, 'a> {
         }
     }
 
-    fn integer(mut self, number: impl fmt::Display) {
+    fn integer(mut self, number: i128) {
         let fields = self.pattern.fields(self.node);
         let is_name = |field: &Field| {
             use Field::{Context, DefaultVoice, Fetch, SampleRate, Voice};
@@ -86,9 +86,16 @@ impl<'a> Value<'_, '_, 'a> {
         if fields.is_empty() || !fields.iter().all(is_name) {
             return self.fault(self.node, Fault::WrongType);
         }
-        let number = number.to_string();
         for field in fields {
-            self.reading.add_name(*field, Cow::Owned(number.clone()));
+            match field {
+                Field::SampleRate => self.reading.sample_rate = number.try_into().ok(),
+                Field::Fetch => self.reading.has_fetch = true,
+                // A name that is a number, such as a voice's.
+                _ => {
+                    let name = Cow::Owned(number.to_string());
+                    self.reading.add_name(*field, name);
+                }
+            }
         }
     }
 
@@ -141,12 +148,12 @@ impl<'a> Visitor<'a> for Value<'_, '_, 'a> {
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
-        self.integer(number);
+        self.integer(number.into());
         Ok(())
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
-        self.integer(number);
+        self.integer(number.into());
         Ok(())
     }
 
@@ -201,15 +208,12 @@ impl<'a> Visitor<'a> for Value<'_, '_, 'a> {
             while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());
         }
-        let mut seen: Vec<usize> = Vec::new();
+        let mut seen = Seen::default();
         while let Some(member) = members.next_key_seed(Key(self.pattern, self.node))? {
             match member {
                 Member::Child(child) => {
-                    if self.pattern.is_unique(child) {
-                        match seen.contains(&child) {
-                            true => self.fault(child, Fault::Ambiguous),
-                            false => seen.push(child),
-                        }
+                    if self.pattern.is_unique(child) && !seen.insert(child) {
+                        self.fault(child, Fault::Ambiguous);
                     }
                     members.next_value_seed(self.child(child))?;
                 }
@@ -225,6 +229,30 @@ impl<'a> Visitor<'a> for Value<'_, '_, 'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// The nodes whose members an object has had. Few profiles have more than 64 nodes.
+#[derive(Default)]
+struct Seen {
+    /// A bit for each node below 64.
+    first: u64,
+    more: Vec<usize>,
+}
+
+impl Seen {
+    /// Adds a node. Returns whether it is new.
+    fn insert(&mut self, node: usize) -> bool {
+        if node < 64 {
+            let before = self.first;
+            self.first |= 1 << node;
+            return before != self.first;
+        }
+        let is_new = !self.more.contains(&node);
+        if is_new {
+            self.more.push(node);
+        }
+        is_new
     }
 }
 

@@ -151,8 +151,8 @@ mod tests {
         };
         let read = |path, query| reader.read_head("/v1/{voice_id}/x", path, query, headers);
         let reading = read("/v1/a%20b/x", "model=m");
-        assert_eq!(reading.voices, ["a b"]);
-        assert_eq!(reading.models, ["m"]);
+        assert!(reading.names(Field::Voice).eq(["a b"]));
+        assert!(reading.names(Field::Model).eq(["m"]));
         assert_eq!(reading.format.as_deref(), Some("riff"));
         assert_eq!(
             read("/v1/%ff/x", "").fault(Field::Voice),

@@ -18,22 +18,15 @@ pub struct Reading<'a> {
     pub has_unvoiced_text: bool,
     /// Whether the request names a URL, a file or a voice that is not a name.
     pub has_fetch: bool,
-    /// The voices, in the order in which they were found.
-    pub voices: Vec<Cow<'a, str>>,
-    /// The voices that count until the end of the WebSocket.
-    pub default_voices: Vec<Cow<'a, str>>,
     /// The voices in SSML.
     pub markup_voices: Vec<Cow<'a, str>>,
-    /// The models.
-    pub models: Vec<Cow<'a, str>>,
-    /// The languages.
-    pub languages: Vec<Cow<'a, str>>,
-    /// The contexts of a WebSocket message.
-    pub contexts: Vec<Cow<'a, str>>,
     /// The format of the audio.
     pub format: Option<Cow<'a, str>>,
     /// The sample rate of the audio in hertz.
     pub sample_rate: Option<u32>,
+    /// The voices, models, languages and contexts, in the order in which they were found. One list,
+    /// because a request has few of them.
+    names: Vec<(Field, Cow<'a, str>)>,
     faults: [Option<Fault>; Field::COUNT],
 }
 
@@ -68,14 +61,21 @@ impl<'a> Reading<'a> {
         self.faults[field as usize].get_or_insert(fault);
     }
 
+    /// The values of a voice, a default voice, a model, a language or a context, in the order in
+    /// which they were found. Other fields have none.
+    pub fn names(&self, field: Field) -> impl Iterator<Item = &str> {
+        let named = self.names.iter().filter(move |(own, _)| *own == field);
+        named.map(|(_, name)| &**name)
+    }
+
     /// Adds the value of a field that is a name.
     pub fn add_name(&mut self, field: Field, name: Cow<'a, str>) {
         match field {
-            Field::Voice => self.voices.push(name),
-            Field::DefaultVoice => self.default_voices.push(name),
-            Field::Model => self.models.push(name),
-            Field::Language => self.languages.push(name),
-            Field::Context => self.contexts.push(name),
+            Field::Voice
+            | Field::DefaultVoice
+            | Field::Model
+            | Field::Language
+            | Field::Context => self.names.push((field, name)),
             Field::Format => self.format = Some(name),
             Field::SampleRate => self.sample_rate = name.parse().ok(),
             Field::Fetch => self.has_fetch = true,
@@ -90,9 +90,7 @@ impl fmt::Debug for Reading<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reading")
             .field("characters", &self.characters)
-            .field("voices", &self.voices.len())
-            .field("models", &self.models.len())
-            .field("languages", &self.languages.len())
+            .field("names", &self.names.len())
             .finish_non_exhaustive()
     }
 }

@@ -142,7 +142,7 @@ fn element(tag: &BytesStart<'_>, reading: &mut Reading<'_>) -> Result<bool, Unre
             }
             reading.markup_voices.push(value());
         } else if key.eq_ignore_ascii_case("lang") || key.eq_ignore_ascii_case("language") {
-            reading.languages.push(value());
+            reading.add_name(Field::Language, value());
         } else if ["src", "uri", "href", "url"]
             .iter()
             .any(|fetched| key.eq_ignore_ascii_case(fetched))

@@ -91,15 +91,15 @@ impl Inspection {
 
 /// Tells the meter the names of a reading.
 pub(super) fn note_names(meter: &SpeechMeter, reading: &Reading<'_>) {
-    let voices = reading.default_voices.iter().chain(&reading.voices);
+    let voices = reading.names(Field::DefaultVoice);
     voices
-        .chain(&reading.markup_voices)
+        .chain(reading.names(Field::Voice))
+        .chain(reading.markup_voices.iter().map(|voice| &**voice))
         .for_each(|voice| meter.set_voice(voice));
     reading
-        .models
-        .iter()
+        .names(Field::Model)
         .for_each(|model| meter.set_model(model));
-    let languages = reading.languages.iter();
+    let languages = reading.names(Field::Language);
     languages.for_each(|language| meter.set_language(language));
     if let Some(format) = &reading.format {
         meter.set_format(format);

@@ -125,6 +125,7 @@ where
         let Some(inspection) = request.extensions_mut().remove::<Inspection>() else {
             return self.serve(request.map(SpeechBody::unread));
         };
+        request.extensions_mut().insert(inspection.meter.clone());
         if asks_for_websocket(&request) {
             return self.upgrade(request, inspection);
         }

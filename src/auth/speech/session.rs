@@ -189,15 +189,16 @@ fn judge_message(
         return Ok(reading.characters);
     }
     let profile = inspection.reader.profile();
-    if !reading.default_voices.is_empty() {
+    if reading.names(Field::DefaultVoice).next().is_some() {
         *defaults = defaults.with_voice();
     }
     let known = match profile.stickiness() {
         Stickiness::Message => own.or(*sticky),
         Stickiness::Context => {
-            let context = match &reading.contexts[..] {
-                [] => "",
-                [one] => one,
+            let mut contexts_named = reading.names(Field::Context);
+            let context = match (contexts_named.next(), contexts_named.next()) {
+                (None, _) => "",
+                (Some(one), None) => one,
                 // Two spellings of the context: servers may take either.
                 _ => return Err(DenialKind::UnreadableBody),
             };

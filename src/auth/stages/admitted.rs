@@ -52,16 +52,17 @@ impl Admitted {
         let wants_meter = pipeline.meters || principal.has_quotas();
         let meter = wants_meter.then(SpeechMeter::new);
         #[cfg(feature = "speech")]
-        let meter = match &pipeline.inspecting {
-            Some(inspecting) => {
-                let (policy, dialect) = (&context.policy, context.dialect.as_str());
-                let found = inspecting.of(policy, &principal, request, dialect, meter.as_ref());
-                let found = found.map(|inspection| {
-                    let meter = inspection.meter().clone();
-                    request.extensions_mut().insert(inspection);
-                    meter
-                });
-                found.or(meter)
+        let inspection = pipeline.inspecting.as_ref().and_then(|inspecting| {
+            let (policy, dialect) = (&context.policy, context.dialect.as_str());
+            inspecting.of(policy, &principal, request, dialect, meter.as_ref())
+        });
+        #[cfg(feature = "speech")]
+        let meter = match inspection {
+            // The service that reads bodies puts the meter in its place.
+            Some(inspection) => {
+                guard.meter(inspection.meter().clone());
+                request.extensions_mut().insert(inspection);
+                None
             }
             None => meter,
         };

@@ -5,31 +5,37 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use redis::Value;
 use socket2::Socket;
 
+use voxgate::rate_limit::QuotaStore as _;
+
 use crate::hash_slot::{HASH_SLOTS, hash_slot};
+use crate::lazy_client::LazyClient;
+use crate::redis_error::RedisError;
 
 use super::server::reserve;
 use super::*;
 
-struct Node {
-    server: Server,
-    port: u16,
+pub(super) struct Node {
+    pub(super) server: Server,
+    pub(super) port: u16,
     bus: u16,
     id: String,
     _reserved: [Socket; 2],
 }
 
 impl Node {
-    fn start() -> Option<Self> {
+    /// `options` follow the name of the option that has the port.
+    fn start(port_option: &str, options: &[&str]) -> Option<Self> {
         let ((socket, port), (bus_socket, bus)) = (reserve(), reserve());
-        let server = Server::start(&[
+        let (port_text, bus_text) = (port.to_string(), bus.to_string());
+        let usual = [
             "--bind",
             "127.0.0.1",
-            "--port",
-            &port.to_string(),
+            port_option,
+            &port_text,
             "--cluster-enabled",
             "yes",
             "--cluster-port",
-            &bus.to_string(),
+            &bus_text,
             "--cluster-node-timeout",
             "1000",
             "--cluster-require-full-coverage",
@@ -38,7 +44,8 @@ impl Node {
             "0",
             "--repl-diskless-sync-delay",
             "0",
-        ])?;
+        ];
+        let server = Server::start(&[&usual, options].concat())?;
         let id = server.run("CLUSTER MYID");
         let _reserved = [socket, bus_socket];
         Some(Self {
@@ -56,12 +63,17 @@ impl Node {
 }
 
 /// Three primaries, each with a third of the hash slots, and this many replicas of the first.
-struct Cluster(Vec<Node>);
+pub(super) struct Cluster(pub(super) Vec<Node>);
 
 impl Cluster {
-    fn start(replicas: usize) -> Option<Self> {
-        let nodes: Option<Vec<Node>> = (0..3 + replicas).map(|_| Node::start()).collect();
-        let nodes = nodes?;
+    pub(super) fn start(replicas: usize) -> Option<Self> {
+        Self::start_with(replicas, "--port", &[])
+    }
+
+    /// The nodes have these further options.
+    pub(super) fn start_with(replicas: usize, port_option: &str, options: &[&str]) -> Option<Self> {
+        let nodes = (0..3 + replicas).map(|_| Node::start(port_option, options));
+        let nodes = nodes.collect::<Option<Vec<Node>>>()?;
         for (index, node) in nodes.iter().enumerate() {
             let _: Value = node
                 .server
@@ -96,7 +108,7 @@ impl Cluster {
         Some(Self(nodes))
     }
 
-    fn options(&self) -> RedisOptions {
+    pub(super) fn options(&self) -> RedisOptions {
         let hosts: Vec<_> = self.0.iter().map(|it| it.port).collect();
         let hosts = hosts.iter().map(|port| format!("127.0.0.1:{port}"));
         let url = format!("redis-cluster://{}", hosts.collect::<Vec<_>>().join(","));
@@ -108,12 +120,12 @@ impl Cluster {
     }
 
     /// The primary that has this hash slot at first.
-    fn owner(&self, slot: u16) -> usize {
+    pub(super) fn owner(&self, slot: u16) -> usize {
         usize::from(slot) / usize::from(HASH_SLOTS).div_ceil(3)
     }
 
     /// An account whose hash slot this primary has.
-    fn account_on(&self, node: usize) -> String {
+    pub(super) fn account_on(&self, node: usize) -> String {
         let accounts = (0..).map(|number| format!("account-{number}"));
         let mut found = accounts
             .filter(|it| self.owner(hash_slot(&format!("{{voxgate@account:{it}}}"))) == node);
@@ -262,58 +274,6 @@ fn counts_are_exact_while_a_slot_moves() {
     until("all are released", || taken() == 0);
 }
 
-/// A replica takes over from a node that was killed. Meanwhile, the other nodes decide, and then
-/// the leases of this process are counted again.
-#[test]
-fn a_replica_takes_over_from_a_killed_node() {
-    let Some(mut cluster) = Cluster::start(1) else {
-        return;
-    };
-    let store = started_with(RedisOptions {
-        deadline: Duration::from_secs(1),
-        ..cluster.options()
-    });
-    let of =
-        |node| key("k", Limits::default()).with_account(cluster.account_on(node), concurrency(2));
-    let (lost, other) = (of(0), of(1));
-    let held = store.decide(&lost).expect("granted");
-    // The replica does not know of this one.
-    let slots = format!(
-        "{{voxgate@account:{0}}}:slots:account:{0}",
-        cluster.account_on(0)
-    );
-    let replica = &cluster.0[3].server;
-    until("it is replicated", || {
-        let keys = replica.keys();
-        keys.contains(&slots)
-    });
-    cluster.0[0].server.kill();
-    assert_eq!(
-        block_on(store.ask(&lost, None))
-            .result
-            .expect_err("no node"),
-        AcquireError::Unavailable
-    );
-    drop(store.decide(&other).expect("another node decides"));
-    until("the replica takes over", || store.status().failovers == 1);
-    until("it is up", || store.is_up());
-    let second = store.decide(&lost).expect("granted");
-    let exceeded = store.decide(&lost).expect_err("the first still counts");
-    assert_eq!(exceeded.limit, Limit::AccountConcurrency);
-    // What the node loses is put back. The lease may have expired during the failover, and been put
-    // back as well.
-    let before = store.status().restored;
-    let _: i64 = cluster.0[3].server.run_words(&["DEL", &slots]);
-    until("they are put back", || {
-        cluster.0[3].server.taken(&slots) == 2
-    });
-    until("they are counted", || store.status().restored == before + 2);
-    drop((held, second));
-    until("they are released", || {
-        cluster.0[3].server.taken(&slots) == 0
-    });
-}
-
 /// The stream moves to another node between two revocations.
 #[test]
 fn revocations_are_shared_in_a_cluster() {
@@ -350,33 +310,87 @@ fn revocations_are_shared_in_a_cluster() {
     }
 }
 
+/// A key of the node of this number that is like a token's.
+pub(super) fn token_on(cluster: &Cluster, node: usize, number: usize) -> String {
+    let keys = (0..).map(|count| format!("{{voxgate@token:{number}-{count}}}"));
+    let mut found = keys.filter(|key| cluster.owner(hash_slot(key)) == node);
+    found.next().expect("a key")
+}
+
+/// Uses up a token by this key.
+pub(super) async fn spend(client: &LazyClient, key: &str) -> Result<bool, RedisError> {
+    let mut set = redis::cmd("SET");
+    set.arg(key).arg(1).arg("NX").arg("PX").arg(60_000);
+    client
+        .write(key, &set, |reply| !matches!(reply, Value::Nil))
+        .await
+}
+
 #[test]
 fn a_token_is_used_once_in_a_cluster() {
-    use crate::lazy_client::LazyClient;
-
     let Some(cluster) = Cluster::start(0) else {
         return;
     };
     let address = cluster.options().check().expect("options").address;
     let client = LazyClient::new(address);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, async {
+    local(async {
         for number in 0..30 {
             let key = format!("{{voxgate@token:{number}}}");
-            let mut set = redis::cmd("SET");
-            set.arg(&key).arg(1).arg("NX").arg("PX").arg(60_000);
-            let spend = async || client.ask::<Option<String>>(&key, &set).await;
-            assert!(spend().await.expect("an answer").is_some());
+            assert_eq!(spend(&client, &key).await, Ok(true));
             // Another node has it now.
             if number % 10 == 0 {
                 let slot = hash_slot(&key);
                 let owner = cluster.owner(slot);
                 cluster.move_slot(slot, owner, (owner + 1) % 3);
             }
-            assert!(spend().await.expect("an answer").is_none());
+            assert_eq!(spend(&client, &key).await, Ok(false));
+        }
+        // A server closes connections that are idle. The next token is not refused.
+        for number in 100..103 {
+            for node in &cluster.0 {
+                let _: i64 = node.server.run("CLIENT KILL TYPE normal SKIPME yes");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let key = token_on(&cluster, number % 3, number);
+            assert_eq!(spend(&client, &key).await, Ok(true));
         }
     });
+}
+
+/// A quota of an account is exact, whichever node has it, while its hash slot moves.
+#[test]
+fn a_quota_is_exact_in_a_cluster() {
+    const QUOTA: u64 = 2_000;
+    let Some(cluster) = Cluster::start(0) else {
+        return;
+    };
+    let account = cluster.account_on(2);
+    let slot = hash_slot(&format!("{{voxgate@account:{account}}}"));
+    let granted = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for replica in ["one", "two"] {
+            let (cluster, account, granted) = (&cluster, &account, &granted);
+            scope.spawn(move || {
+                let store = started_with(cluster.options());
+                let mut own = 0;
+                loop {
+                    let command = quotas::of_account(account, replica, own, [7, 1, 0], QUOTA);
+                    let answer = block_on(store.count(command));
+                    // Its counters are moving.
+                    let Some(answer) = answer else { continue };
+                    if answer.refused.is_some() {
+                        break;
+                    }
+                    own += 7;
+                    granted.fetch_add(7, Ordering::Relaxed);
+                }
+            });
+        }
+        scope.spawn(|| {
+            cluster.move_slot(slot, 2, 0);
+            cluster.move_slot(slot, 0, 1);
+        });
+    });
+    let granted = u64::try_from(granted.into_inner()).expect("small");
+    assert_eq!(granted, QUOTA / 7 * 7);
 }

@@ -249,7 +249,7 @@ fn a_password_is_used_and_never_shown() {
         let line = line
             .replace("redis://:<password>", "")
             .replace("requires a password", "");
-        let line = line.replace("name and password of the URL", "");
+        let line = line.replace("name and password of VOXGATE_REDIS_URL", "");
         assert!(!line.contains("password"), "{line}");
     }
 }

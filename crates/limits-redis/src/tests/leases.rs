@@ -226,6 +226,7 @@ fn a_late_heartbeat_finds_nothing_to_renew() {
     assert_eq!((server.taken("s"), server.taken("t")), (0, 1));
     let expires: f64 = server.run("ZSCORE t x");
     assert!(expires > 1.0, "it is renewed");
+    assert_eq!(renew("1"), [0, 2], "what it puts back");
     assert_eq!(renew("1"), [0_i64; 0]);
     assert_eq!((server.taken("s"), server.taken("t")), (2, 1));
     assert!(server.run::<i64>("PTTL s") > 0, "nothing stays for ever");

@@ -3,8 +3,11 @@
 mod cluster;
 mod deciding;
 mod failing;
+mod failover;
+mod fake;
 mod late;
 mod leases;
+mod logins;
 mod logs;
 mod quotas;
 mod revoking;
@@ -85,6 +88,15 @@ fn block_on<F: Future>(future: F) -> F::Output {
         }
         thread::park();
     }
+}
+
+/// Runs a future that may start tasks of its own.
+fn local<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
 /// Whether the answer is available already.

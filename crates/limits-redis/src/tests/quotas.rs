@@ -32,6 +32,20 @@ fn command(replica: &str, contributed: u64, add: Amounts, quota: u64) -> QuotaCo
     }
 }
 
+/// The same for an account.
+pub(super) fn of_account(
+    account: &str,
+    replica: &str,
+    contributed: u64,
+    add: Amounts,
+    quota: u64,
+) -> QuotaCommand {
+    let mut command = command(replica, contributed, add, quota);
+    let counter = &mut command.counters[0];
+    (counter.scope, counter.id) = (LimitScope::Account, account.into());
+    command
+}
+
 fn count(store: &RedisStore, command: QuotaCommand) -> Option<QuotaAnswer> {
     block_on(store.count(command))
 }

@@ -3,15 +3,37 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
+use tempfile::TempDir;
+
 use super::server::{program, reserve};
 use super::*;
 
-struct Sentinel(Child);
+pub(super) struct Sentinel {
+    child: Child,
+    _directory: TempDir,
+}
+
+impl Sentinel {
+    pub(super) fn start(settings: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("sentinel.conf");
+        fs::write(&file, settings).expect("written");
+        let sentinel = Command::new(program().expect("Redis, as before"))
+            .arg(&file)
+            .arg("--sentinel")
+            .stdout(Stdio::null())
+            .spawn();
+        Self {
+            child: sentinel.expect("a Sentinel"),
+            _directory: directory,
+        }
+    }
+}
 
 impl Drop for Sentinel {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -37,19 +59,10 @@ fn a_failover_by_sentinel_keeps_what_is_in_flight() {
         let info: String = replica.run("INFO replication");
         info.contains("master_link_status:up")
     });
-    let directory = tempfile::tempdir().expect("a directory");
-    let settings = format!(
+    let _sentinel = Sentinel::start(&format!(
         "bind 127.0.0.1\nport {sentinel_port}\nsentinel monitor main 127.0.0.1 {port} 1\n\
          sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
-    );
-    let file = directory.path().join("sentinel.conf");
-    fs::write(&file, settings).expect("written");
-    let sentinel = Command::new(program().expect("Redis, as before"))
-        .arg(&file)
-        .arg("--sentinel")
-        .stdout(Stdio::null())
-        .spawn();
-    let _sentinel = Sentinel(sentinel.expect("a Sentinel"));
+    ));
     let client = redis::Client::open(format!("redis://127.0.0.1:{sentinel_port}")).expect("a URL");
     until("Sentinel knows the replica", || {
         let Ok(mut connection) = client.get_connection() else {

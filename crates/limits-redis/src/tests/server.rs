@@ -151,10 +151,13 @@ fn launch(directory: &Path, arguments: &[String]) -> Option<Child> {
     Some(child.expect("a server"))
 }
 
-/// Returns the server's program, and installs it if that is allowed.
+/// Returns the server's program, and installs it if that is allowed. `REDIS_SERVER` names another one.
 pub(crate) fn program() -> Option<&'static str> {
     static PROGRAM: OnceLock<Option<&'static str>> = OnceLock::new();
     *PROGRAM.get_or_init(|| {
+        if let Ok(program) = std::env::var("REDIS_SERVER") {
+            return Some(program.leak());
+        }
         let known = || {
             let runs = |program: &&str| Command::new(program).arg("--version").output().is_ok();
             ["redis-server", "valkey-server"].into_iter().find(runs)

@@ -5,10 +5,11 @@ use voxgate::token::{
 };
 use voxgate::{Principal, token::SingleUse};
 
+use super::server::reserve;
 use super::*;
 use crate::SharedSpentTokens;
 
-fn single_use() -> SingleUse {
+pub(super) fn single_use() -> SingleUse {
     let key = SigningKey::ephemeral().expect("randomness");
     let issuer = TokenIssuer::new("voxgate", "voxgate", key, []);
     let grant = Grant::new(&Principal::new("a"), Duration::from_secs(60)).with_single_use(true);
@@ -18,7 +19,7 @@ fn single_use() -> SingleUse {
     verified.single_use().expect("a single-use token").clone()
 }
 
-fn spend(store: &SharedSpentTokens, token: &SingleUse) -> Result<(), TokenError> {
+pub(super) fn spend(store: &SharedSpentTokens, token: &SingleUse) -> Result<(), TokenError> {
     match store.spend(token) {
         Spending::Done(spent) => spent,
         Spending::Pending(spent) => tokio::runtime::Builder::new_current_thread()
@@ -41,6 +42,47 @@ fn replicas_accept_a_token_once_together_and_after_a_restart() {
         assert_eq!(spend(store, &token), Err(TokenError::AlreadyUsed));
     }
     assert_eq!(spend(&other, &single_use()), Ok(()));
+}
+
+/// A failover does not forget a token that was accepted: a replica has it.
+#[test]
+fn a_token_is_accepted_when_a_replica_has_it() {
+    let (_reserved, port) = reserve();
+    let port = port.to_string();
+    let Some(server) = Server::start(&["--bind", "127.0.0.1", "--port", &port]) else {
+        return;
+    };
+    let of = format!("127.0.0.1 {port}");
+    let arguments = ["--replicaof", &of, "--repl-diskless-sync-delay", "0"];
+    let replica = Server::start(&arguments).expect("Redis, as before");
+    until("it is a replica", || {
+        let info: String = server.run("INFO replication");
+        info.contains("state=online")
+    });
+    let store = SharedSpentTokens::start(options(&server)).expect("started");
+    // Many at once wait together.
+    let tokens: Vec<_> = (0..50).map(|_| single_use()).collect();
+    thread::scope(|scope| {
+        for token in &tokens {
+            let store = &store;
+            scope.spawn(move || assert_eq!(spend(store, token), Ok(())));
+        }
+    });
+    assert_eq!(replica.keys().len(), tokens.len());
+    replica.freeze();
+    let token = single_use();
+    assert_eq!(spend(&store, &token), Err(TokenError::StoreUnavailable));
+    assert_eq!(spend(&store, &tokens[0]), Err(TokenError::AlreadyUsed));
+    replica.thaw();
+    until("tokens are accepted again", || {
+        spend(&store, &single_use()) == Ok(())
+    });
+    assert_eq!(spend(&store, &token), Err(TokenError::AlreadyUsed));
+    // Without a replica there is none to wait for.
+    drop(replica);
+    until("the primary is alone", || {
+        spend(&store, &single_use()) == Ok(())
+    });
 }
 
 #[test]

@@ -1,0 +1,118 @@
+//! A replica of a cluster takes over from a primary that was killed.
+
+use redis::Value;
+use voxgate::rate_limit::QuotaStore as _;
+
+use crate::hash_slot::hash_slot;
+use crate::lazy_client::LazyClient;
+use crate::redis_error::RedisError;
+use crate::slot_map::SlotMap;
+
+use super::cluster::{Cluster, Node, spend, token_on};
+use super::*;
+
+/// The primary whose replica takes over.
+const LOST: usize = 0;
+const REPLICA: usize = 3;
+const CHARACTERS: u64 = 10;
+
+/// Cuts the connection of a replica, and keeps it from connecting again.
+fn cut(primary: &Node, replica: &Node) {
+    for setting in ["masteruser nobody", "masterauth wrong"] {
+        let _: String = replica.server.run(&format!("CONFIG SET {setting}"));
+    }
+    let _: i64 = primary.server.run("CLIENT KILL TYPE replica");
+    until("the replica is cut off", || {
+        let info: String = primary.server.run("INFO replication");
+        info.contains("connected_slaves:0")
+    });
+}
+
+/// What was replicated is kept. Of the rest, this process puts back leases and quotas; rates allow once
+/// more what was not replicated; a token that no replica has was not accepted.
+#[test]
+fn a_replica_takes_over_from_a_killed_node() {
+    let Some(mut cluster) = Cluster::start(1) else {
+        return;
+    };
+    let start = || {
+        started_with(RedisOptions {
+            deadline: Duration::from_secs(1),
+            ..cluster.options()
+        })
+    };
+    let (store, second) = (start(), start());
+    let account = cluster.account_on(LOST);
+    let of = |id: &str, limits| key("k", Limits::default()).with_account(id, limits);
+    let lost = of(&account, concurrency(2));
+    let other = of(&cluster.account_on(1), concurrency(2));
+    let rated = of(&account, rate("5/h"));
+    let slots = format!("{{voxgate@account:{account}}}:slots:account:{account}");
+    let level = format!("{{voxgate@account:{account}}}:rate:1/720000000:account:{account}");
+    let used = |own: u64, add: u64| {
+        let command = quotas::of_account(&account, "one", own, [add, 0, 0], 100);
+        block_on(store.count(command)).map(|answer| answer.used[0][0])
+    };
+    let client = LazyClient::new(cluster.options().check().expect("options").address);
+    let tokens = [1, 2].map(|number| token_on(&cluster, LOST, number));
+
+    let (primary, replica) = (&cluster.0[LOST], &cluster.0[REPLICA]);
+    for store in [&store, &second] {
+        store.decide(&rated).expect("granted");
+    }
+    assert_eq!(used(0, CHARACTERS), Some(CHARACTERS));
+    local(async {
+        // It is accepted when the replica has it, and with it all that was written before.
+        assert_eq!(spend(&client, &tokens[0]).await, Ok(true));
+        assert!(replica.server.keys().contains(&tokens[0]));
+        assert!(replica.server.keys().contains(&level));
+        // Until it has told the others how much it has, they do not count on it.
+        until("the replica is listed", || {
+            let slots: Value = primary.server.run("CLUSTER SLOTS");
+            SlotMap::parse(&slots, "").is_some_and(|map| map.has_replicas(0))
+        });
+        cut(primary, replica);
+        assert_eq!(
+            spend(&client, &tokens[1]).await,
+            Err(RedisError::NotReplicated)
+        );
+    });
+    let held = store.decide(&lost).expect("granted");
+    assert_eq!(used(CHARACTERS, CHARACTERS), Some(2 * CHARACTERS));
+    store.decide(&rated).expect("granted");
+    assert!(!replica.server.keys().contains(&slots));
+
+    cluster.0[LOST].server.kill();
+    let unavailable = block_on(store.ask(&lost, None))
+        .result
+        .expect_err("no node");
+    assert_eq!(unavailable, AcquireError::Unavailable);
+    drop(store.decide(&other).expect("another node decides"));
+    for store in [&store, &second] {
+        until("the replica takes over", || store.status().failovers == 1);
+        until("it is up", || store.is_up());
+    }
+    until("the lease is counted again", || {
+        store.status().restored >= 1
+    });
+    let another = second.decide(&lost).expect("granted");
+    let exceeded = second.decide(&lost).expect_err("the first still counts");
+    assert_eq!(exceeded.limit, Limit::AccountConcurrency);
+    assert_eq!(used(2 * CHARACTERS, CHARACTERS), Some(3 * CHARACTERS));
+    // Two were replicated, and one was not.
+    assert_eq!(second.grants(9, &rated), 3);
+    local(async {
+        let client = LazyClient::new(cluster.options().check().expect("options").address);
+        assert_eq!(spend(&client, &tokens[0]).await, Ok(false));
+        // It was refused, and counts once.
+        assert_eq!(spend(&client, &tokens[1]).await, Ok(true));
+        assert_eq!(spend(&client, &tokens[1]).await, Ok(false));
+    });
+    // What the node loses is put back.
+    let _: i64 = cluster.0[REPLICA].server.run_words(&["DEL", &slots]);
+    let taken = || cluster.0[REPLICA].server.taken(&slots);
+    until("they are put back", || taken() == 2);
+    drop((held, another));
+    until("they are released", || taken() == 0);
+    assert_eq!(cluster.owner(hash_slot(&slots)), LOST);
+}
