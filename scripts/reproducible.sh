@@ -13,12 +13,14 @@ export PROFILE CARGO_INCREMENTAL CARGO_PROFILE_DEV_DEBUG CARGO_PROFILE_DEV_STRIP
 output=$PROFILE
 [ "$output" != dev ] || output=debug
 
+# A commit that is made in the meantime must not count.
+commit=$(git rev-parse HEAD)
 folder=$PWD/target/reproducible
 rm -rf "$folder"
 mkdir -p "$folder"
 for copy in one another/folder; do
     mkdir -p "$folder/$copy"
-    git archive HEAD | tar -x -C "$folder/$copy"
+    git archive "$commit" | tar -x -C "$folder/$copy"
     CARGO_TARGET_DIR=$folder/$copy/target "$folder/$copy/scripts/build-release.sh" --quiet
     built=$folder/$copy/target/$output/voxgate
     if grep -qaF -e "$folder" -e "${CARGO_HOME:-$HOME/.cargo}" "$built"; then

@@ -56,10 +56,10 @@ that changes. */}}
 {{- ternary "VOXGATE_KEYS_FILE" "VOXGATE_API_KEYS_FILE" (eq .Values.keys.format "toml") -}}
 {{- end -}}
 
-{{/* Where `voxgate key revoke --now` reaches the gateway: a mounted Secret is read-only. Only a keys file
-has a control socket. */}}
+{{/* Where `voxgate key revoke --now` reaches the gateway: a mounted Secret is read-only. Keys of a keys file
+and of watched Secrets have a control socket. */}}
 {{- define "voxgate.controlDirectory" -}}
-{{- if and (eq (include "voxgate.authMode" .) "validate") (eq .Values.keys.format "toml") (not (include "voxgate.watchedLabels" .)) -}}
+{{- if and (eq (include "voxgate.authMode" .) "validate") (eq .Values.keys.format "toml") -}}
 /run/voxgate
 {{- end -}}
 {{- end -}}

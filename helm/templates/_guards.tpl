@@ -2,6 +2,7 @@
 checks each value alone, and runs first. */}}
 {{- define "voxgate.guards" -}}
 {{- include "voxgate.guards.renamed" . -}}
+{{- include "voxgate.guards.forms" . -}}
 {{- include "voxgate.guards.numbers" . -}}
 {{- include "voxgate.guards.names" . -}}
 {{- include "voxgate.guards.keys" . -}}

@@ -38,6 +38,9 @@
 {{- if not (or .serviceAccount.create .serviceAccount.name) -}}
 {{- include "voxgate.refuse" "keys.source is watch, which needs a ServiceAccount of its own: each pod with the same one could read the keys. Set serviceAccount.create to true, or serviceAccount.name." -}}
 {{- end -}}
+{{- if eq .serviceAccount.name "default" -}}
+{{- include "voxgate.refuse" "keys.source is watch, but serviceAccount.name is default, with which every other pod of the namespace could read the keys. Set serviceAccount.create to true, and leave serviceAccount.name empty." -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -59,7 +59,7 @@ annotations:
 {{- else if eq .Values.mode "sidecar" -}}
 {{- toYaml .Values.upstream.podLabels -}}
 {{- else -}}
-{{ .Values.inject.label }}: {{ .Values.inject.labelValue | quote }}
+{{ .Values.inject.label | quote }}: {{ .Values.inject.labelValue | quote }}
 {{- end -}}
 {{- end -}}
 

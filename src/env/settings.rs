@@ -237,6 +237,15 @@ impl Settings {
         &self.policy
     }
 
+    /// The same settings with these callers' keys, which a program has read elsewhere.
+    #[must_use]
+    pub fn with_keys(mut self, keys: KeyRing) -> Self {
+        let useless = callers::useless_keys(&keys, &self.policy, Some(self.mode));
+        self.notices.extend(useless);
+        self.keys = keys;
+        self
+    }
+
     /// Lets keys ask for tokens, as [`Policy::with_minting`] says.
     #[must_use]
     pub fn with_minting(mut self) -> Self {

@@ -98,3 +98,24 @@ def test_a_cluster_without_the_policy_api_is_refused(version: str, kubernetes: s
 def test_an_old_cluster_is_refused() -> None:
     with pytest.raises(Refused, match=r"incompatible with Kubernetes v1\.29"):
         chart.template("4.2.3", "1.29", [chart.CHART, "--values", chart.ci("standalone").files[0]])
+
+
+NULLS = ("image", "keys.fileMode", "audit.volume", "metrics", "networkPolicy.clients", "test.labels")
+
+
+@pytest.mark.parametrize("value", NULLS)
+@pytest.mark.parametrize("version", HELMS)
+def test_a_value_that_is_null_is_named(value: str, version: str) -> None:
+    """Helm removes a value that is null. Templates that need it would fail in words of Go."""
+    given = [*chart.arguments(chart.ci("standalone")), "--set", f"{value}=null"]
+    with pytest.raises(Refused) as refused:
+        chart.template(version, NEWEST, given)
+    message = str(refused.value)
+    assert value.rpartition(".")[2] in message, message
+    assert "missing propert" in message or "is required" in message, message
+    assert "nil pointer" not in message, message
+
+
+def test_the_schema_has_no_patterns() -> None:
+    """It would show the regular expression: texts have their forms in _forms.tpl."""
+    assert '"pattern"' not in (chart.CHART / "values.schema.json").read_text()

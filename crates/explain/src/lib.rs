@@ -18,6 +18,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::ArgMatches;
+use voxgate::ConfigError;
 use voxgate::env::{Environment, Settings};
 
 pub use self::command::command;
@@ -30,16 +31,16 @@ use self::trial::{Laboratory, principal};
 /// The command line or the configuration is wrong (`EX_USAGE` of `sysexits.h`).
 const EXIT_CONFIG: u8 = 64;
 
-/// Runs the command. The program completes the settings, as it does for the gateway. Returns the exit
-/// code: 0 if the decision is explained, 64 if the command line or
-/// the configuration is wrong, 1 for any other failure.
+/// Runs the command. `settings` are those of the gateway, with the callers' keys. Returns the exit
+/// code: 0 if the decision is explained, 64 if the command line or the configuration is wrong, 1 for
+/// any other failure.
 #[must_use]
 pub fn run(
     matches: &ArgMatches,
     environment: &Environment,
-    complete: impl Fn(Settings) -> Settings,
+    settings: impl FnOnce() -> Result<Settings, ConfigError>,
 ) -> ExitCode {
-    match explain(matches, environment, &complete) {
+    match explain(matches, environment, settings) {
         Ok(text) => {
             // A reader that closes the pipe early is not an error.
             let _ = io::stdout().write_all(text.as_bytes());
@@ -52,12 +53,12 @@ pub fn run(
 fn explain(
     matches: &ArgMatches,
     environment: &Environment,
-    complete: &dyn Fn(Settings) -> Settings,
+    settings: impl FnOnce() -> Result<Settings, ConfigError>,
 ) -> Result<String, ExplainError> {
     match matches.get_one::<String>("request-id") {
-        Some(id) => recorded::explain(id, environment, complete),
+        Some(id) => recorded::explain(id, environment, settings),
         None => {
-            let settings = complete(Settings::from_environment(environment)?);
+            let settings = settings()?;
             let spec = RequestSpec::from_matches(matches)?;
             let key = matches.get_one::<String>("key");
             let key = key.map(|id| principal(&settings, id)).transpose()?;

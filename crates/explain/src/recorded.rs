@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use voxgate::ConfigError;
 use voxgate::env::{Environment, Settings};
 
 use super::decided::{Decided, Step, kind_of};
@@ -17,7 +18,7 @@ const AUDIT_DIR: &str = "VOXGATE_AUDIT_DIR";
 pub(crate) fn explain(
     id: &str,
     environment: &Environment,
-    complete: &dyn Fn(Settings) -> Settings,
+    settings: impl FnOnce() -> Result<Settings, ConfigError>,
 ) -> Result<String, ExplainError> {
     let Some(directory) = environment.get(AUDIT_DIR) else {
         let message = "is not set; set it, or --audit-dir, to the directory of the audit log";
@@ -32,7 +33,7 @@ pub(crate) fn explain(
         return Err(ExplainError::wrong("--request-id", message));
     };
     // A decision of the past can be explained without the settings of today.
-    let settings = Settings::from_environment(environment).ok().map(complete);
+    let settings = settings().ok();
     let key = settings
         .as_ref()
         .zip(decided.key_id.as_deref())

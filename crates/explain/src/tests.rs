@@ -18,8 +18,9 @@ fn ask(arguments: &[&str], settings: &[(&str, &str)]) -> String {
 }
 
 fn attempt(arguments: &[&str], settings: &[(&str, &str)]) -> Result<String, ExplainError> {
-    explain(&matches(arguments), &environment(settings), &|settings| {
-        settings
+    let environment = environment(settings);
+    explain(&matches(arguments), &environment, || {
+        Settings::from_environment(&environment)
     })
 }
 
@@ -364,15 +365,19 @@ fn each_recorded_reason_has_its_step_and_advice_in_each_dialect() {
     }
     // One whole text for each reason.
     for (id, _, kind) in all.iter().take(DenialKind::ALL.len()) {
-        let text =
-            recorded::explain(id, &environment, &|settings| settings).expect("an explanation");
+        let text = recorded::explain(id, &environment, || {
+            Settings::from_environment(&environment)
+        })
+        .expect("an explanation");
         assert!(
             text.contains(&format!("the reason {}", kind.as_str())),
             "{text}"
         );
         assert!(text.contains("To change this:\n- "), "{text}");
     }
-    let unknown = recorded::explain("no-such-request", &environment, &|settings| settings);
+    let unknown = recorded::explain("no-such-request", &environment, || {
+        Settings::from_environment(&environment)
+    });
     let unknown = unknown.expect_err("no such request").to_string();
     assert!(unknown.contains("X-Request-Id"), "{unknown}");
 }

@@ -61,8 +61,7 @@ impl fmt::Display for Description<'_> {
         if let (Mode::Validate, Some(watch)) = (auth.mode(), key_watch) {
             writeln!(
                 f,
-                "Every request needs a key of {}, which it would watch through the Kubernetes API; the \
-                 keys are not checked here.",
+                "Every request needs a key of {}, which it would watch through the Kubernetes API.",
                 watch.describe()
             )?;
         }

@@ -253,7 +253,7 @@ impl Config {
             false => auth,
         };
         let tokens = TokenSettings::read(&environment, makes_tokens, &mut read.problems);
-        let control = ControlSettings::read(&environment, &mut read.problems);
+        let control = ControlSettings::read(&environment, key_watch.is_some(), &mut read.problems);
         let audit = Audit::read(&environment, &mut read.problems)?;
         let config = match (auth, listen, admin_listen, upstreams, logging, audit, usage) {
             (

@@ -23,7 +23,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Where commands reach this gateway.
 #[derive(Clone, Debug)]
 pub(crate) struct ControlSettings {
-    keys_file: PathBuf,
+    /// `None` for a gateway that watches Secrets and has no keys file.
+    keys_file: Option<PathBuf>,
     /// `None` for the directory of the keys file.
     directory: Option<PathBuf>,
 }
@@ -34,13 +35,17 @@ impl ControlSettings {
         self.directory.as_deref()
     }
 
-    /// `None` without a keys file.
-    pub(crate) fn read(environment: &Environment, problems: &mut Vec<Problem>) -> Option<Self> {
+    /// `None` without a keys file, and for watched keys without a directory.
+    pub(crate) fn read(
+        environment: &Environment,
+        watches_keys: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
         let keys_file = environment.get(KEYS_FILE).map(PathBuf::from);
         let directory = environment.get(CONTROL_DIR).map(PathBuf::from);
         if let Some(path) = &directory {
             let message = match path_to_show(path).unwrap_or("its value") {
-                _ if keys_file.is_none() => {
+                _ if keys_file.is_none() && !watches_keys => {
                     format!("has no effect without {KEYS_FILE}; set both or neither")
                 }
                 _ if path.is_dir() => String::new(),
@@ -50,8 +55,9 @@ impl ControlSettings {
                 problems.push(Problem::new(CONTROL_DIR, message));
             }
         }
-        Some(Self {
-            keys_file: keys_file?,
+        let has_place = keys_file.is_some() || (watches_keys && directory.is_some());
+        has_place.then_some(Self {
+            keys_file,
             directory,
         })
     }
@@ -67,7 +73,12 @@ impl ControlSettings {
         replicas: Option<SharedRevocations>,
     ) -> io::Result<Option<ControlServer>> {
         let handle = move |request| answer(&keys, replicas.as_ref(), &request);
-        let place = ControlPlace::of(&self.keys_file, self.directory.as_deref());
+        let directory = self.directory.as_deref();
+        let place = match (&self.keys_file, directory) {
+            (Some(keys_file), _) => ControlPlace::of(keys_file, directory),
+            (None, Some(directory)) => Ok(ControlPlace::of_watch(directory)),
+            (None, None) => return Ok(None),
+        };
         let server = place.and_then(|place| ControlServer::start(&place, handle));
         match server {
             Ok(server) => {

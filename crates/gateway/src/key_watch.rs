@@ -6,15 +6,15 @@ use std::io;
 #[cfg(feature = "kubernetes")]
 use std::time::Duration;
 
-use voxgate::Problem;
+use voxgate::env::{Environment, Mode, Settings};
+use voxgate::{ConfigError, Problem};
 #[cfg(feature = "kubernetes")]
-use voxgate::SharedKeyRing;
-use voxgate::env::Environment;
+use voxgate::{Dialect, KeyRing, SharedKeyRing};
 
 #[cfg(feature = "kubernetes")]
 pub(crate) use voxgate_kubernetes::KeyWatch;
 #[cfg(feature = "kubernetes")]
-use voxgate_kubernetes::{WatchSettings, WatchedSecrets};
+use voxgate_kubernetes::{ListedKeys, WatchSettings, WatchedSecrets};
 
 use super::settings::kubernetes::{
     KEYS_KUBERNETES_NAMESPACE, KEYS_KUBERNETES_SECRET, KEYS_KUBERNETES_SELECTOR,
@@ -130,28 +130,59 @@ impl KeyWatchSettings {
         }
     }
 
+    #[cfg(feature = "kubernetes")]
+    fn of_dialect(&self, dialect: Dialect) -> WatchSettings {
+        let secrets = match (&self.secret, &self.selector) {
+            (Some(name), _) => WatchedSecrets::Named(name.clone()),
+            (None, labels) => WatchedSecrets::Labelled(labels.clone().unwrap_or_default()),
+        };
+        WatchSettings {
+            secrets,
+            namespace: self.namespace.clone(),
+            dialect,
+            fallback: self.fallback.clone(),
+        }
+    }
+
+    /// The variable that says which Secrets are watched.
+    #[cfg(feature = "kubernetes")]
+    fn variable(&self) -> &'static str {
+        match self.secret {
+            Some(_) => KEYS_KUBERNETES_SECRET,
+            None => KEYS_KUBERNETES_SELECTOR,
+        }
+    }
+
+    /// Names the watched Secrets, and what is wrong with them.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn warning(&self, what: &str) -> Problem {
+        Problem::new(self.variable(), format!("{}: {what}", self.describe()))
+    }
+
+    /// Lists the Secrets once, for a command.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be listed.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn list(&self, dialect: Dialect) -> Result<ListedKeys, Problem> {
+        let listed = ListedKeys::read(&self.of_dialect(dialect));
+        listed.map_err(|why| {
+            Problem::new(
+                self.variable(),
+                format!("cannot list {}: {why}", self.describe()),
+            )
+        })
+    }
+
     /// Starts the watch, and waits a moment for the first list.
     ///
     /// # Errors
     ///
     /// If the thread cannot be started.
     #[cfg(feature = "kubernetes")]
-    pub(crate) fn start(
-        self,
-        keys: &SharedKeyRing,
-        dialect: voxgate::Dialect,
-    ) -> io::Result<KeyWatch> {
-        let secrets = match (self.secret, self.selector) {
-            (Some(name), _) => WatchedSecrets::Named(name),
-            (None, labels) => WatchedSecrets::Labelled(labels.unwrap_or_default()),
-        };
-        let settings = WatchSettings {
-            secrets,
-            namespace: self.namespace,
-            dialect,
-            fallback: self.fallback,
-        };
-        let watch = KeyWatch::start(settings, keys)?;
+    pub(crate) fn start(self, keys: &SharedKeyRing, dialect: Dialect) -> io::Result<KeyWatch> {
+        let watch = KeyWatch::start(self.of_dialect(dialect), keys)?;
         if !watch.wait_until_ready(LISTED_WITHIN) {
             tracing::warn!(
                 "the Secrets with keys are not listed yet: every request is refused, and the gateway is \
@@ -172,6 +203,65 @@ impl KeyWatchSettings {
             "this build lacks the feature `kubernetes`",
         ))
     }
+}
+
+/// The settings with the callers' keys, for commands. If Secrets are watched, they are listed once.
+/// Warnings about them come with the settings.
+///
+/// # Errors
+///
+/// All problems of the settings, and why the Secrets cannot be listed.
+pub(crate) fn settings_with_keys(
+    environment: &Environment,
+) -> Result<(Settings, Vec<Problem>), ConfigError> {
+    let mut problems = Vec::new();
+    let watch = KeyWatchSettings::read(environment, &mut problems);
+    let settings = match watch {
+        Some(_) => Settings::with_keys_from_elsewhere(environment),
+        None => Settings::from_environment(environment),
+    };
+    let settings = match settings {
+        Ok(settings) => Some(settings),
+        Err(error) => {
+            problems.extend(error.into_problems());
+            None
+        }
+    };
+    let settings = ConfigError::check(settings, problems)?;
+    match watch {
+        Some(watch) if settings.mode() == Mode::Validate => with_listed_keys(settings, &watch),
+        _ => Ok((settings, Vec::new())),
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+fn with_listed_keys(
+    settings: Settings,
+    watch: &KeyWatchSettings,
+) -> Result<(Settings, Vec<Problem>), ConfigError> {
+    let listed = watch.list(settings.dialect()).map_err(|problem| {
+        let message = format!(
+            "{}; run the command in a pod of the gateway, or with a kubeconfig (KUBECONFIG) that may \
+             list them; for the keys of a file, remove this setting and give --keys-file",
+            problem.message()
+        );
+        Problem::new(problem.place(), message)
+    })?;
+    let mut warnings = listed.problems;
+    if listed.keys.is_empty() && warnings.is_empty() {
+        warnings.push(watch.warning("there are no keys"));
+    }
+    let ring = KeyRing::new(listed.keys.into_iter().map(|(_, key)| key))?;
+    Ok((settings.with_keys(ring), warnings))
+}
+
+/// Never called: the settings were refused.
+#[cfg(not(feature = "kubernetes"))]
+fn with_listed_keys(
+    settings: Settings,
+    _: &KeyWatchSettings,
+) -> Result<(Settings, Vec<Problem>), ConfigError> {
+    Ok((settings, Vec::new()))
 }
 
 /// The watch of a build without the feature. `start` makes none; it would be never ready.

@@ -90,8 +90,10 @@ pub fn main() -> ExitCode {
         Action::Limits(flags) => limits(flags),
         Action::Explain(flags, matches) => {
             let environment = Environment::new(settings::environment(flags), settings::settings());
-            voxgate_explain::run(&matches, &environment, |settings| {
-                minting::complete(settings, &environment)
+            voxgate_explain::run(&matches, &environment, || {
+                let (settings, warnings) = key_watch::settings_with_keys(&environment)?;
+                warn(&warnings);
+                Ok(minting::complete(settings, &environment))
             })
         }
         Action::Key(matches) => {
@@ -209,8 +211,11 @@ fn token(matches: &ArgMatches) -> ExitCode {
 
 fn limits(flags: Flags) -> ExitCode {
     let environment = Environment::new(settings::environment(flags), settings::settings());
-    let (settings, mut problems) = match Settings::from_environment(&environment) {
-        Ok(settings) => (Some(settings), Vec::new()),
+    let (settings, mut problems) = match key_watch::settings_with_keys(&environment) {
+        Ok((settings, warnings)) => {
+            warn(&warnings);
+            (Some(settings), Vec::new())
+        }
         Err(error) => (None, error.into_problems()),
     };
     let usage = UsageSettings::read(&environment, &mut problems);
@@ -232,6 +237,13 @@ fn show(text: Result<String, ConfigError>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => misconfigured(&error),
+    }
+}
+
+/// Writes warnings to standard error.
+fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        let _ = writeln!(io::stderr(), "warning: {warning}");
     }
 }
 

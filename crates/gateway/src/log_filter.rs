@@ -42,14 +42,20 @@ fn is_near(word: &str, level: &str) -> bool {
     strsim::osa_distance(word, level) == 1
 }
 
-/// Makes the filter. The access log, which is as long as the traffic, is off unless the filter names it.
+/// Off unless the filter names them: the access log is as long as the traffic, and the client of
+/// Kubernetes repeats each failure that the watch of keys logs once.
+const QUIET_TARGETS: [&str; 2] = [ACCESS_TARGET, "kube_client"];
+
+/// Makes the filter.
 pub(crate) fn parse(filter: &str) -> EnvFilter {
-    let parsed = EnvFilter::new(filter);
-    let off = format!("{ACCESS_TARGET}=off").parse();
-    match off {
-        Ok(off) if !filter.contains(ACCESS_TARGET) => parsed.add_directive(off),
-        _ => parsed,
+    let mut parsed = EnvFilter::new(filter);
+    for target in QUIET_TARGETS {
+        let off = format!("{target}=off").parse();
+        if let (Ok(off), false) = (off, filter.contains(target)) {
+            parsed = parsed.add_directive(off);
+        }
     }
+    parsed
 }
 
 /// The filter in force, which can be replaced.

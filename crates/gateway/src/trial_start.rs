@@ -4,6 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
 
+#[cfg(feature = "kubernetes")]
+use voxgate::env::Mode;
 use voxgate::env::path_to_show;
 use voxgate::{ConfigError, Problem};
 
@@ -57,7 +59,38 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Problem>, ConfigError> {
             problems.push(Problem::new(setting, message));
         }
     }
+    warnings.extend(watched_keys(config));
     ConfigError::check(Some(warnings), problems)
+}
+
+/// What is wrong with watched Secrets. The gateway starts nevertheless, and so this warns.
+#[cfg(feature = "kubernetes")]
+fn watched_keys(config: &Config) -> Vec<Problem> {
+    let Some(watch) = config.key_watch.as_ref() else {
+        return Vec::new();
+    };
+    if config.auth.mode() != Mode::Validate {
+        return Vec::new();
+    }
+    match watch.list(config.auth.dialect()) {
+        Ok(listed) if listed.keys.is_empty() && listed.problems.is_empty() => {
+            vec![watch.warning("there are no keys, so every request is refused")]
+        }
+        Ok(listed) => listed.problems,
+        Err(problem) => {
+            let message = format!(
+                "{}; a gateway that cannot either refuses every request, and is not ready",
+                problem.message()
+            );
+            vec![Problem::new(problem.place(), message)]
+        }
+    }
+}
+
+/// This build watches no Secrets.
+#[cfg(not(feature = "kubernetes"))]
+fn watched_keys(_: &Config) -> Vec<Problem> {
+    Vec::new()
 }
 
 /// Makes a file in the directory, or a directory where it would be made, and removes it again.

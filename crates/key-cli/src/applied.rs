@@ -22,8 +22,8 @@ impl AppliedSecret {
     /// Reads the Secret from the cluster.
     pub(super) fn read(manifest: &Manifest) -> Result<Self, KeyCommandError> {
         let read = SecretPart::read(manifest.name(), manifest.namespace(), FIELD);
-        read.map(Self)
-            .map_err(|error| KeyCommandError::failed(FLAG, error))
+        let read = read.map_err(|error| KeyCommandError::failed(FLAG, error))?;
+        Ok(Self(read.with_labels(manifest.labels().clone())))
     }
 
     /// The namespace and the name.

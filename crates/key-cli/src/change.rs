@@ -90,7 +90,7 @@ pub(super) fn apply_or(
             listed: &source.listed,
         };
         let mut change = change(&view, source.dialect)?;
-        change.said.extend(source.listed.warnings(&file));
+        change.said.extend(source.listed.warnings(file.keys()));
         let mut keys = file;
         if let Some(new) = &change.text {
             let changed = KeysFile::parse(new, &source.name, source.gateways)

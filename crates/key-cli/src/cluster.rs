@@ -1,5 +1,6 @@
 //! The current state of a Kubernetes Secret, from `kubectl get secret NAME -o json`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -12,6 +13,10 @@ use super::manifest::FIELD;
 use super::store;
 
 const FLAG: &str = "--from-secret";
+/// It holds the Secret as it was applied, with its keys.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// The parts of a Secret that has one key, with a part for each field.
+const KEY_FIELDS: [&str; 3] = ["id", "sha256", "certificate"];
 
 /// The fields of a Secret that the commands use.
 pub(super) struct Secret {
@@ -19,6 +24,46 @@ pub(super) struct Secret {
     pub(super) namespace: Option<String>,
     /// The text of its keys file.
     pub(super) text: String,
+    /// What the next version keeps, because `kubectl apply` removes what a manifest leaves out.
+    pub(super) kept: KeptFields,
+}
+
+/// The other fields of a Secret.
+#[derive(Clone, Default)]
+pub(super) struct KeptFields {
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+    /// The other parts, in base64.
+    pub(super) data: BTreeMap<String, String>,
+    pub(super) kind: Option<String>,
+}
+
+impl KeptFields {
+    fn of(secret: &Value) -> Self {
+        let texts = |value: &Value| -> BTreeMap<String, String> {
+            let entries = value.as_object().into_iter().flatten();
+            let texts = entries.filter_map(|(name, value)| Some((name, value.as_str()?)));
+            texts
+                .map(|(name, value)| (name.clone(), value.to_owned()))
+                .collect()
+        };
+        let mut annotations = texts(&secret["metadata"]["annotations"]);
+        annotations.remove(LAST_APPLIED);
+        let mut data = texts(&secret["data"]);
+        let plain = texts(&secret["stringData"]);
+        data.extend(
+            plain
+                .into_iter()
+                .map(|(name, text)| (name, STANDARD.encode(text))),
+        );
+        data.remove(FIELD);
+        Self {
+            labels: texts(&secret["metadata"]["labels"]),
+            annotations,
+            data,
+            kind: secret["type"].as_str().map(str::to_owned),
+        }
+    }
 }
 
 /// Reads the Secret from a file, or from standard input (`-`).
@@ -47,6 +92,16 @@ fn parse(json: &str) -> Result<Secret, &'static str> {
     else {
         return Err("is not one Secret; give the output of `kubectl get secret NAME -o json`");
     };
+    let has = |field: &&str| {
+        let parts = [&secret["data"], &secret["stringData"]];
+        parts.iter().any(|parts| parts.get(*field).is_some())
+    };
+    if KEY_FIELDS.iter().any(has) {
+        return Err(
+            "has the fields of one key, which this command does not change; change them where the Secret \
+             comes from (`disabled` with the value `true` revokes the key), or delete the Secret",
+        );
+    }
     let plain = text(&secret["stringData"][FIELD]);
     let encoded = || {
         let bytes = STANDARD.decode(secret["data"][FIELD].as_str()?).ok()?;
@@ -58,6 +113,7 @@ fn parse(json: &str) -> Result<Secret, &'static str> {
         text: plain
             .or_else(encoded)
             .ok_or("has no keys.toml, or it is not text; give --empty to start with this key")?,
+        kept: KeptFields::of(&secret),
     })
 }
 
@@ -87,6 +143,10 @@ mod tests {
             (
                 r#"{"kind":"Secret","metadata":{"name":"k"},"data":{"keys.toml":"!"}}"#,
                 Err("has no keys.toml"),
+            ),
+            (
+                r#"{"kind":"Secret","metadata":{"name":"k"},"data":{"id":"YQ==","sha256":"YQ=="}}"#,
+                Err("has the fields of one key"),
             ),
         ] {
             match (parse(json), expected) {

@@ -68,7 +68,7 @@ fn list() -> Command {
         .long("json")
         .action(ArgAction::SetTrue)
         .help("Print a JSON array of objects");
-    with_file(
+    with_watched(
         Command::new("list")
             .about("Show the keys: their rights, state, expiry and fingerprint")
             .arg(json),
@@ -82,7 +82,8 @@ fn revoke() -> Command {
             .arg(id())
             .arg(now(
                 "Tell the running gateways of the file at once, and say which have confirmed; also if \
-                the file cannot be written",
+                the file cannot be written. With --kubernetes-secret, it needs --apply and the \
+                VOXGATE_CONTROL_DIR of the gateway",
             ))
             .arg(
                 Arg::new("without-lock")
@@ -147,14 +148,14 @@ fn now(help: &'static str) -> Arg {
     Arg::new("now")
         .long("now")
         .action(ArgAction::SetTrue)
-        .conflicts_with("kubernetes-secret")
+        .conflicts_with("from-secret")
         .help(help)
 }
 
 fn verify() -> Command {
     // A token on the command line gets an explanation, and is not repeated.
     let token = Arg::new("token").hide(true).num_args(0..);
-    with_file(
+    with_watched(
         Command::new("verify")
             .about("Read a token from standard input, and show its key and whether it is valid")
             .long_about(
@@ -333,7 +334,15 @@ fn with_new_target(command: Command) -> Command {
         .requires("kubernetes-secret")
         .conflicts_with_all(["from-secret", "file", "apply"])
         .help("Start with no keys, for a Secret that does not exist yet");
-    with_target(command).arg(empty)
+    let label = text(
+        "secret-label",
+        "NAME=VALUE",
+        "Label of the Secret, such as voxgate.dev/keys=true for gateways that watch Secrets by this label; \
+         may be repeated",
+    )
+    .action(ArgAction::Append)
+    .requires("kubernetes-secret");
+    with_target(command).arg(empty).arg(label)
 }
 
 fn with_target(command: Command) -> Command {
@@ -378,6 +387,35 @@ fn with_target(command: Command) -> Command {
                     ~/.kube/config or the ServiceAccount of the pod. A new token is printed",
                 ),
         )
+}
+
+/// The sources of commands that only read keys.
+fn with_watched(command: Command) -> Command {
+    with_file(command)
+        .arg(
+            text(
+                "kubernetes-secret",
+                "NAME",
+                "Read the keys of this Secret in the cluster [env: VOXGATE_KEYS_KUBERNETES_SECRET]. Uses \
+                 KUBECONFIG, ~/.kube/config or the ServiceAccount of the pod",
+            )
+            .conflicts_with("file"),
+        )
+        .arg(
+            text(
+                "kubernetes-selector",
+                "LABELS",
+                "Read the keys of the Secrets with these labels, such as voxgate.dev/keys=true [env: \
+                 VOXGATE_KEYS_KUBERNETES_SELECTOR]",
+            )
+            .conflicts_with_all(["file", "kubernetes-secret"]),
+        )
+        .arg(text(
+            "namespace",
+            "NAMESPACE",
+            "Namespace of the Secrets [env: VOXGATE_KEYS_KUBERNETES_NAMESPACE, default: that of the \
+             kubeconfig or the pod]",
+        ))
 }
 
 fn with_file(command: Command) -> Command {

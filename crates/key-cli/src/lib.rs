@@ -26,6 +26,7 @@ mod rotate;
 mod store;
 mod target;
 mod verify;
+mod watched;
 
 use std::process::ExitCode;
 

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use clap::ArgMatches;
 use serde_json::{Map, Value, json};
 use voxgate::env::Environment;
-use voxgate::keys::KeysFile;
 use voxgate::principal::KeyKind;
 use voxgate::{Key, Principal, Scope};
 use voxgate_terminal::color::Colors;
@@ -15,6 +14,7 @@ use voxgate_terminal::text::{Charset, escape_json, printable};
 
 use super::failure::KeyCommandError;
 use super::target::Source;
+use super::watched::LoadedKeys;
 use super::{moment, permissions};
 
 const HEADINGS: [&str; 7] = [
@@ -31,35 +31,49 @@ const LIMITS: usize = 3;
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
     let source = Source::given(matches, environment)?;
-    let file = source.load()?;
+    let loaded = source.load()?;
     let now = SystemTime::now();
     let text = match matches.get_flag("json") {
-        true => escape_json(&format!("{:#}\n", array(&file, now))),
-        false => table(&file, now),
+        true => escape_json(&format!("{:#}\n", array(&loaded, now))),
+        false => table(&loaded, now),
     };
     // A closed pipe is not an error.
     let _ = io::stdout().write_all(text.as_bytes());
-    for notice in file.notices() {
+    for notice in &loaded.notices {
         let _ = writeln!(io::stderr(), "note: {notice}");
     }
-    let permissions = source
-        .path
-        .as_deref()
+    for problem in &loaded.problems {
+        let _ = writeln!(
+            io::stderr(),
+            "warning: {problem}; its keys are not shown, and a running gateway keeps the last good ones"
+        );
+    }
+    let path = source.path.as_deref();
+    let permissions = path
+        .filter(|_| source.watched.is_none())
         .and_then(|path| permissions::warning(path, &source.name));
-    for warning in permissions.into_iter().chain(source.listed.warnings(&file)) {
+    for warning in permissions
+        .into_iter()
+        .chain(source.listed.warnings(&loaded.keys))
+    {
         let _ = writeln!(io::stderr(), "{warning}");
     }
     Ok(())
 }
 
-fn table(file: &KeysFile, now: SystemTime) -> String {
+fn table(loaded: &LoadedKeys, now: SystemTime) -> String {
     let mut rows = vec![HEADINGS.map(str::to_owned).to_vec()];
     let charset = Charset::from_locale();
-    rows.extend(
-        file.keys()
-            .iter()
-            .map(|key| row(key, now, charset).to_vec()),
-    );
+    let keys = loaded.keys.iter();
+    rows.extend(keys.map(|key| row(key, now, charset).to_vec()));
+    if let Some(secrets) = &loaded.secrets {
+        let cells = ["SECRET".to_owned()]
+            .into_iter()
+            .chain(secrets.iter().cloned());
+        rows.iter_mut()
+            .zip(cells)
+            .for_each(|(row, cell)| row.push(cell));
+    }
     if rows.iter().skip(1).all(|row| row[LIMITS] == ABSENT) {
         rows.iter_mut().for_each(|row| drop(row.remove(LIMITS)));
     }
@@ -130,8 +144,16 @@ fn rights(principal: &Principal) -> String {
     limits.join("; ")
 }
 
-fn array(file: &KeysFile, now: SystemTime) -> Value {
-    file.keys().iter().map(|key| object(key, now)).collect()
+fn array(loaded: &LoadedKeys, now: SystemTime) -> Value {
+    let keys = loaded.keys.iter().enumerate();
+    let objects = keys.map(|(index, key)| {
+        let mut object = object(key, now);
+        if let Some(secrets) = &loaded.secrets {
+            object["kubernetes_secret"] = json!(secrets.get(index));
+        }
+        object
+    });
+    objects.collect()
 }
 
 /// A field is `null` if it does not restrict the key or is not set.

@@ -5,8 +5,7 @@ use std::io;
 use std::path::Path;
 
 use voxgate::env::{Environment, path_to_show, read_text};
-use voxgate::keys::KeysFile;
-use voxgate::{Dialect, Digest, KeyRing, RawCredential, Verify as _, VerifyOutcome};
+use voxgate::{Dialect, Digest, Key, KeyRing, RawCredential, Verify as _, VerifyOutcome};
 
 const LIST: &str = "VOXGATE_API_KEYS";
 const FILE: &str = "VOXGATE_API_KEYS_FILE";
@@ -53,12 +52,12 @@ impl ListedKeys {
     }
 
     /// Warnings about keys that are in this list and in the file.
-    pub(super) fn warnings(&self, file: &KeysFile) -> Vec<String> {
+    pub(super) fn warnings(&self, keys: &[Key]) -> Vec<String> {
         let mut warnings: Vec<String> = self.note.clone().into_iter().collect();
         if self.forms.is_empty() {
             return warnings;
         }
-        let Ok(ring) = KeyRing::new(file.keys().iter().cloned()) else {
+        let Ok(ring) = KeyRing::new(keys.iter().cloned()) else {
             return warnings;
         };
         for (id, forms) in &self.forms {

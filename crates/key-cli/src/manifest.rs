@@ -1,20 +1,23 @@
 //! Kubernetes Secrets as YAML.
 
+use std::collections::BTreeMap;
+
 use voxgate::Problem;
 use voxgate::keys::KeysFile;
 
 use super::change::NewToken;
-use super::cluster::Secret;
+use super::cluster::{KeptFields, Secret};
 
 /// The field of a Secret that contains the keys file.
 pub(super) const FIELD: &str = "keys.toml";
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
-/// The name and namespace of a Secret.
+/// The name and namespace of a Secret, and its fields besides the keys file.
 pub(super) struct Manifest {
     name: String,
     namespace: Option<String>,
+    kept: KeptFields,
 }
 
 impl Manifest {
@@ -31,7 +34,32 @@ impl Manifest {
         Ok(Self {
             name: name.to_owned(),
             namespace: namespace.map(str::to_owned),
+            kept: KeptFields::default(),
         })
+    }
+
+    /// Adds labels, each as `NAME=VALUE`
+    /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>).
+    pub(super) fn labelled<'a>(
+        mut self,
+        labels: impl Iterator<Item = &'a String>,
+    ) -> Result<Self, Problem> {
+        for label in labels {
+            let parts = label.split_once('=');
+            let Some((name, value)) = parts.filter(|(name, value)| is_label_pair(name, value))
+            else {
+                let message = "must be a label of Kubernetes, such as voxgate.dev/keys=true";
+                return Err(Problem::new("--secret-label", message));
+            };
+            self.kept.labels.insert(name.to_owned(), value.to_owned());
+        }
+        Ok(self)
+    }
+
+    /// The labels.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.kept.labels
     }
 
     /// The name of the Secret.
@@ -61,12 +89,15 @@ impl Manifest {
         } else if self.namespace.is_none() {
             self.namespace.clone_from(&secret.namespace);
         }
+        let added = std::mem::take(&mut self.kept.labels);
+        self.kept = secret.kept.clone();
+        self.kept.labels.extend(added);
         Ok(self)
     }
 
     /// The Secret with this keys file.
     pub(super) fn render_keys(&self, text: &str) -> String {
-        self.secret(&self.name, FIELD, &scalar(text))
+        self.secret(&self.name, FIELD, &scalar(text), &self.kept)
     }
 
     /// The Secret with this keys file, and a second Secret with a new token for the caller.
@@ -88,20 +119,26 @@ impl Manifest {
                 it: do\n# not give it access to this Secret.\n",
                 issued.id
             ));
-            yaml.push_str(&self.secret(&name, "api-key", &word(issued.secret.expose())));
+            let token = word(issued.secret.expose());
+            // Without the labels: the gateway must not take it for keys.
+            yaml.push_str(&self.secret(&name, "api-key", &token, &KeptFields::default()));
         }
         Ok(yaml)
     }
 
-    fn secret(&self, name: &str, field: &str, value: &str) -> String {
+    fn secret(&self, name: &str, field: &str, value: &str, kept: &KeptFields) -> String {
         let namespace = self.namespace.as_ref();
         let namespace = namespace.map_or(String::new(), |name| {
             format!("  namespace: {}\n", word(name))
         });
+        let labels = map("  labels:\n", "    ", &kept.labels);
+        let annotations = map("  annotations:\n", "    ", &kept.annotations);
+        let data = map("data:\n", "  ", &kept.data);
         format!(
-            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}\n{namespace}type: Opaque\n\
-             stringData:\n  {field}: {value}\n",
-            word(name)
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}\n{namespace}{labels}{annotations}\
+             type: {}\n{data}stringData:\n  {field}: {value}\n",
+            word(name),
+            word(kept.kind.as_deref().unwrap_or("Opaque")),
         )
     }
 
@@ -120,6 +157,35 @@ impl Manifest {
             (label, _) => format!("{}-{label}-{}", self.name, issued.fingerprint),
         }
     }
+}
+
+/// A map of YAML below its heading; nothing if it is empty.
+fn map(heading: &str, indentation: &str, entries: &BTreeMap<String, String>) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    let lines = entries
+        .iter()
+        .map(|(name, value)| format!("{indentation}{}: {}\n", word(name), word(value)));
+    heading.to_owned() + &lines.collect::<String>()
+}
+
+/// Whether these are the name and the value of a label.
+fn is_label_pair(name: &str, value: &str) -> bool {
+    let is_word = |text: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let ends = |end: Option<char>| end.is_some_and(|end| end.is_ascii_alphanumeric());
+        text.len() <= MAX_LABEL
+            && text.bytes().all(plain)
+            && ends(text.chars().next())
+            && ends(text.chars().next_back())
+    };
+    let is_prefix = |text: &str| text.len() <= MAX_NAME && text.split('.').all(is_label);
+    let (prefix, name) = match name.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, name),
+    };
+    prefix.is_none_or(is_prefix) && is_word(name) && (value.is_empty() || is_word(value))
 }
 
 fn is_label(text: &str) -> bool {
@@ -246,6 +312,28 @@ mod tests {
         ] {
             assert_eq!(word(text), expected);
         }
+    }
+
+    #[test]
+    fn labels_are_those_of_kubernetes() {
+        let parse = |label: &str| {
+            let labels = [label.to_owned()];
+            Manifest::new("k", None).and_then(|manifest| manifest.labelled(labels.iter()))
+        };
+        for good in ["voxgate.dev/keys=true", "team=IVR_1.x", "a=", "9/a=1"] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "", "a", "=b", "/a=b", "a/=b", "a/b/c=d", "-a=b", "a=b-", "a=b c", "A.b/c=d", "a=b=c",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let manifest = parse("voxgate.dev/keys=true").expect("a label");
+        let text = manifest.render_keys("a\n");
+        assert!(
+            text.contains("  labels:\n    voxgate.dev/keys: \"true\"\ntype: Opaque\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -14,8 +14,16 @@ use super::target::Source;
 const CONTROL_DIR: &str = "VOXGATE_CONTROL_DIR";
 
 /// Whether `--now` is given.
-pub(super) fn is_given(matches: &ArgMatches) -> bool {
-    matches.get_flag("now")
+pub(super) fn is_given(matches: &ArgMatches) -> Result<bool, KeyCommandError> {
+    let prints_manifest = matches.contains_id("kubernetes-secret") && !matches.get_flag("apply");
+    match matches.get_flag("now") {
+        true if prints_manifest => {
+            let message =
+                "needs --apply beside --kubernetes-secret: a printed manifest changes no key yet";
+            Err(KeyCommandError::wrong("--now", message))
+        }
+        given => Ok(given),
+    }
 }
 
 /// The key with this id, as gateways know it: with its secret if the file can be read, and with any
@@ -23,8 +31,8 @@ pub(super) fn is_given(matches: &ArgMatches) -> bool {
 pub(super) fn revocation(source: &Source, id: &str) -> Result<Revocation, KeyCommandError> {
     let wrong =
         |error: voxgate::keys::InvalidRevocation| KeyCommandError::wrong("ID", error.to_string());
-    let file = source.load().ok();
-    let keys = file.iter().flat_map(|file| file.keys());
+    let loaded = source.load().ok();
+    let keys = loaded.iter().flat_map(|loaded| &loaded.keys);
     let key = keys.into_iter().find(|key| key.principal().id() == id);
     match key {
         Some(key) => key.revocation().map_err(wrong),
@@ -43,15 +51,22 @@ pub(super) fn tell(
     request: &ControlRequest,
 ) -> Result<(), KeyCommandError> {
     let failed = |message: String| KeyCommandError::failed("--now", message);
-    let Some(keys_file) = &source.path else {
-        return Err(failed("needs a keys file; give --file".to_owned()));
-    };
     let directory = environment.get(CONTROL_DIR).map(Path::new);
-    let place = ControlPlace::of(keys_file, directory).map_err(|error| {
-        failed(format!(
-            "cannot find the directory of the keys file ({error})"
-        ))
-    })?;
+    let place = match (&source.path, &source.watched, directory) {
+        (Some(keys_file), ..) => ControlPlace::of(keys_file, directory).map_err(|error| {
+            failed(format!(
+                "cannot find the directory of the keys file ({error})"
+            ))
+        })?,
+        (None, Some(_), Some(directory)) => ControlPlace::of_watch(directory),
+        (None, Some(_), None) => {
+            return Err(failed(format!(
+                "needs the {CONTROL_DIR} of the gateway, where its control socket is; set it, and run this \
+                 where the gateway runs (in its container)"
+            )));
+        }
+        (None, None, _) => return Err(failed("needs a keys file; give --file".to_owned())),
+    };
     let shown = place.directory().display();
     let answers = control::tell(&place, request).map_err(|error| {
         failed(format!(

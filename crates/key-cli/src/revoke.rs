@@ -13,7 +13,7 @@ use super::target::{MissingFile, Source, Target};
 use super::{actor, emergency, find, moment, now};
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), KeyCommandError> {
-    if !now::is_given(matches) {
+    if !now::is_given(matches)? {
         return disable(matches, environment);
     }
     let source = Source::given(matches, environment)?;

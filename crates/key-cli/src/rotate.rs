@@ -21,7 +21,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
     let id = find::argument(matches, "id");
     let end = overlap(find::argument(matches, "overlap"), now)?;
     let expires = entry::expires(matches, now)?;
-    let old = match now::is_given(matches) {
+    let old = match now::is_given(matches)? {
         true => Some(now::revocation(&Source::given(matches, environment)?, id)?),
         false => None,
     };

@@ -14,6 +14,7 @@ use super::failure::KeyCommandError;
 use super::listed::ListedKeys;
 use super::manifest::Manifest;
 use super::store::{self, FileState, Store};
+use super::watched::{LoadedKeys, WatchedKeys};
 
 const FILE: &str = "VOXGATE_KEYS_FILE";
 const DIALECT: &str = "VOXGATE_DIALECT";
@@ -25,6 +26,8 @@ needs the current content of the Secret, or its keys would be lost: pipe \
 /// The keys file and the settings around it.
 pub(super) struct Source {
     pub(super) path: Option<PathBuf>,
+    /// The Secrets that a gateway with these settings watches. The flag `--file` comes first.
+    pub(super) watched: Option<WatchedKeys>,
     /// The name of the file in messages about its content: its path.
     pub(super) name: String,
     /// The name in other messages. A path from a variable is not shown, because it may be a key,
@@ -56,6 +59,10 @@ impl Source {
         let dialect = named(given.or(set), given.map_or(DIALECT, |_| "--dialect"))?;
         let gateways = named(set, DIALECT)?;
         let flag = matches.get_one::<PathBuf>("file").cloned();
+        let watched = match flag {
+            Some(_) => None,
+            None => WatchedKeys::given(matches, environment)?,
+        };
         let variable = || environment.get(FILE).map(PathBuf::from);
         let shown = |path: &PathBuf| path.display().to_string();
         let place = flag.as_ref().map_or(FILE.to_owned(), shown);
@@ -67,6 +74,7 @@ impl Source {
             name: path.as_ref().map_or(String::new(), shown),
             place,
             path,
+            watched,
             dialect,
             gateways,
         })
@@ -89,10 +97,13 @@ impl Source {
             .collect()
     }
 
-    /// The keys of the file.
-    pub(super) fn load(&self) -> Result<KeysFile, KeyCommandError> {
+    /// The keys of the Secrets or of the file.
+    pub(super) fn load(&self) -> Result<LoadedKeys, KeyCommandError> {
+        if let Some(watched) = &self.watched {
+            return watched.load(self.gateways);
+        }
         let text = store::read(self.path()?, &self.place)?;
-        Ok(KeysFile::parse(&text, &self.name, self.gateways)?)
+        Ok(KeysFile::parse(&text, &self.name, self.gateways)?.into())
     }
 }
 
@@ -110,11 +121,25 @@ impl Target {
     pub(super) fn open(matches: &ArgMatches, source: &mut Source) -> Result<Self, KeyCommandError> {
         let text = |name| matches.get_one::<String>(name).map(String::as_str);
         let Some(name) = text("kubernetes-secret") else {
+            // `--now` also reaches a gateway that has begun with the keys file.
+            if let Some(watched) = &source.watched
+                && (source.path.is_none() || !flag(matches, "now"))
+            {
+                let message = format!(
+                    "the keys are those of {}; give --kubernetes-secret {} and --apply, or --file for a keys \
+                     file",
+                    watched.describe(),
+                    watched.name()
+                );
+                return Err(KeyCommandError::wrong("--kubernetes-secret", message));
+            }
             let is_locked = !flag(matches, "without-lock");
             let store = Store::open(source.path()?, &source.place, is_locked)?;
             return Ok(Self::File(store));
         };
-        let manifest = Manifest::new(name, text("namespace"))?;
+        let labels = matches.try_get_many::<String>("secret-label");
+        let labels = labels.ok().flatten().into_iter().flatten();
+        let manifest = Manifest::new(name, text("namespace"))?.labelled(labels)?;
         if flag(matches, "apply") {
             let secret = AppliedSecret::read(&manifest)?;
             source.name = format!("keys.toml of the Secret {}", secret.place());
@@ -157,6 +182,11 @@ impl Target {
             Self::Applied(secret) => secret.state(),
         };
         match (&read.text, absent) {
+            (None, MissingFile::IsWrong) if matches!(self, Self::Applied(_)) => {
+                let message =
+                    "does not exist; give the Secret that has the key (`voxgate key list`)";
+                Err(KeyCommandError::wrong(&source.name, message))
+            }
             (None, MissingFile::IsWrong) => {
                 let message = "does not exist; give the keys file that has the key";
                 Err(KeyCommandError::wrong(&source.place, message))

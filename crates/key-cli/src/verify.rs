@@ -29,7 +29,7 @@ pub(super) fn run(
         return Err(KeyCommandError::wrong("token", message));
     }
     let source = Source::given(matches, environment)?;
-    let keys = source.load()?.into_ring()?;
+    let keys = KeyRing::new(source.load()?.keys)?;
     let token = read()?;
     if token.is_empty() {
         return Err(KeyCommandError::wrong(

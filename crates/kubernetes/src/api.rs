@@ -11,6 +11,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use kube_client::client::Body;
 use kube_client::{Client, Config};
+use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::wire::{Secret, SecretList, Status, WatchEvent};
@@ -203,12 +204,12 @@ impl Api {
         })
     }
 
-    /// One Secret, if it exists.
+    /// One Secret with all its fields, if it exists.
     pub(crate) async fn get_secret(
         &self,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<Secret>, ApiError> {
+    ) -> Result<Option<Value>, ApiError> {
         let request = Request::builder()
             .uri(format!("/api/v1/namespaces/{namespace}/secrets/{name}"))
             .header(header::ACCEPT, "application/json")
@@ -222,47 +223,73 @@ impl Api {
         let body = timeout(ANSWER_WITHIN, read_all(answer.into_body(), MAX_EVENT_BYTES)).await;
         let body =
             body.map_err(|_| ApiError::Unreachable("the answer ends too late".to_owned()))??;
-        let secret = serde_json::from_slice(&body);
+        let secret: Option<Value> = serde_json::from_slice(&body).ok();
+        let secret = secret.filter(|secret| secret["metadata"]["name"] == name);
         secret
             .map(Some)
-            .map_err(|_| ApiError::Malformed("it is not a Secret"))
+            .ok_or(ApiError::Malformed("it is not a Secret"))
     }
 
-    /// Writes an object by server-side apply.
+    /// Makes an object, which must not exist. Returns it.
+    pub(crate) async fn create(
+        &self,
+        namespace: &str,
+        query: &str,
+        object: String,
+    ) -> Result<Value, (ApiError, Status)> {
+        let uri = format!("/api/v1/namespaces/{namespace}/secrets?{query}");
+        self.write(Method::POST, uri, "application/json", object)
+            .await
+    }
+
+    /// Writes an object by server-side apply. Returns it.
     pub(crate) async fn apply(
         &self,
         namespace: &str,
         name: &str,
         query: &str,
         object: String,
-    ) -> Result<(), (ApiError, Status)> {
+    ) -> Result<Value, (ApiError, Status)> {
+        let uri = format!("/api/v1/namespaces/{namespace}/secrets/{name}?{query}");
+        self.write(Method::PATCH, uri, "application/apply-patch+yaml", object)
+            .await
+    }
+
+    async fn write(
+        &self,
+        method: Method,
+        uri: String,
+        content_type: &str,
+        object: String,
+    ) -> Result<Value, (ApiError, Status)> {
+        let failed = |error| (error, Status::default());
+        let unreachable = |why: String| failed(ApiError::Unreachable(why));
         let request = Request::builder()
-            .method(Method::PATCH)
-            .uri(format!(
-                "/api/v1/namespaces/{namespace}/secrets/{name}?{query}"
-            ))
+            .method(method)
+            .uri(uri)
             .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
+            .header(header::CONTENT_TYPE, content_type)
             .body(Body::from(object.into_bytes()));
-        let request = request.map_err(|_| {
-            (
-                ApiError::Config("the name is not valid".to_owned()),
-                Status::default(),
-            )
-        })?;
-        let unreachable = |why: String| (ApiError::Unreachable(why), Status::default());
+        let request =
+            request.map_err(|_| failed(ApiError::Config("the name is not valid".to_owned())))?;
         let answer = timeout(ANSWER_WITHIN, self.client.send(request)).await;
         let answer = answer.map_err(|_| unreachable("no answer in time".to_owned()))?;
         let answer = answer.map_err(|error| unreachable(causes(&error)))?;
         let code = answer.status();
-        if code.is_success() {
-            return Ok(());
+        let body = timeout(ANSWER_WITHIN, read_all(answer.into_body(), MAX_EVENT_BYTES)).await;
+        let body = body
+            .unwrap_or_else(|_| Err(ApiError::Unreachable("the answer ends too late".to_owned())));
+        match code.is_success() {
+            true => {
+                let object = serde_json::from_slice(&body.map_err(failed)?);
+                object.map_err(|_| failed(ApiError::Malformed("it is not an object")))
+            }
+            false => {
+                let status: Status =
+                    serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
+                Err((refused(code, &status), status))
+            }
         }
-        let body = read_all(answer.into_body(), 1 << 20)
-            .await
-            .unwrap_or_default();
-        let status: Status = serde_json::from_slice(&body).unwrap_or_default();
-        Err((refused(code, &status), status))
     }
 }
 

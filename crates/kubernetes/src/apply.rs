@@ -1,6 +1,7 @@
 //! Writes keys into a Secret by server-side apply
 //! (<https://kubernetes.io/docs/reference/using-api/server-side-apply/>).
 
+use std::collections::BTreeMap;
 use std::{error, fmt};
 
 use base64::Engine as _;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::runtime;
 
 use super::api::{Api, ApiError};
+use super::parts;
 use super::wire::{Status, StatusCause};
 
 /// The field manager of what Voxgate writes.
@@ -20,8 +22,10 @@ pub struct SecretPart {
     namespace: String,
     part: String,
     text: Option<String>,
-    /// The version of the Secret; `None` if there is none yet.
-    version: Option<String>,
+    /// `None` if there is no Secret yet.
+    identity: Option<Identity>,
+    /// The labels that this field manager has set. Server-side apply removes what it does not repeat.
+    labels: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for SecretPart {
@@ -39,7 +43,7 @@ impl fmt::Debug for SecretPart {
 pub enum ApplyError {
     /// Other field managers own the part: each with its name.
     Conflict(Vec<String>),
-    /// The Secret was changed since it was read.
+    /// The Secret was changed, deleted or made since it was read.
     Changed,
     /// The API server could not be asked, or refused, for this reason.
     Failed(String),
@@ -102,11 +106,17 @@ impl SecretPart {
                 true => forbidden(&error, "the verb `get`", &namespace),
                 false => error.into(),
             })?;
+            let place = format!("the Secret {namespace}/{name}");
             let text = match &found {
-                Some(secret) => decoded(&secret.data[part]).map_err(|()| {
-                    ApplyError::Failed(format!(
-                        "{part} of the Secret {namespace}/{name} is not text; correct it first"
-                    ))
+                Some(secret) if parts::are_fields(&secret["data"]) => {
+                    return Err(ApplyError::Failed(format!(
+                        "{place} has the fields of one key, which this command does not change; change them \
+                         where the Secret comes from (`disabled` with the value `true` revokes the key), or \
+                         delete the Secret"
+                    )));
+                }
+                Some(secret) => decoded(&secret["data"][part]).map_err(|()| {
+                    ApplyError::Failed(format!("{part} of {place} is not text; correct it first"))
                 })?,
                 None => None,
             };
@@ -115,7 +125,8 @@ impl SecretPart {
                 namespace,
                 part: part.to_owned(),
                 text,
-                version: found.map(|secret| secret.metadata.resource_version),
+                labels: found.as_ref().map(own_labels).unwrap_or_default(),
+                identity: found.as_ref().map(Identity::of),
             })
         })
     }
@@ -132,8 +143,16 @@ impl SecretPart {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Writes the part, unless the Secret was changed since it was read. A Secret that does not exist is
-    /// made. It blocks as [`read`](Self::read) does.
+    /// Also sets these labels with the next [`apply`](Self::apply).
+    #[must_use]
+    pub fn with_labels(mut self, labels: BTreeMap<String, String>) -> Self {
+        self.labels.extend(labels);
+        self
+    }
+
+    /// Writes the part, unless the Secret was changed, deleted or made since it was read. A Secret that
+    /// does not exist is made: empty at first, because server-side apply would overwrite one that was
+    /// made in the meantime. It blocks as [`read`](Self::read) does, for each of its requests.
     ///
     /// # Errors
     ///
@@ -141,9 +160,28 @@ impl SecretPart {
     pub fn apply(&self, text: &str) -> Result<(), ApplyError> {
         block_on(async {
             let api = Api::new(Api::config().await?)?;
-            let mut metadata = json!({ "name": self.name, "namespace": self.namespace });
-            if let Some(version) = &self.version {
-                metadata["resourceVersion"] = json!(version);
+            let query = format!("fieldManager={FIELD_MANAGER}");
+            let identity = match &self.identity {
+                Some(identity) => identity.clone(),
+                None => {
+                    let object = json!({
+                        "apiVersion": "v1",
+                        "kind": "Secret",
+                        "metadata": { "name": self.name, "namespace": self.namespace },
+                    });
+                    let made = api.create(&self.namespace, &query, object.to_string());
+                    Identity::of(&made.await.map_err(|failure| self.refusal(failure))?)
+                }
+            };
+            let mut metadata = json!({
+                "name": self.name,
+                "namespace": self.namespace,
+                "resourceVersion": identity.version,
+                // Without it, a Secret that was deleted in the meantime would be made again.
+                "uid": identity.uid,
+            });
+            if !self.labels.is_empty() {
+                metadata["labels"] = json!(self.labels);
             }
             let object = json!({
                 "apiVersion": "v1",
@@ -152,17 +190,60 @@ impl SecretPart {
                 // The field manager would not own `stringData`, which is written only.
                 "data": { &self.part: STANDARD.encode(text) },
             });
-            let query = format!("fieldManager={FIELD_MANAGER}");
             let applied = api.apply(&self.namespace, &self.name, &query, object.to_string());
-            applied.await.map_err(|(error, status)| match error {
-                ApiError::Refused(409, _) => conflict(&status),
-                error if error.is_forbidden() => {
-                    forbidden(&error, "the verbs `create` and `patch`", &self.namespace)
-                }
-                error => error.into(),
-            })
+            let applied = applied.await.map(drop);
+            applied.map_err(|failure| self.refusal(failure))
         })
     }
+
+    fn refusal(&self, (error, status): (ApiError, Status)) -> ApplyError {
+        match error {
+            ApiError::Refused(409, _) => conflict(&status),
+            error if error.is_forbidden() => {
+                forbidden(&error, "the verbs `create` and `patch`", &self.namespace)
+            }
+            error => error.into(),
+        }
+    }
+}
+
+/// Which Secret was read, and in which version.
+#[derive(Clone)]
+struct Identity {
+    uid: String,
+    version: String,
+}
+
+impl Identity {
+    fn of(secret: &Value) -> Self {
+        let text = |name: &str| {
+            let text = secret["metadata"][name].as_str();
+            text.unwrap_or_default().to_owned()
+        };
+        Self {
+            uid: text("uid"),
+            version: text("resourceVersion"),
+        }
+    }
+}
+
+/// The labels of a Secret that Voxgate has applied
+/// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management>).
+fn own_labels(secret: &Value) -> BTreeMap<String, String> {
+    let metadata = &secret["metadata"];
+    let managers = metadata["managedFields"].as_array();
+    let own = managers
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply");
+    let labels = own.filter_map(|entry| entry["fieldsV1"]["f:metadata"]["f:labels"].as_object());
+    let names = labels.flat_map(|labels| labels.keys().filter_map(|name| name.strip_prefix("f:")));
+    names
+        .filter_map(|name| {
+            let value = metadata["labels"][name].as_str()?;
+            Some((name.to_owned(), value.to_owned()))
+        })
+        .collect()
 }
 
 /// The text of a part, if there is one.
@@ -176,7 +257,7 @@ fn decoded(part: &Value) -> Result<Option<String>, ()> {
 
 /// Why the API server reports a conflict. Of the messages, such as `conflict with
 /// "kubectl-client-side-apply" using v1`, only the names of field managers are taken.
-fn conflict(status: &Status) -> ApplyError {
+pub(crate) fn conflict(status: &Status) -> ApplyError {
     let conflicts = status.details.causes.iter();
     let conflicts = conflicts.filter(|cause| cause.reason == "FieldManagerConflict");
     let mut managers: Vec<String> = conflicts.map(manager).collect();

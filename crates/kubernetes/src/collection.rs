@@ -313,10 +313,15 @@ impl SecretCollection {
         }
     }
 
-    /// The ring of the keys in force, in the order of the names of their Secrets.
+    /// The keys in force with the names of their Secrets, in the order of these names.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, &Key)> {
+        let secrets = self.secrets.iter();
+        secrets.flat_map(|(name, secret)| secret.keys.iter().map(move |key| (&**name, key)))
+    }
+
+    /// The ring of the keys in force.
     pub(crate) fn ring(&self) -> Result<KeyRing, voxgate::ConfigError> {
-        let keys = self.secrets.values().flat_map(|secret| &secret.keys);
-        KeyRing::new(keys.cloned())
+        KeyRing::new(self.keys().map(|(_, key)| key.clone()))
     }
 }
 

@@ -9,10 +9,15 @@ mod api;
 mod apply;
 mod backoff;
 mod collection;
+mod connection;
 mod key_watch;
+mod listing;
 mod parts;
+#[cfg(test)]
+mod recorded_tests;
 mod watch;
 mod wire;
 
 pub use self::apply::{ApplyError, SecretPart};
 pub use self::key_watch::{KeyWatch, WatchSettings, WatchedSecrets};
+pub use self::listing::ListedKeys;

@@ -35,6 +35,14 @@ const LISTS: [&str; 6] = [
 /// The fields of a key that are whole numbers.
 const NUMBERS: [&str; 2] = ["burst", "concurrency"];
 
+/// The fields of which a Secret with a single key has at least one.
+const KEY_FIELDS: [&str; 4] = ["id", "sha256", "secret", "certificate"];
+
+/// Whether the `data` of a Secret is one key, with a part for each field.
+pub(crate) fn are_fields(data: &Value) -> bool {
+    KEY_FIELDS.iter().any(|field| data.get(field).is_some())
+}
+
 impl KeyTexts {
     /// Finds the parts with keys in the `data` of a Secret. `secret` names it in problems.
     pub(crate) fn of(secret: &str, data: &Value) -> Result<Self, Vec<Problem>> {
@@ -50,9 +58,7 @@ impl KeyTexts {
         };
         let files = data.keys().filter(|name| name.ends_with(".toml"));
         let files: Vec<&String> = files.collect();
-        let has_fields = ["id", "sha256", "secret", "certificate"]
-            .iter()
-            .any(|field| data.contains_key(*field));
+        let has_fields = KEY_FIELDS.iter().any(|field| data.contains_key(*field));
         match (files.is_empty(), has_fields) {
             (false, true) => Err(problem(format!(
                 "has a part `{}` and fields of a key; keep one of the two forms, or make two Secrets",

@@ -13,6 +13,7 @@ use voxgate::{KeyRing, Problem, SharedKeyRing};
 use super::api::{Api, ApiError, Events, Selection};
 use super::backoff::Backoff;
 use super::collection::SecretCollection;
+use super::connection::{connect, missing_right};
 use super::key_watch::{WatchSettings, WatchState, WatchedSecrets};
 use super::wire::WatchEvent;
 
@@ -22,6 +23,8 @@ const TICK: Duration = Duration::from_secs(2);
 /// Changes that arrive within this time come into force together.
 const SETTLE: Duration = Duration::from_millis(50);
 const SETTLE_WITHIN: Duration = Duration::from_millis(300);
+/// After so many failed watches in a row, the Secrets are listed.
+const FAILED_WATCHES: u32 = 3;
 /// A watch that ends sooner has failed.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
@@ -85,7 +88,7 @@ impl Watcher {
         loop {
             let (api, selection) = match connection.take() {
                 Some(connection) => connection,
-                None => match self.connect().await {
+                None => match connect(&self.settings).await {
                     Ok(connection) => connection,
                     Err(error) => {
                         self.complain("list", "", &error);
@@ -114,7 +117,7 @@ impl Watcher {
                     if is_first {
                         self.say_what_is_watched(&selection, &secrets);
                     }
-                    self.succeed(&ring, &secrets);
+                    self.succeed("list", &ring, &secrets);
                     self.has_listed = true;
                     self.set_ready();
                     drop(ring);
@@ -140,21 +143,6 @@ impl Watcher {
         }
     }
 
-    async fn connect(&self) -> Result<(Api, Selection), ApiError> {
-        let config = Api::config().await?;
-        let namespace = self.settings.namespace.clone();
-        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-        let selector = match &self.settings.secrets {
-            WatchedSecrets::Named(name) => ("fieldSelector", format!("metadata.name={name}")),
-            WatchedSecrets::Labelled(labels) => ("labelSelector", labels.clone()),
-        };
-        let selection = Selection {
-            namespace,
-            selector,
-        };
-        Ok((Api::new(config)?, selection))
-    }
-
     /// Watches from the known version on, and resumes after each end of a watch.
     async fn follow(
         &mut self,
@@ -163,6 +151,7 @@ impl Watcher {
         known: &mut Known,
         backoff: &mut Backoff,
     ) -> Relist {
+        let mut failures = 0;
         loop {
             let since = Instant::now();
             let version = known.version.clone();
@@ -172,6 +161,9 @@ impl Watcher {
             };
             self.state.is_connected.store(false, Ordering::Relaxed);
             let has_advanced = known.version != version;
+            if has_advanced || since.elapsed() >= SHORTEST_WATCH {
+                failures = 0;
+            }
             match ended {
                 Ok(()) if has_advanced || since.elapsed() >= SHORTEST_WATCH => {
                     backoff.reset();
@@ -204,10 +196,19 @@ impl Watcher {
                             Err(Ended) => Relist::Ended,
                         };
                     }
+                    failures += 1;
+                    if matches!(error, ApiError::Refused(..)) {
+                        failures = FAILED_WATCHES;
+                    }
                 }
             }
             if self.pause(backoff).await.is_err() {
                 return Relist::Ended;
+            }
+            // What cannot be watched may still be listed: a key that is revoked must not wait for the
+            // watch.
+            if failures >= FAILED_WATCHES {
+                return Relist::Now;
             }
         }
     }
@@ -217,7 +218,7 @@ impl Watcher {
         self.state.is_connected.store(true, Ordering::Relaxed);
         {
             let ring = self.ring.upgrade().ok_or(WatchEnd::Ended)?;
-            self.succeed(&ring, &known.secrets);
+            self.succeed("watch", &ring, &known.secrets);
         }
         let relist = Arc::clone(&self.relist);
         loop {
@@ -247,7 +248,7 @@ impl Watcher {
                 self.put_in_force(&ring, &mut known.secrets, changes.removed);
             }
             if changes.any || end.is_none() {
-                self.succeed(&ring, &known.secrets);
+                self.succeed("watch", &ring, &known.secrets);
             }
             if let Some(end) = end {
                 return end;
@@ -319,9 +320,10 @@ impl Watcher {
         }
     }
 
-    /// Notes that the API server was heard.
-    fn succeed(&mut self, ring: &SharedKeyRing, secrets: &SecretCollection) {
-        if self.complaint.take().is_some() {
+    /// Notes that the API server was heard. A list that succeeds does not end a failure to watch.
+    fn succeed(&mut self, verb: &str, ring: &SharedKeyRing, secrets: &SecretCollection) {
+        let is_over = |text: &mut String| verb == "watch" || text.starts_with(verb);
+        if self.complaint.take_if(is_over).is_some() {
             tracing::info!("the API server answers again");
         }
         // As long as a Secret is wrong, not all keys in force are those of the Secrets.
@@ -350,10 +352,13 @@ impl Watcher {
         let text = format!("{verb}: {error}");
         if self.complaint.as_ref() != Some(&text) {
             let advice = match error.is_forbidden() {
-                true => self.missing_right(verb, namespace),
+                true => missing_right(&self.settings.secrets, verb, namespace),
                 false => String::new(),
             };
             let state = match (self.has_listed, self.state.is_ready.load(Ordering::Relaxed)) {
+                (true, _) if verb == "watch" && matches!(error, ApiError::Refused(..)) => {
+                    "the Secrets are listed at intervals of up to ten seconds instead"
+                }
                 (true, _) => "the last good keys stay in force",
                 (false, true) => "the keys of the keys file stay in force",
                 (false, false) if self.settings.fallback.is_some() => "the keys file is tried",
@@ -369,18 +374,6 @@ impl Watcher {
         {
             self.fall_back(&ring, &file);
         }
-    }
-
-    /// Which right the Role of the gateway lacks.
-    fn missing_right(&self, verb: &str, namespace: &str) -> String {
-        let resource = match &self.settings.secrets {
-            WatchedSecrets::Named(name) => format!("`secrets` with resourceNames [`{name}`]"),
-            WatchedSecrets::Labelled(_) => "`secrets`".to_owned(),
-        };
-        format!(
-            "; give the ServiceAccount of the gateway a Role with the verb `{verb}` on {resource} in the \
-             namespace `{namespace}`, and a RoleBinding"
-        )
     }
 
     /// Puts the keys file in force, if it differs.

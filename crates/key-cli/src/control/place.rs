@@ -43,6 +43,15 @@ impl ControlPlace {
         })
     }
 
+    /// The sockets of the gateways without a keys file, which watch Secrets.
+    #[must_use]
+    pub fn of_watch(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            prefix: "voxgate-watch-".to_owned(),
+        }
+    }
+
     /// The directory of the sockets.
     #[must_use]
     pub fn directory(&self) -> &Path {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod cluster;
+mod network;
 mod real_redis;
 mod scaling;
 mod scenarios;

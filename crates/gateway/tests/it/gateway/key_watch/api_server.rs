@@ -57,6 +57,8 @@ struct Objects {
     manager: Option<&'static str>,
     /// Whether another client writes before the next apply.
     changes_meanwhile: bool,
+    /// Whether another client deletes the Secret before the next apply.
+    deletes_meanwhile: bool,
     requests: Vec<String>,
 }
 
@@ -85,7 +87,10 @@ impl ApiServer {
         };
         this.write_kubeconfig(listener.local_addr().unwrap());
         let router = Router::new()
-            .route("/api/v1/namespaces/{namespace}/secrets", get(read))
+            .route(
+                "/api/v1/namespaces/{namespace}/secrets",
+                get(read).post(create),
+            )
             .route(
                 "/api/v1/namespaces/{namespace}/secrets/{name}",
                 get(one).patch(apply),
@@ -121,7 +126,8 @@ impl ApiServer {
 
     /// Makes or changes a Secret.
     pub(super) fn set(&self, name: &str, parts: &[(&str, &str)]) {
-        store(&self.objects, name, parts);
+        let labels = json!({"voxgate.dev/keys": "true"});
+        store(&self.objects, name, parts, &labels, &json!([]));
         self.tell();
     }
 
@@ -196,6 +202,21 @@ impl ApiServer {
         self.objects().changes_meanwhile = true;
     }
 
+    pub(super) fn delete_before_next_apply(&self) {
+        self.objects().deletes_meanwhile = true;
+    }
+
+    /// A label of a Secret.
+    pub(super) fn label(&self, name: &str, label: &str) -> Option<String> {
+        let objects = self.objects();
+        let label = objects.secrets.get(name)?["metadata"]["labels"][label].as_str();
+        label.map(str::to_owned)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.objects().secrets.contains_key(name)
+    }
+
     pub(super) fn own_part(&self, manager: &'static str) {
         self.objects().manager = Some(manager);
     }
@@ -224,7 +245,13 @@ impl ApiServer {
 }
 
 /// Makes or changes a Secret.
-fn store(objects: &Mutex<Objects>, name: &str, parts: &[(&str, &str)]) {
+fn store(
+    objects: &Mutex<Objects>,
+    name: &str,
+    parts: &[(&str, &str)],
+    labels: &Value,
+    managers: &Value,
+) -> Value {
     let mut objects = objects.lock().unwrap();
     objects.version += 1;
     let version = objects.version;
@@ -240,12 +267,13 @@ fn store(objects: &Mutex<Objects>, name: &str, parts: &[(&str, &str)]) {
         "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": data,
         "metadata": {
             "name": name, "namespace": NAMESPACE, "uid": uid, "resourceVersion": version.to_string(),
-            "creationTimestamp": "2026-11-28T00:00:00Z", "labels": {"voxgate.dev/keys": "true"},
+            "creationTimestamp": "2026-11-28T00:00:00Z", "labels": labels, "managedFields": managers,
         },
     });
     objects.secrets.insert(name.to_owned(), secret.clone());
     let event = json!({"type": r#type, "object": secret});
     objects.events.push((version, event));
+    secret
 }
 
 async fn accept(listener: TcpListener, router: Router, objects: Arc<Mutex<Objects>>) {
@@ -449,7 +477,29 @@ async fn one(
     }
 }
 
-/// Server-side apply, as far as one part is concerned.
+/// Makes an empty Secret, which must not exist.
+async fn create(
+    State((objects, changed)): State<Shared>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let secret: Value = serde_json::from_str(&body).unwrap();
+    let name = secret["metadata"]["name"].as_str().unwrap();
+    {
+        let state = objects.lock().unwrap();
+        if let Some(refusal) = refusal(&state, "create", &headers) {
+            return refusal;
+        }
+        if state.secrets.contains_key(name) {
+            return status(StatusCode::CONFLICT, "AlreadyExists", json!({}));
+        }
+    }
+    let made = store(&objects, name, &[], &json!({}), &json!([]));
+    changed.send_modify(|count| *count += 1);
+    (StatusCode::CREATED, made.to_string()).into_response()
+}
+
+/// Server-side apply, as far as one part and the labels are concerned.
 async fn apply(
     State((objects, changed)): State<Shared>,
     Path((namespace, name)): Path<(String, String)>,
@@ -479,19 +529,53 @@ async fn apply(
             json!({"causes": [cause]}),
         ));
     }
-    let version = |secret: &Value| {
-        secret["metadata"]["resourceVersion"]
-            .as_str()
-            .map(str::to_owned)
+    if std::mem::take(&mut state.deletes_meanwhile) {
+        state.secrets.remove(&name);
+    }
+    let wanted = &secret["metadata"];
+    let is_as_read = match state.secrets.get(&name) {
+        Some(before) => before["metadata"]["resourceVersion"] == wanted["resourceVersion"],
+        // A real one makes the Secret again, unless the `uid` is given.
+        None => wanted["uid"].is_null(),
     };
-    let before = state.secrets.get(&name).and_then(version);
-    if std::mem::take(&mut state.changes_meanwhile) || version(&secret) != before {
+    if std::mem::take(&mut state.changes_meanwhile) || !is_as_read {
         return Ok(status(StatusCode::CONFLICT, "Conflict", json!({})));
     }
+    let own = own_labels(state.secrets.get(&name));
+    let mut labels = match state.secrets.get(&name) {
+        Some(before) => before["metadata"]["labels"].clone(),
+        None => json!({}),
+    };
     drop(state);
+    // Server-side apply removes the fields of the manager that it does not repeat.
+    let given = wanted["labels"].as_object().cloned().unwrap_or_default();
+    if let Value::Object(labels) = &mut labels {
+        labels.retain(|label, _| !own.contains(label));
+        labels.extend(given.clone());
+    }
+    let fields: serde_json::Map<String, Value> = given
+        .keys()
+        .map(|label| (format!("f:{label}"), json!({})))
+        .collect();
+    let managers = json!([{
+        "manager": "voxgate", "operation": "Apply",
+        "fieldsV1": {"f:data": {"f:keys.toml": {}}, "f:metadata": {"f:labels": fields}},
+    }]);
     let part = secret["data"]["keys.toml"].as_str().unwrap();
     let text = String::from_utf8(STANDARD.decode(part).unwrap()).unwrap();
-    store(&objects, &name, &[("keys.toml", &text)]);
+    let applied = store(&objects, &name, &[("keys.toml", &text)], &labels, &managers);
     changed.send_modify(|count| *count += 1);
-    Ok(body.into_response())
+    Ok(applied.to_string().into_response())
+}
+
+/// The labels that the field manager of Voxgate has set.
+fn own_labels(secret: Option<&Value>) -> Vec<String> {
+    let Some(secret) = secret else {
+        return Vec::new();
+    };
+    let fields = &secret["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:labels"];
+    let fields = fields.as_object().into_iter().flatten();
+    fields
+        .filter_map(|(name, _)| Some(name.strip_prefix("f:")?.to_owned()))
+        .collect()
 }

@@ -1,6 +1,7 @@
 //! Keys by a watch of the Kubernetes API.
 
 mod api_server;
+mod commands;
 
 use std::fs;
 use std::time::Duration;
@@ -260,6 +261,12 @@ async fn without_keys_the_gateway_is_not_ready_and_says_what_it_lacks() {
     becomes(&gateway, &a, 200).await;
     gateway.wait_for_log("Role with the verb `watch`");
     assert_eq!(admin(&gateway, "/readyz").await.0, 200);
+    // What may not be watched is listed: a revoked key must not wait for the Role.
+    api.set(
+        "voxgate-keys",
+        &[("keys.toml", &(a.table() + "disabled = true\n"))],
+    );
+    becomes(&gateway, &a, 401).await;
     api.forbid(None);
     metric(&gateway, "voxgate_key_watch_connected 1").await;
     metric(&gateway, "voxgate_keys 1").await;

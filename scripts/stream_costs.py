@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what a stream of audio costs the gateway: memory, and CPU time of its chunks.
 
-Usage: stream-costs.py VOXGATE [STREAMS] [SECONDS]    VOXGATE is a program that was built with --release
+Usage: stream_costs.py VOXGATE [STREAMS] [SECONDS]    VOXGATE is a program that was built with --release
 
 An upstream in this process sends 4 800 bytes every 100 milliseconds on each stream, which is 24 kHz of
 16 bits (PCM), in chunks over HTTP/1.1. CPU time is that of the gateway, from /proc/PID/stat, so that the
