@@ -87,6 +87,16 @@ impl Server {
         level.div_ceil(3_600_000_000)
     }
 
+    /// How many scripts the server has run.
+    pub(crate) fn scripts_run(&self) -> u64 {
+        let stats: String = self.run("INFO commandstats");
+        let calls = |line: &str| {
+            let counts = line.strip_prefix("cmdstat_evalsha:calls=")?;
+            counts.split(',').next()?.parse::<u64>().ok()
+        };
+        stats.lines().find_map(calls).unwrap_or_default()
+    }
+
     /// Suspends the server until `thaw` is called.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");

@@ -168,9 +168,13 @@ fn queues_do_not_block_each_other() {
     let both = |id| of_all(key(id, concurrency(1)), 1);
     let mut two = limits.ask(&both("a"), later());
     let mut other = limits.ask(&both("b"), later());
+    let before = server.scripts_run();
     drop(a);
-    // The first has moved to the other queue, where it comes before the second.
-    thread::sleep(Duration::from_millis(300));
+    // The first moves to the other queue, where it comes before the second: its question is the next,
+    // and those after it are repetitions.
+    until("both have asked again", || {
+        server.scripts_run() >= before + 10
+    });
     assert!(!is_ready(&mut two) && !is_ready(&mut other));
     drop(up);
     let first = block_on(two).result.expect("granted");
