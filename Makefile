@@ -22,7 +22,7 @@ CHECKS := fmt lint clippy features unit valkey doctest docs docs-run clients pro
 	msrv minimal-versions
 
 .DEFAULT_GOAL := help
-.PHONY: help build test begin reference screenshots soak bench bench-proxies dudect image reproducible \
+.PHONY: help build test begin reference screenshots sim soak bench bench-proxies dudect image reproducible \
 	clean $(CHECKS)
 # The steps share one target directory and one list of skipped checks.
 .NOTPARALLEL:
@@ -118,6 +118,9 @@ minimal-versions: ## Check the libraries with the oldest dependencies that Cargo
 
 screenshots: ## Make screenshots of the audit report with Chromium.
 	scripts/screenshots.sh
+
+sim: ## Simulate 200 gateways and 1 000 000 callers in virtual time; takes minutes. `make unit` does it in small.
+	$(CARGO) run --profile simulation $(LOCKED) --package voxgate-simulation
 
 soak: ## Run all kinds of requests for ten minutes, with restarts. `make unit` does it for one minute.
 	VOXGATE_SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test $(LOCKED) --package voxgate-gateway \

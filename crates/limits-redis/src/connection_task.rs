@@ -94,7 +94,7 @@ impl ConnectionTask {
                     // Sentinels that do not answer do not keep leases from being renewed.
                     let is_primary = self.is_still_primary(&connection);
                     let (is_primary, beaten) = join!(is_primary, self.beat(&pipeline));
-                    let beaten = beaten.and_then(|_| match is_primary {
+                    let beaten = beaten.and(match is_primary {
                         true => Ok(()),
                         false => Err(RedisError::FailedOver),
                     });

@@ -21,9 +21,11 @@ pub type Stream = Box<dyn AsyncStream + Send + Unpin>;
 /// An attempt to connect.
 pub type Dialing = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
+type Dial = dyn Fn(&str, u16) -> Dialing + Send + Sync;
+
 /// Connects to a host and port of the simulated network.
 #[derive(Clone)]
-pub struct Dialer(Arc<dyn Fn(&str, u16) -> Dialing + Send + Sync>);
+pub struct Dialer(Arc<Dial>);
 
 impl Dialer {
     /// A dialer that calls this function.

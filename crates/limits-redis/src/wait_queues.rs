@@ -16,6 +16,10 @@ use crate::message::{Answer, Outbox};
 /// releases a slot.
 const SOONEST: Duration = Duration::from_millis(50);
 const LATEST: Duration = Duration::from_millis(100);
+/// How many queues are served that often. With more, each is served less often, so that one gateway
+/// asks Redis at most 80 times in a second, however many keys wait, and when it has released a slot
+/// itself. Otherwise, requests that wait on many gateways would keep Redis from answering in time.
+const OFTEN: usize = 4;
 
 /// A request that may have to wait.
 pub(crate) struct Waiter {
@@ -109,6 +113,7 @@ impl WaitQueues {
     /// Refuses requests that have timed out. Returns when to ask Redis again, or `None` if the
     /// queue is empty and was removed.
     pub(crate) fn sweep(&mut self, slots: &str, now: Instant) -> Option<Duration> {
+        let queues = self.0.len();
         let waiting = &mut self.0.get_mut(slots)?.waiting;
         let over = waiting.iter().filter(|(_, waiter)| waiter.is_over(now));
         for number in over.map(|(number, _)| number).collect::<Vec<_>>() {
@@ -117,11 +122,61 @@ impl WaitQueues {
             }
         }
         match waiting.iter().map(|(_, waiter)| waiter.until).min() {
-            Some(next) => Some(between(SOONEST, LATEST).min(next - now)),
+            Some(next) => {
+                let turns = u32::try_from(queues.div_ceil(OFTEN)).unwrap_or(u32::MAX);
+                let pause = between(SOONEST, LATEST).saturating_mul(turns);
+                Some(pause.min(next - now))
+            }
             None => {
                 self.0.remove(slots);
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+    use voxgate::Limits;
+    use voxgate::rate_limit::AcquireRequest;
+
+    use super::*;
+    use crate::keys::Keys;
+
+    #[test]
+    fn many_queues_do_not_ask_redis_more_often() {
+        let now = Instant::now();
+        let until = now + Duration::from_secs(60);
+        let request = AcquireRequest::new("k", Limits::default());
+        let command = Arc::new(EncodedCommand::new(&Keys::new("n", false), &request));
+        let (outbox, _inbox) = mpsc::unbounded_channel();
+        let mut answers = Vec::new();
+        let mut queues = WaitQueues::default();
+        for number in 0..100_u32 {
+            let (answer, answered) = oneshot::channel();
+            answers.push(answered);
+            let waiter = Waiter {
+                command: Arc::clone(&command),
+                key: "k".into(),
+                until,
+                wait: None,
+                place: None,
+                number: number.into(),
+                exceeded: None,
+                answer,
+                outbox: outbox.clone(),
+            };
+            queues.insert(&format!("slots-{number}"), waiter);
+            let pause = queues.sweep("slots-0", now).expect("it waits");
+            let a_second = f64::from(number + 1) / pause.as_secs_f64();
+            assert!(a_second <= 80.0, "{a_second} questions of {number} queues");
+            assert!(
+                number >= 4 || pause <= LATEST,
+                "few queues are served often"
+            );
+        }
+        let pause = queues.sweep("slots-0", until - SOONEST / 2);
+        assert_eq!(pause, Some(SOONEST / 2), "a wait ends in time");
     }
 }

@@ -16,6 +16,9 @@ use crate::meter::{Meter, Outcome};
 /// How often gateways look for requests that have waited too long, in milliseconds.
 const TIME_OUT_EVERY: u64 = 50;
 
+/// The key whose callers flood the gateways, if one does. It has slots.
+pub const FLOODED: usize = 1;
+
 /// The load of a simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
@@ -25,7 +28,7 @@ pub struct Load {
     pub period: Duration,
     /// How long a stream takes, in the mean.
     pub stream: Duration,
-    /// One of so many callers belongs to the first key, if that key floods the gateways.
+    /// One of so many callers belongs to one key, if that key floods the gateways.
     pub flood: Option<u32>,
 }
 
@@ -86,7 +89,7 @@ impl Callers {
                 let next = now + around(&mut self.random, self.load.period);
                 self.calendar.entry(next).or_default().push(caller);
             }
-            if now % TIME_OUT_EVERY == 0 {
+            if now.is_multiple_of(TIME_OUT_EVERY) {
                 self.gateways.borrow().iter().for_each(Gateway::time_out);
             }
         }
@@ -94,7 +97,7 @@ impl Callers {
 
     fn send(&mut self, caller: u32, now: u64) {
         let key = match self.load.flood {
-            Some(one_of) if caller % one_of == 0 => 0,
+            Some(one_of) if caller.is_multiple_of(one_of) => FLOODED,
             _ => caller as usize % self.credentials.len(),
         };
         let mut request = Request::new(());

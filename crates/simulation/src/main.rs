@@ -4,15 +4,17 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::time::Instant;
 
-use voxgate_simulation::report;
 use voxgate_simulation::scenario::{Scenario, Size};
+use voxgate_simulation::{cost, report};
 
-/// The arguments: `--small`, `--seed=NUMBER`, and names of scenarios; without names, all run.
+/// The arguments: `--cost` for what a request costs, or `--small`, `--log`, `--seed=NUMBER`, and names of scenarios; without names, all run.
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut size, mut seed, mut names) = (Size::LARGE, 1, Vec::new());
     for argument in std::env::args().skip(1) {
         match argument.split_once('=') {
+            _ if argument == "--cost" => return Ok(writeln!(io::stdout(), "{}", cost::report()?)?),
             _ if argument == "--small" => size = Size::SMALL,
+            _ if argument == "--log" => tracing_subscriber::fmt().with_writer(io::stderr).init(),
             Some(("--seed", number)) => seed = number.parse()?,
             _ => names.push(argument),
         }

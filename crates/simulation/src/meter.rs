@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::gateway::DEADLINE;
+use crate::callers::FLOODED;
 
 /// The longest delay that is told apart, in milliseconds.
 const LONGEST_MILLIS: usize = 4096;
@@ -27,6 +27,8 @@ pub struct Phase {
     pub offered: u64,
     /// Requests that were forwarded.
     pub accepted: u64,
+    /// Of these, those of keys that do not flood the gateways.
+    pub accepted_of_others: u64,
     /// Requests that a limit refused (429).
     pub limited: u64,
     /// Requests that were refused because the limits were unknown (503).
@@ -100,6 +102,7 @@ impl Meter {
             length: Duration::ZERO,
             offered: 0,
             accepted: 0,
+            accepted_of_others: 0,
             limited: 0,
             unavailable: 0,
             over_rate: 0.0,
@@ -177,6 +180,7 @@ impl Meter {
         let in_flight = self.in_flight;
         let phase = self.phase();
         phase.accepted += 1;
+        phase.accepted_of_others += u64::from(key != FLOODED);
         phase.over_rate += over_rate;
         phase.over_slots += over_slots;
         phase.most_in_flight = phase.most_in_flight.max(in_flight);
@@ -196,13 +200,6 @@ impl Phase {
     #[must_use]
     pub fn answers(&self) -> u64 {
         self.delays.iter().sum()
-    }
-
-    /// How many answers came within the deadline of the shared store.
-    #[must_use]
-    pub fn in_time(&self) -> u64 {
-        let deadline = usize::try_from(DEADLINE.as_millis()).unwrap_or(usize::MAX);
-        self.delays.iter().take(deadline + 1).sum()
     }
 
     /// The delay in milliseconds within which this percentage of answers came.
@@ -265,7 +262,7 @@ mod tests {
         }
         let phase = &meter.phases()[0];
         assert_eq!((phase.over_slots, phase.most_in_flight), (1, 2));
-        assert_eq!((phase.answers(), phase.in_time()), (4, 3));
+        assert_eq!((phase.accepted, phase.answers()), (2, 4));
         assert_eq!((phase.percentile(50), phase.percentile(99)), (3, 51));
         assert_eq!((meter.over_key, meter.over_upstream), (1, 1));
     }

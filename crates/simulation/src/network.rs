@@ -132,6 +132,15 @@ impl Network {
         })
     }
 
+    /// Connects from this host to a server.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionRefused` if its process has ended. If it is not reached, there is no answer.
+    pub async fn dial(&self, from: Host, host: &str, port: u16) -> io::Result<Stream> {
+        self.clone().connect(from, format!("{host}:{port}")).await
+    }
+
     /// Puts these hosts into a group of their own. They reach only each other.
     pub fn separate(&self, hosts: impl IntoIterator<Item = Host>) {
         let mut state = lock(&self.0);

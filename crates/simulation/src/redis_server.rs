@@ -34,8 +34,6 @@ pub struct Costs {
 pub struct Usage {
     /// Commands of gateways.
     pub questions: u64,
-    /// Of these, decisions about requests.
-    pub decisions: u64,
     /// Bytes of commands.
     pub received: u64,
     /// Bytes of answers.
@@ -248,16 +246,10 @@ impl Server {
         if let Some(refusal) = self.redirect(begins, keys, was_asking) {
             return refusal;
         }
-        let reply = match is_script {
+        match is_script {
             true => self.0.scripts.run(begins, &*name == b"EVALSHA", arguments),
             false => self.0.keyspace.borrow_mut().run(begins, command),
-        };
-        let is_decision = matches!(&reply, Reply::Array(answer) if answer.len() > 3);
-        if is_decision {
-            usage.decisions += 1;
-            self.0.usage.set(usage);
         }
-        reply
     }
 
     /// What a node of a cluster says about keys that it does not have.
@@ -326,7 +318,6 @@ impl std::ops::Add for Usage {
     fn add(self, other: Self) -> Self {
         Self {
             questions: self.questions + other.questions,
-            decisions: self.decisions + other.decisions,
             received: self.received + other.received,
             sent: self.sent + other.sent,
             busy: self.busy + other.busy,
@@ -340,7 +331,6 @@ impl std::ops::Sub for Usage {
     fn sub(self, other: Self) -> Self {
         Self {
             questions: self.questions - other.questions,
-            decisions: self.decisions - other.decisions,
             received: self.received - other.received,
             sent: self.sent - other.sent,
             busy: self.busy - other.busy,

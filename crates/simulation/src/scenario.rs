@@ -23,11 +23,17 @@ use crate::network::{Host, Network, Weather};
 use crate::redis_server::{Costs, Server, Usage};
 
 /// The first host with Redis. Gateways come before.
-const REDIS: Host = 100_000;
+pub(crate) const REDIS: Host = 100_000;
+/// What commands cost Redis: docs/explanation/scaling.md says how that was measured.
+const COSTS: Costs = Costs {
+    script: 35,
+    key_nanos: 3000,
+    other: 5,
+};
 /// The lease of slots: the default of the gateway.
 const LEASE: Duration = Duration::from_secs(30);
 /// Requests that may start at once.
-const BURST: u32 = 5;
+pub const BURST: u32 = 5;
 
 /// How large a simulation is.
 #[derive(Clone, Copy, Debug)]
@@ -50,14 +56,14 @@ impl Size {
         gateways: 200,
         keys: 10_000,
         callers: 1_000_000,
-        period: Duration::from_secs(40),
-        stream: Duration::from_secs(4),
+        period: Duration::from_secs(100),
+        stream: Duration::from_secs(8),
     };
     /// Of the test.
     pub const SMALL: Self = Self {
         gateways: 6,
-        keys: 20,
-        callers: 600,
+        keys: 10,
+        callers: 300,
         period: Duration::from_secs(6),
         stream: Duration::from_secs(2),
     };
@@ -82,7 +88,8 @@ impl Size {
     }
 
     /// Keys with even numbers have a rate, and those with odd numbers slots.
-    fn limit(self, key: u32) -> KeyLimit {
+    #[must_use]
+    pub fn limit(self, key: u32) -> KeyLimit {
         match key % 2 {
             0 => KeyLimit::Rate(self.key_rate(), BURST),
             _ => KeyLimit::Slots(self.key_slots()),
@@ -144,7 +151,7 @@ pub struct Scenario {
     pub has_upstream_limit: bool,
     /// Whether requests may wait for a slot.
     pub has_queue: bool,
-    /// One of so many callers belongs to the first key.
+    /// One of so many callers belongs to one key.
     pub flood: Option<u32>,
     /// How many of a million segments are lost.
     pub lost_per_million: u32,
@@ -162,6 +169,8 @@ pub struct Outcome {
     pub phases: Vec<Phase>,
     /// What Redis has done in each step.
     pub usage: Vec<Usage>,
+    /// Answers of Redis in each step, and questions that it did not answer in time.
+    pub answers: Vec<(u64, u64)>,
     /// The most questions in one second of each step.
     pub peaks: Vec<u64>,
     /// The most requests in flight above the upstream's limit.
@@ -174,8 +183,6 @@ pub struct Outcome {
     pub failovers: usize,
     /// Slots that gateways have put back.
     pub restored: u64,
-    /// Questions to Redis that failed or were late.
-    pub failures: u64,
 }
 
 impl Scenario {
@@ -233,7 +240,7 @@ impl Scenario {
             },
             Self {
                 name: "lossy-network",
-                lost_per_million: 1000,
+                lost_per_million: 5000,
                 steps: steady,
                 ..base.clone()
             },
@@ -297,7 +304,7 @@ impl Scenario {
             url: redis.url(),
             on_failure: self.on_failure,
             upstream: NonZeroU32::new(size.upstream()).filter(|_| self.has_upstream_limit),
-            queue: self.has_queue.then_some((1000, Duration::from_secs(1))),
+            queue: self.has_queue.then_some((20, Duration::from_millis(500))),
             lease: LEASE,
         };
         let gateways = Rc::new(RefCell::new(Vec::new()));
@@ -324,11 +331,12 @@ impl Scenario {
         // The first streams begin together; afterwards the load is even.
         let callers = spawn_local(callers.run());
         sleep(2 * size.stream).await;
-        let (mut usage, mut peaks) = (Vec::new(), Vec::new());
+        let (mut usage, mut peaks, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         for step in &self.steps {
             redis.happen(step.event, &network, size.gateways);
             meter.borrow_mut().next_phase();
             let (start, before) = (Instant::now(), redis.usage());
+            let answered = sum_of_answers(&gateways.borrow());
             let mut peak = 0;
             for second in 1..=step.seconds {
                 let earlier = redis.usage().questions;
@@ -337,6 +345,8 @@ impl Scenario {
             }
             usage.push(redis.usage() - before);
             peaks.push(peak);
+            let now = sum_of_answers(&gateways.borrow());
+            answers.push((now.0 - answered.0, now.1 - answered.1));
         }
         callers.abort();
         let mut meter = meter.borrow_mut();
@@ -349,30 +359,32 @@ impl Scenario {
             phases: meter.phases()[1..].to_vec(),
             usage,
             peaks,
+            answers,
             over_upstream: meter.over_upstream,
             over_key: meter.over_key,
             lost_writes: redis.cluster().map_or(0, Cluster::lost_writes),
             failovers: redis.cluster().map_or(0, Cluster::failovers),
             restored: sum(|gateway| gateway.status().restored),
-            failures: sum(|gateway| gateway.status().failures),
         })
     }
 }
 
-enum Redis {
+fn sum_of_answers(gateways: &[Gateway]) -> (u64, u64) {
+    let status = gateways.iter().map(Gateway::status);
+    status.fold((0, 0), |(answers, failures), status| {
+        (answers + status.answers, failures + status.failures)
+    })
+}
+
+pub(crate) enum Redis {
     One(Server),
     Cluster(Cluster),
 }
 
 impl Redis {
-    fn start(network: &Network, topology: Topology, seed: u64) -> mlua::Result<Self> {
-        let costs = Costs {
-            script: 20,
-            key_nanos: 1000,
-            other: 2,
-        };
+    pub(crate) fn start(network: &Network, topology: Topology, seed: u64) -> mlua::Result<Self> {
         Ok(match topology {
-            Topology::One => Self::One(Server::start(network, REDIS, "redis:6379", costs)?),
+            Topology::One => Self::One(Server::start(network, REDIS, "redis:6379", COSTS)?),
             Topology::Cluster => {
                 let settings = cluster::Settings {
                     primaries: 3,
@@ -380,12 +392,12 @@ impl Redis {
                     replication: Duration::from_millis(10),
                     tick: Duration::from_millis(100),
                 };
-                Self::Cluster(Cluster::start(network, REDIS, settings, costs, seed)?)
+                Self::Cluster(Cluster::start(network, REDIS, settings, COSTS, seed)?)
             }
         })
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self {
             Self::One(server) => format!("redis://{}", server.name()),
             Self::Cluster(cluster) => {
@@ -409,7 +421,7 @@ impl Redis {
         }
     }
 
-    fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         let all = self.servers().iter().map(Server::usage);
         all.fold(Usage::default(), |sum, usage| sum + usage)
     }

@@ -11,6 +11,7 @@ use crate::hash_slot::{HASH_SLOTS, hash_slot};
 use crate::lazy_client::LazyClient;
 use crate::redis_error::RedisError;
 
+use super::proxy::Proxy;
 use super::server::reserve;
 use super::*;
 
@@ -23,10 +24,13 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// `options` follow the name of the option that has the port.
-    fn start(port_option: &str, options: &[&str]) -> Option<Self> {
+    /// `port_option` is the name of the option that has the port. `proxy` stands before the port of the
+    /// bus, by which the nodes know each other.
+    fn start(port_option: &str, options: &[&str], proxy: Option<&Proxy>) -> Option<Self> {
         let ((socket, port), (bus_socket, bus)) = (reserve(), reserve());
         let (port_text, bus_text) = (port.to_string(), bus.to_string());
+        let announced = proxy.map_or(bus, |proxy| proxy.start(bus));
+        let announced_text = announced.to_string();
         let usual = [
             "--bind",
             "127.0.0.1",
@@ -36,6 +40,8 @@ impl Node {
             "yes",
             "--cluster-port",
             &bus_text,
+            "--cluster-announce-bus-port",
+            &announced_text,
             "--cluster-node-timeout",
             "1000",
             "--cluster-require-full-coverage",
@@ -51,7 +57,7 @@ impl Node {
         Some(Self {
             server,
             port,
-            bus,
+            bus: announced,
             id,
             _reserved,
         })
@@ -72,8 +78,21 @@ impl Cluster {
 
     /// The nodes have these further options.
     pub(super) fn start_with(replicas: usize, port_option: &str, options: &[&str]) -> Option<Self> {
-        let nodes = (0..3 + replicas).map(|_| Node::start(port_option, options));
-        let nodes = nodes.collect::<Option<Vec<Node>>>()?;
+        let nodes = (0..3 + replicas).map(|_| Node::start(port_option, options, None));
+        Self::join(nodes.collect::<Option<Vec<Node>>>()?)
+    }
+
+    /// The first node can be cut off from the others by these proxies, one for each node.
+    pub(super) fn start_behind(proxies: &[Proxy]) -> Option<Self> {
+        let nodes = proxies.iter().enumerate().map(|(index, proxy)| {
+            let source = ["--bind-source-addr", "127.0.0.2"];
+            let options = if index == 0 { &source[..] } else { &[] };
+            Node::start("--port", options, Some(proxy))
+        });
+        Self::join(nodes.collect::<Option<Vec<Node>>>()?)
+    }
+
+    fn join(nodes: Vec<Node>) -> Option<Self> {
         for (index, node) in nodes.iter().enumerate() {
             let _: Value = node
                 .server

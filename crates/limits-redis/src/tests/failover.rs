@@ -9,6 +9,7 @@ use crate::redis_error::RedisError;
 use crate::slot_map::SlotMap;
 
 use super::cluster::{Cluster, Node, spend, token_on};
+use super::proxy::Proxy;
 use super::*;
 
 /// The primary whose replica takes over.
@@ -115,4 +116,76 @@ fn a_replica_takes_over_from_a_killed_node() {
     drop((held, another));
     until("they are released", || taken() == 0);
     assert_eq!(cluster.owner(hash_slot(&slots)), LOST);
+}
+
+/// The old primary goes on for as long as it does not know that it is cut off. What it accepts then is
+/// what is accepted too much; it accepts no token. Then the gateway asks its successor.
+#[test]
+fn a_primary_that_is_cut_off_is_left() {
+    const LIMIT: usize = 200;
+    let proxies: Vec<_> = (0..4).map(|node| Proxy::new(node == LOST)).collect();
+    let Some(cluster) = Cluster::start_behind(&proxies) else {
+        return;
+    };
+    let start = || {
+        started_with(RedisOptions {
+            deadline: Duration::from_secs(1),
+            ..cluster.options()
+        })
+    };
+    let (primary, replica) = (&cluster.0[LOST], &cluster.0[REPLICA]);
+    let store = start();
+    let account = cluster.account_on(LOST);
+    let request = key("k", Limits::default()).with_account(&*account, rate("200/h"));
+    let begun = Instant::now();
+    let before = 20;
+    assert_eq!(store.grants(before, &request), before);
+    let client = LazyClient::new(cluster.options().check().expect("options").address);
+    let tokens = [1, 2].map(|number| token_on(&cluster, LOST, number));
+    local(async {
+        // The replica has it, and all that was written before.
+        assert_eq!(spend(&client, &tokens[0]).await, Ok(true));
+    });
+    until("the replica is listed", || {
+        let slots: Value = primary.server.run("CLUSTER SLOTS");
+        SlotMap::parse(&slots, "").is_some_and(|map| map.has_replicas(0))
+    });
+    cut(primary, replica);
+    proxies.iter().for_each(Proxy::cut);
+    let (mut meanwhile, mut accepted) = (0, 0);
+    until("it knows that it is cut off", || {
+        match block_on(store.ask(&request, None)).result {
+            Ok(_) => meanwhile += 1,
+            Err(AcquireError::Unavailable) => return true,
+            Err(other) => panic!("{other:?}"),
+        }
+        let spent = local(async {
+            let client = LazyClient::new(cluster.options().check().expect("options").address);
+            spend(&client, &tokens[1]).await
+        });
+        // Its successor may accept it, once.
+        accepted += usize::from(spent == Ok(true));
+        false
+    });
+    assert!(meanwhile > 0, "it went on");
+    assert!(meanwhile < LIMIT - before, "and stopped");
+    until("the gateway asks its successor", || {
+        store.status().failovers == 1 && store.is_up()
+    });
+    // The old primary still answers.
+    let _: Value = primary.server.run("CLUSTER SLOTS");
+    let after = start().grants(LIMIT, &request);
+    let most =
+        LIMIT + meanwhile + usize::try_from(begun.elapsed().as_secs() / 18).expect("small") + 1;
+    let total = before + meanwhile + after;
+    assert!((LIMIT + meanwhile..=most).contains(&total), "{total}");
+    store.decide(&request).expect_err("both ask the same node");
+    local(async {
+        let client = LazyClient::new(cluster.options().check().expect("options").address);
+        assert_eq!(spend(&client, &tokens[0]).await, Ok(false));
+        for _ in 0..2 {
+            accepted += usize::from(spend(&client, &tokens[1]).await == Ok(true));
+        }
+    });
+    assert_eq!(accepted, 1);
 }

@@ -9,6 +9,7 @@ mod late;
 mod leases;
 mod logins;
 mod logs;
+mod proxy;
 mod quotas;
 mod revoking;
 mod sentinel;

@@ -8,8 +8,11 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::get;
+use futures_util::future::join_all;
 use futures_util::{SinkExt as _, StreamExt as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
+use sha2::Sha256;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -19,6 +22,7 @@ use tokio_tungstenite::{accept_async, client_async};
 use voxgate::token::{Grant, SigningKey, TokenIssuer};
 use voxgate::{Digest, Principal};
 
+use super::harness::redis_server::Server as RedisServer;
 use super::harness::{Program, Started, send_raw, serve, serve_raw, wait_until};
 
 const ED25519: &str = include_str!("../../../../token/src/tests/ed25519.pem");
@@ -324,6 +328,80 @@ async fn a_token_that_a_gateway_makes_is_accepted_by_its_replicas() {
     place.write("keys.toml", &key("disabled = true\n"));
     until_status(&one, another, 401).await;
     until_status(&other, another, 401).await;
+}
+
+/// A request that is signed in Inworld's form, for a token of a session.
+fn signed(nonce: &str) -> String {
+    const METHOD: &str = "ai.inworld.engine.WorldEngine/GenerateToken";
+    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let time: String = time.chars().filter(char::is_ascii_digit).collect();
+    let mut key = b"IW1test-secret-test-secret".to_vec();
+    for part in [&time, "speech.example", METHOD, nonce, "iw1_request"] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+        mac.update(part.as_bytes());
+        key = mac.finalize().into_bytes().to_vec();
+    }
+    let signature: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(
+        "POST /auth/v1/tokens/token:generate HTTP/1.1\r\nHost: a\r\nAuthorization: IW1-HMAC-SHA256 \
+         ApiKey=abc,DateTime={time},Nonce={nonce},Signature={signature}\r\n\
+         Content-Type: application/json\r\nContent-Length: 13\r\nConnection: close\r\n\r\n{{\"key\":\"abc\"}}"
+    )
+}
+
+/// The replicas share in Redis which tokens and signed requests were used.
+#[tokio::test]
+async fn two_gateways_accept_a_nonce_and_a_single_use_token_once() {
+    let Some(mut redis) = RedisServer::start(&[]) else {
+        return;
+    };
+    let place = Place::new();
+    place.write("abc", "abc:test-secret-test-secret");
+    let digest = Digest::of(b"abc:test-secret-test-secret").to_hex();
+    let signing = place.path("abc").display().to_string();
+    let more = format!(
+        "[[key]]\nid = \"signs\"\nsha256 = \"{digest}\"\nsigning_secret_file = {signing:?}\n"
+    );
+    place.write("keys.toml", &key(&more));
+    let upstream = upstream().await;
+    let start = |dialect: &str| {
+        place
+            .gateway(upstream)
+            .var("VOXGATE_DIALECT", dialect)
+            .var("VOXGATE_TOKEN_MINT", "on")
+            .var("VOXGATE_TOKEN_SIGNED_HOSTS", "speech.example")
+            .var("VOXGATE_REDIS_URL", redis.url())
+            .start()
+    };
+    let gateways = [start("inworld"), start("inworld")];
+    const REQUESTS: usize = 8;
+    for number in 0..REQUESTS {
+        let request = signed(&format!("0123456789a{number}"));
+        // Both at the same time.
+        let asked = gateways
+            .each_ref()
+            .map(|gateway| send_raw(gateway.address, request.clone()));
+        let mut statuses: Vec<u16> = join_all(asked).await.iter().map(|it| it.status).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses[0], 200, "{statuses:?}");
+        assert_ne!(statuses[1], 200, "{statuses:?}");
+    }
+    let used: Vec<String> = redis.run("KEYS *token*");
+    assert_eq!(used.len(), REQUESTS);
+    let neutral = [start("bearer"), start("bearer")];
+    let (_, once) = mint(&neutral[0], KEY, r#"{"single_use":true}"#).await;
+    let once = once["access_token"].as_str().unwrap();
+    assert_eq!(ask(&neutral[0], once).await.0, 200);
+    for gateway in &neutral {
+        assert_eq!(ask(gateway, once).await.0, 401);
+    }
+    // Without Redis, none is accepted.
+    let (_, once) = mint(&neutral[0], KEY, r#"{"single_use":true}"#).await;
+    redis.kill();
+    let once = once["access_token"].as_str().unwrap();
+    assert_eq!(ask(&neutral[1], once).await.0, 503);
+    let reply = send_raw(gateways[0].address, signed("0123456789z")).await;
+    assert_eq!(reply.status, 503, "{}", reply.body);
 }
 
 #[tokio::test]
