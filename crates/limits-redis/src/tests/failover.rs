@@ -29,6 +29,22 @@ fn cut(primary: &Node, replica: &Node) {
     });
 }
 
+fn client(cluster: &Cluster) -> LazyClient {
+    LazyClient::new(cluster.options().check().expect("options").address)
+}
+
+/// Keys of two tokens of the primary. The first is used, and the replica has it, and all that was written
+/// before.
+fn first_of_two_tokens(cluster: &Cluster) -> [String; 2] {
+    let mut number = 0;
+    until("the replica confirms a token", || {
+        number += 1;
+        let key = token_on(cluster, LOST, number);
+        local(async { spend(&client(cluster), &key).await }) == Ok(true)
+    });
+    [number, number + 1].map(|number| token_on(cluster, LOST, number))
+}
+
 /// What was replicated is kept. Of the rest, this process puts back leases and quotas; rates allow once
 /// more what was not replicated; a token that no replica has was not accepted.
 #[test]
@@ -54,17 +70,14 @@ fn a_replica_takes_over_from_a_killed_node() {
         let command = quotas::of_account(&account, "one", own, [add, 0, 0], 100);
         block_on(store.count(command)).map(|answer| answer.used[0][0])
     };
-    let client = LazyClient::new(cluster.options().check().expect("options").address);
-    let tokens = [1, 2].map(|number| token_on(&cluster, LOST, number));
-
     let (primary, replica) = (&cluster.0[LOST], &cluster.0[REPLICA]);
     for store in [&store, &second] {
         store.decide(&rated).expect("granted");
     }
     assert_eq!(used(0, CHARACTERS), Some(CHARACTERS));
+    let tokens = first_of_two_tokens(&cluster);
     local(async {
-        // It is accepted when the replica has it, and with it all that was written before.
-        assert_eq!(spend(&client, &tokens[0]).await, Ok(true));
+        let client = client(&cluster);
         assert!(replica.server.keys().contains(&tokens[0]));
         assert!(replica.server.keys().contains(&level));
         // Until it has told the others how much it has, they do not count on it.
@@ -103,7 +116,7 @@ fn a_replica_takes_over_from_a_killed_node() {
     // Two were replicated, and one was not.
     assert_eq!(second.grants(9, &rated), 3);
     local(async {
-        let client = LazyClient::new(cluster.options().check().expect("options").address);
+        let client = client(&cluster);
         assert_eq!(spend(&client, &tokens[0]).await, Ok(false));
         // It was refused, and counts once.
         assert_eq!(spend(&client, &tokens[1]).await, Ok(true));
@@ -140,12 +153,7 @@ fn a_primary_that_is_cut_off_is_left() {
     let begun = Instant::now();
     let before = 20;
     assert_eq!(store.grants(before, &request), before);
-    let client = LazyClient::new(cluster.options().check().expect("options").address);
-    let tokens = [1, 2].map(|number| token_on(&cluster, LOST, number));
-    local(async {
-        // The replica has it, and all that was written before.
-        assert_eq!(spend(&client, &tokens[0]).await, Ok(true));
-    });
+    let tokens = first_of_two_tokens(&cluster);
     until("the replica is listed", || {
         let slots: Value = primary.server.run("CLUSTER SLOTS");
         SlotMap::parse(&slots, "").is_some_and(|map| map.has_replicas(0))
@@ -160,7 +168,7 @@ fn a_primary_that_is_cut_off_is_left() {
             Err(other) => panic!("{other:?}"),
         }
         let spent = local(async {
-            let client = LazyClient::new(cluster.options().check().expect("options").address);
+            let client = client(&cluster);
             spend(&client, &tokens[1]).await
         });
         // Its successor may accept it, once.
@@ -181,7 +189,7 @@ fn a_primary_that_is_cut_off_is_left() {
     assert!((LIMIT + meanwhile..=most).contains(&total), "{total}");
     store.decide(&request).expect_err("both ask the same node");
     local(async {
-        let client = LazyClient::new(cluster.options().check().expect("options").address);
+        let client = client(&cluster);
         assert_eq!(spend(&client, &tokens[0]).await, Ok(false));
         for _ in 0..2 {
             accepted += usize::from(spend(&client, &tokens[1]).await == Ok(true));

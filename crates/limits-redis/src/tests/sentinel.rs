@@ -1,9 +1,14 @@
 //! A failover by Sentinel.
 
 use std::fs;
+use std::io::{BufReader, Write as _};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use tempfile::TempDir;
+
+use crate::SharedSpentTokens;
 
 use super::server::{program, reserve};
 use super::*;
@@ -99,4 +104,76 @@ fn a_failover_by_sentinel_keeps_what_is_in_flight() {
         let _ = block_on(store.ask(&request, None));
         !logs::lines_with("do not know the service").is_empty()
     });
+}
+
+/// A Sentinel that names the primary at this port, and knows of no replicas.
+fn naming(primary: &Arc<AtomicU16>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let primary = Arc::clone(primary);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let primary = Arc::clone(&primary);
+            thread::spawn(move || {
+                let mut answers = stream.try_clone().expect("a stream");
+                let (mut commands, mut parser) = (BufReader::new(stream), redis::Parser::new());
+                while let Ok(redis::Value::Array(words)) = parser.parse_value(&mut commands) {
+                    let port = primary.load(Ordering::SeqCst).to_string();
+                    let length = port.len();
+                    let answer = match &words[1] {
+                        redis::Value::BulkString(what) if what == b"replicas" => {
+                            "*0\r\n".to_owned()
+                        }
+                        _ => format!("*2\r\n$9\r\n127.0.0.1\r\n${length}\r\n{port}\r\n"),
+                    };
+                    if answers.write_all(answer.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+/// The old primary is cut off from its Sentinels and still answers. One Sentinel is cut off with it, and
+/// names it first.
+#[test]
+fn a_primary_that_most_sentinels_do_not_name_is_left() {
+    let [(_first, old), (_second, new)] = [reserve(), reserve()];
+    let start = |port: u16| Server::start(&["--bind", "127.0.0.1", "--port", &port.to_string()]);
+    let (Some(before), Some(after)) = (start(old), start(new)) else {
+        return;
+    };
+    let stale = Arc::new(AtomicU16::new(old));
+    let others = Arc::new(AtomicU16::new(old));
+    let hosts = [&stale, &others, &others].map(|it| format!("127.0.0.1:{}", naming(it)));
+    let url = format!("redis-sentinel://{}/main", hosts.join(","));
+    let options = || RedisOptions {
+        lease: Duration::from_secs(1),
+        deadline: DEADLINE,
+        ..RedisOptions::new(Secret::new(&url).expect("a URL"))
+    };
+    let store = started_with(options());
+    let tokens = SharedSpentTokens::start(options()).expect("started");
+    let token = spending::single_use();
+    assert_eq!(spending::spend(&tokens, &token), Ok(()));
+    let used = |server: &Server| {
+        let keys = server.keys();
+        keys.iter().filter(|key| key.contains(":token:")).count()
+    };
+    assert_eq!((used(&before), used(&after)), (1, 0));
+    others.store(new, Ordering::SeqCst);
+    until("limits are counted by the new one", || {
+        store.status().failovers == 1
+    });
+    until("tokens are used up in the new one", || {
+        let _ = spending::spend(&tokens, &spending::single_use());
+        used(&after) > 0
+    });
+    let count = used(&before);
+    for _ in 0..5 {
+        assert_eq!(spending::spend(&tokens, &spending::single_use()), Ok(()));
+    }
+    assert_eq!(used(&before), count);
 }
