@@ -48,6 +48,27 @@ fn a_key_is_revoked_in_a_secret_with_other_problems() {
     place.refuses(64, &now, &["revoke", "c", flags[2], flags[3]]);
 }
 
+/// `kubectl apply` removes what the next manifest leaves out: with the label, all keys of a gateway that
+/// watches Secrets by it.
+#[test]
+fn the_next_manifest_keeps_the_rest_of_the_secret() {
+    let place = Place::with("");
+    let keys = STANDARD.encode(format!("[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n"));
+    let now = format!(
+        r#"{{"kind":"Secret","type":"example.com/keys","metadata":{{"name":"k","labels":{{"voxgate.dev/keys":"true"}},
+        "annotations":{{"team":"ivr","kubectl.kubernetes.io/last-applied-configuration":"hunter2"}}}},
+        "data":{{"keys.toml":"{keys}","more.toml":"IyB4Cg=="}}}}"#
+    );
+    let flags = ["revoke", "a", "--kubernetes-secret=k", "--from-secret=-"];
+    let ran = place.run_with(&now, &flags).done();
+    let head = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: k\n  labels:\n    \
+                voxgate.dev/keys: \"true\"\n  annotations:\n    team: ivr\ntype: example.com/keys\n\
+                data:\n  more.toml: IyB4Cg==\nstringData:\n  keys.toml: |\n";
+    assert!(ran.out.starts_with(head), "{}", ran.out);
+    assert!(content(&ran.out).contains("disabled = true"));
+    assert!(!ran.out.contains("hunter2"));
+}
+
 #[test]
 fn a_new_key_is_in_a_secret_and_its_token_in_another() {
     let text = format!("# ours: \"x\"\n[[key]]\nid = \"a\"\nsha256 = \"{DIGEST}\"\n");
