@@ -7,7 +7,7 @@ set -eu
 cd -- "$(dirname -- "$0")/.."
 cargo=${CARGO:-cargo}
 python=${PYTHON:-python3}
-most=4
+most=2
 
 if "$cargo" clippy --version >/dev/null 2>&1; then
     command=clippy

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures_util::TryFutureExt;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::add_extension::AddExtensionLayer;
@@ -16,7 +15,7 @@ use voxgate_client_address::ClientAddressLayer;
 use voxgate_request_tracing::TraceContextLayer;
 use voxgate_usage::UsageLayer;
 
-use super::connection::{Activity, ClientEnd};
+use super::connection::Activity;
 use super::credential_header::CredentialHeader;
 use super::first_message::{FirstMessageLayer, FirstMessages};
 use super::minting::Verifier;
@@ -33,7 +32,6 @@ pub(crate) struct Connection {
     /// Which traces of callers are continued.
     pub(crate) traces: TraceContextLayer,
     pub(crate) activity: Activity,
-    pub(crate) end: ClientEnd,
 }
 
 /// Wraps `proxy` in everything that a request passes, from the outside in.
@@ -55,7 +53,7 @@ pub(crate) fn stack<S, B>(
     credential_header: Option<(Dialect, CredentialHeader)>,
     usage: UsageLayer,
 ) -> impl Service<
-    Request<Incoming>,
+    Request<RequestBody>,
     Response = Response<impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static>,
     Error = Infallible,
     Future: Send,
@@ -74,7 +72,6 @@ where
         browsers,
         traces,
         activity,
-        end,
     } = connection;
     let first_message = FirstMessageLayer::new(first_messages, activity.clone());
     ServiceBuilder::new()
@@ -83,11 +80,6 @@ where
             let busy = activity.begin();
             TryFutureExt::map_ok(answer, |response| busy.last(response))
         }))
-        // The body is drained when the proxy does not read it.
-        .map_request(move |request: Request<Incoming>| {
-            let end = end.request(&request);
-            RequestBody::wrap(request, end)
-        })
         // The client's address, for the audit record, for limits and for `X-Forwarded-For`.
         .layer(clients)
         // The request's place in a trace, for the audit record, the log and the upstream.
@@ -129,6 +121,7 @@ mod tests {
 
     use http::StatusCode;
     use http_body_util::{BodyExt as _, Full};
+    use hyper::body::Incoming;
     use hyper::client::conn::{http1, http2};
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::net::{TcpListener, TcpStream};

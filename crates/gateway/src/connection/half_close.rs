@@ -6,42 +6,51 @@
 //! request is broken off, which frees the TTS server.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 
+use futures_util::task::AtomicWaker;
 use http::header::CONNECTION;
 use http::{Request, Version};
 
 /// Whether a client has ended its side of an HTTP/1.1 connection. Cloning shares it.
+///
+/// The connection and the body of its request are polled by different tasks. The connection hides the
+/// end after it has passed on every byte before it, and then wakes the body. A body that still waits
+/// waits in vain.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientEnd(Arc<ClientEndState>);
 
 #[derive(Debug, Default)]
 struct ClientEndState {
     is_last_request: AtomicBool,
-    body_waits: AtomicBool,
     has_ended: AtomicBool,
+    body: AtomicWaker,
 }
 
 impl ClientEnd {
     /// Notes a request. Returns a handle for its body if it is the last one.
     pub(crate) fn request<B>(&self, request: &Request<B>) -> Option<Self> {
         let is_last = is_last(request);
-        self.0.is_last_request.store(is_last, Relaxed);
+        self.0.is_last_request.store(is_last, Ordering::Relaxed);
         is_last.then(|| self.clone())
     }
 
-    /// Whether the end of what the client sends can be left unseen, which it then is.
+    /// Whether the end of what the client sends is left unseen. If so, a body that waits is woken.
     pub(super) fn hide(&self) -> bool {
-        let state = &self.0;
-        let hides = state.is_last_request.load(Relaxed) && !state.body_waits.load(Relaxed);
-        state.has_ended.store(hides, Relaxed);
+        let hides = self.0.is_last_request.load(Ordering::Relaxed);
+        if hides {
+            self.0.has_ended.store(true, Ordering::Release);
+            self.0.body.wake();
+        }
         hides
     }
 
-    /// Notes whether the request's body waits for the client. Returns whether it waits in vain.
-    pub(crate) fn body_waits(&self, waits: bool) -> bool {
-        self.0.body_waits.store(waits, Relaxed);
-        waits && self.0.has_ended.load(Relaxed)
+    /// Whether the client has ended its side. If not, `body` is woken when it does. What the client
+    /// sent before is with the body when this returns true.
+    pub(crate) fn has_ended(&self, body: &Waker) -> bool {
+        self.0.body.register(body);
+        self.0.has_ended.load(Ordering::Acquire)
     }
 }
 
@@ -64,6 +73,9 @@ fn is_last<B>(request: &Request<B>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
     use super::*;
 
     fn request(version: Version, connection: &str) -> Request<()> {
@@ -90,14 +102,21 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_waits_for_the_client_ends_with_it() {
+    fn a_body_that_waits_for_the_client_is_woken() {
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let woken = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
         let end = ClientEnd::default();
         let body = end.request(&request(Version::HTTP_11, "close"));
         let body = body.expect("the last request");
-        assert!(!body.body_waits(true));
-        assert!(!end.hide(), "the body has to see the end");
-        body.body_waits(false);
+        assert!(!body.has_ended(&waker));
         assert!(end.hide());
-        assert!(body.body_waits(true), "there comes nothing more");
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(body.has_ended(&waker), "there comes nothing more");
     }
 }

@@ -25,6 +25,8 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -51,7 +53,7 @@ use self::streams::StreamExecutor;
 use super::credential_header::CredentialHeader;
 use super::first_message::FirstMessages;
 use super::minting::Verifier;
-use super::proxy::ForwardedBody;
+use super::proxy::{ForwardedBody, RequestBody};
 use super::rejections::{ConnectionRejections, RejectReason, Rejections};
 use super::service;
 
@@ -267,9 +269,8 @@ where
             browsers: self.browsers,
             traces: self.traces,
             activity,
-            end,
         };
-        let service = service::stack(
+        let stack = service::stack(
             self.auth,
             self.proxy,
             connection,
@@ -277,7 +278,13 @@ where
             self.credential_header,
             self.usage,
         );
-        let service = TowerToHyperService::new(service);
+        let stack = TowerToHyperService::new(stack);
+        // hyper calls this when it has the head of a request, and looks at the rest of what the client
+        // sends, perhaps its end, before it polls the stack for the first time.
+        let service = service_fn(move |request: Request<Incoming>| {
+            let end = end.request(&request);
+            stack.call(RequestBody::wrap(request, end))
+        });
         // The stream limits the time of a header. In hyper, that time begins with the idle time.
         let header_or_idle = self.header_timeout.max(self.idle_timeout);
         let builder = builder(header_or_idle, self.write_stall);

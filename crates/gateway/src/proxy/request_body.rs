@@ -122,13 +122,16 @@ impl Body for RequestBody {
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(inner).poll_frame(cx);
-        if let Some(end) = &this.end
-            && end.body_waits(polled.is_pending())
-        {
-            this.inner = None;
-            this.turn.break_off();
-            return Poll::Ready(Some(Err(BodyError::Incomplete)));
+        let mut polled = Pin::new(&mut *inner).poll_frame(cx);
+        let end = this.end.as_ref().filter(|_| polled.is_pending());
+        if end.is_some_and(|end| end.has_ended(cx.waker())) {
+            // The last bytes can have arrived since.
+            polled = Pin::new(inner).poll_frame(cx);
+            if polled.is_pending() {
+                this.inner = None;
+                this.turn.break_off();
+                return Poll::Ready(Some(Err(BodyError::Incomplete)));
+            }
         }
         match polled {
             Poll::Pending => this.turn.is_the_clients(),

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::harness::{KEY, Program, Started, nowhere, send_raw, serve, serve_raw};
 use super::lifecycle::admin;
@@ -151,6 +152,23 @@ async fn a_client_that_closes_its_side_after_its_last_request_is_answered() {
             answer.starts_with("HTTP/1.1 200") && answer.ends_with("audio"),
             "{answer}"
         );
+    }
+    // The end can be seen before the body was looked at.
+    let many: JoinSet<String> = (0..200)
+        .map(|_| {
+            let (address, request) = (gateway.address, request("/", body) + "text");
+            async move {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(request.as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                answer
+            }
+        })
+        .collect();
+    for answer in many.join_all().await {
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
     // A body that is not complete when the client ends is broken off, and holds nothing.
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
