@@ -1,6 +1,9 @@
 {{/* Checks across values, each with a sentence that names the value and the fix. values.schema.json
 checks each value alone, and runs first. */}}
 {{- define "voxgate.guards" -}}
+{{- /* Several templates ask for them: once is enough for one set of values. */}}
+{{- if not (hasKey . "voxgateChecked") -}}
+{{- $_ := set . "voxgateChecked" true -}}
 {{- include "voxgate.guards.renamed" . -}}
 {{- include "voxgate.guards.forms" . -}}
 {{- include "voxgate.guards.numbers" . -}}
@@ -17,6 +20,7 @@ checks each value alone, and runs first. */}}
 {{- include "voxgate.guards.routes" . -}}
 {{- include "voxgate.guards.service" . -}}
 {{- include "voxgate.guards.scaling" . -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Fails in `helm lint` as well, which only logs what `fail` says. Call with the message. A check that
