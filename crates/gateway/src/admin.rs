@@ -167,7 +167,9 @@ async fn serve_connection(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_WITHIN);
+        .header_read_timeout(HEADER_WITHIN)
+        // A client may close its side and read on, as `nc -N` does. Answers are short.
+        .half_close(true);
     let stream = AdminStream {
         stream: socket,
         limit: WriteLimit::new(WRITE_WITHIN),

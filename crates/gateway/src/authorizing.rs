@@ -126,7 +126,9 @@ impl AuthorizerConfig {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(IDLE);
+            .header_read_timeout(IDLE)
+            // The end of what a proxy sends can arrive with its question.
+            .half_close(true);
         builder
             .http2()
             .timer(TokioTimer::new())

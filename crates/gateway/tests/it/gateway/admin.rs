@@ -188,6 +188,20 @@ async fn slow_clients_do_not_delay_a_probe() {
     drop(open);
 }
 
+/// As `nc -N` does, whether its end arrives with the request or after it.
+#[tokio::test]
+async fn a_client_that_closes_its_side_is_answered() {
+    let gateway = Program::validating("127.0.0.1:9").start();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(gateway.admin).await.unwrap();
+        stream.write_all(SCRAPE).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
 /// The text of the metrics is not kept for each client that does not read it.
 #[tokio::test]
 async fn unread_metrics_take_no_memory_and_are_given_up() {
