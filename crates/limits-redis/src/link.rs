@@ -1,6 +1,6 @@
 //! Sends a command to the server of its key, and follows redirections.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -37,28 +37,34 @@ pub(crate) struct Routed {
 
 /// The server that a command was sent to last, or waits for.
 #[derive(Clone, Default)]
-pub(crate) struct Asked(Rc<RefCell<Option<Rc<Node>>>>);
+pub(crate) struct Asked {
+    node: Rc<RefCell<Option<Rc<Node>>>>,
+    /// Another server has used a part of the command's time. If the rest is too short, that is no
+    /// failure of the last one: its heartbeats say whether it answers.
+    is_redirected: Rc<Cell<bool>>,
+}
 
 impl Asked {
     /// Counts a failure of that server.
     pub(crate) fn fail(&self, engine: &Engine, error: RedisError) {
-        match &*self.0.borrow() {
-            Some(node) => node.health.fail(error),
-            None => engine.overall.gauges().count_failure(),
+        match &*self.node.borrow() {
+            Some(node) if !self.is_redirected.get() => node.health.fail(error),
+            _ => engine.overall.gauges().count_failure(),
         }
     }
 
     /// The server has answered that another one has the key: it is not slow, nor is a server that
     /// was not asked yet.
     fn answered(&self) {
-        if let Some(node) = self.0.take() {
+        self.is_redirected.set(true);
+        if let Some(node) = self.node.take() {
             node.health.succeed();
         }
     }
 
     /// Counts an answer in time.
     pub(crate) fn succeed(&self) {
-        if let Some(node) = &*self.0.borrow() {
+        if let Some(node) = &*self.node.borrow() {
             node.health.succeed();
         }
     }
@@ -177,7 +183,7 @@ impl Routed {
             let changed = overall.changed();
             match node() {
                 Some(node) => {
-                    self.asked.0.replace(Some(Rc::clone(&node)));
+                    self.asked.node.replace(Some(Rc::clone(&node)));
                     if node.health.is_open() {
                         return Err(AskError::NotAsked);
                     }
