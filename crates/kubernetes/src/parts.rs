@@ -35,7 +35,7 @@ const LISTS: [&str; 6] = [
 /// The fields of a key that are whole numbers.
 const NUMBERS: [&str; 2] = ["burst", "concurrency"];
 
-/// The fields of which a Secret with a single key has at least one.
+/// A Secret with a single key has at least one of these fields.
 const KEY_FIELDS: [&str; 4] = ["id", "sha256", "secret", "certificate"];
 
 /// Whether the `data` of a Secret is one key, with a part for each field.

@@ -49,7 +49,7 @@ struct State {
 }
 
 struct Node {
-    /// The primary of which it is a replica.
+    /// The primary that it replicates.
     replica_of: Option<usize>,
     /// When it reached most primaries last.
     with_most: Instant,

@@ -196,7 +196,7 @@ fn scale(usage: Usage, by: u64, divide: u64) -> Usage {
 /// If the layer cannot be set up.
 pub fn of_audit_log() -> Result<(u64, u64), Box<dyn Error>> {
     let accepted = audit_bytes(SECRET)?;
-    let refused = audit_bytes("a-key-that-nobody-has-got")?;
+    let refused = audit_bytes("a-key-that-is-not-valid-0")?;
     Ok((accepted, refused))
 }
 

@@ -1,12 +1,10 @@
 //! Requests while Redis fails.
 
-use std::fs;
 use std::sync::Mutex;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use redis::Value;
-use tempfile::TempDir;
 
+use super::certificates::Certificates;
 use super::server::reserve;
 use super::*;
 
@@ -294,57 +292,24 @@ fn answers_are_counted() {
     assert_eq!(*told.lock().expect("a lock"), 7);
 }
 
-/// A server with TLS, and the file of its authority.
-fn with_tls() -> Option<(Server, String, std::path::PathBuf)> {
-    let directory = TempDir::new().expect("a directory");
-    let key_pair = || KeyPair::generate().expect("a key");
-    let mut authority = CertificateParams::new([]).expect("parameters");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_key = key_pair();
-    let root = authority
-        .self_signed(&authority_key)
-        .expect("a certificate");
-    let issuer = Issuer::new(authority, authority_key);
-    let server_key = key_pair();
-    let certificate = CertificateParams::new(["localhost".to_owned()])
-        .and_then(|it| it.signed_by(&server_key, &issuer))
-        .expect("a certificate");
-    for (name, text) in [
-        ("ca.pem", root.pem()),
-        ("server.pem", certificate.pem()),
-        ("server.key", server_key.serialize_pem()),
-    ] {
-        fs::write(directory.path().join(name), text).expect("written");
-    }
-    let ca_file = directory.path().join("ca.pem");
+/// A server with TLS, its port, and its certificates.
+fn with_tls() -> Option<(Server, String, Certificates)> {
+    let certificates = Certificates::new();
     let (_reserved, port) = reserve();
     let port = port.to_string();
-    let server = Server::start_in(
-        directory,
-        &[
-            "--bind",
-            "127.0.0.1",
-            "--tls-port",
-            &port,
-            "--tls-cert-file",
-            "server.pem",
-            "--tls-key-file",
-            "server.key",
-            "--tls-ca-cert-file",
-            "ca.pem",
-            "--tls-auth-clients",
-            "no",
-        ],
-    )?;
-    Some((server, port, ca_file))
+    let files = certificates.options();
+    let mut arguments = vec!["--bind", "127.0.0.1", "--tls-port", &port];
+    arguments.extend(files.iter().map(String::as_str));
+    Some((Server::start(&arguments)?, port, certificates))
 }
 
 #[test]
 fn tls_requires_a_certificate_of_the_authority() {
     logs::listen();
-    let Some((server, port, ca_file)) = with_tls() else {
+    let Some((server, port, certificates)) = with_tls() else {
         return;
     };
+    let ca_file = certificates.path("ca.pem");
     let request = key("a", concurrency(1));
     let to = |url: String, ca_file: Option<&std::path::Path>| RedisOptions {
         url: Secret::new(&url).expect("a URL"),

@@ -323,7 +323,7 @@ fn the_map_of_most_nodes_counts() {
     }
 }
 
-/// A request is not kept waiting for a node that nobody knows.
+/// A request does not wait for a node that no server knows.
 #[test]
 fn a_hash_slot_without_a_node_is_unavailable_at_once() {
     let fakes = Fakes::start(1);

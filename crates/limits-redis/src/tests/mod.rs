@@ -1,5 +1,6 @@
 //! Tests against a real server.
 
+mod certificates;
 mod cluster;
 mod deciding;
 mod failing;
